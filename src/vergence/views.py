@@ -1,0 +1,134 @@
+"""Views: the one batch type. N pictures, flat, of which some show the same person at the same moment.
+
+Supervision is what is not NaN, so every method and any mixture of sources reads the same batches, and one forward pass
+serves single pictures and rigs of 2 or 8 cameras together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from vergence.errors import VergenceError
+
+
+@dataclass
+class Views:
+    """A batch of N crops of people. All tensors share the first dimension; what is unknown is NaN.
+
+    A crop is a camera: `intrinsics`, `keypoints`, `pose`, `rotation`, `translation` and `up` all belong to the crop's
+    virtual camera (x right, y down, z forward; the centre of the top-left pixel is (0, 0)).
+
+    Attributes:
+        image: uint8 until it reaches the device.
+        intrinsics: of the crop.
+        keypoints: crop pixels.
+        confidence: of the keypoints, 0 to 1.
+        pose: the crop camera's frame; mm where `metric`, else reference-bone units. Absolute where depth is known.
+        pose_weight: 0 where a label is not to be trusted.
+        metric: pose is in mm.
+        made: the pose label was made by us; it never counts as truth.
+        rotation: `x_crop = rotation x_rig + translation`.
+        translation: mm, or the rig's own unit.
+        up: gravity's opposite, a unit vector in the camera frame.
+        crop: full picture pixels (lens distortion removed) to crop pixels, homogeneous.
+        instant: equal numbers mean the same person at the same moment.
+        subject, sequence, view, frame: who, which recording, which camera, which frame of it; integers.
+        time: seconds from the recording's start.
+        source: which of the recipe's sources.
+    """
+
+    image: Tensor  # N 3 H W
+    intrinsics: Float[Tensor, "N 3 3"]
+    keypoints: Float[Tensor, "N J 2"]
+    confidence: Float[Tensor, "N J"]
+    pose: Float[Tensor, "N J 3"]
+    pose_weight: Float[Tensor, "N J"]
+    metric: Bool[Tensor, " N"]
+    made: Bool[Tensor, " N"]
+    rotation: Float[Tensor, "N 3 3"]
+    translation: Float[Tensor, "N 3"]
+    up: Float[Tensor, "N 3"]
+    crop: Float[Tensor, "N 3 3"]
+    instant: Int[Tensor, " N"]
+    subject: Int[Tensor, " N"]
+    sequence: Int[Tensor, " N"]
+    view: Int[Tensor, " N"]
+    frame: Int[Tensor, " N"]
+    time: Float[Tensor, " N"]
+    source: Int[Tensor, " N"]
+
+    def __post_init__(self) -> None:
+        sizes = {name: len(value) for name, value in self.items()}
+        if len(set(sizes.values())) > 1:
+            raise VergenceError(f"a batch of views has fields of different lengths: {sizes}")
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    @property
+    def joints(self) -> int:
+        return self.keypoints.shape[1]
+
+    def items(self) -> list[tuple[str, Tensor]]:
+        return [(field.name, getattr(self, field.name)) for field in dataclasses.fields(self)]
+
+    def replace(self, **changes: Tensor) -> Views:
+        return dataclasses.replace(self, **changes)
+
+    def __getitem__(self, index: Tensor | slice | Sequence[int]) -> Views:
+        """Rows by a slice, an index tensor or a mask; never a single int, which would drop the batch dimension."""
+        if isinstance(index, Sequence):
+            index = torch.as_tensor(index, dtype=torch.long)
+        return Views(**{name: value[index] for name, value in self.items()})
+
+    def to(self, device: torch.device | str) -> Views:
+        return Views(**{name: value.to(device, non_blocking=True) for name, value in self.items()})
+
+    @staticmethod
+    def cat(parts: Sequence[Views]) -> Views:
+        """Joins batches. `instant` numbers must already be distinct between parts that are not one recording."""
+        if not parts:
+            raise VergenceError("no views to join", "Give at least one batch.")
+        return Views(**{name: torch.cat([getattr(p, name) for p in parts]) for name, _ in parts[0].items()})
+
+    @staticmethod
+    def empty(n: int, joints: int, height: int, width: int) -> Views:
+        """N views of which nothing is known: black pictures, NaN supervision, every view an instant of its own."""
+        nan = float("nan")
+        zeros = torch.zeros(n, dtype=torch.long)
+        return Views(
+            image=torch.zeros(n, 3, height, width, dtype=torch.uint8),
+            intrinsics=torch.full((n, 3, 3), nan),
+            keypoints=torch.full((n, joints, 2), nan),
+            confidence=torch.zeros(n, joints),
+            pose=torch.full((n, joints, 3), nan),
+            pose_weight=torch.ones(n, joints),
+            metric=torch.zeros(n, dtype=torch.bool),
+            made=torch.zeros(n, dtype=torch.bool),
+            rotation=torch.full((n, 3, 3), nan),
+            translation=torch.full((n, 3), nan),
+            up=torch.full((n, 3), nan),
+            crop=torch.eye(3).repeat(n, 1, 1),
+            instant=torch.arange(n),
+            subject=zeros.clone(),
+            sequence=zeros.clone(),
+            view=zeros.clone(),
+            frame=zeros.clone(),
+            time=torch.zeros(n),
+            source=zeros.clone(),
+        )
+
+    def groups(self) -> tuple[Int[Tensor, "G V"], Bool[Tensor, "G V"]]:
+        """Rows that show the same instant, padded: indices (padding repeats the group's first row) and a mask."""
+        _, inverse, counts = torch.unique(self.instant, return_inverse=True, return_counts=True)
+        order = torch.argsort(inverse, stable=True)
+        start = torch.cumsum(counts, 0) - counts
+        slot = torch.arange(int(counts.max()) if len(counts) else 0, device=order.device)
+        mask = slot[None] < counts[:, None]
+        return order[start[:, None] + slot[None] * mask], mask
