@@ -1,0 +1,1 @@
+"""Geometry: pure functions on tensors. Cameras, alignment, lifting, triangulation, and what is built from them."""

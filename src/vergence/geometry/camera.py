@@ -1,0 +1,289 @@
+"""Pinhole cameras with OpenCV's lens model: project, normalise, move between frames.
+
+Everything here is elementwise arithmetic rather than matrix products, so that a loss computed under mixed precision
+keeps the precision of its inputs: at 5 m, bfloat16 is a step of 32 mm.
+
+Conventions: x right, y down, z forward; `x_camera = R x_world + t`; pixel (0, 0) is the centre of the top-left pixel;
+distortion is k1 k2 p1 p2 k3; what is missing is NaN and stays NaN.
+
+**Broadcasting.** Points and pixels always carry a joint axis, second to last, and cameras never do: points `... J 3`
+go with intrinsics `... 3 3`, distortion `... 5`, rotation `... 3 3` and translation `... 3`, whose leading dimensions
+broadcast against the points' leading dimensions *without* J. One camera `3 3` fits any points; cameras `V 3 3` see
+points `J 3` as `V J 2`; one camera per point is points `N 1 3` with cameras `N 3 3`.
+
+What breaks: intrinsics are upper triangular with a last row 0 0 1 (anything else is a homography, not a camera). A lens
+polynomial is a fit, good up to the picture's corners. Beyond, it folds back: `project` follows it as OpenCV does, and
+`normalise` gives NaN where no point of the model's own branch lands on the pixel.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vergence.errors import VergenceError
+
+NEWTON_STEPS = 30  # quadratic near the solution: 4 to 6 are used; the rest is for corners of strong lenses
+
+
+def _check(points: Tensor, size: int, what: str) -> None:
+    if points.ndim < 2 or points.shape[-1] != size:
+        raise VergenceError(
+            f"{what} have shape {tuple(points.shape)}, not (..., J, {size})",
+            "Give one point a joint axis: point[None].",
+        )
+
+
+def project(
+    points: Float[Tensor, "... J 3"],
+    intrinsics: Float[Tensor, "... 3 3"],
+    distortion: Float[Tensor, "... 5"] | None = None,
+) -> Float[Tensor, "... J 2"]:
+    """Pixels of points in the camera frame. A point at or behind the camera (z <= 0) has none: NaN, zero gradient."""
+    _check(points, 3, "points")
+    depth = points[..., 2:]
+    seen = depth > 0
+    xy = points[..., :2] / torch.where(seen, depth, torch.ones_like(depth))
+    pixels = denormalise(xy, intrinsics, distortion)
+    return torch.where(seen, pixels, torch.full_like(pixels, math.nan))
+
+
+def denormalise(
+    xy: Float[Tensor, "... J 2"],
+    intrinsics: Float[Tensor, "... 3 3"],
+    distortion: Float[Tensor, "... 5"] | None = None,
+) -> Float[Tensor, "... J 2"]:
+    """Pixels of normalised coordinates (x/z, y/z): the lens, then K."""
+    _check(xy, 2, "normalised coordinates")
+    if distortion is not None:
+        xy = distort(xy, distortion)
+    x, y = xy.unbind(-1)
+    k = intrinsics[..., None, :, :]
+    return torch.stack([k[..., 0, 0] * x + k[..., 0, 1] * y + k[..., 0, 2], k[..., 1, 1] * y + k[..., 1, 2]], dim=-1)
+
+
+def normalise(
+    pixels: Float[Tensor, "... J 2"],
+    intrinsics: Float[Tensor, "... 3 3"],
+    distortion: Float[Tensor, "... 5"] | None = None,
+) -> Float[Tensor, "... J 2"]:
+    """Normalised coordinates (x/z, y/z) of pixels: K^-1, then the lens undone.
+
+    NaN passes through; a pixel outside the lens model's range is NaN (see `undistort`).
+    """
+    _check(pixels, 2, "pixels")
+    k = intrinsics[..., None, :, :]
+    y = (pixels[..., 1] - k[..., 1, 2]) / k[..., 1, 1]
+    x = (pixels[..., 0] - k[..., 0, 2] - k[..., 0, 1] * y) / k[..., 0, 0]
+    xy = torch.stack([x, y], dim=-1)
+    return xy if distortion is None else undistort(xy, distortion)
+
+
+def distort(xy: Float[Tensor, "... J 2"], distortion: Float[Tensor, "... 5"]) -> Float[Tensor, "... J 2"]:
+    """The lens: radial k1 k2 k3 and tangential p1 p2 (Brown-Conrady; OpenCV's `calib3d` documentation)."""
+    k1, k2, p1, p2, k3 = distortion[..., None, :].unbind(-1)
+    x, y = xy.unbind(-1)
+    r2 = x * x + y * y
+    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+    return torch.stack(
+        [
+            x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
+            y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
+        ],
+        dim=-1,
+    )
+
+
+def _distort_jacobian(xy: Tensor, distortion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The symmetric 2x2 derivative of `distort` by its point: (xx, xy, yy)."""
+    k1, k2, p1, p2, k3 = distortion[..., None, :].unbind(-1)
+    x, y = xy.unbind(-1)
+    r2 = x * x + y * y
+    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
+    slope = 2 * (k1 + r2 * (2 * k2 + r2 * 3 * k3))
+    xx = radial + slope * x * x + 2 * p1 * y + 6 * p2 * x
+    yy = radial + slope * y * y + 6 * p1 * y + 2 * p2 * x
+    return xx, slope * x * y + 2 * p1 * x + 2 * p2 * y, yy
+
+
+def _newton_step(xy: Tensor, residual: Tensor, jacobian: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    a, b, d = jacobian
+    det = a * d - b * b
+    rx, ry = residual.unbind(-1)
+    return xy - torch.stack([(d * rx - b * ry) / det, (a * ry - b * rx) / det], dim=-1)
+
+
+def undistort(xy: Float[Tensor, "... J 2"], distortion: Float[Tensor, "... 5"]) -> Float[Tensor, "... J 2"]:
+    """Inverse of `distort` by Newton's method, to rounding (OpenCV's fixed-point iteration stops at five steps).
+
+    The first derivative is exact, by the implicit function theorem, whatever the number of steps. Where the model has
+    no inverse on its own branch (a pixel beyond the fold of a barrel lens) the result is NaN.
+    """
+    with torch.no_grad():
+        wanted, lens = torch.broadcast_tensors(xy, distortion[..., None, :1])[0], distortion
+        solution = wanted.clone()
+        for _ in range(NEWTON_STEPS):
+            residual = distort(solution, lens) - wanted
+            new = _newton_step(solution, residual, _distort_jacobian(solution, lens))
+            # A step never leaps further than the point is from the axis, or a strong lens throws it past the fold.
+            reach = 0.5 * (wanted.abs().amax(-1, keepdim=True) + solution.abs().amax(-1, keepdim=True))
+            step = torch.clamp(new - solution, -reach, reach)
+            solution = solution + step
+            if not (step.abs() > 4 * torch.finfo(xy.dtype).eps).any():
+                break
+        jacobian = _distort_jacobian(solution, lens)
+        error = (distort(solution, lens) - wanted).abs().amax(-1)
+        tolerance = 1e3 * torch.finfo(xy.dtype).eps * (1 + wanted.abs().amax(-1))
+        sound = (error <= tolerance) & (jacobian[0] * jacobian[2] - jacobian[1] ** 2 > 0) & (jacobian[0] > 0)
+    refined = _newton_step(solution, distort(solution, distortion) - xy, jacobian)
+    return torch.where(sound[..., None], refined, torch.full_like(refined, math.nan))
+
+
+def rotate(points: Float[Tensor, "... J 3"], rotation: Float[Tensor, "... 3 3"]) -> Float[Tensor, "... J 3"]:
+    """`R x` for every point."""
+    _check(points, 3, "points")
+    return (rotation[..., None, :, :] * points[..., None, :]).sum(-1)
+
+
+def transform(
+    points: Float[Tensor, "... J 3"], rotation: Float[Tensor, "... 3 3"], translation: Float[Tensor, "... 3"]
+) -> Float[Tensor, "... J 3"]:
+    """`R x + t` for every point."""
+    return rotate(points, rotation) + translation[..., None, :]
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """Matrix product of `... n k` and `... k m` in the inputs' own precision."""
+    return (a[..., :, :, None] * b[..., None, :, :]).sum(-2)
+
+
+def relative_pose(
+    rotation1: Float[Tensor, "... 3 3"],
+    translation1: Float[Tensor, "... 3"],
+    rotation2: Float[Tensor, "... 3 3"],
+    translation2: Float[Tensor, "... 3"],
+) -> tuple[Float[Tensor, "... 3 3"], Float[Tensor, "... 3"]]:
+    """(R, t) with `x2 = R x1 + t`, from the two cameras' world poses."""
+    rotation = _product(rotation2, rotation1.mT)
+    return rotation, translation2 - (rotation * translation1[..., None, :]).sum(-1)
+
+
+def camera_centre(rotation: Float[Tensor, "... 3 3"], translation: Float[Tensor, "... 3"]) -> Float[Tensor, "... 3"]:
+    """Where the camera stands in the world: `-R^T t`."""
+    return -(rotation.mT * translation[..., None, :]).sum(-1)
+
+
+def projection_matrix(
+    rotation: Float[Tensor, "... 3 3"], translation: Float[Tensor, "... 3"]
+) -> Float[Tensor, "... 3 4"]:
+    """`[R | t]`: the normalised camera that the triangulation functions take."""
+    return torch.cat([rotation, translation[..., None]], dim=-1)
+
+
+def rotation_angle(rotation1: Float[Tensor, "... 3 3"], rotation2: Float[Tensor, "... 3 3"]) -> Float[Tensor, ...]:
+    """Angle between two rotations, radians in [0, pi].
+
+    From sine and cosine together: the usual arc cosine of the trace loses half the digits near 0 and pi.
+    """
+    r = _product(rotation1, rotation2.mT)
+    sine = torch.linalg.vector_norm(_vee(r), dim=-1)
+    return torch.atan2(sine, r.diagonal(dim1=-2, dim2=-1).sum(-1) - 1)
+
+
+def _vee(r: Tensor) -> Tensor:
+    """2 sin(angle) times the axis of a rotation matrix."""
+    return torch.stack([r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]], dim=-1)
+
+
+def axis_angle_to_matrix(axis_angle: Float[Tensor, "... 3"]) -> Float[Tensor, "... 3 3"]:
+    """Rodrigues' formula; smooth through zero."""
+    squared = (axis_angle * axis_angle).sum(-1)[..., None, None]
+    small = squared < torch.finfo(axis_angle.dtype).eps ** 0.5
+    safe = torch.where(small, torch.ones_like(squared), squared)
+    angle = safe.sqrt()
+    sine = torch.where(small, 1 - squared / 6, torch.sin(angle) / angle)
+    versine = torch.where(small, 0.5 - squared / 24, 2 * torch.sin(angle / 2) ** 2 / safe)
+    x, y, z = axis_angle.unbind(-1)
+    zero = torch.zeros_like(x)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
+    return (
+        torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device) + sine * cross + versine * _product(cross, cross)
+    )
+
+
+def matrix_to_axis_angle(rotation: Float[Tensor, "... 3 3"]) -> Float[Tensor, "... 3"]:
+    """Axis times angle (radians, at most pi) of a rotation matrix, through its quaternion, so also near pi."""
+    m00, m11, m22 = rotation.diagonal(dim1=-2, dim2=-1).unbind(-1)
+    vx, vy, vz = _vee(rotation).unbind(-1)
+    sx, sy, sz = (
+        rotation[..., 2, 1] + rotation[..., 1, 2],
+        rotation[..., 0, 2] + rotation[..., 2, 0],
+        rotation[..., 1, 0] + rotation[..., 0, 1],
+    )
+    # Row i is 4 q_i times the quaternion (w, x, y, z); the row of the largest |q_i| loses nothing.
+    rows = torch.stack(
+        [
+            torch.stack([1 + m00 + m11 + m22, vx, vy, vz], dim=-1),
+            torch.stack([vx, 1 + m00 - m11 - m22, sz, sy], dim=-1),
+            torch.stack([vy, sz, 1 - m00 + m11 - m22, sx], dim=-1),
+            torch.stack([vz, sy, sx, 1 - m00 - m11 + m22], dim=-1),
+        ],
+        dim=-2,
+    )
+    best = rows.diagonal(dim1=-2, dim2=-1).argmax(-1)
+    row = torch.take_along_dim(rows, best[..., None, None], dim=-2)[..., 0, :]
+    row = row * torch.where(row[..., :1] < 0, -1.0, 1.0)
+    w, v = row[..., 0], row[..., 1:]
+    squared = (v * v).sum(-1)
+    small = squared <= torch.finfo(v.dtype).eps ** 2 * w * w
+    length = torch.where(small, torch.ones_like(squared), squared).sqrt()
+    factor = torch.where(small, 2 / torch.where(small, w, torch.ones_like(w)), 2 * torch.atan2(length, w) / length)
+    return factor[..., None] * v
+
+
+def intrinsics_from_fov(fov: float | Float[Tensor, ...], width: int, height: int) -> Float[Tensor, "... 3 3"]:
+    """Square pixels, principal point at the picture's centre ((w-1)/2, (h-1)/2).
+
+    Args:
+        fov: radians seen along the picture's LONGER side, in (0, pi); a float gives float64.
+        width: px.
+        height: px.
+    """
+    angle = torch.as_tensor(fov, dtype=torch.float64) if not isinstance(fov, Tensor) else fov
+    if not bool(((angle > 0) & (angle < math.pi)).all()):
+        raise VergenceError(
+            f"field of view {fov} is not between 0 and pi radians", "Give the longer side's angle in radians."
+        )
+    focal = max(width, height) / (2 * torch.tan(angle / 2))
+    intrinsics = torch.zeros(*angle.shape, 3, 3, dtype=angle.dtype, device=angle.device)
+    intrinsics[..., 0, 0] = focal
+    intrinsics[..., 1, 1] = focal
+    intrinsics[..., 0, 2] = (width - 1) / 2
+    intrinsics[..., 1, 2] = (height - 1) / 2
+    intrinsics[..., 2, 2] = 1
+    return intrinsics
+
+
+def look_at(
+    position: Float[Tensor, "... 3"], target: Float[Tensor, "... 3"], up: Float[Tensor, "... 3"]
+) -> tuple[Float[Tensor, "... 3 3"], Float[Tensor, "... 3"]]:
+    """(R, t) of a camera at `position` looking at `target`, upright with respect to `up` (all world coordinates).
+
+    Raises:
+        VergenceError: `position` is `target`, or the view direction is parallel to `up`.
+    """
+    position, target, up = torch.broadcast_tensors(position, target, up)
+    forward = target - position
+    right = torch.linalg.cross(forward, up)
+    lengths = [torch.linalg.vector_norm(v, dim=-1, keepdim=True) for v in (forward, right, up)]
+    if bool((lengths[1] <= 1e-6 * lengths[0] * lengths[2]).any()):
+        raise VergenceError(
+            "a camera looks along its up vector, or at its own position", "Move the camera, the target or `up`."
+        )
+    z = forward / lengths[0]
+    x = right / lengths[1]
+    rotation = torch.stack([x, torch.linalg.cross(z, x), z], dim=-2)
+    return rotation, -(rotation * position[..., None, :]).sum(-1)
