@@ -155,7 +155,7 @@ def transform(
     return rotate(points, rotation) + translation[..., None, :]
 
 
-def _product(a: Tensor, b: Tensor) -> Tensor:
+def matrix_product(a: Tensor, b: Tensor) -> Tensor:
     """Matrix product of `... n k` and `... k m` in the inputs' own precision."""
     return (a[..., :, :, None] * b[..., None, :, :]).sum(-2)
 
@@ -167,7 +167,7 @@ def relative_pose(
     translation2: Float[Tensor, "... 3"],
 ) -> tuple[Float[Tensor, "... 3 3"], Float[Tensor, "... 3"]]:
     """(R, t) with `x2 = R x1 + t`, from the two cameras' world poses."""
-    rotation = _product(rotation2, rotation1.mT)
+    rotation = matrix_product(rotation2, rotation1.mT)
     return rotation, translation2 - (rotation * translation1[..., None, :]).sum(-1)
 
 
@@ -188,7 +188,7 @@ def rotation_angle(rotation1: Float[Tensor, "... 3 3"], rotation2: Float[Tensor,
 
     From sine and cosine together: the usual arc cosine of the trace loses half the digits near 0 and pi.
     """
-    r = _product(rotation1, rotation2.mT)
+    r = matrix_product(rotation1, rotation2.mT)
     sine = torch.linalg.vector_norm(_vee(r), dim=-1)
     return torch.atan2(sine, r.diagonal(dim1=-2, dim2=-1).sum(-1) - 1)
 
@@ -209,9 +209,8 @@ def axis_angle_to_matrix(axis_angle: Float[Tensor, "... 3"]) -> Float[Tensor, ".
     x, y, z = axis_angle.unbind(-1)
     zero = torch.zeros_like(x)
     cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
-    return (
-        torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device) + sine * cross + versine * _product(cross, cross)
-    )
+    identity = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
+    return identity + sine * cross + versine * matrix_product(cross, cross)
 
 
 def matrix_to_axis_angle(rotation: Float[Tensor, "... 3 3"]) -> Float[Tensor, "... 3"]:
