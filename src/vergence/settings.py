@@ -23,7 +23,7 @@ class Augmentation:
 
     EpipolarPose's paper is `rotation=30, rotation_probability=0.6, scale=0.25, gain=0.2, occlusion=1, occluders=7`.
 
-    Attributes:
+    Args:
         rotation: standard deviation of the roll about the optical axis, degrees; clipped at twice this.
         rotation_probability: share of pictures that are rolled.
         scale: standard deviation of the zoom factor about 1; clipped at once this (0.25: from 0.75 to 1.25).
