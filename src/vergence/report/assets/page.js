@@ -1,0 +1,268 @@
+const data = JSON.parse(document.getElementById("data").textContent);
+const $ = (id) => document.getElementById(id);
+const make = (tag, props, ...children) => { const e = Object.assign(document.createElement(tag), props); e.append(...children); return e; };
+const VIEWS = { front: [-0.0, 0.06], oblique: [0.6, 0.28], side: [Math.PI / 2, 0.06], top: [0, Math.PI / 2] };
+const state = { sample: 0, group: "all", prediction: true, truth: true, differences: false };
+
+function viewButtons(host, view, names) {
+  for (const name of names) host.append(make("button", { type: "button", textContent: name, onclick: () => { view.look(...VIEWS[name]); view.zoom = 1; view.draw(); } }));
+}
+function key(text, variable) {
+  const k = make("span", { className: "key" }, make("i"), text);
+  k.firstChild.style.setProperty("--c", "var(" + variable + ")");
+  return k;
+}
+function toggle(text, name, redraw) {
+  const input = make("input", { type: "checkbox", checked: state[name] });
+  input.onchange = () => { state[name] = input.checked; redraw(); };
+  return make("label", {}, input, text);
+}
+function sideKeys(host) { host.append(key("person’s left", "--left"), key("right", "--right"), key("middle", "--mid")); }
+
+// --- samples ------------------------------------------------------------------------------------------------------
+// A skeleton over a picture, as SVG in the picture's own pixels: (0, 0) is the centre of its top-left pixel.
+function overlay(s, thin, box, scale) {
+  const out = [], k = scale || 1;
+  const path = (k) => (side) => data.bones.filter(([a, b, d]) => d === side && k[a] && k[b] && !k[a].includes(null) && !k[b].includes(null))
+    .map(([a, b]) => "M" + k[a] + "L" + k[b]).join("");
+  const dots = (k) => knownPoints(k).map((p) => "M" + p + "h.001").join("");
+  if (s.kp && state.prediction) {
+    const at = path(s.kp), all = at("l") + at("r") + at("c") + dots(s.kp);
+    out.push('<path d="' + all + '" stroke="#0b0c0f" stroke-opacity=".6" stroke-width="' + (thin ? 3 : 6 * k) + '"/>');
+    for (const [side, colour] of [["c", "#f4f5f7"], ["r", "#ff8a2b"], ["l", "#35a7f0"]]) out.push('<path d="' + at(side) + '" stroke="' + colour + '" stroke-width="' + (thin ? 1.7 : 3.4 * k) + '"/>');
+    if (!thin) out.push('<path d="' + dots(s.kp) + '" stroke="#fff" stroke-width="' + 4.5 * k + '"/>');
+  }
+  if (s.kpTrue && state.truth && !thin) {
+    const at = path(s.kpTrue), all = at("l") + at("r") + at("c");
+    out.push('<path d="' + all + '" stroke="#0b0c0f" stroke-opacity=".75" stroke-width="' + 2.8 * k + '"/><path d="' + all + '" stroke="#7dffb2" stroke-width="' + 1.4 * k + '" stroke-dasharray="' + 4 * k + '"/>');
+    out.push('<path d="' + dots(s.kpTrue) + '" stroke="#0b0c0f" stroke-width="' + 6 * k + '"/><path d="' + dots(s.kpTrue) + '" stroke="#7dffb2" stroke-width="' + 3.6 * k + '"/>');
+  }
+  if (s.kp && s.kpTrue && state.differences && !thin) {
+    const d = s.kp.map((p, i) => (p && s.kpTrue[i] && !p.includes(null) && !s.kpTrue[i].includes(null)) ? "M" + p + "L" + s.kpTrue[i] : "").join("");
+    out.push('<path d="' + d + '" stroke="#ff4d5e" stroke-width="1.6"/>');
+  }
+  return '<svg class="bones" viewBox="' + box + '" aria-hidden="true">' + (thin ? '<image href="' + s.image + '" x="-0.5" y="-0.5" width="' + s.size[0] + '" height="' + s.size[1] + '"/>' : "") + out.join("") + "</svg>";
+}
+function extent(points) { // centre and half side of the square around them
+  const at = [0, 1].map((i) => points.map((p) => p[i])), low = at.map((v) => Math.min(...v)), high = at.map((v) => Math.max(...v));
+  return [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, Math.max(high[0] - low[0], high[1] - low[1]) / 2];
+}
+function closeUp(s) { // the part of a picture that a thumbnail shows: the person, where known
+  const points = knownPoints(s.kp || s.kpTrue), [w, h] = s.size;
+  let [x, y, half] = points.length > 2 ? extent(points) : [w / 2, h / 2, Math.min(w, h) / 2.3];
+  half = Math.min(half * 1.15, Math.max(w, h) / 2);
+  return [x - half, y - half, 2 * half, 2 * half];
+}
+function describe(s) {
+  const parts = [s.title];
+  if (s.kp) parts.push(data.labels[0] + " drawn on it");
+  if (s.kpTrue) parts.push(data.labels[1] + " drawn on it");
+  return parts.join(", ");
+}
+// The picture's pane is as wide as the widest picture needs, so that stepping does not move the page.
+const pictureAspect = Math.min(1.35, Math.max(0.6, ...data.samples.filter((s) => s.size).map((s) => s.size[0] / s.size[1])));
+function showPicture(s) {
+  const host = $("picture");
+  host.parentElement.classList.toggle("single", !s.image);
+  host.parentElement.style.setProperty("--aspect", pictureAspect);
+  host.hidden = !s.image;
+  host.replaceChildren();
+  if (!s.image) return;
+  const stack = make("div", { className: "stack" });
+  stack.style.aspectRatio = s.size[0] + " / " + s.size[1];
+  stack.style[s.size[0] / s.size[1] > host.clientWidth / host.clientHeight ? "width" : "height"] = "100%";
+  host.append(stack);
+  const points = knownPoints(s.kpTrue || s.kp), shown = points.length > 2 ? extent(points)[2] * 2 * stack.clientHeight / s.size[1] : 300;
+  stack.innerHTML = overlay(s, false, [-0.5, -0.5, ...s.size], Math.max(0.5, Math.min(1, shown / 260)));
+  const img = make("img", { src: s.image, alt: describe(s) });
+  if (Math.max(...s.size) <= 160) img.className = "small";
+  stack.prepend(img);
+}
+function flatSkeleton(s) { // a thumbnail of a pose that has no picture
+  const pts = knownPoints(s.pose), span = Math.max(...pts.map((p) => Math.max(Math.abs(p[0]), Math.abs(p[2]))), 1e-9) * 1.15;
+  const d = (side) => data.bones.filter(([a, b, x]) => x === side && s.pose[a] && s.pose[b] && !s.pose[a].includes(null) && !s.pose[b].includes(null))
+    .map(([a, b]) => "M" + s.pose[a][0] + " " + -s.pose[a][2] + "L" + s.pose[b][0] + " " + -s.pose[b][2]).join("");
+  return '<svg class="bones" viewBox="' + [-span, -span, 2 * span, 2 * span] + '" aria-hidden="true">' +
+    [["c", "--mid"], ["r", "--right"], ["l", "--left"]].map(([x, v]) => '<path d="' + d(x) + '" stroke="var(' + v + ')" stroke-width="1.8"/>').join("") + "</svg>";
+}
+function setPose(view, s, usual) {
+  view.lines = []; view.dots = [];
+  const add = (pose, style) => { const k = skeletonItems(pose, data.bones, style); view.lines.push(...k.lines); view.dots.push(...k.dots); };
+  if (s.poseTrue && state.truth) add(s.poseTrue, trueStyle());
+  if (s.pose && state.prediction) add(s.pose, predictedStyle());
+  if (s.pose && s.poseTrue && state.differences) s.pose.forEach((p, i) => {
+    const q = s.poseTrue[i];
+    if (p && q && !p.includes(null) && !q.includes(null)) view.lines.push({ points: [p, q], colour: css("--refused"), width: 1.6 });
+  });
+  const all = knownPoints(s.poseTrue).concat(knownPoints(s.pose));
+  const low = [0, 1, 2].map((i) => Math.min(...all.map((p) => p[i]))), high = [0, 1, 2].map((i) => Math.max(...all.map((p) => p[i])));
+  if (all.length) {
+    view.centre = low.map((v, i) => (v + high[i]) / 2);
+    view.across = Math.max(usual[0], ...all.map((p) => Math.hypot(p[0] - view.centre[0], p[1] - view.centre[1])));
+    const tall = Math.max(usual[1], high[2] - low[2]);
+    view.floor = low[2]; view.top = low[2] + tall; view.centre[2] = low[2] + tall / 2;
+  }
+  view.draw();
+  document.body.dataset.bones = String(view.drawn);
+}
+const median = (list, otherwise) => list.length ? [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)] : otherwise;
+function usualSize() { // reach around the middle and height of a middling pose, so that samples are shown at one scale
+  const all = data.samples.map((s) => knownPoints(s.poseTrue || s.pose)).filter((p) => p.length > 1);
+  const reach = all.map((p) => Math.max(...p.map((q) => Math.hypot(q[0], q[1])))), tall = all.map((p) => Math.max(...p.map((q) => q[2])) - Math.min(...p.map((q) => q[2])));
+  return [median(reach, 1), median(tall, 1)];
+}
+function buildSamples() {
+  const view = new View3D($("pose"), VIEWS.oblique), usual = usualSize();
+  view.unit = data.unit;
+  const shown = () => data.samples.map((s, i) => i).filter((i) => state.group === "all" || data.samples[i].group === state.group);
+  const names = [...new Set(data.samples.map((s) => s.group))];
+  const thumbs = data.samples.map((s, i) => {
+    const b = make("button", { type: "button", className: "thumb", title: s.title, onclick: () => show(i) });
+    b.setAttribute("aria-label", s.title);
+    b.innerHTML = s.image ? overlay(s, true, closeUp(s)) : s.pose ? flatSkeleton(s) : "";
+    return b;
+  });
+  const redraw = () => { const s = data.samples[state.sample]; showPicture(s); setPose(view, s, usual); };
+  function show(i, keepHash) {
+    state.sample = (i + data.samples.length) % data.samples.length;
+    const s = data.samples[state.sample], list = shown();
+    if (!list.includes(state.sample)) choose("all");
+    $("title").textContent = s.title;
+    $("errors").replaceChildren(...s.errors.map(([k, v]) => make("span", {}, k + " ", make("b", { textContent: v }))));
+    $("note").textContent = s.note;
+    $("count").textContent = s.group + " · " + (shown().indexOf(state.sample) + 1) + " of " + shown().length;
+    thumbs.forEach((b, j) => b.setAttribute("aria-current", String(j === state.sample)));
+    const has3d = s.pose || s.poseTrue;
+    $("pose").parentElement.hidden = !has3d;
+    if (has3d) $("pose").setAttribute("aria-label", "3D skeletons of " + s.title + "; arrow keys turn them");
+    redraw();
+    if (!has3d) $("picture").parentElement.classList.add("single");
+    document.body.dataset.sample = String(state.sample);
+    if (!keepHash) history.replaceState(null, "", "#sample=" + state.sample);
+  }
+  function step(by) { const list = shown(), at = list.indexOf(state.sample); show(list[(at + by + list.length) % list.length]); }
+  function choose(group) {
+    state.group = group;
+    for (const b of $("groups").children) b.setAttribute("aria-pressed", String(b.dataset.group === group));
+    $("strip").replaceChildren(...names.filter((n) => group === "all" || n === group).map((n) => make("section", {},
+      make("h4", { textContent: n }), make("div", { className: "thumbs" }, ...thumbs.filter((b, i) => data.samples[i].group === n)))));
+  }
+  for (const name of names.length > 1 ? ["all", ...names] : names) {
+    const count = name === "all" ? data.samples.length : data.samples.filter((s) => s.group === name).length;
+    const b = make("button", { type: "button", onclick: () => { choose(name); if (!shown().includes(state.sample)) show(shown()[0]); else show(state.sample); } }, name, make("small", { textContent: count }));
+    b.dataset.group = name;
+    $("groups").append(b);
+  }
+  sideKeys($("legend"));
+  const keys = [toggle(data.labels[0], "prediction", redraw)];
+  const hasTrue2d = data.samples.some((s) => s.kpTrue), hasTrue3d = data.samples.some((s) => s.poseTrue);
+  if (hasTrue2d || hasTrue3d) keys.push(toggle(data.labels[1] + (hasTrue3d ? " (grey" + (hasTrue2d ? ", in the picture green)" : ")") : " (green)"), "truth", redraw), toggle("differences (red)", "differences", redraw));
+  $("legend").append(...keys);
+  viewButtons($("pose-views"), view, Object.keys(VIEWS));
+  $("previous").onclick = () => step(-1);
+  $("next").onclick = () => step(1);
+  view.onTheme = redraw;
+  document.addEventListener("keydown", (e) => {
+    if (e.altKey || e.ctrlKey || e.metaKey || e.shiftKey || ["INPUT", "SELECT", "TEXTAREA"].includes(e.target.tagName)) return;
+    if (e.key === "ArrowLeft") step(-1); else if (e.key === "ArrowRight") step(1); else return;
+    e.preventDefault();
+  });
+  const fromHash = () => { const m = /sample=(\d+)/.exec(location.hash); if (m) show(Math.min(+m[1], data.samples.length - 1), true); return m; };
+  addEventListener("hashchange", fromHash);
+  addEventListener("resize", () => showPicture(data.samples[state.sample]));
+  choose("all");
+  if (!fromHash()) show(0, true);
+  return view;
+}
+
+// --- the rig ------------------------------------------------------------------------------------------------------
+function buildRig(rig) {
+  const view = new View3D($("rig-canvas"), [0.5, 0.42]), frames = rig.poses.length;
+  view.unit = rig.unit;
+  const eyes = rig.cameras.map((c) => c.points[0]), path = knownPoints(rig.path), people = rig.poses.flatMap(knownPoints);
+  const subject = path.length ? path : eyes;
+  view.centre = [0, 1, 2].map((i) => { const v = subject.map((p) => p[i]).sort((a, b) => a - b); return v[Math.floor(v.length / 2)] || 0; });
+  const reach = (list) => list.reduce((m, p) => Math.max(m, Math.hypot(p[0] - view.centre[0], p[1] - view.centre[1])), 0);
+  const body = Math.max(reach(people), 1e-9);
+  const heights = people.map((p) => p[2]).sort((a, b) => a - b);
+  view.floor = heights.length ? heights[Math.floor(heights.length * 0.01)] : Math.min(...eyes.map((p) => p[2]), view.centre[2]);
+  view.top = Math.max(...eyes.map((p) => p[2]), heights.length ? heights[Math.floor(heights.length * 0.99)] : view.centre[2]);
+  view.across = Math.max(reach(eyes), body) * 1.04;
+  view.centre[2] = (view.floor + view.top) / 2;
+  const size = 0.13 * view.across, tops = [];
+  const frusta = [];
+  for (const camera of rig.cameras) {
+    const [eye, ...rest] = camera.points, corners = rest.map((p) => sum3(eye, sum3(p, eye, -1), size));
+    for (let i = 0; i < 4; i++) frusta.push([eye, corners[i]], [corners[i], corners[(i + 1) % 4]]);
+    const mid = sum3(corners[0], sum3(corners[1], corners[0], -1), 0.5), under = sum3(corners[3], sum3(corners[2], corners[3], -1), 0.5);
+    const peak = sum3(mid, sum3(mid, under, -1), 0.28); // the roof: which way is up in the picture
+    frusta.push([corners[0], peak], [peak, corners[1]]);
+    const all = [eye, ...corners, peak];
+    tops.push([0, 1].map((i) => all.reduce((s, p) => s + p[i] / all.length, 0)).concat(Math.max(...all.map((p) => p[2]))));
+  }
+  let frame = 0, playing = null;
+  function draw() {
+    view.lines = frusta.map((points) => ({ points, colour: css("--accent"), width: 1.6 }));
+    view.dots = eyes.map((at) => ({ at, size: 3, colour: css("--accent") }));
+    for (const at of eyes) view.lines.push({ points: [at, [at[0], at[1], view.floor]], colour: css("--line"), width: 1, dash: [2, 4] });
+    view.labels = rig.cameras.map((c, i) => ({ at: tops[i], text: c.name }));
+    if (rig.path.length > 1) {
+      const ground = rig.path.map((p) => p && !p.includes(null) ? [p[0], p[1], view.floor] : null);
+      view.lines.push({ points: ground, colour: css("--faint"), width: 1.4, alpha: 0.7 });
+    }
+    const add = (pose, style) => { const k = skeletonItems(pose, data.bones, style); view.lines.push(...k.lines); view.dots.push(...k.dots); };
+    if (rig.posesTrue && frames) add(rig.posesTrue[frame], trueStyle());
+    if (frames) add(rig.poses[frame], { ...predictedStyle(), width: 3.2, dot: 1.6 });
+    view.draw();
+    document.body.dataset.rigBones = String(view.drawn);
+    document.body.dataset.frame = String(frame);
+    if (frames) $("frame-label").textContent = "frame " + rig.frames[frame] + " · " + (frame / rig.fps).toFixed(2) + " s";
+  }
+  function stop() { cancelAnimationFrame(playing); playing = null; $("play").textContent = "▶"; $("play").setAttribute("aria-label", "Play"); }
+  function play() {
+    $("play").textContent = "❚❚"; $("play").setAttribute("aria-label", "Pause");
+    const start = performance.now() - frame / rig.fps * 1000;
+    const tick = (now) => {
+      frame = Math.floor(Math.max(0, now - start) / 1000 * rig.fps) % frames;
+      $("frame").value = frame; draw(); playing = requestAnimationFrame(tick);
+    };
+    playing = requestAnimationFrame(tick);
+  }
+  $("transport").hidden = frames < 2;
+  $("frame").max = Math.max(0, frames - 1);
+  $("frame").oninput = (e) => { stop(); frame = +e.target.value; draw(); };
+  $("play").onclick = () => playing === null ? play() : stop();
+  if (frames) sideKeys($("rig-legend"));
+  if (rig.posesTrue) $("rig-legend").append(key("truth", "--true"));
+  $("rig-legend").append(key("cameras", "--accent"), ...(rig.path.length > 1 ? [key("the root’s path on the floor", "--faint")] : []));
+  VIEWS.whole = [0.5, 0.42];
+  viewButtons($("rig-views"), view, ["whole", "front", "side", "top"]);
+  if (frames) $("rig-views").prepend(make("button", { type: "button", textContent: "person", onclick: () => { view.zoom = Math.min(5, view.across / body * 0.6); view.draw(); } }));
+  view.onTheme = draw;
+  const fromHash = () => { const m = /frame=(\d+)/.exec(location.hash); if (m && frames) { frame = Math.min(+m[1], frames - 1); $("frame").value = frame; } };
+  addEventListener("hashchange", () => { fromHash(); draw(); });
+  fromHash();
+  draw();
+  return view;
+}
+
+// --- curves: the values under the pointer ---------------------------------------------------------------------------
+for (const svg of document.querySelectorAll(".chart")) {
+  const series = JSON.parse(svg.dataset.series), g = svg.querySelector(".reading"), box = svg.viewBox.baseVal;
+  svg.addEventListener("pointerleave", () => { g.innerHTML = ""; });
+  svg.addEventListener("pointermove", (e) => {
+    const area = svg.getBoundingClientRect(), x = (e.clientX - area.left) / area.width * box.width;
+    const hits = series.map((s) => s.points.reduce((best, p) => !best || Math.abs(p[0] - x) < Math.abs(best[0] - x) ? p : best, null));
+    const first = hits.find(Boolean);
+    if (!first) return;
+    const right = first[0] > box.width / 2, at = first[0] + (right ? -8 : 8), text = make("b");
+    g.innerHTML = '<line x1="' + first[0] + '" x2="' + first[0] + '" y1="10" y2="' + (box.height - 44) + '"/>' +
+      hits.map((p, i) => p ? '<circle class="s' + i % 8 + '" cx="' + p[0] + '" cy="' + p[1] + '" r="3.5"/>' : "").join("") +
+      hits.map((p, i) => { text.textContent = series[i].name; return p ? '<text x="' + at + '" y="' + (24 + 15 * i) + '" text-anchor="' + (right ? "end" : "start") + '">' + text.innerHTML + " " + p[3] + " at " + p[2] + "</text>" : ""; }).join("");
+  });
+}
+
+addEventListener("error", (e) => { document.body.dataset.error = e.message; });
+if (data.samples.length) buildSamples();
+if (data.rig) buildRig(data.rig);
+document.body.dataset.ready = "1";

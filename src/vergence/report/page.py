@@ -1,0 +1,237 @@
+"""What a report page says, as plain values: tables, curves, samples, a rig. It knows no training code, and no HTML.
+
+Whoever has results builds a `Page` and hands it to `write_page`. The rule of the house is enforced here, where a page
+is described: a table without its protocol, and samples whose errors have none, are refused, so that no figure is
+printed that a reader could not measure again. Everything else is optional; a section with nothing in it is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from vergence.errors import VergenceError
+from vergence.skeleton import Skeleton
+
+Cell = str | float | int | None
+Section = Literal["run", "results", "samples", "rig", "curves", "details"]
+SECTIONS: tuple[Section, ...] = ("run", "results", "samples", "rig", "curves", "details")
+
+
+def _check_shape(what: str, array: np.ndarray | None, *shape: int | None) -> None:
+    """A `VergenceError` unless `array` is None or has this shape; None in `shape` means any size."""
+    if array is None:
+        return
+    found = np.shape(array)
+    if len(found) != len(shape) or any(want is not None and want != size for size, want in zip(found, shape)):
+        wanted = " x ".join("any" if size is None else str(size) for size in shape)
+        raise VergenceError(f"{what} has shape {found}", f"A report page wants {wanted}.")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Figures and how they were measured.
+
+    Attributes:
+        columns: headings; the first column names the rows.
+        rows: cells; numbers are formatted by the page, None and NaN become a dash.
+        protocol: how the figures were measured: alignment, root, joints, frames, world or dataset, what truth was used.
+        note: anything else, printed below.
+        highlight: indices of the rows to print bold.
+        heat: shade the numbers from the table's least to its greatest.
+    """
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    protocol: str
+    note: str = ""
+    highlight: Sequence[int] = ()
+    heat: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.protocol.strip():
+            raise VergenceError(
+                f"table {self.title!r} has no protocol",
+                "A figure without its protocol is not printed: say how it was measured.",
+            )
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise VergenceError(
+                    f"table {self.title!r} has {len(self.columns)} columns and a row of {len(row)}: {tuple(row)!r}"
+                )
+
+
+@dataclass(frozen=True, eq=False)
+class Curve:
+    """One chart of lines: `series` maps a name to its x and y, of one length; NaN breaks a line."""
+
+    title: str
+    x_label: str
+    y_label: str
+    series: Mapping[str, tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray]]
+    log_y: bool = False
+
+    def __post_init__(self) -> None:
+        for name, (x, y) in self.series.items():
+            if np.shape(x) != np.shape(y) or np.ndim(x) != 1:
+                raise VergenceError(f"curve {self.title!r}: {name!r} has x {np.shape(x)} and y {np.shape(y)}")
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One picture with its poses. Any of the arrays may be None; NaN joints are not drawn.
+
+    Attributes:
+        title: what it is, e.g. `test subject 3, camera 2, frame 140`.
+        group: where it belongs: `worst`, `best`, `random`, or any other word.
+        image: as the network saw it, or a cut-out of the picture.
+        keypoints: predicted, in the pixels of `image` (the centre of the top-left pixel is (0, 0)).
+        keypoints_true: what they are held against.
+        pose: predicted, in the camera's frame (x right, y down, z forward); shown with its root at the origin.
+        pose_true: the same frame and unit as `pose`; shown with its root at the origin too.
+        errors: name to value, with the unit where it is text (`{"N-MPJPE": "83 mm"}`).
+        up: gravity's opposite in the frame of the poses; then gravity points down the page.
+    """
+
+    title: str
+    group: str
+    image: UInt8[np.ndarray, "H W 3"] | None = None
+    keypoints: Float[np.ndarray, "J 2"] | None = None
+    keypoints_true: Float[np.ndarray, "J 2"] | None = None
+    pose: Float[np.ndarray, "J 3"] | None = None
+    pose_true: Float[np.ndarray, "J 3"] | None = None
+    note: str = ""
+    errors: Mapping[str, Cell] = field(default_factory=dict)
+    up: Sequence[float] | np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        _check_shape(f"the picture of sample {self.title!r}", self.image, None, None, 3)
+        if self.image is not None and self.image.dtype != np.uint8:
+            raise VergenceError(
+                f"the picture of sample {self.title!r} has type {self.image.dtype}", "Give uint8, 0 to 255, RGB."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class RigCamera:
+    """`x_cam = R x_world + t`; `t` in the scene's unit; `size` is width and height in pixels."""
+
+    R: Float[np.ndarray, "3 3"]
+    t: Float[np.ndarray, 3]
+    K: Float[np.ndarray, "3 3"]
+    size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        _check_shape("a camera's R", self.R, 3, 3)
+        _check_shape("a camera's t", self.t, 3)
+        _check_shape("a camera's K", self.K, 3, 3)
+
+
+@dataclass(frozen=True, eq=False)
+class RigScene:
+    """Cameras around a person over time, in one world frame.
+
+    Attributes:
+        poses: T may be 0: then only the cameras are shown.
+        up: gravity's opposite in the world; None where unknown (the world is then read as a camera's frame).
+        unit: of `poses` and of the cameras' `t`, e.g. `mm`, or `reference bones` where there is no scale.
+        poses_true: what `poses` is held against, in the same frame and unit.
+        frames: the number of each frame; 0, 1, 2 ... where not given.
+    """
+
+    cameras: Mapping[str, RigCamera]
+    poses: Float[np.ndarray, "T J 3"]
+    fps: float
+    up: Sequence[float] | np.ndarray | None = None
+    unit: str = "mm"
+    poses_true: Float[np.ndarray, "T J 3"] | None = None
+    frames: Sequence[int] | np.ndarray | None = None
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        _check_shape("the rig scene's poses", self.poses, None, None, 3)
+        _check_shape("the rig scene's true poses", self.poses_true, *np.shape(self.poses))
+        if self.frames is not None and len(self.frames) != len(self.poses):
+            raise VergenceError(f"the rig scene has {len(self.poses)} poses and {len(self.frames)} frame numbers")
+        if not self.fps > 0:
+            raise VergenceError(f"the rig scene's frame rate is {self.fps}", "It must be above 0.")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`good`, `doubtful` or `refused`, and why, in sentences."""
+
+    word: str
+    reasons: Sequence[str] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Page:
+    """One report.
+
+    Attributes:
+        skeleton: of every pose and keypoint on the page.
+        facts: what was run: version, command, recipe, device, seed, world version, seconds ...
+        samples_protocol: how the samples' errors were measured, and how their poses were aligned for the eye.
+        pose_unit: of the samples' poses.
+        labels: what the two skeletons of a sample are called.
+        details: long tables, for the end of the page.
+        sections: which come, in which order; empty ones are left out.
+    """
+
+    title: str
+    subtitle: str
+    skeleton: Skeleton
+    facts: Mapping[str, str] = field(default_factory=dict)
+    tables: Sequence[Table] = ()
+    curves: Sequence[Curve] = ()
+    samples: Sequence[Sample] = ()
+    rig: RigScene | None = None
+    verdict: Verdict | None = None
+    samples_protocol: str = ""
+    pose_unit: str = "mm"
+    labels: tuple[str, str] = ("prediction", "truth")
+    details: Sequence[Table] = ()
+    sections: Sequence[Section] = SECTIONS
+
+    def __post_init__(self) -> None:
+        joints = len(self.skeleton)
+        if any(sample.errors for sample in self.samples) and not self.samples_protocol.strip():
+            raise VergenceError(
+                "the samples have errors and the page has no samples_protocol", "Say how the errors were measured."
+            )
+        for sample in self.samples:
+            what = f"of sample {sample.title!r} (skeleton {self.skeleton.name})"
+            _check_shape(f"keypoints {what}", sample.keypoints, joints, 2)
+            _check_shape(f"keypoints_true {what}", sample.keypoints_true, joints, 2)
+            _check_shape(f"pose {what}", sample.pose, joints, 3)
+            _check_shape(f"pose_true {what}", sample.pose_true, joints, 3)
+        if self.rig is not None:
+            _check_shape(f"the rig scene's poses (skeleton {self.skeleton.name})", self.rig.poses, None, joints, 3)
+        if unknown := set(self.sections) - set(SECTIONS):
+            raise VergenceError(f"a page has no section {', '.join(sorted(unknown))}", f"Known: {', '.join(SECTIONS)}.")
+
+
+def choose_samples(error: Float[np.ndarray, " N"], each: int = 6, seed: int = 0) -> list[tuple[str, int]]:
+    """Which samples to show: the `each` worst (worst first), as many best, and as many at random from the rest.
+
+    Args:
+        error: one per sample; NaN is never chosen.
+
+    Returns:
+        (group, index) with every index at most once; fewer where there are fewer. The worst are chosen first, so a
+        small set is all `worst` rather than flattered.
+    """
+    error = np.asarray(error, dtype=float)
+    order = np.flatnonzero(np.isfinite(error))
+    order = order[np.argsort(-error[order], kind="stable")]
+    worst, rest = order[:each], order[each:]
+    best, rest = rest[::-1][:each], rest[: max(0, len(rest) - each)]
+    drawn = np.sort(np.random.default_rng(seed).permutation(rest)[:each])
+    groups = (("random", drawn), ("worst", worst), ("best", best))
+    return [(group, int(index)) for group, indices in groups for index in indices]
