@@ -1,0 +1,85 @@
+"""The verbs. Nothing heavy is imported until one runs: each is a function in `commands/` whose signature is its options."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from vergence.errors import VergenceError
+from vergence.version import __version__
+
+VERBS = {
+    "demo": "the main job on the built-in world, with a report to open",
+    "reconstruct": "cameras and 3D from uncalibrated footage; pose files and a quality report",
+    "train": "any method, any mixture of supervision, from a recipe",
+    "evaluate": "a run measured on a test set, beside its anchors",
+    "predict": "picture, folder or video to 3D poses, overlay and files",
+    "synth": "a dataset from the built-in world",
+    "doctor": "what is installed, what is wrong, how to mend it",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a verb; returns the exit status. Bad input is one sentence on stderr and status 2."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        print(overview())
+        return 0
+    if words[0] == "--version":
+        print(f"vergence {__version__}")
+        return 0
+    verb, rest = words[0], words[1:]
+    try:
+        return run(verb, rest)
+    except VergenceError as error:
+        print(f"vergence {verb}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"\nvergence {verb}: stopped. The same command goes on where it was.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def overview() -> str:
+    lines = [f"vergence {__version__}: from multi-camera footage to a single-camera 3D human pose estimator", ""]
+    lines += ["usage: vergence VERB [options]        vergence VERB --help", ""]
+    lines += [f"  {verb:<12} {text}" for verb, text in VERBS.items()]
+    return "\n".join(lines)
+
+
+def run(verb: str, words: list[str]) -> int:
+    if verb not in VERBS:
+        import difflib
+
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        raise VergenceError(
+            f"there is no verb {verb!r}", f"Did you mean {near[0]}?" if near else f"Verbs: {', '.join(VERBS)}."
+        )
+    function = getattr(import_module(f"vergence.commands.{verb}"), verb)
+    if getattr(function, "takes_words", False):
+        return int(function(words) or 0)
+    return call(function, verb, words)
+
+
+def call(function: Callable[..., int | None], verb: str, words: list[str]) -> int:
+    """Parses `words` by the function's signature and calls it."""
+    import jsonargparse
+
+    parser = jsonargparse.ArgumentParser(prog=f"vergence {verb}", description=VERBS[verb], exit_on_error=False)
+    parser.add_function_arguments(function, as_group=False, as_positional=True)
+    try:
+        options = parser.parse_args(words)
+    except jsonargparse.ArgumentError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise VergenceError(
+            " ".join(lines).removeprefix("error: "), f"`vergence {verb} --help` shows the options."
+        ) from error
+    return int(function(**vars(parser.instantiate(options))) or 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

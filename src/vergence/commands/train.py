@@ -1,0 +1,45 @@
+"""`vergence train`: a recipe carried out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+
+def train(words: Sequence[str]) -> int:
+    """`vergence train RECIPE [--out DIR] [--device D] [--any.key value] [--print_config]`."""
+    import argparse
+    from pathlib import Path
+
+    parser = argparse.ArgumentParser(
+        prog="vergence train",
+        description="Carries a recipe out: a YAML file or a built-in recipe's name. Any key of the recipe is an option, "
+        "as in --stages.pose.train.steps 2000. A run that was stopped goes on where it was.",
+    )
+    parser.add_argument("recipe", help="file, or name of a built-in recipe")
+    parser.add_argument("--out", type=Path, help="the run's folder (default: runs/RECIPE)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    parser.add_argument("--print_config", action="store_true", help="print the resolved recipe and stop")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    options, overrides = parser.parse_known_args(list(words))
+
+    from dataclasses import asdict
+
+    import yaml
+
+    from vergence.config import load_recipe
+
+    recipe = load_recipe(options.recipe, overrides)
+    if options.print_config:
+        yaml.safe_dump(asdict(recipe), sys.stdout, sort_keys=False)
+        return 0
+    from vergence.commands._finish import finish
+    from vergence.runs import Run
+
+    run = Run(recipe, options.out or Path("runs") / Path(options.recipe).stem, options.device, not options.quiet)
+    method = run.execute()
+    finish(run, method, " ".join(["vergence train", *words]))
+    return 0
+
+
+train.takes_words = True  # type: ignore[attr-defined]

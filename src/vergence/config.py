@@ -1,0 +1,120 @@
+"""Recipes from YAML, with `--any.key value` over them; a key that does not exist is refused by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jsonargparse
+import yaml
+
+from vergence.errors import VergenceError
+from vergence.recipe import Recipe
+
+
+def built_in_recipes() -> dict[str, Path]:
+    """Recipes that come with the package, by name."""
+    folder = Path(str(resources.files("vergence"))) / "recipes"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def recipe_path(recipe: str) -> Path:
+    """A recipe's file from its path or its built-in name."""
+    path = Path(recipe)
+    if path.is_file():
+        return path
+    known = built_in_recipes()
+    if recipe in known:
+        return known[recipe]
+    raise VergenceError(f"no recipe {recipe!r}", f"Give a YAML file or one of: {', '.join(known)}.")
+
+
+def recipe_parser() -> jsonargparse.ArgumentParser:
+    """Every key of a recipe as an option."""
+    parser = jsonargparse.ArgumentParser(prog="vergence train RECIPE", exit_on_error=False)
+    parser.add_argument("--config", action="config")
+    parser.add_class_arguments(Recipe)
+    return parser
+
+
+def load_recipe(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe from its file or built-in name.
+
+    Args:
+        recipe: path or name.
+        overrides: `--any.key value` words.
+
+    Raises:
+        VergenceError: names the key that is wrong and the nearest right one.
+    """
+    path = recipe_path(recipe)
+    try:
+        raw = yaml.safe_load(path.read_text()) or {}
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise VergenceError(f"{path} is not readable YAML: {str(error).splitlines()[0]}") from error
+    if isinstance(raw, dict):
+        raw.pop("vergence", None)  # written by a run
+    check_keys(raw, Recipe, "")
+    for word in overrides:
+        if word.startswith("--"):
+            check_path(word[2:].partition("=")[0].split("."), Recipe, raw)
+    parser = recipe_parser()
+    try:
+        with_file = parser.parse_object(raw)
+        namespace = parser.parse_args(list(overrides), namespace=with_file) if overrides else with_file
+        settings = parser.instantiate(namespace)
+    except (jsonargparse.ArgumentError, TypeError, ValueError) as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise VergenceError(
+            f"{path.name}: {' '.join(lines)}", "`--print_config` shows every key and its value."
+        ) from error
+    return Recipe(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(Recipe)})
+
+
+def check_keys(value: Any, kind: Any, path: str) -> None:
+    """Refuses keys that the dataclass `kind` does not have, at any depth."""
+    kind = _plain(kind)
+    if typing.get_origin(kind) is dict and isinstance(value, dict):
+        for key, item in value.items():
+            check_keys(item, typing.get_args(kind)[1], f"{path}{key}.")
+    if not dataclasses.is_dataclass(kind) or value is None:
+        return
+    if not isinstance(value, dict):
+        raise VergenceError(f"recipe key {path.rstrip('.') or 'top level'} is {value!r}", "It must be a mapping.")
+    hints = typing.get_type_hints(kind)
+    for key, item in value.items():
+        if key not in hints:
+            near = difflib.get_close_matches(str(key), hints, n=1)
+            raise VergenceError(
+                f"a recipe has no key {path}{key}",
+                f"Did you mean {path}{near[0]}?" if near else f"Keys there: {', '.join(hints)}.",
+            )
+        check_keys(item, hints[key], f"{path}{key}.")
+
+
+def check_path(keys: list[str], kind: Any, value: Any) -> None:
+    """Refuses an option `--a.b.c` whose keys a recipe does not have, or that names a source or stage that is not there."""
+    for i, key in enumerate(keys):
+        kind, where = _plain(kind), ".".join([*keys[:i], ""])
+        if typing.get_origin(kind) is dict:
+            inner = typing.get_args(kind)[1]
+            if dataclasses.is_dataclass(_plain(inner)) and key not in (value or {}):
+                raise VergenceError(f"the recipe has no {where}{key}", f"There are {', '.join(value or {}) or 'none'}.")
+            kind = inner
+        elif dataclasses.is_dataclass(kind):
+            check_keys({key: None}, kind, where)
+            kind = typing.get_type_hints(kind)[key]
+        else:
+            raise VergenceError(f"{where.rstrip('.')} has no parts, so --{'.'.join(keys)} means nothing")
+        value = value.get(key) if isinstance(value, dict) else None
+
+
+def _plain(kind: Any) -> Any:
+    """`X` of `X | None`."""
+    options = [k for k in typing.get_args(kind) if k is not type(None)]
+    return options[0] if len(options) == 1 and type(None) in typing.get_args(kind) else kind

@@ -1,0 +1,1 @@
+"""Datasets on disk: one dataset, one file, each giving rows of Views."""

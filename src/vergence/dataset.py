@@ -1,0 +1,64 @@
+"""What a dataset owes the rest: rows of Views, and which rows belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from vergence.recipe import Source
+from vergence.views import Views
+
+
+class Dataset(Protocol):
+    """N pictures that can be read in any order. `read` gives the whole truth; `withhold` hides what may not be used."""
+
+    index: Views  # every field of every row, pictures of size 0
+
+    def __len__(self) -> int: ...
+
+    def read(self, rows: Int[Tensor, " n"]) -> Views: ...
+
+
+class MemoryDataset:
+    """Views that fit in memory."""
+
+    def __init__(self, views: Views) -> None:
+        self.views = views
+        self.index = views.replace(image=views.image[:, :, :0, :0])
+
+    def __len__(self) -> int:
+        return len(self.views)
+
+    def read(self, rows: Int[Tensor, " n"]) -> Views:
+        return self.views[rows]
+
+
+def batches(dataset: Dataset, size: int) -> Iterator[Views]:
+    """All rows in order."""
+    for start in range(0, len(dataset), size):
+        yield dataset.read(torch.arange(start, min(start + size, len(dataset))))
+
+
+def withhold(index: Views, source: Source) -> Views:
+    """The labels that a recipe lets a method see: everything else becomes unknown.
+
+    The 3D of `source.pose` subjects is kept (the lowest subject numbers); where 3D is withheld, so are the rotation,
+    translation and up direction, which only a calibrated rig knows.
+    """
+    nan = float("nan")
+    changes: dict[str, Tensor] = {}
+    if not source.keypoints:
+        changes["keypoints"] = torch.full_like(index.keypoints, nan)
+        changes["confidence"] = torch.zeros_like(index.confidence)
+    if source.pose != "all":
+        subjects = torch.unique(index.subject)[: int(source.pose) if source.pose.isdigit() else 0]
+        hidden = ~torch.isin(index.subject, subjects)
+        for name in ("pose", "rotation", "translation", "up"):
+            value = getattr(index, name).clone()
+            value[hidden] = nan
+            changes[name] = value
+    return index.replace(**changes)

@@ -1,0 +1,163 @@
+"""Protocols: what is measured on which pictures, beside the baselines that make a figure readable.
+
+A figure without its protocol is not printed: every result carries alignment, root, joints, pictures and the version of
+what it was measured on. Two anchors stand beside each model. `mean_pose` is one pose for everybody; `zero_depth` is the
+model's own 2D with no depth at all, the honest one, since good 2D alone already scores well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vergence import metrics
+from vergence.dataset import Dataset, batches
+from vergence.errors import VergenceError
+from vergence.geometry.camera import normalise
+from vergence.methods.base import Method, Prediction
+from vergence.skeleton import Skeleton
+from vergence.views import Views
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Errors of N poses against truth.
+
+    Attributes:
+        n_mpjpe, p_mpjpe: mm (or the truth's unit), one per pose.
+        per_joint: N-MPJPE by joint name.
+        summary: means, PCK and AUC after scale alignment, and what tells collapse, flip and noise apart.
+    """
+
+    n_mpjpe: np.ndarray
+    p_mpjpe: np.ndarray
+    per_joint: dict[str, float]
+    summary: dict[str, float]
+
+
+def score(prediction: Tensor, target: Tensor, skeleton: Skeleton) -> Scores:
+    """All figures of predictions `N J 3` against truth `N J 3`; scale-free, so PCK and AUC are those after scale alignment."""
+    p, t = prediction.double().numpy(), target.double().numpy()
+    root = skeleton.root
+    n, pa = metrics.n_mpjpe(p, t, root), metrics.p_mpjpe(p, t)
+    joints = metrics.per_joint_error(p, t, root, "scale")
+    flipped = metrics.n_mpjpe(metrics.flip_depth(p, root), t, root)
+    scaled = p * _scale(p, t, root)
+    summary = {
+        "n_mpjpe": float(np.nanmean(n)),
+        "p_mpjpe": float(np.nanmean(pa)),
+        "n_pck": float(np.nanmean(metrics.pck(p, t, root, alignment="scale"))),
+        "n_auc": float(np.nanmean(metrics.auc(p, t, root, alignment="scale"))),
+        "depth_correlation": metrics.depth_correlation(scaled, t, root),
+        "diversity": metrics.pose_diversity(scaled, t, root),
+        "n_mpjpe_depth_negated": float(np.nanmean(flipped)),
+    }
+    per_joint = {name: float(v) for name, v in zip(skeleton.joint_names, np.nanmean(joints, axis=0), strict=True)}
+    return Scores(n, pa, per_joint, summary)
+
+
+def _scale(p: np.ndarray, t: np.ndarray, root: tuple[int, ...]) -> np.ndarray:
+    """One scale for all poses, so that spread can be compared in the truth's unit."""
+    p0, t0 = (x - x[:, list(root)].mean(1, keepdims=True) for x in (p, t))
+    known = np.isfinite(p0) & np.isfinite(t0)
+    return np.sqrt((t0[known] ** 2).sum() / max((p0[known] ** 2).sum(), 1e-12))
+
+
+def predict_all(method: Method, dataset: Dataset, device: str = "cpu", flip: bool = True, size: int = 64) -> Prediction:
+    """The model's predictions for every picture of a dataset, in order."""
+    method = method.eval().to(device)
+    parts = [method.predict(v.image.to(device), v.intrinsics.to(device), flip) for v in batches(dataset, size)]
+    if not parts:
+        raise VergenceError("the test set has no pictures", "Look at its frames and count.")
+    fields = ("pose", "keypoints", "confidence", "root_depth", "sound")
+    joined = {n: torch.cat([getattr(p, n).cpu() for p in parts]) for n in fields if getattr(parts[0], n) is not None}
+    return Prediction(frame=parts[0].frame, **joined)
+
+
+def zero_depth(keypoints: Tensor, intrinsics: Tensor) -> Tensor:
+    """2D joints on a plane parallel to the picture: `N J 3` in units of that plane's distance."""
+    rays = normalise(keypoints.double(), intrinsics.double())
+    return torch.cat([rays, torch.zeros_like(rays[..., :1])], -1).float()
+
+
+def mean_pose(index: Views, skeleton: Skeleton) -> Tensor:
+    """The mean root-relative pose `J 3` of labelled views, each in its own camera's frame."""
+    pose = index.pose - index.pose[:, list(skeleton.root)].mean(1, keepdim=True)
+    return pose.nanmean(0)
+
+
+def evaluate(
+    method: Method,
+    dataset: Dataset,
+    skeleton: Skeleton,
+    anchors: Mapping[str, Tensor] | None = None,
+    device: str = "cpu",
+) -> tuple[dict[str, Any], Prediction, Scores]:
+    """A model on a test set, beside its anchors.
+
+    Args:
+        method: the model.
+        dataset: pictures with true poses.
+        skeleton: the joints.
+        anchors: constant poses `J 3` or one pose per picture `N J 3` to score beside it, by name (`mean_pose`, ...).
+        device: where the network runs.
+
+    Returns:
+        Results by name (`model`, `zero_depth`, `true_2d_zero_depth` where 2D is known, each anchor; `per_joint`;
+        `pixel_error`: median distance of the 2D in crop pixels), the predictions, and the model's scores.
+    """
+    index = dataset.index
+    if index.pose.isnan().all():
+        raise VergenceError("the test set has no 3D poses to compare with", "Give one that has, or a reconstruction.")
+    prediction = predict_all(method, dataset, device)
+    scores = score(prediction.pose, index.pose, skeleton)
+    results: dict[str, Any] = {"model": scores.summary, "per_joint": scores.per_joint}
+    assert prediction.keypoints is not None
+    flat = zero_depth(prediction.keypoints, index.intrinsics)
+    results["zero_depth"] = score(flat, index.pose, skeleton).summary
+    if not index.keypoints.isnan().all():
+        distance = (prediction.keypoints - index.keypoints).norm(dim=-1)
+        results["pixel_error"] = float(distance.nanmedian())
+        complete = index.pose.isfinite().flatten(1).all(1)
+        true_2d = projected_truth(index)[complete]
+        results["true_2d_zero_depth"] = score(true_2d, index.pose[complete], skeleton).summary
+    for name, pose in (anchors or {}).items():
+        results[name] = score(pose.expand_as(index.pose), index.pose, skeleton).summary
+    return results, prediction, scores
+
+
+def projected_truth(index: Views) -> Tensor:
+    """True 2D with no depth: the truth seen by the crop camera, on a plane."""
+    flat = index.pose[..., :2] / index.pose[..., 2:]
+    return torch.cat([flat, torch.zeros_like(flat[..., :1])], -1)
+
+
+def label_scores(pose: Tensor, truth: Views, skeleton: Skeleton) -> dict[str, float]:
+    """Errors of made labels against the truth they never saw: joints that were labelled, and the share that was."""
+    known = ~pose.isnan().any(-1)
+    useful = known.sum(1) >= len(skeleton) // 2
+    useful &= known[:, list(skeleton.root)].all(1)
+    target = torch.where(known[..., None], truth.pose, float("nan"))[useful]
+    found = score(pose[useful].nan_to_num(0.0), target, skeleton).summary
+    return {**found, "joints_labelled": float(known.float().mean())}
+
+
+def protocol(index: Views, skeleton: Skeleton, **more: Any) -> dict[str, Any]:
+    """How a figure was measured, for the results file."""
+    return {
+        "alignment": "N: root-aligned, least-squares scale per pose (kept >= 0); P: similarity per pose, no reflection",
+        "root": [skeleton.joint_names[i] for i in skeleton.root],
+        "joints": list(skeleton.joint_names),
+        "skeleton": skeleton.name,
+        "pictures": len(index),
+        "subjects": len(torch.unique(index.subject)),
+        "true_depth_or_scale_used": False,
+        "average": "over pictures",
+        "flip_averaging": True,
+        **more,
+    }

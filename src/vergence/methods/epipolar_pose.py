@@ -1,0 +1,212 @@
+"""EpipolarPose (Kocabas, Karagoz, Akbas, CVPR 2019): several views make the 3D labels that train a single-view network.
+
+Section 3.1, model. Two copies of one network, both trained on 2D-labelled pictures. The lower copy is frozen and finds
+the joints of every view; the upper copy learns 3D. Letting the branch that trains make its own 2D collapses all joints
+to a point, hence the frozen copy: here a stage of its own whose labels are made once and kept in a file (`make_labels`).
+Section 3.2, labels. Joints of synchronised views -> essential matrices -> cameras -> triangulated joints -> each
+camera's frame. Ours where the paper's is known to fail: frames are pooled (16 joints of one frame leave rotations 11 to 78
+degrees off, 100 pooled frames 0.1 to 0.9) and the rig is bundle-adjusted; `per_frame` is the paper's variant.
+Section 3.3, loss. Smooth L1 on the soft-argmax of a volume, coordinates in [-0.5, 0.5) of the crop and of a depth box
+of 2,000 mm (`volume`, with the volume head); with the depth-map head the terms are those of `supervised`.
+Labels are free of scale: reference bones instead of millimetres, so the box is 4.2 bones deep.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from vergence.dataset import Dataset, batches
+from vergence.errors import VergenceError
+from vergence.geometry.camera import project
+from vergence.labels import Labels
+from vergence.methods.base import averaged_maps, depth_target, relative_depth
+from vergence.methods.losses import weighted_mean
+from vergence.methods.supervised import Supervised
+from vergence.networks.pose_network import Maps
+from vergence.recipe import LabelStage
+from vergence.skeleton import Skeleton
+from vergence.views import Views
+
+
+class EpipolarPose(Supervised):
+    """The upper branch: learns from made labels as from true ones, and adds the paper's own loss on the volume."""
+
+    def terms(self, views: Views, maps: Maps) -> dict[str, Tensor]:
+        terms = super().terms(views, maps)
+        if self.network.settings.head == "volume":
+            terms["volume"] = self.volume_loss(views, maps)
+        return terms
+
+    def volume_loss(self, views: Views, maps: Maps) -> Float[Tensor, ""]:
+        """Section 3.3: smooth L1, summed over 3J coordinates, mean over pictures.
+
+        Coordinates are shares of the crop and of the depth box, so |x| < 1 always and the linear part is never reached:
+        it is half the squared error, in the paper's code as well.
+        """
+        size = views.image.shape[-1]
+        depth, weight = depth_target(views, self.skeleton)
+        box = self.network.settings.depth_box
+        known_2d = ~views.keypoints.isnan().any(-1)
+        target = torch.cat([views.keypoints.nan_to_num(0.0) / size - 0.5, depth[..., None] / box], -1)
+        found = torch.cat([maps.keypoints / size - 0.5, relative_depth(maps.depth, self.skeleton)[..., None] / box], -1)
+        each = F.smooth_l1_loss(found, target, reduction="none")
+        trust = torch.where(known_2d, views.confidence, 0.0)
+        weights = torch.stack([trust, trust, weight], -1)
+        return weighted_mean(each, weights) * each[0].numel()
+
+
+@torch.no_grad()
+def find_keypoints(method: Supervised, dataset: Dataset, device: str, size: int = 64) -> tuple[Tensor, Tensor]:
+    """The frozen lower branch over a whole dataset: joints (crop pixels, N J 2) and their confidence (N J)."""
+    frozen = copy.deepcopy(method).eval().to(device)
+    found, trust = [], []
+    for views in batches(dataset, size):
+        maps = averaged_maps(frozen.network, views.image.to(device), frozen.skeleton)
+        found.append(maps.keypoints.cpu())
+        trust.append(maps.confidence.cpu())
+    return torch.cat(found), torch.cat(trust)
+
+
+def full_camera(views: Views) -> tuple[Float[Tensor, "N 3 3"], Float[Tensor, "N 3 3"]]:
+    """The full picture's intrinsics and the rotation from its camera to the crop's, both from the crop alone.
+
+    `crop = K_crop R K_full^-1`, so `crop^-1 K_crop = K_full R^T`: an upper triangular matrix with positive diagonal
+    times a rotation, which has one RQ decomposition.
+    """
+    product = torch.linalg.inv(views.crop.double()) @ views.intrinsics.double()
+    flip = torch.eye(3, dtype=torch.double).flip(0)
+    q, r = torch.linalg.qr((flip @ product).transpose(-1, -2))
+    upper, rotation = flip @ r.transpose(-1, -2) @ flip, flip @ q.transpose(-1, -2)
+    sign = torch.diagonal(upper, dim1=-2, dim2=-1).sign()
+    upper, rotation = upper * sign[:, None, :], rotation * sign[:, :, None]
+    return upper / upper[:, 2:, 2:], rotation.transpose(-1, -2)
+
+
+def make_labels(
+    dataset: Dataset,
+    visible: Views,
+    keypoints: Float[Tensor, "N J 2"],
+    confidence: Float[Tensor, "N J"],
+    settings: LabelStage,
+    skeleton: Skeleton,
+    seed: int = 0,
+) -> Labels:
+    """Section 3.2: 3D labels for every picture of a multi-view source, in its crop camera's frame.
+
+    Args:
+        dataset: the source; its index says which pictures belong to one instant.
+        visible: what the recipe lets be used (extrinsics, where known).
+        keypoints, confidence: joints of each picture, crop pixels: predicted or labelled.
+        settings: cameras known or not, frames pooled, `per_frame`.
+        skeleton: the joints.
+        seed: of the robust estimators.
+
+    Raises:
+        VergenceError: when no recording could be reconstructed; the sentence says why.
+    """
+    index = dataset.index
+    pose = torch.full((len(index), len(skeleton), 3), float("nan"))
+    weight = torch.zeros(len(index), len(skeleton))
+    projected = torch.full((len(index), len(skeleton), 2), float("nan"))
+    intrinsics = index.intrinsics.clone()
+    refusals: Counter[str] = Counter()
+    verdicts: Counter[str] = Counter()
+    for sequence in torch.unique(index.sequence).tolist():
+        rows = torch.nonzero(index.sequence == sequence)[:, 0]
+        for chunk in _chunks(rows, index.frame, settings.frames):
+            try:
+                made = _label_recording(visible[chunk], keypoints[chunk], confidence[chunk], settings, skeleton, seed)
+            except VergenceError as error:
+                refusals[error.problem] += 1
+                continue
+            pose[chunk], weight[chunk], projected[chunk], intrinsics[chunk] = made[0], made[1], made[2], made[3]
+            verdicts[made[4]] += 1
+    if not verdicts:
+        reason = refusals.most_common(1)[0][0] if refusals else "the source has no pictures"
+        raise VergenceError(f"no recording could be reconstructed: {reason}", "Look at the 2D first, then the rig.")
+    labelled = ~pose.isnan().flatten(1).all(1)
+    report: dict[str, Any] = {
+        "recordings": sum(verdicts.values()) + sum(refusals.values()),
+        "verdicts": dict(verdicts),
+        "refused": dict(refusals),
+        "pictures": len(index),
+        "pictures_labelled": int(labelled.sum()),
+        "joints_labelled": float((~pose.isnan().any(-1)).float().mean()),
+    }
+    key = torch.stack([index.sequence, index.view, index.frame], 1)
+    return Labels(key, pose, weight, projected, intrinsics, report)
+
+
+def _chunks(rows: Tensor, frame: Tensor, most: int) -> list[Tensor]:
+    """Rows of one recording in runs of at most `most` instants."""
+    frames = torch.unique(frame[rows])
+    runs = max(1, -(-len(frames) // most))
+    edges = torch.tensor_split(frames, runs)
+    return [rows[torch.isin(frame[rows], part)] for part in edges]
+
+
+def _label_recording(
+    views: Views, keypoints: Tensor, confidence: Tensor, settings: LabelStage, skeleton: Skeleton, seed: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor, str]:
+    frames, t = torch.unique(views.frame, return_inverse=True)
+    cameras, v = torch.unique(views.view, return_inverse=True)
+    known_lens = bool(views.intrinsics.isfinite().all())
+    inverse = torch.linalg.inv(views.crop.double())
+    ones = torch.ones_like(keypoints[..., :1]).double()
+    full = torch.cat([keypoints.double(), ones], -1) @ inverse.transpose(-1, -2)
+    points = np.full((len(frames), len(cameras), len(skeleton), 2), np.nan)
+    trust = np.zeros(points.shape[:-1])
+    points[t, v] = (full[..., :2] / full[..., 2:]).numpy()
+    trust[t, v] = confidence.numpy()
+    first = [int(torch.nonzero(v == c)[0]) for c in range(len(cameras))]
+    k_full, turn = (
+        full_camera(views) if known_lens else (None, torch.eye(3, dtype=torch.double).repeat(len(views), 1, 1))
+    )
+    extrinsics: dict[str, Any] = {}
+    if settings.cameras == "known":
+        if not views.rotation.isfinite().all():
+            raise VergenceError(
+                "cameras: known was asked for, but the source's extrinsics are unknown or withheld",
+                "Give R and t of every camera, or use cameras: unknown.",
+            )
+        back = turn.transpose(-1, -2)
+        extrinsics = {
+            "rotation": (back @ views.rotation.double())[first].numpy(),
+            "translation": (back @ views.translation.double()[..., None])[first, :, 0].numpy(),
+        }
+    size = _picture_size(k_full, points, first)
+    from vergence.geometry.reconstruction import reconstruct
+
+    result = reconstruct(
+        points,
+        trust,
+        intrinsics=None if k_full is None else k_full[first].numpy(),
+        image_size=size,
+        skeleton=skeleton,
+        per_frame=settings.per_frame,
+        seed=seed,
+        **extrinsics,
+    )
+    rotation, translation = torch.from_numpy(result.rotation)[v], torch.from_numpy(result.translation)[v]
+    world = torch.from_numpy(result.pose)[t]
+    camera = world @ rotation.transpose(-1, -2) + translation[:, None]
+    pose = (camera @ turn.transpose(-1, -2)).float() / result.reference_bone
+    lens = views.intrinsics if known_lens else (views.crop.double() @ torch.from_numpy(result.intrinsics)[v]).float()
+    weight = torch.from_numpy(result.weight)[t].float()
+    return pose, weight.nan_to_num(0.0), project(pose, lens), lens, result.report.verdict
+
+
+def _picture_size(k_full: Tensor | None, points: np.ndarray, first: list[int]) -> np.ndarray:
+    """Width and height of each full picture: twice the principal point, else as far as the joints reach."""
+    if k_full is not None:
+        return (2 * k_full[first][:, :2, 2] + 1).numpy()
+    reach = np.nanmax(points, axis=(0, 2))
+    return np.where(np.isfinite(reach), reach, 1.0) + 1.0

@@ -1,0 +1,76 @@
+"""Backbones from transformers' AutoBackbone: any ResNet size, from a small one for a CPU to a pretrained ResNet-50.
+
+A hub name or a local folder loads its weights; otherwise the network is built from sizes and starts untrained.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import AutoBackbone, AutoConfig, ResNetConfig
+
+from vergence.errors import VergenceError
+from vergence.recipe import NetworkSettings
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+RESNETS = {  # depths, layer type, widths: He et al. 2016, table 1
+    "resnet18": ([2, 2, 2, 2], "basic", [64, 128, 256, 512]),
+    "resnet34": ([3, 4, 6, 3], "basic", [64, 128, 256, 512]),
+    "resnet50": ([3, 4, 6, 3], "bottleneck", [256, 512, 1024, 2048]),
+}
+
+
+class Backbone(nn.Module):
+    """Pictures to feature maps, coarsest last.
+
+    Attributes:
+        channels: channels of each map.
+        strides: pixels per cell of each map.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, settings: NetworkSettings, pretrained: bool = True) -> None:
+        super().__init__()
+        model = _build(settings, pretrained)
+        self.model = model
+        self.channels: list[int] = list(model.channels)
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
+        with torch.no_grad():
+            training = self.model.training
+            maps = self.model.eval()(torch.zeros(1, 3, 128, 128)).feature_maps
+            self.model.train(training)
+        self.strides = [128 // m.shape[-1] for m in maps]
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """`N 3 H W`, uint8 or 0 to 1, to maps `N C_i H/s_i W/s_i`."""
+        scale = 255.0 if image.dtype == torch.uint8 else 1.0
+        x = (image.float() / scale - self.mean) / self.std
+        return list(self.model(x.contiguous(memory_format=torch.channels_last)).feature_maps)
+
+
+def _build(settings: NetworkSettings, pretrained: bool) -> Any:
+    name = settings.backbone
+    if name in RESNETS or name == "resnet":
+        depths, layer, widths = RESNETS.get(name, (settings.depths, settings.layer_type, settings.hidden_sizes))
+        stem = settings.embedding_size if name == "resnet" else 64
+        config = ResNetConfig(embedding_size=stem, hidden_sizes=list(widths), depths=list(depths), layer_type=layer)
+        config.out_features = [f"stage{i + 1}" for i in range(len(depths))]
+        return AutoBackbone.from_config(config)
+    try:
+        config = AutoConfig.from_pretrained(name)
+        config.out_features = [s for s in config.stage_names if s != "stem"]
+        if pretrained:
+            return AutoBackbone.from_pretrained(name, config=config)
+        return AutoBackbone.from_config(config)
+    except (OSError, ValueError, AttributeError) as error:
+        raise VergenceError(
+            f"backbone {name!r} could not be loaded: {str(error).splitlines()[0]}",
+            f"Use resnet, {', '.join(RESNETS)}, a hub name that can be reached, or a folder with config.json and "
+            "model.safetensors of a transformers backbone.",
+        ) from error

@@ -1,0 +1,141 @@
+"""The pose network: backbone, neck and a head that gives 2.5D: a pixel and a relative depth for each joint.
+
+Two heads. `depth_map` (Iqbal 2018, 2020): per joint a heatmap and a depth map, depth read where the heatmap is.
+`volume` (Sun 2018, EpipolarPose): per joint a softmax over a w x h x d volume, its expectation along three axes.
+Two necks. `top_down` adds every stage of the backbone into the finest map (a small picture leaves the last stage 2 or 3
+cells wide, too few for a deconvolution alone); `deconvolution` is EpipolarPose's three 4x4 layers of 256 on the last map.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vergence.networks.backbone import Backbone
+from vergence.recipe import NetworkSettings
+
+
+@dataclass
+class Maps:
+    """What a pose network sees in N crops.
+
+    Attributes:
+        log_heatmap: log-probability of each cell, `N J h w`; sums to 1 over a joint's map.
+        keypoints: expected pixel of each joint, crop pixels, `N J 2`.
+        depth: depth of each joint in reference bones, relative to an origin common to the joints of a picture, `N J`.
+        confidence: probability in the best 3x3 cells, 0 to 1, `N J`.
+        features: coarsest map of the backbone, `N C h' w'`.
+    """
+
+    log_heatmap: Float[Tensor, "N J h w"]
+    keypoints: Float[Tensor, "N J 2"]
+    depth: Float[Tensor, "N J"]
+    confidence: Float[Tensor, "N J"]
+    features: Float[Tensor, "N C a b"]
+
+
+class TopDown(nn.Module):
+    """All stages of the backbone summed into the finest map (Lin et al. 2017, FPN; one 3x3 at the end of each step)."""
+
+    def __init__(self, channels: list[int], width: int) -> None:
+        super().__init__()
+        self.lateral = nn.ModuleList(nn.Conv2d(c, width, 1) for c in channels)
+        self.smooth = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+            for _ in channels[:-1]
+        )
+        self.channels = width
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        x = self.lateral[-1](maps[-1])
+        for lateral, smooth, finer in zip(
+            reversed(self.lateral[:-1]), reversed(self.smooth), reversed(maps[:-1]), strict=True
+        ):
+            x = smooth(lateral(finer) + F.interpolate(x, size=finer.shape[-2:], mode="nearest"))
+        return x
+
+
+class Deconvolution(nn.Module):
+    """Three 4x4 transposed convolutions of stride 2 on the last map (Xiao et al. 2018, EpipolarPose)."""
+
+    def __init__(self, channels: list[int], width: int, layers: int = 3) -> None:
+        super().__init__()
+        steps: list[nn.Module] = []
+        for i in range(layers):
+            steps += [
+                nn.ConvTranspose2d(channels[-1] if i == 0 else width, width, 4, stride=2, padding=1, bias=False),
+                nn.BatchNorm2d(width),
+                nn.ReLU(),
+            ]
+        self.layers = nn.Sequential(*steps)
+        self.channels = width
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        return self.layers(maps[-1])
+
+
+class PoseNetwork(nn.Module):
+    """2.5D joints from crops.
+
+    Args:
+        settings: sizes and kind; see `NetworkSettings`.
+        joints: number of joints.
+        pretrained: load a named backbone's weights; False when a run's own weights follow.
+    """
+
+    def __init__(self, settings: NetworkSettings, joints: int, pretrained: bool = True) -> None:
+        super().__init__()
+        self.settings = settings
+        self.joints = joints
+        self.backbone = Backbone(settings, pretrained)
+        neck = {"top_down": TopDown, "deconvolution": Deconvolution}[settings.neck]
+        self.neck = neck(self.backbone.channels, settings.width)
+        per_joint = settings.depth_bins if settings.head == "volume" else 2
+        self.head = nn.Conv2d(self.neck.channels, joints * per_joint, 1)
+        nn.init.normal_(self.head.weight, std=0.01)
+        assert self.head.bias is not None
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, image: Tensor) -> Maps:
+        """`N 3 H W`, uint8 or 0 to 1."""
+        features = self.backbone(image)
+        out = self.head(self.neck(features)).float()
+        n, _, h, w = out.shape
+        stride = image.shape[-1] / w
+        out = out.view(n, self.joints, -1, h, w)
+        if self.settings.head == "volume":
+            log_volume = out.flatten(2).log_softmax(-1).view_as(out)
+            log_heatmap = log_volume.logsumexp(2)
+            bins = self._bin_depths(out.device)
+            depth = (log_volume.exp().sum((-1, -2)) * bins).sum(-1)
+        else:
+            log_heatmap = out[:, :, 0].flatten(2).log_softmax(-1).view(n, self.joints, h, w)
+            depth = (log_heatmap.exp() * out[:, :, 1]).sum((-1, -2))
+        heatmap = log_heatmap.exp()
+        return Maps(
+            log_heatmap=log_heatmap,
+            keypoints=expected_pixel(heatmap, stride),
+            depth=depth,
+            confidence=(F.avg_pool2d(heatmap, 3, stride=1, padding=1) * 9).amax((-1, -2)).clamp(max=1),
+            features=features[-1],
+        )
+
+    def _bin_depths(self, device: torch.device) -> Tensor:
+        """Depth of each slice: `i / D - 0.5` of the box, as EpipolarPose's coordinates."""
+        d = self.settings.depth_bins
+        return (torch.arange(d, device=device) / d - 0.5) * self.settings.depth_box
+
+
+def expected_pixel(heatmap: Float[Tensor, "N J h w"], stride: float) -> Float[Tensor, "N J 2"]:
+    """Soft-argmax: the expected pixel of a map of probabilities whose cells are `stride` pixels wide.
+
+    The centre of cell i lies at pixel `(i + 0.5) stride - 0.5`.
+    """
+    h, w = heatmap.shape[-2:]
+    x = ((torch.arange(w, device=heatmap.device) + 0.5) * stride - 0.5).to(heatmap.dtype)
+    y = ((torch.arange(h, device=heatmap.device) + 0.5) * stride - 0.5).to(heatmap.dtype)
+    return torch.stack([(heatmap.sum(-2) * x).sum(-1), (heatmap.sum(-1) * y).sum(-1)], dim=-1)

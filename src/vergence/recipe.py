@@ -1,0 +1,183 @@
+"""Recipes: every setting of a run, typed, documented where it stands, and free of torch so that `--help` is instant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from vergence.errors import VergenceError
+from vergence.settings import Augmentation
+
+
+@dataclass
+class NetworkSettings:
+    """The network's sizes.
+
+    Args:
+        backbone: `resnet` built from the sizes below; `resnet18`, `resnet34`, `resnet50`; or a hub name or a local
+            folder of a transformers backbone, whose pretrained weights are then the start.
+        embedding_size: channels of the stem (`resnet` only).
+        hidden_sizes: channels of each stage (`resnet` only).
+        depths: blocks in each stage (`resnet` only).
+        layer_type: kind of block (`resnet` only).
+        neck: `top_down` over all stages, or `deconvolution` on the last (the papers' choice at 256 pixels).
+        width: channels of the neck.
+        head: `depth_map` (2.5D heatmap and depth map) or `volume` (soft-argmax over three axes).
+        depth_bins: slices of the volume.
+        depth_box: depth of the volume in reference bones; EpipolarPose's 2,000 mm are 4.2 of 480 mm.
+    """
+
+    backbone: str = "resnet"
+    embedding_size: int = 24
+    hidden_sizes: list[int] = field(default_factory=lambda: [24, 48, 96, 160])
+    depths: list[int] = field(default_factory=lambda: [1, 1, 1, 1])
+    layer_type: Literal["basic", "bottleneck"] = "basic"
+    neck: Literal["top_down", "deconvolution"] = "top_down"
+    width: int = 48
+    head: Literal["depth_map", "volume"] = "depth_map"
+    depth_bins: int = 32
+    depth_box: float = 4.2
+
+
+@dataclass
+class Source:
+    """Pictures, and what of their labels a method may use.
+
+    Args:
+        kind: `world_pictures` (one picture per person), `world_recordings` (several cameras, moving people) or `capture`
+            (footage in a folder).
+        keypoints: use its 2D labels.
+        pose: use its 3D labels: `none`, `all`, or the number of subjects whose labels are used (the papers' S1 row: 1).
+        path: the capture's folder.
+        frames: frames of the capture to use, as `0-34,65-99`; empty means all.
+        look: the world's look.
+        seed: the world's seed; people and cameras of different seeds never meet.
+        count: pictures (`world_pictures`).
+        subjects: people (`world_recordings`), one recording each.
+        frames_per_subject: instants of each recording.
+        views: cameras of each recording; several numbers are used in turn.
+    """
+
+    kind: Literal["world_pictures", "world_recordings", "capture"] = "world_pictures"
+    keypoints: bool = False
+    pose: str = "none"
+    path: str = ""
+    frames: str = ""
+    look: Literal["studio", "wild"] = "wild"
+    seed: int = 0
+    count: int = 1000
+    subjects: int = 10
+    frames_per_subject: int = 20
+    views: list[int] = field(default_factory=lambda: [4])
+
+    def __post_init__(self) -> None:
+        if self.pose not in ("none", "all") and not self.pose.isdigit():
+            raise VergenceError(f"source.pose is {self.pose!r}", "Use none, all, or a number of subjects.")
+        if self.kind == "capture" and not self.path:
+            raise VergenceError("a capture source has no path", "Set path: to the folder of a capture.")
+
+
+@dataclass
+class TrainStage:
+    """Steps of training.
+
+    Args:
+        steps: number of batches.
+        batch: pictures of each source in a batch.
+        losses: weight of each of the method's loss terms; a term that is not named has weight 0.
+        start: stage whose weights it starts from; empty is the training stage before it, `scratch` is none.
+        labels: label stages whose labels it reads.
+        learning_rate: peak of the schedule (linear warm-up over 3 %, then a cosine to 1 % of the peak).
+        weight_decay: AdamW's.
+        average: decay of the running average of weights that is kept as the result; 0 keeps the last weights.
+        clip: largest gradient norm.
+        augmentation: what is done to the pictures.
+    """
+
+    steps: int = 1000
+    batch: dict[str, int] = field(default_factory=dict)
+    losses: dict[str, float] = field(default_factory=dict)
+    start: str = ""
+    labels: list[str] = field(default_factory=list)
+    learning_rate: float = 5e-3
+    weight_decay: float = 1e-4
+    average: float = 0.98
+    clip: float = 1.0
+    augmentation: Augmentation = field(default_factory=Augmentation)
+
+
+@dataclass
+class LabelStage:
+    """3D labels from several views.
+
+    Args:
+        source: which source's recordings are labelled.
+        network: training stage whose network, frozen, finds the joints; empty is the last one before.
+        keypoints: `predicted` by that network, or `labelled`: the source's own 2D.
+        cameras: `unknown` or `known` extrinsics.
+        frames: at most this many instants are pooled for one estimate of the cameras.
+        per_frame: each frame alone, as in the paper, for comparison.
+    """
+
+    source: str = ""
+    network: str = ""
+    keypoints: Literal["predicted", "labelled"] = "predicted"
+    cameras: Literal["unknown", "known"] = "unknown"
+    frames: int = 200
+    per_frame: bool = False
+
+
+@dataclass
+class Stage:
+    """One step of a recipe: either `train` or `label`.
+
+    Args:
+        train: training.
+        label: making 3D labels.
+    """
+
+    train: TrainStage | None = None
+    label: LabelStage | None = None
+
+    def __post_init__(self) -> None:
+        if (self.train is None) == (self.label is None):
+            raise VergenceError("a stage is neither `train:` nor `label:`, or both", "Give exactly one of them.")
+
+
+@dataclass
+class Recipe:
+    """Everything that makes a run.
+
+    Args:
+        method: `supervised` or `epipolar_pose`.
+        skeleton: the run's joints.
+        image_size: side of the crops, pixels.
+        network: sizes of the network.
+        sources: pictures by name.
+        stages: what is done, in this order.
+        test: sources that the finished model is measured on.
+        precision: Lightning's; `bf16-mixed` is 1.7 times as fast where the processor has bf16.
+        checkpoint_every: steps between checkpoints to resume from.
+        seed: of weights, batches and augmentation.
+    """
+
+    method: str = "epipolar_pose"
+    skeleton: str = "h36m_17"
+    image_size: int = 96
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    sources: dict[str, Source] = field(default_factory=dict)
+    stages: dict[str, Stage] = field(default_factory=dict)
+    test: dict[str, Source] = field(default_factory=dict)
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    checkpoint_every: int = 200
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, stage in self.stages.items():
+            wanted = stage.train.batch if stage.train else [stage.label.source] if stage.label else []
+            for source in wanted:
+                if source not in self.sources:
+                    raise VergenceError(
+                        f"stage {name!r} reads source {source!r}, which the recipe does not have",
+                        f"Its sources are {', '.join(self.sources) or 'none'}.",
+                    )

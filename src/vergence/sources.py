@@ -1,0 +1,53 @@
+"""A recipe's sources opened: the built-in world and captures on equal footing."""
+
+from __future__ import annotations
+
+from vergence.dataset import Dataset, MemoryDataset
+from vergence.errors import VergenceError
+from vergence.recipe import Source
+from vergence.skeleton import H36M_17, get_skeleton
+from vergence.views import Views
+
+
+def open_source(source: Source, image_size: int, skeleton: str) -> Dataset:
+    """Pictures with the whole truth about them, at the run's crop size and in its skeleton."""
+    if source.kind == "capture":
+        from vergence.data.capture import read_capture
+
+        return read_capture(source, image_size, get_skeleton(skeleton))
+    if get_skeleton(skeleton) != H36M_17:
+        raise VergenceError(f"the built-in world has no skeleton {skeleton!r}", "Use skeleton: h36m_17 with it.")
+    return MemoryDataset(_world(source, image_size))
+
+
+def _world(source: Source, size: int) -> Views:
+    from vergence.synthetic.world import recordings, single_pictures
+
+    if source.kind == "world_pictures":
+        return single_pictures(source.count, size, look=source.look, seed=source.seed)
+    share = len(source.views)
+    parts = []
+    for i, views in enumerate(source.views):
+        subjects = source.subjects // share + (i < source.subjects % share)
+        if subjects:
+            parts.append(
+                recordings(
+                    subjects, source.frames_per_subject, views, size, look=source.look, seed=source.seed * share + i
+                )
+            )
+    return Views.cat(_apart(parts))
+
+
+def _apart(parts: list[Views]) -> list[Views]:
+    """Sequences, subjects and instants of several sets numbered on from each other."""
+    out: list[Views] = []
+    for part in parts:
+        if out:
+            last = out[-1]
+            part = part.replace(
+                sequence=part.sequence - part.sequence.min() + last.sequence.max() + 1,
+                subject=part.subject - part.subject.min() + last.subject.max() + 1,
+                instant=part.instant - part.instant.min() + last.instant.max() + 1,
+            )
+        out.append(part)
+    return out

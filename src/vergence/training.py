@@ -1,0 +1,227 @@
+"""One stage of training as a Lightning run that can be killed at any step and resumed bit for bit.
+
+What makes it exact: the batch of a step is a function of its number (`mixture.py`), so are its augmentation and the
+seed of whatever else is random in it; weights, their average, the optimizer and the schedule come from the checkpoint.
+Lightning restarts a loader at its first batch, so the loader is told the step at which to start.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import warnings
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks.weight_averaging import WeightAveraging
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, IterableDataset
+
+from vergence.augment import augment
+from vergence.errors import VergenceError
+from vergence.methods.base import Method
+from vergence.mixture import Mixture
+from vergence.recipe import TrainStage
+from vergence.views import Views
+
+WARM_UP = 0.03  # share of the steps over which the learning rate rises
+FINAL_RATE = 0.01  # of the peak, at the last step
+LOG_EVERY = 10
+
+
+class _Steps(IterableDataset):
+    """The mixture's batches from a step on."""
+
+    def __init__(self, mixture: Mixture, steps: int) -> None:
+        self.mixture, self.steps, self.start = mixture, steps, 0
+
+    def __iter__(self) -> Iterator[Views]:
+        for step in range(self.start, self.steps):
+            yield self.mixture.batch(step)
+
+
+class _Module(pl.LightningModule):
+    def __init__(self, method: Method, stage: TrainStage, seed: int) -> None:
+        super().__init__()
+        self.method, self.stage, self.seed = method, stage, seed
+
+    def configure_optimizers(self) -> Any:
+        stage = self.stage
+        optimizer = torch.optim.AdamW(self.parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, stage.steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def transfer_batch_to_device(self, batch: Views, device: torch.device, dataloader_idx: int) -> Views:
+        return batch.to(device)
+
+    def training_step(self, batch: Views, batch_idx: int) -> Tensor:
+        seed = zlib.crc32(f"{self.seed} {self.global_step}".encode())
+        torch.manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            batch = augment(batch, self.stage.augmentation, self.method.skeleton, generator)
+        terms = self.method.losses(batch)
+        unknown = set(self.stage.losses) - set(terms)
+        if unknown:
+            raise VergenceError(f"no loss term is called {sorted(unknown)}", f"The method has {', '.join(terms)}.")
+        loss = sum(
+            (weight * terms[name] for name, weight in self.stage.losses.items()), torch.zeros((), device=self.device)
+        )
+        if not torch.isfinite(loss):
+            values = {name: float(term.detach()) for name, term in terms.items()}
+            raise VergenceError(
+                f"the loss at step {self.global_step} is {float(loss)}: {values}", "Lower learning_rate."
+            )
+        if self.global_step % LOG_EVERY == 0:
+            values = {name: float(term.detach()) for name, term in {"loss": loss, **terms}.items()}
+            for logger in self.loggers:  # Lightning's own `log` would file this step's figures under a later one
+                logger.log_metrics(values, self.global_step)
+            self.log("loss", values["loss"], prog_bar=True, logger=False)
+        return loss
+
+
+def rate(step: int, steps: int) -> float:
+    """Share of the peak learning rate: linear warm-up, then half a cosine."""
+    warm = max(1, round(WARM_UP * steps))
+    if step < warm:
+        return (step + 1) / warm
+    progress = min(1.0, (step - warm) / max(1, steps - warm))
+    return FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+class JsonlLogger(Logger):
+    """Metrics as one JSON object a line. On resume, lines at or past the resumed step are dropped first."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    name = "vergence"
+    version = ""
+
+    def resume_at(self, step: int) -> None:
+        if self.path.exists():
+            kept = [line for line in self.path.read_text().splitlines() if json.loads(line)["step"] < step]
+            self.path.write_text("".join(line + "\n" for line in kept))
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        values = {k: float(v) for k, v in metrics.items() if k != "epoch"}
+        with self.path.open("a") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        return None
+
+
+def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:
+    """Curves of a `metrics.jsonl`: name to (step, value)."""
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for line in path.read_text().splitlines() if path.exists() else ():
+        row = json.loads(line)
+        for name, value in row.items():
+            if name != "step":
+                curves.setdefault(name, []).append((row["step"], value))
+    return curves
+
+
+def train_stage(
+    method: Method,
+    mixture: Mixture,
+    stage: TrainStage,
+    folder: Path,
+    *,
+    seed: int,
+    device: str = "auto",
+    precision: str = "32-true",
+    checkpoint_every: int = 200,
+    progress: bool = True,
+    callbacks: tuple[Callback, ...] = (),
+) -> None:
+    """Trains `method` in place; resumes from `folder/last.ckpt` where it exists.
+
+    Args:
+        method: what is trained; ends with its averaged weights.
+        mixture: the batches.
+        stage: steps, losses, schedule, augmentation.
+        folder: for the checkpoint and `metrics.jsonl`.
+        seed: of augmentation and of what else is random in a step.
+        device: `auto`, `cpu`, `cuda`, `mps`.
+        precision: Lightning's.
+        checkpoint_every: steps between checkpoints.
+        progress: show a bar with the time left.
+        callbacks: Lightning's, more of them.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    logger = JsonlLogger(folder / "metrics.jsonl")
+    checkpoint = folder / "last.ckpt"
+    dataset = _Steps(mixture, stage.steps)
+    if checkpoint.exists():
+        dataset.start = _resumed_step(checkpoint)
+        logger.resume_at(dataset.start)
+    elif logger.path.exists():
+        logger.path.unlink()
+    more: list[Callback] = [ModelCheckpoint(folder, filename="last", every_n_train_steps=checkpoint_every, save_top_k=1,
+                                            enable_version_counter=False, save_on_train_epoch_end=False)]  # fmt: skip
+    if stage.average:
+        more.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(stage.average)))
+    if progress:
+        more.append(RichProgressBar(refresh_rate=5))
+    _quiet()
+    trainer = pl.Trainer(
+        accelerator=device if device != "cuda" else "gpu",
+        devices=1,
+        precision=precision,  # type: ignore[arg-type]
+        max_steps=stage.steps,
+        limit_train_batches=stage.steps,
+        max_epochs=1,
+        gradient_clip_val=stage.clip or None,
+        logger=[logger, *_tensorboard(folder)],
+        callbacks=[*more, *callbacks],
+        log_every_n_steps=LOG_EVERY,
+        enable_model_summary=False,
+        enable_progress_bar=progress,
+        use_distributed_sampler=False,
+    )
+    method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module = _Module(method, stage, seed)
+    trainer.fit(module, DataLoader(dataset, batch_size=None), ckpt_path=checkpoint if checkpoint.exists() else None)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    method.eval().cpu()
+
+
+def _resumed_step(checkpoint: Path) -> int:
+    try:
+        return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"])
+    except Exception as error:
+        raise VergenceError(
+            f"the checkpoint {checkpoint} cannot be read ({error})", "Delete it to start the stage anew."
+        ) from error
+
+
+def _tensorboard(folder: Path) -> list[Logger]:
+    try:
+        from lightning.pytorch.loggers import TensorBoardLogger
+
+        return [TensorBoardLogger(folder, name="", version="tensorboard")]
+    except ModuleNotFoundError:
+        return []
+
+
+def _quiet() -> None:
+    """Lightning tells developers much that users cannot act on."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for text in (".*does not have many workers.*", ".*checkpoint that ended before the epoch ended.*", ".*`IterableDataset` has `__len__`.*", ".*exists and is not empty.*",
+                 ".*treespec.*", ".*lr_scheduler.step.*"):  # fmt: skip
+        warnings.filterwarnings("ignore", message=text)

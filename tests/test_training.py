@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+
+from vergence.dataset import MemoryDataset
+from vergence.errors import VergenceError
+from vergence.methods.registry import build_method
+from vergence.mixture import Mixture, Part
+from vergence.recipe import NetworkSettings, TrainStage
+from vergence.settings import Augmentation
+from vergence.training import rate, read_metrics, train_stage
+from vergence.views import Views
+
+NETWORK = NetworkSettings(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], width=8)
+STAGE = TrainStage(
+    steps=12,
+    losses={"heatmap": 1.0, "coordinates": 0.1, "depth": 1.0},
+    augmentation=Augmentation(mirror=0.5, rotation=10, scale=0.1, gain=0.1, occlusion=0.5),
+)
+
+
+def random_views(n: int = 20, size: int = 32) -> Views:
+    g = torch.Generator().manual_seed(0)
+    pose = torch.randn(n, 17, 3, generator=g) * 300 + torch.tensor([0.0, 0, 4000])
+    k = torch.tensor([[100.0, 0, 15.5], [0, 100, 15.5], [0, 0, 1]]).expand(n, 3, 3).clone()
+    uv = (pose / pose[..., 2:]) @ k[0].T
+    return Views.empty(n, 17, size, size).replace(
+        image=torch.randint(0, 256, (n, 3, size, size), generator=g, dtype=torch.uint8),
+        pose=pose,
+        keypoints=uv[..., :2],
+        confidence=torch.ones(n, 17),
+        intrinsics=k,
+        metric=torch.ones(n, dtype=torch.bool),
+    )
+
+
+class Killed(Exception):
+    pass
+
+
+class KillAt(Callback):
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == self.step:
+            raise Killed
+
+
+def train(folder, kill_at: int | None = None):
+    views = random_views()
+    torch.manual_seed(0)
+    method = build_method("supervised", NETWORK, "h36m_17")
+    mixture = Mixture([Part("a", MemoryDataset(views), views, 6)], seed=3)
+    callbacks = (KillAt(kill_at),) if kill_at is not None else ()
+    train_stage(
+        method, mixture, STAGE, folder, seed=3, device="cpu", checkpoint_every=5, progress=False, callbacks=callbacks
+    )
+    return method.state_dict()
+
+
+@pytest.mark.parametrize("kill_at", [3, 5, 7, 11])
+def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, kill_at):
+    whole = train(tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(tmp_path / "cut", kill_at)
+    resumed = train(tmp_path / "cut")
+    for name, value in whole.items():
+        assert torch.equal(value, resumed[name]), name
+    lines = (tmp_path / "whole" / "metrics.jsonl").read_text()
+    assert (tmp_path / "cut" / "metrics.jsonl").read_text() == lines
+    assert {"step", "loss", "heatmap", "depth"} <= set(json.loads(lines.splitlines()[0]))
+    assert [step for step, _ in read_metrics(tmp_path / "whole" / "metrics.jsonl")["loss"]] == [0, 10]
+
+
+def test_checkpoint_holds_tensors_and_plain_values_only(tmp_path):
+    with pytest.raises(Killed):
+        train(tmp_path, 7)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] == 5
+
+
+def test_broken_checkpoint_is_named(tmp_path):
+    (tmp_path / "last.ckpt").write_bytes(b"not a checkpoint")
+    with pytest.raises(VergenceError, match=r"last\.ckpt cannot be read"):
+        train(tmp_path)
+
+
+def test_learning_rate_rises_then_falls():
+    rates = [rate(s, 100) for s in range(100)]
+    assert rates[2] == max(rates) == 1
+    assert rates[-1] < 0.02
+    assert all(b <= a for a, b in zip(rates[3:], rates[4:]))
+
+
+def test_batches_are_a_function_of_the_step_and_cover_an_epoch_once():
+    views = random_views(10).replace(frame=torch.arange(10))
+    make = lambda: Mixture([Part("a", MemoryDataset(views), views, 4)], seed=1)  # noqa: E731
+    one, two = make(), make()
+    frames = [one.batch(s).frame.tolist() for s in range(5)]
+    assert [two.batch(s).frame.tolist() for s in (4, 0, 2)] == [frames[4], frames[0], frames[2]]
+    drawn = sum(frames, [])
+    assert sorted(drawn[:10]) == sorted(drawn[10:]) == list(range(10))
+    assert drawn[:10] != drawn[10:]
+
+
+def test_unknown_loss_is_named(tmp_path):
+    views = random_views()
+    stage = TrainStage(steps=2, losses={"heatmaps": 1.0})
+    mixture = Mixture([Part("a", MemoryDataset(views), views, 4)], seed=0)
+    method = build_method("supervised", NETWORK, "h36m_17")
+    with pytest.raises(VergenceError, match="heatmaps"):
+        train_stage(method, mixture, stage, tmp_path, seed=0, device="cpu", progress=False)
+
+
+def test_source_without_pictures_is_refused():
+    empty = random_views(3)[:0]
+    with pytest.raises(VergenceError, match="has no pictures"):
+        Mixture([Part("a", MemoryDataset(empty), empty, 4)], seed=0)
