@@ -1,6 +1,12 @@
 """Points from several views of known cameras.
 
-Which function: `triangulate_linear` for many points fast (the n-view least-squares intersection of rays).
+Which function:
+
+* `triangulate_linear`: any number of views, fast, differentiable; least squares, so exact for exact rays.
+* `triangulate_optimal`: two views, the global optimum of the reprojection error. Matters where depths differ much or
+  rays are nearly parallel; elsewhere linear errors are one percent larger, and none after a few `iterations`.
+* `triangulate_robust`: three or more views of which some may be wrong. Use it on detected keypoints.
+* `triangulate_vector_median`: EpipolarPose's way from pairs to one point; for that paper's rows.
 
 What breaks them all: rays that are nearly parallel. Two rays at angle a turn an error across the ray into one along it
 that is 1/sin(a) times as large; `triangulation_angle` measures it. A single wrong view moves the linear solution
@@ -13,13 +19,17 @@ with cameras `V 3 4`.
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vergence.errors import VergenceError
+from vergence.geometry.optimal import correct_matches
 
 
 def _check(points: Tensor, cameras: Tensor) -> None:
@@ -101,3 +111,189 @@ def depths(points: Float[Tensor, "... 3"], cameras: Float[Tensor, "... V 3 4"]) 
 def in_front(points: Float[Tensor, "... 3"], cameras: Float[Tensor, "... V 3 4"]) -> Bool[Tensor, "... V"]:
     """Cheirality: the point is before the camera. False where point or camera is NaN."""
     return depths(points, cameras) > 0
+
+
+def reprojection_error(
+    world: Float[Tensor, "... 3"], points: Float[Tensor, "... V 2"], cameras: Float[Tensor, "... V 3 4"]
+) -> Float[Tensor, "... V"]:
+    """Distance in normalised units (times the focal length: px) of each view's point from the projection.
+
+    Infinite where the point is at or behind the camera, NaN where the view or the point is missing.
+    """
+    moved = (cameras[..., :3] * world[..., None, None, :]).sum(-1) + cameras[..., 3]
+    z = moved[..., 2]
+    behind = z <= 0
+    xy = moved[..., :2] / torch.where(behind, torch.ones_like(z), z)[..., None]
+    error = torch.linalg.vector_norm(xy - points, dim=-1)
+    return torch.where(behind & ~error.isnan(), torch.full_like(error, math.inf), error)
+
+
+def triangulation_angle(
+    world: Float[Tensor, "... 3"], cameras: Float[Tensor, "... V 3 4"], weights: Float[Tensor, "... V"] | None = None
+) -> Float[Tensor, ...]:
+    """The best angle at which two rays meet in a point, radians in [0, pi/2]; the error along the ray grows as 1/sin.
+
+    Cameras that face each other count as parallel, as they should. Views of weight 0 or NaN do not count; NaN where
+    fewer than two remain.
+    """
+    centres = -(cameras[..., :3].mT * cameras[..., None, :, 3]).sum(-1)
+    rays = world[..., None, :] - centres
+    seen = rays.isfinite().all(-1)
+    if weights is not None:
+        seen = seen & (weights > 0)
+    best = torch.full_like(rays[..., 0, 0], math.nan)
+    for i, j in itertools.combinations(range(rays.shape[-2]), 2):
+        cross = torch.linalg.vector_norm(torch.linalg.cross(rays[..., i, :], rays[..., j, :]), dim=-1)
+        angle = torch.atan2(cross, (rays[..., i, :] * rays[..., j, :]).sum(-1).abs())
+        best = torch.where(seen[..., i] & seen[..., j], torch.fmax(best, angle), best)
+    return best
+
+
+# ------------------------------------------------------------------------------------------------ robust
+
+
+@dataclass(frozen=True)
+class RobustTriangulation:
+    """Points with the views that they rest on.
+
+    Attributes:
+        points: NaN where fewer than two views agree.
+        weights: given weight times Tukey's; 0 = the view is unseen or disagrees.
+        error_px: reprojection error of every seen view, of those that disagree too.
+    """
+
+    points: Float[Tensor, "... 3"]
+    weights: Float[Tensor, "... V"]
+    error_px: Float[Tensor, "... V"]
+
+
+def triangulate_robust(
+    points: Float[Tensor, "... V 2"],
+    cameras: Float[Tensor, "... V 3 4"],
+    threshold_px: float,
+    focal: float | Float[Tensor, "... V"],
+    weights: Float[Tensor, "... V"] | None = None,
+    rounds: int = 5,
+) -> RobustTriangulation:
+    """Triangulation that tolerates wrong views, as long as two right ones remain and outvote them.
+
+    Every pair of views proposes a point; the one with the least truncated squared error over all views wins (MSAC, made
+    exhaustive); Tukey-weighted least squares on reprojection errors refines it. With two views nothing can be outvoted:
+    either they agree or the point is NaN. With three, a wrong view whose ray happens to meet a right one can win.
+
+    Args:
+        points: normalised coordinates; NaN = not seen.
+        cameras: `[R | t]`; NaN = unknown.
+        threshold_px: error from which a view counts nothing; about 4.7 standard deviations of the keypoints' noise is
+            Tukey's usual choice.
+        focal: px, of each view.
+        weights: of the squared errors. Default 1.
+        rounds: of refinement.
+    """
+    _check(points, cameras)
+    given = seen_weights(points, cameras, weights)
+    seen = given > 0
+    scale = torch.as_tensor(focal, dtype=points.dtype, device=points.device)
+
+    def errors(world: Tensor) -> Tensor:
+        return reprojection_error(world, points, cameras) * scale
+
+    world = _best_pair(points, cameras, given, errors, threshold_px)
+    for _ in range(rounds):
+        tukey = _tukey(errors(world), threshold_px)
+        depth = depths(world, cameras)
+        per_px = torch.where(seen & (depth > 0), scale / depth, torch.zeros_like(depth))
+        world = triangulate_linear(points, cameras, given * tukey * per_px**2)
+    error = torch.where(seen, errors(world), math.nan)
+    support = given * _tukey(error, threshold_px)
+    agree = (support > 0).sum(-1, keepdim=True) >= 2
+    return RobustTriangulation(
+        torch.where(agree, world, math.nan),
+        torch.where(agree, support, torch.zeros_like(support)),
+        torch.where(agree, error, math.nan),
+    )
+
+
+def _tukey(error: Tensor, threshold: float) -> Tensor:
+    """Tukey's biweight; 0 for NaN."""
+    return (1 - (error / threshold) ** 2).nan_to_num(0.0).clamp_min(0) ** 2
+
+
+def _best_pair(
+    points: Tensor, cameras: Tensor, given: Tensor, errors: Callable[[Tensor], Tensor], threshold: float
+) -> Float[Tensor, "... 3"]:
+    """The pair's point with the least truncated squared error over all views; NaN where no pair sees the joint."""
+    best = torch.full((*given.shape[:-1], 3), math.nan, dtype=points.dtype, device=points.device)
+    least = torch.full_like(best[..., 0], math.inf)
+    for i, j in itertools.combinations(range(points.shape[-2]), 2):
+        pair = [i, j]
+        world = triangulate_linear(points[..., pair, :], cameras[..., pair, :, :], given[..., pair])
+        truncated = errors(world).nan_to_num(threshold, posinf=threshold).clamp_max(threshold) ** 2
+        cost = torch.where(world.isnan().any(-1), math.inf, (given * truncated).sum(-1))
+        better = cost < least
+        best, least = torch.where(better[..., None], world, best), torch.where(better, cost, least)
+    return best
+
+
+# ------------------------------------------------------------------------------------------------ two views, optimal
+
+
+def triangulate_optimal(
+    points: Float[Tensor, "... 2 2"], cameras: Float[Tensor, "... 2 3 4"]
+) -> Float[Tensor, "... 3"]:
+    """The two-view point of least reprojection error, globally (Hartley & Sturm 1997; H&Z algorithm 12.1).
+
+    Errors are taken in normalised coordinates, that is, both focal lengths as equal. Not differentiable.
+
+    Args:
+        points: normalised coordinates of exactly two views; NaN = not seen.
+        cameras: `[R | t]`, R a rotation.
+
+    Returns:
+        World points; NaN where a view is missing or the rays are parallel.
+    """
+    _check(points, cameras)
+    if points.shape[-2] != 2:
+        raise VergenceError(f"{points.shape[-2]} views given, 2 needed", "Use triangulate_linear for more.")
+    return triangulate_linear(correct_matches(points, cameras), cameras)
+
+
+# ------------------------------------------------------------------------------------------------ vector median
+
+
+def vector_median(candidates: Float[Tensor, "... C 3"]) -> Float[Tensor, "... 3"]:
+    """The candidate with the least summed distance to the others; of two, their mean; NaN candidates do not vote."""
+    seen = candidates.isfinite().all(-1)
+    filled = torch.where(seen[..., None], candidates, torch.zeros_like(candidates))
+    count = seen.sum(-1)
+    total = torch.zeros_like(candidates[..., 0])
+    for other in range(candidates.shape[-2]):
+        distance = torch.linalg.vector_norm(filled - filled[..., other : other + 1, :], dim=-1)
+        total = total + torch.where(seen[..., other : other + 1], distance, torch.zeros_like(distance))
+    best = torch.where(seen, total, math.inf).argmin(-1)
+    chosen = torch.take_along_dim(filled, best[..., None, None], dim=-2)[..., 0, :]
+    mean = filled.sum(-2) / count.clamp_min(1)[..., None]
+    result = torch.where((count == 2)[..., None], mean, chosen)
+    return torch.where((count > 0)[..., None], result, math.nan)
+
+
+def triangulate_vector_median(
+    points: Float[Tensor, "... V 2"],
+    cameras: Float[Tensor, "... V 3 4"],
+    weights: Float[Tensor, "... V"] | None = None,
+) -> Float[Tensor, "... 3"]:
+    """EpipolarPose's labels (Kocabas et al., CVPR 2019): optimal triangulation of every pair, then the vector median.
+
+    Args:
+        points: normalised coordinates; NaN = not seen.
+        cameras: `[R | t]`; NaN = unknown.
+        weights: 0 or NaN = not seen; otherwise without effect, a median does not weigh.
+    """
+    _check(points, cameras)
+    seen = seen_weights(points, cameras, weights) > 0
+    points = torch.where(seen[..., None], points, math.nan)
+    pairs = itertools.combinations(range(points.shape[-2]), 2)
+    candidates = [triangulate_optimal(points[..., [i, j], :], cameras[..., [i, j], :, :]) for i, j in pairs]
+    if not candidates:
+        return torch.full_like(points[..., 0, :1].expand(*points.shape[:-2], 3), math.nan)
+    return vector_median(torch.stack(candidates, dim=-2))
