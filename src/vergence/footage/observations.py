@@ -1,0 +1,245 @@
+"""From a capture's keypoint files to one array: the subject, in all cameras, on one time line.
+
+Order of work: read every camera's people; follow them in the camera's own frames; move the tracks to the capture's
+time line (offsets; a fractional one interpolates between two seen frames, never across a gap); choose the subject.
+Whatever does not fit is an error with the two numbers that disagree, or a note: keypoints outside their picture mean
+another picture size, keypoints within (0, 1) mean normalised ones, frame counts that differ by more than a tenth mean
+another recording.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+
+from vergence.errors import VergenceError
+from vergence.footage.keypoints import Detections, read_keypoint_npz, read_keypoints
+from vergence.footage.subject import SubjectChoice, View, choose_subject, track_people
+from vergence.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    from vergence.footage.capture import Capture, CaptureCamera
+
+# Cameras of one recording may differ in length by this share (or two frames): somebody pressed stop later.
+LENGTH_SHARE = 0.1
+# Share of points that may lie this share of the size outside their picture.
+OUTSIDE_SHARE = 0.05
+OUTSIDE_MARGIN = 0.05
+# Where no intrinsics are given, the subject's choice takes a lens this wide (along the longer side).
+GUESSED_FOV_DEG = 55.0
+
+
+@dataclass(frozen=True)
+class Observations:
+    """The subject's keypoints in all cameras.
+
+    Attributes:
+        keypoints: x, y in px of the capture's `image_size`, confidence 0 to 1; NaN where missing.
+        skeleton: the joints.
+        subject: who was chosen among the people in view, and how sure that is.
+        notes: decisions and corrections, as sentences.
+    """
+
+    keypoints: Float[np.ndarray, "T V J 3"]
+    skeleton: Skeleton
+    subject: SubjectChoice
+    notes: tuple[str, ...] = ()
+
+
+def observe(capture: Capture) -> Observations:
+    """Reads a capture's keypoints and chooses the subject.
+
+    Raises:
+        VergenceError: no keypoints, or keypoints that do not fit the capture.
+    """
+    if not capture.has_keypoints:
+        raise VergenceError(
+            f"capture {capture.folder.name} has no 2D keypoints",
+            "Run a 2D detector (OpenPose, or any that writes COCO JSON) and name its files as `keypoints`.",
+        )
+    notes: list[str] = []
+    if capture.keypoint_file is not None:
+        skeleton, tracks = _from_npz(capture, notes)
+    else:
+        skeleton, tracks = _from_cameras(capture, notes)
+    for camera, own in zip(capture.cameras, tracks):
+        _check_extent(own, camera)
+        if not own:
+            notes.append(f"camera {camera.name} sees nobody")
+    views = [_view(camera, capture.has_extrinsics) for camera in capture.cameras]
+    keypoints, choice = choose_subject(tracks, views, capture.names)
+    return Observations(keypoints, skeleton, choice, tuple(notes))
+
+
+def _view(camera: CaptureCamera, extrinsics: bool) -> View:
+    intrinsics = camera.intrinsics
+    if intrinsics is None:
+        focal = max(camera.image_size) / 2 / math.tan(math.radians(GUESSED_FOV_DEG) / 2)
+        width, height = camera.image_size
+        intrinsics = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1.0]])
+    if extrinsics and camera.rotation is not None and camera.translation is not None:
+        return View(intrinsics, camera.distortion, (camera.rotation, camera.translation))
+    return View(intrinsics, camera.distortion)
+
+
+def _from_npz(capture: Capture, notes: list[str]) -> tuple[Skeleton, list[list[np.ndarray]]]:
+    assert capture.keypoint_file is not None
+    table = read_keypoint_npz(capture.keypoint_file)
+    notes += table.notes
+    frames, views = table.keypoints.shape[:2]
+    if views != len(capture.cameras):
+        raise VergenceError(
+            f"{capture.keypoint_file.name} has {views} views, the capture has {len(capture.cameras)} cameras",
+            "They must be the same, in the same order.",
+        )
+    if capture.skeleton is not None and capture.skeleton != table.skeleton:
+        raise VergenceError(
+            f"{capture.keypoint_file.name} names other joints than skeleton {capture.skeleton.name}",
+            "Leave `skeleton` out: the file names its joints.",
+        )
+    if table.fps and abs(table.fps / capture.fps - 1) > 0.01:
+        raise VergenceError(
+            f"{capture.keypoint_file.name} has {table.fps:g} frames per second, the capture {capture.fps:g}",
+            "Correct fps in capture.toml, or leave it out.",
+        )
+    for camera in capture.cameras:
+        _check_length(camera, frames, notes)
+    length = _timeline(capture, {camera.name: frames for camera in capture.cameras}, notes)
+    tracks = [_on_timeline([table.keypoints[:, v]], camera.offset, length) for v, camera in enumerate(capture.cameras)]
+    return table.skeleton, [[t for t in own if np.isfinite(t[..., 2]).any()] for own in tracks]
+
+
+def _from_cameras(capture: Capture, notes: list[str]) -> tuple[Skeleton, list[list[np.ndarray]]]:
+    found: dict[str, Detections] = {}
+    for camera in capture.cameras:
+        if camera.keypoints is None:
+            raise VergenceError(
+                f"camera {camera.name} has no keypoints, but others have",
+                "Give it `keypoints`, or take the camera out of capture.toml.",
+            )
+        found[camera.name] = read_keypoints(camera.keypoints, capture.skeleton)
+        notes += found[camera.name].notes
+        _check_file_size(camera, found[camera.name])
+    skeletons = {d.skeleton.name: name for name, d in found.items()}
+    if len(skeletons) > 1:
+        listed = ", ".join(f"{skeleton} ({name})" for skeleton, name in skeletons.items())
+        raise VergenceError(
+            f"cameras have keypoints of different skeletons: {listed}", "Use one model for all cameras."
+        )
+    first = _first_number(capture, found, notes)
+    counts: dict[str, int] = {}
+    for camera in capture.cameras:
+        detections = found[camera.name]
+        last = max(detections.people) - first + 1
+        if detections.last_known or (camera.frame_count is not None and last > camera.frame_count):
+            _check_length(camera, last, notes)
+        counts[camera.name] = max(last, camera.frame_count or 0)
+    known = {c.name for c in capture.cameras if c.frame_count is not None or found[c.name].last_known}
+    length = _timeline(capture, counts, notes, known)
+    tracks = []
+    for camera in capture.cameras:
+        people = found[camera.name].frames(first, counts[camera.name])
+        tracks.append(_on_timeline(track_people(people, capture.fps), camera.offset, length))
+    return found[capture.cameras[0].name].skeleton, tracks
+
+
+def _first_number(capture: Capture, found: Mapping[str, Detections], notes: list[str]) -> int:
+    """The number that the files give to frame 0: the smallest there is, where every frame has a file."""
+    complete = [min(d.people) for d in found.values() if d.last_known]
+    if complete:
+        first = min(complete)
+    else:
+        ends = [(max(found[c.name].people), c.frame_count) for c in capture.cameras if c.frame_count is not None]
+        first = 1 if any(last == count for last, count in ends) else 0
+    if first:
+        notes.append(f"keypoint files count frames from {first}: that is frame 0 of the capture")
+    return first
+
+
+def _check_length(camera: CaptureCamera, keypoint_frames: int, notes: list[str]) -> None:
+    """Keypoints of one camera against its own video."""
+    if camera.frame_count is None or keypoint_frames == camera.frame_count:
+        return
+    problem = f"camera {camera.name} has {keypoint_frames} frames of keypoints and {camera.frame_count} of video"
+    if abs(keypoint_frames - camera.frame_count) > max(2.0, LENGTH_SHARE * camera.frame_count):
+        raise VergenceError(problem, "Make the keypoints from this very video.")
+    notes.append(f"{problem}; taken as starting together")
+
+
+def _timeline(capture: Capture, counts: Mapping[str, int], notes: list[str], known: set[str] | None = None) -> int:
+    """Frames of the capture's time line: the longest camera's, after its offset."""
+    ends = {c.name: counts[c.name] - c.offset for c in capture.cameras}
+    sure = {name: end for name, end in ends.items() if known is None or name in known}
+    if len(sure) > 1 and max(sure.values()) - min(sure.values()) >= 1:
+        shortest, longest = min(sure, key=lambda n: sure[n]), max(sure, key=lambda n: sure[n])
+        problem = f"cameras differ in length: {shortest} ends after {sure[shortest]:g} frames"
+        problem += f", {longest} after {sure[longest]:g}"
+        if sure[longest] - sure[shortest] > max(2.0, LENGTH_SHARE * sure[longest]):
+            raise VergenceError(problem, "Trim the recordings to one start and end, or give each camera's offset.")
+        notes.append(f"{problem}; what is missing counts as not seen")
+    length = math.floor(max(ends.values()))
+    if length < 1:
+        raise VergenceError(f"the offsets leave no frame: cameras end at {ends}", "Correct `offset`.")
+    return length
+
+
+def _on_timeline(tracks: Sequence[np.ndarray], offset: float, length: int) -> list[Float[np.ndarray, "T J 3"]]:
+    """Tracks of a camera's own frames at `i + offset` for the capture's frames i."""
+    own = np.arange(length) + offset
+    low = np.floor(own + 1e-9).astype(int)
+    share = np.clip(own - low, 0.0, 1.0)
+    out = []
+    for track in tracks:
+        before, after = _rows(track, low), _rows(track, low + 1)
+        moved = np.where(share[:, None, None] < 1e-6, before, before + share[:, None, None] * (after - before))
+        moved[..., 2] = np.where(share[:, None] < 1e-6, before[..., 2], np.minimum(before[..., 2], after[..., 2]))
+        if np.isfinite(moved[..., 2]).any():
+            out.append(moved)
+    return out
+
+
+def _rows(track: np.ndarray, index: np.ndarray) -> np.ndarray:
+    inside = (index >= 0) & (index < len(track))
+    out = np.full((len(index), *track.shape[1:]), np.nan)
+    out[inside] = track[index[inside]]
+    return out
+
+
+def _check_file_size(camera: CaptureCamera, detections: Detections) -> None:
+    size = detections.image_size
+    if size is not None and size != camera.image_size:
+        raise VergenceError(
+            f"keypoints of camera {camera.name} are for pictures of {size[0]} x {size[1]}, its image_size is "
+            f"{camera.image_size[0]} x {camera.image_size[1]}",
+            "Set image_size (and intrinsics) to the size that the keypoints are for.",
+        )
+
+
+def _check_extent(tracks: Sequence[np.ndarray], camera: CaptureCamera) -> None:
+    """Keypoints that lie outside their picture, or in a corner pixel of it, are in other units."""
+    if not tracks:
+        return
+    points = np.concatenate([track[..., :2].reshape(-1, 2) for track in tracks])
+    points = points[np.isfinite(points).all(axis=1)]
+    if not len(points):
+        return
+    size = np.array(camera.image_size, dtype=float)
+    reach = points.max(axis=0)
+    if reach.max() <= 2.0 < size.min() / 4:
+        raise VergenceError(
+            f"keypoints of camera {camera.name} reach only ({reach[0]:.3g}, {reach[1]:.3g})",
+            "They are in pixels, not in 0 to 1.",
+        )
+    margin = OUTSIDE_MARGIN * size
+    outside = ((points < -margin) | (points > size + margin)).any(axis=1).mean()
+    if outside > OUTSIDE_SHARE:
+        raise VergenceError(
+            f"{outside:.0%} of the keypoints of camera {camera.name} lie outside its picture of "
+            f"{size[0]:.0f} x {size[1]:.0f} (they reach {reach[0]:.0f}, {reach[1]:.0f})",
+            "Set image_size (and intrinsics) to the size that the keypoints are for.",
+        )

@@ -1,0 +1,417 @@
+"""Which of several people is the subject: the one whose 2D tracks fit together in time and between cameras.
+
+Per camera, people are followed from frame to frame by the distance of their joints (the best one-to-one assignment).
+Between cameras nothing is known of who is who, and looks are not used: two cameras' tracks of one person obey one
+essential matrix at every instant, tracks of two people do not for long. So for every pair of cameras and every pair
+of tracks an essential matrix is fitted robustly to all joints at once (given extrinsics are used instead where there
+are any), and the pair's support is the share of joints that obey it, less what people who merely both stand upright
+reach by chance, times the share of frames in which both are seen. The choice is the combination, one track per camera
+or none, with the largest sum; so a person in every view all the time wins over a bystander in two.
+
+What breaks it: two people who move alike, or stand still, in every view. It shows as a small margin to the runner-up,
+and the choice is then called doubtful. Nothing here is random: the robust fit is seeded.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from jaxtyping import Float
+from scipy.optimize import linear_sum_assignment
+
+from vergence.errors import VergenceError
+from vergence.geometry.two_view import MIN_POINTS, estimate_essential, sampson_residual
+
+# Frame-to-frame gate: median joint movement in parts of the person's size, and what each lost frame adds.
+GATE_SHARE = 0.35
+GATE_PER_LOST_FRAME = 0.02
+LOST_AFTER_SECONDS = 1.0
+DUPLICATE_SHARE = 0.04  # two detections nearer than this are one person found twice
+# A detector sometimes cuts a person in two: few joints in common, and each part where the person just was.
+PART_OVERLAP = 0.25
+PART_SHARE = 0.1
+CANDIDATES_PER_CAMERA = 5
+SHORTEST_SHARE = 0.03  # of the frames; shorter tracks are no candidates, but may fill gaps
+# Noise of a detected joint, in parts of the person's size in the picture.
+SIGMA_SHARE = 0.008
+# Agreement that an essential matrix fitted to two different people reaches by chance.
+CHANCE_SHARE = 0.6
+POINTS_PER_PAIR = 600
+SURE_MARGIN = 0.10
+
+Track = Float[np.ndarray, "T J 3"]
+
+
+@dataclass(frozen=True)
+class View:
+    """What the choice needs to know of a camera: K (a guess where unknown), lens, and R, t where they are given."""
+
+    intrinsics: Float[np.ndarray, "3 3"]
+    distortion: Float[np.ndarray, " 5"]
+    pose: tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, " 3"]] | None = None
+
+
+@dataclass(frozen=True)
+class SubjectChoice:
+    """Who was chosen, and how sure that is.
+
+    Attributes:
+        verdict: `only` (nobody else in view), `sure` or `doubtful`.
+        reason: the verdict in words.
+        tracks: the chosen track of each camera, -1 for none; tracks are numbered by how much is seen of them.
+        candidates: tracks to choose from, per camera.
+        seen: share of frames in which the subject is seen, per camera.
+        support: mean support over pairs of cameras, at most 1; NaN where there was nothing to choose.
+        margin: how far the best other choice lies below; NaN where there is none.
+        runner_up: that other choice, a track per camera.
+    """
+
+    verdict: Literal["only", "sure", "doubtful"]
+    reason: str
+    tracks: tuple[int, ...]
+    candidates: tuple[int, ...]
+    seen: tuple[float, ...]
+    support: float = float("nan")
+    margin: float = float("nan")
+    runner_up: tuple[int, ...] = ()
+
+
+def track_people(people: Sequence[Float[np.ndarray, "P J 3"]], fps: float) -> list[Track]:
+    """Follows people through one camera's frames.
+
+    Args:
+        people: per frame, x, y, confidence; NaN where missing.
+        fps: frames per second; a person lost for over a second is a new track when seen again.
+
+    Returns:
+        Tracks T J 3, NaN where the person is not seen, the one most is seen of first.
+    """
+    if not people:
+        return []
+    joints = people[0].shape[1]
+    patience = max(1, round(LOST_AFTER_SECONDS * fps))
+    tracks: list[Track] = []
+    last: list[tuple[int, np.ndarray]] = []  # per track: when and how last seen
+    for now, found in enumerate(people):
+        found = _without_duplicates(found)
+        alive = [i for i, (when, _) in enumerate(last) if now - when <= patience]
+        taken: dict[int, int] = {}
+        if alive and len(found):
+            cost = np.stack([_movement(last[i][1], found) for i in alive])
+            gate = np.array([GATE_SHARE + GATE_PER_LOST_FRAME * (now - last[i][0] - 1) for i in alive])
+            blocked = cost > gate[:, None]
+            rows, columns = linear_sum_assignment(np.where(blocked, 1e3, cost))
+            taken = {int(c): alive[r] for r, c in zip(rows, columns) if not blocked[r, c]}
+        for column, track in taken.items():
+            tracks[track][now] = found[column]
+        for column, person in enumerate(found):
+            if column in taken:
+                continue
+            whole = _part_of(person, found, taken, last)
+            if whole >= 0:
+                gaps = np.isnan(tracks[whole][now, :, 2])
+                tracks[whole][now][gaps] = person[gaps]
+            else:
+                tracks.append(np.full((len(people), joints, 3), np.nan))
+                tracks[-1][now] = person
+                last.append((now, person))
+        for track in taken.values():
+            last[track] = (now, tracks[track][now])
+    return sorted(tracks, key=lambda track: -float(np.nansum(track[..., 2])))
+
+
+def _part_of(
+    person: Float[np.ndarray, "J 3"],
+    found: Float[np.ndarray, "P J 3"],
+    taken: dict[int, int],
+    last: list[tuple[int, np.ndarray]],
+) -> int:
+    """The track whose person the detector cut in two, `person` being the other part; -1 for a person of its own."""
+    for column, track in taken.items():
+        common = np.isfinite(person[:, 2]) & np.isfinite(found[column][:, 2])
+        few = common.sum() <= PART_OVERLAP * np.isfinite(person[:, 2]).sum()
+        if few and _movement(last[track][1], person[None])[0] < PART_SHARE:
+            return track
+    return -1
+
+
+def _size(person: Float[np.ndarray, "... J 3"]) -> Float[np.ndarray, ...]:
+    """Diagonal of the box around the joints, at least 1 px."""
+    low = np.nanmin(person[..., :2], axis=-2, initial=np.inf)
+    high = np.nanmax(person[..., :2], axis=-2, initial=-np.inf)
+    return np.maximum(np.nan_to_num(np.linalg.norm(high - low, axis=-1), posinf=1.0), 1.0)
+
+
+def _movement(person: Float[np.ndarray, "J 3"], others: Float[np.ndarray, "P J 3"]) -> Float[np.ndarray, " P"]:
+    """Median joint distance in parts of the larger one's size; of the boxes' middles where no joint is common."""
+    distance = np.linalg.norm(others[..., :2] - person[:, :2], axis=-1)
+    common = np.isfinite(distance).any(axis=-1)
+    middle = np.linalg.norm(np.nanmean(others[..., :2], axis=1) - np.nanmean(person[:, :2], axis=0), axis=-1)
+    median = np.where(common, np.nanmedian(np.where(common[:, None], distance, 0.0), axis=-1), middle)
+    return median / np.maximum(_size(person), _size(others))
+
+
+def _without_duplicates(people: Float[np.ndarray, "P J 3"]) -> Float[np.ndarray, "Q J 3"]:
+    order = np.argsort(-np.nansum(people[..., 2], axis=1), kind="stable")
+    kept: list[int] = []
+    for i in order:
+        if not kept or _movement(people[i], people[kept]).min() > DUPLICATE_SHARE:
+            kept.append(int(i))
+    return people[sorted(kept)]
+
+
+def choose_subject(
+    tracks: Sequence[Sequence[Track]], views: Sequence[View], names: Sequence[str]
+) -> tuple[Float[np.ndarray, "T V J 3"], SubjectChoice]:
+    """The subject's keypoints in all cameras, and how sure the choice is.
+
+    Args:
+        tracks: per camera, tracks T J 3 on one time line.
+        views: the cameras.
+        names: of the cameras, for the report.
+
+    Raises:
+        VergenceError: nobody is seen by any camera.
+    """
+    if not any(len(own) for own in tracks):
+        raise VergenceError("nobody is seen in any camera", "Check the keypoint files: all points are missing.")
+    shape = next(own[0].shape for own in tracks if len(own))
+    shortest = max(1, SHORTEST_SHARE * shape[0])
+    usable = [
+        [t for t in own if _present(t).sum() >= shortest][:CANDIDATES_PER_CAMERA] or list(own[:1]) for own in tracks
+    ]
+    counts = tuple(len(own) for own in usable)
+    if max(counts) == 1 and max(len(own) for own in tracks) == 1:
+        return _only(usable, counts, shape)
+    if len(tracks) == 1:
+        return _most_seen(usable[0], counts)
+    support, matrices = _pair_supports(usable, views)
+    best, score = _best_combination(support, counts)
+    runner_up, second = _runner_up(support, counts, best)
+    keypoints = _assemble(usable, best, shape)
+    filled = _fill_gaps(keypoints, tracks, usable, best, matrices, views)
+    seen = tuple(float(_present(keypoints[:, v]).mean()) for v in range(len(tracks)))
+    margin = score - second
+    sure = margin >= SURE_MARGIN or not runner_up
+    who = ", ".join(f"{name} {count}" for name, count in zip(names, counts))
+    reason = f"chosen among tracks ({who}) by consistency over time and views: support {score:.2f}"
+    reason += f", next best choice {second:.2f}" if runner_up else ", no other choice"
+    reason += f"; {filled} lost frames were filled from other tracks" if filled else ""
+    if not sure:
+        reason += "; two choices fit almost equally well, so check the subject in the report"
+    choice = SubjectChoice(
+        "sure" if sure else "doubtful", reason, best, counts, seen, score, margin if runner_up else np.nan, runner_up
+    )
+    return keypoints, choice
+
+
+def _present(track: Track) -> np.ndarray:
+    return np.isfinite(track[..., 2]).any(axis=-1)
+
+
+def _only(
+    usable: Sequence[Sequence[Track]], counts: tuple[int, ...], shape: tuple[int, ...]
+) -> tuple[np.ndarray, SubjectChoice]:
+    best = tuple(0 if count else -1 for count in counts)
+    keypoints = _assemble(usable, best, shape)
+    seen = tuple(float(_present(keypoints[:, v]).mean()) for v in range(len(counts)))
+    return keypoints, SubjectChoice("only", "there is one person in each camera's view", best, counts, seen)
+
+
+def _most_seen(own: Sequence[Track], counts: tuple[int, ...]) -> tuple[np.ndarray, SubjectChoice]:
+    """One camera: nothing to compare with, so the person most is seen of."""
+    amount = [float(np.nansum(track[..., 2])) / (own[0].shape[0] * own[0].shape[1]) for track in own]
+    margin = amount[0] - amount[1] if len(own) > 1 else float("nan")
+    verdict: Literal["sure", "doubtful"] = "doubtful" if margin < SURE_MARGIN else "sure"
+    reason = "a single camera: the person who is seen longest and best"
+    choice = SubjectChoice(
+        verdict,
+        reason,
+        (0,),
+        counts,
+        (float(_present(own[0]).mean()),),
+        amount[0],
+        margin,
+        (1,) if len(own) > 1 else (),
+    )
+    return own[0][:, None], choice
+
+
+def _assemble(usable: Sequence[Sequence[Track]], best: Sequence[int], shape: tuple[int, ...]) -> np.ndarray:
+    nothing = np.full(shape, np.nan)
+    return np.stack([own[i].copy() if i >= 0 else nothing.copy() for own, i in zip(usable, best)], axis=1)
+
+
+Supports = dict[tuple[int, int], np.ndarray]  # cameras i < j: tracks of i x tracks of j
+Matrices = dict[tuple[int, int, int, int], np.ndarray]  # i, j, track of i, track of j: essential matrix
+
+
+def _pair_supports(usable: Sequence[Sequence[Track]], views: Sequence[View]) -> tuple[Supports, Matrices]:
+    supports: Supports = {}
+    matrices: Matrices = {}
+    rays = [[_rays(track, view) for track in own] for own, view in zip(usable, views)]
+    for i, j in itertools.combinations(range(len(views)), 2):
+        table = np.zeros((len(usable[i]), len(usable[j])))
+        for a, b in np.ndindex(*table.shape):
+            matrix = _essential(usable[i][a], usable[j][b], rays[i][a], rays[j][b], views[i], views[j])
+            if matrix is not None:
+                matrices[i, j, a, b] = matrix
+                share = _agreement(matrix, usable[i][a], usable[j][b], rays[i][a], rays[j][b], views[i], views[j])
+                both = (_present(usable[i][a]) & _present(usable[j][b])).mean()
+                table[a, b] = both * (share - CHANCE_SHARE) / (1 - CHANCE_SHARE)
+        supports[i, j] = table
+    return supports, matrices
+
+
+def _rays(track: Track, view: View) -> Float[np.ndarray, "T J 2"]:
+    """Normalised image coordinates, lens distortion removed."""
+    out = np.full((*track.shape[:2], 2), np.nan)
+    seen = np.isfinite(track[..., 2])
+    if seen.any():
+        points = np.ascontiguousarray(track[seen][:, None, :2])
+        out[seen] = cv2.undistortPoints(points, view.intrinsics, view.distortion)[:, 0]
+    return out
+
+
+def _common(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Up to `POINTS_PER_PAIR` (frame, joint) pairs seen in both, spread evenly over time."""
+    both = np.argwhere(np.isfinite(a[..., 0]) & np.isfinite(b[..., 0]))
+    step = max(1.0, len(both) / POINTS_PER_PAIR)
+    return both[np.arange(0, len(both), step).astype(int)] if len(both) else both
+
+
+def _sigma(track: Track, view: View) -> float:
+    """Noise of a joint in normalised coordinates: a share of the person's size."""
+    size = float(np.median(_size(track[_present(track)])))
+    return SIGMA_SHARE * size / float(np.sqrt(abs(np.linalg.det(view.intrinsics[:2, :2]))))
+
+
+def _essential(
+    a: Track, b: Track, rays_a: np.ndarray, rays_b: np.ndarray, view_a: View, view_b: View
+) -> Float[np.ndarray, "3 3"] | None:
+    """Essential matrix with `ray_b^T E ray_a = 0`: from the extrinsics where given, else fitted robustly."""
+    index = _common(rays_a, rays_b)
+    if len(index) < MIN_POINTS:
+        return None
+    if view_a.pose is not None and view_b.pose is not None:
+        rotation = view_b.pose[0] @ view_a.pose[0].T
+        x, y, z = view_b.pose[1] - rotation @ view_a.pose[1]
+        return np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ rotation
+    first, second = (r[index[:, 0], index[:, 1]] for r in (rays_a, rays_b))
+    cv2.setRNGSeed(0)
+    try:
+        return estimate_essential(first, second, sigma=(_sigma(a, view_a) + _sigma(b, view_b)) / 2)[0]
+    except VergenceError:
+        return None
+
+
+def _agreement(
+    matrix: np.ndarray, a: Track, b: Track, rays_a: np.ndarray, rays_b: np.ndarray, view_a: View, view_b: View
+) -> float:
+    """1 where all common joints obey the matrix, 0 where none does: mean of `1 - min((r / 3 sigma)^2, 1)`."""
+    index = _common(rays_a, rays_b)
+    if not len(index):
+        return 0.0
+    first, second = (r[index[:, 0], index[:, 1]] for r in (rays_a, rays_b))
+    sigma = (_sigma(a, view_a) + _sigma(b, view_b)) / 2
+    residual = sampson_residual(matrix, first, second)
+    return float(1 - np.minimum((residual / (3 * sigma)) ** 2, 1).mean())
+
+
+def _score(support: Supports, combination: Sequence[int]) -> float:
+    """Mean over all pairs of cameras; a camera without a track (-1) adds nothing."""
+    total = sum(
+        table[combination[i], combination[j]]
+        for (i, j), table in support.items()
+        if combination[i] >= 0 and combination[j] >= 0
+    )
+    return float(total) / len(support)
+
+
+def _climb(support: Supports, counts: Sequence[int], start: Sequence[int]) -> tuple[tuple[int, ...], float]:
+    """Changes one camera's track at a time as long as that helps."""
+    current, score = list(start), _score(support, start)
+    improved = True
+    while improved:
+        improved = False
+        for view, count in enumerate(counts):
+            for option in range(-1, count):
+                trial = [*current[:view], option, *current[view + 1 :]]
+                value = _score(support, trial)
+                if value > score + 1e-12:
+                    current, score, improved = trial, value, True
+    return tuple(current), score
+
+
+def _optima(support: Supports, counts: Sequence[int]) -> dict[tuple[int, ...], float]:
+    """What climbing reaches from every pair of tracks."""
+    found: dict[tuple[int, ...], float] = {}
+    for (i, j), table in support.items():
+        for a, b in np.ndindex(*table.shape):
+            start = [-1] * len(counts)
+            start[i], start[j] = a, b
+            combination, score = _climb(support, counts, start)
+            found[combination] = score
+    return found
+
+
+def _best_combination(support: Supports, counts: Sequence[int]) -> tuple[tuple[int, ...], float]:
+    found = _optima(support, counts)
+    if not found or max(found.values()) <= 0:
+        # Nothing agrees with anything: what is seen most of, and the margin will say that it is a guess.
+        guess = tuple(0 if count else -1 for count in counts)
+        return guess, _score(support, guess)
+    best = max(found, key=lambda combination: (found[combination], tuple(-i for i in combination)))
+    return best, found[best]
+
+
+def _runner_up(support: Supports, counts: Sequence[int], best: tuple[int, ...]) -> tuple[tuple[int, ...], float]:
+    """The best other choice: another person altogether, or another track in one camera."""
+    others = dict(_optima(support, counts))
+    for view, count in enumerate(counts):
+        for option in range(count):
+            trial = (*best[:view], option, *best[view + 1 :])
+            others[trial] = _score(support, trial)
+    others.pop(best, None)
+    if not others:
+        return (), 0.0
+    second = max(others, key=lambda combination: others[combination])
+    return second, others[second]
+
+
+def _fill_gaps(
+    keypoints: Float[np.ndarray, "T V J 3"],
+    tracks: Sequence[Sequence[Track]],
+    usable: Sequence[Sequence[Track]],
+    best: tuple[int, ...],
+    matrices: Matrices,
+    views: Sequence[View],
+) -> int:
+    """Adds, in place, tracks that continue the subject where it was lost: disjoint in time, and as consistent."""
+    filled = 0
+    for v, own in enumerate(tracks):
+        for track in own:
+            if best[v] >= 0 and track is usable[v][best[v]]:
+                continue
+            here = _present(track)
+            if (here & _present(keypoints[:, v])).any() or best[v] < 0:
+                continue
+            shares = []
+            for w, other in enumerate(best):
+                if w == v or other < 0:
+                    continue
+                i, j = min(v, w), max(v, w)
+                matrix = matrices.get((i, j, best[i], best[j]))
+                pair = (track, keypoints[:, w]) if v < w else (keypoints[:, w], track)
+                rays = _rays(pair[0], views[i]), _rays(pair[1], views[j])
+                if matrix is not None and len(_common(*rays)) >= MIN_POINTS:
+                    shares.append(_agreement(matrix, *pair, *rays, views[i], views[j]))
+            if shares and np.median(shares) > CHANCE_SHARE:
+                keypoints[here, v] = track[here]
+                filled += int(here.sum())
+    return filled

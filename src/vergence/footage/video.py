@@ -1,0 +1,405 @@
+"""Videos, and folders of pictures, as sequences of RGB pictures the way a player shows them.
+
+Why so careful: several cameras are read side by side, so picture i of one must stay picture i whatever happens. A
+frame is therefore found by its time stamp in an index made without decoding; a frame that cannot be decoded leaves a
+gap that is counted, and never moves the later ones up. Phones store upright pictures lying down with a note how to
+turn them; the note (display matrix, or the older `rotate` tag) is obeyed, mirrored ones included, because keypoints
+and intrinsics belong to the picture as displayed. Pixels that are not square are left alone (`pixel_aspect` says so):
+intrinsics with fx != fy describe them, and keypoint detectors leave them alone as well.
+
+What breaks it: a file without an index (a recording that was cut off) cannot be opened, and says so; streams without
+time stamps are counted in decoding order, and reached by decoding from the start.
+"""
+
+from __future__ import annotations
+
+import bisect
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import av
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from vergence.errors import VergenceError
+from vergence.files import atomic_path
+
+VIDEO_SUFFIXES = frozenset(".mp4 .mov .avi .mkv .webm .m4v .mpg .mpeg .mts .m2ts .ts .wmv .flv .3gp .ogv".split())
+PICTURE_SUFFIXES = frozenset(".jpg .jpeg .png .bmp .tif .tiff .webp".split())
+# Decoding on is cheaper than seeking back to a key frame up to about this many frames ahead.
+DECODE_AHEAD_FRAMES = 48
+
+Picture = UInt8[np.ndarray, "H W 3"]
+
+
+def natural_key(name: str) -> list[tuple[int, int, str]]:
+    """Sort key under which `img2` comes before `img10`."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part.lower()) for part in re.split(r"(\d+)", name) if part]
+
+
+class Video(ABC):
+    """Pictures in time. `video[i]`, `len(video)`, and iteration over `(index, picture)`.
+
+    Attributes:
+        path: the file or folder.
+        size: (width, height) as displayed.
+        fps: frames per second, None where nothing says so (a folder of pictures).
+        pixel_aspect: width of a pixel over its height; pictures are not stretched by it.
+        notes: sentences on what was found wrong and what was done about it.
+    """
+
+    path: Path
+    size: tuple[int, int]
+    fps: float | None
+    pixel_aspect: float = 1.0
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Picture]]:
+        """Lazily, the pictures from `start` up to `stop` with their indices; damaged ones are left out and noted."""
+
+    @abstractmethod
+    def __getitem__(self, index: int) -> Picture:
+        """One picture. A `VergenceError` if there is no such frame or it is damaged."""
+
+    def __iter__(self) -> Iterator[tuple[int, Picture]]:
+        return self.frames()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Lets go of the file."""
+
+    def __enter__(self) -> Video:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _check(self, index: int) -> int:
+        if not 0 <= index < len(self):
+            raise VergenceError(f"{self.path} has no frame {index}", f"It has frames 0 to {len(self) - 1}.")
+        return index
+
+
+def open_video(path: Path | str) -> Video:
+    """A video file, or a folder of pictures in natural order.
+
+    Raises:
+        VergenceError: no such path, not a video, or a folder without pictures.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return PictureFolder(path)
+    if not path.exists():
+        raise VergenceError(f"there is no video {path}", "Check the path.")
+    return VideoFile(path)
+
+
+class VideoFile(Video):
+    """A video file read by PyAV."""
+
+    def __init__(self, path: Path | str) -> None:
+        super().__init__()
+        self.path = Path(path)
+        self._container, self._stream = _open_stream(self.path)
+        self._decoder: Iterator[tuple[int, av.VideoFrame]] | None = None
+        self._next = 0
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        self.fps = float(rate) if rate else None
+        ratio = self._stream.sample_aspect_ratio
+        self.pixel_aspect = float(ratio) if ratio else 1.0
+        self._damaged: set[int] = set()
+        first = self._first_frame()
+        self._turn = _display_turn(first, self._stream.metadata)
+        height, width = _turn(np.empty((first.height, first.width, 0), np.uint8), self._turn).shape[:2]
+        self.size = (width, height)
+
+    def _first_frame(self) -> av.VideoFrame:
+        for _, frame in self._decode_from(0):
+            return frame
+        raise VergenceError(f"no frame of {self.path} can be decoded", "Export the video again.")
+
+    @cached_property
+    def _stamps(self) -> list[int]:
+        """Time stamps of all frames in order of display, without decoding; [] where the stream has none."""
+        container, stream = _open_stream(self.path)
+        stamps: list[int] = []
+        count, bad = 0, 0
+        with container:
+            packets = container.demux(stream)
+            while True:
+                try:
+                    packet = next(packets)
+                except StopIteration:
+                    break
+                except av.FFmpegError:
+                    break
+                if not packet.size or getattr(packet, "is_discard", False):
+                    continue
+                count += 1
+                if packet.pts is None:
+                    bad += 1
+                else:
+                    stamps.append(packet.pts)
+            declared = stream.frames
+        self._packets = count
+        if declared > count:
+            self.notes.append(f"{self.path.name} is cut off: {count} of {declared} frames can be read")
+        if bad or len(set(stamps)) < len(stamps):
+            return []
+        return sorted(stamps)
+
+    def __len__(self) -> int:
+        return len(self._stamps) or self._packets
+
+    def _decode_from(self, index: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Decoded frames with their indices, from the key frame at or before `index`."""
+        container, stream = self._container, self._stream
+        stamps = self._stamps
+        try:
+            container.seek(stamps[index] if stamps else 0, stream=stream, backward=True)
+        except av.FFmpegError:
+            container.close()
+            container, stream = self._container, self._stream = _open_stream(self.path)
+        position = 0
+        for frame in self._packets_decoded(container, stream):
+            if not stamps or frame.pts is None:
+                found = position
+            else:
+                found = bisect.bisect_left(stamps, frame.pts)
+                if found == len(stamps) or stamps[found] != frame.pts:
+                    continue
+            position = found + 1
+            if frame.is_corrupt:
+                self._damaged.add(found)
+                continue
+            yield found, frame
+
+    def _packets_decoded(self, container: Any, stream: Any) -> Iterator[av.VideoFrame]:
+        packets = container.demux(stream)
+        while True:
+            try:
+                packet = next(packets)
+            except (StopIteration, av.FFmpegError):
+                return
+            try:
+                yield from packet.decode()
+            except av.FFmpegError:
+                if not packet.size:
+                    return  # the decoder has nothing left to flush
+
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Picture]]:
+        stop = len(self) if stop is None else min(stop, len(self))
+        if start >= stop:
+            return
+        self._check(start)
+        expected = start
+        self._decoder, self._next = None, 0
+        for index, frame in self._decode_from(start):
+            if index >= stop:
+                break
+            if index >= expected:
+                self._damaged.update(range(expected, index))
+                expected = index + 1
+                yield index, self._picture(frame)
+        self._damaged.update(range(expected, stop))
+        if self._damaged:
+            note = f"{self.path.name}: {len(self._damaged)} of {len(self)} frames cannot be decoded and were left out"
+            self.notes = [n for n in self.notes if "cannot be decoded" not in n] + [note]
+
+    def __getitem__(self, index: int) -> Picture:
+        self._check(index)
+        if self._decoder is None or not self._next <= index <= self._next + DECODE_AHEAD_FRAMES:
+            self._decoder = self._decode_from(index)
+        for found, frame in self._decoder:
+            self._next = found + 1
+            if found == index:
+                return self._picture(frame)
+            if found > index:
+                break
+        self._decoder, self._next = None, 0
+        raise VergenceError(
+            f"frame {index} of {self.path} cannot be decoded", "Leave it out, or export the video again."
+        )
+
+    def _picture(self, frame: av.VideoFrame) -> Picture:
+        return np.ascontiguousarray(_turn(frame.to_ndarray(format="rgb24"), self._turn))
+
+    def close(self) -> None:
+        self._decoder = None
+        self._container.close()
+
+
+def _open_stream(path: Path) -> tuple[Any, Any]:
+    try:
+        container = av.open(str(path))
+    except (av.FFmpegError, OSError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise VergenceError(
+            f"{path} cannot be opened as a video: {reason}", "It may be cut off or not a video; export it again."
+        ) from error
+    if not container.streams.video:
+        container.close()
+        raise VergenceError(f"{path} holds no video", "Give a video file or a folder of pictures.")
+    stream = container.streams.video[0]
+    stream.thread_type = "AUTO"
+    return container, stream
+
+
+def _display_turn(frame: av.VideoFrame, metadata: dict[str, str]) -> tuple[int, bool]:
+    """(quarter turns counter-clockwise, then mirrored left-right?) that show the frame as a player does."""
+    side_data: Any = frame.side_data
+    for data in side_data:
+        if getattr(data.type, "name", "") == "DISPLAYMATRIX":
+            a, b, _, c, d = np.frombuffer(bytes(data), dtype="<i4")[:5] / 65536.0
+            return _turn_of_matrix(float(a), float(b), float(c), float(d))
+    turn = float(metadata.get("rotate", 0))
+    return round(-turn / 90) % 4, False
+
+
+def _turn_of_matrix(a: float, b: float, c: float, d: float) -> tuple[int, bool]:
+    """The display matrix maps (x, y) to (a x + c y, b x + d y), y down: a turn by quarters, after a mirror or not."""
+    scale = max(np.hypot(a, b), 1e-9)
+    mirrored = a * d - b * c < 0
+    # Mirroring left-right last: undo it first to read the turn.
+    x, y = (-a if mirrored else a) / scale, b / scale
+    quarters = np.degrees(np.arctan2(-y, x)) / 90
+    if abs(quarters - round(quarters)) > 0.01:
+        raise VergenceError(
+            f"the video asks to be shown turned by {quarters * 90:.1f} degrees", "Only quarter turns are read."
+        )
+    return round(quarters) % 4, bool(mirrored)
+
+
+def _turn(picture: np.ndarray, turn: tuple[int, bool]) -> np.ndarray:
+    turned = np.rot90(picture, turn[0])
+    return turned[:, ::-1] if turn[1] else turned
+
+
+class PictureFolder(Video):
+    """A folder of pictures as a video: natural order of file names, EXIF orientation obeyed."""
+
+    def __init__(self, path: Path | str, fps: float | None = None) -> None:
+        super().__init__()
+        self.path = Path(path)
+        self.fps = fps
+        names = [p for p in self.path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and not p.name.startswith(".")]
+        self.files = sorted(names, key=lambda p: natural_key(p.name))
+        if not self.files:
+            raise VergenceError(
+                f"folder {self.path} holds no pictures", f"Pictures end in {', '.join(sorted(PICTURE_SUFFIXES))}."
+            )
+        height, width = read_picture(self.files[0]).shape[:2]
+        self.size = (width, height)
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> Picture:
+        file = self.files[self._check(index)]
+        picture = read_picture(file)
+        if picture.shape[1::-1] != self.size:
+            raise VergenceError(
+                f"{file} is {picture.shape[1]} x {picture.shape[0]} but the folder's first picture is "
+                f"{self.size[0]} x {self.size[1]}",
+                "All pictures of one camera have one size.",
+            )
+        return picture
+
+    def close(self) -> None:
+        """Nothing is held open between pictures."""
+
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Picture]]:
+        for index in range(start, len(self) if stop is None else min(stop, len(self))):
+            yield index, self[index]
+
+
+def read_picture(path: Path | str) -> Picture:
+    """One picture as RGB, turned as its EXIF note says.
+
+    Raises:
+        VergenceError: missing, cut off, or not a picture.
+    """
+    try:
+        with Image.open(path) as image:
+            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    except FileNotFoundError:
+        raise VergenceError(f"there is no picture {path}", "Check the path.") from None
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise VergenceError(
+            f"{path} cannot be read as a picture: {error}", "Export it again or take it out."
+        ) from error
+
+
+class VideoWriter:
+    """Writes an H.264 video (MPEG-4 part 2 where the build of FFmpeg has no x264); nothing is left of a failed one.
+
+        with VideoWriter("out.mp4", fps=30.0) as video:
+            video.write(picture)
+
+    Pictures of odd width or height lose their last column or row, which the pixel format cannot hold.
+    """
+
+    def __init__(self, path: Path | str, fps: float) -> None:
+        if not np.isfinite(fps) or fps <= 0:
+            raise VergenceError(f"a video cannot have {fps} frames per second", "Give a frame rate above 0.")
+        self.path = Path(path)
+        self._fps = fps
+        self._container: Any = None
+        self._stream: Any = None
+        self.count = 0
+
+    def __enter__(self) -> VideoWriter:
+        self._atomic = atomic_path(self.path)
+        self._temporary = self._atomic.__enter__()
+        return self
+
+    def write(self, picture: Picture) -> None:
+        """Appends one RGB picture (uint8); all have the size of the first."""
+        height, width = picture.shape[0] // 2 * 2, picture.shape[1] // 2 * 2
+        if self._container is None:
+            self._start(width, height)
+        if (self._stream.width, self._stream.height) != (width, height):
+            raise VergenceError(f"a picture of {width} x {height} cannot join {self.path}", "Keep one size per video.")
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), format="rgb24")
+        frame.pts = self.count
+        for packet in self._stream.encode(frame):
+            self._container.mux(packet)
+        self.count += 1
+
+    def _start(self, width: int, height: int) -> None:
+        codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
+        rate = Fraction(self._fps).limit_denominator(1001)
+        self._container = av.open(str(self._temporary), "w")
+        self._stream = self._container.add_stream(codec, rate=rate)
+        self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
+        self._stream.codec_context.time_base = 1 / rate
+        self._stream.options = {"crf": "20", "preset": "veryfast"} if codec == "libx264" else {"qscale": "4"}
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._container is not None:
+                if kind is None:
+                    for packet in self._stream.encode():
+                        self._container.mux(packet)
+                self._container.close()
+            if kind is None and not self.count:
+                raise VergenceError(f"no picture was given for {self.path}", "A video needs at least one.")
+        except BaseException as error:
+            self._atomic.__exit__(type(error), error, error.__traceback__)
+            raise
+        self._atomic.__exit__(kind, value, trace)
