@@ -68,7 +68,7 @@ def nice_step(span: float, count: int) -> float:
     """The step of 1, 2 or 5 times a power of ten that cuts `span` into about `count` pieces."""
     raw = span / max(count, 1)
     power = 10.0 ** np.floor(np.log10(raw))
-    return float(power * next(m for m in (1, 2, 5, 10) if raw <= m * power * 1.0001))
+    return float(power * next(m for m, most in ((1, 1.4), (2, 3.2), (5, 7.1), (10, 11)) if raw <= most * power))
 
 
 def linear_ticks(low: float, high: float, count: int) -> list[float]:

@@ -142,7 +142,7 @@ def _rig(page: Page) -> str:
     many = "" if len(rig.cameras) == 1 else "s"
     lead = f"{len(rig.cameras)} camera{many}, {len(rig.poses):,} frames at {rig.fps:g} per second."
     if len(rig.poses) > MAX_FRAMES:
-        lead += f" Every {-(-len(rig.poses) // MAX_FRAMES)}th frame is in this page; the files hold all."
+        lead += f" This page holds one frame in {-(-len(rig.poses) // MAX_FRAMES)}."
     return _section("rig", "Cameras and motion", _asset("rig.html") + _table_html(cameras), escape(lead))
 
 
