@@ -1,0 +1,18 @@
+"""The built-in world: random people, cameras and pictures with the truth of everything."""
+
+from vergence.synthetic.motion import Motion
+from vergence.synthetic.rigs import Rig, draw_rigs, make_rig
+from vergence.synthetic.world import WORLD_VERSION, Faults, Frame, recordings, render_capture, single_pictures
+
+__all__ = [
+    "WORLD_VERSION",
+    "Faults",
+    "Frame",
+    "Motion",
+    "Rig",
+    "draw_rigs",
+    "make_rig",
+    "recordings",
+    "render_capture",
+    "single_pictures",
+]

@@ -1,0 +1,237 @@
+"""The drawn body: joint positions to tapered capsules, and what colour they have.
+
+Everything hangs on the 17 joints (and, where known, on where nose and toes point), so that motion captured elsewhere
+drives the same body. Left and right share every colour and every size, as on people: only the order of front and back
+tells them apart. Front and back differ by face, hair, nose, feet and what is worn in front (placket or open jacket).
+"""
+
+from __future__ import annotations
+
+import colorsys
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vergence.skeleton import H36M_17
+
+J = {name: i for i, name in enumerate(H36M_17.joint_names)}
+
+# What a capsule is made of; two of them are looked at closer when shading.
+PLAIN, TORSO, HEAD = 0, 1, 2
+# Palette rows of an outfit.
+SKIN, HAIR, SHIRT, SLEEVE, FOREARM, TROUSERS, SHIN, SHOE, FRONT, EYE = range(10)
+
+# (name, palette row, material), in drawing order; `_ends` makes their ends in the same order.
+PARTS: tuple[tuple[str, int, int], ...] = (
+    ("hips", TROUSERS, PLAIN), ("belly_left", SHIRT, TORSO), ("belly_right", SHIRT, TORSO), ("chest", SHIRT, TORSO),
+    ("shoulders", SHIRT, TORSO), ("neck", SKIN, PLAIN), ("head", SKIN, HEAD), ("nose", SKIN, PLAIN),
+    ("hair", HAIR, HEAD), ("long_hair", HAIR, PLAIN),
+    ("left_upper_arm", SLEEVE, PLAIN), ("right_upper_arm", SLEEVE, PLAIN),
+    ("left_forearm", FOREARM, PLAIN), ("right_forearm", FOREARM, PLAIN),
+    ("left_hand", SKIN, PLAIN), ("right_hand", SKIN, PLAIN),
+    ("left_thigh", TROUSERS, PLAIN), ("right_thigh", TROUSERS, PLAIN), ("left_shin", SHIN, PLAIN),
+    ("right_shin", SHIN, PLAIN), ("left_foot", SHOE, PLAIN), ("right_foot", SHOE, PLAIN),
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Outfits:
+    """Looks of N people.
+
+    Attributes:
+        palette: colours 0 to 255 by the rows above.
+        front: half width of the strip worn in front, as a share of height.
+        hair: 1 where there is any, 0 for the bald.
+        long_hair: 1 where it falls on the neck.
+    """
+
+    palette: Float[Tensor, "N 10 3"]
+    front: Float[Tensor, " N"]
+    hair: Float[Tensor, " N"]
+    long_hair: Float[Tensor, " N"]
+
+    def __getitem__(self, index: Tensor) -> Outfits:
+        return Outfits(self.palette[index], self.front[index], self.hair[index], self.long_hair[index])
+
+
+def draw_outfits(count: int, rng: np.random.Generator) -> Outfits:
+    """Random skin, hair and clothes."""
+    skin = _mix(rng, [[236, 200, 175], [205, 155, 120], [150, 100, 70], [90, 60, 45]], count)
+    hair = _mix(rng, [[30, 25, 22], [75, 50, 30], [150, 110, 60], [170, 165, 160]], count)
+    shirt, trousers, shoe = (_cloth(rng, count, *v) for v in ((0.15, 1.0), (0.12, 0.75), (0.08, 0.9)))
+    front = np.clip(
+        shirt + np.where(shirt.mean(1, keepdims=True) > 120, -1, 1) * rng.uniform(60, 120, (count, 1)), 8, 247
+    )
+    long_sleeve, bare_arm = rng.random((count, 1)) < 0.5, rng.random((count, 1)) < 0.08
+    shorts = rng.random((count, 1)) < 0.3
+    palette = np.zeros((count, 10, 3), dtype=np.float32)
+    palette[:, SKIN], palette[:, HAIR], palette[:, SHIRT], palette[:, TROUSERS] = skin, hair, shirt, trousers
+    palette[:, SLEEVE] = np.where(bare_arm & ~long_sleeve, skin, shirt)
+    palette[:, FOREARM] = np.where(long_sleeve, shirt, skin)
+    palette[:, SHIN] = np.where(shorts, skin, trousers)
+    palette[:, SHOE], palette[:, FRONT], palette[:, EYE] = shoe, front, 25
+    strip = np.where(rng.random(count) < 0.5, 0.014, 0.034)
+    bald = rng.random(count) < 0.1
+    long_hair = (rng.random(count) < 0.35) & ~bald
+    tensors = [torch.from_numpy(np.asarray(v, dtype=np.float32)) for v in (palette, strip, ~bald, long_hair)]
+    return Outfits(*tensors)
+
+
+def _mix(rng: np.random.Generator, colours: list[list[int]], count: int) -> np.ndarray:
+    weights = rng.dirichlet(np.full(len(colours), 0.35), count)
+    return weights @ np.array(colours, dtype=np.float64) + rng.normal(0, 5, (count, 3))
+
+
+def _cloth(rng: np.random.Generator, count: int, low: float, high: float) -> np.ndarray:
+    hues, saturation = rng.random(count), rng.random(count) ** 1.5 * 0.9
+    value = rng.uniform(low, high, count)
+    rgb = [colorsys.hsv_to_rgb(h, s, v) for h, s, v in zip(hues, saturation, value)]
+    return np.array(rgb).reshape(count, 3) * 255
+
+
+@dataclass(frozen=True)
+class Figures:
+    """N drawn bodies in any frame: tapered capsules, and the frames that torso and head are patterned in.
+
+    Attributes:
+        a, b: ends, mm.
+        radius: at a and at b, mm; a capsule of radius 0 is not drawn.
+        torso, head: rows are forward, left, up.
+        head_centre: mm.
+        height: mm, sole to crown, as estimated from the legs.
+    """
+
+    a: Float[Tensor, "N C 3"]
+    b: Float[Tensor, "N C 3"]
+    radius: Float[Tensor, "N C 2"]
+    torso: Float[Tensor, "N 3 3"]
+    head: Float[Tensor, "N 3 3"]
+    head_centre: Float[Tensor, "N 3"]
+    height: Float[Tensor, " N"]
+
+
+def leg_height(joints: Float[Tensor, "N 17 3"]) -> Float[Tensor, " N"]:
+    """Stature (mm) that goes with the legs: the built-in bodies' mean ratio."""
+    legs = [(a, b) for s in ("left", "right") for a, b in ((f"{s}_hip", f"{s}_knee"), (f"{s}_knee", f"{s}_ankle"))]
+    return torch.stack([(joints[:, J[a]] - joints[:, J[b]]).norm(dim=-1) for a, b in legs]).sum(0) / 2 / 0.489
+
+
+def _unit(v: Tensor) -> Tensor:
+    return v / v.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+
+
+def _across(v: Tensor, axis: Tensor) -> Tensor:
+    """Unit vector of what in v is perpendicular to a unit axis."""
+    return _unit(v - (v * axis).sum(-1, keepdim=True) * axis)
+
+
+def torso_frame(joints: Float[Tensor, "N 17 3"]) -> Float[Tensor, "N 3 3"]:
+    """Rows forward, left, up of the trunk, from hips, shoulders and thorax."""
+    up = _unit(joints[:, J["thorax"]] - joints[:, J["pelvis"]])
+    across = joints[:, J["left_shoulder"]] - joints[:, J["right_shoulder"]]
+    across = across + joints[:, J["left_hip"]] - joints[:, J["right_hip"]]
+    left = _across(across, up)
+    return torch.stack([torch.linalg.cross(left, up), left, up], 1)
+
+
+def shoulder_forward(joints: Float[Tensor, "N 17 3"]) -> Float[Tensor, "N 3"]:
+    """Where the chest faces: what the nose is taken to follow where nobody said."""
+    up = _unit(joints[:, J["thorax"]] - joints[:, J["spine"]])
+    left = _across(joints[:, J["left_shoulder"]] - joints[:, J["right_shoulder"]], up)
+    return torch.linalg.cross(left, up)
+
+
+def guess_feet(joints: Float[Tensor, "N 17 3"]) -> Float[Tensor, "N 2 3"]:
+    """Where toes point: as the knee does (as the trunk where the leg is straight), at a right angle to the shin."""
+    forward = torso_frame(joints)[:, 0]
+    feet = []
+    for side in ("left", "right"):
+        hip, knee, ankle = (joints[:, J[f"{side}_{part}"]] for part in ("hip", "knee", "ankle"))
+        shin, thigh = _unit(ankle - knee), _unit(knee - hip)
+        bend = thigh - (thigh * shin).sum(-1, keepdim=True) * shin
+        feet.append(_across(bend + 0.25 * _across(forward + 0.1 * thigh, shin), shin))
+    return torch.stack(feet, 1)
+
+
+def make_figures(
+    joints: Float[Tensor, "N 17 3"],
+    face: Float[Tensor, "N 3"],
+    feet: Float[Tensor, "N 2 3"],
+    build: Float[Tensor, " N"],
+    outfits: Outfits,
+    height: Float[Tensor, " N"] | None = None,
+) -> Figures:
+    """Capsules around the joints, in the joints' frame."""
+    height = leg_height(joints) if height is None else height
+    h, thick = height[:, None], (height * build)[:, None]
+    torso = torso_frame(joints)
+    left, up = torso[:, 1], torso[:, 2]
+    at = {name: joints[:, i] for name, i in J.items()}
+    crown_axis = _unit(at["head_top"] - 0.5 * (at["thorax"] + at["neck_nose"]))
+    nose = _across(face, crown_axis)
+    head = torch.stack([nose, torch.linalg.cross(crown_axis, nose), crown_axis], 1)
+    skull = at["head_top"] - 0.054 * h * crown_axis
+    ends: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
+
+    def add(a: Tensor, b: Tensor, ra: Tensor, rb: Tensor) -> None:
+        ends.append((a, b, ra, rb))
+
+    hair, long_hair = outfits.hair[:, None] * h, outfits.long_hair[:, None] * h
+    pelvis, thorax = at["pelvis"], at["thorax"]
+    add(pelvis - 0.048 * h * left, pelvis + 0.048 * h * left, 0.052 * thick, 0.052 * thick)
+    for sign in (1, -1):
+        low, high = pelvis + sign * 0.03 * h * left + 0.035 * h * up, thorax + sign * 0.042 * h * left - 0.085 * h * up
+        add(low, high, 0.052 * thick, 0.056 * thick)
+    chest = thorax - 0.062 * h * up
+    add(chest - 0.052 * h * left, chest + 0.052 * h * left, 0.053 * thick, 0.053 * thick)
+    add(at["right_shoulder"], at["left_shoulder"], 0.032 * thick, 0.032 * thick)
+    add(thorax, skull - 0.03 * h * crown_axis, 0.030 * h, 0.028 * h)
+    add(skull, skull - 0.042 * h * crown_axis + 0.010 * h * nose, 0.052 * h, 0.040 * h)
+    tip = skull + 0.050 * h * nose - 0.024 * h * crown_axis
+    add(tip, tip + 0.008 * h * (nose - crown_axis), 0.009 * h, 0.012 * h)
+    add(
+        skull - 0.010 * h * nose + 0.006 * h * crown_axis,
+        skull - 0.016 * h * nose - 0.02 * h * crown_axis,
+        0.052 * hair,
+        0.045 * hair,
+    )
+    add(
+        skull - 0.022 * h * nose, skull - 0.034 * h * nose - 0.10 * h * crown_axis, 0.044 * long_hair, 0.030 * long_hair
+    )
+    arms, fore, hands, thighs, shins, shoes = [], [], [], [], [], []
+    for i, side in enumerate(("left", "right")):
+        shoulder, elbow, wrist = at[f"{side}_shoulder"], at[f"{side}_elbow"], at[f"{side}_wrist"]
+        hip, knee, ankle = at[f"{side}_hip"], at[f"{side}_knee"], at[f"{side}_ankle"]
+        arms.append((shoulder, elbow, 0.033 * thick, 0.026 * thick))
+        fore.append((elbow, wrist, 0.026 * thick, 0.018 * h))
+        along = _unit(wrist - elbow)
+        hands.append((wrist + 0.015 * h * along, wrist + 0.065 * h * along, 0.020 * h, 0.018 * h))
+        thighs.append((hip, knee, 0.051 * thick, 0.034 * thick))
+        shins.append((knee, ankle, 0.034 * thick, 0.023 * h))
+        toes = feet[:, i]
+        down = _across(ankle - knee, _unit(toes))
+        shoes.append(
+            (
+                ankle - 0.018 * h * toes + 0.014 * h * down,
+                ankle + 0.095 * h * toes + 0.022 * h * down,
+                0.026 * h,
+                0.019 * h,
+            )
+        )
+    for pair in (arms, fore, hands, thighs, shins, shoes):
+        ends.extend(pair)
+    a, b = torch.stack([e[0] for e in ends], 1), torch.stack([e[1] for e in ends], 1)
+    radius = torch.stack([torch.cat([e[2], e[3]], 1) for e in ends], 1)
+    return Figures(a, b, radius, torso, head, skull, height)
+
+
+def part_colours(outfits: Outfits) -> Float[Tensor, "N C 3"]:
+    """The plain colour of every part."""
+    return outfits.palette[:, [row for _, row, _ in PARTS]]
+
+
+def part_materials() -> Int[Tensor, " C"]:
+    return torch.tensor([material for _, _, material in PARTS])
