@@ -1,0 +1,218 @@
+"""How good a reconstruction is, in figures and in one word.
+
+The word is `good` only if nothing speaks against it: the predicted rotation error is small, no second rig explains
+the joints nearly as well, the person moved, limbs keep their lengths, most joints were reconstructed, and most
+observations agree. Anything else is `doubtful`, with the reasons in sentences. What cannot be reconstructed at all is
+refused with a `VergenceError` instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from vergence.skeleton import Skeleton
+
+Array = np.ndarray
+
+# Limits of a `good` verdict.
+MAX_UNCERTAINTY_DEG = 0.6  # predicted rms of the worst pair; the largest error of a run stayed below four times that
+MIN_GAP = 1.15  # cost of the next best rig over the winner's
+MIN_COVERAGE = 0.5
+MIN_INLIERS = 0.6
+MAX_LIMB_CV = 0.12
+MIN_MOTION = 0.1  # rms of joints about their mean over time, in reference bones
+
+
+@dataclass(frozen=True)
+class Report:
+    """Figures of a reconstruction. Errors in px of the full picture, over all input points with confidence above 0.3.
+
+    Attributes:
+        verdict: `good` or `doubtful`; `reasons` says why not good.
+        reprojection_median, reprojection_p90: px, all points that project to something (not only inliers).
+        reprojection_per_camera, reprojection_per_joint: medians, px, NaN where a camera or joint has none.
+        inlier_share: of the observations, those that agree with their joint.
+        coverage: share of (frame, joint) reconstructed; `coverage_of_seen` of those that two views or more see.
+        noise_px: noise of one coordinate that the adjustment measured.
+        predicted_rotation_deg: predicted rms error of the relative rotation, worst pair of cameras; 0 for known
+            cameras.
+        parallax: smallest over the pairs, see `PairPose.parallax`; NaN for known cameras.
+        conditioning: largest over the pairs of `PairPose.conditioning`; NaN for known cameras.
+        gap, mirror_gap: cost of the next best rig (of the mirrored rig) over the winner's; infinity where there is
+            none.
+        handedness: above 0 where knees, elbows and feet bend as a person's do, below where as its mirror image's; NaN
+            unknown.
+        limb_cv: standard deviation over mean of each limb's length, by `parent-child`.
+        thigh_cv: the mean over both thighs.
+        travel: largest distance between two positions of the root along an axis-aligned box's diagonal, in output
+            units.
+        motion: rms of all joints about their own mean, in reference bones.
+        swapped_sides: share of (frame, view) in which some left and right labels were exchanged back.
+        starts, agreeing_starts: rigs tried, and how many ended where the winner did.
+        frames, cameras: how many.
+    """
+
+    verdict: Literal["good", "doubtful"]
+    reasons: tuple[str, ...]
+    reprojection_median: float
+    reprojection_p90: float
+    reprojection_per_camera: tuple[float, ...]
+    reprojection_per_joint: dict[str, float]
+    inlier_share: float
+    coverage: float
+    coverage_of_seen: float
+    noise_px: float
+    predicted_rotation_deg: float
+    parallax: float
+    conditioning: float
+    gap: float
+    mirror_gap: float
+    handedness: float
+    limb_cv: dict[str, float]
+    thigh_cv: float
+    travel: float
+    motion: float
+    swapped_sides: float
+    starts: int
+    agreeing_starts: int
+    frames: int
+    cameras: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; what is not a finite number becomes None."""
+        return {key: _plain(value) for key, value in asdict(self).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    return float(value) if np.isfinite(value) else None
+
+
+def joint_mean(pose: Float[Array, "T J 3"], joints: tuple[int, ...]) -> Float[Array, "T 3"]:
+    return pose[:, list(joints)].mean(1)
+
+
+def reference_length(pose: Float[Array, "T J 3"], skeleton: Skeleton) -> float:
+    """Median length of the reference bone; NaN where it is never seen."""
+    start, end = skeleton.reference_bone
+    length = np.linalg.norm(joint_mean(pose, start) - joint_mean(pose, end), axis=-1)
+    return float(np.median(length[np.isfinite(length)])) if np.isfinite(length).any() else float("nan")
+
+
+def limb_variation(pose: Float[Array, "T J 3"], skeleton: Skeleton) -> dict[str, float]:
+    """Standard deviation over mean of every rigid limb's length; NaN where fewer than three frames show it."""
+    found = {}
+    for a, b in skeleton.rigid_limbs:
+        length = np.linalg.norm(pose[:, a] - pose[:, b], axis=-1)
+        length = length[np.isfinite(length)]
+        name = f"{skeleton.joint_names[a]}-{skeleton.joint_names[b]}"
+        found[name] = float(length.std() / length.mean()) if len(length) >= 3 else float("nan")
+    return found
+
+
+def handedness(pose: Float[Array, "T J 3"], skeleton: Skeleton) -> float:
+    """Whether a body bends forwards where a body does: positive for a person, negative for its mirror image.
+
+    Forward is up x right, with up along the trunk and right from the left hip to the right one. Knees and feet point
+    forward of
+    their leg, elbows point backward, in units of the reference bone, averaged over frames. A mirror turns all of it
+    round.
+    """
+    if not skeleton.has("right_hip", "left_hip"):
+        return float("nan")
+    low, high = (joint_mean(pose, ends) for ends in skeleton.reference_bone)
+    right = pose[:, skeleton.index("right_hip")] - pose[:, skeleton.index("left_hip")]
+    forward = np.cross(high - low, right)
+    forward /= np.maximum(np.linalg.norm(forward, axis=1, keepdims=True), 1e-12)
+    size = reference_length(pose, skeleton)
+    terms = []
+    for side in ("right", "left"):
+        for chain, sign in (("hip knee ankle", 1.0), ("shoulder elbow wrist", -0.5)):
+            names = [f"{side}_{part}" for part in chain.split()]
+            if skeleton.has(*names):
+                a, b, c = (pose[:, skeleton.index(n)] for n in names)
+                axis = (c - a) / np.maximum(np.linalg.norm(c - a, axis=1, keepdims=True), 1e-12)
+                bend = (b - a) - ((b - a) * axis).sum(1, keepdims=True) * axis
+                terms.append(sign * (bend * forward).sum(1))
+        for tip, base in (("big_toe", "heel"), ("toe", "ankle")):
+            if skeleton.has(f"{side}_{tip}", f"{side}_{base}"):
+                foot = pose[:, skeleton.index(f"{side}_{tip}")] - pose[:, skeleton.index(f"{side}_{base}")]
+                terms.append((foot * forward).sum(1))
+    values = np.array(terms) / size
+    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+
+
+def motion(pose: Float[Array, "T J 3"], skeleton: Skeleton) -> float:
+    """Root mean square distance of the joints from their own mean over time, in reference bones."""
+    seen = np.isfinite(pose).all(2)
+    count = np.maximum(seen.sum(0), 1)[:, None]
+    filled = np.where(seen[..., None], pose, 0.0)
+    away = np.where(seen[..., None], filled - filled.sum(0) / count, 0.0)
+    return float(np.sqrt((away**2).sum() / max(seen.sum(), 1)) / reference_length(pose, skeleton))
+
+
+def travel(pose: Float[Array, "T J 3"], skeleton: Skeleton) -> float:
+    """Diagonal of the box that holds the root's path; outliers of one frame in twenty on either side left out."""
+    root = joint_mean(pose, skeleton.root)
+    root = root[np.isfinite(root).all(1)]
+    if len(root) < 2:
+        return 0.0
+    low, high = np.percentile(root, [2.5, 97.5], axis=0)
+    return float(np.linalg.norm(high - low))
+
+
+def percentile(values: Array, q: float) -> float:
+    values = values[np.isfinite(values)]
+    return float(np.percentile(values, q)) if values.size else float("nan")
+
+
+def doubts(
+    *,
+    predicted_deg: float,
+    gap: float,
+    mirror_gap: float,
+    bend: float,
+    parallax: float,
+    moved: float,
+    coverage: float,
+    inlier_share: float,
+    thigh_cv: float,
+    estimated: bool,
+) -> tuple[str, ...]:
+    """Everything that speaks against a `good` verdict, in sentences."""
+    found = []
+    if estimated and moved < MIN_MOTION:
+        found.append(
+            f"The person hardly moves ({moved:.2f} of a trunk length): all frames show the same points, "
+            "so the cameras hang on a few joints. Film the person walking about."
+        )
+    if estimated and not predicted_deg <= MAX_UNCERTAINTY_DEG:
+        found.append(
+            f"The relative rotation of the worst pair of cameras is known to {predicted_deg:.2f} degrees only "
+            f"(limit {MAX_UNCERTAINTY_DEG}). More frames, more travel or sharper keypoints would help."
+        )
+    if estimated and gap < MIN_GAP:
+        what = "its mirror image in depth" if mirror_gap <= gap else "another arrangement of the cameras"
+        found.append(f"Besides this rig, {what} explains the joints nearly as well (cost ratio {gap:.2f}).")
+    if estimated and mirror_gap < 2 * MIN_GAP and bend < 0:
+        found.append("Knees and elbows bend the wrong way: this may be the mirror image in depth.")
+    if estimated and parallax < 2.0:
+        found.append(f"Two of the cameras stand almost in one place (parallax {parallax:.1f} times the noise).")
+    if not coverage >= MIN_COVERAGE:
+        found.append(f"Only {coverage:.0%} of the joints could be reconstructed.")
+    if not inlier_share >= MIN_INLIERS:
+        found.append(f"Only {inlier_share:.0%} of the observations agree with the reconstruction.")
+    if thigh_cv > MAX_LIMB_CV:
+        found.append(f"The thighs change their length by {thigh_cv:.0%}.")
+    return tuple(found)
