@@ -1,0 +1,109 @@
+"""Plausibility figures by hand, and that they tell collapse, flip and noise apart."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from vergence.errors import VergenceError
+from vergence.metrics import depth_correlation, flip_depth, limb_lengths, mpjpe, pose_diversity, symmetry_error
+from vergence.skeleton import COCO_17, H36M_17, Skeleton
+
+
+def poses(seed=0, count=50):
+    rng = np.random.default_rng(seed)
+    return 300 * rng.normal(size=(count, 17, 3)) + [0, 0, 5000]
+
+
+def test_limb_lengths_by_hand():
+    pose = np.array([[0.0, 0, 0], [3, 4, 0], [np.nan, 0, 0]])
+    found = limb_lengths(pose, [(0, 1), (1, 0), (1, 2)])
+    assert found.tolist() == pytest.approx([5, 5, math.nan], nan_ok=True)
+    assert isinstance(limb_lengths(torch.tensor(pose), [(0, 1)]), torch.Tensor)
+    with pytest.raises(VergenceError, match="3 joints"):
+        limb_lengths(pose, [(0, 3)])
+
+
+@pytest.mark.parametrize("skeleton", [H36M_17, COCO_17])
+def test_symmetry_error_by_loops(skeleton):
+    batch = poses()[:4]
+    batch[1, skeleton.index("left_knee")] = np.nan
+    found = symmetry_error(batch, skeleton)
+    for i, pose in enumerate(batch):
+        gaps = []
+        for (a, b), (c, d) in skeleton.limb_groups.values():
+            gap = abs(np.linalg.norm(pose[a] - pose[b]) - np.linalg.norm(pose[c] - pose[d]))
+            gaps += [] if math.isnan(gap) else [gap]
+        assert len(gaps) == len(skeleton.limb_groups) - (2 if i == 1 else 0)
+        assert found[i] == pytest.approx(sum(gaps) / len(gaps))
+
+
+def test_a_symmetric_person_has_no_symmetry_error():
+    batch = poses()
+    mirrored = batch[:, list(H36M_17.mirror)] * [-1, 1, 1]
+    assert symmetry_error((batch + mirrored) / 2, H36M_17) == pytest.approx(0, abs=1e-9)
+
+
+def test_symmetry_needs_the_poses_own_skeleton():
+    with pytest.raises(VergenceError, match="16 joints"):
+        symmetry_error(poses()[:, :16], H36M_17)
+    with pytest.raises(VergenceError, match="0 pairs"):
+        symmetry_error(poses()[:, :2], Skeleton("custom", ("pelvis", "thorax")))
+
+
+def test_collapse_flip_and_noise_are_told_apart():
+    target = poses()
+    rng = np.random.default_rng(1)
+    noisy = target + 80 * rng.normal(size=target.shape)
+    collapsed = np.broadcast_to(target.mean(0), target.shape) + 3 * rng.normal(size=target.shape)
+    reversed_ = target * [1, 1, -1]
+    half = np.where((np.arange(50) % 2 == 0)[:, None, None], target, reversed_)
+
+    assert pose_diversity(noisy, target) == pytest.approx(1, abs=0.1)
+    assert depth_correlation(noisy, target) > 0.9
+    assert pose_diversity(collapsed, target) < 0.05
+    assert abs(depth_correlation(collapsed, target)) < 0.4
+    assert pose_diversity(reversed_, target) == pytest.approx(1)
+    assert depth_correlation(reversed_, target) == pytest.approx(-1)
+    assert abs(depth_correlation(half, target)) < 0.2
+    assert pose_diversity(half, target) == pytest.approx(1, abs=0.05)
+    assert mpjpe(flip_depth(reversed_), target).mean() < 1e-6
+    assert mpjpe(flip_depth(noisy), target).mean() > 2 * mpjpe(noisy, target).mean()
+    better = mpjpe(flip_depth(half), target) < mpjpe(half, target)
+    assert better.tolist() == [i % 2 == 1 for i in range(50)]
+
+
+def test_diversity_and_correlation_by_hand():
+    target, prediction = poses(2, 8), poses(3, 8)
+    target[0, 4] = np.nan
+    p, t = prediction - prediction[:, :1], target - target[:, :1]
+    squares = [0.0, 0.0]
+    for j in range(17):
+        known = [n for n in range(8) if not np.isnan(t[n, j]).any()]
+        for k, pose in enumerate((p, t)):
+            middle = sum(pose[n, j] for n in known) / len(known)
+            squares[k] += sum(((pose[n, j] - middle) ** 2).sum() for n in known)
+    assert pose_diversity(prediction, target) == pytest.approx(math.sqrt(squares[0] / squares[1]))
+    depth = [(p[n, j, 2], t[n, j, 2]) for n in range(8) for j in range(1, 17) if (n, j) != (0, 4)]
+    assert depth_correlation(prediction, target) == pytest.approx(np.corrcoef(np.array(depth).T)[0, 1])
+    assert depth_correlation(torch.tensor(prediction), torch.tensor(target)) == depth_correlation(prediction, target)
+
+
+def test_figures_without_an_answer():
+    target = poses()
+    assert depth_correlation(target * [1, 1, 0], target) == 0
+    assert math.isnan(depth_correlation(target, target * [1, 1, 0]))
+    assert math.isnan(pose_diversity(target[:1], target[:1]))
+    assert pose_diversity(np.broadcast_to(target[:1], target.shape), target) == pytest.approx(0, abs=1e-12)
+    missing = target.copy()
+    missing[3, 3] = np.nan
+    with pytest.raises(VergenceError, match="NaN in 1 poses"):
+        pose_diversity(missing, target)
+    assert math.isnan(depth_correlation(target, np.full_like(target, np.nan)))
+
+
+def test_flipping_twice_is_root_relative_identity():
+    pose = poses()
+    twice = flip_depth(flip_depth(pose, (1, 4)), (1, 4))
+    np.testing.assert_allclose(twice, pose - pose[:, [1, 4]].mean(1, keepdims=True), atol=1e-9)
