@@ -113,6 +113,11 @@ class Capture:
     def has_extrinsics(self) -> bool:
         return all(camera.rotation is not None and camera.translation is not None for camera in self.cameras)
 
+    def without_extrinsics(self) -> Capture:
+        """The same recording, with nothing known of where its cameras stand."""
+        cameras = tuple(dataclasses.replace(camera, rotation=None, translation=None) for camera in self.cameras)
+        return dataclasses.replace(self, cameras=cameras, up=None)
+
     @cached_property
     def observations(self) -> Observations:
         """The subject's 2D keypoints in all cameras, and how it was chosen; read once.

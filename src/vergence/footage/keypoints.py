@@ -217,8 +217,8 @@ def _body_25_or_25b(people: Sequence[np.ndarray], where: Path) -> tuple[Skeleton
         best, name = min((off_25, "BODY_25"), (off_25b, "BODY_25B"))
         if max(off_25, off_25b) > SKELETON_MARGIN * best:
             note = (
-                f"{where.name}: 25 joints read as {name}: as BODY_25 its mid-hip or neck would lie {off_25:.1%} of the "
-                f"person's size off the middle, as BODY_25B its neck {off_25b:.1%}"
+                f"{where.name}: 25 joints read as {name}; joints that should lie in the middle are {off_25:.1%} of the "
+                f"person's size off it as BODY_25, {off_25b:.1%} as BODY_25B"
             )
             return (BODY_25 if name == "BODY_25" else BODY_25B), [note]
     raise VergenceError(

@@ -1,12 +1,14 @@
 """Which of several people is the subject: the one whose 2D tracks fit together in time and between cameras.
 
 Per camera, people are followed from frame to frame by the distance of their joints (the best one-to-one assignment).
-Between cameras nothing is known of who is who, and looks are not used: two cameras' tracks of one person obey one
-essential matrix at every instant, tracks of two people do not for long. So for every pair of cameras and every pair
-of tracks an essential matrix is fitted robustly to all joints at once (given extrinsics are used instead where there
-are any), and the pair's support is the share of joints that obey it, less what people who merely both stand upright
-reach by chance, times the share of frames in which both are seen. The choice is the combination, one track per camera
-or none, with the largest sum; so a person in every view all the time wins over a bystander in two.
+Between
+cameras nothing is known of who is who, and looks are not used: two cameras' tracks of one person obey one essential
+matrix at every instant, tracks of two people do not for long. So for every pair of cameras and every pair of tracks an
+essential matrix is fitted robustly to all joints at once (given extrinsics are used instead where there are any), and the
+pair's support is how well the joints obey it, times the share of frames in which both are seen. The choice is the
+combination, one track per camera, with the largest mean; so a person in every view all the time wins over a bystander in
+two. A camera that in the end agrees much less with the others than they do among themselves shows somebody else, and is left
+out.
 
 What breaks it: two people who move alike, or stand still, in every view. It shows as a small margin to the runner-up,
 and the choice is then called doubtful. Nothing here is random: the robust fit is seeded.
@@ -39,10 +41,12 @@ CANDIDATES_PER_CAMERA = 5
 SHORTEST_SHARE = 0.03  # of the frames; shorter tracks are no candidates, but may fill gaps
 # Noise of a detected joint, in parts of the person's size in the picture.
 SIGMA_SHARE = 0.008
-# Agreement that an essential matrix fitted to two different people reaches by chance.
-CHANCE_SHARE = 0.6
+# Extrinsics as given may be off by a degree or so, which the noise must cover.
+GIVEN_SIGMA_FACTOR = 2.5
+# A camera whose agreement with the others is below this share of theirs among themselves shows somebody else.
+STRANGER_SHARE = 0.7
 POINTS_PER_PAIR = 600
-SURE_MARGIN = 0.10
+SURE_MARGIN = 0.05
 
 Track = Float[np.ndarray, "T J 3"]
 
@@ -190,11 +194,13 @@ def choose_subject(
         return _only(usable, counts, shape)
     if len(tracks) == 1:
         return _most_seen(usable[0], counts)
-    support, matrices = _pair_supports(usable, views)
-    best, score = _best_combination(support, counts)
-    runner_up, second = _runner_up(support, counts, best)
+    pairs = _all_pairs(usable, views)
+    best, score = _best_combination(pairs.support, counts)
+    runner_up, second = _runner_up(pairs.support, counts, best)
+    strangers = _strangers(pairs.agreement, best)
+    best = tuple(-1 if v in strangers else i for v, i in enumerate(best))
     keypoints = _assemble(usable, best, shape)
-    filled = _fill_gaps(keypoints, tracks, usable, best, matrices, views)
+    filled = _fill_gaps(keypoints, tracks, usable, best, pairs, views)
     seen = tuple(float(_present(keypoints[:, v]).mean()) for v in range(len(tracks)))
     margin = score - second
     sure = margin >= SURE_MARGIN or not runner_up
@@ -202,6 +208,8 @@ def choose_subject(
     reason = f"chosen among tracks ({who}) by consistency over time and views: support {score:.2f}"
     reason += f", next best choice {second:.2f}" if runner_up else ", no other choice"
     reason += f"; {filled} lost frames were filled from other tracks" if filled else ""
+    if strangers:
+        reason += f"; the person in {', '.join(names[v] for v in strangers)} is somebody else, and was left out"
     if not sure:
         reason += "; two choices fit almost equally well, so check the subject in the report"
     choice = SubjectChoice(
@@ -247,25 +255,33 @@ def _assemble(usable: Sequence[Sequence[Track]], best: Sequence[int], shape: tup
     return np.stack([own[i].copy() if i >= 0 else nothing.copy() for own, i in zip(usable, best)], axis=1)
 
 
-Supports = dict[tuple[int, int], np.ndarray]  # cameras i < j: tracks of i x tracks of j
-Matrices = dict[tuple[int, int, int, int], np.ndarray]  # i, j, track of i, track of j: essential matrix
+Table = dict[tuple[int, int], np.ndarray]  # cameras i < j: tracks of i x tracks of j
 
 
-def _pair_supports(usable: Sequence[Sequence[Track]], views: Sequence[View]) -> tuple[Supports, Matrices]:
-    supports: Supports = {}
-    matrices: Matrices = {}
+@dataclass(frozen=True)
+class _Pairs:
+    """Every pair of cameras and tracks: agreement, agreement times the share of frames both are seen in, and the matrix."""
+
+    agreement: Table
+    support: Table
+    matrix: dict[tuple[int, int, int, int], np.ndarray]  # i, j, track of i, track of j
+
+
+def _all_pairs(usable: Sequence[Sequence[Track]], views: Sequence[View]) -> _Pairs:
+    pairs = _Pairs({}, {}, {})
     rays = [[_rays(track, view) for track in own] for own, view in zip(usable, views)]
     for i, j in itertools.combinations(range(len(views)), 2):
-        table = np.zeros((len(usable[i]), len(usable[j])))
-        for a, b in np.ndindex(*table.shape):
-            matrix = _essential(usable[i][a], usable[j][b], rays[i][a], rays[j][b], views[i], views[j])
+        agreement = np.zeros((len(usable[i]), len(usable[j])))
+        together = np.zeros_like(agreement)
+        for a, b in np.ndindex(*agreement.shape):
+            tracks = usable[i][a], usable[j][b], rays[i][a], rays[j][b], views[i], views[j]
+            matrix = _essential(*tracks)
             if matrix is not None:
-                matrices[i, j, a, b] = matrix
-                share = _agreement(matrix, usable[i][a], usable[j][b], rays[i][a], rays[j][b], views[i], views[j])
-                both = (_present(usable[i][a]) & _present(usable[j][b])).mean()
-                table[a, b] = both * (share - CHANCE_SHARE) / (1 - CHANCE_SHARE)
-        supports[i, j] = table
-    return supports, matrices
+                pairs.matrix[i, j, a, b] = matrix
+                agreement[a, b] = _agreement(matrix, *tracks)
+                together[a, b] = (_present(tracks[0]) & _present(tracks[1])).mean()
+        pairs.agreement[i, j], pairs.support[i, j] = agreement, agreement * together
+    return pairs
 
 
 def _rays(track: Track, view: View) -> Float[np.ndarray, "T J 2"]:
@@ -319,11 +335,12 @@ def _agreement(
         return 0.0
     first, second = (r[index[:, 0], index[:, 1]] for r in (rays_a, rays_b))
     sigma = (_sigma(a, view_a) + _sigma(b, view_b)) / 2
+    sigma *= GIVEN_SIGMA_FACTOR if view_a.pose is not None and view_b.pose is not None else 1.0
     residual = sampson_residual(matrix, first, second)
     return float(1 - np.minimum((residual / (3 * sigma)) ** 2, 1).mean())
 
 
-def _score(support: Supports, combination: Sequence[int]) -> float:
+def _score(support: Table, combination: Sequence[int]) -> float:
     """Mean over all pairs of cameras; a camera without a track (-1) adds nothing."""
     total = sum(
         table[combination[i], combination[j]]
@@ -333,14 +350,14 @@ def _score(support: Supports, combination: Sequence[int]) -> float:
     return float(total) / len(support)
 
 
-def _climb(support: Supports, counts: Sequence[int], start: Sequence[int]) -> tuple[tuple[int, ...], float]:
+def _climb(support: Table, counts: Sequence[int], start: Sequence[int]) -> tuple[tuple[int, ...], float]:
     """Changes one camera's track at a time as long as that helps."""
     current, score = list(start), _score(support, start)
     improved = True
     while improved:
         improved = False
         for view, count in enumerate(counts):
-            for option in range(-1, count):
+            for option in range(count):
                 trial = [*current[:view], option, *current[view + 1 :]]
                 value = _score(support, trial)
                 if value > score + 1e-12:
@@ -348,29 +365,43 @@ def _climb(support: Supports, counts: Sequence[int], start: Sequence[int]) -> tu
     return tuple(current), score
 
 
-def _optima(support: Supports, counts: Sequence[int]) -> dict[tuple[int, ...], float]:
+def _optima(support: Table, counts: Sequence[int]) -> dict[tuple[int, ...], float]:
     """What climbing reaches from every pair of tracks."""
     found: dict[tuple[int, ...], float] = {}
     for (i, j), table in support.items():
         for a, b in np.ndindex(*table.shape):
-            start = [-1] * len(counts)
+            start = [0 if count else -1 for count in counts]
             start[i], start[j] = a, b
             combination, score = _climb(support, counts, start)
             found[combination] = score
     return found
 
 
-def _best_combination(support: Supports, counts: Sequence[int]) -> tuple[tuple[int, ...], float]:
+def _best_combination(support: Table, counts: Sequence[int]) -> tuple[tuple[int, ...], float]:
     found = _optima(support, counts)
-    if not found or max(found.values()) <= 0:
-        # Nothing agrees with anything: what is seen most of, and the margin will say that it is a guess.
-        guess = tuple(0 if count else -1 for count in counts)
-        return guess, _score(support, guess)
     best = max(found, key=lambda combination: (found[combination], tuple(-i for i in combination)))
     return best, found[best]
 
 
-def _runner_up(support: Supports, counts: Sequence[int], best: tuple[int, ...]) -> tuple[tuple[int, ...], float]:
+def _strangers(agreement: Table, best: Sequence[int]) -> list[int]:
+    """Cameras that agree much less with the others than those do among themselves; needs three cameras to tell."""
+    values = {(i, j): t[best[i], best[j]] for (i, j), t in agreement.items() if best[i] >= 0 and best[j] >= 0}
+    values = {pair: value for pair, value in values.items() if value > 0}  # 0: too few joints in common to tell
+    found: list[int] = []
+    while True:
+        left = {pair: value for pair, value in values.items() if not set(pair) & set(found)}
+        views = sorted({v for pair in left for v in pair})
+        if len(views) < 3:
+            return found
+        own = {v: float(np.mean([value for pair, value in left.items() if v in pair])) for v in views}
+        worst = min(views, key=lambda v: own[v])
+        rest = float(np.mean([value for pair, value in left.items() if worst not in pair]))
+        if own[worst] >= STRANGER_SHARE * rest:
+            return found
+        found.append(worst)
+
+
+def _runner_up(support: Table, counts: Sequence[int], best: tuple[int, ...]) -> tuple[tuple[int, ...], float]:
     """The best other choice: another person altogether, or another track in one camera."""
     others = dict(_optima(support, counts))
     for view, count in enumerate(counts):
@@ -389,7 +420,7 @@ def _fill_gaps(
     tracks: Sequence[Sequence[Track]],
     usable: Sequence[Sequence[Track]],
     best: tuple[int, ...],
-    matrices: Matrices,
+    pairs: _Pairs,
     views: Sequence[View],
 ) -> int:
     """Adds, in place, tracks that continue the subject where it was lost: disjoint in time, and as consistent."""
@@ -406,12 +437,13 @@ def _fill_gaps(
                 if w == v or other < 0:
                     continue
                 i, j = min(v, w), max(v, w)
-                matrix = matrices.get((i, j, best[i], best[j]))
+                matrix = pairs.matrix.get((i, j, best[i], best[j]))
                 pair = (track, keypoints[:, w]) if v < w else (keypoints[:, w], track)
                 rays = _rays(pair[0], views[i]), _rays(pair[1], views[j])
                 if matrix is not None and len(_common(*rays)) >= MIN_POINTS:
-                    shares.append(_agreement(matrix, *pair, *rays, views[i], views[j]))
-            if shares and np.median(shares) > CHANCE_SHARE:
+                    agreed = _agreement(matrix, *pair, *rays, views[i], views[j])
+                    shares.append(agreed / max(pairs.agreement[i, j][best[i], best[j]], 1e-9))
+            if shares and np.median(shares) > STRANGER_SHARE:
                 keypoints[here, v] = track[here]
                 filled += int(here.sum())
     return filled

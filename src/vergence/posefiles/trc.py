@@ -72,8 +72,19 @@ def trc_scale(poses: PoseSequence, stature_mm: float = ASSUMED_STATURE_MM) -> tu
     return factor, f"scale unknown, assumed stature {stature_mm:.0f} mm"
 
 
-def write_trc(path: Path | str, poses: PoseSequence, stature_mm: float = ASSUMED_STATURE_MM) -> str:
+def write_trc(
+    path: Path | str,
+    poses: PoseSequence,
+    stature_mm: float = ASSUMED_STATURE_MM,
+    assumed_up: Float[np.ndarray, " 3"] | None = None,
+) -> str:
     """Writes a TRC file atomically.
+
+    Args:
+        path: of the file.
+        poses: what to write.
+        stature_mm: the person's height, used only where the scale is not known.
+        assumed_up: taken as up where that is not known; -y (a level camera's frame) where not given.
 
     Returns:
         What the header notes: an assumed scale, an unknown up axis; empty where all is known.
@@ -86,7 +97,7 @@ def write_trc(path: Path | str, poses: PoseSequence, stature_mm: float = ASSUMED
     notes = [note] if note else []
     if poses.up is None:
         notes.append("up unknown, the first camera taken as level")
-    positions = np.asarray(poses.pose, dtype=np.float64) @ y_up(poses.up).T * factor
+    positions = np.asarray(poses.pose, dtype=np.float64) @ y_up(assumed_up if poses.up is None else poses.up).T * factor
     write_text(path, _text(positions, poses, path.name, "; ".join(notes)))
     return "; ".join(notes)
 
