@@ -87,6 +87,16 @@ def whole_picture_box(height: int, width: int) -> Float[ndarray, " 4"]:
     return np.array([-0.5, -0.5, width, height])
 
 
+def check_box(box: ArrayLike, height: int, width: int) -> None:
+    """A `VergenceError` unless the box (x, y, width, height; px) has an area and overlaps a picture of this size."""
+    x, y, w, h = _checked_box(box)
+    if x >= width - 0.5 or y >= height - 0.5 or x + w <= -0.5 or y + h <= -0.5:
+        raise VergenceError(
+            f"the box {_words(box)} lies outside the {width}x{height} picture",
+            "Give x y width height in px of this picture.",
+        )
+
+
 def crop_camera(
     intrinsics: ArrayLike | None,
     distortion: ArrayLike | None,
@@ -239,7 +249,7 @@ def crop_view(
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise VergenceError(f"a picture of shape {image.shape}, {image.dtype}", "Give H x W x 3, uint8, RGB.")
-    _check_overlap(box, image.shape[0], image.shape[1])
+    check_box(box, image.shape[0], image.shape[1])
     counts = {len(np.asarray(a)) for a in (keypoints, confidence, pose, pose_weight) if a is not None}
     counts |= set() if joints is None else {joints}
     if len(counts) != 1:
@@ -280,15 +290,6 @@ def _checked_box(box: ArrayLike) -> Float[ndarray, " 4"]:
             f"the box {_words(box)} has no area", "Give x y width height in px, finite, width and height above 0."
         )
     return values
-
-
-def _check_overlap(box: ArrayLike, height: int, width: int) -> None:
-    x, y, w, h = _checked_box(box)
-    if x >= width - 0.5 or y >= height - 0.5 or x + w <= -0.5 or y + h <= -0.5:
-        raise VergenceError(
-            f"the box {_words(box)} lies outside the {width}x{height} picture",
-            "Give x y width height in px of this picture.",
-        )
 
 
 def _checked_distortion(distortion: ArrayLike | None) -> Float[ndarray, " 5"]:

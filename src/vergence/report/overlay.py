@@ -176,5 +176,6 @@ def _text(
 ) -> None:
     size = max(0.35, height / 1000)
     if halo:
-        cv2.putText(canvas, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, (20, 20, 24), 3, cv2.LINE_AA)
+        shadow = (at[0] + 1, at[1] + 1)
+        cv2.putText(canvas, text, shadow, cv2.FONT_HERSHEY_SIMPLEX, size, (20, 20, 24), 1, cv2.LINE_AA)
     cv2.putText(canvas, text, at, cv2.FONT_HERSHEY_SIMPLEX, size, colour, 1, cv2.LINE_AA)

@@ -1,0 +1,77 @@
+import json
+
+import numpy as np
+import pytest
+
+from vergence.errors import VergenceError
+from vergence.footage.boxes import follow, read_boxes
+
+
+def write(folder, name, text):
+    path = folder / name
+    path.write_text(text if isinstance(text, str) else json.dumps(text))
+    return path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "frame,x,y,w,h\n0,1,2,30,40\n2,5,6,70,80\n",
+        "y,x,frame,h,w,name\n2,1,0,40,30,a\n6,5,2,80,70,b\n",
+        "0,1,2,30,40\n\n2,5,6,70,80\n",
+        "\ufeffFrame, X, Y, W, H, Score\n0,1,2,30,40,1\n2,5,6,70,80,1\n",
+    ],
+)
+def test_csv_with_and_without_a_header(tmp_path, text):
+    boxes = read_boxes(write(tmp_path, "b.csv", text))
+    assert list(boxes) == [0, 2]
+    np.testing.assert_array_equal(boxes[0], [[1, 2, 30, 40, 1]])
+    np.testing.assert_array_equal(boxes[2], [[5, 6, 70, 80, 1]])
+
+
+def test_coco_results_and_coco_files(tmp_path):
+    results = [
+        {"image_id": 3, "bbox": [1, 2, 30, 40], "score": 0.5, "category_id": 1},
+        {"image_id": 3, "bbox": [9, 9, 9, 9], "score": 0.9, "category_id": 18},
+        {"image_id": "video/frame_0004.jpg", "bbox": [5, 6, 70, 80], "score": 0.7, "category_id": 1},
+    ]
+    boxes = read_boxes(write(tmp_path, "r.json", results))
+    np.testing.assert_allclose(boxes[3], [[1, 2, 30, 40, 0.5]])
+    np.testing.assert_allclose(boxes[4], [[5, 6, 70, 80, 0.7]])
+    whole = {"images": [{"id": 77, "file_name": "im_12.png"}], "annotations": [{"image_id": 77, "bbox": [1, 2, 3, 4]}]}
+    assert list(read_boxes(write(tmp_path, "w.json", whole))) == [12]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("b.csv", "", "holds no boxes"),
+        ("b.csv", "frame,x,y,w,h\n0,1,2,30\n", "row 1"),
+        ("b.csv", "0,1,2\n", "row 1"),
+        ("b.csv", "frame,x,y,w,h\n0,1,2,a,4\n", "row 1"),
+        ("b.csv", "frame,x,y,w,h\n0,1,2,0,4\n", "box of frame 0"),
+        ("b.csv", "frame,x,y,w,h\n0,nan,2,5,4\n", "box of frame 0"),
+        ("b.json", "{", "not readable JSON"),
+        ("b.json", "{}", "no COCO-style file"),
+        ("b.json", '[{"image_id": 1, "bbox": [1, 2, 3]}]', "four numbers"),
+        ("b.json", '[{"bbox": [1, 2, 3, 4]}]', "four numbers"),
+        ("b.json", '[{"image_id": "a", "bbox": [1, 2, 3, 4]}]', "no number"),
+    ],
+)
+def test_what_is_no_boxes_file_is_one_error(tmp_path, name, text, words):
+    with pytest.raises(VergenceError, match=words):
+        read_boxes(write(tmp_path, name, text))
+    with pytest.raises(VergenceError, match="there is no"):
+        read_boxes(tmp_path / "other.csv")
+
+
+def test_the_large_person_is_followed_past_a_nearer_rival_and_a_gap():
+    walker = {t: [100 + 8 * t, 50, 60, 150, 0.8] for t in range(20) if t not in (7, 8)}
+    stander = [220, 60, 50, 120, 0.9]
+    boxes = {t: np.array([stander, *([walker[t]] if t in walker else [])]) for t in range(20) if t not in (7, 8)}
+    boxes[8] = np.empty((0, 5))
+    chosen = follow(boxes)
+    assert sorted(chosen) == sorted(walker)
+    early = [t for t in walker if t < 7]
+    np.testing.assert_array_equal([chosen[t] for t in early], [walker[t][:4] for t in early])
+    np.testing.assert_array_equal(chosen[9], walker[9][:4])
