@@ -142,6 +142,7 @@ class RigScene:
         unit: of `poses` and of the cameras' `t`, e.g. `mm`, or `reference bones` where there is no scale.
         poses_true: what `poses` is held against, in the same frame and unit.
         frames: the number of each frame; 0, 1, 2 ... where not given.
+        up_note: where `up` comes from, where it is not gravity.
     """
 
     cameras: Mapping[str, RigCamera]
@@ -152,6 +153,7 @@ class RigScene:
     poses_true: Float[np.ndarray, "T J 3"] | None = None
     frames: Sequence[int] | np.ndarray | None = None
     note: str = ""
+    up_note: str = ""
 
     def __post_init__(self) -> None:
         _check_shape("the rig scene's poses", self.poses, None, None, 3)
@@ -181,6 +183,7 @@ class Page:
         pose_unit: of the samples' poses.
         labels: what the two skeletons of a sample are called.
         details: long tables, for the end of the page.
+        curves_title: heading of the curves' section.
         sections: which come, in which order; empty ones are left out.
     """
 
@@ -197,6 +200,7 @@ class Page:
     pose_unit: str = "mm"
     labels: tuple[str, str] = ("prediction", "truth")
     details: Sequence[Table] = ()
+    curves_title: str = "Training"
     sections: Sequence[Section] = SECTIONS
 
     def __post_init__(self) -> None:

@@ -67,6 +67,8 @@ def _table_html(table: Table) -> str:
     low, high = (min(values), max(values)) if values else (0.0, 0.0)
     columns = list(zip(*table.rows)) or [()] * len(table.columns)
     decimals = [_decimals(column) for column in columns]
+    if table.heat:
+        decimals = [_decimals([cell for column in columns[1:] for cell in column])] * len(columns)
     kind = ["" if i == 0 or not all(map(_reads_as_number, c)) else ' class="num"' for i, c in enumerate(columns)]
     head = "".join(f'<th scope="col"{kind[i]}>{escape(c)}</th>' for i, c in enumerate(table.columns))
     body = []
@@ -121,7 +123,8 @@ def _camera_rows(rig: RigScene) -> list[list[Cell]]:
         focal, width = float(camera.K[0, 0]), camera.size[0]
         view = float(np.degrees(2 * np.arctan(width / (2 * focal))))
         rows.append([name, x, y, z, focal, f"{view:.0f}°", f"{width} × {camera.size[1]}"])
-    return rows
+    decimals = 0 if max((abs(v) for row in rows for v in _values(row[1:4])), default=0.0) >= 100 else 2
+    return [[row[0], *(f"{v:,.{decimals}f}".replace("-", "−") for v in _values(row[1:4])), *row[4:]] for row in rows]
 
 
 def _rig(page: Page) -> str:
@@ -132,6 +135,7 @@ def _rig(page: Page) -> str:
     frame = (
         "z is up, against gravity." if rig.up is not None else "Which way is up is unknown: the first camera is level."
     )
+    frame = rig.up_note or frame
     cameras = Table(
         "Cameras",
         ["camera", f"x, {unit}", f"y, {unit}", f"z, {unit}", "focal length, px", "view across", "picture, px"],
@@ -160,7 +164,7 @@ def _curves(page: Page) -> str:
     if not page.curves:
         return ""
     body = "".join(_curve_html(curve) for curve in page.curves)
-    return _section("curves", "Training", f'<div class="curves">{body}</div>')
+    return _section("curves", page.curves_title, f'<div class="curves">{body}</div>')
 
 
 def _details(page: Page) -> str:

@@ -1,0 +1,294 @@
+"""The page of a reconstruction: the verdict and why, the rig and the person in it, and the 3D laid back over the footage.
+
+What convinces is the last: the reconstructed joints, projected into each camera, beside the keypoints that were seen
+there. They come from moments spread evenly over the recording, the same ones in every camera, and from the worst
+moments of all, so that a page cannot look better than its reconstruction. Without pictures the joints are drawn on an
+empty ground. A small reprojection error does not make a reconstruction right (a scene that was scaled, mirrored or
+bent can reproject as well), hence limb lengths and the verdict's own figures stand beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+
+from vergence.geometry import camera
+from vergence.geometry.reconstruction import REPORT_CONFIDENCE, Reconstruction
+from vergence.report.page import Cell, Curve, Page, RigCamera, RigScene, Sample, Table, Verdict
+
+Array = np.ndarray
+Pictures = Callable[[int, int], UInt8[np.ndarray, "H W 3"]]
+
+MOMENTS = 4  # shown from every camera
+WORST = 6  # shown beside them, at most
+MARGIN = 0.2  # of the person's size, around the cut-out
+EMPTY_GROUND = (30, 32, 38)
+LEVEL_PRIOR = 0.02  # weight of the cameras' own ups against squareness to their rights
+NO_DOUBT = (
+    "Camera angles, other possible rigs, motion, limb lengths, coverage and agreement are all within their limits."
+)
+UNITS = {"mm": "mm", "reference_bone": "reference bones"}
+
+
+def projections(found: Reconstruction) -> Float[Array, "T V J 2"]:
+    """The reconstructed joints in every camera's picture, px, lens included; NaN where there is none or it is behind."""
+    pose, K, lens = (
+        torch.from_numpy(np.asarray(a, dtype=float)) for a in (found.pose, found.intrinsics, found.distortion)
+    )
+    rotation, translation = (torch.from_numpy(np.asarray(a, dtype=float)) for a in (found.rotation, found.translation))
+    return camera.project(camera.transform(pose[:, None], rotation, translation), K, lens).numpy()
+
+
+def relabelled(keypoints: Float[Array, "T V J 3"], side: Array) -> Float[Array, "T V J 3"]:
+    """Keypoints with left and right as the reconstruction used them (`Reconstruction.side`)."""
+    return np.take_along_axis(keypoints, np.asarray(side, dtype=int)[..., None], axis=2)
+
+
+def level_up(rotation: Float[Array, "V 3 3"]) -> Float[Array, " 3"]:
+    """Up in the world, if the cameras are not rolled: what is square to every camera's right, and above them all.
+
+    A camera on a tripod may look down, but its picture's rows are level, so two cameras that look in different
+    directions already give the vertical, whatever the person does. Where all look the same way, the mean of their own
+    ups fills in what their rights leave open.
+    """
+    right, above = rotation[:, 0], -rotation[:, 1].mean(axis=0)
+    square = right.T @ right / len(right)
+    up = np.linalg.solve(square + LEVEL_PRIOR * np.eye(3), above)
+    return up / np.linalg.norm(up)
+
+
+def median(values: Array, axis: int | tuple[int, ...] | None = None) -> Array:
+    """Median of what is not NaN; NaN where there is nothing, without numpy's warning."""
+    values = np.asarray(values, dtype=float)
+    known = np.isfinite(values).any(axis=axis, keepdims=True)
+    filled = np.where(known, values, 0.0)
+    result = np.nanmedian(filled, axis=axis, keepdims=True)
+    return np.squeeze(np.where(known, result, np.nan), axis=axis)
+
+
+def reconstruction_page(
+    found: Reconstruction,
+    keypoints: Float[Array, "T V J 3"],
+    *,
+    names: Sequence[str],
+    image_size: Sequence[tuple[int, int]],
+    fps: float,
+    title: str,
+    facts: Mapping[str, str],
+    pictures: Pictures | None = None,
+    up: Float[Array, " 3"] | None = None,
+    verdict: Verdict | None = None,
+    unit_note: str = "",
+    notes: Sequence[str] = (),
+) -> Page:
+    """Everything that a reader needs to judge a reconstruction.
+
+    Args:
+        keypoints: x, y, confidence as they were given to `reconstruct`, px of the full pictures.
+        names: of the cameras.
+        image_size: width and height of each.
+        pictures: (camera, frame) to the picture in the keypoints' pixels; None where there are none.
+        up: gravity's opposite in the reconstruction's world; None where unknown.
+        verdict: where more is known than the geometry's own report says, e.g. about the choice of the subject.
+        unit_note: where the scale comes from, e.g. an assumed height.
+        notes: what was decided and put right while reading.
+    """
+    up_note = ""
+    if up is None:
+        up, up_note = level_up(found.rotation), "Which way is up is unknown: shown as if the cameras stood level."
+    seen = relabelled(keypoints, found.side)
+    projected = projections(found)
+    counted = np.isfinite(seen).all(axis=-1) & (np.nan_to_num(seen[..., 2]) > REPORT_CONFIDENCE)
+    error = np.where(counted, np.linalg.norm(projected - seen[..., :2], axis=-1), np.nan)
+    observed = np.where(counted[..., None], seen[..., :2], np.nan)
+    points = f"input points with confidence above {REPORT_CONFIDENCE}, px of the full picture, lens included"
+    report = found.report
+    verdict = verdict or Verdict(report.verdict, report.reasons)
+    scene = _scene(found, names, image_size, fps)
+    return Page(
+        title=title,
+        subtitle=f"{report.cameras} cameras and {report.frames:,} frames of one person. "
+        + ("The cameras were found from the person's joints." if report.starts else "The cameras were given."),
+        skeleton=found.skeleton,
+        facts={**facts, **({"notes": "; ".join(notes)} if notes else {})},
+        verdict=verdict if verdict.reasons else replace(verdict, reasons=(NO_DOUBT,)),
+        tables=[_quality_table(found)],
+        details=[_joint_table(error, found, names, points), _limb_table(found, unit_note)],
+        curves=[_error_curve(error, names)],
+        curves_title="Over time",
+        samples=_samples(found, projected, observed, error, names, image_size, pictures, up),
+        samples_protocol=f"distance from the reprojected 3D joint to the observed keypoint, median over joints, {points}",
+        pose_unit=UNITS[found.unit],
+        labels=("reprojected 3D", "observed 2D"),
+        rig=replace(scene, up=up, up_note=up_note, note=unit_note),
+        sections=("results", "rig", "samples", "curves", "details", "run"),
+    )
+
+
+def _quality_table(found: Reconstruction) -> Table:
+    """The report's figures, each with its own words."""
+    r = found.report
+    of_seen = f"of all joints in all frames; of those that two cameras see {_percent(r.coverage_of_seen)}"
+    rows: list[list[Cell]] = [
+        ["reprojection, median", f"{r.reprojection_median:.1f} px", "all input points, outliers included"],
+        ["reprojection, 90th percentile", f"{r.reprojection_p90:.1f} px", ""],
+        ["noise of one coordinate", f"{r.noise_px:.1f} px", "robust, as the adjustment measured it"],
+        ["coverage", _percent(r.coverage), of_seen],
+        ["observations that agree", _percent(r.inlier_share), "with their joint"],
+        ["thigh length, spread", _percent(r.thigh_cv), "standard deviation over mean, both thighs"],
+    ]  # fmt: skip
+    if r.starts:
+        gap = (
+            "no other rig was found" if not np.isfinite(r.gap) else f"the next best rig costs {r.gap:.2f} times as much"
+        )
+        rows.append(
+            [
+                "camera rotation, predicted error",
+                f"{r.predicted_rotation_deg:.2f}°",
+                "root mean square, worst pair of cameras",
+            ]
+        )
+        rows.append(["starts that agree", f"{r.agreeing_starts} of {r.starts}", gap])
+    if r.swapped_sides:
+        rows.append(["left and right exchanged back", _percent(r.swapped_sides), "of pictures"])
+    protocol = (
+        f"{r.frames:,} frames, {r.cameras} cameras; input points with confidence above {REPORT_CONFIDENCE}, px of the "
+    )
+    protocol += "full picture with the lens undone; poses as triangulated, not smoothed"
+    return Table("Quality", ["", "measured", "of what"], rows, protocol)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %" if np.isfinite(share) else "–"
+
+
+def _joint_table(error: Array, found: Reconstruction, names: Sequence[str], points: str) -> Table:
+    rows: list[list[Cell]] = [["all joints", *median(error, (0, 2)), float(median(error))]]
+    for j, name in enumerate(found.skeleton.joint_names):
+        rows.append([name.replace("_", " "), *median(error[:, :, j], 0), float(median(error[:, :, j]))])
+    return Table("Reprojection error by joint and camera, px", ["", *names, "all cameras"], rows,
+                 f"median over frames; {points}", highlight=[0], heat=True)  # fmt: skip
+
+
+def _limb_table(found: Reconstruction, unit_note: str) -> Table:
+    rows: list[list[Cell]] = []
+    for a, b in found.skeleton.rigid_limbs:
+        length = np.linalg.norm(found.pose[:, a] - found.pose[:, b], axis=-1)
+        length = length[np.isfinite(length)]
+        ends = " – ".join(found.skeleton.joint_names[i].replace("_", " ") for i in (a, b))
+        known = len(length) >= 3
+        rows.append([ends, float(length.mean()) if known else None,
+                     _percent(float(length.std() / length.mean())) if known else None, len(length)])  # fmt: skip
+    unit = UNITS[found.unit]
+    return Table("Limb lengths", ["", f"mean, {unit}", "spread", "frames"], rows,
+                 "reconstructed joints, no smoothing; spread is the standard deviation over the mean", unit_note)  # fmt: skip
+
+
+def _error_curve(error: Array, names: Sequence[str]) -> Curve:
+    frames = np.arange(len(error))
+    series = {name: (frames, median(error[:, v], 1)) for v, name in enumerate(names)}
+    return Curve("Reprojection error, median over joints", "frame", "px", series)
+
+
+def _scene(found: Reconstruction, names: Sequence[str], image_size: Sequence[tuple[int, int]], fps: float) -> RigScene:
+    cameras = {}
+    for name, R, t, K, (width, height) in zip(names, found.rotation, found.translation, found.intrinsics, image_size):
+        cameras[name] = RigCamera(R, t, K, (int(width), int(height)))
+    return RigScene(cameras, found.pose, fps, unit=UNITS[found.unit])
+
+
+def _moments(error: Array) -> tuple[list[int], list[tuple[int, int]]]:
+    """Frames spread evenly over those that were reconstructed, and the (frame, camera) of the largest errors.
+
+    The worst are taken one after the other, each at least a twentieth of the recording from those before it in the
+    same camera, or they would all show one moment.
+    """
+    score = median(error, 2)
+    seen = np.flatnonzero(np.isfinite(score).any(axis=1))
+    even = (
+        sorted({int(seen[i]) for i in np.linspace(0, len(seen) - 1, MOMENTS + 2).round().astype(int)[1:-1]})
+        if len(seen)
+        else []
+    )
+    worst: list[tuple[int, int]] = []
+    for flat in np.argsort(-np.where(np.isfinite(score), score, -np.inf), axis=None, kind="stable"):
+        frame, view = (int(i) for i in np.unravel_index(flat, score.shape))
+        if len(worst) == WORST or not np.isfinite(score[frame, view]):
+            break
+        if frame not in even and all(v != view or abs(f - frame) > len(score) / 20 for f, v in worst):
+            worst.append((frame, view))
+    return even, worst
+
+
+def _samples(
+    found: Reconstruction,
+    projected: Array,
+    observed: Array,
+    error: Array,
+    names: Sequence[str],
+    image_size: Sequence[tuple[int, int]],
+    pictures: Pictures | None,
+    up: Array | None,
+) -> list[Sample]:
+    """The chosen moments as cut-outs around the person, with the pose in that camera's frame."""
+    even, worst = _moments(error)
+    wanted = [(names[v], f, v) for v in range(len(names)) for f in even] + [("worst", f, v) for f, v in worst]
+    windows = {(v, f): cut_out(projected[f, v], observed[f, v], image_size[v]) for _, f, v in wanted}
+    images = _cut_pictures(windows, pictures)
+    samples = []
+    for group, frame, view in wanted:
+        left, top, _, _ = windows[view, frame]
+        known = int(np.isfinite(found.pose[frame]).all(axis=-1).sum())
+        samples.append(
+            Sample(
+                title=f"{names[view]}, frame {frame}",
+                group=group,
+                image=images[view, frame],
+                keypoints=projected[frame, view] - [left, top],
+                keypoints_true=observed[frame, view] - [left, top],
+                pose=found.pose[frame] @ found.rotation[view].T + found.translation[view],
+                errors={
+                    "reprojection": f"{median(error[frame, view]):.1f} px",
+                    "joints": f"{known} of {len(found.skeleton)}",
+                },
+                up=None if up is None else found.rotation[view] @ np.asarray(up, dtype=float),
+            )
+        )
+    return samples
+
+
+def _cut_pictures(
+    windows: Mapping[tuple[int, int], tuple[int, int, int, int]], pictures: Pictures | None
+) -> dict[tuple[int, int], UInt8[Array, "H W 3"]]:
+    """The cut-outs by (camera, frame), read in the order in which the videos hold them; empty ground without pictures."""
+    images = {}
+    for (view, frame), (left, top, right, bottom) in sorted(windows.items()):
+        if pictures is None:
+            images[view, frame] = np.full((bottom - top, right - left, 3), EMPTY_GROUND, dtype=np.uint8)
+        else:
+            images[view, frame] = pictures(view, frame)[top:bottom, left:right].copy()
+    return images
+
+
+def cut_out(
+    projected: Float[Array, "J 2"], observed: Float[Array, "J 2"], size: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of a window around the person, within the picture; the whole picture where nobody is.
+
+    The reconstruction decides where the person is, since a keypoint may be anywhere; keypoints do where it has nothing.
+    """
+    width, height = size
+    for points in (projected, observed):
+        inside = np.isfinite(points).all(axis=-1)
+        inside &= (np.nan_to_num(points) >= 0).all(axis=-1) & (np.nan_to_num(points) < size).all(axis=-1)
+        if inside.sum() >= 2:
+            low, high = points[inside].min(axis=0), points[inside].max(axis=0)
+            pad = MARGIN * max(float((high - low).max()), 40.0)
+            left, top = np.maximum(np.floor(low - pad), 0).astype(int)
+            right, bottom = np.minimum(np.ceil(high + pad) + 1, size).astype(int)
+            return int(left), int(top), int(right), int(bottom)
+    return 0, 0, width, height
