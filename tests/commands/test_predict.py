@@ -8,8 +8,9 @@ from PIL import Image
 
 from vergence import estimator as estimators
 from vergence.cli import main
+from vergence.commands._predict import BATCH, estimate
 from vergence.commands._predict_input import Lens, Person, find_lens, find_person, open_footage, wanted_frames
-from vergence.commands.predict import BATCH, estimate, predict
+from vergence.commands.predict import predict
 from vergence.errors import VergenceError
 from vergence.footage.video import VideoWriter, open_video
 from vergence.geometry.camera import normalise, project
@@ -101,6 +102,14 @@ def test_frames_without_a_person_or_a_picture_have_no_pose():
     assert poses.frame.tolist() == [2, 3, 4, 5]
     np.testing.assert_allclose(poses.time, [0.2, 0.3, 0.4, 0.5])
     assert notes == ["1 of 4 frames cannot be read and have no pose"]
+
+
+def test_a_box_outside_its_picture_costs_one_frame_and_is_told():
+    pictures = [(frame, blob(*path_of(frame))) for frame in range(3)]
+    person = Person(lambda frame, size: np.array([900.0 if frame == 1 else 0, 0, 300, 200]))
+    poses, notes = estimate(Oracle(), pictures, range(3), 10.0, known_lens(), person)
+    assert np.isfinite(poses.pose).all((1, 2)).tolist() == [True, False, True]
+    assert "in 1 frames the box 900 0 300 200 lies outside the 320x240 picture" in notes[0]
 
 
 def test_nobody_anywhere_is_an_error_and_leaves_no_overlay(tmp_path):
