@@ -6,6 +6,7 @@ import warnings
 import cv2
 import numpy as np
 
+from vergence.errors import VergenceError
 from vergence.geometry.reconstruction import Reconstruction, reconstruct
 from vergence.report import Page, Verdict, render_page
 from vergence.report.reconstruction import (
@@ -166,6 +167,18 @@ def test_cut_outs_carry_their_keypoints():
         shown = sample.keypoints[np.isfinite(sample.keypoints).all(1)]
         height, width = sample.image.shape[:2]
         assert ((shown >= 0) & (shown < [width, height])).all() or not ((inside >= 0) & (inside < SIZE)).all()
+
+
+def test_a_damaged_frame_costs_its_picture_only():
+    def pictures(view, frame):
+        if view == 1:
+            raise VergenceError("frame 7 of left.mp4 is damaged", "Re-encode it.")
+        return np.zeros((*SIZE[::-1], 3), np.uint8)
+
+    for sample in page(pictures=pictures).samples:
+        damaged = sample.title.startswith("left")
+        assert sample.note == ("No picture: frame 7 of left.mp4 is damaged." if damaged else "")
+        assert (sample.image.max() > 0) == damaged
 
 
 def test_poses_are_in_the_samples_camera_frame():

@@ -24,8 +24,8 @@ def reconstruct(
 ) -> None:
     """Cameras and 3D poses of the person in a capture, from 2D keypoints alone; no calibration is needed.
 
-    Writes rig.toml (the cameras, anipose layout), poses.npz, poses.trc, poses.csv and results.json (figures, verdict and
-    everything that was decided on the way).
+    Writes rig.toml (the cameras, anipose layout), poses.npz, poses.trc, poses.csv, results.json (figures, verdict and
+    everything that was decided on the way) and report.html, a page to look at.
 
     Args:
         capture: folder of videos, or one with a capture.toml.
@@ -72,6 +72,7 @@ def reconstruct(
     poses = _poses(recording, result)
     results = _results(recording, result, cameras, settings)
     results |= _write(out, recording, result, poses, results)
+    _write_page(out, recording, result, results, time.perf_counter() - start)
     results["seconds"] = time.perf_counter() - start
     _save(out, results)
     _show(results, out)
@@ -209,6 +210,36 @@ def _write(
     note = write_trc(out / "poses.trc", poses, assumed_up=-result.rotation[0][1])
     assumed = {} if poses.unit == "mm" else {"assumed_stature_mm": ASSUMED_STATURE_MM}
     return {"trc": {"written": True, "unit": "mm", "scale": factor, "note": note, **assumed}}
+
+
+def _write_page(out: Path, capture: Capture, result: Reconstruction, results: dict[str, Any], seconds: float) -> None:
+    from vergence.report import Verdict, write_page
+    from vergence.report.reconstruction import reconstruction_page
+
+    protocol = results["protocol"]
+    facts = {
+        "capture": str(capture.folder),
+        "cameras": f"extrinsics {protocol['extrinsics']}, intrinsics {protocol['intrinsics']}",
+        "world": results["world"],
+        "settings": ", ".join(f"{k} {v}" for k, v in protocol["settings"].items() if v is not None and v is not False),
+        "subject": f"{results['subject']['verdict']}: {results['subject']['reason']}",
+        "seconds": f"{seconds:.1f}, this page apart",
+        "version": results["version"],
+    }
+    page = reconstruction_page(
+        result,
+        capture.keypoints(),
+        names=capture.names,
+        image_size=[camera.image_size for camera in capture.cameras],
+        fps=capture.fps,
+        title=f"Reconstruction of {capture.folder.name}",
+        facts=facts,
+        pictures=capture.picture if any(camera.video is not None for camera in capture.cameras) else None,
+        up=results["up"],
+        verdict=Verdict(results["verdict"], results["reasons"]),
+        notes=results["notes"],
+    )
+    write_page(out / "report.html", page)
 
 
 def _save(out: Path, results: dict[str, Any]) -> None:

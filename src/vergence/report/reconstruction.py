@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, UInt8
 
+from vergence.errors import VergenceError
 from vergence.geometry import camera
 from vergence.geometry.reconstruction import REPORT_CONFIDENCE, Reconstruction
 from vergence.report.page import Cell, Curve, Page, RigCamera, RigScene, Sample, Table, Verdict
@@ -91,7 +92,7 @@ def reconstruction_page(
         keypoints: x, y, confidence as they were given to `reconstruct`, px of the full pictures.
         names: of the cameras.
         image_size: width and height of each.
-        pictures: (camera, frame) to the picture in the keypoints' pixels; None where there are none.
+        pictures: (camera, frame) to the picture in the keypoints' pixels, or a `VergenceError` where it is missing.
         up: gravity's opposite in the reconstruction's world; None where unknown.
         verdict: where more is known than the geometry's own report says, e.g. about the choice of the subject.
         unit_note: where the scale comes from, e.g. an assumed height.
@@ -238,7 +239,7 @@ def _samples(
     even, worst = _moments(error)
     wanted = [(names[v], f, v) for v in range(len(names)) for f in even] + [("worst", f, v) for f, v in worst]
     windows = {(v, f): cut_out(projected[f, v], observed[f, v], image_size[v]) for _, f, v in wanted}
-    images = _cut_pictures(windows, pictures)
+    images, missing = _cut_pictures(windows, pictures)
     samples = []
     for group, frame, view in wanted:
         left, top, _, _ = windows[view, frame]
@@ -256,6 +257,7 @@ def _samples(
                     "joints": f"{known} of {len(found.skeleton)}",
                 },
                 up=None if up is None else found.rotation[view] @ np.asarray(up, dtype=float),
+                note=missing.get((view, frame), ""),
             )
         )
     return samples
@@ -263,15 +265,20 @@ def _samples(
 
 def _cut_pictures(
     windows: Mapping[tuple[int, int], tuple[int, int, int, int]], pictures: Pictures | None
-) -> dict[tuple[int, int], UInt8[Array, "H W 3"]]:
-    """The cut-outs by (camera, frame), read in the order in which the videos hold them; empty ground without pictures."""
-    images = {}
+) -> tuple[dict[tuple[int, int], UInt8[Array, "H W 3"]], dict[tuple[int, int], str]]:
+    """The cut-outs by (camera, frame), read in the order in which the videos hold them, and why some have no picture.
+
+    Those, and all where there are no pictures, are drawn on an empty ground: one damaged frame costs no report.
+    """
+    images, missing = {}, {}
     for (view, frame), (left, top, right, bottom) in sorted(windows.items()):
-        if pictures is None:
-            images[view, frame] = np.full((bottom - top, right - left, 3), EMPTY_GROUND, dtype=np.uint8)
-        else:
-            images[view, frame] = pictures(view, frame)[top:bottom, left:right].copy()
-    return images
+        images[view, frame] = np.full((bottom - top, right - left, 3), EMPTY_GROUND, dtype=np.uint8)
+        if pictures is not None:
+            try:
+                images[view, frame] = pictures(view, frame)[top:bottom, left:right].copy()
+            except VergenceError as error:
+                missing[view, frame] = f"No picture: {error.problem}."
+    return images, missing
 
 
 def cut_out(
