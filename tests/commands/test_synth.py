@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vergence.commands.synth import faulty, resized, synth
+from vergence.commands.synth import synth
 from vergence.errors import VergenceError
 from vergence.footage.capture import load_capture
 from vergence.footage.keypoints import read_coco
@@ -17,6 +17,7 @@ from vergence.geometry.camera import project
 from vergence.posefiles import read_npz
 from vergence.skeleton import H36M_17
 from vergence.synthetic import Faults, draw_rigs
+from vergence.synthetic.writer import faulty, resized
 
 FRAMES, VIEWS, SIZE = 4, 3, 96
 
@@ -79,12 +80,14 @@ def test_a_misjudged_focal_length_is_stated_and_the_truth_kept(tmp_path):
     assert ratio[0] != ratio[1]
 
 
-def test_several_people_get_a_capture_each_and_the_second_is_the_next_seed(tmp_path):
-    synth(tmp_path / "two", subjects=2, frames=1, views=2, size=32, seed=7, device="cpu", quiet=True)
+def test_several_people_get_a_capture_each_and_no_two_seeds_share_one(tmp_path):
+    poses = []
+    for seed in (7, 8):
+        synth(tmp_path / str(seed), subjects=2, frames=1, views=2, size=32, seed=seed, device="cpu", quiet=True)
+        poses += [read_npz(tmp_path / str(seed) / f"person0{i}" / "truth.npz").pose for i in (1, 2)]
+    assert all(not np.allclose(a, b) for i, a in enumerate(poses) for b in poses[:i])
     synth(tmp_path / "one", frames=1, views=2, size=32, seed=8, device="cpu", quiet=True)
-    second = read_npz(tmp_path / "two" / "person02" / "truth.npz").pose
-    np.testing.assert_array_equal(second, read_npz(tmp_path / "one" / "truth.npz").pose)
-    assert not np.allclose(second, read_npz(tmp_path / "two" / "person01" / "truth.npz").pose)
+    np.testing.assert_array_equal(read_npz(tmp_path / "one" / "truth.npz").pose, poses[2])
 
 
 def test_faults_have_the_size_they_are_asked_for():
@@ -131,7 +134,7 @@ def test_pictures_come_with_coco_keypoints_and_truth(tmp_path):
 
 
 def test_pictures_drawn_in_parts_keep_their_subjects_apart(tmp_path, monkeypatch):
-    monkeypatch.setattr("vergence.commands.synth.PICTURES_AT_ONCE", 4)
+    monkeypatch.setattr("vergence.synthetic.writer.PICTURES_AT_ONCE", 4)
     synth(tmp_path / "p", kind="pictures", subjects=5, frames=2, size=32, device="cpu", quiet=True)
     with np.load(tmp_path / "p" / "truth.npz") as truth:
         subjects, counts = np.unique(truth["subject"], return_counts=True)
@@ -147,6 +150,7 @@ def test_pictures_drawn_in_parts_keep_their_subjects_apart(tmp_path, monkeypatch
         ({"missing_joints": 2.0}, "missing_joints"),
         ({"views": 0}, "--views"),
         ({"size": 5}, "--size"),
+        ({"seed": 1000}, "0 to 999"),
     ],
 )
 def test_what_makes_no_sense_is_refused_in_words(tmp_path, options, said):
