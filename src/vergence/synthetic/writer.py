@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from PIL import Image
 
 from vergence.errors import VergenceError
@@ -55,7 +56,10 @@ def write_recording(
     device: str,
     advance: Callable[[int], None],
 ) -> None:
-    """Person `number` of a dataset, filmed by a rig: videos, capture.toml, keypoints.npz (with faults), truth.npz (3D, cameras, 2D)."""
+    """Person `number` of a dataset, filmed by a rig of its own.
+
+    Writes a video per camera, capture.toml, keypoints.npz (2D, with faults) and truth.npz (3D, cameras, 2D).
+    """
     seed = world_seed(seed, number)
     rig = resized(draw_rigs(1, views, look=look, seed=seed)[0], size)
     names = [f"cam{v + 1:02d}" for v in range(views)]
