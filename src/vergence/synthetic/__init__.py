@@ -1,8 +1,10 @@
 """The built-in world: random people, cameras and pictures with the truth of everything."""
 
+from vergence.synthetic.faults import Faults
 from vergence.synthetic.motion import Motion
+from vergence.synthetic.motion_files import read_motion
 from vergence.synthetic.rigs import Rig, draw_rigs, make_rig
-from vergence.synthetic.world import WORLD_VERSION, Faults, Frame, recordings, render_capture, single_pictures
+from vergence.synthetic.world import WORLD_VERSION, Frame, recordings, render_capture, single_pictures
 
 __all__ = [
     "WORLD_VERSION",
@@ -12,6 +14,7 @@ __all__ = [
     "Rig",
     "draw_rigs",
     "make_rig",
+    "read_motion",
     "recordings",
     "render_capture",
     "single_pictures",

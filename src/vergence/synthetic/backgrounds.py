@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int
 from torch import Tensor
+
+from vergence.synthetic.renderer import pack
 
 TEXTURE = 160
 # The texture spans this many times the full picture, about its centre.
-REACH = 1.6
+REACH = 1.4
 _BATCH = 32
 
 
-def draw_textures(count: int, generator: torch.Generator, clutter: int = 10) -> UInt8[Tensor, "K T T 3"]:
-    """Random textures: a wall, a floor below, uneven light, boxes, stripes and grain."""
+def draw_textures(count: int, generator: torch.Generator, clutter: int = 10) -> Int[Tensor, "K T T"]:
+    """Random textures, packed: a wall, a floor below, uneven light, boxes, stripes and grain."""
     parts = [_some(min(_BATCH, count - i), generator, clutter) for i in range(0, count, _BATCH)]
     return torch.cat(parts)
 
 
-def _some(count: int, generator: torch.Generator, clutter: int) -> UInt8[Tensor, "K T T 3"]:
+def _some(count: int, generator: torch.Generator, clutter: int) -> Int[Tensor, "K T T"]:
     def rand(*shape: int) -> Tensor:
         return torch.rand(*shape, generator=generator)
 
@@ -49,17 +51,17 @@ def _some(count: int, generator: torch.Generator, clutter: int) -> UInt8[Tensor,
         paint = rand(count, 3, 1, 1) * 70 + rand(count, 1, 1, 1) * 170
         picture = torch.where(box, paint * shade[:, None] - stripes[:, None], picture)
     picture = picture + (rand(count, 1, TEXTURE, TEXTURE) - 0.5) * 14
-    return picture.clamp_(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    return pack(picture.permute(0, 2, 3, 1))
 
 
 def look_up(
-    textures: UInt8[Tensor, "K T T 3"],
+    textures: Int[Tensor, "K T T"],
     which: Int[Tensor, " N"],
     to_texture: Float[Tensor, "N 3 3"],
     height: int,
     width: int,
-) -> UInt8[Tensor, "N H W 3"]:
-    """Nearest texels; beyond the texture it is mirrored. `to_texture` takes picture pixels (homogeneous) to texels."""
+) -> Int[Tensor, "N H W"]:
+    """Nearest texels, packed; beyond the texture it is mirrored. `to_texture` takes picture pixels (homogeneous) to texels."""
     m = to_texture.float()[:, :, :, None, None]
     x = torch.arange(width, device=textures.device, dtype=torch.float32)[None, None, :]
     y = torch.arange(height, device=textures.device, dtype=torch.float32)[None, :, None]
@@ -68,7 +70,7 @@ def look_up(
     v = ((m[:, 1, 0] * x + m[:, 1, 1] * y + m[:, 1, 2]) * scale).round_().to(torch.int32)
     index = which.to(torch.int32)[:, None, None] * TEXTURE
     flat = (index + _mirrored(v)) * TEXTURE + _mirrored(u)
-    return textures.view(-1, 3)[flat.view(-1)].view(len(which), height, width, 3)
+    return textures.view(-1).index_select(0, flat.view(-1)).view(len(which), height, width)
 
 
 def _mirrored(index: Tensor) -> Tensor:

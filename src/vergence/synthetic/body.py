@@ -14,6 +14,7 @@ graze each other in flight between two poses.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,6 +119,19 @@ class Posed:
     face: Float[Tensor, "N 3"]
     feet: Float[Tensor, "N 2 3"]
 
+    def __len__(self) -> int:
+        return len(self.joints)
+
+    def __getitem__(self, index: Tensor) -> Posed:
+        return Posed(self.joints[index], self.face[index], self.feet[index])
+
+    def moved(self, by: Float[Tensor, "N 3"]) -> Posed:
+        return Posed(self.joints + by[:, None], self.face, self.feet)
+
+    @staticmethod
+    def cat(parts: Sequence[Posed]) -> Posed:
+        return Posed(*(torch.cat([getattr(p, name) for p in parts]) for name in ("joints", "face", "feet")))
+
 
 def forward_kinematics(bodies: Bodies, angles: Float[ndarray, "N A"], heading: Float[ndarray, " N"]) -> Posed:
     """Joints from angles: pelvis at the origin, world z up, `heading` about z from the world's x axis (radians)."""
@@ -178,7 +192,7 @@ def stand_on_ground(posed: Posed, bodies: Bodies) -> Posed:
     ankles = posed.joints[:, [3, 6], 2] - sole[:, None]
     floor = torch.cat([lowest[:, [0, 2, 5, 7, 8, 10, 13, 16]], ankles, toes - 0.5 * sole[:, None]], 1).amin(1)
     lift = torch.stack([torch.zeros_like(floor), torch.zeros_like(floor), -floor], -1)
-    return Posed(posed.joints + lift[:, None], posed.face, posed.feet)
+    return posed.moved(lift)
 
 
 def _angle(angles: Tensor, name: str) -> Tensor:

@@ -61,7 +61,7 @@ def draw_outfits(count: int, rng: np.random.Generator) -> Outfits:
     """Random skin, hair and clothes."""
     skin = _mix(rng, [[236, 200, 175], [205, 155, 120], [150, 100, 70], [90, 60, 45]], count)
     hair = _mix(rng, [[30, 25, 22], [75, 50, 30], [150, 110, 60], [170, 165, 160]], count)
-    shirt, trousers, shoe = (_cloth(rng, count, *v) for v in ((0.15, 1.0), (0.12, 0.75), (0.08, 0.9)))
+    shirt, trousers, shoe = (_cloth(rng, count, *v) for v in ((0.22, 1.0), (0.16, 0.8), (0.08, 0.9)))
     front = np.clip(
         shirt + np.where(shirt.mean(1, keepdims=True) > 120, -1, 1) * rng.uniform(60, 120, (count, 1)), 8, 247
     )

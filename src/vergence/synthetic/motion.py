@@ -28,6 +28,8 @@ from vergence.synthetic.figure import guess_feet, shoulder_forward
 from vergence.synthetic.poses import ARM_COLUMNS, STANCES, draw_arms, draw_headings, draw_stances, draw_trunk_and_legs
 
 AREA_RADIUS_MM = 1100.0
+# Recorded motion is put on the floor with its lowest joint this high.
+FLOOR_TO_ANKLE_MM = 60.0
 # Mean angular speeds of a move, rad/s; the peak of a minimum-jerk step is 1.875 times that.
 _ARM_SPEED, _BODY_SPEED, _TURN_SPEED = 3.0, 1.6, 1.8
 _STANDING = list(STANCES).index("standing")
@@ -253,4 +255,31 @@ def perform(choreographies: Sequence[Choreography], bodies: Bodies, times: Float
     each = bodies[np.repeat(np.arange(len(bodies)), times.shape[1])]
     posed = stand_on_ground(forward_kinematics(each, angles, heading), each)
     shift = torch.from_numpy(np.concatenate([place, np.zeros((len(place), 1))], 1))
-    return Posed(posed.joints + shift[:, None], posed.face, posed.feet)
+    return posed.moved(shift)
+
+
+def sample_motion(motion: Motion, times: Float[ndarray, " T"]) -> Posed:
+    """A motion at any times within it, linear between its frames; the middle of what is asked for stands over the origin."""
+    at = torch.from_numpy(times * motion.fps)
+    if float(at.max()) > len(motion) - 1 + 1e-6:
+        raise VergenceError(
+            f"a motion of {len(motion)} frames at {motion.fps:g} fps is asked for {float(times.max()):.2f} s",
+            "Ask for fewer frames or a smaller frame_step.",
+        )
+    low = at.floor().long().clamp(0, len(motion) - 1)
+    high = (low + 1).clamp(max=len(motion) - 1)
+    share = (at - low).clamp(0, 1)
+
+    def between(x: Tensor) -> Tensor:
+        weight = share.view(-1, *[1] * (x.ndim - 1))
+        return x[low].double() * (1 - weight) + x[high].double() * weight
+
+    joints = between(motion.joints)
+    middle = (joints[:, 0].amin(0) + joints[:, 0].amax(0)) / 2
+    middle[2] = motion.joints[..., 2].double().amin() - FLOOR_TO_ANKLE_MM
+    joints = joints - middle
+    return Posed(joints, _unit(between(motion.face)), _unit(between(motion.feet)))
+
+
+def _unit(v: Tensor) -> Tensor:
+    return v / v.norm(dim=-1, keepdim=True).clamp(min=1e-9)

@@ -51,11 +51,16 @@ def studio_rig(views: int, rng: np.random.Generator) -> Rig:
     """Cameras 4 to 5.5 m around the capture area's centre, 1 to 2.3 m high, evenly spread but not exactly."""
     spread = 2 * math.pi / max(views, 2)
     azimuth = rng.uniform(0, 2 * math.pi) + np.arange(views) * spread + rng.uniform(-0.3, 0.3, views) * min(spread, 1.2)
-    distance, height = rng.uniform(4200, 5500, views), rng.uniform(1000, 2300, views)
+    return studio_cameras(azimuth, rng)
+
+
+def studio_cameras(azimuth: np.ndarray, rng: np.random.Generator) -> Rig:
+    """A studio's cameras that stand in these directions (radians) from its centre."""
+    n = len(azimuth)
+    distance, height = rng.uniform(4200, 5500, n), rng.uniform(1000, 2300, n)
     eye = np.stack([distance * np.cos(azimuth), distance * np.sin(azimuth), height], 1)
-    target = np.stack([*rng.normal(0, 120, (2, views)), rng.uniform(800, 1000, views)], 1)
-    focal = rng.normal(1145, 30, views)
-    return make_rig(eye, target, focal, (1000, 1000), rng.normal(0, math.radians(1.0), views))
+    target = np.stack([*rng.normal(0, 120, (2, n)), rng.uniform(800, 1000, n)], 1)
+    return make_rig(eye, target, rng.normal(1145, 30, n), (1000, 1000), rng.normal(0, math.radians(1.0), n))
 
 
 def wild_cameras(count: int, rng: np.random.Generator) -> Rig:
