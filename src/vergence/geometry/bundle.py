@@ -278,41 +278,29 @@ def camera_covariance(
     observed: Float[Array, "V 2 N"],
     weight: Float[Array, "V N"],
     *,
-    loss: Loss = "cauchy",
-    scale: float = 1.0,
+    sigma: float,
     focal: FocalMode = "fixed",
 ) -> Float[Array, "P P"]:
     """Covariance of the camera unknowns, points marginalised, first camera and scale held.
 
-    The inverse of the reduced normal equations times the M-estimator's variance factor E[psi^2] / E[psi']^2 (Huber
-    1981,
-    section 7.6), the expectations taken over the observations and enlarged by the degrees of freedom that the fit used.
+    The inverse of the reduced normal equations times the noise's variance. Only what agrees may be given weight: one
+    joint thrown metres away by an outlier would otherwise count as a point seen far off, that is, as information.
+
+    Args:
+        bundle: the adjusted scene.
+        observed, weight: as adjusted, outliers at weight 0.
+        sigma: noise of one coordinate, px.
+        focal: which focal lengths were free.
     """
     observed = np.where((weight > 0)[:, None], observed, 0.0)
-    shift = np.median(bundle.points, axis=0)
-    centred = _recentred(bundle, shift)
-    _, system = _linearise(centred, observed, weight, "squared", scale)
+    centred = _recentred(bundle, np.median(bundle.points, axis=0))
+    _, system = _linearise(centred, observed, weight, "squared", 1.0)
     reduced, _, _ = _reduce(system, 0.0)
     free = free_parameters(len(weight), focal)
     gauge = free.T @ _scale_direction(centred)
     small = free.T @ reduced @ free
     small = small + np.outer(gauge, gauge) * (np.trace(small) / max(gauge @ gauge, 1e-300))
-    factor = _variance_factor(residuals(centred, observed), weight, loss, scale, free.shape[1])
-    return free @ np.linalg.pinv(small, hermitian=True) @ free.T * factor
-
-
-def _variance_factor(error: Array, weight: Array, loss: Loss, scale: float, cameras: int) -> float:
-    """E[psi^2] / E[psi']^2 of the robust loss in px^2, corrected for the unknowns that were fitted."""
-    seen = weight > 0
-    squared = (error**2).sum(1)[seen] / scale**2
-    share = weight[seen]
-    _, slope = robust_loss(squared, loss)
-    small = 1e-4 * (1 + squared)
-    curvature = slope + squared * (robust_loss(squared + small, loss)[1] - slope) / small  # mean of psi' over x and y
-    psi2 = 0.5 * (share * slope**2 * squared).mean() * scale**2
-    count, unknowns = 2 * seen.sum(), 3 * (seen.sum(0) > 0).sum() + cameras
-    freedom = max(count - unknowns, 1) / count
-    return float(psi2 / max(curvature.mean(), 0.05) ** 2 / freedom)
+    return free @ np.linalg.pinv(small, hermitian=True) @ free.T * sigma**2
 
 
 def rotation_uncertainty(bundle: Bundle, covariance: Float[Array, "P P"]) -> Float[Array, "V V"]:
@@ -336,6 +324,20 @@ def point_covariance(
     scene = replace(cameras, points=points)
     _, system = _linearise(scene, np.zeros((len(weight), 2, len(points))), weight, "squared", 1.0)
     return _invert_symmetric(_damped_points(system, 0.0)).transpose(2, 0, 1)
+
+
+def normal_equations(
+    cameras: Bundle,
+    points: Float[Array, "N 3"],
+    observed: Float[Array, "V 2 N"],
+    weight: Float[Array, "V N"],
+    scale: float,
+) -> tuple[Float[Array, "N 3 3"], Float[Array, "N 3"]]:
+    """Gauss-Newton matrix and gradient of each point's Cauchy reprojection cost, cameras held."""
+    observed = np.where((weight > 0)[:, None], observed, 0.0)
+    _, system = _linearise(replace(cameras, points=points), observed, weight, "cauchy", scale)
+    xx, xy, xz, yy, yz, zz = system.point
+    return np.stack([xx, xy, xz, xy, yy, yz, xz, yz, zz], 1).reshape(-1, 3, 3), system.point_gradient.T
 
 
 def linear_points(

@@ -19,14 +19,15 @@ import torch
 from jaxtyping import Bool, Float
 
 from vergence.geometry.bundle import Bundle, adjust, linear_points, point_covariance, project_points
-from vergence.geometry.rig import LOSS_SIGMA, normalised
+from vergence.geometry.limbs import constant_limbs, hold_limbs, wild_joints
+from vergence.geometry.quality import limb_variation
+from vergence.geometry.rig import INLIER_SIGMA, LOSS_SIGMA, normalised
 from vergence.geometry.triangulation import triangulate_robust
 from vergence.geometry.two_view import sampson_residual
 from vergence.skeleton import Skeleton
 
 Array = np.ndarray
 
-INLIER_SIGMA = 3.5  # 99.8 % of correct joints lie within
 SUSPECT_SIGMA = 2.5
 TUKEY_SIGMA = 4.7
 TRUNCATION = 9.0  # squared sigmas beyond which a residual is just "wrong"
@@ -102,6 +103,29 @@ def robust_points(
     spread = point_covariance(cameras, np.nan_to_num(points), weight * inlier)
     deviation = sigma * np.sqrt(np.trace(spread, axis1=1, axis2=2) / 3)
     return Points(points, inlier & agreed, np.where(agreed, error, np.nan), np.where(agreed, deviation, np.nan))
+
+
+def settle_limbs(
+    cameras: Bundle, observed: Array, weight: Array, points: Points, sigma: float, frames: int, skeleton: Skeleton
+) -> tuple[Points, dict[str, float]]:
+    """The same points without those that break their limbs, the rest moved so that limbs keep their lengths (`limbs`).
+
+    Returns:
+        The points, and each limb's variation before they were moved, which is the honest measure of quality.
+    """
+    pose = points.position.reshape(frames, -1, 3)
+    deviation = points.deviation.reshape(frames, -1)
+    limbs = constant_limbs(pose, deviation, skeleton)
+    if not len(limbs.length):
+        return points, limb_variation(pose, skeleton)
+    pose = np.where(wild_joints(pose, deviation, limbs)[..., None], np.nan, pose)
+    scale, free = LOSS_SIGMA * sigma, limb_variation(pose, skeleton)
+    pose = hold_limbs(cameras, observed, weight * points.inlier, pose, limbs, sigma=sigma, scale=scale)
+    position = pose.reshape(-1, 3)
+    kept = np.isfinite(position).all(1)
+    error, _ = reprojection(cameras, position, observed)
+    residual = np.where((weight > 0) & kept, error, np.nan)
+    return Points(position, points.inlier & kept, residual, np.where(kept, points.deviation, np.nan)), free
 
 
 def side_groups(skeleton: Skeleton) -> list[list[tuple[int, int]]]:

@@ -48,6 +48,7 @@ class Report:
             unknown.
         limb_cv: standard deviation over mean of each limb's length, by `parent-child`.
         thigh_cv: the mean over both thighs.
+        limb_cv_free, thigh_cv_free: the same before limbs were held to their lengths: what the views alone say.
         travel: largest distance between two positions of the root along an axis-aligned box's diagonal, in output
             units.
         motion: rms of all joints about their own mean, in reference bones.
@@ -74,6 +75,8 @@ class Report:
     handedness: float
     limb_cv: dict[str, float]
     thigh_cv: float
+    limb_cv_free: dict[str, float]
+    thigh_cv_free: float
     travel: float
     motion: float
     swapped_sides: float
@@ -97,6 +100,12 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (int, np.integer)):
         return int(value)
     return float(value) if np.isfinite(value) else None
+
+
+def thigh_mean(variation: dict[str, float]) -> float:
+    """Mean of the two thighs of `limb_variation`; NaN where neither is there."""
+    known = [v for k, v in variation.items() if k.endswith("_knee") and np.isfinite(v)]
+    return float(np.mean(known)) if known else float("nan")
 
 
 def joint_mean(pose: Float[Array, "T J 3"], joints: tuple[int, ...]) -> Float[Array, "T 3"]:
@@ -187,7 +196,7 @@ def doubts(
     moved: float,
     coverage: float,
     inlier_share: float,
-    thigh_cv: float,
+    thigh_cv_free: float,
     estimated: bool,
 ) -> tuple[str, ...]:
     """Everything that speaks against a `good` verdict, in sentences."""
@@ -213,6 +222,6 @@ def doubts(
         found.append(f"Only {coverage:.0%} of the joints could be reconstructed.")
     if not inlier_share >= MIN_INLIERS:
         found.append(f"Only {inlier_share:.0%} of the observations agree with the reconstruction.")
-    if thigh_cv > MAX_LIMB_CV:
-        found.append(f"The thighs change their length by {thigh_cv:.0%}.")
+    if thigh_cv_free > MAX_LIMB_CV:
+        found.append(f"The thighs change their length by {thigh_cv_free:.0%}.")
     return tuple(found)

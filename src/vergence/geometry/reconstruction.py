@@ -22,10 +22,11 @@ from vergence.errors import VergenceError
 from vergence.geometry import quality
 from vergence.geometry.bundle import Bundle, FocalMode, adjust, camera_covariance, linear_points, rotation_uncertainty
 from vergence.geometry.camera import intrinsics_from_fov, normalise
-from vergence.geometry.consensus import Points, repair_sides, robust_points
+from vergence.geometry.consensus import Points, repair_sides, reprojection, robust_points, settle_limbs
 from vergence.geometry.per_frame import frames_by_themselves
 from vergence.geometry.quality import Report
 from vergence.geometry.rig import (
+    INLIER_SIGMA,
     LOSS_SIGMA,
     START_POINTS,
     Rig,
@@ -178,6 +179,7 @@ def reconstruct(
     focal: Literal["shared", "each"] = "shared",
     per_frame: bool = False,
     repair: bool = True,
+    hold_limbs: bool = True,
     min_confidence: float = 0.05,
     seed: int = 0,
 ) -> Reconstruction:
@@ -196,6 +198,8 @@ def reconstruct(
         focal: with missing intrinsics, one focal length for all cameras (`shared`) or one for each.
         per_frame: EpipolarPose's variant: every frame by itself, for comparison.
         repair: exchange left and right labels back where the views say so.
+        hold_limbs: drop joints that break their limbs, and move the rest within their noise so that limbs keep their
+            lengths, which are measured in this footage.
         seed: of subsets and starts.
 
     Raises:
@@ -228,7 +232,11 @@ def reconstruct(
     cameras, sigma, predicted = _finish(cameras, given, points, some, sigma) if move else (cameras, sigma, 0.0)
     if move:
         points = robust_points(cameras, given.observed, given.flat_weight, sigma)
-    return _assemble(given, cameras, points, sigma, predicted, rig, known, skeleton, side)
+    free = None
+    if hold_limbs:
+        scene = cameras, given.observed, given.flat_weight
+        points, free = settle_limbs(*scene, points, sigma, len(given.offset), skeleton)
+    return _assemble(given, cameras, points, sigma, predicted, rig, known, skeleton, side, free)
 
 
 def _find_rig(given: _Input, seed: int) -> Rig:
@@ -295,7 +303,16 @@ def _finish(cameras: Bundle, given: _Input, points: Points, some: Array, sigma: 
     start = replace(cameras, points=points.position[some])
     mode = given.focal_mode
     result = adjust(start, observed, weight, scale=LOSS_SIGMA * sigma, focal=mode, iterations=12)
-    spread = camera_covariance(result, observed, weight, scale=LOSS_SIGMA * sigma, focal=mode)
+    error, front = reprojection(result, result.points, observed)
+    agree = (error < INLIER_SIGMA * sigma) & front
+    sound = agree.sum(0) >= 3 if agree.shape[0] > 2 else agree.sum(0) >= 2
+    spread = camera_covariance(
+        replace(result, points=result.points[sound]),
+        observed[:, :, sound],
+        (weight * agree)[:, sound],
+        sigma=sigma,
+        focal=mode,
+    )
     return result, sigma, float(np.degrees(rotation_uncertainty(result, spread).max()))
 
 
@@ -309,6 +326,7 @@ def _assemble(
     known: Bundle | None,
     skeleton: Skeleton,
     side: Array,
+    free: dict[str, float] | None = None,
 ) -> Reconstruction:
     frames, views, joints = given.weight.shape
     pose, deviation = points.position, points.deviation
@@ -328,7 +346,7 @@ def _assemble(
     weight = np.nan_to_num(1 / (1 + (deviation / (SOFT_DEVIATION * bone)) ** 2))
     residual = points.residual.reshape(views, frames, joints).transpose(1, 0, 2)
     inlier = points.inlier.reshape(views, frames, joints).transpose(1, 0, 2)
-    report = _report(given, pose, residual, inlier, sigma, predicted, rig, skeleton, side)
+    report = _report(given, pose, residual, inlier, sigma, predicted, rig, skeleton, side, free)
     intrinsics = given.intrinsics.copy()
     intrinsics[:, 0, 0], intrinsics[:, 1, 1] = cameras.focal[:, 0], cameras.focal[:, 1]
     return Reconstruction(
@@ -357,16 +375,17 @@ def _report(
     rig: Rig | None,
     skeleton: Skeleton,
     side: Array,
+    free: dict[str, float] | None = None,
 ) -> Report:
     seen = given.weight > 0
     error = np.where(given.counted & seen, residual, np.nan)
     done = np.isfinite(pose).all(2)
     limb_cv = quality.limb_variation(pose, skeleton)
-    thighs = [v for k, v in limb_cv.items() if k.endswith("_knee")]
+    free = limb_cv if free is None else free
     measured: dict[str, Any] = {
         "coverage": float(done.mean()),
         "inlier_share": float((inlier & seen).sum() / max(seen.sum(), 1)),
-        "thigh_cv": float(np.mean(thighs)) if thighs else float("nan"),
+        "thigh_cv_free": quality.thigh_mean(free),
         "gap": rig.gap if rig else np.inf,
         "mirror_gap": rig.mirror_gap if rig else np.inf,
         "parallax": min(p.parallax for p in rig.pairs.values()) if rig else float("nan"),
@@ -388,6 +407,8 @@ def _report(
         conditioning=max(p.conditioning for p in rig.pairs.values()) if rig else float("nan"),
         handedness=bend,
         limb_cv=limb_cv,
+        thigh_cv=quality.thigh_mean(limb_cv),
+        limb_cv_free=free,
         travel=quality.travel(pose, skeleton),
         motion=moved,
         swapped_sides=float((side != np.arange(side.shape[2])).any(2).mean()),

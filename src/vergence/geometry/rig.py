@@ -24,7 +24,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence.errors import VergenceError
-from vergence.geometry.bundle import Bundle, FocalMode, adjust, linear_points, project_points, robust_cost
+from vergence.geometry.bundle import Bundle, FocalMode, adjust, linear_points, project_points
 from vergence.geometry.two_view import MIN_POINTS, PairPose, relative_pose
 
 Array = np.ndarray
@@ -33,6 +33,8 @@ START_POINTS = 450  # joints a start is adjusted on: some 27 frames of 17 joints
 MAX_STARTS = 10
 AGREEING_STARTS = 3  # starts that end in the same lowest basin end the search
 SAME_BASIN = np.radians(4.0)
+INLIER_SIGMA = 3.5  # 99.8 % of correct joints lie within
+MIN_NOISE_PX = 1e-3  # less is rounding
 LOSS_SIGMA = 2.0  # the Cauchy loss bends at twice the noise: 95 % efficient, and outliers of 80 px weigh nothing
 
 
@@ -296,15 +298,22 @@ def refine_rig(
 
 
 def residual_sigma(cameras: Bundle, observed: Array, weight: Array) -> float:
-    """Noise in px of one coordinate: from the median distance, corrected for what the points themselves fitted away."""
-    views = (weight > 0).sum(0)
-    error = np.sqrt(((project_points(cameras)[0] - np.nan_to_num(observed)) ** 2).sum(1))
-    freedom = np.sqrt(np.maximum(2 * views - 3, 0) / np.maximum(2 * views, 1))
-    use = (weight > 0) & (views >= 2)
+    """Noise in px of one coordinate, from the residuals of points without outliers.
+
+    A point of m views leaves 2 m - 3 degrees of freedom. The first value comes from the median distance, two rounds of
+    leaving out points with a residual beyond `INLIER_SIGMA` then give the variance.
+    """
+    seen = weight > 0
+    freedom = 2 * seen.sum(0) - 3
+    squared = ((project_points(cameras)[0] - np.nan_to_num(observed)) ** 2).sum(1) * seen
+    use = freedom > 0
+    if not use.any():
+        return MIN_NOISE_PX
+    share = np.sqrt(freedom[use] / (freedom[use] + 3))
     # the median length of a normal 2-vector is 1.177 sigma
-    return max(float(np.median((error / np.maximum(freedom, 1e-12))[use])) / 1.177, 1e-3)
-
-
-def total_cost(cameras: Bundle, observed: Array, weight: Array, sigma: float) -> float:
-    """Robust cost of a rig over all points at the common scale, points included as they stand."""
-    return robust_cost(cameras, np.nan_to_num(observed), weight, "cauchy", LOSS_SIGMA * sigma)
+    sigma = float(np.median((np.sqrt(squared[:, use]) / share)[seen[:, use]])) / 1.177
+    for _ in range(2):
+        clean = use & (squared < (INLIER_SIGMA * sigma) ** 2).all(0)
+        if clean.any():
+            sigma = float(np.sqrt(squared[:, clean].sum() / freedom[clean].sum()))
+    return max(sigma, MIN_NOISE_PX)
