@@ -204,7 +204,7 @@ def _decide_skeleton(people: Sequence[np.ndarray], given: Skeleton | None, where
 def _body_25_or_25b(people: Sequence[np.ndarray], where: Path) -> tuple[Skeleton, list[str]]:
     array = clean(np.stack(people))
     size = np.nanmax(array[..., :2], axis=1, initial=-np.inf) - np.nanmin(array[..., :2], axis=1, initial=np.inf)
-    size = np.linalg.norm(size, axis=-1)
+    size = np.maximum(np.linalg.norm(size, axis=-1), 1.0)
 
     def off_middle(joint: int, a: int, b: int) -> np.ndarray:
         gap = array[:, joint, :2] - (array[:, a, :2] + array[:, b, :2]) / 2

@@ -1,14 +1,13 @@
 """Which of several people is the subject: the one whose 2D tracks fit together in time and between cameras.
 
 Per camera, people are followed from frame to frame by the distance of their joints (the best one-to-one assignment).
-Between
-cameras nothing is known of who is who, and looks are not used: two cameras' tracks of one person obey one essential
-matrix at every instant, tracks of two people do not for long. So for every pair of cameras and every pair of tracks an
-essential matrix is fitted robustly to all joints at once (given extrinsics are used instead where there are any), and the
-pair's support is how well the joints obey it, times the share of frames in which both are seen. The choice is the
-combination, one track per camera, with the largest mean; so a person in every view all the time wins over a bystander in
-two. A camera that in the end agrees much less with the others than they do among themselves shows somebody else, and is left
-out.
+Between cameras nothing is known of who is who, and looks are not used: two cameras' tracks of one person obey one
+essential matrix at every instant, tracks of two people do not for long. So for every pair of cameras and every pair of
+tracks an essential matrix is fitted robustly to all joints at once (given extrinsics are used instead where there are
+any), and the pair's support is how well the joints obey it, less what chance gives, times the share of frames in which
+both are seen. The choice is the combination, one track per camera, with the largest mean; so a person in every view all
+the time wins over a bystander in two. A camera that in the end agrees much less with the others than they do among
+themselves shows somebody else, and is left out.
 
 What breaks it: two people who move alike, or stand still, in every view. It shows as a small margin to the runner-up,
 and the choice is then called doubtful. Nothing here is random: the robust fit is seeded.
@@ -41,12 +40,14 @@ CANDIDATES_PER_CAMERA = 5
 SHORTEST_SHARE = 0.03  # of the frames; shorter tracks are no candidates, but may fill gaps
 # Noise of a detected joint, in parts of the person's size in the picture.
 SIGMA_SHARE = 0.008
+# Agreement that an essential matrix fitted to two different people reaches by chance, as all stand upright.
+CHANCE_AGREEMENT = 0.5
 # Extrinsics as given may be off by a degree or so, which the noise must cover.
 GIVEN_SIGMA_FACTOR = 2.5
 # A camera whose agreement with the others is below this share of theirs among themselves shows somebody else.
 STRANGER_SHARE = 0.7
 POINTS_PER_PAIR = 600
-SURE_MARGIN = 0.05
+SURE_MARGIN = 0.1
 
 Track = Float[np.ndarray, "T J 3"]
 
@@ -260,7 +261,8 @@ Table = dict[tuple[int, int], np.ndarray]  # cameras i < j: tracks of i x tracks
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Every pair of cameras and tracks: agreement, agreement times the share of frames both are seen in, and the matrix."""
+    """Every pair of cameras and tracks: agreement; what of it exceeds chance, times the share of frames both are seen in;
+    and the matrix."""
 
     agreement: Table
     support: Table
@@ -280,7 +282,8 @@ def _all_pairs(usable: Sequence[Sequence[Track]], views: Sequence[View]) -> _Pai
                 pairs.matrix[i, j, a, b] = matrix
                 agreement[a, b] = _agreement(matrix, *tracks)
                 together[a, b] = (_present(tracks[0]) & _present(tracks[1])).mean()
-        pairs.agreement[i, j], pairs.support[i, j] = agreement, agreement * together
+        pairs.agreement[i, j] = agreement
+        pairs.support[i, j] = np.maximum(agreement - CHANCE_AGREEMENT, 0) / (1 - CHANCE_AGREEMENT) * together
     return pairs
 
 

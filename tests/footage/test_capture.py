@@ -1,0 +1,254 @@
+"""Capture folders: read strictly, made from plain folders, and written back."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vergence.errors import VergenceError
+from vergence.footage.calibration import Camera, write_rig_toml
+from vergence.footage.capture import Capture, load_capture, make_capture, write_capture
+from vergence.footage.video import VideoWriter
+from vergence.skeleton import COCO_17
+
+Make = Callable[..., np.ndarray]
+FRAMES = 12
+GOOD = """
+[capture]
+fps = 25.0
+unit = "mm"
+keypoints = "keypoints.npz"
+up = [0.0, 0.0, 2.0]
+[cameras.left]
+image_size = [1280, 720]
+intrinsics = [[1100.0, 0.0, 639.5], [0.0, 1100.0, 359.5], [0.0, 0.0, 1.0]]
+distortion = [0.1, -0.05, 0.001, 0.0]
+R = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+t = [0.0, 0.0, 3000.0]
+[cameras.right]
+image_size = [1280, 720]
+intrinsics = [[1100.0, 0.0, 639.5], [0.0, 1100.0, 359.5], [0.0, 0.0, 1.0]]
+R = [[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]]
+t = [0.0, 0.0, 3000.0]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, person: Make, ring: Make, project: Make) -> Path:
+    """A capture with keypoints and no pictures."""
+    world = person(FRAMES, 0)
+    points = np.stack([project(world, camera) for camera in ring(2)], axis=1)
+    np.savez(tmp_path / "keypoints.npz", keypoints=points, joint_names=COCO_17.joint_names, fps=25.0)
+    (tmp_path / "capture.toml").write_text(GOOD)
+    return tmp_path
+
+
+def video(path: Path, count: int = 3, size: tuple[int, int] = (64, 48), fps: float = 25.0) -> Path:
+    with VideoWriter(path, fps) as writer:
+        for number in range(count):
+            writer.write(np.full((size[1], size[0], 3), 10 * number, np.uint8))
+    return path
+
+
+def test_reads_everything(folder: Path) -> None:
+    capture = load_capture(folder)
+    left, right = capture.cameras
+    assert capture.names == ["left", "right"]
+    assert capture.fps == 25
+    assert capture.has_extrinsics
+    np.testing.assert_allclose(capture.up, [0, 0, 1])
+    np.testing.assert_allclose(left.distortion, [0.1, -0.05, 0.001, 0, 0])
+    np.testing.assert_allclose(right.distortion, np.zeros(5))
+    np.testing.assert_allclose(right.translation, [0, 0, 3000])
+    assert capture.notes == ()
+    assert capture.keypoints().shape == (FRAMES, 2, 17, 3)
+    assert capture.observations.skeleton == COCO_17
+    assert capture.observations.subject.verdict == "only"
+    assert load_capture(folder / "capture.toml").names == capture.names
+    bare = capture.without_extrinsics()
+    assert not bare.has_extrinsics
+    assert bare.up is None
+    with pytest.raises(VergenceError, match="left has no pictures"):
+        capture.picture(0, 0)
+
+
+def test_metres_become_millimetres(folder: Path) -> None:
+    text = GOOD.replace('unit = "mm"', 'unit = "m"').replace("3000.0", "3.0")
+    (folder / "capture.toml").write_text(text)
+    np.testing.assert_allclose(load_capture(folder).cameras[0].translation, [0, 0, 3000])
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("fps = 25.0", "fpz = 25.0", r"unknown key 'fpz'.*Did you mean 'fps'"),
+        ("distortion =", "distorsion =", r"camera left .*'distorsion'.*Did you mean 'distortion'"),
+        ("t = [0.0, 0.0, 3000.0]\n[cam", "T = [0.0, 0.0, 3000.0]\n[cam", r"'T'.*Did you mean 't'"),
+        ("[cameras.left]", "[camera.left]", r"unknown key 'camera'.*'cameras'"),
+        ('unit = "mm"', 'unit = "cm"', "'cm'.*'mm', 'm'"),
+        ('unit = "mm"', 'unit = "m"', "expected 50 to 500000 mm.*Check the unit"),
+        ("3000.0", "3.0", r"4\.243 mm apart.*Check the unit"),
+        ("fps = 25.0", "fps = 0", "fps of capture.toml is 0"),
+        ("fps = 25.0", "fps = 50.0", "25 frames per second, the capture 50"),
+        ("[[1100.0, 0.0, 639.5]", "[[1100.0, 639.5]", "not an array of numbers"),
+        ("[[1100.0, 0.0, 639.5]", "[[1.1, 0.0, 639.5]", "too short for pixels"),
+        ("[[1100.0, 0.0, 639.5]", "[[1100.0, 0.0, 1300.0]", "principal point .* outside its picture"),
+        ("[[1100.0, 0.0, 639.5]", "[[1100.0, 0.0, nan]", "not finite"),
+        ("R = [[1.0, 0.0", "R = [[2.0, 0.0", "no rotation"),
+        ("R = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]\n", "", "only one of R and t"),
+        ('"keypoints.npz"', '"other.npz"', "there is no .*other.npz"),
+        ("image_size = [1280, 720]", "image_size = [1280]", "image size of camera left"),
+        ("image_size = [1280, 720]", 'video = "left.mp4"', "there is no .*left.mp4"),
+        ("image_size = [1280, 720]", 'video = "a"\nframes = "b"', "both video and frames"),
+        ("up = [0.0, 0.0, 2.0]", "up = [0.0, 0.0, 0.0]", "It is a direction"),
+        ("[cameras.right]", "[cameras.right]\noffset = nan", "offset of camera right"),
+        ("[capture]", "[capture", "not readable TOML"),
+        ('keypoints = "keypoints.npz"', "", "neither video nor keypoints"),
+    ],
+)
+def test_mistakes_are_named(folder: Path, old: str, new: str, message: str) -> None:
+    assert old in GOOD
+    (folder / "capture.toml").write_text(GOOD.replace(old, new, 1) if old != "3000.0" else GOOD.replace(old, new))
+    with pytest.raises(VergenceError, match=message):
+        load_capture(folder).keypoints()
+
+
+def test_missing_places(tmp_path: Path) -> None:
+    with pytest.raises(VergenceError, match="there is no capture"):
+        load_capture(tmp_path / "x")
+    with pytest.raises(VergenceError, match=r"neither a capture\.toml nor videos"):
+        load_capture(tmp_path)
+    (tmp_path / "capture.toml").write_text("[capture]\nfps = 25.0\n")
+    with pytest.raises(VergenceError, match="has no cameras"):
+        load_capture(tmp_path)
+    (tmp_path / "a.txt").write_text("")
+    with pytest.raises(VergenceError, match="is no capture"):
+        load_capture(tmp_path / "a.txt")
+
+
+def test_wrong_number_of_views(folder: Path) -> None:
+    extra = GOOD + "[cameras.third]\nimage_size = [1280, 720]\n"
+    (folder / "capture.toml").write_text(extra)
+    with pytest.raises(VergenceError, match="2 views, the capture has 3 cameras"):
+        load_capture(folder).keypoints()
+
+
+def test_written_and_read_again(folder: Path) -> None:
+    capture = load_capture(folder)
+    write_capture(folder / "copy.toml", capture)
+    copy = load_capture(folder / "copy.toml")
+    for ours, theirs in zip(capture.cameras, copy.cameras):
+        assert (ours.name, ours.image_size, ours.offset) == (theirs.name, theirs.image_size, theirs.offset)
+        for field in ("intrinsics", "distortion", "rotation", "translation"):
+            np.testing.assert_allclose(getattr(ours, field), getattr(theirs, field), atol=1e-9)
+    np.testing.assert_array_equal(capture.keypoints(), copy.keypoints())
+    assert str(folder) not in (folder / "copy.toml").read_text()  # paths stay relative: the folder can be moved
+
+
+def test_plain_folder_of_videos(tmp_path: Path) -> None:
+    for name in ("cam10", "cam2", "cam1"):
+        video(tmp_path / f"{name}.mp4")
+    capture = load_capture(tmp_path)
+    assert capture.names == ["cam1", "cam2", "cam10"]
+    assert capture.fps == pytest.approx(25)
+    assert capture.cameras[0].image_size == (64, 48)
+    assert capture.cameras[0].frame_count == 3
+    assert not capture.has_keypoints
+    assert any("no capture.toml" in note for note in capture.notes)
+    assert capture.picture(1, 2).shape == (48, 64, 3)
+    with pytest.raises(VergenceError, match="has no 2D keypoints"):
+        capture.keypoints()
+
+
+def test_plain_folder_finds_keypoints_and_calibration(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    cameras = []
+    for name in ("a", "b"):
+        video(tmp_path / f"{name}.mp4")
+        (tmp_path / f"{name}_json").mkdir()
+        for number in range(3):
+            points = np.concatenate([rng.uniform(5, 40, (17, 2)), np.full((17, 1), 0.8)], axis=1)
+            text = json.dumps({"people": [{"pose_keypoints_2d": points.ravel().tolist()}]})
+            (tmp_path / f"{name}_json" / f"{number:04d}.json").write_text(text)
+        matrix = np.array([[60.0, 0, 31.5], [0, 60, 23.5], [0, 0, 1]])
+        cameras.append(Camera(name, (64, 48), matrix, np.zeros(5), np.eye(3), np.array([len(cameras) * 500.0, 0, 0])))
+    write_rig_toml(tmp_path / "calibration.toml", cameras)
+    capture = make_capture(tmp_path)
+    assert capture.has_extrinsics
+    assert capture.keypoints().shape == (3, 2, 17, 3)
+    write_capture(tmp_path, capture)
+    again = load_capture(tmp_path)
+    assert not any("no capture.toml" in note for note in again.notes)
+    np.testing.assert_array_equal(again.keypoints(), capture.keypoints())
+
+
+def test_folders_of_pictures_need_a_frame_rate(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (64, 48)).save(tmp_path / name / "0.png")
+    with pytest.raises(VergenceError, match=r"Give fps = "):
+        load_capture(tmp_path)
+    (tmp_path / "capture.toml").write_text(
+        '[capture]\nfps = 10\n[cameras.a]\nframes = "a"\n[cameras.b]\nframes = "b"\n'
+    )
+    assert load_capture(tmp_path).picture(0, 0).shape == (48, 64, 3)
+
+
+def with_calibration(tmp_path: Path, names: tuple[str, str], size: tuple[int, int], seen: tuple[int, int]) -> Capture:
+    matrix = np.array([[1500.0, 0, 540], [0, 1500, 950], [0, 0, 1]])
+    rig = [Camera(n, size, matrix, np.zeros(5), np.eye(3), np.array([i * 800.0, 0, 0])) for i, n in enumerate(names)]
+    write_rig_toml(tmp_path / "calib.toml", rig)
+    text = '[capture]\ncalibration = "calib.toml"\n'
+    for name in ("cam01", "cam02"):
+        video(tmp_path / f"{name}.mp4", 2, seen)
+        text += f'[cameras.{name}]\nvideo = "{name}.mp4"\n'
+    (tmp_path / "capture.toml").write_text(text)
+    return load_capture(tmp_path)
+
+
+def test_calibration_by_name_and_a_cut_video(tmp_path: Path) -> None:
+    capture = with_calibration(tmp_path, ("cam_02", "cam_01"), (1088, 1920), (1080, 1920))
+    assert capture.cameras[0].translation is not None
+    np.testing.assert_allclose(capture.cameras[0].translation, [800, 0, 0])
+    assert capture.cameras[0].image_size == (1088, 1920)
+    assert capture.picture(0, 1).shape == (1920, 1088, 3)
+    assert sum("1080 x 1920, not 1088 x 1920" in note for note in capture.notes) == 2
+
+
+def test_calibration_by_order_is_said(tmp_path: Path) -> None:
+    with pytest.raises(VergenceError, match="principal point"):
+        with_calibration(tmp_path, ("x", "y"), (64, 48), (64, 48))
+    ordered = with_calibration(tmp_path, ("x", "y"), (1088, 1920), (1088, 1920))
+    assert any("cam01 = x, cam02 = y" in note for note in ordered.notes)
+    with pytest.raises(VergenceError, match="has no camera cam02; it has cam_01, y"):
+        with_calibration(tmp_path, ("cam_01", "y"), (1088, 1920), (1088, 1920))
+
+
+def test_calibration_of_another_picture_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(VergenceError, match="turned by 90 degrees"):
+        with_calibration(tmp_path, ("cam01", "cam02"), (1088, 1920), (1920, 1088))
+
+
+def test_videos_of_different_frame_rates(tmp_path: Path) -> None:
+    video(tmp_path / "a.mp4")
+    video(tmp_path / "b.mp4", fps=30)
+    with pytest.raises(VergenceError, match="different frame rates: a 25, b 30"):
+        load_capture(tmp_path)
+
+
+def test_stated_frame_rate_wins_and_is_said(tmp_path: Path) -> None:
+    video(tmp_path / "a.mp4")
+    (tmp_path / "capture.toml").write_text('[capture]\nfps = 100\n[cameras.a]\nvideo = "a.mp4"\n')
+    capture = load_capture(tmp_path)
+    assert capture.fps == 100
+    assert any("the videos say 25" in note for note in capture.notes)
+
+
+def test_size_from_the_principal_point_is_said(folder: Path) -> None:
+    (folder / "capture.toml").write_text(GOOD.replace("image_size = [1280, 720]\n", ""))
+    capture = load_capture(folder)
+    assert capture.cameras[0].image_size == (1280, 720)
+    assert sum("from the principal point" in note for note in capture.notes) == 2

@@ -1,0 +1,149 @@
+"""From keypoint files to one array: time lines, offsets, and keypoints that do not fit."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vergence.errors import VergenceError
+from vergence.footage.capture import load_capture
+from vergence.footage.video import VideoWriter
+from vergence.skeleton import COCO_17
+
+Make = Callable[..., np.ndarray]
+FRAMES = 30
+
+
+def openpose(folder: Path, points: np.ndarray, first: int = 0, skip: tuple[int, ...] = ()) -> None:
+    folder.mkdir(exist_ok=True)
+    for number, frame in enumerate(np.nan_to_num(points)):
+        if number not in skip:
+            people = [{"pose_keypoints_2d": frame.ravel().tolist()}] if frame.any() else []
+            (folder / f"x_{number + first:05d}.json").write_text(json.dumps({"people": people}))
+
+
+def capture_toml(folder: Path, extra: dict[str, str] | None = None) -> None:
+    text = "[capture]\nfps = 25.0\n"
+    for name in ("a", "b"):
+        text += f'[cameras.{name}]\nimage_size = [1280, 720]\nkeypoints = "{name}"\n{(extra or {}).get(name, "")}\n'
+    (folder / "capture.toml").write_text(text)
+
+
+@pytest.fixture
+def points(person: Make, ring: Make, project: Make) -> np.ndarray:
+    world = person(FRAMES, 0)
+    return np.stack([project(world, camera) for camera in ring(2)], axis=1)
+
+
+def test_files_become_an_array(tmp_path: Path, points: np.ndarray) -> None:
+    points[4, 0] = np.nan
+    points[6, 1, 2] = np.nan
+    for v, name in enumerate("ab"):
+        openpose(tmp_path / name, points[:, v])
+    capture_toml(tmp_path)
+    np.testing.assert_allclose(load_capture(tmp_path).keypoints(), points)
+
+
+def test_numbers_from_one_and_lost_files(tmp_path: Path, points: np.ndarray) -> None:
+    """Camera b lost its first file: it must not move the others up."""
+    openpose(tmp_path / "a", points[:, 0], first=1)
+    openpose(tmp_path / "b", points[:, 1], first=1, skip=(0, 7))
+    capture_toml(tmp_path)
+    seen = load_capture(tmp_path).observations
+    expected = points.copy()
+    expected[[0, 7], 1] = np.nan
+    np.testing.assert_allclose(seen.keypoints, expected)
+    assert any("count frames from 1" in note for note in seen.notes)
+    assert any("1 frames between 2 and 30 have no file" in note for note in seen.notes)
+
+
+def test_whole_offset_moves_frames(tmp_path: Path, points: np.ndarray) -> None:
+    openpose(tmp_path / "a", points[:-4, 0])
+    openpose(tmp_path / "b", np.concatenate([points[:2, 1], points[:-4, 1]]))  # b began two frames earlier
+    capture_toml(tmp_path, {"b": "offset = 2"})
+    np.testing.assert_allclose(load_capture(tmp_path).keypoints(), points[:-4])
+
+
+def test_fractional_offset_interpolates_but_not_over_gaps(tmp_path: Path, points: np.ndarray) -> None:
+    points[10, 1] = np.nan
+    for v, name in enumerate("ab"):
+        openpose(tmp_path / name, points[:, v])
+    capture_toml(tmp_path, {"b": "offset = 0.25"})
+    seen = load_capture(tmp_path).keypoints()
+    expected = 0.75 * points[:-1, 1] + 0.25 * points[1:, 1]
+    np.testing.assert_allclose(seen[: FRAMES - 1, 1], expected)
+    assert np.isnan(seen[[9, 10], 1]).all()
+    np.testing.assert_allclose(seen[:, 0], points[:, 0])
+
+
+def test_cameras_that_end_early(tmp_path: Path, points: np.ndarray) -> None:
+    openpose(tmp_path / "a", points[:, 0])
+    openpose(tmp_path / "b", points[:-2, 1])
+    capture_toml(tmp_path)
+    seen = load_capture(tmp_path).observations
+    assert np.isnan(seen.keypoints[-2:, 1]).all()
+    assert any("b ends after 28 frames, a after 30" in note for note in seen.notes)
+    openpose(tmp_path / "c", points[:12, 1])
+    (tmp_path / "capture.toml").write_text((tmp_path / "capture.toml").read_text().replace('"b"', '"c"'))
+    with pytest.raises(VergenceError, match="b ends after 12 frames, a after 30"):
+        load_capture(tmp_path).keypoints()
+
+
+def test_keypoints_of_another_video(tmp_path: Path, points: np.ndarray) -> None:
+    for v, name in enumerate("ab"):
+        openpose(tmp_path / name, points[:, v])
+        with VideoWriter(tmp_path / f"{name}.mp4", 25) as writer:
+            for _ in range(FRAMES // 2 if name == "b" else FRAMES + 1):
+                writer.write(np.zeros((720, 1280, 3), np.uint8))
+    capture_toml(tmp_path, {"a": 'video = "a.mp4"'})
+    assert any("30 frames of keypoints and 31 of video" in n for n in load_capture(tmp_path).observations.notes)
+    capture_toml(tmp_path, {"b": 'video = "b.mp4"'})
+    with pytest.raises(VergenceError, match="b has 30 frames of keypoints and 15 of video"):
+        load_capture(tmp_path).keypoints()
+
+
+@pytest.mark.parametrize(
+    ("scale", "message"), [(3.0, "lie outside its picture of 1280 x 720"), (1 / 1280, "in pixels, not in 0 to 1")]
+)
+def test_keypoints_in_other_units(tmp_path: Path, points: np.ndarray, scale: float, message: str) -> None:
+    points[..., :2] *= scale
+    for v, name in enumerate("ab"):
+        openpose(tmp_path / name, points[:, v])
+    capture_toml(tmp_path)
+    with pytest.raises(VergenceError, match=message):
+        load_capture(tmp_path).keypoints()
+
+
+def test_file_that_says_another_size(tmp_path: Path, points: np.ndarray) -> None:
+    for v, name in enumerate("ab"):
+        images = [{"id": i, "file_name": f"{i}.png", "width": 640, "height": 360} for i in range(FRAMES)]
+        rows = [{"image_id": i, "keypoints": points[i, v].ravel().tolist()} for i in range(FRAMES)]
+        (tmp_path / f"{name}.json").write_text(json.dumps({"images": images, "annotations": rows}))
+    capture_toml(tmp_path)
+    text = (tmp_path / "capture.toml").read_text().replace('keypoints = "a"', 'keypoints = "a.json"')
+    (tmp_path / "capture.toml").write_text(text.replace('keypoints = "b"', 'keypoints = "b.json"'))
+    with pytest.raises(VergenceError, match="pictures of 640 x 360, its image_size is 1280 x 720"):
+        load_capture(tmp_path).keypoints()
+
+
+def test_one_camera_without_keypoints(tmp_path: Path, points: np.ndarray) -> None:
+    openpose(tmp_path / "a", points[:, 0])
+    with VideoWriter(tmp_path / "b.mp4", 25) as writer:
+        writer.write(np.zeros((720, 1280, 3), np.uint8))
+    (tmp_path / "capture.toml").write_text(
+        '[capture]\nfps = 25\n[cameras.a]\nimage_size = [1280, 720]\nkeypoints = "a"\n[cameras.b]\nvideo = "b.mp4"\n'
+    )
+    with pytest.raises(VergenceError, match="camera b has no keypoints, but others have"):
+        load_capture(tmp_path).keypoints()
+
+
+def test_everything_missing(tmp_path: Path, points: np.ndarray) -> None:
+    empty = np.full_like(points, np.nan)
+    np.savez(tmp_path / "k.npz", keypoints=empty, joint_names=COCO_17.joint_names, fps=25.0)
+    (tmp_path / "capture.toml").write_text(
+        '[capture]\nkeypoints = "k.npz"\n[cameras.a]\nimage_size = [9, 9]\n[cameras.b]\nimage_size = [9, 9]\n'
+    )
+    with pytest.raises(VergenceError, match="nobody is seen in any camera"):
+        load_capture(tmp_path).keypoints()

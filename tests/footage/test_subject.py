@@ -1,0 +1,151 @@
+"""Following people, and choosing the one that all cameras agree on."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from vergence.errors import VergenceError
+from vergence.footage.subject import View, choose_subject, track_people
+
+Make = Callable[..., np.ndarray]
+FPS = 25.0
+
+
+def views(cameras: list[dict], extrinsics: bool = False) -> list[View]:
+    return [View(c["K"], np.zeros(5), (c["R"], c["t"]) if extrinsics else None) for c in cameras]
+
+
+def shuffled(people: list[np.ndarray], seed: int) -> list[np.ndarray]:
+    """Per frame, the people in an order that says nothing."""
+    rng = np.random.default_rng(seed)
+    return [np.stack([people[i][t] for i in rng.permutation(len(people))]) for t in range(len(people[0]))]
+
+
+def names(count: int) -> list[str]:
+    return [f"cam{i}" for i in range(count)]
+
+
+def test_two_people_are_followed(person: Make, ring: Make, project: Make) -> None:
+    camera = ring(1)[0]
+    near = project(person(60, 0), camera)
+    far = project(person(60, 1, 0.3, (0, 1500)), camera)
+    far[20:28] = np.nan  # out of sight for a moment
+    near[5, 3] = np.nan
+    frames = [p[np.isfinite(p[..., 2]).any(1)] for p in shuffled([near, far], 0)]
+    tracks = track_people(frames, FPS)
+    assert len(tracks) == 2
+    np.testing.assert_array_equal(tracks[0], near)
+    np.testing.assert_array_equal(tracks[1], far)
+
+
+def test_a_long_absence_starts_a_new_track(person: Make, ring: Make, project: Make) -> None:
+    seen = project(person(100, 0), ring(1)[0])
+    seen[30:70] = np.nan
+    tracks = track_people([p[None] if np.isfinite(p).any() else p[None][:0] for p in seen], FPS)
+    assert sorted(int(np.isfinite(t[:, 0, 0]).sum()) for t in tracks) == [30, 30]
+
+
+def test_duplicates_and_halves_are_one_person(person: Make, ring: Make, project: Make) -> None:
+    seen = project(person(20, 0), ring(1)[0])
+    frames = [p[None] for p in seen]
+    frames[7] = np.stack([seen[7], seen[7] + [1.5, -1, -0.2]])
+    upper, lower = seen[12].copy(), seen[12].copy()
+    upper[11:], lower[:11] = np.nan, np.nan
+    frames[12] = np.stack([upper, lower])
+    tracks = track_people(frames, FPS)
+    assert len(tracks) == 1
+    np.testing.assert_array_equal(tracks[0], seen)
+
+
+@pytest.mark.parametrize("extrinsics", [False, True])
+@pytest.mark.parametrize("seed", range(4))
+def test_subject_in_all_views_wins_over_bystander(
+    person: Make, ring: Make, project: Make, seed: int, extrinsics: bool
+) -> None:
+    """The bystander is nearer and bigger in two of four views, and stands still, as in footage of a laboratory."""
+    cameras = ring(4)
+    subject, bystander = person(60, seed), person(60, seed + 50, 0.05, (1500, 1200))
+    truth = np.stack([project(subject, c, 3.0, i + seed) for i, c in enumerate(cameras)], axis=1)
+    tracks = []
+    for i, camera in enumerate(cameras):
+        people = [truth[:, i]] + ([project(bystander, camera, 3.0, 9 + i)] if i < 2 else [])
+        tracks.append(track_people(shuffled(people, seed), FPS))
+    keypoints, choice = choose_subject(tracks, views(cameras, extrinsics), names(4))
+    np.testing.assert_array_equal(keypoints, truth)
+    assert choice.verdict == "sure"
+    assert choice.margin > 0.1
+    assert choice.candidates == (2, 2, 1, 1)
+    assert choice.seen == (1, 1, 1, 1)
+
+
+def test_one_person_each_is_only(person: Make, ring: Make, project: Make) -> None:
+    cameras = ring(3)
+    tracks = [[project(person(10, 0), c)] for c in cameras]
+    keypoints, choice = choose_subject(tracks, views(cameras), names(3))
+    assert choice.verdict == "only"
+    assert np.isnan(choice.margin)
+    np.testing.assert_array_equal(keypoints[:, 2], tracks[2][0])
+
+
+def test_two_equal_people_are_doubtful(person: Make, ring: Make, project: Make) -> None:
+    """Both in every view all the time: either is consistent, and the report must not claim to know."""
+    cameras = ring(3)
+    people = [person(40, 0), person(40, 1, 1.0, (900, 600))]
+    tracks = [track_people(shuffled([project(p, c, 2.0, i) for p in people], i), FPS) for i, c in enumerate(cameras)]
+    keypoints, choice = choose_subject(tracks, views(cameras), names(3))
+    assert choice.verdict == "doubtful"
+    assert "check the subject" in choice.reason
+    gaps = [
+        np.nanmax(np.abs(keypoints[..., :2] - np.stack([project(p, c) for c in cameras], 1)[..., :2])) for p in people
+    ]
+    assert min(gaps) < 20  # one person, the same in all views
+    assert max(gaps) > 100
+
+
+def test_a_stranger_in_one_view_is_left_out(person: Make, ring: Make, project: Make) -> None:
+    """The fourth camera never sees the subject, only somebody else."""
+    cameras = ring(4)
+    subject, other = person(80, 3), person(80, 60, 0.6, (900, -700))
+    tracks = [[project(subject if i < 3 else other, c, 2.0, i)] for i, c in enumerate(cameras)]
+    tracks[0].append(project(other, cameras[0], 2.0, 7))
+    keypoints, choice = choose_subject(tracks, views(cameras), names(4))
+    assert choice.tracks == (0, 0, 0, -1)
+    assert "cam3 is somebody else" in choice.reason
+    assert np.isnan(keypoints[:, 3]).all()
+
+
+def test_lost_and_found_again_is_filled(person: Make, ring: Make, project: Make) -> None:
+    cameras = ring(3)
+    seen = [project(person(90, 5), c, 1.0, i) for i, c in enumerate(cameras)]
+    other = project(person(90, 6, 0.1, (800, -900)), cameras[0], 1.0, 5)
+    first, second = seen[0].copy(), seen[0].copy()
+    first[50:], second[:55] = np.nan, np.nan
+    keypoints, choice = choose_subject([[first, second, other], [seen[1]], [seen[2]]], views(cameras), names(3))
+    expected = seen[0].copy()
+    expected[50:55] = np.nan
+    np.testing.assert_array_equal(keypoints[:, 0], expected)
+    assert "35 lost frames" in choice.reason
+
+
+def test_single_camera_takes_who_is_seen_most(person: Make, ring: Make, project: Make) -> None:
+    camera = ring(1)
+    main, brief = project(person(30, 0), camera[0]), project(person(30, 1, 1, (900, 900)), camera[0])
+    brief[10:] = np.nan
+    keypoints, choice = choose_subject([[main, brief]], views(camera), names(1))
+    np.testing.assert_array_equal(keypoints[:, 0], main)
+    assert choice.verdict == "sure"
+
+
+def test_nobody_is_an_error(ring: Make) -> None:
+    with pytest.raises(VergenceError, match="nobody is seen"):
+        choose_subject([[], []], views(ring(2)), names(2))
+
+
+def test_same_input_same_choice(person: Make, ring: Make, project: Make) -> None:
+    cameras = ring(3)
+    people = [person(30, 0), person(30, 1, 0.5, (700, 600))]
+    tracks = [[project(p, c, 2.0, i) for p in people] for i, c in enumerate(cameras)]
+    first, second = (choose_subject(tracks, views(cameras), names(3)) for _ in range(2))
+    assert first[1] == second[1]
+    np.testing.assert_array_equal(first[0], second[0])

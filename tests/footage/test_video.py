@@ -1,0 +1,179 @@
+"""Videos and folders of pictures: order, turning, damage, and writing."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from vergence.errors import VergenceError
+from vergence.footage.video import PictureFolder, VideoWriter, natural_key, open_video
+
+HEIGHT, WIDTH, GREY_STEP = 48, 80, 8
+RED, GREEN, BLUE = (250, 20, 20), (20, 250, 20), (20, 20, 250)
+
+
+def picture(number: int) -> np.ndarray:
+    """Red, green, blue quarters, and a fourth whose grey tells the frame's number."""
+    out = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    out[: HEIGHT // 2, : WIDTH // 2] = RED
+    out[: HEIGHT // 2, WIDTH // 2 :] = GREEN
+    out[HEIGHT // 2 :, : WIDTH // 2] = BLUE
+    out[HEIGHT // 2 :, WIDTH // 2 :] = number * GREY_STEP
+    return out
+
+
+def write(path: Path, count: int = 20, turn: tuple = (), options: dict | None = None, codec: str = "libx264") -> Path:
+    with av.open(str(path), "w", options=options or {}) as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.codec_context.gop_size = 7
+        if turn:
+            stream.set_display_rotation(*turn)
+        for number in range(count):
+            frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
+            frame.pts = number
+            for packet in stream.encode(frame):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    return path
+
+
+def number_of(shown: np.ndarray) -> int:
+    return round(float(shown[-HEIGHT // 4, -WIDTH // 4].mean()) / GREY_STEP)
+
+
+def corners(shown: np.ndarray) -> list[tuple[int, ...]]:
+    """Colours of the four quarters, rounded to what was drawn."""
+    height, width = shown.shape[:2]
+    known = np.array([RED, GREEN, BLUE, (0, 0, 0)])
+    spots = [shown[y, x] for y in (height // 4, -height // 4) for x in (width // 4, -width // 4)]
+    return [tuple(known[np.abs(known - spot.astype(int)).sum(1).argmin()].tolist()) for spot in spots]
+
+
+def test_reads_frames_in_order_and_at_random(tmp_path: Path) -> None:
+    with open_video(write(tmp_path / "a.mp4")) as video:
+        assert video.size == (WIDTH, HEIGHT)
+        assert video.fps == pytest.approx(25)
+        assert len(video) == 20
+        assert [number_of(p) for _, p in video] == list(range(20))
+        for index in (13, 3, 4, 19, 0, 12, 12):
+            assert number_of(video[index]) == index
+        assert [(i, number_of(p)) for i, p in video.frames(5, 9)] == [(5, 5), (6, 6), (7, 7), (8, 8)]
+        with pytest.raises(VergenceError, match="frames 0 to 19"):
+            video[20]
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mkv"])
+def test_other_containers(tmp_path: Path, suffix: str) -> None:
+    with open_video(write(tmp_path / f"a{suffix}", codec="mpeg4")) as video:
+        assert len(video) == 20
+        assert [number_of(video[i]) for i in (7, 2, 19)] == [7, 2, 19]
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_turned_videos_are_shown_upright(tmp_path: Path, degrees: int, mirrored: bool) -> None:
+    """The reference is NumPy's own quarter turn, then a mirror, of what was drawn."""
+    expected = np.rot90(picture(0), degrees // 90)
+    expected = expected[:, ::-1] if mirrored else expected
+    with open_video(write(tmp_path / "a.mp4", 2, (degrees, mirrored))) as video:
+        assert video.size == expected.shape[1::-1]
+        assert video[0].shape == expected.shape
+        assert corners(video[0]) == corners(expected)
+
+
+def test_unfinished_video_is_one_error(tmp_path: Path) -> None:
+    whole = write(tmp_path / "a.mp4").read_bytes()
+    (tmp_path / "b.mp4").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(VergenceError, match=r"b\.mp4 cannot be opened as a video"):
+        open_video(tmp_path / "b.mp4")
+    (tmp_path / "c.mp4").write_text("not a video")
+    with pytest.raises(VergenceError, match="cannot be opened"):
+        open_video(tmp_path / "c.mp4")
+    with pytest.raises(VergenceError, match="there is no video"):
+        open_video(tmp_path / "missing.mp4")
+
+
+def test_cut_off_video_keeps_what_is_there_and_says_so(tmp_path: Path) -> None:
+    whole = write(tmp_path / "a.mp4", options={"movflags": "faststart"}).read_bytes()
+    (tmp_path / "b.mp4").write_bytes(whole[:-400])
+    with open_video(tmp_path / "b.mp4") as video:
+        found = [(i, number_of(p)) for i, p in video]
+        assert 0 < len(found) < 20
+        assert all(index == number for index, number in found)
+        assert any("cut off" in note and "of 20 frames" in note for note in video.notes)
+
+
+def test_damaged_frames_leave_gaps_and_move_nothing(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.mp4", 20, codec="mpeg4")
+    with av.open(str(path)) as container:
+        packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+    data = bytearray(path.read_bytes())
+    position, size = packets[8]
+    data[position : position + size] = bytes(size)
+    path.write_bytes(data)
+    with open_video(path) as video:
+        found = [(i, number_of(p)) for i, p in video if i < 8 or i >= 14]
+        assert found == [(i, i) for i in [*range(8), *range(14, 20)]]
+        assert number_of(video[19]) == 19
+
+
+def test_folder_of_pictures(tmp_path: Path) -> None:
+    for number in (0, 1, 2, 10, 11):
+        Image.fromarray(picture(number)).save(tmp_path / f"img{number}.png")
+    video = open_video(tmp_path)
+    assert isinstance(video, PictureFolder)
+    assert len(video) == 5
+    assert [number_of(p) for _, p in video] == [0, 1, 2, 10, 11]
+    Image.fromarray(picture(3)[:-2]).save(tmp_path / "img12.png")
+    with pytest.raises(VergenceError, match=r"img12\.png is 80 x 46 but .* 80 x 48"):
+        open_video(tmp_path)[5]
+    (tmp_path / "img13.png").write_bytes(b"broken")
+    with pytest.raises(VergenceError, match="cannot be read as a picture"):
+        open_video(tmp_path)[6]
+
+
+def test_exif_orientation_is_obeyed(tmp_path: Path) -> None:
+    image = Image.fromarray(picture(0))
+    exif = image.getexif()
+    exif[0x0112] = 6  # shown after a quarter turn clockwise
+    image.save(tmp_path / "a.jpg", exif=exif, quality=95, subsampling=0)
+    video = open_video(tmp_path)
+    assert video.size == (HEIGHT, WIDTH)
+    assert corners(video[0]) == corners(np.rot90(picture(0), -1))
+
+
+def test_empty_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(VergenceError, match="holds no pictures"):
+        open_video(tmp_path)
+
+
+def test_natural_order() -> None:
+    assert sorted(["f10", "f9", "f1", "F2"], key=natural_key) == ["f1", "F2", "f9", "f10"]
+
+
+def test_writer_round_trip(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "new" / "a.mp4", fps=29.97) as writer:
+        for number in range(5):
+            writer.write(picture(number)[:-1, :-1])  # odd sides lose a row and a column
+    with open_video(tmp_path / "new" / "a.mp4") as video:
+        assert video.size == (WIDTH - 2, HEIGHT - 2)
+        assert video.fps == pytest.approx(29.97, abs=0.01)
+        assert [number_of(p) for _, p in video] == list(range(5))
+
+
+def test_failed_writer_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), VideoWriter(tmp_path / "a.mp4", fps=25) as writer:
+        writer.write(picture(0))
+        raise ZeroDivisionError
+    with pytest.raises(VergenceError, match="no picture was given"), VideoWriter(tmp_path / "a.mp4", fps=25):
+        pass
+    with pytest.raises(VergenceError, match="cannot join"), VideoWriter(tmp_path / "a.mp4", fps=25) as writer:
+        writer.write(picture(0))
+        writer.write(picture(0)[:-4])
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(VergenceError, match="frames per second"):
+        VideoWriter(tmp_path / "a.mp4", fps=0)

@@ -1,0 +1,55 @@
+"""Atomic writing and plain JSON values."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vergence.errors import VergenceError
+from vergence.files import atomic_path, plain, write_json, write_text
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "old")
+    with pytest.raises(ZeroDivisionError), atomic_path(tmp_path / "a.txt") as temporary:
+        temporary.write_text("half")
+        raise ZeroDivisionError
+    assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a.txt", "old")]
+
+
+def test_a_full_disk_is_one_error(tmp_path: Path) -> None:
+    with pytest.raises(VergenceError, match=r"a\.txt could not be written: No space"), atomic_path(tmp_path / "a.txt"):
+        raise OSError(28, "No space left on device")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_hold_files(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(VergenceError, match="could not be written"):
+        write_text(tmp_path / "file" / "a.txt", "text")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_an_unwritable_folder(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(VergenceError, match="Permission denied"):
+        write_text(tmp_path / "a.txt", "text")
+
+
+def test_plain_values(tmp_path: Path) -> None:
+    @dataclass
+    class Part:
+        x: float
+        y: tuple[int, ...]
+
+    value = {"a": np.array([1.0, np.nan]), "b": Part(float("inf"), (1, 2)), 3: torch.ones(1), "p": Path("x"), "n": None}
+    expected = {"a": [1.0, None], "b": {"x": None, "y": [1, 2]}, "3": [1.0], "p": "x", "n": None}
+    assert plain(value) == expected
+    write_json(tmp_path / "a.json", value)
+    assert json.loads((tmp_path / "a.json").read_text()) == expected
+    assert plain(np.float32(2)) == 2.0
+    assert plain(np.bool_(True)) is True
