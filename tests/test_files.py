@@ -15,7 +15,7 @@ from vergence.files import atomic_path, plain, write_json, write_text
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     write_text(tmp_path / "a.txt", "old")
-    with pytest.raises(ZeroDivisionError), atomic_path(tmp_path / "a.txt") as temporary:
+    with pytest.raises(ZeroDivisionError), atomic_path(tmp_path / "a.txt") as temporary:  # noqa: PT012
         temporary.write_text("half")
         raise ZeroDivisionError
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [("a.txt", "old")]

@@ -166,12 +166,12 @@ def test_writer_round_trip(tmp_path: Path) -> None:
 
 
 def test_failed_writer_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), VideoWriter(tmp_path / "a.mp4", fps=25) as writer:
+    with pytest.raises(ZeroDivisionError), VideoWriter(tmp_path / "a.mp4", fps=25) as writer:  # noqa: PT012
         writer.write(picture(0))
         raise ZeroDivisionError
     with pytest.raises(VergenceError, match="no picture was given"), VideoWriter(tmp_path / "a.mp4", fps=25):
         pass
-    with pytest.raises(VergenceError, match="cannot join"), VideoWriter(tmp_path / "a.mp4", fps=25) as writer:
+    with pytest.raises(VergenceError, match="cannot join"), VideoWriter(tmp_path / "a.mp4", fps=25) as writer:  # noqa: PT012
         writer.write(picture(0))
         writer.write(picture(0)[:-4])
     assert list(tmp_path.iterdir()) == []
