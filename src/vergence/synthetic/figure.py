@@ -206,11 +206,11 @@ def make_figures(
         shoulder, elbow, wrist = at[f"{side}_shoulder"], at[f"{side}_elbow"], at[f"{side}_wrist"]
         hip, knee, ankle = at[f"{side}_hip"], at[f"{side}_knee"], at[f"{side}_ankle"]
         arms.append((shoulder, elbow, 0.033 * thick, 0.026 * thick))
-        fore.append((elbow, wrist, 0.026 * thick, 0.018 * h))
+        fore.append((elbow, wrist, 0.0255 * thick, 0.018 * h))
         along = _unit(wrist - elbow)
         hands.append((wrist + 0.015 * h * along, wrist + 0.065 * h * along, 0.020 * h, 0.018 * h))
         thighs.append((hip, knee, 0.051 * thick, 0.034 * thick))
-        shins.append((knee, ankle, 0.034 * thick, 0.023 * h))
+        shins.append((knee, ankle, 0.0335 * thick, 0.023 * h))
         toes = feet[:, i]
         down = _across(ankle - knee, _unit(toes))
         shoes.append(

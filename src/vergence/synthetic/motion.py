@@ -31,7 +31,7 @@ AREA_RADIUS_MM = 1100.0
 # Recorded motion is put on the floor with its lowest joint this high.
 FLOOR_TO_ANKLE_MM = 60.0
 # Mean angular speeds of a move, rad/s; the peak of a minimum-jerk step is 1.875 times that.
-_ARM_SPEED, _BODY_SPEED, _TURN_SPEED = 3.0, 1.6, 1.8
+_ARM_SPEED, _BODY_SPEED, _TURN_SPEED = 2.8, 1.4, 1.8
 _STANDING = list(STANCES).index("standing")
 
 
