@@ -47,7 +47,9 @@ def traced(scene, u, v):
     a, b, radius = (x[0].double().numpy() for x in (scene.a, scene.b, scene.radius))
     best = (np.inf, -1)
     for c in range(len(a)):
-        if not (radius[c] > 0).all():
+        middle = (a[c] + b[c]) / 2
+        reach = np.linalg.norm(b[c] - a[c]) / 2 + radius[c].max()
+        if not (radius[c] > 0).all() or np.linalg.norm(middle - (middle @ unit) * unit) > reach:
             continue
         t = 0.0
         for _ in range(80):
