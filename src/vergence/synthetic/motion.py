@@ -182,7 +182,7 @@ def _plan(duration: float, rng: np.random.Generator) -> list[_Section]:
     while time < duration + 1:
         target = spot()
         distance = math.dist(place, target)
-        if rng.random() < 0.4 and distance > 700:
+        if rng.random() < 0.32 and distance > 700:
             length = distance / rng.uniform(550, 1000)
             direction = math.atan2(target[1] - place[1], target[0] - place[0])
             place = target
@@ -243,7 +243,7 @@ def _weights(plan: Sequence[_Section], rng: np.random.Generator) -> tuple[_Track
     walks = [s for s in plan if s.walks]
     start = np.array([t for s in walks for t in (s.start, s.end - 0.4)])
     up = np.array([v for _ in walks for v in (1.0, 0.0)])
-    swings = np.repeat(rng.random(len(walks)) < 0.6, 2)
+    swings = np.repeat(rng.random(len(walks)) < 0.5, 2)
     values = np.concatenate([[0.0], up])[:, None]
     return _Track(values, start, start + 0.4), _Track(np.concatenate([[0.0], up * swings])[:, None], start, start + 0.4)
 
