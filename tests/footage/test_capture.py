@@ -10,7 +10,8 @@ from PIL import Image
 
 from vergence.errors import VergenceError
 from vergence.footage.calibration import Camera, write_rig_toml
-from vergence.footage.capture import Capture, load_capture, make_capture, write_capture
+from vergence.footage.capture import Capture, load_capture, make_capture
+from vergence.footage.capture_writer import write_capture
 from vergence.footage.video import VideoWriter
 from vergence.skeleton import COCO_17
 

@@ -19,7 +19,8 @@ from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.footage.keypoints import Detections, read_keypoint_npz, read_keypoints
-from vergence.footage.subject import SubjectChoice, View, choose_subject, track_people
+from vergence.footage.subject import SubjectChoice, View, choose_subject
+from vergence.footage.tracking import track_people
 from vergence.skeleton import Skeleton
 
 if TYPE_CHECKING:

@@ -23,19 +23,11 @@ from typing import Literal
 import cv2
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import linear_sum_assignment
 
 from vergence.errors import VergenceError
+from vergence.footage.tracking import Track, person_size, present
 from vergence.geometry.two_view import MIN_POINTS, estimate_essential, sampson_residual
 
-# Frame-to-frame gate: median joint movement in parts of the person's size, and what each lost frame adds.
-GATE_SHARE = 0.35
-GATE_PER_LOST_FRAME = 0.02
-LOST_AFTER_SECONDS = 1.0
-DUPLICATE_SHARE = 0.04  # two detections nearer than this are one person found twice
-# A detector sometimes cuts a person in two: few joints in common, and each part where the person just was.
-PART_OVERLAP = 0.25
-PART_SHARE = 0.1
 CANDIDATES_PER_CAMERA = 5
 SHORTEST_SHARE = 0.03  # of the frames; shorter tracks are no candidates, but may fill gaps
 # Noise of a detected joint, in parts of the person's size in the picture.
@@ -48,8 +40,6 @@ GIVEN_SIGMA_FACTOR = 2.5
 STRANGER_SHARE = 0.7
 POINTS_PER_PAIR = 600
 SURE_MARGIN = 0.1
-
-Track = Float[np.ndarray, "T J 3"]
 
 
 @dataclass(frozen=True)
@@ -86,90 +76,6 @@ class SubjectChoice:
     runner_up: tuple[int, ...] = ()
 
 
-def track_people(people: Sequence[Float[np.ndarray, "P J 3"]], fps: float) -> list[Track]:
-    """Follows people through one camera's frames.
-
-    Args:
-        people: per frame, x, y, confidence; NaN where missing.
-        fps: frames per second; a person lost for over a second is a new track when seen again.
-
-    Returns:
-        Tracks T J 3, NaN where the person is not seen, the one most is seen of first.
-    """
-    if not people:
-        return []
-    joints = people[0].shape[1]
-    patience = max(1, round(LOST_AFTER_SECONDS * fps))
-    tracks: list[Track] = []
-    last: list[tuple[int, np.ndarray]] = []  # per track: when and how last seen
-    for now, found in enumerate(people):
-        found = _without_duplicates(found)
-        alive = [i for i, (when, _) in enumerate(last) if now - when <= patience]
-        taken: dict[int, int] = {}
-        if alive and len(found):
-            cost = np.stack([_movement(last[i][1], found) for i in alive])
-            gate = np.array([GATE_SHARE + GATE_PER_LOST_FRAME * (now - last[i][0] - 1) for i in alive])
-            blocked = cost > gate[:, None]
-            rows, columns = linear_sum_assignment(np.where(blocked, 1e3, cost))
-            taken = {int(c): alive[r] for r, c in zip(rows, columns) if not blocked[r, c]}
-        for column, track in taken.items():
-            tracks[track][now] = found[column]
-        for column, person in enumerate(found):
-            if column in taken:
-                continue
-            whole = _part_of(person, found, taken, last)
-            if whole >= 0:
-                gaps = np.isnan(tracks[whole][now, :, 2])
-                tracks[whole][now][gaps] = person[gaps]
-            else:
-                tracks.append(np.full((len(people), joints, 3), np.nan))
-                tracks[-1][now] = person
-                last.append((now, person))
-        for track in taken.values():
-            last[track] = (now, tracks[track][now])
-    return sorted(tracks, key=lambda track: -float(np.nansum(track[..., 2])))
-
-
-def _part_of(
-    person: Float[np.ndarray, "J 3"],
-    found: Float[np.ndarray, "P J 3"],
-    taken: dict[int, int],
-    last: list[tuple[int, np.ndarray]],
-) -> int:
-    """The track whose person the detector cut in two, `person` being the other part; -1 for a person of its own."""
-    for column, track in taken.items():
-        common = np.isfinite(person[:, 2]) & np.isfinite(found[column][:, 2])
-        few = common.sum() <= PART_OVERLAP * np.isfinite(person[:, 2]).sum()
-        if few and _movement(last[track][1], person[None])[0] < PART_SHARE:
-            return track
-    return -1
-
-
-def _size(person: Float[np.ndarray, "... J 3"]) -> Float[np.ndarray, ...]:
-    """Diagonal of the box around the joints, at least 1 px."""
-    low = np.nanmin(person[..., :2], axis=-2, initial=np.inf)
-    high = np.nanmax(person[..., :2], axis=-2, initial=-np.inf)
-    return np.maximum(np.nan_to_num(np.linalg.norm(high - low, axis=-1), posinf=1.0), 1.0)
-
-
-def _movement(person: Float[np.ndarray, "J 3"], others: Float[np.ndarray, "P J 3"]) -> Float[np.ndarray, " P"]:
-    """Median joint distance in parts of the larger one's size; of the boxes' middles where no joint is common."""
-    distance = np.linalg.norm(others[..., :2] - person[:, :2], axis=-1)
-    common = np.isfinite(distance).any(axis=-1)
-    middle = np.linalg.norm(np.nanmean(others[..., :2], axis=1) - np.nanmean(person[:, :2], axis=0), axis=-1)
-    median = np.where(common, np.nanmedian(np.where(common[:, None], distance, 0.0), axis=-1), middle)
-    return median / np.maximum(_size(person), _size(others))
-
-
-def _without_duplicates(people: Float[np.ndarray, "P J 3"]) -> Float[np.ndarray, "Q J 3"]:
-    order = np.argsort(-np.nansum(people[..., 2], axis=1), kind="stable")
-    kept: list[int] = []
-    for i in order:
-        if not kept or _movement(people[i], people[kept]).min() > DUPLICATE_SHARE:
-            kept.append(int(i))
-    return people[sorted(kept)]
-
-
 def choose_subject(
     tracks: Sequence[Sequence[Track]], views: Sequence[View], names: Sequence[str]
 ) -> tuple[Float[np.ndarray, "T V J 3"], SubjectChoice]:
@@ -188,7 +94,7 @@ def choose_subject(
     shape = next(own[0].shape for own in tracks if len(own))
     shortest = max(1, SHORTEST_SHARE * shape[0])
     usable = [
-        [t for t in own if _present(t).sum() >= shortest][:CANDIDATES_PER_CAMERA] or list(own[:1]) for own in tracks
+        [t for t in own if present(t).sum() >= shortest][:CANDIDATES_PER_CAMERA] or list(own[:1]) for own in tracks
     ]
     counts = tuple(len(own) for own in usable)
     if max(counts) == 1 and max(len(own) for own in tracks) == 1:
@@ -202,7 +108,7 @@ def choose_subject(
     best = tuple(-1 if v in strangers else i for v, i in enumerate(best))
     keypoints = _assemble(usable, best, shape)
     filled = _fill_gaps(keypoints, tracks, usable, best, pairs, views)
-    seen = tuple(float(_present(keypoints[:, v]).mean()) for v in range(len(tracks)))
+    seen = tuple(float(present(keypoints[:, v]).mean()) for v in range(len(tracks)))
     margin = score - second
     sure = margin >= SURE_MARGIN or not runner_up
     who = ", ".join(f"{name} {count}" for name, count in zip(names, counts))
@@ -219,16 +125,12 @@ def choose_subject(
     return keypoints, choice
 
 
-def _present(track: Track) -> np.ndarray:
-    return np.isfinite(track[..., 2]).any(axis=-1)
-
-
 def _only(
     usable: Sequence[Sequence[Track]], counts: tuple[int, ...], shape: tuple[int, ...]
 ) -> tuple[np.ndarray, SubjectChoice]:
     best = tuple(0 if count else -1 for count in counts)
     keypoints = _assemble(usable, best, shape)
-    seen = tuple(float(_present(keypoints[:, v]).mean()) for v in range(len(counts)))
+    seen = tuple(float(present(keypoints[:, v]).mean()) for v in range(len(counts)))
     return keypoints, SubjectChoice("only", "there is one person in each camera's view", best, counts, seen)
 
 
@@ -243,7 +145,7 @@ def _most_seen(own: Sequence[Track], counts: tuple[int, ...]) -> tuple[np.ndarra
         reason,
         (0,),
         counts,
-        (float(_present(own[0]).mean()),),
+        (float(present(own[0]).mean()),),
         amount[0],
         margin,
         (1,) if len(own) > 1 else (),
@@ -261,8 +163,10 @@ Table = dict[tuple[int, int], np.ndarray]  # cameras i < j: tracks of i x tracks
 
 @dataclass(frozen=True)
 class _Pairs:
-    """Every pair of cameras and tracks: agreement; what of it exceeds chance, times the share of frames both are seen in;
-    and the matrix."""
+    """Every pair of cameras and tracks.
+
+    Agreement; support, which is what of it exceeds chance, times the share of frames both are seen in; the matrix.
+    """
 
     agreement: Table
     support: Table
@@ -281,7 +185,7 @@ def _all_pairs(usable: Sequence[Sequence[Track]], views: Sequence[View]) -> _Pai
             if matrix is not None:
                 pairs.matrix[i, j, a, b] = matrix
                 agreement[a, b] = _agreement(matrix, *tracks)
-                together[a, b] = (_present(tracks[0]) & _present(tracks[1])).mean()
+                together[a, b] = (present(tracks[0]) & present(tracks[1])).mean()
         pairs.agreement[i, j] = agreement
         pairs.support[i, j] = np.maximum(agreement - CHANCE_AGREEMENT, 0) / (1 - CHANCE_AGREEMENT) * together
     return pairs
@@ -306,7 +210,7 @@ def _common(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _sigma(track: Track, view: View) -> float:
     """Noise of a joint in normalised coordinates: a share of the person's size."""
-    size = float(np.median(_size(track[_present(track)])))
+    size = float(np.median(person_size(track[present(track)])))
     return SIGMA_SHARE * size / float(np.sqrt(abs(np.linalg.det(view.intrinsics[:2, :2]))))
 
 
@@ -432,8 +336,8 @@ def _fill_gaps(
         for track in own:
             if best[v] >= 0 and track is usable[v][best[v]]:
                 continue
-            here = _present(track)
-            if (here & _present(keypoints[:, v])).any() or best[v] < 0:
+            here = present(track)
+            if (here & present(keypoints[:, v])).any() or best[v] < 0:
                 continue
             shares = []
             for w, other in enumerate(best):

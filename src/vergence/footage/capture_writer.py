@@ -1,0 +1,49 @@
+"""Writing a `capture.toml` from a capture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from vergence.files import write_text
+from vergence.footage.calibration import toml_key
+from vergence.footage.capture import Capture
+
+
+def write_capture(path: Path | str, capture: Capture) -> None:
+    """Writes a `capture.toml` (to that folder or file) from which `load_capture` gives the same capture.
+
+    Raises:
+        VergenceError: the file cannot be written.
+    """
+    path = Path(path)
+    path = path if path.suffix == ".toml" else path / "capture.toml"
+    base = path.parent.resolve()
+
+    def relative(target: Path) -> str:
+        target = target.resolve()
+        return json.dumps(str(target.relative_to(base) if target.is_relative_to(base) else target))
+
+    lines = ["[capture]", f"fps = {float(capture.fps)}", 'unit = "mm"']
+    if capture.keypoint_file is not None:
+        lines += [f"keypoints = {relative(capture.keypoint_file)}"]
+    if capture.skeleton is not None:
+        lines += [f"skeleton = {json.dumps(capture.skeleton.name)}"]
+    if capture.up is not None:
+        lines += [f"up = {capture.up.tolist()}"]
+    for camera in capture.cameras:
+        lines += ["", f"[cameras.{toml_key(camera.name)}]"]
+        if camera.video is not None:
+            lines += [f"{'frames' if camera.video.is_dir() else 'video'} = {relative(camera.video)}"]
+        lines += [f"image_size = {list(camera.image_size)}"]
+        if camera.intrinsics is not None:
+            lines += [f"intrinsics = {camera.intrinsics.tolist()}"]
+        if camera.distortion.any():
+            lines += [f"distortion = {camera.distortion.tolist()}"]
+        if camera.keypoints is not None:
+            lines += [f"keypoints = {relative(camera.keypoints)}"]
+        if camera.rotation is not None and camera.translation is not None:
+            lines += [f"R = {camera.rotation.tolist()}", f"t = {camera.translation.tolist()}"]
+        if camera.offset:
+            lines += [f"offset = {camera.offset}"]
+    write_text(path, "\n".join(lines) + "\n")
