@@ -32,6 +32,7 @@ SUSPECT_SIGMA = 2.5
 TUKEY_SIGMA = 4.7
 TRUNCATION = 9.0  # squared sigmas beyond which a residual is just "wrong"
 SWAP_MARGIN = 15.0  # how much less the truncated squared residuals must sum to before labels are exchanged
+TURN_SHARE = 0.6  # how much nearer to the frames around the exchanged sides must lie
 
 
 @dataclass(frozen=True)
@@ -128,12 +129,18 @@ def settle_limbs(
     return Points(position, points.inlier & kept, residual, np.where(kept, points.deviation, np.nan)), free
 
 
-def side_groups(skeleton: Skeleton) -> list[list[tuple[int, int]]]:
-    """Mirror pairs that detectors exchange together: all, arms, legs, and then each pair alone."""
+def limb_sets(skeleton: Skeleton) -> tuple[list[tuple[int, int]], list[tuple[int, int]], list[tuple[int, int]]]:
+    """(right, left) pairs of joints: all, of the arms, of the legs."""
     pairs = [(i, m) for i, m in enumerate(skeleton.mirror) if skeleton.joint_names[i].startswith("right_") and m != i]
     leg = ("hip", "knee", "ankle", "foot", "toe", "heel")
     legs = [p for p in pairs if skeleton.joint_names[p[0]].endswith(leg)]
     arms = [p for p in pairs if skeleton.joint_names[p[0]].endswith(("shoulder", "elbow", "wrist", "hand"))]
+    return pairs, arms, legs
+
+
+def side_groups(skeleton: Skeleton) -> list[list[tuple[int, int]]]:
+    """Mirror pairs that detectors exchange together: all, arms, legs, and then each pair alone."""
+    pairs, arms, legs = limb_sets(skeleton)
     return [group for group in (pairs, arms, legs, *([p] for p in pairs)) if group]
 
 
@@ -201,3 +208,36 @@ def repair_sides(
             pair = order[:, :, [right, left]]
             order[:, :, [right, left]] = np.where(chosen[..., None], pair[..., ::-1], pair)
     return order
+
+
+def settle_sides(
+    points: Points, side: Float[Array, "T V J"], skeleton: Skeleton
+) -> tuple[Points, Float[Array, "T V J"]]:
+    """Exchange left and right of whole frames where the frames around say so, among those that had views exchanged.
+
+    Views can only say which of them disagree. Where half or more had their labels exchanged, the wrong half may have won:
+    then arms or legs lie mirrored against the frames before and after, and fit them better the other way round.
+    """
+    frames, _, joints = side.shape
+    pose = points.position.reshape(frames, joints, 3)
+    touched = (side != np.arange(joints)).any((1, 2))
+    order = np.broadcast_to(np.arange(joints), (frames, joints)).copy()
+    _, arms, legs = limb_sets(skeleton)
+    for group in (arms, legs):
+        right, left = [r for r, _ in group], [l for _, l in group]
+        own, other = right + left, left + right
+        for t in np.flatnonzero(touched):
+            near = [pose[u, own] for u in (t - 1, t + 1) if 0 <= u < frames and not touched[u]]
+            if not near:
+                continue
+            around = np.mean(near, axis=0)
+            as_is = np.linalg.norm(pose[t, own] - around, axis=1)
+            exchanged = np.linalg.norm(pose[t, other] - around, axis=1)
+            both = np.isfinite(as_is) & np.isfinite(exchanged)
+            if both.sum() >= 2 and exchanged[both].sum() < TURN_SHARE * as_is[both].sum():
+                order[t, own] = other
+    if not touched.any() or (order == np.arange(joints)).all():
+        return points, side
+    flat = (np.arange(frames)[:, None] * joints + order).reshape(-1)
+    turned = Points(points.position[flat], points.inlier[:, flat], points.residual[:, flat], points.deviation[flat])
+    return turned, np.take_along_axis(side, np.broadcast_to(order[:, None], side.shape), axis=2)

@@ -20,9 +20,17 @@ from jaxtyping import Bool, Float
 
 from vergence.errors import VergenceError
 from vergence.geometry import quality
-from vergence.geometry.bundle import Bundle, FocalMode, adjust, camera_covariance, linear_points, rotation_uncertainty
+from vergence.geometry.bundle import (
+    Bundle,
+    FocalMode,
+    adjust,
+    camera_covariance,
+    linear_points,
+    residuals,
+    rotation_uncertainty,
+)
 from vergence.geometry.camera import intrinsics_from_fov, normalise
-from vergence.geometry.consensus import Points, repair_sides, reprojection, robust_points, settle_limbs
+from vergence.geometry.consensus import Points, repair_sides, reprojection, robust_points, settle_limbs, settle_sides
 from vergence.geometry.per_frame import frames_by_themselves
 from vergence.geometry.quality import Report
 from vergence.geometry.rig import (
@@ -37,7 +45,6 @@ from vergence.geometry.rig import (
     residual_sigma,
     spread_points,
 )
-from vergence.geometry.two_view import NO_PARALLAX
 from vergence.skeleton import Skeleton
 
 Array = np.ndarray
@@ -46,6 +53,7 @@ ADJUST_POINTS = 3600  # the final adjustment's: beyond some 200 frames it gains 
 MIN_FRAMES = 2
 MIN_MOVING_FRAMES = 5  # fewer frames than this are refused unless cameras are known
 PER_FRAME_REASON = "Every frame was taken by itself: rotations from one frame are tens of degrees off."
+MIRROR_GAP = 1.3  # cost ratio below which the bend of the knees is asked
 ASSUMED_FOV_DEG = 50.0
 ZOOM_STARTS = (1.0, 0.65, 1.5)  # focal lengths to start from where nothing is known, times that of the assumed view
 REPORT_CONFIDENCE = 0.3
@@ -181,6 +189,7 @@ def reconstruct(
     repair: bool = True,
     hold_limbs: bool = True,
     min_confidence: float = 0.05,
+    agreeing_starts: int = 3,
     seed: int = 0,
 ) -> Reconstruction:
     """Cameras and 3D poses of one person seen by fixed, synchronised cameras.
@@ -200,6 +209,8 @@ def reconstruct(
         repair: exchange left and right labels back where the views say so.
         hold_limbs: drop joints that break their limbs, and move the rest within their noise so that limbs keep their
             lengths, which are measured in this footage.
+        agreeing_starts: the search for a rig ends when so many starts reached the same lowest cost; 2 is faster, for many
+            short sequences.
         seed: of subsets and starts.
 
     Raises:
@@ -214,7 +225,8 @@ def reconstruct(
     rig: Rig | None = None
     if known is None:
         _check_frames(given)
-        rig = _find_rig(given, seed)
+        rig = _find_rig(given, agreeing_starts, seed)
+        rig = _unmirrored(rig, given, skeleton)
         cameras, sigma = rig.bundle, rig.sigma
     else:
         cameras, sigma = _measure(known, given)
@@ -232,6 +244,7 @@ def reconstruct(
     cameras, sigma, predicted = _finish(cameras, given, points, some, sigma) if move else (cameras, sigma, 0.0)
     if move:
         points = robust_points(cameras, given.observed, given.flat_weight, sigma)
+    points, side = settle_sides(points, side, skeleton)
     free = None
     if hold_limbs:
         scene = cameras, given.observed, given.flat_weight
@@ -239,16 +252,20 @@ def reconstruct(
     return _assemble(given, cameras, points, sigma, predicted, rig, known, skeleton, side, free)
 
 
-def _find_rig(given: _Input, seed: int) -> Rig:
+def _find_rig(given: _Input, agreeing: int, seed: int) -> Rig:
     """The rig from nothing; with unknown focal lengths the best over several fields of view."""
     rigs = [
         estimate_rig(
-            given.observed, given.flat_weight, given.focal * zoom, given.frame, focal_mode=given.focal_mode, seed=seed
+            given.observed,
+            given.flat_weight,
+            given.focal * zoom,
+            given.frame,
+            focal_mode=given.focal_mode,
+            agreeing=agreeing,
+            seed=seed,
         )
         for zoom in given.zooms
     ]
-    for rig in rigs:
-        check_baseline(rig)
     if len(rigs) == 1:
         return rigs[0]
     sigma = min(rig.sigma for rig in rigs)
@@ -257,6 +274,19 @@ def _find_rig(given: _Input, seed: int) -> Rig:
     ends = [descend(rig.bundle, *part, sigma, given.focal_mode) for rig in rigs]
     best = int(np.argmin([end.cost for end in ends]))
     return replace(rigs[best], bundle=ends[best], sigma=sigma)
+
+
+def _unmirrored(rig: Rig, given: _Input, skeleton: Skeleton) -> Rig:
+    """Where the mirrored rig explains the joints nearly as well, the one in which knees and elbows bend as they do."""
+    if rig.mirror is None or rig.mirror_gap > MIRROR_GAP:
+        return rig
+    bends = []
+    for cameras in (rig.bundle, rig.mirror):
+        points = linear_points(cameras, given.observed, given.flat_weight)
+        bends.append(quality.handedness(points.reshape(*given.weight.shape[::2], 3), skeleton))
+    if bends[0] < 0 < bends[1]:
+        return replace(rig, bundle=rig.mirror, mirror=rig.bundle)
+    return rig
 
 
 def _per_frame(given: _Input, skeleton: Skeleton) -> Reconstruction:
@@ -305,15 +335,32 @@ def _finish(cameras: Bundle, given: _Input, points: Points, some: Array, sigma: 
     result = adjust(start, observed, weight, scale=LOSS_SIGMA * sigma, focal=mode, iterations=12)
     error, front = reprojection(result, result.points, observed)
     agree = (error < INLIER_SIGMA * sigma) & front
-    sound = agree.sum(0) >= 3 if agree.shape[0] > 2 else agree.sum(0) >= 2
+    sound = agree.sum(0) >= min(3, len(agree))
     spread = camera_covariance(
         replace(result, points=result.points[sound]),
         observed[:, :, sound],
         (weight * agree)[:, sound],
-        sigma=sigma,
+        sigma=sigma * repetition(result, observed, agree, some, given.weight.shape[2]),
         focal=mode,
     )
     return result, sigma, float(np.degrees(rotation_uncertainty(result, spread).max()))
+
+
+def repetition(scene: Bundle, observed: Array, agree: Array, index: Array, joints: int) -> float:
+    """By how much errors that persist from frame to frame widen the uncertainty: sqrt((1 + r) / (1 - r)).
+
+    Detectors err alike in neighbouring frames, so a hundred frames are worth fewer. `r` is the correlation of residuals
+    of one joint and view between neighbours of the frames that were adjusted (a first-order autoregression).
+    """
+    frame, joint = np.divmod(index, joints)
+    step = np.unique(frame, return_inverse=True)[1]
+    residual = np.full((len(agree), 2, step.max() + 1, joints), np.nan)
+    residual[:, :, step, joint] = np.where(agree[:, None], residuals(scene, observed), np.nan)
+    product = residual[:, :, 1:] * residual[:, :, :-1]
+    power = 0.5 * (residual[:, :, 1:] ** 2 + residual[:, :, :-1] ** 2)
+    both = np.isfinite(product)
+    r = float(np.clip(product[both].sum() / max(power[both].sum(), 1e-12), 0.0, 0.99)) if both.any() else 0.0
+    return float(np.sqrt((1 + r) / (1 - r)))
 
 
 def _assemble(
@@ -521,13 +568,3 @@ def _check_frames(given: _Input) -> None:
             f"{together} frame{'s' if together > 1 else ''} cannot fix the cameras, {MIN_MOVING_FRAMES} are the least",
             "Give more frames of the moving person, or ask for the per-frame variant.",
         )
-
-
-def check_baseline(rig: Rig) -> None:
-    """Refuse cameras that stand in one place."""
-    for (a, b), pair in rig.pairs.items():
-        if pair.parallax < NO_PARALLAX:
-            raise VergenceError(
-                f"cameras {a + 1} and {b + 1} stand in one place (parallax {pair.parallax:.1f} times the noise)",
-                "Leave one of them out, or move them apart.",
-            )

@@ -25,14 +25,14 @@ from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.geometry.bundle import Bundle, FocalMode, adjust, linear_points, project_points
-from vergence.geometry.two_view import MIN_POINTS, PairPose, relative_pose
+from vergence.geometry.two_view import MIN_POINTS, NO_PARALLAX, PairPose, relative_pose
 
 Array = np.ndarray
 
-START_POINTS = 450  # joints a start is adjusted on: some 27 frames of 17 joints
+START_POINTS = 340  # joints a start is adjusted on: some 20 frames of 17 joints
 MAX_STARTS = 10
-AGREEING_STARTS = 3  # starts that end in the same lowest basin end the search
 SAME_BASIN = np.radians(4.0)
+SAME_COST = 1.01
 INLIER_SIGMA = 3.5  # 99.8 % of correct joints lie within
 MIN_NOISE_PX = 1e-3  # less is rounding
 LOSS_SIGMA = 2.0  # the Cauchy loss bends at twice the noise: 95 % efficient, and outliers of 80 px weigh nothing
@@ -102,10 +102,12 @@ def all_pairs(observed: Array, weight: Array, focal: Array, seed: int) -> dict[t
     """Relative pose of every pair of cameras that shares enough joints."""
     points = np.where((weight > 0)[..., None], normalised(observed, focal), np.nan)
     found: dict[tuple[int, int], PairPose] = {}
+    noise: float | None = None
     for a in range(len(weight)):
         for b in range(a + 1, len(weight)):
             if ((weight[a] > 0) & (weight[b] > 0)).sum() >= MIN_POINTS:
-                found[a, b] = relative_pose(points[a], points[b], seed=seed)
+                found[a, b] = relative_pose(points[a], points[b], sigma=noise, seed=seed)
+                noise = float(np.median([pair.sigma for pair in found.values()]))
     return found
 
 
@@ -118,6 +120,15 @@ def check_connected(pairs: dict[tuple[int, int], PairPose], views: int) -> None:
         raise VergenceError(
             f"camera {', '.join(loose)} shares fewer than {MIN_POINTS} joints with the others",
             "Check that the videos are synchronised and show the same person, or leave that camera out.",
+        )
+
+
+def check_baseline(pairs: dict[tuple[int, int], PairPose]) -> None:
+    """Some pair of cameras must see more than a rotation, or all of them stand in one place and there is no depth."""
+    if max(pair.parallax for pair in pairs.values()) < NO_PARALLAX:
+        raise VergenceError(
+            "all cameras stand in one place: turning one camera explains what the others see, so there is no depth",
+            "Move the cameras apart, at best to 40 to 90 degrees around the person.",
         )
 
 
@@ -170,7 +181,7 @@ def in_first_camera(cameras: Bundle) -> Bundle:
 
 
 def descend(
-    cameras: Bundle, observed: Array, weight: Array, sigma: float, focal: FocalMode = "fixed", iterations: int = 25
+    cameras: Bundle, observed: Array, weight: Array, sigma: float, focal: FocalMode = "fixed", iterations: int = 16
 ) -> Bundle:
     """Adjust a rig from fresh linear points, the loss first as wide as the residuals are, then at the noise."""
     points = linear_points(cameras, observed, weight)
@@ -182,8 +193,8 @@ def descend(
     scale = LOSS_SIGMA * sigma
     wide = float(np.median(error)) if error.size else scale
     if wide > 1.5 * scale:
-        start = adjust(start, observed, weight, scale=wide, focal=focal, iterations=10, tolerance=1e-3)
-    return adjust(start, observed, weight, scale=scale, focal=focal, iterations=iterations, tolerance=1e-5)
+        start = adjust(start, observed, weight, scale=wide, focal=focal, iterations=8, tolerance=1e-2)
+    return adjust(start, observed, weight, scale=scale, focal=focal, iterations=iterations, tolerance=1e-3)
 
 
 def _starts(
@@ -216,13 +227,20 @@ def spread_points(weight: Float[Array, "V N"], frame: Array, count: int) -> Arra
     return seen[np.isin(frame[seen], chosen)]
 
 
-def _search(starts: Iterator[Bundle], some: Array, weight: Array, sigma: float, focal_mode: FocalMode) -> list[Bundle]:
+def same_basin(a: Bundle, b: Bundle) -> bool:
+    """Whether two descents on the same joints ended in the same minimum (or would have, with more steps)."""
+    return rotation_gap(a, b) < SAME_BASIN or max(a.cost, b.cost) < SAME_COST * min(a.cost, b.cost)
+
+
+def _search(
+    starts: Iterator[Bundle], some: Array, weight: Array, sigma: float, focal_mode: FocalMode, agreeing: int
+) -> list[Bundle]:
     """Descend from start after start until the lowest basin has been reached often enough."""
     ends: list[Bundle] = []
     for start in starts:
         ends.append(descend(start, some, weight, sigma, focal_mode))
         best = min(ends, key=lambda e: e.cost)
-        if sum(rotation_gap(best, e) < SAME_BASIN for e in ends) >= AGREEING_STARTS or len(ends) >= MAX_STARTS:
+        if sum(same_basin(best, e) for e in ends) >= agreeing or len(ends) >= MAX_STARTS:
             break
     return sorted(ends, key=lambda e: e.cost)
 
@@ -234,6 +252,7 @@ def estimate_rig(
     frame: Float[Array, " N"],
     *,
     focal_mode: FocalMode = "fixed",
+    agreeing: int = 3,
     seed: int = 0,
 ) -> Rig:
     """Rotations and translations of fixed cameras from their joints.
@@ -244,6 +263,7 @@ def estimate_rig(
         focal: px; starts where `focal_mode` lets them move.
         frame: frame of each point, so that starts are adjusted on whole frames.
         focal_mode: whether focal lengths are known, or one or each to be found.
+        agreeing: so many starts that end in the same lowest basin end the search.
         seed: of the subsets and starts.
 
     Raises:
@@ -251,16 +271,17 @@ def estimate_rig(
     """
     pairs = all_pairs(observed, weight, focal, seed)
     check_connected(pairs, len(weight))
+    check_baseline(pairs)
     sigma = float(np.median([p.sigma * focal[list(k)].mean() for k, p in pairs.items()]))
     some = spread_points(weight, frame, START_POINTS)
     part, part_weight = np.ascontiguousarray(observed[:, :, some]), np.ascontiguousarray(weight[:, some])
-    ends = _search(_starts(pairs, part, part_weight, focal, seed), part, part_weight, sigma, focal_mode)
+    ends = _search(_starts(pairs, part, part_weight, focal, seed), part, part_weight, sigma, focal_mode, agreeing)
     if not ends:
         raise VergenceError("no pair of cameras gives a rig to start from", "Give more frames with the person in view.")
     best = ends[0]
     flipped = descend(mirrored(best), part, part_weight, sigma, focal_mode)
-    mirror_gap = flipped.cost / max(best.cost, 1e-12) if rotation_gap(best, flipped) > SAME_BASIN else np.inf
-    other = [e.cost / max(best.cost, 1e-12) for e in ends if rotation_gap(best, e) > SAME_BASIN]
+    mirror_gap = np.inf if same_basin(best, flipped) else flipped.cost / max(best.cost, 1e-12)
+    other = [e.cost / max(best.cost, 1e-12) for e in ends if not same_basin(best, e)]
     if mirror_gap < 1:
         best, flipped, mirror_gap = flipped, best, 1 / mirror_gap
     return Rig(
@@ -271,7 +292,7 @@ def estimate_rig(
         mirror_gap=float(mirror_gap),
         mirror=in_first_camera(flipped) if np.isfinite(mirror_gap) else None,
         starts=len(ends),
-        agreeing=int(sum(rotation_gap(best, e) < SAME_BASIN for e in ends)),
+        agreeing=int(sum(same_basin(best, e) for e in ends)),
     )
 
 
@@ -282,7 +303,7 @@ def refine_rig(
     sigma: float,
     *,
     focal_mode: FocalMode = "fixed",
-    iterations: int = 30,
+    iterations: int = 20,
 ) -> tuple[Bundle, float]:
     """The last adjustment, on all points, and the noise (px) that it leaves.
 
