@@ -72,13 +72,29 @@ def call(function: Callable[..., int | None], verb: str, words: list[str]) -> in
     parser = jsonargparse.ArgumentParser(prog=f"vergence {verb}", description=VERBS[verb], exit_on_error=False)
     parser.add_function_arguments(function, as_group=False, as_positional=True)
     try:
-        options = parser.parse_args(words)
+        options = parser.parse_args(plain_options(function, words))
     except jsonargparse.ArgumentError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise VergenceError(
             " ".join(lines).removeprefix("error: "), f"`vergence {verb} --help` shows the options."
         ) from error
     return int(function(**vars(parser.instantiate(options))) or 0)
+
+
+def plain_options(function: Callable[..., int | None], words: Sequence[str]) -> list[str]:
+    """Options as the parser reads them: hyphens in a name are underscores, and a switch needs no `true`."""
+    import inspect
+
+    switches = {name for name, p in inspect.signature(function).parameters.items() if isinstance(p.default, bool)}
+    out = []
+    for word, following in zip(words, [*words[1:], ""]):
+        name, equals, value = word[2:].partition("=")
+        if word.startswith("--") and name:
+            name = name.replace("-", "_")
+            alone = name in switches and not equals and following.lower() not in ("true", "false", "yes", "no")
+            word = f"--{name}{equals}{value}" + ("=true" if alone else "")
+        out.append(word)
+    return out
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from vergence.footage.boxes import follow, read_boxes
 from vergence.footage.capture import Capture, CaptureCamera, load_capture
 from vergence.footage.fit import PictureFit, fit_sizes
 from vergence.footage.keypoints import read_keypoints
-from vergence.footage.subject import track_people
+from vergence.footage.tracking import track_people
 from vergence.footage.video import PICTURE_SUFFIXES, PictureFolder, open_video, read_picture
 from vergence.geometry.camera import intrinsics_from_fov
 

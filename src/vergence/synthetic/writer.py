@@ -17,7 +17,8 @@ from PIL import Image
 
 from vergence.errors import VergenceError
 from vergence.files import atomic_path, write_json
-from vergence.footage.capture import Capture, CaptureCamera, write_capture
+from vergence.footage.capture import Capture, CaptureCamera
+from vergence.footage.capture_writer import write_capture
 from vergence.footage.video import VideoWriter
 from vergence.skeleton import H36M_17
 from vergence.synthetic.rigs import Rig, draw_rigs
