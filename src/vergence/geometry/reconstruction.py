@@ -15,22 +15,20 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
 
 from vergence.errors import VergenceError
 from vergence.geometry import quality
 from vergence.geometry.bundle import (
     Bundle,
-    FocalMode,
     adjust,
     camera_covariance,
     linear_points,
-    residuals,
     rotation_uncertainty,
 )
-from vergence.geometry.camera import intrinsics_from_fov, normalise
 from vergence.geometry.consensus import Points, repair_sides, reprojection, robust_points, settle_limbs, settle_sides
+from vergence.geometry.inputs import REPORT_CONFIDENCE as REPORT_CONFIDENCE
+from vergence.geometry.inputs import Joints, check_frames, check_joints, known_cameras
 from vergence.geometry.per_frame import frames_by_themselves
 from vergence.geometry.quality import Report
 from vergence.geometry.rig import (
@@ -42,6 +40,7 @@ from vergence.geometry.rig import (
     estimate_rig,
     in_first_camera,
     refine_rig,
+    repetition,
     residual_sigma,
     spread_points,
 )
@@ -50,13 +49,8 @@ from vergence.skeleton import Skeleton
 Array = np.ndarray
 
 ADJUST_POINTS = 3600  # the final adjustment's: beyond some 200 frames it gains nothing that matters
-MIN_FRAMES = 2
-MIN_MOVING_FRAMES = 5  # fewer frames than this are refused unless cameras are known
 PER_FRAME_REASON = "Every frame was taken by itself: rotations from one frame are tens of degrees off."
 MIRROR_GAP = 1.3  # cost ratio below which the bend of the knees is asked
-ASSUMED_FOV_DEG = 50.0
-ZOOM_STARTS = (1.0, 0.65, 1.5)  # focal lengths to start from where nothing is known, times that of the assumed view
-REPORT_CONFIDENCE = 0.3
 SOFT_DEVIATION = 0.1  # reference bones: a joint this uncertain weighs a half
 
 
@@ -135,41 +129,6 @@ def _median_length(vectors: Float[Array, "T 3"]) -> float:
     return quality.percentile(np.linalg.norm(vectors, axis=-1), 50)
 
 
-@dataclass(frozen=True)
-class _Input:
-    """Checked input: joints in px from the principal point with the lens undone, as (T V J 2), and weights (T V J)."""
-
-    offset: Array
-    weight: Array
-    counted: Array  # T V J: confidence above REPORT_CONFIDENCE
-    intrinsics: Array
-    distortion: Array
-    focal: Array
-    focal_mode: FocalMode
-    known_focal: bool
-    zooms: tuple[float, ...]  # factors on the focal length to start from
-
-    @property
-    def observed(self) -> Array:
-        return np.ascontiguousarray(self.offset.transpose(1, 3, 0, 2)).reshape(self.offset.shape[1], 2, -1)
-
-    @property
-    def flat_weight(self) -> Array:
-        return np.ascontiguousarray(self.weight.transpose(1, 0, 2)).reshape(self.weight.shape[1], -1)
-
-    @property
-    def frame(self) -> Array:
-        return np.repeat(np.arange(len(self.offset)), self.offset.shape[2])
-
-    def exchanged(self, order: Array) -> _Input:
-        return replace(
-            self,
-            offset=np.take_along_axis(self.offset, order[..., None], axis=2),
-            weight=np.take_along_axis(self.weight, order, axis=2),
-            counted=np.take_along_axis(self.counted, order, axis=2),
-        )
-
-
 def reconstruct(
     keypoints: Float[Array, "T V J 2"],
     confidence: Float[Array, "T V J"] | None = None,
@@ -216,15 +175,15 @@ def reconstruct(
     Raises:
         VergenceError: with the reason, where nothing can be reconstructed.
     """
-    given = _check(
+    given = check_joints(
         keypoints, confidence, intrinsics, distortion, image_size, skeleton, fov, fov_fixed, focal, min_confidence
     )
-    known = _known_cameras(rotation, translation, given)
+    known = known_cameras(rotation, translation, given)
     if per_frame:
         return _per_frame(given, skeleton)
     rig: Rig | None = None
     if known is None:
-        _check_frames(given)
+        check_frames(given)
         rig = _find_rig(given, agreeing_starts, seed)
         rig = _unmirrored(rig, given, skeleton)
         cameras, sigma = rig.bundle, rig.sigma
@@ -252,7 +211,7 @@ def reconstruct(
     return _assemble(given, cameras, points, sigma, predicted, rig, known, skeleton, side, free)
 
 
-def _find_rig(given: _Input, agreeing: int, seed: int) -> Rig:
+def _find_rig(given: Joints, agreeing: int, seed: int) -> Rig:
     """The rig from nothing; with unknown focal lengths the best over several fields of view."""
     rigs = [
         estimate_rig(
@@ -276,7 +235,7 @@ def _find_rig(given: _Input, agreeing: int, seed: int) -> Rig:
     return replace(rigs[best], bundle=ends[best], sigma=sigma)
 
 
-def _unmirrored(rig: Rig, given: _Input, skeleton: Skeleton) -> Rig:
+def _unmirrored(rig: Rig, given: Joints, skeleton: Skeleton) -> Rig:
     """Where the mirrored rig explains the joints nearly as well, the one in which knees and elbows bend as they do."""
     if rig.mirror is None or rig.mirror_gap > MIRROR_GAP:
         return rig
@@ -289,7 +248,7 @@ def _unmirrored(rig: Rig, given: _Input, skeleton: Skeleton) -> Rig:
     return rig
 
 
-def _per_frame(given: _Input, skeleton: Skeleton) -> Reconstruction:
+def _per_frame(given: Joints, skeleton: Skeleton) -> Reconstruction:
     """EpipolarPose's variant; the cameras are means over frames, the poses belong to no common camera."""
     image = given.offset / given.focal[None, :, None]
     pose, rotation, translation = frames_by_themselves(image, skeleton.reference_bone)
@@ -309,7 +268,7 @@ def _per_frame(given: _Input, skeleton: Skeleton) -> Reconstruction:
     return replace(result, report=report)
 
 
-def _measure(cameras: Bundle, given: _Input) -> tuple[Bundle, float]:
+def _measure(cameras: Bundle, given: Joints) -> tuple[Bundle, float]:
     """Known cameras, and the noise (px) that their linear points leave."""
     points = linear_points(cameras, given.observed, given.flat_weight)
     found = np.isfinite(points).all(1)
@@ -320,13 +279,13 @@ def _measure(cameras: Bundle, given: _Input) -> tuple[Bundle, float]:
     return cameras, sigma
 
 
-def _adjust(cameras: Bundle, given: _Input, some: Array, sigma: float) -> tuple[Bundle, float]:
+def _adjust(cameras: Bundle, given: Joints, some: Array, sigma: float) -> tuple[Bundle, float]:
     return refine_rig(
         cameras, given.observed[:, :, some], given.flat_weight[:, some], sigma, focal_mode=given.focal_mode
     )
 
 
-def _finish(cameras: Bundle, given: _Input, points: Points, some: Array, sigma: float) -> tuple[Bundle, float, float]:
+def _finish(cameras: Bundle, given: Joints, points: Points, some: Array, sigma: float) -> tuple[Bundle, float, float]:
     """A last adjustment from robust points, and the predicted rotation error of the worst pair (degrees)."""
     some = some[np.isfinite(points.position[some]).all(1)]
     observed, weight = given.observed[:, :, some], given.flat_weight[:, some]
@@ -346,25 +305,8 @@ def _finish(cameras: Bundle, given: _Input, points: Points, some: Array, sigma: 
     return result, sigma, float(np.degrees(rotation_uncertainty(result, spread).max()))
 
 
-def repetition(scene: Bundle, observed: Array, agree: Array, index: Array, joints: int) -> float:
-    """By how much errors that persist from frame to frame widen the uncertainty: sqrt((1 + r) / (1 - r)).
-
-    Detectors err alike in neighbouring frames, so a hundred frames are worth fewer. `r` is the correlation of residuals
-    of one joint and view between neighbours of the frames that were adjusted (a first-order autoregression).
-    """
-    frame, joint = np.divmod(index, joints)
-    step = np.unique(frame, return_inverse=True)[1]
-    residual = np.full((len(agree), 2, step.max() + 1, joints), np.nan)
-    residual[:, :, step, joint] = np.where(agree[:, None], residuals(scene, observed), np.nan)
-    product = residual[:, :, 1:] * residual[:, :, :-1]
-    power = 0.5 * (residual[:, :, 1:] ** 2 + residual[:, :, :-1] ** 2)
-    both = np.isfinite(product)
-    r = float(np.clip(product[both].sum() / max(power[both].sum(), 1e-12), 0.0, 0.99)) if both.any() else 0.0
-    return float(np.sqrt((1 + r) / (1 - r)))
-
-
 def _assemble(
-    given: _Input,
+    given: Joints,
     cameras: Bundle,
     points: Points,
     sigma: float,
@@ -413,7 +355,7 @@ def _assemble(
 
 
 def _report(
-    given: _Input,
+    given: Joints,
     pose: Array,
     residual: Array,
     inlier: Array,
@@ -465,106 +407,3 @@ def _report(
         cameras=error.shape[1],
         **measured,
     )
-
-
-def _known_cameras(rotation: Array | None, translation: Array | None, given: _Input) -> Bundle | None:
-    if rotation is None and translation is None:
-        return None
-    if rotation is None or translation is None:
-        raise VergenceError("rotation and translation must be given together", "Give both, or neither.")
-    views = given.weight.shape[1]
-    rotation, translation = np.asarray(rotation, dtype=float), np.asarray(translation, dtype=float).reshape(-1, 3)
-    if rotation.shape != (views, 3, 3) or translation.shape != (views, 3):
-        raise VergenceError(f"extrinsics {rotation.shape} and {translation.shape} do not fit {views} cameras")
-    if not given.known_focal:
-        raise VergenceError("extrinsics are known but intrinsics are not", "Give intrinsics too, or no extrinsics.")
-    return Bundle(rotation, translation, given.focal, np.zeros((1, 3)))
-
-
-def _check(
-    keypoints: Array,
-    confidence: Array | None,
-    intrinsics: Array | None,
-    distortion: Array | None,
-    image_size: Array,
-    skeleton: Skeleton,
-    fov: float | None,
-    fov_fixed: bool,
-    focal: Literal["shared", "each"],
-    min_confidence: float,
-) -> _Input:
-    """Shapes, values and the lens; everything that can be refused before any geometry."""
-    keypoints = np.asarray(keypoints, dtype=float)
-    if keypoints.ndim != 4 or keypoints.shape[3] != 2 or keypoints.shape[2] != len(skeleton):
-        raise VergenceError(
-            f"keypoints have shape {keypoints.shape}, not (frames, cameras, {len(skeleton)}, 2)",
-            f"Skeleton {skeleton.name} has {len(skeleton)} joints.",
-        )
-    views = keypoints.shape[1]
-    if views < 2:
-        raise VergenceError("one camera gives no depth", "Give footage of at least two cameras.")
-    if confidence is None:
-        confidence = np.ones(keypoints.shape[:3])
-    confidence = np.asarray(confidence, dtype=float)
-    if confidence.shape != keypoints.shape[:3]:
-        raise VergenceError(f"confidence has shape {confidence.shape}, keypoints {keypoints.shape}")
-    image_size = np.asarray(image_size, dtype=float)
-    if image_size.shape != (views, 2):
-        raise VergenceError(f"image_size has shape {image_size.shape}, not ({views}, 2)")
-    valid = np.isfinite(keypoints).all(3) & (np.nan_to_num(confidence) > min_confidence)
-    if not valid.any():
-        raise VergenceError("every keypoint is missing", "Check the detector's output and `min_confidence`.")
-    if empty := [str(v + 1) for v in range(views) if not valid[:, v].any()]:
-        raise VergenceError(f"camera {', '.join(empty)} has no keypoints", "Leave it out or detect the person in it.")
-    known_focal = intrinsics is not None or (fov is not None and fov_fixed)
-    k = _intrinsics(intrinsics, image_size, fov)
-    lens = np.zeros((views, 5))
-    if distortion is not None:
-        distortion = np.asarray(distortion, dtype=float)
-        if intrinsics is None:
-            raise VergenceError("distortion is given without intrinsics", "Give both, or neither.")
-        if distortion.shape not in ((views, 4), (views, 5)):
-            raise VergenceError(f"distortion has shape {distortion.shape}, not ({views}, 5)")
-        lens[:, : distortion.shape[1]] = distortion
-    pixels = torch.from_numpy(np.where(valid[..., None], keypoints, np.nan))
-    flat = normalise(pixels, torch.from_numpy(k), torch.from_numpy(lens)).numpy()
-    fxy = np.stack([k[:, 0, 0], k[:, 1, 1]], 1)
-    offset = flat * fxy[:, None]
-    valid &= np.isfinite(offset).all(3)
-    weight = np.where(valid, confidence / max(float(np.median(confidence[valid])), 1e-6), 0.0)
-    return _Input(
-        offset=offset,
-        weight=np.clip(weight, 0.0, 2.0),
-        counted=valid & (confidence > REPORT_CONFIDENCE),
-        intrinsics=k,
-        distortion=lens,
-        focal=fxy,
-        focal_mode="fixed" if known_focal else focal,
-        known_focal=known_focal,
-        zooms=(1.0,) if known_focal or fov is not None else ZOOM_STARTS,
-    )
-
-
-def _intrinsics(intrinsics: Array | None, image_size: Array, fov: float | None) -> Array:
-    """V 3 3: as given, or from a field of view (degrees along the longer side; 50 where nothing is said)."""
-    if intrinsics is None:
-        angle = np.radians(ASSUMED_FOV_DEG if fov is None else fov)
-        return np.stack([intrinsics_from_fov(float(angle), int(w), int(h)).numpy() for w, h in image_size])
-    k = np.asarray(intrinsics, dtype=float)
-    if k.shape != (len(image_size), 3, 3):
-        raise VergenceError(f"intrinsics have shape {k.shape}, not ({len(image_size)}, 3, 3)")
-    if not np.isfinite(k).all() or (k[:, 0, 0] <= 0).any() or (k[:, 1, 1] <= 0).any():
-        raise VergenceError("intrinsics hold NaN or a focal length that is not positive", "Give fx and fy in pixels.")
-    return k
-
-
-def _check_frames(given: _Input) -> None:
-    """Enough frames in which two cameras see the person."""
-    together = int((((given.weight > 0).any(2)).sum(1) >= 2).sum())
-    if together == 0:
-        raise VergenceError("no frame shows the person to two cameras", "Check that the videos are synchronised.")
-    if together < MIN_MOVING_FRAMES:
-        raise VergenceError(
-            f"{together} frame{'s' if together > 1 else ''} cannot fix the cameras, {MIN_MOVING_FRAMES} are the least",
-            "Give more frames of the moving person, or ask for the per-frame variant.",
-        )
