@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vergence.synthetic.renderer import pack
+from vergence.synthetic.threads import spread
 
 TEXTURE = 160
 # The texture spans this many times the full picture, about its centre.
@@ -22,8 +23,13 @@ _BATCH = 32
 
 def draw_textures(count: int, generator: torch.Generator, clutter: int = 10) -> Int[Tensor, "K T T"]:
     """Random textures, packed: a wall, a floor below, uneven light, boxes, stripes and grain."""
-    parts = [_some(min(_BATCH, count - i), generator, clutter) for i in range(0, count, _BATCH)]
-    return torch.cat(parts)
+    seeds = torch.randint(2**62, (-(-count // _BATCH),), generator=generator).tolist()
+    sizes = [min(_BATCH, count - i) for i in range(0, count, _BATCH)]
+
+    def some(which: int) -> Tensor:
+        return _some(sizes[which], torch.Generator().manual_seed(seeds[which]), clutter)
+
+    return torch.cat(spread(some, range(len(sizes))))
 
 
 def _some(count: int, generator: torch.Generator, clutter: int) -> Int[Tensor, "K T T"]:

@@ -19,6 +19,7 @@ from vergence.synthetic.faults import Faults, annotated
 from vergence.synthetic.figure import PLAIN, Outfits, make_figures, part_colours, part_materials
 from vergence.synthetic.renderer import CHUNK_PIXELS, Scenes, draw, unpack
 from vergence.synthetic.rigs import crop_cameras
+from vergence.synthetic.threads import spread
 from vergence.views import Views
 
 # A body nearer than this has no box to crop.
@@ -205,9 +206,12 @@ def _draw_all(scenes: Scenes, backdrops: Backdrops, size: int, device: torch.dev
     out = torch.empty(len(scenes), 3, size, size, dtype=torch.uint8)
     textures = backdrops.textures.to(device)
     chunk = max(1, CHUNK_PIXELS // (size * size))
-    for i in range(0, len(scenes), chunk):
-        part = slice(i, i + chunk)
+
+    def fill(start: int) -> None:
+        part = slice(start, start + chunk)
         which, to_texture = backdrops.which[part].to(device), backdrops.to_texture[part].to(device)
         background = look_up(textures, which, to_texture, size, size)
         out[part] = unpack(draw(scenes[part].to(device), background)).cpu()
+
+    spread(fill, range(0, len(scenes), chunk))
     return out

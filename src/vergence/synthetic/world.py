@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -32,9 +33,10 @@ from vergence.synthetic.faults import Faults, misjudged, resolved
 from vergence.synthetic.figure import draw_outfits
 from vergence.synthetic.motion import Motion, as_motion, draw_choreography, perform, sample_motion
 from vergence.synthetic.poses import draw_headings, draw_poses
-from vergence.synthetic.renderer import draw, unpack
+from vergence.synthetic.renderer import Scenes, draw, unpack
 from vergence.synthetic.rigs import Rig, draw_rigs, stack_rigs, studio_cameras, wild_cameras
 from vergence.synthetic.shots import Backdrops, Shots, draw_lights, make_scenes, project_points, take
+from vergence.synthetic.threads import one_core_each, spread
 from vergence.views import Views
 
 # Every change that moves a figure changes this; protocols print it.
@@ -45,6 +47,7 @@ SHARED_BACKGROUNDS = 96
 _SEED_SPAN = 1_000_000
 
 
+@one_core_each()
 def single_pictures(
     count: int,
     size: int,
@@ -102,6 +105,7 @@ def single_pictures(
     )
 
 
+@one_core_each()
 def recordings(
     subjects: int,
     frames: int,
@@ -235,16 +239,23 @@ def render_capture(
         tall = None if motion is not None else bodies.height.repeat(v)
         shots = Shots(posed[every + i], tall, bodies.build.repeat(v), outfits[every], k, r, t, lights[every])
         scenes, joints = make_scenes(shots, r, t, k)
-        pictures = [unpack(draw(scenes[j : j + 1].to(device), background[j : j + 1].clone()))[0] for j in range(v)]
+        scenes = scenes.to(device)
+        pictures = spread(partial(_picture, scenes, background), range(v))
         pixels = project_points(joints, k)
         edge = torch.tensor([width, height]) - 0.5
         seen = ((pixels >= -0.5) & (pixels <= edge)).all(-1, keepdim=True) & (joints[..., 2:] > 0)
         yield Frame(
-            image=tuple(p.permute(1, 2, 0).cpu().numpy() for p in pictures),
+            image=tuple(pictures),
             joints=posed.joints[i].numpy(),
             keypoints=pixels.where(seen, math.nan).numpy(),
             time=i / fps,
         )
+
+
+def _picture(scenes: Scenes, background: Tensor, which: int) -> UInt8[ndarray, "H W 3"]:
+    """One of several full pictures."""
+    one = slice(which, which + 1)
+    return unpack(draw(scenes[one], background[one].clone()))[0].permute(1, 2, 0).cpu().numpy()
 
 
 def _check(size: int, **counts: int) -> None:
