@@ -1,0 +1,102 @@
+"""The command line: help at once, and one sentence where something is wrong."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from vergence import cli
+from vergence.version import __version__
+
+HEAVY = ("torch", "numpy", "scipy", "cv2", "av", "lightning", "transformers", "plotly", "PIL", "rich")
+
+
+def loaded_by(words: list[str]) -> tuple[int, set[str], str]:
+    """Exit status, heavy libraries that were imported, and the output of `vergence WORDS` in a new interpreter."""
+    code = (
+        "import sys\nfrom vergence.cli import main\n"
+        f"try:\n    status = main({words!r})\nexcept SystemExit as end:\n    status = end.code or 0\n"
+        f"sys.stderr.write('LOADED ' + ' '.join(m for m in {HEAVY!r} if m in sys.modules))\nsys.exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    text, _, loaded = done.stderr.rpartition("LOADED ")
+    return done.returncode, set(loaded.split()), done.stdout + text
+
+
+def test_help_imports_nothing_heavy_and_names_every_verb():
+    status, heavy, text = loaded_by(["--help"])
+    assert (status, heavy) == (0, set())
+    assert all(verb in text for verb in cli.VERBS)
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_help_of_a_verb_imports_nothing_heavy(verb):
+    status, heavy, text = loaded_by([verb, "--help"])
+    assert (status, heavy) == (0, set())
+    assert f"vergence {verb}" in text
+
+
+def test_the_installed_command_answers():
+    done = subprocess.run(
+        [sys.executable, "-m", "vergence.cli", "--version"], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, f"vergence {__version__}")
+
+
+def test_no_words_at_all_show_the_verbs(capsys):
+    assert cli.main([]) == 0
+    assert "vergence VERB" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["trian", "demo"], "Did you mean train?"),
+        (["frobnicate"], "there is no verb 'frobnicate'"),
+        (["demo", "--sede", "1"], "--sede"),
+        (["demo", "--seed", "many"], "seed"),
+        (["synth"], "out"),
+        (["synth", "here", "--kind", "videos"], "videos"),
+        (["train", "no_such_recipe"], "no recipe 'no_such_recipe'"),
+        (["train", "demo", "--stages.pose.train.stesp", "5"], "Did you mean stages.pose.train.steps?"),
+        (["train", "demo", "--stages.nosuch.train.steps", "5"], "the recipe has no stages.nosuch"),
+        (["train", "demo", "--image_size", "big"], "image_size"),
+        (["reconstruct", "no_such_capture"], "no_such_capture"),
+        (["predict", "no_such_run", "no_such_video.mp4"], "no_such"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_status_2(words, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(words) == 2
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert len(shown.err.strip().splitlines()) == 1
+    assert "Traceback" not in shown.err + shown.out
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_misspelt_key_in_a_recipe_file_is_named(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("method: supervised\nimage_sise: 64\n")
+    assert cli.main(["train", "mine.yaml"]) == 2
+    assert "no key image_sise. Did you mean image_size?" in capsys.readouterr().err
+
+
+def test_print_config_prints_a_recipe_that_reads_back(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", "demo", "--stages.pose.train.steps", "7", "--print_config"]) == 0
+    text = capsys.readouterr().out
+    assert "steps: 7" in text
+    (tmp_path / "again.yaml").write_text(text)
+    assert cli.main(["train", "again.yaml", "--print_config"]) == 0
+    assert capsys.readouterr().out == text
+
+
+def test_hyphens_and_bare_switches_are_read():
+    from vergence.commands.reconstruct import reconstruct
+
+    words = ["footage", "--ignore-extrinsics", "--fov-fixed", "false", "--fov=60", "--out", "a-b"]
+    expected = ["footage", "--ignore_extrinsics=true", "--fov_fixed", "false", "--fov=60", "--out", "a-b"]
+    assert cli.plain_options(reconstruct, words) == expected
