@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from vergence.cli import plain_options
 from vergence.commands.reconstruct import reconstruct
 from vergence.errors import VergenceError
 from vergence.footage.calibration import read_rig_toml
@@ -155,6 +156,12 @@ def test_options_that_contradict_the_capture(tmp_path: Path) -> None:
     with pytest.raises(VergenceError, match="fov_fixed was given without"):
         reconstruct(tmp_path, tmp_path / "out", fov_fixed=True)
     assert not (tmp_path / "out").exists()
+
+
+def test_switches_need_no_value_and_hyphens_are_read() -> None:
+    words = ["--ignore-extrinsics", "--fov-fixed", "false", "--fov", "-5", "--refine=true", "a-b"]
+    expected = ["--ignore_extrinsics=true", "--fov_fixed", "false", "--fov", "-5", "--refine=true", "a-b"]
+    assert plain_options(reconstruct, words) == expected
 
 
 def test_one_camera_is_refused(tmp_path: Path) -> None:
