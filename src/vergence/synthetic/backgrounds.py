@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vergence.synthetic.renderer import pack
+from vergence.synthetic.renderer import pack, unpack
 from vergence.synthetic.threads import spread
 
 TEXTURE = 160
@@ -77,6 +77,17 @@ def look_up(
     index = which.to(torch.int32)[:, None, None] * TEXTURE
     flat = (index + _mirrored(v)) * TEXTURE + _mirrored(u)
     return textures.view(-1).index_select(0, flat.view(-1)).view(len(which), height, width)
+
+
+def full_picture(textures: Int[Tensor, "K T T"], height: int, width: int) -> Int[Tensor, "K H W"]:
+    """What full pictures show of their textures, packed; bilinear, because here texels are many pixels wide."""
+    scale, _, offset_x, _, _, offset_y = full_to_texture(height, width)[:2].float().view(-1).tolist()
+    x, y = torch.arange(width) * scale + offset_x, torch.arange(height) * scale + offset_y
+    grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1) * (2 / (TEXTURE - 1)) - 1
+    colour = F.grid_sample(
+        unpack(textures).float(), grid.expand(len(textures), -1, -1, -1), padding_mode="reflection", align_corners=True
+    )
+    return pack(colour.permute(0, 2, 3, 1))
 
 
 def _mirrored(index: Tensor) -> Tensor:

@@ -182,11 +182,11 @@ def make_figures(
     hair, long_hair = outfits.hair[:, None] * h, outfits.long_hair[:, None] * h
     pelvis, thorax = at["pelvis"], at["thorax"]
     add(pelvis - 0.048 * h * left, pelvis + 0.048 * h * left, 0.052 * thick, 0.052 * thick)
-    for sign in (1, -1):
-        low, high = pelvis + sign * 0.03 * h * left + 0.035 * h * up, thorax + sign * 0.042 * h * left - 0.085 * h * up
-        add(low, high, 0.052 * thick, 0.056 * thick)
-    chest = thorax - 0.062 * h * up
-    add(chest - 0.052 * h * left, chest + 0.052 * h * left, 0.053 * thick, 0.053 * thick)
+    # The rib cage hangs between the shoulder joints, wherever a skeleton has them against its thorax.
+    ribs = [at[f"{s}_shoulder"] - sign * 0.052 * h * left - 0.075 * h * up for s, sign in (("left", 1), ("right", -1))]
+    for sign, high in zip((1, -1), ribs):
+        add(pelvis + sign * 0.03 * h * left + 0.035 * h * up, high, 0.052 * thick, 0.056 * thick)
+    add(ribs[0] + 0.02 * h * up, ribs[1] + 0.02 * h * up, 0.053 * thick, 0.053 * thick)
     add(at["right_shoulder"], at["left_shoulder"], 0.032 * thick, 0.032 * thick)
     add(thorax, skull - 0.03 * h * crown_axis, 0.030 * h, 0.028 * h)
     add(skull, skull - 0.042 * h * crown_axis + 0.010 * h * nose, 0.052 * h, 0.040 * h)

@@ -27,7 +27,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from vergence.errors import VergenceError
-from vergence.synthetic.backgrounds import draw_textures, full_to_texture, look_up, random_windows
+from vergence.synthetic.backgrounds import draw_textures, full_picture, full_to_texture, random_windows
 from vergence.synthetic.body import Bodies, Posed, draw_bodies, forward_kinematics, stand_on_ground
 from vergence.synthetic.faults import Faults, misjudged, resolved
 from vergence.synthetic.figure import draw_outfits
@@ -40,7 +40,7 @@ from vergence.synthetic.threads import one_core_each, spread
 from vergence.views import Views
 
 # Every change that moves a figure changes this; protocols print it.
-WORLD_VERSION = "1"
+WORLD_VERSION = "2"
 
 # Single pictures share this many backgrounds, each seeing a window of one.
 SHARED_BACKGROUNDS = 96
@@ -231,9 +231,7 @@ def render_capture(
     v, (height, width) = len(rig), rig.size
     k, r, t = (x[0] for x in stack_rigs([rig]))
     textures = draw_textures(v, _generator(rng), clutter=14)
-    background = look_up(textures, torch.arange(v), full_to_texture(height, width).expand(v, 3, 3), height, width).to(
-        device
-    )
+    background = full_picture(textures, height, width).to(device)
     every = torch.zeros(v, dtype=torch.long)
     for i in range(frames):
         tall = None if motion is not None else bodies.height.repeat(v)
