@@ -32,7 +32,8 @@ SUSPECT_SIGMA = 2.5
 TUKEY_SIGMA = 4.7
 TRUNCATION = 9.0  # squared sigmas beyond which a residual is just "wrong"
 SWAP_MARGIN = 15.0  # how much less the truncated squared residuals must sum to before labels are exchanged
-TURN_SHARE = 0.6  # how much nearer to the frames around the exchanged sides must lie
+STEP_LIMIT = 6.0  # usual steps of a joint between frames beyond which it has jumped, however far
+VIEW_COST = 1.0  # of one exchanged view, in usual steps of one joint
 
 
 @dataclass(frozen=True)
@@ -210,32 +211,58 @@ def repair_sides(
     return order
 
 
+def likeliest_sides(
+    unary: Float[Array, "T 2"], keep: Float[Array, " S"], turn: Float[Array, " S"]
+) -> Bool[Array, " T"]:
+    """Frames to turn round: the cheapest sequence of as-is / turned (Viterbi).
+
+    Args:
+        unary: cost of leaving and of turning each frame.
+        keep, turn: cost of neighbours (S = T - 1) in the same and in different states.
+    """
+    frames = len(unary)
+    cost, back = unary[0].copy(), np.zeros((frames, 2), dtype=int)
+    for t in range(1, frames):
+        step = np.array([[keep[t - 1], turn[t - 1]], [turn[t - 1], keep[t - 1]]]) + cost[:, None]
+        back[t] = step.argmin(0)
+        cost = step.min(0) + unary[t]
+    state = np.zeros(frames, dtype=int)
+    state[-1] = int(cost.argmin())
+    for t in range(frames - 1, 0, -1):
+        state[t - 1] = back[t, state[t]]
+    return state == 1
+
+
 def settle_sides(
     points: Points, side: Float[Array, "T V J"], skeleton: Skeleton
 ) -> tuple[Points, Float[Array, "T V J"]]:
-    """Exchange left and right of whole frames where the frames around say so, among those that had views exchanged.
+    """Exchange left and right of whole frames where the frames around say so.
 
-    Views can only say which of them disagree. Where half or more had their labels exchanged, the wrong half may have won:
-    then arms or legs lie mirrored against the frames before and after, and fit them better the other way round.
+    Views can only say which of them disagree. Where half or more of them were exchanged, the wrong half may have won:
+    then arms or legs lie mirrored against the frames before and after. The sequence of sides is the likeliest one, given
+    that exchanged views are rarer than right ones and that limbs move little from frame to frame.
     """
-    frames, _, joints = side.shape
+    frames, views, joints = side.shape
     pose = points.position.reshape(frames, joints, 3)
-    touched = (side != np.arange(joints)).any((1, 2))
     order = np.broadcast_to(np.arange(joints), (frames, joints)).copy()
+    touched = (side != np.arange(joints)).any((1, 2))
     _, arms, legs = limb_sets(skeleton)
     for group in (arms, legs):
-        right, left = [r for r, _ in group], [l for _, l in group]
-        own, other = right + left, left + right
-        for t in np.flatnonzero(touched):
-            near = [pose[u, own] for u in (t - 1, t + 1) if 0 <= u < frames and not touched[u]]
-            if not near:
-                continue
-            around = np.mean(near, axis=0)
-            as_is = np.linalg.norm(pose[t, own] - around, axis=1)
-            exchanged = np.linalg.norm(pose[t, other] - around, axis=1)
-            both = np.isfinite(as_is) & np.isfinite(exchanged)
-            if both.sum() >= 2 and exchanged[both].sum() < TURN_SHARE * as_is[both].sum():
-                order[t, own] = other
+        own, other = [r for r, _ in group] + [l for _, l in group], [l for _, l in group] + [r for r, _ in group]
+        if not touched.any() or frames < 2 or not group:
+            continue
+        keep = np.linalg.norm(pose[1:, own] - pose[:-1, own], axis=2)
+        turn = np.linalg.norm(pose[1:, own] - pose[:-1, other], axis=2)
+        both = np.isfinite(keep) & np.isfinite(turn)
+        if not both.any():
+            continue
+        calm = both & ~(touched[1:] | touched[:-1])[:, None]
+        step = float(np.median(keep[calm if calm.any() else both]))
+        cost = [np.where(both, np.minimum(d / step, STEP_LIMIT), 0.0).sum(1) for d in (keep, turn)]
+        changed = ((side[:, :, own] != np.array(own)).mean(2) > 0.5).sum(1)
+        unary = VIEW_COST * np.stack([changed, views - changed], 1)
+        for t in np.flatnonzero(likeliest_sides(unary, *cost)):
+            order[t, own] = other
     if not touched.any() or (order == np.arange(joints)).all():
         return points, side
     flat = (np.arange(frames)[:, None] * joints + order).reshape(-1)

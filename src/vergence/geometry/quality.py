@@ -19,11 +19,12 @@ from vergence.skeleton import Skeleton
 Array = np.ndarray
 
 # Limits of a `good` verdict.
-MAX_UNCERTAINTY_DEG = 0.6  # predicted rms of the worst pair; the largest error of a run stayed below four times that
+MAX_UNCERTAINTY_DEG = 0.5  # predicted rms of the worst pair; the largest error of a run stayed below four times that
 MIN_GAP = 1.15  # cost of the next best rig over the winner's
 MIN_COVERAGE = 0.5
 MIN_INLIERS = 0.6
 MAX_LIMB_CV = 0.12
+MAX_CAMERA_RATIO = 2.0  # median error of a camera (as an angle) over the median camera's
 MIN_MOTION = 0.1  # rms of joints about their mean over time, in reference bones
 
 
@@ -197,6 +198,7 @@ def doubts(
     coverage: float,
     inlier_share: float,
     thigh_cv_free: float,
+    camera_errors: tuple[float, ...],
     estimated: bool,
 ) -> tuple[str, ...]:
     """Everything that speaks against a `good` verdict, in sentences."""
@@ -218,6 +220,13 @@ def doubts(
         found.append("Knees and elbows bend the wrong way: this may be the mirror image in depth.")
     if estimated and parallax < 2.0:
         found.append(f"Two of the cameras stand almost in one place (parallax {parallax:.1f} times the noise).")
+    usual = float(np.nanmedian(camera_errors)) if np.isfinite(camera_errors).any() else 0.0
+    for camera, error in enumerate(camera_errors):
+        if error > MAX_CAMERA_RATIO * usual:
+            found.append(
+                f"Camera {camera + 1} agrees badly with the others ({error / usual:.1f} times their error): "
+                "is it synchronised, and does it show the same person?"
+            )
     if not coverage >= MIN_COVERAGE:
         found.append(f"Only {coverage:.0%} of the joints could be reconstructed.")
     if not inlier_share >= MIN_INLIERS:

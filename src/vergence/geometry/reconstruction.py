@@ -175,7 +175,7 @@ def reconstruct(
     Raises:
         VergenceError: with the reason, where nothing can be reconstructed.
     """
-    given = check_joints(
+    as_given = given = check_joints(
         keypoints, confidence, intrinsics, distortion, image_size, skeleton, fov, fov_fixed, focal, min_confidence
     )
     known = known_cameras(rotation, translation, given)
@@ -197,13 +197,14 @@ def reconstruct(
     if repair:
         side = repair_sides(cameras, given.offset, skeleton, sigma)
         if (side != np.arange(side.shape[2])).any():
-            given = given.exchanged(side)
+            given = as_given.exchanged(side)
             cameras, sigma = _adjust(cameras, given, some, sigma) if move else _measure(cameras, given)
     points = robust_points(cameras, given.observed, given.flat_weight, sigma)
     cameras, sigma, predicted = _finish(cameras, given, points, some, sigma) if move else (cameras, sigma, 0.0)
     if move:
         points = robust_points(cameras, given.observed, given.flat_weight, sigma)
     points, side = settle_sides(points, side, skeleton)
+    given = as_given.exchanged(side)
     free = None
     if hold_limbs:
         scene = cameras, given.observed, given.flat_weight
@@ -380,13 +381,21 @@ def _report(
         "parallax": min(p.parallax for p in rig.pairs.values()) if rig else float("nan"),
     }
     bend, moved = quality.handedness(pose, skeleton), quality.motion(pose, skeleton)
-    reasons = quality.doubts(predicted_deg=predicted, bend=bend, moved=moved, estimated=rig is not None, **measured)
+    per_camera = tuple(quality.percentile(error[:, v], 50) for v in range(error.shape[1]))
+    reasons = quality.doubts(
+        predicted_deg=predicted,
+        bend=bend,
+        moved=moved,
+        camera_errors=tuple(e / f for e, f in zip(per_camera, given.focal.mean(1), strict=True)),
+        estimated=rig is not None,
+        **measured,
+    )
     return Report(
         verdict="doubtful" if reasons else "good",
         reasons=reasons,
         reprojection_median=quality.percentile(error, 50),
         reprojection_p90=quality.percentile(error, 90),
-        reprojection_per_camera=tuple(quality.percentile(error[:, v], 50) for v in range(error.shape[1])),
+        reprojection_per_camera=per_camera,
         reprojection_per_joint={
             name: quality.percentile(error[:, :, j], 50) for j, name in enumerate(skeleton.joint_names)
         },
