@@ -178,5 +178,5 @@ def test_the_first_command_of_the_readme_is_the_one_that_is_tested():
     block = text.split("<!-- test command -->")[1].split("<!-- end -->")[0]
     lines = [line for line in block.splitlines() if line and not line.startswith("```")]
     assert len(lines) == 1
-    assert lines[0].endswith("scripts/check")
+    assert lines[0].endswith("scripts/check.py")
     assert "README.md" in (REPOSITORY / ".ci" / "run").read_text()
