@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vergence.config import load_recipe
 from vergence.footage.capture import load_capture
 from vergence.footage.video import VideoWriter
 
@@ -89,3 +90,13 @@ def test_keypoints_by_vitpose_are_what_a_capture_reads(script, tmp_path, monkeyp
     assert all(len(row["keypoints"]) == 51 for row in rows)
     cameras = load_capture(folder).cameras
     assert [camera.keypoints.name for camera in cameras] == ["cam01.json", "cam02.json"]
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_recipes_in_the_documentation_are_recipes(number, tmp_path):
+    blocks = (SCRIPTS.parent / "training.md").read_text().split("```yaml\n")[1:]
+    assert len(blocks) == 2
+    (tmp_path / "recipe.yaml").write_text(blocks[number].split("```")[0])
+    recipe = load_recipe(str(tmp_path / "recipe.yaml"))
+    assert recipe.stages["pose"].train.labels == ["labels"]
+    assert recipe.test
