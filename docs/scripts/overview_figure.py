@@ -28,7 +28,7 @@ OUT = Path(__file__).parent.parent / "images" / "overview.svg"
 WIDTH, HEIGHT, TILE = 1180, 400, 132
 COLOURS = {"l": "#0072b2", "r": "#d55e00", "c": "#3c404a"}
 CAMERA = "#7a5195"
-SEED, FRAMES, SHOWN, NEW_PERSON = 12, 200, 40, 23
+SEED, FRAMES, SHOWN, NEW_PERSON = 12, 100, 85, 23
 
 
 def jpeg(picture: np.ndarray) -> str:
@@ -135,9 +135,9 @@ def rig_part(found: Reconstruction, up: np.ndarray) -> str:
     middle = np.nanmean(pose, (0, 1))
     pose, centres = pose - middle, centres - middle
     low = np.nanpercentile(pose[..., 2], 1)
-    eye = Eye(np.array([0.0, 0.0, 0.2]), -48, 22, 25, 560, (570, 200))
+    eye = Eye(np.array([0.0, 0.0, 0.2]), -48, 22, 25, 580, (560, 190))
     parts = [floor(eye, low, 7, 2)]
-    for t in range(0, FRAMES, 40):
+    for t in range(0, FRAMES, 20):
         parts.append(skeleton(pose[t], eye, 1.5, 0.25))
     parts += [frustum(c, r @ turn.T, eye, 1.3) for c, r in zip(centres, found.rotation)]
     parts.append(skeleton(pose[SHOWN], eye, 2.4))
