@@ -98,7 +98,7 @@ def test_learning_rate_rises_then_falls():
 
 def test_batches_are_a_function_of_the_step_and_cover_an_epoch_once():
     views = random_views(10).replace(frame=torch.arange(10))
-    make = lambda: Mixture([Part("a", MemoryDataset(views), views, 4)], seed=1)  # noqa: E731
+    make = lambda: Mixture([Part("a", MemoryDataset(views), views, 4)], seed=1)
     one, two = make(), make()
     frames = [one.batch(s).frame.tolist() for s in range(5)]
     assert [two.batch(s).frame.tolist() for s in (4, 0, 2)] == [frames[4], frames[0], frames[2]]

@@ -91,6 +91,24 @@ def mean_pose(index: Views, skeleton: Skeleton) -> Tensor:
     return pose.nanmean(0)
 
 
+def camera_mean_poses(training: Views, test: Views, skeleton: Skeleton) -> Tensor:
+    """For each test picture the mean training pose of its own camera, `N J 3`: what a fixed camera alone tells."""
+    overall = mean_pose(training, skeleton)
+    out = overall.expand(len(test), -1, -1).clone()
+    for camera in torch.unique(test.view).tolist():
+        own = training.view == camera
+        if own.any():
+            out[test.view == camera] = mean_pose(training[own], skeleton)
+    return out
+
+
+def nearest_poses(training: Tensor, test: Tensor, skeleton: Skeleton) -> Tensor:
+    """For each test pose `N J 3` the training pose `M J 3` nearest to it: the best that copying could do. It sees the truth."""
+    root = list(skeleton.root)
+    a, b = ((x - x[:, root].mean(1, keepdim=True)).nan_to_num(0.0) for x in (training, test))
+    return a[torch.cdist(b.flatten(1), a.flatten(1)).argmin(1)]
+
+
 def evaluate(
     method: Method,
     dataset: Dataset,

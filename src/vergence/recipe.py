@@ -50,6 +50,8 @@ class Source:
         pose: use its 3D labels: `none`, `all`, or the number of subjects whose labels are used (the papers' S1 row: 1).
         path: the capture's folder.
         frames: frames of the capture to use, as `0-34,65-99`; empty means all.
+        reconstruction: folder that `vergence reconstruct` wrote for the capture; its poses are what a model is measured
+            against, and they count as made, never as truth.
         look: the world's look.
         seed: the world's seed; people and cameras of different seeds never meet.
         count: pictures (`world_pictures`).
@@ -63,6 +65,7 @@ class Source:
     pose: str = "none"
     path: str = ""
     frames: str = ""
+    reconstruction: str = ""
     look: Literal["studio", "wild"] = "wild"
     seed: int = 0
     count: int = 1000

@@ -180,7 +180,7 @@ class Run:
             method = self._trained(stage.network, name)
             if not isinstance(method, Supervised):
                 raise VergenceError(f"no trained network finds the joints for stage {name!r}", "Train one before it.")
-            keypoints, confidence = find_keypoints(method, dataset, self._torch_device())
+            keypoints, confidence = find_keypoints(method, dataset, self.torch_device)
         labels = make_labels(
             dataset, visible, keypoints, confidence, stage, get_skeleton(self.recipe.skeleton), self.recipe.seed
         )
@@ -192,7 +192,9 @@ class Run:
             f"recordings {report['verdicts']}, refused {sum(report['refused'].values())}"
         )
 
-    def _torch_device(self) -> str:
+    @property
+    def torch_device(self) -> str:
+        """Where networks run outside training."""
         if self.device != "auto":
             return self.device
         return "cuda" if torch.cuda.is_available() else "cpu"

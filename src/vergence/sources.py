@@ -8,6 +8,8 @@ from vergence.recipe import Source
 from vergence.skeleton import H36M_17, get_skeleton
 from vergence.views import Views
 
+SEEDS_APART = 100_000  # between the world seeds of a source's several rigs; a recipe's own seeds lie below
+
 
 def open_source(source: Source, image_size: int, skeleton: str) -> Dataset:
     """Pictures with the whole truth about them, at the run's crop size and in its skeleton."""
@@ -20,6 +22,13 @@ def open_source(source: Source, image_size: int, skeleton: str) -> Dataset:
     return MemoryDataset(_world(source, image_size))
 
 
+def world_version() -> str:
+    """Version of the built-in world; figures of different versions are not comparable."""
+    from vergence.synthetic.world import WORLD_VERSION
+
+    return WORLD_VERSION
+
+
 def _world(source: Source, size: int) -> Views:
     from vergence.synthetic.world import recordings, single_pictures
 
@@ -29,12 +38,9 @@ def _world(source: Source, size: int) -> Views:
     parts = []
     for i, views in enumerate(source.views):
         subjects = source.subjects // share + (i < source.subjects % share)
+        seed = source.seed + i * SEEDS_APART
         if subjects:
-            parts.append(
-                recordings(
-                    subjects, source.frames_per_subject, views, size, look=source.look, seed=source.seed * share + i
-                )
-            )
+            parts.append(recordings(subjects, source.frames_per_subject, views, size, look=source.look, seed=seed))
     return Views.cat(_apart(parts))
 
 

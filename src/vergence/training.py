@@ -195,6 +195,7 @@ def train_stage(
     )
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module = _Module(method, stage, seed)
+    module.train()  # a method that another stage left in eval mode would keep its batch statistics frozen
     trainer.fit(module, DataLoader(dataset, batch_size=None), ckpt_path=checkpoint if checkpoint.exists() else None)
     if trainer.interrupted:
         raise KeyboardInterrupt
@@ -222,6 +223,9 @@ def _tensorboard(folder: Path) -> list[Logger]:
 def _quiet() -> None:
     """Lightning tells developers much that users cannot act on."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    for text in (".*does not have many workers.*", ".*checkpoint that ended before the epoch ended.*", ".*`IterableDataset` has `__len__`.*", ".*exists and is not empty.*",
+    for text in (
+        ".*does not have many workers.*",
+        ".*checkpoint that ended before the epoch ended.*", ".*`IterableDataset` has `__len__`.*",
+        ".*exists and is not empty.*",
                  ".*treespec.*", ".*lr_scheduler.step.*"):  # fmt: skip
         warnings.filterwarnings("ignore", message=text)

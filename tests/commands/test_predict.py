@@ -9,9 +9,10 @@ from PIL import Image
 from vergence import estimator as estimators
 from vergence.cli import main
 from vergence.commands._predict import BATCH, estimate
-from vergence.commands._predict_input import Lens, Person, find_lens, find_person, open_footage, wanted_frames
+from vergence.commands._predict_input import Lens, Person, find_lens, find_person, open_footage
 from vergence.commands.predict import predict
 from vergence.errors import VergenceError
+from vergence.footage.frames import wanted_frames
 from vergence.footage.video import VideoWriter, open_video
 from vergence.geometry.camera import normalise, project
 from vergence.methods.base import Prediction

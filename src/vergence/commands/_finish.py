@@ -2,59 +2,154 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
 
-from vergence.evaluation import evaluate, label_scores, mean_pose, protocol
+from vergence.dataset import Dataset
+from vergence.evaluation import Scores, camera_mean_poses, evaluate, label_scores, mean_pose, nearest_poses, protocol
 from vergence.files import write_json
-from vergence.methods.base import Method
+from vergence.methods.base import Method, Prediction
+from vergence.recipe import Recipe
+from vergence.report.render import write_page
+from vergence.report.run_page import ROWS, run_page
 from vergence.runs import Run
-from vergence.skeleton import get_skeleton
-from vergence.sources import open_source
+from vergence.skeleton import Skeleton, get_skeleton
+from vergence.sources import open_source, world_version
+from vergence.views import Views
 
 
-def measure(run: Run, method: Method) -> dict[str, Any]:
-    """Results by test set, of the labels, and the protocol."""
-    recipe, skeleton = run.recipe, get_skeleton(run.recipe.skeleton)
-    anchors = {}
-    truths = [run.dataset(n).index for n, s in recipe.sources.items() if s.kind == "world_recordings"] or [
-        run.dataset(n).index for n in recipe.sources
-    ]
-    poses = [mean_pose(t, skeleton) for t in truths if not t.pose.isnan().all()]
-    if poses:
-        anchors["mean_pose"] = torch.stack(poses).mean(0)
+@dataclass(frozen=True)
+class Tested:
+    """One test set and what the model made of it."""
+
+    dataset: Dataset
+    results: dict[str, Any]
+    prediction: Prediction
+    scores: Scores
+
+
+def measure_tests(
+    recipe: Recipe, method: Method, device: str, opened: Mapping[str, Dataset] | None = None
+) -> tuple[dict[str, Any], dict[str, Tested]]:
+    """Results by test set beside their anchors, with the protocol; and the predictions behind them.
+
+    Args:
+        recipe: its `test` sources are measured; the truth of its training sources makes the anchors.
+        method: the trained method.
+        device: where the network runs.
+        opened: datasets that are open already, by source name.
+    """
+    skeleton = get_skeleton(recipe.skeleton)
+    training = [_training_index(recipe, name, opened or {}) for name in _anchor_sources(recipe)]
+    known = [index for index in training if not index.pose.isnan().all()]
     results: dict[str, Any] = {"tests": {}, "labels": {}, "protocol": {}}
+    tested = {}
     for name, source in recipe.test.items():
         dataset = open_source(source, recipe.image_size, recipe.skeleton)
-        found, _, _ = evaluate(method, dataset, skeleton, anchors, run._torch_device())
-        results["tests"][name] = found
-        results["protocol"][name] = protocol(dataset.index, skeleton, source=source.kind, look=source.look)
+        anchors = _anchors(known, dataset.index, skeleton, same_cameras=source.kind == "capture")
+        found = evaluate(method, dataset, skeleton, anchors, device)
+        tested[name] = Tested(dataset, *found)
+        results["tests"][name] = found[0]
+        about = {"look": source.look, "seed": source.seed, "world_version": world_version()}
+        if source.kind == "capture":
+            about = {
+                "path": source.path,
+                "frames": source.frames,
+                "reference": f"reconstruction {source.reconstruction}",
+            }
+        results["protocol"][name] = protocol(dataset.index, skeleton, source=source.kind, **about)
+    return results, tested
+
+
+def _anchor_sources(recipe: Recipe) -> list[str]:
+    """Training sources whose truth makes the anchors: recordings where there are any."""
+    return [n for n, s in recipe.sources.items() if s.kind != "world_pictures"] or list(recipe.sources)
+
+
+def _training_index(recipe: Recipe, name: str, opened: Mapping[str, Dataset]) -> Views:
+    """A training source's truth, without its pictures where the world can tell it without drawing."""
+    if name in opened:
+        return opened[name].index
+    return open_source(recipe.sources[name], recipe.image_size, recipe.skeleton).index
+
+
+def _anchors(training: list[Views], test: Views, skeleton: Skeleton, same_cameras: bool) -> dict[str, Tensor]:
+    if not training:
+        return {}
+    anchors = {"mean_pose": torch.stack([mean_pose(index, skeleton) for index in training]).mean(0)}
+    if same_cameras:
+        anchors["camera_mean_pose"] = camera_mean_poses(training[0], test, skeleton)
+        anchors["nearest_pose"] = nearest_poses(training[0].pose, test.pose, skeleton)
+    return anchors
+
+
+def finish(run: Run, method: Method, command: str) -> tuple[dict[str, Any], dict[str, Tested]]:
+    """Measures a run; writes its `results.json` and `report.html`."""
+    results, tested = measure_tests(run.recipe, method, run.torch_device, run.datasets)
     for name, labels in run.labels.items():
-        settings = recipe.stages[name].label
+        settings = run.recipe.stages[name].label
         assert settings is not None
         truth = run.dataset(settings.source).index
+        results["labels"][name] = dict(labels.report)
         if not truth.pose.isnan().all():
-            results["labels"][name] = label_scores(labels.pose, truth, skeleton)
-        results["labels"].setdefault(name, {}).update(labels.report)
-    return results
-
-
-def finish(run: Run, method: Method, command: str) -> dict[str, Any]:
-    """Measures a run and writes its results."""
-    results = measure(run, method)
+            results["labels"][name] |= label_scores(labels.pose, truth, skeleton=get_skeleton(run.recipe.skeleton))
     results["command"] = command
     results["seconds"] = run.seconds
+    stages = {name: run.folder / "stages" / name / "metrics.jsonl" for name, s in run.recipe.stages.items() if s.train}
     write_json(run.folder / "results.json", results)
+    write_report(run.recipe, results, tested, stages, run.folder / "report.html")
+    if run.progress:
+        show(results)
+    return results, tested
+
+
+def show(results: Mapping[str, Any]) -> None:
+    """The table on the terminal, with its protocol."""
+    table = Table("", "N-MPJPE mm", "P-MPJPE mm", title="Results")
     for name, found in results["tests"].items():
-        model, flat = found["model"], found["zero_depth"]
-        run.console.print(
-            f"[bold]{name}[/bold]: N-MPJPE {model['n_mpjpe']:.1f}, P-MPJPE {model['p_mpjpe']:.1f} mm; "
-            f"own 2D with zero depth {flat['n_mpjpe']:.1f} / {flat['p_mpjpe']:.1f}"
-            + (
-                f"; mean pose {found['mean_pose']['n_mpjpe']:.1f} / {found['mean_pose']['p_mpjpe']:.1f}"
-                if "mean_pose" in found
-                else ""
-            )
-        )
-    return results
+        for key, label in ROWS.items():
+            if key in found:
+                table.add_row(f"{name}: {label}", f"{found[key]['n_mpjpe']:.1f}", f"{found[key]['p_mpjpe']:.1f}")
+    console = Console()
+    console.print(table)
+    if results["protocol"]:
+        console.print(f"[dim]{next(iter(results['protocol'].values()))['alignment']}[/dim]")
+
+
+def write_report(
+    recipe: Recipe, results: Mapping[str, Any], tested: Mapping[str, Tested], stages: Mapping[str, Path], path: Path
+) -> None:
+    """The page of a run or an evaluation."""
+    pages = [(name, t.dataset, t.prediction, t.scores) for name, t in tested.items()]
+    write_page(path, run_page(recipe, results, pages, stages, results["command"]))
+
+
+def finish_demo(run: Run, method: Method, out: Path, command: str, clock: Callable[[], float]) -> dict[str, Any]:
+    """The demo's `results.json`: all test pictures pooled, and its page."""
+    results, tested = finish(run, method, command)
+    (out / "report.html").write_bytes((run.folder / "report.html").read_bytes())
+    sizes = {name: len(t.dataset) for name, t in tested.items()}
+    pooled = {}
+    for ours, theirs in (("mean_pose", "mean_pose"), ("zero_depth", "zero_depth"), ("label_free", "model"),
+                         ("true_2d_zero_depth", "true_2d_zero_depth")):  # fmt: skip
+        pooled[ours] = {
+            key: sum(tested[n].results[theirs][key] * size for n, size in sizes.items()) / sum(sizes.values())
+            for key in ("n_mpjpe", "p_mpjpe")
+        }
+    summary = {
+        **pooled,
+        "labels": next(iter(results["labels"].values())),
+        "by_look": results["tests"],
+        "protocol": {**results["protocol"], "pooled": "mean over all test pictures of both looks", "unit": "mm"},
+        "stages": run.seconds,
+        "seconds": clock(),
+    }
+    write_json(out / "results.json", summary)
+    return summary

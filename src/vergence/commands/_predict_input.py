@@ -230,23 +230,3 @@ def grown(box: Box) -> Box:
     """A box with `BOX_MARGIN` of its larger side added all around."""
     border = BOX_MARGIN * box[2:].max()
     return np.concatenate([box[:2] - border, box[2:] + 2 * border])
-
-
-def wanted_frames(text: str, count: int) -> list[int]:
-    """Frame numbers from `0-34,65-99`; all where empty.
-
-    Raises:
-        VergenceError: not such a text, or none of these frames exists.
-    """
-    if not text.strip():
-        return list(range(count))
-    wanted: set[int] = set()
-    for part in text.split(","):
-        low, dash, high = part.strip().partition("-")
-        if not low.isdigit() or (dash and not high.isdigit()):
-            raise VergenceError(f"--frames {text}", "Give numbers and ranges, as in 0-34,65-99.")
-        wanted.update(range(int(low), min(int(high or low), count - 1) + 1))
-    found = sorted(frame for frame in wanted if frame < count)
-    if not found:
-        raise VergenceError(f"--frames {text}: the input has frames 0 to {count - 1}", "Ask for frames that it has.")
-    return found

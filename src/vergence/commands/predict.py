@@ -50,8 +50,9 @@ def predict(
     from rich.progress import track
 
     from vergence.commands._predict import estimate, write_poses
-    from vergence.commands._predict_input import find_lens, find_person, open_footage, wanted_frames
+    from vergence.commands._predict_input import find_lens, find_person, open_footage
     from vergence.estimator import load
+    from vergence.footage.frames import wanted_frames
 
     given = [f"--{name}" for name, value in (("box", box), ("boxes", boxes), ("keypoints", keypoints)) if value]
     if len(given) > 1:

@@ -127,7 +127,7 @@ def limb_variation(pose: Float[Array, "T J 3"], skeleton: Skeleton) -> dict[str,
         length = np.linalg.norm(pose[:, a] - pose[:, b], axis=-1)
         length = length[np.isfinite(length)]
         name = f"{skeleton.joint_names[a]}-{skeleton.joint_names[b]}"
-        found[name] = float(length.std() / length.mean()) if len(length) >= 3 else float("nan")
+        found[name] = float(length.std() / max(length.mean(), 1e-12)) if len(length) >= 3 else float("nan")
     return found
 
 

@@ -26,6 +26,7 @@ from torch import Tensor
 from vergence.dataset import Dataset, batches
 from vergence.errors import VergenceError
 from vergence.geometry.camera import project
+from vergence.geometry.reconstruction import reconstruct
 from vergence.labels import Labels
 from vergence.methods.base import averaged_maps, depth_target, relative_depth
 from vergence.methods.losses import weighted_mean
@@ -183,8 +184,6 @@ def _label_recording(
             "translation": (back @ views.translation.double()[..., None])[first, :, 0].numpy(),
         }
     size = _picture_size(k_full, points, first)
-    from vergence.geometry.reconstruction import reconstruct
-
     result = reconstruct(
         points,
         trust,
@@ -198,10 +197,19 @@ def _label_recording(
     rotation, translation = torch.from_numpy(result.rotation)[v], torch.from_numpy(result.translation)[v]
     world = torch.from_numpy(result.pose)[t]
     camera = world @ rotation.transpose(-1, -2) + translation[:, None]
-    pose = (camera @ turn.transpose(-1, -2)).float() / result.reference_bone
+    pose = (camera @ turn.transpose(-1, -2)).float() / _bone_length(result.pose, skeleton)
     lens = views.intrinsics if known_lens else (views.crop.double() @ torch.from_numpy(result.intrinsics)[v]).float()
     weight = torch.from_numpy(result.weight)[t].float()
     return pose, weight.nan_to_num(0.0), project(pose, lens), lens, result.report.verdict
+
+
+def _bone_length(pose: np.ndarray, skeleton: Skeleton) -> float:
+    """Median length of the reference bone over a recording; 1 where the reconstruction is free of scale already."""
+    start, end = (pose[:, list(ends)].mean(1) for ends in skeleton.reference_bone)
+    length = float(np.nanmedian(np.linalg.norm(end - start, axis=-1)))
+    if not length > 0:
+        raise VergenceError("the reference bone was never seen by two cameras", "Its joints are needed for the scale.")
+    return length
 
 
 def _picture_size(k_full: Tensor | None, points: np.ndarray, first: list[int]) -> np.ndarray:

@@ -48,7 +48,8 @@ def heatmap_loss(
     decides how far a network gets in minutes.
     """
     target, weight = known(keypoints, weight)
-    goal = gaussian_target(target, *log_heatmap.shape[-2:], stride, sigma)
+    height, width = log_heatmap.shape[-2:]
+    goal = gaussian_target(target, height, width, stride, sigma)
     return weighted_mean(-(goal * log_heatmap).sum((-1, -2)), weight)
 
 

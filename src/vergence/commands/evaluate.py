@@ -1,0 +1,60 @@
+"""`vergence evaluate`: a run measured on a test set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def evaluate(
+    run: Path,
+    data: str = "",
+    frames: str = "",
+    reconstruction: str = "",
+    out: Path | None = None,
+    device: str = "auto",
+) -> None:
+    """Measures a run on the recipe's own test sets, or on a capture beside its reconstruction.
+
+    Prints N-MPJPE and P-MPJPE beside anchors (mean pose, each camera's mean pose, nearest training pose, own 2D with zero
+    depth) and writes results.json with the protocol.
+
+    Args:
+        run: folder that `vergence train` or `vergence demo` wrote.
+        data: a capture's folder; empty means the test sets of the run's recipe.
+        frames: frames of the capture, as in 35-64.
+        reconstruction: folder that `vergence reconstruct` wrote for the capture.
+        out: folder for results.json and report.html; default RUN/evaluation.
+        device: auto, cpu, cuda or mps.
+    """
+    import torch
+
+    from vergence.commands._finish import measure_tests, show, write_report
+    from vergence.config import load_recipe
+    from vergence.errors import VergenceError
+    from vergence.estimator import load
+    from vergence.files import write_json
+    from vergence.recipe import Source
+
+    recipe_file = run / "recipe.yaml"
+    estimator = load(
+        run, "cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device
+    )
+    if not recipe_file.is_file():
+        raise VergenceError(f"{run} has no recipe.yaml", "Give the folder that `vergence train` wrote.")
+    recipe = load_recipe(str(recipe_file))
+    if data:
+        if not reconstruction:
+            raise VergenceError(
+                "a capture has no 3D truth of its own",
+                "Give --reconstruction: the folder that `vergence reconstruct` wrote for it.",
+            )
+        recipe.test = {"capture": Source(kind="capture", path=data, frames=frames, reconstruction=reconstruction)}
+    if not recipe.test:
+        raise VergenceError(f"the recipe of {run} has no test sets", "Give --data.")
+    results, tested = measure_tests(recipe, estimator.method, estimator.device)
+    results["command"] = f"vergence evaluate {run}" + (f" --data {data}" if data else "")
+    folder = out or run / "evaluation"
+    write_json(folder / "results.json", results)
+    write_report(recipe, results, tested, {}, folder / "report.html")
+    show(results)
+    print(f"{folder / 'report.html'}")

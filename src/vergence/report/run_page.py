@@ -1,0 +1,171 @@
+"""The page of a training run: its table beside the anchors, curves, and pictures with their 2D and 3D."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from vergence.dataset import Dataset
+from vergence.evaluation import Scores
+from vergence.methods.base import Prediction
+from vergence.recipe import Recipe
+from vergence.report.page import Curve, Page, Sample, Table, choose_samples
+from vergence.skeleton import Skeleton, get_skeleton
+from vergence.training import read_metrics
+from vergence.version import __version__
+
+PROTOCOL = (
+    "N-MPJPE: root-aligned, one least-squares scale per pose; P-MPJPE: similarity per pose, no reflection. Millimetres, mean "
+    "over pictures; predictions averaged with the mirrored picture; no true depth or scale is used."
+)
+ROWS = {
+    "model": "the model",
+    "zero_depth": "its own 2D, zero depth",
+    "true_2d_zero_depth": "true 2D, zero depth",
+    "mean_pose": "mean pose",
+    "nearest_pose": "nearest training pose",
+    "camera_mean_pose": "mean pose of each camera",
+}
+
+
+def run_page(
+    recipe: Recipe,
+    results: Mapping[str, Any],
+    tests: Sequence[tuple[str, Dataset, Prediction, Scores]],
+    metrics_files: Mapping[str, Path],
+    command: str,
+) -> Page:
+    """A run's page from its results, its test predictions and its metric files."""
+    skeleton = get_skeleton(recipe.skeleton)
+    each = 6 if len(tests) < 3 else 3
+    samples = [
+        sample
+        for name, dataset, prediction, scores in tests
+        for sample in _samples(name, dataset, prediction, scores, skeleton, each)
+    ]
+    return Page(
+        title=f"Vergence: {recipe.method}",
+        subtitle="A single-camera 3D pose estimator and how it was made",
+        skeleton=skeleton,
+        facts=_facts(recipe, results, command),
+        tables=[_table(results["tests"], results["protocol"]), *_label_tables(results["labels"])],
+        curves=_curves(metrics_files),
+        samples=sorted(samples, key=lambda s: ("random", "worst", "best").index(s.group)),
+        samples_protocol=PROTOCOL + " The prediction is shown at the truth's scale.",
+        details=[_joint_table(results["tests"], skeleton)],
+    )
+
+
+def _facts(recipe: Recipe, results: Mapping[str, Any], command: str) -> dict[str, str]:
+    seconds = results.get("seconds", {})
+    return {
+        "command": command,
+        "version": f"vergence {__version__}, torch {torch.__version__}, Python {platform.python_version()}",
+        "device": torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f"CPU, {torch.get_num_threads()} threads",
+        "pictures": f"{recipe.image_size} pixels",
+        "seed": str(recipe.seed),
+        **{f"source {name}": _words(asdict(s)) for name, s in recipe.sources.items()},
+        "seconds": ", ".join(f"{name} {value:.0f}" for name, value in seconds.items()),
+    }
+
+
+def _words(source: dict[str, Any]) -> str:
+    labels = [k for k in ("keypoints",) if source[k]] + (
+        [f"3D of {source['pose']}"] if source["pose"] != "none" else []
+    )
+    if source["kind"] == "capture":
+        what = f"capture {source['path']}" + (f", frames {source['frames']}" if source["frames"] else "")
+    elif source["kind"] == "world_pictures":
+        what = f"{source['count']} single pictures, {source['look']} look"
+    else:
+        cameras = " or ".join(map(str, source["views"]))
+        what = f"{source['subjects']} recordings of {source['frames_per_subject']} instants by {cameras} cameras, "
+        what += f"{source['look']} look"
+    return f"{what}; labels used: {', '.join(labels) or 'none'}"
+
+
+def _table(tests: Mapping[str, Any], protocols: Mapping[str, Any]) -> Table:
+    rows = []
+    for name, found in tests.items():
+        for key, label in ROWS.items():
+            if key in found:
+                f = found[key]
+                rows.append(
+                    [f"{name}: {label}", f["n_mpjpe"], f["p_mpjpe"], f["n_pck"], f["n_auc"], f["depth_correlation"]]
+                )
+    counts = "; ".join(f"{name}: {p['pictures']} pictures of {p['subjects']} subjects" for name, p in protocols.items())
+    return Table(
+        title="Results",
+        columns=["", "N-MPJPE mm", "P-MPJPE mm", "N-PCK@150 %", "N-AUC %", "depth correlation"],
+        rows=rows,
+        protocol=f"{PROTOCOL} {counts}.",
+        highlight=[i for i, row in enumerate(rows) if str(row[0]).endswith("the model")],
+    )
+
+
+def _label_tables(labels: Mapping[str, Any]) -> list[Table]:
+    rows = [
+        [
+            name,
+            found["recordings"],
+            ", ".join(f"{n} {word}" for word, n in found["verdicts"].items()),
+            sum(found["refused"].values()),
+            100 * found["joints_labelled"],
+            found.get("n_mpjpe"),
+            found.get("p_mpjpe"),
+        ]
+        for name, found in labels.items()
+    ]
+    columns = ["", "recordings", "verdicts", "refused", "joints labelled %", "N-MPJPE mm", "P-MPJPE mm"]
+    note = "The truth measures these labels here; training never saw it."
+    return [Table("Labels made from several views", columns, rows, PROTOCOL, note)] if rows else []
+
+
+def _joint_table(tests: Mapping[str, Any], skeleton: Skeleton) -> Table:
+    rows = [[joint, *(found["per_joint"][joint] for found in tests.values())] for joint in skeleton.joint_names]
+    return Table("N-MPJPE by joint, mm", ["joint", *tests], rows, PROTOCOL, heat=True)
+
+
+def _curves(files: Mapping[str, Path]) -> list[Curve]:
+    curves = []
+    for stage, path in files.items():
+        series = {name: tuple(map(list, zip(*points))) for name, points in read_metrics(path).items()}
+        if series:
+            curves.append(Curve(f"Training: {stage}", "step", "loss", series, log_y=True))  # type: ignore[arg-type]
+    return curves
+
+
+def _samples(
+    name: str, dataset: Dataset, prediction: Prediction, scores: Scores, skeleton: Skeleton, each: int
+) -> list[Sample]:
+    root = list(skeleton.root)
+    samples = []
+    for group, i in choose_samples(scores.n_mpjpe, each):
+        view = dataset.read(torch.tensor([i]))
+        true = (view.pose[0] - view.pose[0, root].mean(0)).numpy()
+        pose = prediction.pose[i].numpy()
+        known = np.isfinite(true)
+        scale = (pose * true)[known].sum() / max((pose * pose)[known].sum(), 1e-9)
+        up = view.up[0].numpy()
+        samples.append(
+            Sample(
+                title=f"{name}: subject {int(view.subject[0])}, camera {int(view.view[0])}, frame {int(view.frame[0])}",
+                group=group,
+                image=view.image[0].permute(1, 2, 0).contiguous().numpy(),
+                keypoints=None if prediction.keypoints is None else prediction.keypoints[i].numpy(),
+                keypoints_true=view.keypoints[0].numpy(),
+                pose=pose * max(scale, 0.0),
+                pose_true=true,
+                errors={"N-MPJPE": f"{scores.n_mpjpe[i]:.0f} mm", "P-MPJPE": f"{scores.p_mpjpe[i]:.0f} mm"},
+                up=up if np.isfinite(up).all() else None,
+            )
+        )
+    return samples

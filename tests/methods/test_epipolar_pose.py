@@ -1,0 +1,315 @@
+"""EpipolarPose: labels from several views against the built-in world's truth, its own loss, and what must cost more."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from vergence.crops import crop_camera
+from vergence.dataset import MemoryDataset, withhold
+from vergence.errors import VergenceError
+from vergence.evaluation import label_scores
+from vergence.methods.epipolar_pose import EpipolarPose, find_keypoints, full_camera, make_labels
+from vergence.methods.registry import build_method
+from vergence.networks.pose_network import Maps
+from vergence.recipe import LabelStage, NetworkSettings, Source
+from vergence.skeleton import H36M_17
+from vergence.synthetic import draw_rigs, recordings
+from vergence.views import Views
+
+HIDDEN = Source(kind="world_recordings", keypoints=True)
+LABELLED = LabelStage(keypoints="labelled")
+TINY = NetworkSettings(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], width=8)
+ROOT = H36M_17.index("pelvis")
+
+
+@pytest.fixture(scope="module")
+def film() -> Views:
+    """Three recordings by 2, 3 and 4 cameras."""
+    parts = [recordings(1, 12, v, 32, seed=40 + v) for v in (2, 3, 4)]
+    return Views.cat(parts)
+
+
+def noisy(views: Views, sigma: float, seed: int = 0) -> Views:
+    """Keypoints with noise of `sigma` crop pixels."""
+    g = torch.Generator().manual_seed(seed)
+    return views.replace(keypoints=views.keypoints + sigma * torch.randn(views.keypoints.shape, generator=g))
+
+
+def labels_of(views: Views, stage: LabelStage = LABELLED, source: Source = HIDDEN):
+    dataset = MemoryDataset(views)
+    visible = withhold(dataset.index, source)
+    if stage.cameras == "known":
+        visible = visible.replace(rotation=views.rotation, translation=views.translation)
+    return make_labels(dataset, visible, visible.keypoints, visible.confidence, stage, H36M_17)
+
+
+# The camera behind a crop
+
+
+def random_crop(g: torch.Generator):
+    focal = 500 + 1500 * torch.rand(2, generator=g, dtype=torch.double)
+    centre = 300 + 500 * torch.rand(2, generator=g, dtype=torch.double)
+    k = torch.eye(3, dtype=torch.double)
+    k[0, 0], k[1, 1], k[0, 2], k[1, 2] = *focal, *centre
+    corner = 600 * torch.rand(2, generator=g, dtype=torch.double)
+    side = 60 + 500 * torch.rand(2, generator=g, dtype=torch.double)
+    return k, crop_camera(k.numpy(), None, [*corner.tolist(), *side.tolist()], 96)
+
+
+def test_the_full_camera_is_recovered_from_random_crops():
+    g = torch.Generator().manual_seed(0)
+    made = [random_crop(g) for _ in range(100)]
+    views = Views.empty(100, 17, 8, 8).replace(
+        intrinsics=torch.stack([torch.from_numpy(c.intrinsics) for _, c in made]),
+        crop=torch.stack([torch.from_numpy(c.homography) for _, c in made]),
+    )
+    k, turn = full_camera(views)
+    for i, (k_true, crop) in enumerate(made):
+        assert (k[i] - k_true).abs().max() < 1e-6
+        assert (turn[i] - torch.from_numpy(crop.rotation)).abs().max() < 1e-9
+    assert torch.allclose(torch.linalg.det(turn), torch.ones(100, dtype=torch.double))
+
+
+def test_the_full_camera_is_recovered_from_the_worlds_crops(film):
+    rig = draw_rigs(1, 4, seed=44)[0]
+    rows = film[film.sequence == film.sequence.max()]
+    k, turn = full_camera(rows)
+    for i in range(len(rows)):
+        v = int(rows.view[i])
+        assert (k[i] - rig.intrinsics[v]).abs().max() < 0.05  # px; float32 crops of cameras with f > 1,000 px
+        assert (turn[i] @ rig.rotation[v] - rows.rotation[i]).abs().max() < 1e-4
+
+
+# Labels
+
+
+@pytest.mark.parametrize("cameras", ["unknown", "known"])
+def test_exact_joints_of_2_3_and_4_cameras_give_the_truth(film, cameras):
+    labels = labels_of(film, LabelStage(keypoints="labelled", cameras=cameras))
+    found = label_scores(labels.pose, film, H36M_17)
+    assert found["n_mpjpe"] < 0.5  # mm
+    assert found["joints_labelled"] > 0.95
+    assert labels.report["recordings"] == 3
+    assert labels.report["refused"] == {}
+    assert labels.report["pictures"] == len(film) == 12 * 9
+    assert torch.equal(labels.key[:, 1], film.view)
+    known = ~labels.pose.isnan().any(-1)
+    assert (labels.weight[~known] == 0).all()
+    seen = known & ~film.keypoints.isnan().any(-1)
+    assert (labels.keypoints - film.keypoints)[seen].abs().max() < 0.1
+    assert torch.equal(labels.intrinsics, film.intrinsics)
+
+
+def test_labels_are_in_reference_bones_one_scale_per_recording(film):
+    labels = labels_of(film)
+    for sequence in film.sequence.unique():
+        rows = film.sequence == sequence
+        ours, truth = labels.pose[rows], film.pose[rows]
+        ratio = (ours[:, 1:] - ours[:, :1]).norm(dim=-1) / (truth[:, 1:] - truth[:, :1]).norm(dim=-1)
+        ratio = ratio[ratio.isfinite()]
+        assert ratio.std() / ratio.mean() < 1e-3
+        bone = (ours[:, H36M_17.index("thorax")] - ours[:, ROOT]).norm(dim=-1)
+        assert float(bone.nanmedian()) == pytest.approx(1, abs=2e-3)
+
+
+@pytest.mark.parametrize("cameras", ["unknown", "known"])
+def test_noise_of_half_a_crop_pixel_leaves_centimetres(film, cameras):
+    """0.5 of 32 pixels is some 30 mm at the person: triangulated, the label is not worse than that."""
+    labels = labels_of(noisy(film, 0.5), LabelStage(keypoints="labelled", cameras=cameras))
+    found = label_scores(labels.pose, film, H36M_17)
+    assert found["n_mpjpe"] < 45
+    assert found["joints_labelled"] > 0.9
+
+
+def test_one_frame_at_a_time_is_worse_than_pooled_frames():
+    film = recordings(1, 6, 4, 32, seed=51)
+    blurred = noisy(film, 0.5)
+    pooled = label_scores(labels_of(blurred).pose, film, H36M_17)
+    alone = label_scores(labels_of(blurred, LabelStage(keypoints="labelled", per_frame=True)).pose, film, H36M_17)
+    assert alone["n_mpjpe"] > 1.3 * pooled["n_mpjpe"]
+
+
+def test_unknown_intrinsics_are_estimated_and_handed_on():
+    """Full pictures (the crop is the picture) whose lens nobody knows."""
+    film = recordings(1, 20, 4, 32, seed=52)
+    k, turn = full_camera(film)
+    back = turn.mT.float()
+    pose = film.pose @ back.mT
+    pixels = pose @ k.float().mT
+    whole = film.replace(
+        crop=torch.eye(3).expand(len(film), 3, 3),
+        pose=pose,
+        keypoints=pixels[..., :2] / pixels[..., 2:],
+        intrinsics=torch.full_like(film.intrinsics, math.nan),
+        rotation=back @ film.rotation,
+        translation=(back @ film.translation[..., None])[..., 0],
+    )
+    labels = labels_of(whole)
+    assert label_scores(labels.pose, whole, H36M_17)["n_mpjpe"] < 60
+    assert labels.intrinsics.isfinite().all()
+    assert ((labels.intrinsics[:, 0, 0] / k[:, 0, 0]).log().abs() < 0.35).all()
+
+
+def test_rows_in_another_order_and_missing_pictures_change_nothing(film):
+    one = film[film.sequence == film.sequence.max()]
+    order = torch.randperm(len(one), generator=torch.Generator().manual_seed(0))[3:]
+    shuffled = labels_of(one[order])
+    assert label_scores(shuffled.pose, one[order], H36M_17)["n_mpjpe"] < 0.5
+    assert torch.equal(shuffled.key[:, 2], one.frame[order])
+
+
+def test_a_recording_that_cannot_be_used_is_counted_and_leaves_no_label(film):
+    bad = film.sequence == film.sequence.min()
+    keypoints = film.keypoints.clone()
+    keypoints[bad] = math.nan
+    labels = labels_of(film.replace(keypoints=keypoints, confidence=torch.where(bad[:, None], 0.0, film.confidence)))
+    assert labels.report["recordings"] == 3
+    assert sum(labels.report["refused"].values()) == 1
+    assert labels.report["pictures_labelled"] == int((~bad).sum())
+    assert labels.pose[bad].isnan().all()
+    assert (labels.weight[bad] == 0).all()
+
+
+def test_no_usable_recording_is_one_error_with_the_reason(film):
+    alone = film[film.view == 0]
+    with pytest.raises(VergenceError, match="no recording could be reconstructed: .*camera"):
+        labels_of(alone)
+
+
+def test_known_cameras_that_are_not_known_are_refused(film):
+    dataset = MemoryDataset(film)
+    visible = withhold(dataset.index, HIDDEN)
+    stage = LabelStage(keypoints="labelled", cameras="known")
+    with pytest.raises(VergenceError, match="extrinsics are unknown or withheld"):
+        make_labels(dataset, visible, visible.keypoints, visible.confidence, stage, H36M_17)
+
+
+def test_long_recordings_are_taken_in_runs():
+    film = recordings(1, 12, 3, 32, seed=53)
+    labels = labels_of(film, LabelStage(keypoints="labelled", frames=5))
+    assert labels.report["recordings"] == 3
+    assert label_scores(labels.pose, film, H36M_17)["n_mpjpe"] < 0.5
+
+
+def test_the_frozen_network_is_neither_changed_nor_put_into_another_mode(film):
+    torch.manual_seed(0)
+    method = build_method("epipolar_pose", TINY, "h36m_17").train()
+    before = {k: v.clone() for k, v in method.state_dict().items()}
+    points, trust = find_keypoints(method, MemoryDataset(film), "cpu", size=50)
+    assert points.shape == (len(film), 17, 2)
+    assert trust.shape == (len(film), 17)
+    assert method.training
+    assert all(torch.equal(v, before[k]) for k, v in method.state_dict().items())
+    assert not points.requires_grad
+    again, _ = find_keypoints(method, MemoryDataset(film), "cpu", size=7)
+    assert torch.allclose(points, again, atol=1e-3)
+
+
+# The loss
+
+
+def volume_method() -> EpipolarPose:
+    torch.manual_seed(0)
+    settings = NetworkSettings(
+        embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], width=8, head="volume", depth_bins=8
+    )
+    method = build_method("epipolar_pose", settings, "h36m_17")
+    assert isinstance(method, EpipolarPose)
+    return method
+
+
+def maps_of(keypoints, depth, size: int = 32, sigma: float = 0.7) -> Maps:
+    """Maps that say these pixels and depths, with heatmaps that peak there."""
+    stride = 4
+    cells = size // stride
+    cell = (keypoints + 0.5) / stride - 0.5
+    x = torch.arange(cells) - cell[..., :1]
+    y = torch.arange(cells) - cell[..., 1:]
+    log = -0.5 * (y[..., :, None] ** 2 + x[..., None, :] ** 2) / sigma**2
+    log = log.flatten(2).log_softmax(-1).view_as(log)
+    return Maps(log, keypoints, depth, torch.ones(depth.shape), torch.zeros(len(depth), 1, 1, 1))
+
+
+def in_bones(views: Views):
+    """Root-relative true depth in reference bones, by hand."""
+    out = []
+    for pose in views.pose:
+        bone = math.dist(pose[H36M_17.index("thorax")].tolist(), pose[ROOT].tolist())
+        out.append((pose[:, 2] - pose[ROOT, 2]) / bone)
+    return torch.stack(out)
+
+
+def test_volume_loss_against_plain_python(film):
+    views = film[:5].replace(pose_weight=torch.rand(5, 17, generator=torch.Generator().manual_seed(1)))
+    views = views.replace(keypoints=views.keypoints.clone(), pose=views.pose.clone())
+    views.keypoints[0, 3] = math.nan
+    views.pose[1, 4] = math.nan
+    g = torch.Generator().manual_seed(2)
+    maps = maps_of(torch.rand(5, 17, 2, generator=g) * 32, torch.randn(5, 17, generator=g))
+    method = volume_method()
+    total = weights = 0.0
+    target = in_bones(views)
+    for n in range(5):
+        for j in range(17):
+            terms = []
+            if not views.keypoints[n, j].isnan().any():
+                for axis in range(2):
+                    off = float(maps.keypoints[n, j, axis] - views.keypoints[n, j, axis]) / 32
+                    terms.append((off, float(views.confidence[n, j])))
+            if not views.pose[n, j].isnan().any():
+                relative = float(maps.depth[n, j] - maps.depth[n, ROOT])
+                terms.append(((relative - float(target[n, j])) / 4.2, float(views.pose_weight[n, j])))
+            for off, weight in terms:
+                each = 0.5 * off**2 if abs(off) < 1 else abs(off) - 0.5
+                total, weights = total + weight * each, weights + weight
+    assert float(method.volume_loss(views, maps)) == pytest.approx(total / weights * 51, rel=1e-4)
+
+
+def test_fully_labelled_the_volume_loss_is_a_sum_over_joints_and_a_mean_over_pictures(film):
+    views = film[~film.keypoints.isnan().flatten(1).any(1)][:4].replace(metric=torch.zeros(4, dtype=torch.bool))
+    maps = maps_of(views.keypoints, torch.zeros(4, 17))
+    views = views.replace(pose=torch.zeros(4, 17, 3), keypoints=views.keypoints + 3.2)
+    assert float(volume_method().volume_loss(views, maps)) == pytest.approx(17 * 2 * 0.5 * 0.1**2, rel=1e-3)
+
+
+def test_labels_of_a_picture_without_any_leave_no_gradient():
+    method = volume_method()
+    views = Views.empty(2, 17, 32, 32)
+    terms = method.losses(views)
+    assert set(terms) == {"heatmap", "coordinates", "depth", "volume"}
+    assert all(float(v.detach()) == 0 for v in terms.values())
+    sum(terms.values()).backward()
+    assert all(p.grad is None or (p.grad == 0).all() for p in method.parameters())
+
+
+DEGENERATE = ["one point", "flat depth", "mirrored depth", "constant pose"]
+WEIGHTS = {"heatmap": 1.0, "coordinates": 0.1, "depth": 1.0}
+
+
+@pytest.mark.parametrize("head", ["depth_map", "volume"])
+@pytest.mark.parametrize("what", DEGENERATE)
+def test_degenerate_solutions_cost_more_than_the_truth(film, what, head):
+    """Under the demo's weights, and under the paper's volume term alone. The truth costs the entropy of its heatmaps."""
+    views = film[~film.keypoints.isnan().flatten(1).any(1)]
+    torch.manual_seed(0)
+    method = volume_method() if head == "volume" else build_method("epipolar_pose", TINY, "h36m_17")
+    assert isinstance(method, EpipolarPose)
+    weights = {"volume": 1.0} if head == "volume" else WEIGHTS
+    depth, points = in_bones(views), views.keypoints
+    wrong = {
+        "one point": (points.mean(1, keepdim=True).expand_as(points), torch.zeros_like(depth)),
+        "flat depth": (points, torch.zeros_like(depth)),
+        "mirrored depth": (points, -depth),
+        "constant pose": (points.mean(0, keepdim=True).expand_as(points), depth.mean(0, keepdim=True).expand_as(depth)),
+    }
+
+    def cost(keypoints, relative) -> float:
+        terms = method.terms(views, maps_of(keypoints, relative))
+        return float(sum(weight * terms[name] for name, weight in weights.items()))
+
+    truth = cost(points, depth)
+    margin = {"depth_map": 0.1, "volume": 0.05}[head]  # nats and reference bones; half squared shares
+    assert cost(*wrong[what]) > truth + margin
