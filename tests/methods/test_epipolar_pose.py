@@ -116,20 +116,23 @@ def test_labels_are_in_reference_bones_one_scale_per_recording(film):
 
 
 @pytest.mark.parametrize("cameras", ["unknown", "known"])
-def test_noise_of_half_a_crop_pixel_leaves_centimetres(film, cameras):
-    """0.5 of 32 pixels is some 30 mm at the person: triangulated, the label is not worse than that."""
-    labels = labels_of(noisy(film, 0.5), LabelStage(keypoints="labelled", cameras=cameras))
-    found = label_scores(labels.pose, film, H36M_17)
-    assert found["n_mpjpe"] < 45
-    assert found["joints_labelled"] > 0.9
+def test_noise_leaves_what_it_is_worth_at_the_person(film, cameras):
+    """0.2 of 32 pixels is some 15 mm at the person (a crop spans about 2.4 m): two cameras see depth twice as badly."""
+    labels = labels_of(noisy(film, 0.2), LabelStage(keypoints="labelled", cameras=cameras))
+    for sequence, limit in zip(film.sequence.unique(), (45, 22, 22), strict=True):
+        rows = film.sequence == sequence
+        found = label_scores(labels.pose[rows], film[rows], H36M_17)
+        assert found["n_mpjpe"] < limit
+        assert found["joints_labelled"] > 0.9
 
 
 def test_one_frame_at_a_time_is_worse_than_pooled_frames():
     film = recordings(1, 6, 4, 32, seed=51)
-    blurred = noisy(film, 0.5)
+    blurred = noisy(film, 0.2)
     pooled = label_scores(labels_of(blurred).pose, film, H36M_17)
     alone = label_scores(labels_of(blurred, LabelStage(keypoints="labelled", per_frame=True)).pose, film, H36M_17)
-    assert alone["n_mpjpe"] > 1.3 * pooled["n_mpjpe"]
+    assert pooled["n_mpjpe"] < 25
+    assert alone["n_mpjpe"] > 4 * pooled["n_mpjpe"]
 
 
 def test_unknown_intrinsics_are_estimated_and_handed_on():
@@ -175,7 +178,7 @@ def test_a_recording_that_cannot_be_used_is_counted_and_leaves_no_label(film):
 
 def test_no_usable_recording_is_one_error_with_the_reason(film):
     alone = film[film.view == 0]
-    with pytest.raises(VergenceError, match="no recording could be reconstructed: .*camera"):
+    with pytest.raises(VergenceError, match=r"no recording could be reconstructed: .*camera"):
         labels_of(alone)
 
 
@@ -189,8 +192,8 @@ def test_known_cameras_that_are_not_known_are_refused(film):
 
 def test_long_recordings_are_taken_in_runs():
     film = recordings(1, 12, 3, 32, seed=53)
-    labels = labels_of(film, LabelStage(keypoints="labelled", frames=5))
-    assert labels.report["recordings"] == 3
+    labels = labels_of(film, LabelStage(keypoints="labelled", frames=7))
+    assert labels.report["recordings"] == 2
     assert label_scores(labels.pose, film, H36M_17)["n_mpjpe"] < 0.5
 
 
