@@ -57,7 +57,9 @@ def score(prediction: Tensor, target: Tensor, skeleton: Skeleton) -> Scores:
         "diversity": metrics.pose_diversity(scaled, t, root),
         "n_mpjpe_depth_negated": float(np.nanmean(flipped)),
     }
-    per_joint = {name: float(v) for name, v in zip(skeleton.joint_names, np.nanmean(joints, axis=0), strict=True)}
+    per_joint = {
+        name: float(v) for name, v in zip(skeleton.joint_names, torch.from_numpy(joints).nanmean(0), strict=True)
+    }
     return Scores(n, pa, per_joint, summary)
 
 
@@ -141,17 +143,15 @@ def evaluate(
     if not index.keypoints.isnan().all():
         distance = (prediction.keypoints - index.keypoints).norm(dim=-1)
         results["pixel_error"] = float(distance.nanmedian())
-        complete = index.pose.isfinite().flatten(1).all(1)
-        true_2d = projected_truth(index)[complete]
-        results["true_2d_zero_depth"] = score(true_2d, index.pose[complete], skeleton).summary
+        results["true_2d_zero_depth"] = score(projected_truth(index), index.pose, skeleton).summary
     for name, pose in (anchors or {}).items():
         results[name] = score(pose.expand_as(index.pose), index.pose, skeleton).summary
     return results, prediction, scores
 
 
 def projected_truth(index: Views) -> Tensor:
-    """True 2D with no depth: the truth seen by the crop camera, on a plane."""
-    flat = index.pose[..., :2] / index.pose[..., 2:]
+    """True 2D with no depth: the truth seen by the crop camera, on a plane; 0 where the truth is unknown."""
+    flat = (index.pose[..., :2] / index.pose[..., 2:]).nan_to_num(0.0)
     return torch.cat([flat, torch.zeros_like(flat[..., :1])], -1)
 
 

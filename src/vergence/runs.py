@@ -14,9 +14,10 @@ from rich.console import Console
 from safetensors.torch import load_file
 
 from vergence.dataset import Dataset, withhold
+from vergence.devices import resolve_device
 from vergence.errors import VergenceError
 from vergence.estimator import save, save_weights
-from vergence.files import write_json
+from vergence.files import write_json, write_text
 from vergence.labels import Labels, fingerprint
 from vergence.methods.base import Method
 from vergence.methods.epipolar_pose import find_keypoints, make_labels
@@ -36,12 +37,13 @@ class Run:
     Args:
         recipe: what to do.
         folder: where; a folder of the same recipe goes on where it stopped.
-        device: `auto`, `cpu`, `cuda`.
+        device: `auto`, `cpu`, `cuda` or `mps`.
         progress: show bars.
     """
 
     def __init__(self, recipe: Recipe, folder: Path, device: str = "auto", progress: bool = True) -> None:
-        self.recipe, self.folder, self.device, self.progress = recipe, folder, device, progress
+        self.recipe, self.folder, self.progress = recipe, folder, progress
+        self.device = resolve_device(device)
         self.console = Console(quiet=not progress)
         self.datasets: dict[str, Dataset] = {}
         self.labels: dict[str, Labels] = {}
@@ -54,17 +56,16 @@ class Run:
         text = yaml.safe_dump({"vergence": __version__, **asdict(self.recipe)}, sort_keys=False)
         path = self.folder / "recipe.yaml"
         if path.exists():
-            old = yaml.safe_load(path.read_text()) or {}
+            try:
+                old = yaml.safe_load(path.read_text()) or {}
+            except (yaml.YAMLError, UnicodeDecodeError) as error:
+                raise VergenceError(f"{path} is not readable YAML", "Choose another --out, or delete it.") from error
             different = first_difference(old, yaml.safe_load(text))
             if different:
                 raise VergenceError(
                     f"{self.folder} holds a run of another recipe: {different}", "Choose another --out, or delete it."
                 )
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        except OSError as error:
-            raise VergenceError(f"cannot write to {self.folder}: {error.strerror}", "Choose another --out.") from error
+        write_text(path, text)
 
     def dataset(self, name: str) -> Dataset:
         """A source, opened once."""
@@ -180,7 +181,7 @@ class Run:
             method = self._trained(stage.network, name)
             if not isinstance(method, Supervised):
                 raise VergenceError(f"no trained network finds the joints for stage {name!r}", "Train one before it.")
-            keypoints, confidence = find_keypoints(method, dataset, self.torch_device)
+            keypoints, confidence = find_keypoints(method, dataset, self.device)
         labels = make_labels(
             dataset, visible, keypoints, confidence, stage, get_skeleton(self.recipe.skeleton), self.recipe.seed
         )
@@ -191,13 +192,6 @@ class Run:
             f"[bold]{name}[/bold]: {report['pictures_labelled']} of {report['pictures']} pictures labelled; "
             f"recordings {report['verdicts']}, refused {sum(report['refused'].values())}"
         )
-
-    @property
-    def torch_device(self) -> str:
-        """Where networks run outside training."""
-        if self.device != "auto":
-            return self.device
-        return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def first_difference(old: Any, new: Any, path: str = "") -> str:

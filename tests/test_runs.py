@@ -1,0 +1,251 @@
+"""A recipe carried out, stopped, taken up again and moved."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+import vergence.runs as runs
+from vergence.errors import VergenceError
+from vergence.estimator import load
+from vergence.labels import Labels
+from vergence.mixture import Mixture
+from vergence.recipe import LabelStage, NetworkSettings, Recipe, Source, Stage, TrainStage
+from vergence.runs import Run, first_difference
+from vergence.settings import Augmentation
+from vergence.sources import open_source
+
+LOSSES = {"heatmap": 1.0, "coordinates": 0.1, "depth": 1.0}
+
+
+def tiny(**changes) -> Recipe:
+    recipe = Recipe(
+        image_size=32,
+        network=NetworkSettings(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], width=8),
+        sources={
+            "wild": Source(kind="world_pictures", count=20, seed=1, keypoints=True),
+            "studio": Source(
+                kind="world_recordings",
+                look="studio",
+                subjects=1,
+                frames_per_subject=8,
+                views=[3],
+                seed=2,
+                keypoints=True,
+            ),
+        },
+        stages={
+            "keypoints": Stage(train=TrainStage(steps=6, batch={"wild": 6}, losses=LOSSES)),
+            "labels": Stage(label=LabelStage(source="studio", keypoints="labelled")),
+            "pose": Stage(
+                train=TrainStage(
+                    steps=6,
+                    batch={"wild": 3, "studio": 4},
+                    losses=LOSSES,
+                    labels=["labels"],
+                    augmentation=Augmentation(mirror=0.5, rotation=10),
+                )
+            ),
+        },
+        checkpoint_every=2,
+    )
+    return dataclasses.replace(recipe, **changes)
+
+
+def carry_out(folder, recipe: Recipe | None = None) -> Run:
+    run = Run(recipe or tiny(), folder, device="cpu", progress=False)
+    run.execute()
+    return run
+
+
+def weights(folder):
+    return load_file(folder / "model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    return carry_out(folder)
+
+
+class Killed(BaseException):
+    pass
+
+
+def assert_same(a, b):
+    one, other = weights(a), weights(b)
+    assert set(one) == set(other)
+    for name, value in one.items():
+        assert torch.equal(value, other[name]), name
+
+
+def test_a_run_leaves_what_it_owes(whole):
+    folder = whole.folder
+    config = json.loads((folder / "config.json").read_text())
+    assert config["method"] == "epipolar_pose"
+    assert config["image_size"] == 32
+    assert config["labels"]["labels"]["pictures"] == 24
+    assert set(config["seconds"]) >= {"keypoints", "labels", "pose", "data"}
+    assert yaml.safe_load((folder / "recipe.yaml").read_text())["stages"]["pose"]["train"]["steps"] == 6
+    assert [p.name for p in (folder / "labels").iterdir()] == [f"labels-{whole.prints['labels']}.npz"]
+    for stage in ("keypoints", "pose"):
+        assert (folder / "stages" / stage / "metrics.jsonl").is_file()
+        assert not (folder / "stages" / stage / "last.ckpt").exists()
+    assert_same(folder, folder / "stages" / "pose")
+
+
+def test_the_second_stage_starts_where_the_first_ended_and_learns(whole):
+    first, last = (load_file(whole.folder / "stages" / s / "model.safetensors") for s in ("keypoints", "pose"))
+    moved = {k: float((first[k].float() - last[k].float()).abs().max()) for k in first}
+    assert any(v > 0 for v in moved.values())
+    fresh = whole._fresh().state_dict()
+    weight = "network.neck.lateral.0.weight"
+    assert (first[weight] - last[weight]).norm() < (fresh[weight] - last[weight]).norm() + first[weight].norm()
+
+
+def test_made_labels_reach_the_training_batches(whole):
+    part = whole._part("studio", whole.recipe.stages["pose"].train, 4)
+    assert part.visible.made.all()
+    assert not part.visible.metric.any()
+    assert part.visible.pose.isfinite().all(-1).float().mean() > 0.95
+    wild = whole._part("wild", whole.recipe.stages["pose"].train, 3)
+    assert wild.visible.pose.isnan().all()
+    assert not wild.visible.made.any()
+
+
+@pytest.mark.parametrize(("stage", "step"), [("keypoints", 3), ("pose", 5)])
+def test_killed_and_run_again_equals_uninterrupted_bit_for_bit(whole, tmp_path, monkeypatch, stage, step):
+    real, sizes = Mixture.batch, {"keypoints": 1, "pose": 2}
+
+    def batch(self, number):
+        if len(self.parts) == sizes[stage] and number == step:
+            raise Killed
+        return real(self, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Mixture, "batch", batch)
+        with pytest.raises(Killed):
+            carry_out(tmp_path / "cut")
+    assert (tmp_path / "cut" / "stages" / stage / "last.ckpt").exists()
+    assert not (tmp_path / "cut" / "model.safetensors").exists()
+    carry_out(tmp_path / "cut")
+    assert_same(whole.folder, tmp_path / "cut")
+
+
+def test_killed_after_the_last_step_but_before_saving(whole, tmp_path, monkeypatch):
+    """The checkpoint of the very last step is complete: nothing is left to do but to keep its averaged weights."""
+
+    def killed(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "save_weights", killed)
+        with pytest.raises(Killed):
+            carry_out(tmp_path / "cut")
+    carry_out(tmp_path / "cut")
+    assert_same(whole.folder, tmp_path / "cut")
+
+
+def test_finished_stages_are_not_done_again(whole, tmp_path, monkeypatch):
+    shutil.copytree(whole.folder, tmp_path / "again")
+
+    def never(*_, **__):
+        raise AssertionError("done again")
+
+    monkeypatch.setattr(runs, "train_stage", never)
+    monkeypatch.setattr(runs, "make_labels", never)
+    monkeypatch.setattr(runs, "open_source", never)  # not even the pictures are needed
+    again = carry_out(tmp_path / "again")
+    assert_same(whole.folder, tmp_path / "again")
+    assert torch.equal(again.labels["labels"].key, whole.labels["labels"].key)
+
+
+def test_another_recipe_in_the_same_folder_is_refused_with_the_first_difference(whole):
+    other = tiny()
+    other.stages["pose"].train.learning_rate = 1e-3  # type: ignore[union-attr]
+    with pytest.raises(
+        VergenceError, match=r"another recipe: stages\.pose\.train\.learning_rate is 0\.005 there and 0\.001"
+    ):
+        Run(other, whole.folder, device="cpu", progress=False)
+    assert (
+        yaml.safe_load((whole.folder / "recipe.yaml").read_text())["stages"]["pose"]["train"]["learning_rate"] == 5e-3
+    )
+
+
+def test_another_seed_gives_another_run(whole, tmp_path):
+    carry_out(tmp_path / "b", tiny(seed=1))
+    one, other = weights(whole.folder), weights(tmp_path / "b")
+    assert any(not torch.equal(v, other[k]) for k, v in one.items())
+
+
+def test_a_moved_run_still_loads(whole, tmp_path):
+    shutil.copytree(whole.folder, tmp_path / "elsewhere" / "named differently")
+    views = open_source(Source(count=3, seed=9), 32, "h36m_17").index
+    image = torch.randint(0, 256, (3, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    here = load(whole.folder)(image, views.intrinsics)
+    there = load(tmp_path / "elsewhere" / "named differently")(image, views.intrinsics)
+    assert torch.equal(here.pose, there.pose)
+    assert here.pose.isfinite().all()
+
+
+def test_labels_of_the_file_are_those_of_the_run(whole):
+    loaded = Labels.load(next((whole.folder / "labels").iterdir()))
+    ours = whole.labels["labels"]
+    assert torch.equal(loaded.pose.nan_to_num(-1), ours.pose.nan_to_num(-1))
+    assert loaded.report == ours.report
+
+
+def test_a_half_written_recipe_file_is_named(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("method: [unclosed")
+    with pytest.raises(VergenceError, match=r"recipe\.yaml"):
+        Run(tiny(), tmp_path, device="cpu", progress=False)
+
+
+def test_a_folder_that_cannot_be_is_one_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(VergenceError, match="could not be written"):
+        Run(tiny(), tmp_path / "file" / "run", device="cpu", progress=False)
+
+
+@pytest.mark.parametrize(
+    ("stages", "said"),
+    [
+        (
+            {"labels": Stage(label=LabelStage(source="studio"))},
+            "no trained network finds the joints for stage 'labels'",
+        ),
+        (
+            {"labels": Stage(label=LabelStage(source="studio", network="x"))},
+            "stage 'labels' wants the network of stage 'x'",
+        ),
+        (
+            {"labels": Stage(label=LabelStage(source="studio", keypoints="labelled"))},
+            "the recipe has no training stage",
+        ),
+        ({"pose": Stage(train=TrainStage(batch={"wild": 2}, labels=["l"]))}, "no label stage 'l' comes before"),
+        ({"pose": Stage(train=TrainStage(batch={"wild": 2}, start="first"))}, "wants the network of stage 'first'"),
+    ],
+)
+def test_stages_that_cannot_follow_each_other_are_refused(tmp_path, stages, said):
+    with pytest.raises(VergenceError, match=said):
+        carry_out(tmp_path, tiny(stages=stages))
+
+
+def test_labelled_2d_that_is_withheld_cannot_be_used(tmp_path):
+    recipe = tiny(stages={"labels": Stage(label=LabelStage(source="studio", keypoints="labelled"))})
+    recipe.sources["studio"].keypoints = False
+    with pytest.raises(VergenceError, match="shows none"):
+        carry_out(tmp_path, recipe)
+
+
+def test_the_first_difference_is_named_where_it_lies():
+    assert first_difference({"a": {"b": 1}}, {"a": {"b": 1}}) == ""
+    assert first_difference({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}) == "a.c is 2 there and 3 here"
+    assert first_difference({"a": 1}, {"a": 1, "b": [2]}) == "b is None there and [2] here"
+    assert first_difference({"a": [1, 2]}, {"a": [1]}) == "a is [1, 2] there and [1] here"
