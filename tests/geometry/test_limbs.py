@@ -7,7 +7,7 @@ from scipy.optimize import least_squares
 
 from vergence.geometry.bundle import Bundle, project_points
 from vergence.geometry.camera import normalise
-from vergence.geometry.limbs import LIMB_LOSS_SIGMA, constant_limbs, hold_limbs, wild_joints
+from vergence.geometry.limbs import LIMB_LOSS_SIGMA, constant_limbs, hold_limbs, loose_joints, wild_joints
 from vergence.skeleton import H36M_17
 
 
@@ -42,6 +42,17 @@ def test_wild_joints_are_the_moved_ones(make_scene) -> None:
     np.testing.assert_array_equal(wild_joints(pose, deviation, limbs), moved)
 
 
+def test_loose_joints_are_dropped_unless_a_limb_holds_them(make_scene) -> None:
+    pose = make_scene(frames=10).pose.copy()
+    limbs = constant_limbs(pose, np.ones((10, 17)), H36M_17)
+    deviation = np.full((10, 17), 10.0)
+    deviation[4:6, 13] = 400.0
+    pose[4, 12] = np.nan  # the wrist's elbow
+    expected = np.zeros((10, 17), dtype=bool)
+    expected[4, 13] = True
+    np.testing.assert_array_equal(loose_joints(pose, deviation, limbs), expected)
+
+
 def held(scene, noise: float) -> tuple[Bundle, np.ndarray, np.ndarray, np.ndarray]:
     k, d = (torch.from_numpy(x) for x in (scene.intrinsics, scene.distortion))
     focal = np.stack([scene.intrinsics[:, 0, 0], scene.intrinsics[:, 1, 1]], 1)
@@ -60,7 +71,7 @@ def test_holding_limbs_minimises_what_it_says(make_scene) -> None:
     scene = make_scene(views=2, frames=8, noise=3.0, span=2.0)
     cameras, observed, weight, start = held(scene, 5.0)
     limbs = constant_limbs(scene.pose, np.full((8, 17), 3.0), H36M_17)
-    ours = hold_limbs(cameras, observed, weight, start, limbs, sigma=3.0, scale=6.0, iterations=40)
+    ours = hold_limbs(cameras, observed, weight, start, np.zeros((8, 17)), limbs, sigma=3.0, scale=6.0, iterations=40)
 
     def robust(squared: np.ndarray, scale: float) -> np.ndarray:
         return scale * np.sqrt(np.log1p(squared / scale**2))
@@ -81,11 +92,12 @@ def test_holding_limbs_brings_joints_nearer_to_the_truth(make_scene) -> None:
     scene = make_scene(views=2, frames=40, noise=4.0, span=0.6)
     cameras, observed, weight, _ = held(scene, 0.0)
     free = hold_limbs(
-        cameras, observed, weight, scene.pose, constant_limbs(scene.pose, np.ones((40, 17)), H36M_17),
+        cameras, observed, weight, scene.pose, np.zeros((40, 17)),
+        constant_limbs(scene.pose, np.ones((40, 17)), H36M_17),
         sigma=1e-6, scale=8.0, iterations=15,
     )  # fmt: skip
     limbs = constant_limbs(free, np.full((40, 17), 25.0), H36M_17)
-    bound = hold_limbs(cameras, observed, weight, free, limbs, sigma=4.0, scale=8.0)
+    bound = hold_limbs(cameras, observed, weight, free, np.full((40, 17), 25.0), limbs, sigma=4.0, scale=8.0)
     error = [np.linalg.norm(p - scene.pose, axis=2).mean() for p in (free, bound)]
     assert error[1] < 0.9 * error[0]
 
@@ -95,6 +107,6 @@ def test_missing_joints_stay_missing(make_scene) -> None:
     cameras, observed, weight, start = held(scene, 5.0)
     start[2, 5] = np.nan
     limbs = constant_limbs(scene.pose, np.ones((6, 17)), H36M_17)
-    found = hold_limbs(cameras, observed, weight, start, limbs, sigma=2.0, scale=4.0)
+    found = hold_limbs(cameras, observed, weight, start, np.full((6, 17), 5.0), limbs, sigma=2.0, scale=4.0)
     assert np.isnan(found[2, 5]).all()
     assert np.isfinite(np.delete(found.reshape(-1, 3), 2 * 17 + 5, axis=0)).all()

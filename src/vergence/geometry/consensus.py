@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Bool, Float
 
 from vergence.geometry.bundle import Bundle, adjust, linear_points, point_covariance, project_points
-from vergence.geometry.limbs import constant_limbs, hold_limbs, wild_joints
+from vergence.geometry.limbs import constant_limbs, hold_limbs, loose_joints, wild_joints
 from vergence.geometry.quality import limb_variation
 from vergence.geometry.rig import INLIER_SIGMA, LOSS_SIGMA, normalised
 from vergence.geometry.triangulation import triangulate_robust
@@ -100,7 +100,7 @@ def robust_points(
     error, front = reprojection(cameras, points, observed)
     error = np.where(weight > 0, error, np.nan)
     inlier = (error < INLIER_SIGMA * sigma) & front
-    agreed = inlier.sum(0) >= 2
+    agreed = (inlier.sum(0) >= 2) & (2 * inlier.sum(0) > (weight > 0).sum(0))  # two against two agree by chance
     points = np.where(agreed[:, None], points, np.nan)
     spread = point_covariance(cameras, np.nan_to_num(points), weight * inlier)
     deviation = sigma * np.sqrt(np.trace(spread, axis1=1, axis2=2) / 3)
@@ -120,9 +120,12 @@ def settle_limbs(
     limbs = constant_limbs(pose, deviation, skeleton)
     if not len(limbs.length):
         return points, limb_variation(pose, skeleton)
-    pose = np.where(wild_joints(pose, deviation, limbs)[..., None], np.nan, pose)
+    lost = wild_joints(pose, deviation, limbs) | loose_joints(pose, deviation, limbs)
+    pose = np.where(lost[..., None], np.nan, pose)
     scale, free = LOSS_SIGMA * sigma, limb_variation(pose, skeleton)
-    pose = hold_limbs(cameras, observed, weight * points.inlier, pose, limbs, sigma=sigma, scale=scale)
+    pose = hold_limbs(cameras, observed, weight * points.inlier, pose, deviation, limbs, sigma=sigma, scale=scale)
+    usual = np.minimum(deviation, np.nanmedian(deviation))  # held, a loose joint has no excuse left
+    pose = np.where(wild_joints(pose, usual, limbs)[..., None], np.nan, pose)
     position = pose.reshape(-1, 3)
     kept = np.isfinite(position).all(1)
     error, _ = reprojection(cameras, position, observed)

@@ -22,9 +22,10 @@ from vergence.skeleton import Skeleton
 Array = np.ndarray
 
 LEAST_SPREAD = 0.015  # of the length: no detector's joints are better rooted in the body
-MOST_SPREAD = 0.12  # of the length: limbs that vary more are no limbs (a head that turns)
+MOST_SPREAD = 0.12  # of the length (a short limb's: of the usual length): what varies more is no limb (a turning head)
 WILD_SIGMA = 5.0
 WILD_SHARE = 0.25  # of the length by which a limb must be off before a joint is dropped
+LOOSE_SHARE = 0.5  # of a usual limb's length: a coordinate's deviation beyond which a joint says nothing
 MIN_FRAMES = 5
 LIMB_LOSS_SIGMA = 3.0
 
@@ -59,6 +60,7 @@ def constant_limbs(pose: Float[Array, "T J 3"], deviation: Float[Array, "T J"], 
     _, length = limb_vectors(pose, ends)
     noise = np.sqrt(deviation[:, ends[:, 0]] ** 2 + deviation[:, ends[:, 1]] ** 2)
     twin = [pairs.index(t) if (t := _mirrored(p, skeleton)) in pairs else i for i, p in enumerate(pairs)]
+    usual = float(np.nanmedian(length)) if np.isfinite(length).any() else 0.0
     kept, middle, spread = [], [], []
     for e in range(len(pairs)):
         both = np.concatenate([length[:, e], length[:, twin[e]]])
@@ -69,7 +71,7 @@ def constant_limbs(pose: Float[Array, "T J 3"], deviation: Float[Array, "T J"], 
         wide = float(1.4826 * np.median(np.abs(own - centre)))
         known = float(np.nanmedian(noise[:, e]))
         true = max(np.sqrt(max(wide**2 - known**2, 0.0)), LEAST_SPREAD * centre)
-        if true < MOST_SPREAD * centre:
+        if true < MOST_SPREAD * max(centre, usual):
             kept.append(pairs[e])
             middle.append(centre)
             spread.append(true)
@@ -103,11 +105,23 @@ def wild_joints(pose: Float[Array, "T J 3"], deviation: Float[Array, "T J"], lim
     return wild
 
 
+def loose_joints(pose: Float[Array, "T J 3"], deviation: Float[Array, "T J"], limbs: Limbs) -> Bool[Array, "T J"]:
+    """Joints that may be anywhere along a line of sight, and have no limb in this frame that could hold them."""
+    known = np.isfinite(pose).all(2)
+    held = np.zeros(known.shape, dtype=bool)
+    for a, b in limbs.ends:
+        both = known[:, a] & known[:, b]
+        held[:, a] |= both
+        held[:, b] |= both
+    return known & ~held & (deviation > LOOSE_SHARE * np.median(limbs.length))
+
+
 def hold_limbs(
     cameras: Bundle,
     observed: Float[Array, "V 2 N"],
     weight: Float[Array, "V N"],
     pose: Float[Array, "T J 3"],
+    deviation: Float[Array, "T J"],
     limbs: Limbs,
     *,
     sigma: float,
@@ -116,12 +130,15 @@ def hold_limbs(
 ) -> Float[Array, "T J 3"]:
     """Joints of least robust reprojection error and limb deviation together, every frame for itself (Gauss-Newton).
 
-    Minimises `sum rho(r^2) / sigma^2 + sum rho((length - L)^2 / spread^2)`. Missing joints stay missing.
+    Minimises `sum rho(r^2) / sigma^2 + sum rho((length - L)^2) / spread^2`. The limbs' Cauchy loss bends where the
+    length is off by more than its joints' own uncertainty explains, so that a joint which two opposite cameras leave
+    loose along their line of sight is drawn in, and one that is plainly elsewhere does not drag its neighbours along.
+    Missing joints stay missing.
 
     Args:
         cameras: held.
         observed, weight: N = T J, outliers at weight 0.
-        pose: where to start.
+        pose: where to start; `deviation` of each joint's coordinates there.
         limbs: lengths and how constant they are.
         sigma: noise, px; `scale`: where the loss on reprojections bends, px.
     """
@@ -130,6 +147,8 @@ def hold_limbs(
     current = np.where(known[..., None], pose, 0.0)
     a, b = limbs.ends[:, 0], limbs.ends[:, 1]
     usable = known[:, a] & known[:, b]
+    loose = np.nan_to_num(deviation)
+    bend = LIMB_LOSS_SIGMA * np.sqrt(limbs.spread**2 + loose[:, a] ** 2 + loose[:, b] ** 2)
     row = 3 * np.arange(joints)[:, None] + np.arange(3)
     weight = weight * known.reshape(-1)
     for _ in range(iterations):
@@ -139,8 +158,8 @@ def hold_limbs(
         right = gradient.reshape(frames, joints, 3).copy()
         vector, length = limb_vectors(current, limbs.ends)
         unit = vector / np.maximum(length, 1e-12)[..., None]
-        off = (length - limbs.length) / limbs.spread
-        pull = np.where(usable, sigma**2 / limbs.spread**2 / (1 + (off / LIMB_LOSS_SIGMA) ** 2), 0.0)
+        off = (length - limbs.length) / bend
+        pull = np.where(usable, sigma**2 / limbs.spread**2 / (1 + off**2), 0.0)
         force = (pull * (length - limbs.length))[..., None] * unit
         outer = pull[..., None, None] * unit[..., :, None] * unit[..., None, :]
         for e in range(len(limbs.length)):
