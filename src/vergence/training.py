@@ -196,9 +196,7 @@ def train_stage(
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     module = _Module(method, stage, seed)
     module.train()  # a method that another stage left in eval mode would keep its batch statistics frozen
-    if (
-        dataset.start >= stage.steps
-    ):  # stopped between the last step and its saving: Lightning would keep unaveraged weights
+    if dataset.start >= stage.steps:  # stopped before the result was saved; Lightning would hand out unaveraged weights
         module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
     else:
         trainer.fit(module, DataLoader(dataset, batch_size=None), ckpt_path=checkpoint if checkpoint.exists() else None)
