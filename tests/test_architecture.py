@@ -23,6 +23,7 @@ FLOORS: list[list[tuple[str, ...]]] = [
         ("version",),
         ("errors",),
         ("files",),
+        ("devices",),
         ("skeleton",),
         ("settings", "recipe", "config"),
         ("geometry",),
@@ -41,7 +42,7 @@ FLOORS: list[list[tuple[str, ...]]] = [
 ]
 
 # What may be imported by anybody on the same floor or below it: names that mean nothing by themselves.
-COMMON = {"version", "errors", "files", "skeleton", "recipe", "settings"}
+COMMON = {"version", "errors", "files", "devices", "skeleton", "recipe", "settings"}
 
 # Imports between rooms of one floor that there is a reason for.
 SIDEWAYS = {

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -93,7 +94,7 @@ def test_learning_rate_rises_then_falls():
     rates = [rate(s, 100) for s in range(100)]
     assert rates[2] == max(rates) == 1
     assert rates[-1] < 0.02
-    assert all(b <= a for a, b in zip(rates[3:], rates[4:]))
+    assert all(b <= a for a, b in itertools.pairwise(rates[3:]))
 
 
 def test_batches_are_a_function_of_the_step_and_cover_an_epoch_once():
@@ -102,7 +103,7 @@ def test_batches_are_a_function_of_the_step_and_cover_an_epoch_once():
     one, two = make(), make()
     frames = [one.batch(s).frame.tolist() for s in range(5)]
     assert [two.batch(s).frame.tolist() for s in (4, 0, 2)] == [frames[4], frames[0], frames[2]]
-    drawn = sum(frames, [])
+    drawn = [frame for batch in frames for frame in batch]
     assert sorted(drawn[:10]) == sorted(drawn[10:]) == list(range(10))
     assert drawn[:10] != drawn[10:]
 

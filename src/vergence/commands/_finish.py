@@ -92,7 +92,7 @@ def _anchors(training: list[Views], test: Views, skeleton: Skeleton, same_camera
 
 def finish(run: Run, method: Method, command: str) -> tuple[dict[str, Any], dict[str, Tested]]:
     """Measures a run; writes its `results.json` and `report.html`."""
-    results, tested = measure_tests(run.recipe, method, run.torch_device, run.datasets)
+    results, tested = measure_tests(run.recipe, method, run.device, run.datasets)
     for name, labels in run.labels.items():
         settings = run.recipe.stages[name].label
         assert settings is not None

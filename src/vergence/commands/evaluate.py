@@ -26,19 +26,16 @@ def evaluate(
         out: folder for results.json and report.html; default RUN/evaluation.
         device: auto, cpu, cuda or mps.
     """
-    import torch
-
     from vergence.commands._finish import measure_tests, show, write_report
     from vergence.config import load_recipe
+    from vergence.devices import resolve_device
     from vergence.errors import VergenceError
     from vergence.estimator import load
     from vergence.files import write_json
     from vergence.recipe import Source
 
     recipe_file = run / "recipe.yaml"
-    estimator = load(
-        run, "cuda" if device == "auto" and torch.cuda.is_available() else "cpu" if device == "auto" else device
-    )
+    estimator = load(run, resolve_device(device))
     if not recipe_file.is_file():
         raise VergenceError(f"{run} has no recipe.yaml", "Give the folder that `vergence train` wrote.")
     recipe = load_recipe(str(recipe_file))

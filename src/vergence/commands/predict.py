@@ -51,6 +51,7 @@ def predict(
 
     from vergence.commands._predict import estimate, write_poses
     from vergence.commands._predict_input import find_lens, find_person, open_footage
+    from vergence.devices import resolve_device
     from vergence.estimator import load
     from vergence.footage.frames import wanted_frames
 
@@ -60,7 +61,7 @@ def predict(
     footage, lens = open_footage(input, fps), find_lens(capture, camera, fov)
     person = find_person(footage, lens, box, boxes, keypoints)
     rows = wanted_frames(frames, len(footage))
-    estimator = load(run, _device(device))
+    estimator = load(run, resolve_device(device))
     folder = out or Path(f"{input.resolve().stem}-poses")
     console = Console(quiet=quiet)
     pictures = track(footage.pictures(rows), input.name, len(rows), console=console, disable=quiet)
@@ -73,11 +74,3 @@ def predict(
     seen = int((poses.pose == poses.pose).any((1, 2)).sum())
     files = ["poses.npz", "poses.json", "poses.csv", "poses.trc", *([picture_file] if overlay else [])]
     console.print(f"{seen} of {len(rows)} frames have a pose. {folder}: {', '.join(files)}")
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -56,6 +56,7 @@ def synth(
         device: where to draw: auto, cpu, cuda or mps.
         quiet: no progress bar.
     """
+    from vergence.devices import resolve_device
     from vergence.synthetic import Faults
     from vergence.synthetic.writer import write_pictures, write_recording
 
@@ -73,7 +74,7 @@ def synth(
         raise VergenceError(f"--size is {side}", "Give 16 to 2048 px.")
     _claim(out)
     look = look or ("studio" if capture else "wild")
-    device = _device(device)
+    device = resolve_device(device)
     with _progress(people * each, quiet) as advance:
         if capture:
             for i in range(people):
@@ -98,14 +99,6 @@ def _claim(out: Path) -> None:
         raise VergenceError(f"cannot write to {out}: {error.strerror}", "Choose another folder.") from error
     if taken:
         raise VergenceError(f"{out} is not empty", "Choose a new folder, or empty it.")
-
-
-def _device(name: str) -> str:
-    import torch
-
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _progress(total: int, quiet: bool) -> Any:
