@@ -85,6 +85,10 @@ class Estimator:
 
 
 def _as_batch(image: np.ndarray | Tensor) -> Tensor:
+    if not isinstance(image, np.ndarray | Tensor):
+        raise VergenceError(f"a picture of type {type(image).__name__}", "Give a numpy array or a torch tensor.")
+    if 0 in image.shape:
+        raise VergenceError(f"pictures of shape {tuple(image.shape)}: there is nothing to see", "Give one at least.")
     if isinstance(image, np.ndarray):
         array = image[None] if image.ndim == 3 else image
         if array.ndim != 4 or array.shape[-1] != 3 or array.dtype != np.uint8:
@@ -104,7 +108,7 @@ def _as_intrinsics(intrinsics: np.ndarray | Tensor | None, n: int, height: int, 
         k = torch.tensor([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]], dtype=torch.float32)
     else:
         k = torch.as_tensor(intrinsics, dtype=torch.float32)
-    k = k.expand(n, 3, 3) if k.ndim == 2 else k
+    k = k.expand(n, 3, 3) if k.shape == (3, 3) else k
     if k.shape != (n, 3, 3) or not torch.isfinite(k).all():
         raise VergenceError(f"intrinsics of shape {tuple(k.shape)} for {n} pictures", "Give finite 3 3 or N 3 3.")
     return k
@@ -159,9 +163,9 @@ def load(run: str | Path, device: str = "cpu") -> Estimator:
         network = NetworkSettings(**config["network"])
         method = build_method(config["method"], network, config["skeleton"], pretrained=False)
         method.load_state_dict(load_file(files[1]))
-    except (json.JSONDecodeError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        return Estimator(method, config, device)
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         raise VergenceError(
-            f"the model in {folder} cannot be read: {str(error).splitlines()[0]}",
+            f"the model in {folder} cannot be read: {(str(error).splitlines() or [type(error).__name__])[0]}",
             "config.json and model.safetensors must come from the same run, whole.",
         ) from error
-    return Estimator(method, config, device)

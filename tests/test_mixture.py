@@ -1,0 +1,79 @@
+"""A batch is a function of its step; shares, labels and instants are those of its sources."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vergence.dataset import MemoryDataset
+from vergence.mixture import Mixture, Part
+from vergence.views import Views
+
+
+def part(name: str, n: int, count: int) -> Part:
+    views = Views.empty(n, 17, 2, 2).replace(
+        frame=torch.arange(n), image=torch.full((n, 3, 2, 2), n, dtype=torch.uint8)
+    )
+    return Part(name, MemoryDataset(views), views.replace(keypoints=torch.ones(n, 17, 2)), count)
+
+
+def test_each_source_has_its_share_in_every_batch():
+    mixture = Mixture([part("a", 7, 3), part("b", 4, 6), part("none", 5, 0)], seed=0)
+    for step in (0, 1, 2, 9, 1000):
+        batch = mixture.batch(step)
+        assert batch.source.tolist() == [0] * 3 + [1] * 6
+        assert (batch.image[:3] == 7).all()
+        assert (batch.image[3:] == 4).all()
+
+
+@given(n=st.integers(1, 23), count=st.integers(1, 40), seed=st.integers(0, 5))
+@settings(max_examples=40, deadline=None)
+def test_every_picture_comes_once_before_any_comes_again(n, count, seed):
+    mixture = Mixture([part("a", n, count)], seed)
+    drawn: list[int] = []
+    for step in range(5):
+        drawn += mixture.batch(step).frame.tolist()
+        times = Counter(drawn)
+        counts = [times[i] for i in range(n)]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_steps_may_be_asked_in_any_order():
+    one, two = (Mixture([part("a", 7, 5), part("b", 3, 4)], seed=2) for _ in range(2))
+    forward = {step: one.batch(step).frame.tolist() for step in range(20)}
+    for step in (19, 3, 0, 11, 12, 3):
+        assert two.batch(step).frame.tolist() == forward[step]
+
+
+def test_seeds_and_sources_have_orders_of_their_own():
+    a, b = (Mixture([part("a", 50, 50)], seed=s).batch(0).frame.tolist() for s in (0, 1))
+    assert a != b
+    both = Mixture([part("a", 50, 50), part("b", 50, 50)], seed=0).batch(0).frame.tolist()
+    assert both[:50] == a
+    assert both[50:] != a
+
+
+def test_a_source_draws_the_same_whatever_stands_beside_it():
+    alone = Mixture([part("a", 9, 4)], seed=0).batch(5).frame.tolist()
+    beside = Mixture([part("b", 20, 2), part("a", 9, 4)], seed=0).batch(5).frame.tolist()
+    assert beside[2:] == alone
+
+
+def test_only_what_is_visible_is_seen():
+    hidden = part("a", 6, 6)
+    hidden.dataset.views.keypoints[:] = math.pi  # the truth, which the recipe withholds
+    assert (Mixture([hidden], seed=0).batch(0).keypoints == 1).all()
+
+
+def test_instants_of_different_sources_are_never_one():
+    batch = Mixture([part("a", 5, 5), part("b", 5, 5)], seed=0).batch(0)
+    _, mask = batch.groups()
+    assert mask.sum(1).tolist() == [1] * 10
+    film = part("c", 6, 6)
+    film.visible = film.visible.replace(instant=torch.tensor([0, 0, 0, 1, 1, 1]))
+    _, mask = Mixture([film, part("a", 5, 5)], seed=0).batch(0).groups()
+    assert sorted(mask.sum(1).tolist()) == [1] * 5 + [3, 3]
