@@ -63,6 +63,7 @@ def load_recipe(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
     for word in overrides:
         if word.startswith("--"):
             check_path(word[2:].partition("=")[0].split("."), Recipe, raw)
+    overrides = _set_entries(list(overrides), raw)
     parser = recipe_parser()
     try:
         with_file = parser.parse_object(raw)
@@ -112,6 +113,44 @@ def check_path(keys: list[str], kind: Any, value: Any) -> None:
         else:
             raise VergenceError(f"{where.rstrip('.')} has no parts, so --{'.'.join(keys)} means nothing")
         value = value.get(key) if isinstance(value, dict) else None
+
+
+def _set_entries(words: list[str], raw: dict[str, Any]) -> list[str]:
+    """Writes options that name an entry of a plain mapping (a loss's weight, a source's share) into `raw`; gives the rest.
+
+    jsonargparse overrides fields, but not the entries of a mapping.
+    """
+    rest = []
+    while words:
+        word = words.pop(0)
+        name, equals, value = word[2:].partition("=")
+        keys = name.split(".")
+        if not (word.startswith("--") and _is_entry(keys)):
+            rest.append(word)
+            continue
+        if not equals and not words:
+            raise VergenceError(f"{word} has no value", f"Write {word} VALUE.")
+        target = raw
+        for key in keys[:-1]:
+            target = target.setdefault(key, {})
+            if not isinstance(target, dict):
+                raise VergenceError(f"{key} of {word} is {target!r}", "It must be a mapping.")
+        target[keys[-1]] = yaml.safe_load(value if equals else words.pop(0))
+    return rest
+
+
+def _is_entry(keys: list[str]) -> bool:
+    """Whether the last key is an entry of a mapping to plain values."""
+    kind: Any = Recipe
+    for key in keys:
+        kind = _plain(kind)
+        if typing.get_origin(kind) is dict:
+            kind = typing.get_args(kind)[1]
+            if not dataclasses.is_dataclass(_plain(kind)):
+                return key == keys[-1]
+        elif dataclasses.is_dataclass(kind):
+            kind = typing.get_type_hints(kind)[key]
+    return False
 
 
 def _plain(kind: Any) -> Any:

@@ -55,7 +55,7 @@ def withhold(index: Views, source: Source) -> Views:
         changes["keypoints"] = torch.full_like(index.keypoints, nan)
         changes["confidence"] = torch.zeros_like(index.confidence)
     if source.pose != "all":
-        subjects = torch.unique(index.subject)[: int(source.pose) if source.pose.isdigit() else 0]
+        subjects = torch.unique(index.subject)[: 0 if source.pose == "none" else int(source.pose)]
         hidden = ~torch.isin(index.subject, subjects)
         for name in ("pose", "rotation", "translation", "up"):
             value = getattr(index, name).clone()

@@ -62,7 +62,7 @@ class Source:
 
     kind: Literal["world_pictures", "world_recordings", "capture"] = "world_pictures"
     keypoints: bool = False
-    pose: str = "none"
+    pose: str | int = "none"
     path: str = ""
     frames: str = ""
     reconstruction: str = ""
@@ -74,6 +74,7 @@ class Source:
     views: list[int] = field(default_factory=lambda: [4])
 
     def __post_init__(self) -> None:
+        self.pose = str(self.pose)  # YAML reads 1 as a number
         if self.pose not in ("none", "all") and not self.pose.isdigit():
             raise VergenceError(f"source.pose is {self.pose!r}", "Use none, all, or a number of subjects.")
         if self.kind == "capture" and not self.path:
