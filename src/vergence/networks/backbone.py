@@ -58,6 +58,11 @@ def _build(settings: NetworkSettings, pretrained: bool) -> Any:
     name = settings.backbone
     if name in RESNETS or name == "resnet":
         depths, layer, widths = RESNETS.get(name, (settings.depths, settings.layer_type, settings.hidden_sizes))
+        if len(depths) != len(widths):
+            raise VergenceError(
+                f"network.depths has {len(depths)} stages, network.hidden_sizes {len(widths)}",
+                "Give one number each per stage.",
+            )
         stem = settings.embedding_size if name == "resnet" else 64
         config = ResNetConfig(embedding_size=stem, hidden_sizes=list(widths), depths=list(depths), layer_type=layer)
         config.out_features = [f"stage{i + 1}" for i in range(len(depths))]
@@ -65,9 +70,14 @@ def _build(settings: NetworkSettings, pretrained: bool) -> Any:
     try:
         config = AutoConfig.from_pretrained(name)
         config.out_features = [s for s in config.stage_names if s != "stem"]
-        if pretrained:
-            return AutoBackbone.from_pretrained(name, config=config)
-        return AutoBackbone.from_config(config)
+        model = AutoBackbone.from_config(config)
+        if not pretrained:
+            return model
+        # AutoBackbone.from_pretrained itself asks the hub first, and so refuses folders and works online only.
+        model, report = type(model).from_pretrained(name, config=config, output_loading_info=True)
+        if report["missing_keys"]:
+            raise ValueError(f"its file has no weights for {min(report['missing_keys'])}")
+        return model
     except (OSError, ValueError, AttributeError) as error:
         raise VergenceError(
             f"backbone {name!r} could not be loaded: {str(error).splitlines()[0]}",

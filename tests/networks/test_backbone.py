@@ -1,0 +1,117 @@
+"""Backbones: sizes, strides, pretrained folders and names that are none."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoBackbone, ResNetConfig, ResNetForImageClassification
+
+from vergence.errors import VergenceError
+from vergence.methods.registry import build_method
+from vergence.networks.backbone import RESNETS, Backbone
+from vergence.recipe import NetworkSettings
+
+# Parameters of He et al.'s networks without their classifier (torchvision prints 11.69, 21.80 and 25.56 M with it).
+MILLIONS = {"resnet18": 11.69 - 0.513, "resnet34": 21.80 - 0.513, "resnet50": 25.56 - 2.049}
+
+
+@pytest.mark.parametrize("name", RESNETS)
+def test_resnets_have_their_papers_size(name):
+    backbone = Backbone(NetworkSettings(backbone=name))
+    count = sum(p.numel() for p in backbone.parameters()) / 1e6
+    assert count == pytest.approx(MILLIONS[name], abs=0.01)
+    assert backbone.strides == [4, 8, 16, 32]
+    assert backbone.channels == RESNETS[name][2]
+
+
+def test_a_small_resnet_from_sizes():
+    backbone = Backbone(NetworkSettings(embedding_size=4, hidden_sizes=[4, 6, 8], depths=[1, 2, 1])).eval()
+    maps = backbone(torch.zeros(2, 3, 96, 96, dtype=torch.uint8))
+    assert [tuple(m.shape) for m in maps] == [(2, 4, 24, 24), (2, 6, 12, 12), (2, 8, 6, 6)]
+    assert backbone.channels == [4, 6, 8]
+    assert backbone.strides == [4, 8, 16]
+
+
+def test_bytes_and_shares_are_the_same_picture():
+    torch.manual_seed(0)
+    backbone = Backbone(NetworkSettings(embedding_size=4, hidden_sizes=[4], depths=[1])).eval()
+    image = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    assert torch.allclose(backbone(image)[0], backbone(image.float() / 255)[0], atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("backbone") / "tiny"
+    torch.manual_seed(5)
+    config = ResNetConfig(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], layer_type="basic")
+    AutoBackbone.from_config(config).save_pretrained(path)
+    return path
+
+
+def saved_in(folder) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def test_a_pretrained_folder_gives_its_weights_and_all_its_stages(folder):
+    torch.manual_seed(6)
+    backbone = Backbone(NetworkSettings(backbone=str(folder)))
+    saved = saved_in(folder)
+    ours = backbone.model.state_dict()
+    assert set(saved) == set(ours)
+    for name, value in saved.items():
+        assert torch.equal(value, ours[name]), name
+    assert backbone.channels == [4, 8]
+    assert backbone.strides == [4, 8]
+
+
+def test_its_weights_are_not_read_where_a_runs_own_follow(folder):
+    torch.manual_seed(6)
+    fresh = Backbone(NetworkSettings(backbone=str(folder)), pretrained=False).model.state_dict()
+    saved = saved_in(folder)
+    assert any(not torch.equal(v, fresh[k]) for k, v in saved.items())
+
+
+def test_a_classifiers_folder_gives_its_backbone(tmp_path):
+    """As the hub's ResNets are kept."""
+    config = ResNetConfig(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], layer_type="basic", num_labels=3)
+    ResNetForImageClassification(config).save_pretrained(tmp_path)
+    ours = Backbone(NetworkSettings(backbone=str(tmp_path))).model.state_dict()
+    saved = {k.removeprefix("resnet."): v for k, v in saved_in(tmp_path).items()}
+    for name, value in ours.items():
+        assert torch.equal(value, saved[name]), name
+
+
+def test_weights_of_another_network_are_refused(folder, tmp_path):
+    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
+    save_file({"something": torch.zeros(2)}, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(VergenceError, match="has no weights for"):
+        Backbone(NetworkSettings(backbone=str(tmp_path)))
+
+
+def test_a_method_around_a_pretrained_folder(folder):
+    method = build_method("supervised", NetworkSettings(backbone=str(folder), width=8), "h36m_17").eval()
+    maps = method.network(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
+    assert maps.log_heatmap.shape == (1, 17, 16, 16)
+
+
+@pytest.mark.parametrize("content", [None, "{}", "not json", '{"model_type": "no-such-model"}'])
+def test_a_name_that_is_no_backbone_is_one_clear_error(tmp_path, content):
+    path = tmp_path / "none"
+    if content is not None:
+        path.mkdir()
+        (path / "config.json").write_text(content)
+    with pytest.raises(VergenceError, match=r"backbone .*none' could not be loaded: .*Use resnet, resnet18") as caught:
+        Backbone(NetworkSettings(backbone=str(path)))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_weights_is_one_clear_error(folder, tmp_path):
+    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
+    with pytest.raises(VergenceError, match="could not be loaded"):
+        Backbone(NetworkSettings(backbone=str(tmp_path)))
+
+
+def test_sizes_that_do_not_belong_together_are_one_clear_error():
+    with pytest.raises(VergenceError, match="depths"):
+        Backbone(NetworkSettings(hidden_sizes=[4, 8, 8], depths=[1, 1]))
