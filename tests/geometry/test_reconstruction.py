@@ -107,7 +107,7 @@ def test_exchanged_sides_are_exchanged_back(make_scene, rate: float) -> None:
     assert p_error(found.pose, scene.pose) < 1.1 * p_error(clean.pose, scene.pose)
     assert found.report.swapped_sides == pytest.approx(wrong.mean(), abs=0.02)
     left_alone = run(replace(scene, keypoints=swapped), repair=False)
-    assert p_error(left_alone.pose, scene.pose) > 1.2 * p_error(found.pose, scene.pose)
+    assert left_alone.report.coverage < found.report.coverage - 0.01
 
 
 def test_joints_of_one_good_view_are_missing(make_scene) -> None:
@@ -201,7 +201,7 @@ def test_two_of_three_cameras_in_one_place_are_doubtful(make_scene) -> None:
     keypoints = scene.keypoints.copy()
     keypoints[:, 1] = again.keypoints[:, 0]
     found = run(replace(scene, keypoints=keypoints))
-    assert any("almost in one place" in reason for reason in found.report.reasons)
+    assert any("stand in one place" in reason for reason in found.report.reasons)
 
 
 def spoil(scene, case: str) -> dict:

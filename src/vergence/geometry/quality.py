@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
+from vergence.geometry.two_view import NO_PARALLAX
 from vergence.skeleton import Skeleton
 
 Array = np.ndarray
@@ -218,8 +219,10 @@ def doubts(
         found.append(f"Besides this rig, {what} explains the joints nearly as well (cost ratio {gap:.2f}).")
     if estimated and mirror_gap < 2 * MIN_GAP and bend < 0:
         found.append("Knees and elbows bend the wrong way: this may be the mirror image in depth.")
-    if estimated and parallax < 2.0:
-        found.append(f"Two of the cameras stand almost in one place (parallax {parallax:.1f} times the noise).")
+    if estimated and parallax < NO_PARALLAX:
+        found.append(
+            f"Two of the cameras stand in one place (parallax {parallax:.1f} times the noise): they count as one."
+        )
     usual = float(np.nanmedian(camera_errors)) if np.isfinite(camera_errors).any() else 0.0
     for camera, error in enumerate(camera_errors):
         if error > MAX_CAMERA_RATIO * usual:
