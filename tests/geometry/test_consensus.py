@@ -47,6 +47,17 @@ def test_points_survive_outliers_and_say_how_sure_they_are(make_scene) -> None:
     assert 0.8 < ratio < 1.25
 
 
+def test_long_recordings_in_pieces_are_the_same(make_scene, monkeypatch) -> None:
+    scene = make_scene(frames=30, missing=0.1)
+    cameras, keypoints = cameras_and_keypoints(scene)
+    whole = robust_points(cameras, *flat(keypoints), 2.0)
+    monkeypatch.setattr("vergence.geometry.consensus.CHUNK_POINTS", 170)
+    pieces = robust_points(cameras, *flat(keypoints), 2.0)
+    np.testing.assert_allclose(pieces.position, whole.position, atol=1.0)
+    assert (pieces.inlier == whole.inlier).mean() > 0.999
+    assert pieces.residual.shape == whole.residual.shape
+
+
 def test_outliers_are_not_inliers(make_scene) -> None:
     scene = make_scene(frames=30, noise=1.0)
     scene.keypoints[:, 2, 5] += [60.0, 40.0]

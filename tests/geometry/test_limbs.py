@@ -102,6 +102,16 @@ def test_holding_limbs_brings_joints_nearer_to_the_truth(make_scene) -> None:
     assert error[1] < 0.9 * error[0]
 
 
+def test_long_recordings_in_pieces_are_the_same(make_scene, monkeypatch) -> None:
+    scene = make_scene(frames=12)
+    cameras, observed, weight, start = held(scene, 5.0)
+    limbs = constant_limbs(scene.pose, np.ones((12, 17)), H36M_17)
+    given = (cameras, observed, weight, start, np.full((12, 17), 5.0), limbs)
+    whole = hold_limbs(*given, sigma=2.0, scale=4.0)
+    monkeypatch.setattr("vergence.geometry.limbs.CHUNK_FRAMES", 5)
+    np.testing.assert_allclose(hold_limbs(*given, sigma=2.0, scale=4.0), whole, atol=1e-6)
+
+
 def test_missing_joints_stay_missing(make_scene) -> None:
     scene = make_scene(frames=6)
     cameras, observed, weight, start = held(scene, 5.0)

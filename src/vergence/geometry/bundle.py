@@ -31,7 +31,7 @@ Array = np.ndarray
 
 CAMERA_SIZE = 7  # rotation 3, translation 3, log focal length 1
 SYMMETRIC = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))  # a symmetric 3x3 matrix as six numbers
-MIN_DEPTH_SHARE = 0.02  # of the mean depth: nearer points are treated as if at that depth, so that steps stay finite
+MIN_DEPTH_SHARE = 0.02  # of the median depth: nearer points are treated as if at that depth, so that steps stay finite
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,8 @@ def project_points(bundle: Bundle) -> tuple[Float[Array, "V 2 N"], Float[Array, 
 
 
 def _safe_depth(depth: Array) -> Array:
-    floor = MIN_DEPTH_SHARE * max(float(np.abs(depth).mean()), 1e-12)
+    some = np.abs(depth[:, :: max(depth.shape[1] // 100, 1)])  # a sample: points at infinity must not count
+    floor = MIN_DEPTH_SHARE * max(float(np.median(some)), 1e-12)
     return np.maximum(depth, floor)
 
 

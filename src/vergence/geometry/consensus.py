@@ -30,6 +30,7 @@ Array = np.ndarray
 
 SUSPECT_SIGMA = 2.5
 TUKEY_SIGMA = 4.7
+CHUNK_POINTS = 20000  # at a time; bounds memory on long recordings
 TRUNCATION = 9.0  # squared sigmas beyond which a residual is just "wrong"
 SWAP_MARGIN = 15.0  # how much less the truncated squared residuals must sum to before labels are exchanged
 STEP_LIMIT = 6.0  # usual steps of a joint between frames beyond which it has jumped, however far
@@ -83,6 +84,16 @@ def robust_points(
         weight: confidences.
         sigma: noise in px.
     """
+    if weight.shape[1] > CHUNK_POINTS:
+        cuts = range(0, weight.shape[1], CHUNK_POINTS)
+        parts = [slice(n, n + CHUNK_POINTS) for n in cuts]
+        done = [robust_points(cameras, observed[:, :, n], weight[:, n], sigma) for n in parts]
+        return Points(
+            np.concatenate([p.position for p in done]),
+            np.concatenate([p.inlier for p in done], axis=1),
+            np.concatenate([p.residual for p in done], axis=1),
+            np.concatenate([p.deviation for p in done]),
+        )
     weight = np.where(np.isfinite(observed).all(1), weight, 0.0)
     points = linear_points(cameras, observed, weight)
     error, front = reprojection(cameras, points, observed)

@@ -27,6 +27,7 @@ WILD_SIGMA = 5.0
 WILD_SHARE = 0.25  # of the length by which a limb must be off before a joint is dropped
 LOOSE_SHARE = 0.5  # of a usual limb's length: a coordinate's deviation beyond which a joint says nothing
 MIN_FRAMES = 5
+CHUNK_FRAMES = 400  # solved at a time; bounds memory on long recordings
 LIMB_LOSS_SIGMA = 3.0
 
 
@@ -143,6 +144,16 @@ def hold_limbs(
         sigma: noise, px; `scale`: where the loss on reprojections bends, px.
     """
     frames, joints = pose.shape[:2]
+    if frames > CHUNK_FRAMES:
+        parts = [slice(t, t + CHUNK_FRAMES) for t in range(0, frames, CHUNK_FRAMES)]
+        flat = [slice(p.start * joints, p.stop * joints) for p in parts]
+        how = {"sigma": sigma, "scale": scale, "iterations": iterations}
+        return np.concatenate(
+            [
+                hold_limbs(cameras, observed[:, :, n], weight[:, n], pose[t], deviation[t], limbs, **how)  # type: ignore[arg-type]
+                for t, n in zip(parts, flat, strict=True)
+            ]
+        )
     known = np.isfinite(pose).all(2)
     current = np.where(known[..., None], pose, 0.0)
     a, b = limbs.ends[:, 0], limbs.ends[:, 1]
