@@ -1,0 +1,123 @@
+"""`vergence train` from words to files, and what it says about wrong words."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+import vergence
+from vergence.cli import main
+from vergence.report.run_page import ROWS
+
+RECIPE = """
+# A tiny run.
+image_size: 32
+network: {embedding_size: 4, hidden_sizes: [4, 8], depths: [1, 1], width: 8}
+sources:
+  wild: {kind: world_pictures, count: 12, keypoints: true, seed: 1}
+  rig: {kind: world_recordings, look: studio, subjects: 1, frames_per_subject: 6, views: [3], keypoints: true, seed: 2}
+test:
+  wild: {kind: world_pictures, count: 6, pose: all, keypoints: true, seed: 3}
+stages:
+  labels:
+    label: {source: rig, keypoints: labelled}
+  pose:
+    train: {steps: 9, batch: {wild: 2, rig: 4}, labels: [labels], losses: {heatmap: 1, depth: 1}}
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    path = tmp_path_factory.mktemp("train") / "tiny.yaml"
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.fixture(scope="module")
+def run(recipe):
+    out = recipe.parent / "run"
+    words = ["train", str(recipe), "--out", str(out), "--device", "cpu", "--quiet", "--stages.pose.train.steps", "4"]
+    assert main(words) == 0
+    return out
+
+
+def test_the_files_of_a_run(run):
+    names = {p.name for p in run.iterdir()}
+    assert {
+        "recipe.yaml",
+        "config.json",
+        "model.safetensors",
+        "results.json",
+        "report.html",
+        "stages",
+        "labels",
+    } <= names
+    assert yaml.safe_load((run / "recipe.yaml").read_text())["stages"]["pose"]["train"]["steps"] == 4
+    assert vergence.load(run).image_size == 32
+
+
+def test_results_stand_beside_their_anchors_and_protocol(run):
+    results = json.loads((run / "results.json").read_text())
+    found = results["tests"]["wild"]
+    assert {"model", "zero_depth", "true_2d_zero_depth", "mean_pose"} <= set(found) & set(ROWS)
+    for name in ("model", "zero_depth", "mean_pose"):
+        assert 0 < found[name]["p_mpjpe"] <= found[name]["n_mpjpe"] * 1.01
+    about = results["protocol"]["wild"]
+    assert about["pictures"] == 6
+    assert {"alignment", "root", "joints", "look", "world_version"} <= set(about)
+    assert results["labels"]["labels"]["n_mpjpe"] < 5  # exact 2D, three cameras
+    assert results["command"].startswith("vergence train ")
+    assert results["seconds"]["pose"] > 0
+
+
+def test_the_same_command_goes_on_and_another_recipe_is_refused(run, recipe, capsys):
+    before = (run / "model.safetensors").read_bytes()
+    words = ["train", str(recipe), "--out", str(run), "--device", "cpu", "--quiet"]
+    assert main([*words, "--stages.pose.train.steps", "4"]) == 0
+    assert (run / "model.safetensors").read_bytes() == before
+    assert main(words) == 2
+    assert "stages.pose.train.steps is 4 there and 9 here" in capsys.readouterr().err
+
+
+def test_the_resolved_recipe_is_printed_and_nothing_done(recipe, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", str(recipe), "--print_config", "--seed", "7"]) == 0
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["seed"] == 7
+    assert printed["network"]["hidden_sizes"] == [4, 8]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_without_test_sets_has_its_page_too(recipe, tmp_path):
+    data = yaml.safe_load(recipe.read_text())
+    del data["test"]
+    (tmp_path / "r.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
+    words = ["train", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "o"), "--device", "cpu", "--quiet"]
+    assert main([*words, "--stages.pose.train.steps=2"]) == 0
+    assert "html" in (tmp_path / "o" / "report.html").read_text()[:200].lower()
+    assert json.loads((tmp_path / "o" / "results.json").read_text())["tests"] == {}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--stages.pose.train.step", "3"], "stages.pose.train.steps"),
+        (["--sed", "3"], "Did you mean seed"),
+        (["--precision", "8-bit"], "8-bit"),
+        (["--stages.pose.train.losses.dept", "1"], "dept"),
+        (["more"], "more"),
+    ],
+)
+def test_a_bad_key_or_value_is_one_line_and_status_2(recipe, tmp_path, capsys, words, said):
+    assert main(["train", str(recipe), "--out", str(tmp_path / "x"), "--device", "cpu", "--quiet", *words]) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("vergence train: ")
+    assert said in error
+    assert len(error.splitlines()) == 1
+
+
+def test_a_recipe_that_is_not_there(capsys):
+    assert main(["train", "nowhere.yaml"]) == 2
+    assert "no recipe 'nowhere.yaml'" in capsys.readouterr().err
