@@ -181,7 +181,7 @@ class Run:
             method = self._trained(stage.network, name)
             if not isinstance(method, Supervised):
                 raise VergenceError(f"no trained network finds the joints for stage {name!r}", "Train one before it.")
-            keypoints, confidence = find_keypoints(method, dataset, self.device)
+            keypoints, confidence = find_keypoints(method, dataset, self.device, half=self.recipe.precision == "bf16-mixed")
         labels = make_labels(
             dataset, visible, keypoints, confidence, stage, get_skeleton(self.recipe.skeleton), self.recipe.seed
         )

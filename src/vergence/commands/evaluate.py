@@ -45,6 +45,9 @@ def evaluate(
                 "a capture has no 3D truth of its own",
                 "Give --reconstruction: the folder that `vergence reconstruct` wrote for it.",
             )
+        for source in recipe.sources.values():  # its other frames make the anchors
+            if source.kind == "capture" and Path(source.path).resolve() == Path(data).resolve():
+                source.reconstruction = reconstruction
         recipe.test = {"capture": Source(kind="capture", path=data, frames=frames, reconstruction=reconstruction)}
     if not recipe.test:
         raise VergenceError(f"the recipe of {run} has no test sets", "Give --data.")

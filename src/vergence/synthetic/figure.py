@@ -61,8 +61,8 @@ def draw_outfits(count: int, rng: np.random.Generator) -> Outfits:
     """Random skin, hair and clothes."""
     skin = _mix(rng, [[236, 200, 175], [205, 155, 120], [150, 100, 70], [90, 60, 45]], count)
     hair = _mix(rng, [[30, 25, 22], [75, 50, 30], [150, 110, 60], [170, 165, 160]], count)
-    close = np.abs(skin.mean(1) - hair.mean(1)) < 45  # a head has a front: hair stands out from the face
-    hair[close] += np.where(skin[close].mean(1, keepdims=True) > 110, -60, 75)
+    close = np.abs(skin.mean(1) - hair.mean(1)) < 60  # a head has a front: hair stands out from the face
+    hair[close] += np.where(skin[close].mean(1, keepdims=True) > 110, -75, 85)
     hair = hair.clip(12, 235)
     shirt, trousers, shoe = (_cloth(rng, count, *v) for v in ((0.15, 0.6), (0.16, 0.8), (0.08, 0.9)))
     front = np.clip(shirt + rng.uniform(90, 160, (count, 1)), 8, 247)  # lighter than the shirt: an open jacket
@@ -74,7 +74,7 @@ def draw_outfits(count: int, rng: np.random.Generator) -> Outfits:
     palette[:, FOREARM] = np.where(long_sleeve, shirt, skin)
     palette[:, SHIN] = np.where(shorts, skin, trousers)
     palette[:, SHOE], palette[:, FRONT], palette[:, EYE] = shoe, front, 25
-    strip = rng.uniform(0.036, 0.06, count)
+    strip = rng.uniform(0.045, 0.07, count)
     bald = rng.random(count) < 0.04
     long_hair = (rng.random(count) < 0.35) & ~bald
     tensors = [torch.from_numpy(np.asarray(v, dtype=np.float32)) for v in (palette, strip, ~bald, long_hair)]

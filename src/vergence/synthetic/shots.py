@@ -81,7 +81,7 @@ def draw_lights(count: int, look: str, rng: np.random.Generator) -> Lights:
     elevation = np.radians(rng.uniform(25, 75, count))
     light = np.stack([np.cos(elevation) * np.cos(azimuth), np.cos(elevation) * np.sin(azimuth), np.sin(elevation)], 1)
     ambient = rng.uniform(0.45, 0.75, count) if look == "studio" else rng.uniform(0.35, 0.8, count)
-    exposure = rng.uniform(0.9, 1.1, count) if look == "studio" else np.exp(rng.uniform(-0.3, 0.25, count))
+    exposure = rng.uniform(0.9, 1.1, count) if look == "studio" else np.exp(rng.uniform(-0.22, 0.2, count))
     return Lights(torch.from_numpy(light), torch.from_numpy(ambient), torch.from_numpy(exposure))
 
 
@@ -93,7 +93,7 @@ def _boxes(
     low, high = pixels.amin(1), pixels.amax(1)
     extent = (high - low).amax(1)
     jitter = torch.from_numpy(rng.normal(0, 0.025, (n, 2)).clip(-0.06, 0.06))
-    side = extent * torch.from_numpy(rng.uniform(1.16, 1.34, n))
+    side = extent * torch.from_numpy(rng.uniform(1.14, 1.28, n))
     centre = (low + high) / 2 + jitter * extent[:, None]
     cut = torch.from_numpy(rng.random(n) < (faults.truncation or 0.0))
     angle = torch.from_numpy(rng.uniform(0, 2 * math.pi, n))

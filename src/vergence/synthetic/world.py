@@ -40,7 +40,7 @@ from vergence.synthetic.threads import one_core_each, spread
 from vergence.views import Views
 
 # Every change that moves a figure changes this; protocols print it.
-WORLD_VERSION = "3"
+WORLD_VERSION = "4"
 
 # Single pictures share this many backgrounds, each seeing a window of one.
 SHARED_BACKGROUNDS = 96
