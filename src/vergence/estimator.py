@@ -44,7 +44,7 @@ class Estimator:
         return self.method.skeleton
 
     def __call__(
-        self, image: np.ndarray | Tensor, intrinsics: np.ndarray | Tensor | None = None, flip: bool = True
+        self, image: np.ndarray | Tensor, intrinsics: np.ndarray | Tensor | None = None, flip: bool | None = None
     ) -> Prediction:
         """3D poses from crops that show one person each.
 
@@ -53,7 +53,7 @@ class Estimator:
                 `image_size` is resized; the crop should be square around the person (`vergence.crops`).
             intrinsics: `3 3` or `N 3 3` of these crops, in their pixels; None assumes a field of view of 25 degrees, as
                 of a person cropped from a usual picture.
-            flip: average with the mirrored picture.
+            flip: average with the mirrored picture; None does so where the training saw mirrored pictures.
 
         Returns:
             Prediction on the CPU; keypoints in the pixels of the pictures given.
@@ -131,6 +131,7 @@ def save(method: Method, folder: Path, name: str, network: NetworkSettings, imag
         "joint_names": list(method.skeleton.joint_names),
         "image_size": image_size,
         "network": asdict(network),
+        "mirrored": method.mirrored,
         "unit": "reference bone (pelvis to thorax)",
         **more,
     }
@@ -163,6 +164,7 @@ def load(run: str | Path, device: str = "cpu") -> Estimator:
         network = NetworkSettings(**config["network"])
         method = build_method(config["method"], network, config["skeleton"], pretrained=False)
         method.load_state_dict(load_file(files[1]))
+        method.mirrored = bool(config["mirrored"])
         return Estimator(method, config, device)
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         raise VergenceError(

@@ -70,7 +70,9 @@ def _scale(p: np.ndarray, t: np.ndarray, root: tuple[int, ...]) -> np.ndarray:
     return np.sqrt((t0[known] ** 2).sum() / max((p0[known] ** 2).sum(), 1e-12))
 
 
-def predict_all(method: Method, dataset: Dataset, device: str = "cpu", flip: bool = True, size: int = 64) -> Prediction:
+def predict_all(
+    method: Method, dataset: Dataset, device: str = "cpu", flip: bool | None = None, size: int = 64
+) -> Prediction:
     """The model's predictions for every picture of a dataset, in order."""
     method = method.eval().to(device)
     parts = [method.predict(v.image.to(device), v.intrinsics.to(device), flip) for v in batches(dataset, size)]
@@ -176,6 +178,5 @@ def protocol(index: Views, skeleton: Skeleton, **more: Any) -> dict[str, Any]:
         "subjects": len(torch.unique(index.subject)),
         "true_depth_or_scale_used": False,
         "average": "over pictures",
-        "flip_averaging": True,
         **more,
     }

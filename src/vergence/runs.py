@@ -119,6 +119,8 @@ class Run:
             return None
         method = self._fresh()
         method.load_state_dict(load_file(self.folder / "stages" / name / "model.safetensors"))
+        stage = self.recipe.stages[name].train
+        method.mirrored = stage is not None and stage.augmentation.mirror > 0
         return method.eval()
 
     def _train(self, name: str, stage: TrainStage) -> Method:
@@ -126,6 +128,7 @@ class Run:
         done = folder / "done.json"
         started = self._trained(stage.start, name) if stage.start != "scratch" else None
         method = started or self._fresh()
+        method.mirrored = stage.augmentation.mirror > 0
         if done.exists() and json.loads(done.read_text())["made_by"] == self.prints[name]:
             method.load_state_dict(load_file(folder / "model.safetensors"))
             self.console.print(f"[dim]{name}: done before[/dim]")
@@ -181,7 +184,9 @@ class Run:
             method = self._trained(stage.network, name)
             if not isinstance(method, Supervised):
                 raise VergenceError(f"no trained network finds the joints for stage {name!r}", "Train one before it.")
-            keypoints, confidence = find_keypoints(method, dataset, self.device, half=self.recipe.precision == "bf16-mixed")
+            keypoints, confidence = find_keypoints(
+                method, dataset, self.device, half=self.recipe.precision == "bf16-mixed"
+            )
         labels = make_labels(
             dataset, visible, keypoints, confidence, stage, get_skeleton(self.recipe.skeleton), self.recipe.seed
         )

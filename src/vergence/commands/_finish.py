@@ -64,7 +64,9 @@ def measure_tests(
                 "frames": source.frames,
                 "reference": f"reconstruction {source.reconstruction}",
             }
-        results["protocol"][name] = protocol(dataset.index, skeleton, source=source.kind, **about)
+        results["protocol"][name] = protocol(
+            dataset.index, skeleton, source=source.kind, flip_averaging=method.mirrored, **about
+        )
     return results, tested
 
 

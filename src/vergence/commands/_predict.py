@@ -30,7 +30,7 @@ def estimate(
     fps: float,
     lens: Lens,
     person: Person,
-    flip: bool = True,
+    flip: bool | None = None,
     drawing: Path | None = None,
 ) -> tuple[PoseSequence, list[str]]:
     """Poses of one person in all wanted frames, root-relative, in the frame of the camera that took the pictures.
@@ -42,7 +42,7 @@ def estimate(
         fps: frames per second.
         lens: of the camera.
         person: where the person is.
-        flip: average with the mirrored picture.
+        flip: average with the mirrored picture; None where the training saw mirrored pictures.
         drawing: file for the overlay, drawn while the pictures are at hand.
 
     Returns:
@@ -129,7 +129,7 @@ def _batches(
 
 
 def _predict(
-    estimator: Estimator, shots: list[_Shot], flip: bool, place: dict[int, int], result: dict[str, np.ndarray]
+    estimator: Estimator, shots: list[_Shot], flip: bool | None, place: dict[int, int], result: dict[str, np.ndarray]
 ) -> set[str]:
     """Fills the rows of `result` that belong to some crops; returns the frame that the poses are in, if any."""
     cameras = [shot.camera for shot in shots if shot.camera is not None]

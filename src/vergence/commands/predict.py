@@ -19,7 +19,7 @@ def predict(
     fov: float | None = None,
     frames: str = "",
     fps: float | None = None,
-    flip: bool = True,
+    flip: bool | None = None,
     overlay: bool = True,
     device: str = "auto",
     quiet: bool = False,
@@ -41,7 +41,7 @@ def predict(
         fov: angle that the picture's longer side spans, degrees; 55 is assumed where nothing is known.
         frames: which frames, as in 0-34,65-99; all where not given.
         fps: frames per second; the video's own where not given, 30 for a folder of pictures.
-        flip: average with the mirrored picture, which is slower and 3 to 4 mm better.
+        flip: average with the mirrored picture, which is slower and 3 to 4 mm better; default: where the training mirrored.
         overlay: draw the overlay.
         device: auto, cpu, cuda or mps.
         quiet: print nothing.

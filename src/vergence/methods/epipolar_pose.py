@@ -28,7 +28,7 @@ from vergence.errors import VergenceError
 from vergence.geometry.camera import project
 from vergence.geometry.reconstruction import reconstruct
 from vergence.labels import Labels
-from vergence.methods.base import averaged_maps, depth_target, relative_depth
+from vergence.methods.base import depth_target, relative_depth
 from vergence.methods.losses import weighted_mean
 from vergence.methods.supervised import Supervised
 from vergence.networks.pose_network import Maps
@@ -76,7 +76,7 @@ def find_keypoints(
     found, trust = [], []
     with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=half):
         for views in batches(dataset, size):
-            maps = averaged_maps(frozen.network, views.image.to(device), frozen.skeleton)
+            maps = frozen.read(views.image.to(device), frozen.mirrored)
             found.append(maps.keypoints.cpu())
             trust.append(maps.confidence.cpu())
     return torch.cat(found), torch.cat(trust)

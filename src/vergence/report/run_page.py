@@ -22,7 +22,7 @@ from vergence.version import __version__
 
 PROTOCOL = (
     "N-MPJPE: root-aligned, one least-squares scale per pose; P-MPJPE: similarity per pose, no reflection. Millimetres, mean "
-    "over pictures; predictions averaged with the mirrored picture; no true depth or scale is used."
+    "over pictures; no true depth or scale is used."
 )
 ROWS = {
     "model": "the model",
