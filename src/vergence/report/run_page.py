@@ -57,6 +57,7 @@ def run_page(
         tables=[_table(results["tests"], results["protocol"]), *_label_tables(results["labels"])],
         curves=_curves(metrics_files),
         samples=sorted(samples, key=lambda s: ("random", "worst", "best").index(s.group)),
+        labels=("prediction", "reconstruction" if any(s.kind == "capture" for s in recipe.test.values()) else "truth"),
         samples_protocol=PROTOCOL + " The prediction is shown at the truth's scale.",
         details=[_joint_table(results["tests"], skeleton)],
     )
@@ -73,7 +74,7 @@ def _facts(recipe: Recipe, results: Mapping[str, Any], command: str) -> dict[str
         "pictures": f"{recipe.image_size} pixels",
         "seed": str(recipe.seed),
         **{f"source {name}": _words(asdict(s)) for name, s in recipe.sources.items()},
-        "seconds": ", ".join(f"{name} {value:.0f}" for name, value in seconds.items()),
+        **({"seconds": ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())} if seconds else {}),
     }
 
 
