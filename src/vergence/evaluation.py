@@ -167,7 +167,7 @@ def label_scores(pose: Tensor, truth: Views, skeleton: Skeleton) -> dict[str, fl
     return {**found, "joints_labelled": float(known.float().mean())}
 
 
-def protocol(index: Views, skeleton: Skeleton, **more: Any) -> dict[str, Any]:
+def protocol(index: Views, skeleton: Skeleton, flip_averaging: bool, **more: Any) -> dict[str, Any]:
     """How a figure was measured, for the results file."""
     return {
         "alignment": "N: root-aligned, least-squares scale per pose (kept >= 0); P: similarity per pose, no reflection",
@@ -178,5 +178,6 @@ def protocol(index: Views, skeleton: Skeleton, **more: Any) -> dict[str, Any]:
         "subjects": len(torch.unique(index.subject)),
         "true_depth_or_scale_used": False,
         "average": "over pictures",
+        "flip_averaging": flip_averaging,
         **more,
     }

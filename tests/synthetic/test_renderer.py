@@ -98,9 +98,10 @@ def test_depth_stands_before_every_joint():
     found = depth[picture[inside], pixel[inside][:, 1], pixel[inside][:, 0]]
     head = (torch.arange(17) == H36M_17.index("head_top")).expand(30, 17)[inside]
     assert torch.isfinite(found[~head]).float().mean() > 0.995  # the head's top joint lies on the outline
-    flesh = joints[..., 2][inside] - found
-    assert (flesh[torch.isfinite(found)] > -45).all()
-    assert flesh[torch.isfinite(found)].median() < 150
+    seen = torch.isfinite(found) & ~head  # beside the head's top the picture may show what is behind it
+    flesh = (joints[..., 2][inside] - found)[seen]
+    assert (flesh > -45).all()
+    assert flesh.median() < 150
 
 
 def test_pictures_do_not_depend_on_their_neighbours():
