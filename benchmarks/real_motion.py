@@ -41,7 +41,9 @@ def main() -> None:
             )  # fmt: skip
         views = type(parts[0]).cat(parts)
         mean = views.pose - views.pose[:, :1]
-        results, _, _ = evaluate(estimator.method, MemoryDataset(views), estimator.skeleton, {"mean_pose": mean.mean(0)})
+        results, _, _ = evaluate(
+            estimator.method, MemoryDataset(views), estimator.skeleton, {"mean_pose": mean.mean(0)}
+        )
         print(f"{look}: {len(clips)} clips, {len(views)} pictures, world {WORLD_VERSION}, torch {torch.__version__}")
         for name in ("model", "zero_depth", "mean_pose"):
             print(f"  {name:12} N-MPJPE {results[name]['n_mpjpe']:6.1f}   P-MPJPE {results[name]['p_mpjpe']:6.1f} mm")

@@ -109,6 +109,14 @@ def test_the_second_stage_starts_where_the_first_ended_and_learns(whole):
     assert (first[weight] - last[weight]).norm() < (fresh[weight] - last[weight]).norm() + first[weight].norm()
 
 
+def test_what_the_training_mirrored_is_kept_with_the_model(whole):
+    """The first stage never saw a mirror image, the last did: only its predictions may be averaged with one."""
+    kept = whole._trained("keypoints", "pose")
+    assert kept is not None
+    assert not kept.mirrored
+    assert load(whole.folder).method.mirrored
+
+
 def test_made_labels_reach_the_training_batches(whole):
     part = whole._part("studio", whole.recipe.stages["pose"].train, 4)
     assert part.visible.made.all()
