@@ -27,7 +27,7 @@ class Maps:
         log_heatmap: log-probability of each cell, `N J h w`; sums to 1 over a joint's map.
         keypoints: expected pixel of each joint, crop pixels, `N J 2`.
         depth: depth of each joint in reference bones, relative to an origin common to the joints of a picture, `N J`.
-        confidence: probability in the best 3x3 cells, 0 to 1, `N J`.
+        confidence: probability in the best 3x3 cells, 0 to 1, `N J`; 0 in training, where nothing reads it.
         features: coarsest map of the backbone, `N C h' w'`.
     """
 
@@ -110,17 +110,17 @@ class PoseNetwork(nn.Module):
         if self.settings.head == "volume":
             log_volume = out.flatten(2).log_softmax(-1).view_as(out)
             log_heatmap = log_volume.logsumexp(2)
-            bins = self._bin_depths(out.device)
-            depth = (log_volume.exp().sum((-1, -2)) * bins).sum(-1)
+            heatmap = log_heatmap.exp()
+            depth = (log_volume.exp().sum((-1, -2)) * self._bin_depths(out.device)).sum(-1)
         else:
             log_heatmap = out[:, :, 0].flatten(2).log_softmax(-1).view(n, self.joints, h, w)
-            depth = (log_heatmap.exp() * out[:, :, 1]).sum((-1, -2))
-        heatmap = log_heatmap.exp()
+            heatmap = log_heatmap.exp()
+            depth = (heatmap * out[:, :, 1]).sum((-1, -2))
         return Maps(
             log_heatmap=log_heatmap,
             keypoints=expected_pixel(heatmap, stride),
             depth=depth,
-            confidence=(F.avg_pool2d(heatmap, 3, stride=1, padding=1) * 9).amax((-1, -2)).clamp(max=1),
+            confidence=depth.new_zeros(depth.shape) if self.training else best_window(heatmap),
             features=features[-1],
         )
 
@@ -128,6 +128,11 @@ class PoseNetwork(nn.Module):
         """Depth of each slice: `i / D - 0.5` of the box, as EpipolarPose's coordinates."""
         d = self.settings.depth_bins
         return (torch.arange(d, device=device) / d - 0.5) * self.settings.depth_box
+
+
+def best_window(heatmap: Float[Tensor, "N J h w"]) -> Float[Tensor, "N J"]:
+    """The most probability that 3x3 neighbouring cells hold together."""
+    return (F.avg_pool2d(heatmap, 3, stride=1, padding=1) * 9).amax((-1, -2)).clamp(max=1)
 
 
 def expected_pixel(heatmap: Float[Tensor, "N J h w"], stride: float) -> Float[Tensor, "N J 2"]:
