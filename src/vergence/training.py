@@ -230,6 +230,7 @@ def _quiet() -> None:
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     for text in (
         ".*does not have many workers.*",
+        ".*smaller than the logging interval.*",
         ".*checkpoint that ended before the epoch ended.*", ".*`IterableDataset` has `__len__`.*",
         ".*exists and is not empty.*",
                  ".*treespec.*", ".*lr_scheduler.step.*"):  # fmt: skip
