@@ -136,6 +136,11 @@ def evaluate(
     index = dataset.index
     if index.pose.isnan().all():
         raise VergenceError("the test set has no 3D poses to compare with", "Give one that has, or a reconstruction.")
+    if index.intrinsics.isnan().any():
+        raise VergenceError(
+            "the test set's intrinsics are unknown, and 3D from one picture needs them",
+            "Give them in capture.toml; `vergence reconstruct` writes what it found to rig.toml.",
+        )
     prediction = predict_all(method, dataset, device)
     scores = score(prediction.pose, index.pose, skeleton)
     results: dict[str, Any] = {"model": scores.summary, "per_joint": scores.per_joint}

@@ -39,6 +39,8 @@ def evaluate(
     if not recipe_file.is_file():
         raise VergenceError(f"{run} has no recipe.yaml", "Give the folder that `vergence train` wrote.")
     recipe = load_recipe(str(recipe_file))
+    if not data and (frames or reconstruction):
+        raise VergenceError("--frames and --reconstruction belong to a capture", "Give --data: the capture's folder.")
     if data:
         if not reconstruction:
             raise VergenceError(

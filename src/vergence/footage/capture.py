@@ -5,13 +5,16 @@
     unit = "mm"                       # of t and of a calibration file's translations; "m" is read too
     keypoints = "keypoints.npz"       # optional: T V J 3, V in the order below
     calibration = "calib.toml"        # optional: cameras from an anipose, caliscope or Pose2Sim file
-    skeleton = "body_25b"             # optional: the joints of OpenPose or COCO keypoints, where the file leaves it
-    open up = [0.0, 0.0, 1.0]              # optional: which way is up in the world of R and t [cameras.cam01]
-    # in order video = "cam01.mp4"               # or frames = "folder"; neither is needed where keypoints are given
-    image_size = [1920, 1080]         # of intrinsics and keypoints intrinsics = [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]
-    distortion = [k1, k2, p1, p2, k3] keypoints = "openpose/cam01_json" # OpenPose folder or COCO JSON R = [[...]], t
-    = [...]            # x_cam = R x + t offset = 0.0                      # frame i of the capture is frame i +
-    offset of this camera
+    skeleton = "body_25b"             # optional: the joints of OpenPose or COCO keypoints, where the file leaves it open
+    up = [0.0, 0.0, 1.0]              # optional: which way is up in the world of R and t
+    [cameras.cam01]                   # in order
+    video = "cam01.mp4"               # or frames = "folder"; neither is needed where keypoints are given
+    image_size = [1920, 1080]         # of intrinsics and keypoints
+    intrinsics = [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]
+    distortion = [k1, k2, p1, p2, k3]
+    keypoints = "openpose/cam01_json" # OpenPose folder or COCO JSON
+    R = [[...]], t = [...]            # x_cam = R x + t
+    offset = 0.0                      # frame i of the capture is frame i + offset of this camera
 
 The file is read strictly: a key that is not known is an error, since a misspelt `distorsion` that is silently ignored
 costs a day. Everything that was decided or put right while reading stands in `notes`, and goes into the report.

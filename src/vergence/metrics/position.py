@@ -9,9 +9,10 @@ They answer different questions, and a figure needs its name beside it:
 * **MPJPE** needs absolute scale and orientation.
 * **N-MPJPE** forgives scale: what a method without any metric label can be asked. The scale is the least-squares one,
   `<p, g> / <p, p>`, never negative. Papers also print another one, taken from the full Procrustes solution and applied
-  without its rotation (`scale="procrustes"`; EpipolarPose); it is never better, and worse by more as orientation errs.
-* **P-MPJPE** forgives orientation too, hence most of what a wrong camera or a wrong yaw does. Mirroring is not
-forgiven. * **PCK** and **AUC** saturate, so a few wild joints do not rule them.
+  without its rotation (`scale="procrustes"`; EpipolarPose); it is mostly a little larger, and more so as orientation errs.
+* **P-MPJPE** forgives orientation too, hence most of what a wrong camera or a wrong yaw does. Mirroring is
+  not forgiven.
+* **PCK** and **AUC** saturate, so a few wild joints do not rule them.
 
 **Missing joints.** A NaN target joint is left out of its pose's mean; a NaN target root, or no known joint, makes the
 pose NaN. A NaN prediction of a known joint is an error that no mean can absorb: MPJPE and its kin refuse it, PCK and
