@@ -16,150 +16,35 @@ import numpy as np
 
 from vergence.errors import VergenceError
 
-H36M_NAMES = [
-    "pelvis",
-    "right_hip",
-    "right_knee",
-    "right_ankle",
-    "left_hip",
-    "left_knee",
-    "left_ankle",
-    "spine",
-    "thorax",
-    "neck_nose",
-    "head_top",
-    "left_shoulder",
-    "left_elbow",
-    "left_wrist",
-    "right_shoulder",
-    "right_elbow",
-    "right_wrist",
-]
-MPII_NAMES = [
-    "right_ankle",
-    "right_knee",
-    "right_hip",
-    "left_hip",
-    "left_knee",
-    "left_ankle",
-    "pelvis",
-    "thorax",
-    "upper_neck",
-    "head_top",
-    "right_wrist",
-    "right_elbow",
-    "right_shoulder",
-    "left_shoulder",
-    "left_elbow",
-    "left_wrist",
-]
-COCO_NAMES = [
-    "nose",
-    "left_eye",
-    "right_eye",
-    "left_ear",
-    "right_ear",
-    "left_shoulder",
-    "right_shoulder",
-    "left_elbow",
-    "right_elbow",
-    "left_wrist",
-    "right_wrist",
-    "left_hip",
-    "right_hip",
-    "left_knee",
-    "right_knee",
-    "left_ankle",
-    "right_ankle",
-]
-MPI_INF_28_NAMES = [
-    "spine3",
-    "spine4",
-    "spine2",
-    "spine",
-    "pelvis",
-    "neck",
-    "head",
-    "head_top",
-    "left_clavicle",
-    "left_shoulder",
-    "left_elbow",
-    "left_wrist",
-    "left_hand",
-    "right_clavicle",
-    "right_shoulder",
-    "right_elbow",
-    "right_wrist",
-    "right_hand",
-    "left_hip",
-    "left_knee",
-    "left_ankle",
-    "left_foot",
-    "left_toe",
-    "right_hip",
-    "right_knee",
-    "right_ankle",
-    "right_foot",
-    "right_toe",
-]
-MPI_INF_17_NAMES = [
-    "head_top",
-    "neck",
-    "right_shoulder",
-    "right_elbow",
-    "right_wrist",
-    "left_shoulder",
-    "left_elbow",
-    "left_wrist",
-    "right_hip",
-    "right_knee",
-    "right_ankle",
-    "left_hip",
-    "left_knee",
-    "left_ankle",
-    "pelvis",
-    "spine",
-    "head",
-]
-BODY_25_NAMES = [
-    "nose",
-    "neck",
-    "right_shoulder",
-    "right_elbow",
-    "right_wrist",
-    "left_shoulder",
-    "left_elbow",
-    "left_wrist",
-    "pelvis",
-    "right_hip",
-    "right_knee",
-    "right_ankle",
-    "left_hip",
-    "left_knee",
-    "left_ankle",
-    "right_eye",
-    "left_eye",
-    "right_ear",
-    "left_ear",
-    "left_big_toe",
-    "left_small_toe",
-    "left_heel",
-    "right_big_toe",
-    "right_small_toe",
-    "right_heel",
-]
+H36M_NAMES = (
+    "pelvis right_hip right_knee right_ankle left_hip left_knee left_ankle spine thorax neck_nose head_top "
+    "left_shoulder left_elbow left_wrist right_shoulder right_elbow right_wrist"
+).split()
+MPII_NAMES = (
+    "right_ankle right_knee right_hip left_hip left_knee left_ankle pelvis thorax upper_neck head_top "
+    "right_wrist right_elbow right_shoulder left_shoulder left_elbow left_wrist"
+).split()
+COCO_NAMES = (
+    "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow left_wrist "
+    "right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle"
+).split()
+MPI_INF_28_NAMES = (
+    "spine3 spine4 spine2 spine pelvis neck head head_top left_clavicle left_shoulder left_elbow left_wrist "
+    "left_hand right_clavicle right_shoulder right_elbow right_wrist right_hand left_hip left_knee left_ankle "
+    "left_foot left_toe right_hip right_knee right_ankle right_foot right_toe"
+).split()
+MPI_INF_17_NAMES = (
+    "head_top neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist right_hip "
+    "right_knee right_ankle left_hip left_knee left_ankle pelvis spine head"
+).split()
+BODY_25_NAMES = (
+    "nose neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist pelvis right_hip "
+    "right_knee right_ankle left_hip left_knee left_ankle right_eye left_eye right_ear left_ear left_big_toe "
+    "left_small_toe left_heel right_big_toe right_small_toe right_heel"
+).split()
 BODY_25B_NAMES = (
     *COCO_NAMES,
-    *[
-        "upper_neck",
-        "head_top",
-        "left_big_toe",
-        "left_small_toe",
-        "left_heel",
-        "right_big_toe",
-        "right_small_toe",
-        "right_heel",
-    ],
+    *"upper_neck head_top left_big_toe left_small_toe left_heel right_big_toe right_small_toe right_heel".split(),
 )
 
 # A joint's parents, best first: the nearest of these that the skeleton has (or can average) carries it.
