@@ -10,7 +10,7 @@ import pytest
 from vergence import cli
 from vergence.version import __version__
 
-HEAVY = ("torch", "numpy", "scipy", "cv2", "av", "lightning", "transformers", "plotly", "PIL", "rich")
+HEAVY = ("torch", "numpy", "scipy", "cv2", "av", "lightning", "transformers", "PIL", "rich")
 
 
 def loaded_by(words: list[str]) -> tuple[int, set[str], str]:

@@ -110,9 +110,9 @@ def test_a_passive_wait_policy_is_noted(monkeypatch):
 
 
 def test_a_missing_requirement_is_named(monkeypatch):
-    monkeypatch.setattr(doctor, "installed", lambda name: None if name == "plotly" else "99")
+    monkeypatch.setattr(doctor, "installed", lambda name: None if name == "jaxtyping" else "99")
     finding = doctor.check_requirements()
-    assert (finding.state, "plotly" in finding.found) == ("wrong", True)
+    assert (finding.state, "jaxtyping" in finding.found) == ("wrong", True)
 
 
 def test_exit_status_and_table_say_the_same(monkeypatch, capsys):
