@@ -48,9 +48,14 @@ def test_loose_joints_are_dropped_unless_a_limb_holds_them(make_scene) -> None:
     deviation = np.full((10, 17), 10.0)
     deviation[4:6, 13] = 400.0
     pose[4, 12] = np.nan  # the wrist's elbow
+    contested = np.zeros((10, 17), dtype=bool)
     expected = np.zeros((10, 17), dtype=bool)
     expected[4, 13] = True
-    np.testing.assert_array_equal(loose_joints(pose, deviation, limbs), expected)
+    np.testing.assert_array_equal(loose_joints(pose, deviation, contested, limbs), expected)
+    deviation[4, 13] = 10.0
+    assert not loose_joints(pose, deviation, contested, limbs).any()
+    contested[4:6, 13] = True
+    np.testing.assert_array_equal(loose_joints(pose, deviation, contested, limbs), expected)
 
 
 def held(scene, noise: float) -> tuple[Bundle, np.ndarray, np.ndarray, np.ndarray]:

@@ -86,8 +86,10 @@ def project_points(bundle: Bundle) -> tuple[Float[Array, "V 2 N"], Float[Array, 
 
 
 def _safe_depth(depth: Array) -> Array:
-    some = np.abs(depth[:, :: max(depth.shape[1] // 100, 1)])  # a sample: points at infinity must not count
-    floor = MIN_DEPTH_SHARE * max(float(np.median(some)), 1e-12)
+    some = np.abs(
+        depth[:, :: max(depth.shape[1] // 100, 1)]
+    ).ravel()  # a sample's median: points at infinity must not count
+    floor = MIN_DEPTH_SHARE * max(float(np.partition(some, len(some) // 2)[len(some) // 2]), 1e-12)
     return np.maximum(depth, floor)
 
 

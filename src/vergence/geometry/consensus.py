@@ -131,7 +131,9 @@ def settle_limbs(
     limbs = constant_limbs(pose, deviation, skeleton)
     if not len(limbs.length):
         return points, limb_variation(pose, skeleton)
-    lost = wild_joints(pose, deviation, limbs) | loose_joints(pose, deviation, limbs)
+    agree = points.inlier.sum(0)
+    contested = ((agree == 2) & ((weight > 0).sum(0) > 2)).reshape(frames, -1)
+    lost = wild_joints(pose, deviation, limbs) | loose_joints(pose, deviation, contested, limbs)
     pose = np.where(lost[..., None], np.nan, pose)
     scale, free = LOSS_SIGMA * sigma, limb_variation(pose, skeleton)
     pose = hold_limbs(cameras, observed, weight * points.inlier, pose, deviation, limbs, sigma=sigma, scale=scale)

@@ -106,15 +106,21 @@ def wild_joints(pose: Float[Array, "T J 3"], deviation: Float[Array, "T J"], lim
     return wild
 
 
-def loose_joints(pose: Float[Array, "T J 3"], deviation: Float[Array, "T J"], limbs: Limbs) -> Bool[Array, "T J"]:
-    """Joints that may be anywhere along a line of sight, and have no limb in this frame that could hold them."""
+def loose_joints(
+    pose: Float[Array, "T J 3"], deviation: Float[Array, "T J"], contested: Bool[Array, "T J"], limbs: Limbs
+) -> Bool[Array, "T J"]:
+    """Joints without a limb in this frame that could hold them, and without other proof.
+
+    Those that may be anywhere along a line of sight, and those that only two views agree on while a third disagrees: two
+    lines of sight meet by chance often enough.
+    """
     known = np.isfinite(pose).all(2)
     held = np.zeros(known.shape, dtype=bool)
     for a, b in limbs.ends:
         both = known[:, a] & known[:, b]
         held[:, a] |= both
         held[:, b] |= both
-    return known & ~held & (deviation > LOOSE_SHARE * np.median(limbs.length))
+    return known & ~held & ((deviation > LOOSE_SHARE * np.median(limbs.length)) | contested)
 
 
 def hold_limbs(

@@ -292,7 +292,7 @@ def _finish(cameras: Bundle, given: Joints, points: Points, some: Array, sigma: 
     observed, weight = given.observed[:, :, some], given.flat_weight[:, some]
     start = replace(cameras, points=points.position[some])
     mode = given.focal_mode
-    result = adjust(start, observed, weight, scale=LOSS_SIGMA * sigma, focal=mode, iterations=12)
+    result = adjust(start, observed, weight, scale=LOSS_SIGMA * sigma, focal=mode, iterations=12, tolerance=1e-5)
     error, front = reprojection(result, result.points, observed)
     agree = (error < INLIER_SIGMA * sigma) & front
     sound = agree.sum(0) >= min(3, len(agree))
