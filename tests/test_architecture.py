@@ -35,7 +35,7 @@ FLOORS: list[list[tuple[str, ...]]] = [
         ("views", "crops", "augment", "dataset", "labels", "mixture"),
     ],
     [("methods",), ("data",), ("synthetic",)],
-    [("sources",), ("training",), ("estimator",), ("runs",)],
+    [("sources",), ("training", "optimizers"), ("estimator",), ("runs",)],
     [("evaluation",)],
     [("report",)],
     [("cli", "commands")],

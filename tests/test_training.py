@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
+from typing import Literal
 
 import pytest
 import torch
@@ -52,24 +54,33 @@ class KillAt(Callback):
             raise Killed
 
 
-def train(folder, kill_at: int | None = None):
+def train(folder, kill_at: int | None = None, optimizer: Literal["adamw", "muon"] = "adamw"):
     views = random_views()
     torch.manual_seed(0)
     method = build_method("supervised", NETWORK, "h36m_17")
     mixture = Mixture([Part("a", MemoryDataset(views), views, 6)], seed=3)
     callbacks = (KillAt(kill_at),) if kill_at is not None else ()
     train_stage(
-        method, mixture, STAGE, folder, seed=3, device="cpu", checkpoint_every=5, progress=False, callbacks=callbacks
+        method,
+        mixture,
+        dataclasses.replace(STAGE, optimizer=optimizer),
+        folder,
+        seed=3,
+        device="cpu",
+        checkpoint_every=5,
+        progress=False,
+        callbacks=callbacks,
     )
     return method.state_dict()
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("kill_at", [3, 5, 7, 11])
-def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, kill_at):
-    whole = train(tmp_path / "whole")
+def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, kill_at, optimizer):
+    whole = train(tmp_path / "whole", optimizer=optimizer)
     with pytest.raises(Killed):
-        train(tmp_path / "cut", kill_at)
-    resumed = train(tmp_path / "cut")
+        train(tmp_path / "cut", kill_at, optimizer)
+    resumed = train(tmp_path / "cut", optimizer=optimizer)
     for name, value in whole.items():
         assert torch.equal(value, resumed[name]), name
     lines = (tmp_path / "whole" / "metrics.jsonl").read_text()

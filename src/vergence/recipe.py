@@ -91,8 +91,10 @@ class TrainStage:
         losses: weight of each of the method's loss terms; a term that is not named has weight 0.
         start: stage whose weights it starts from; empty is the training stage before it, `scratch` is none.
         labels: label stages whose labels it reads.
-        learning_rate: peak of the schedule (linear warm-up over 3 %, then a cosine to 1 % of the peak).
-        weight_decay: AdamW's.
+        optimizer: `adamw`, or `muon` for kernels and matrices with AdamW for the rest: learns from fewer steps, from scratch.
+        learning_rate: AdamW's peak of the schedule (linear warm-up over 3 %, then a cosine to 1 % of the peak).
+        kernel_rate: Muon's peak of the same schedule.
+        weight_decay: decoupled, for both.
         average: decay of the running average of weights that is kept as the result; 0 keeps the last weights.
         clip: largest gradient norm.
         augmentation: what is done to the pictures.
@@ -103,7 +105,9 @@ class TrainStage:
     losses: dict[str, float] = field(default_factory=dict)
     start: str = ""
     labels: list[str] = field(default_factory=list)
+    optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 5e-3
+    kernel_rate: float = 0.06
     weight_decay: float = 1e-4
     average: float = 0.98
     clip: float = 1.0

@@ -30,6 +30,7 @@ from vergence.augment import augment
 from vergence.errors import VergenceError
 from vergence.methods.base import Method
 from vergence.mixture import Mixture
+from vergence.optimizers import Muon
 from vergence.recipe import TrainStage
 from vergence.views import Views
 
@@ -56,9 +57,15 @@ class _Module(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         stage = self.stage
-        optimizer = torch.optim.AdamW(
-            self.parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay, fused=True
-        )
+        optimizer: torch.optim.Optimizer
+        if stage.optimizer == "muon":
+            optimizer = Muon(
+                self.named_parameters(), stage.learning_rate, stage.kernel_rate, weight_decay=stage.weight_decay
+            )
+        else:
+            optimizer = torch.optim.AdamW(
+                self.parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay, fused=True
+            )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, stage.steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
-from vergence.methods.losses import coordinate_loss, gaussian_target, heatmap_loss, known, weighted_mean
+from vergence.methods.losses import coordinate_loss, gaussian_axes, heatmap_loss, known, weighted_mean
 
 STRIDE, CELLS = 4.0, 6
 
@@ -70,6 +70,11 @@ def test_coordinate_loss_against_plain_python():
             off = sum(abs(float(predicted[n, j, a] - keypoints[n, j, a])) for a in range(2)) / 2 / STRIDE
             total, weights = total + float(weight[n, j]) * off, weights + float(weight[n, j])
     assert float(coordinate_loss(predicted, keypoints, weight, STRIDE)) == pytest.approx(total / weights, rel=1e-9)
+
+
+def gaussian_target(*args):
+    down, across = gaussian_axes(*args)
+    return down[..., :, None] * across[..., None, :]
 
 
 def test_targets_are_probabilities_that_peak_at_the_label():

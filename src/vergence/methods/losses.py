@@ -20,10 +20,11 @@ def known(target: Float[Tensor, "N J D"], weight: Float[Tensor, "N J"]) -> tuple
     return target.nan_to_num(0.0), torch.where(missing, 0.0, weight)
 
 
-def gaussian_target(
+def gaussian_axes(
     keypoints: Float[Tensor, "N J 2"], height: int, width: int, stride: float, sigma: float
-) -> Float[Tensor, "N J h w"]:
-    """Gaussian maps that sum to 1, for joints in crop pixels; `sigma` in cells of `stride` pixels.
+) -> tuple[Float[Tensor, "N J h"], Float[Tensor, "N J w"]]:
+    """Gaussians along y and x whose product is a map that sums to 1, for joints in crop pixels; `sigma` in cells of
+    `stride` pixels.
 
     A joint outside the map gets the map's nearest cells: its probability is not spread over the picture.
     """
@@ -31,8 +32,7 @@ def gaussian_target(
     x = cell[..., :1].clamp(-0.5, width - 0.5) - torch.arange(width, device=cell.device)
     y = cell[..., 1:].clamp(-0.5, height - 0.5) - torch.arange(height, device=cell.device)
     gx, gy = torch.exp(-0.5 * (x / sigma) ** 2), torch.exp(-0.5 * (y / sigma) ** 2)
-    target = gy[..., :, None] * gx[..., None, :]
-    return target / target.sum((-1, -2), keepdim=True).clamp(min=1e-12)
+    return gy / gy.sum(-1, keepdim=True).clamp(min=1e-12), gx / gx.sum(-1, keepdim=True).clamp(min=1e-12)
 
 
 def heatmap_loss(
@@ -49,8 +49,9 @@ def heatmap_loss(
     """
     target, weight = known(keypoints, weight)
     height, width = log_heatmap.shape[-2:]
-    goal = gaussian_target(target, height, width, stride, sigma)
-    return weighted_mean(-(goal * log_heatmap).sum((-1, -2)), weight)
+    down, across = gaussian_axes(target, height, width, stride, sigma)
+    along_x = (down[..., None, :] @ log_heatmap)[..., 0, :]
+    return weighted_mean(-(along_x * across).sum(-1), weight)
 
 
 def coordinate_loss(

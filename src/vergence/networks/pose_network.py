@@ -113,9 +113,10 @@ class PoseNetwork(nn.Module):
             heatmap = log_heatmap.exp()
             depth = (log_volume.exp().sum((-1, -2)) * self._bin_depths(out.device)).sum(-1)
         else:
-            log_heatmap = out[:, :, 0].flatten(2).log_softmax(-1).view(n, self.joints, h, w)
+            latent, depths = out.unbind(2)
+            log_heatmap = latent.flatten(2).log_softmax(-1).view(n, self.joints, h, w)
             heatmap = log_heatmap.exp()
-            depth = (heatmap * out[:, :, 1]).sum((-1, -2))
+            depth = (heatmap * depths).sum((-1, -2))
         return Maps(
             log_heatmap=log_heatmap,
             keypoints=expected_pixel(heatmap, stride),
