@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from vergence.errors import VergenceError
 from vergence.files import atomic_path, write_json
@@ -144,8 +144,8 @@ def save(method: Method, folder: Path, name: str, network: NetworkSettings, imag
     write_json(folder / "config.json", config)
 
 
-def save_weights(method: Method, path: Path) -> None:
-    """A method's weights as one safetensors file."""
+def save_weights(method: nn.Module, path: Path) -> None:
+    """A module's weights as one safetensors file."""
     with atomic_path(path) as partial:
         save_file({k: v.detach().cpu().contiguous().clone() for k, v in method.state_dict().items()}, partial)
 
@@ -171,7 +171,7 @@ def load(run: str | Path, device: str = "cpu") -> Estimator:
         method.load_state_dict(load_file(files[1]))
         method.mirrored = bool(config["mirrored"])
         if made_with := config.get("refinement"):
-            unit = RefinementUnit(method.skeleton, made_with["width"], made_with["dropout"])
+            unit = RefinementUnit(method.skeleton, made_with["width"], made_with["dropout"], made_with["correct"])
             unit.load_state_dict(load_file(folder / "refinement.safetensors"))
             method = Refined(method, unit, made_with)
         return Estimator(method, config, device)

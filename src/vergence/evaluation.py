@@ -82,7 +82,7 @@ def score(
 
 def structure(p: np.ndarray, t: np.ndarray, clusters: Sequence[metrics.Clusters]) -> dict[str, float]:
     """PSS at each `k`: mean over the clusterings, and its standard deviation over them."""
-    found = {}
+    found: dict[str, float] = {}
     for one in clusters:
         scores = metrics.pose_structure_score(p, t, one)
         found |= {f"pss_{one.k}": float(scores.mean()), f"pss_{one.k}_std": float(scores.std())}
@@ -111,10 +111,8 @@ def structure_clusters(
 def mean_bone_sum(training: Sequence[Views], skeleton: Skeleton) -> float | None:
     """Mean sum of all limb lengths of the training recordings' true poses, mm; None where none is whole and metric."""
     first, second = (list(side) for side in zip(*skeleton.limbs, strict=True))
-    sums = [
-        (i.pose[i.metric & ~i.made][:, second] - i.pose[i.metric & ~i.made][:, first]).norm(dim=-1).sum(1)
-        for i in training
-    ]
+    poses = [index.pose[index.metric & ~index.made] for index in training]
+    sums = [(pose[:, second] - pose[:, first]).norm(dim=-1).sum(1) for pose in poses]
     mean = torch.cat(sums).nanmean() if sums else torch.tensor(float("nan"))
     return float(mean) if mean.isfinite() else None
 

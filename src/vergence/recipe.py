@@ -148,6 +148,7 @@ class RefineStage:
         learning_rate: Adam's, times 0.96 every 100,000 steps.
         width: of the hidden layers.
         dropout: share of features dropped in training.
+        correct: the unit's answers are added to its input; False is the paper's form, which wants far more labels and steps.
     """
 
     sources: list[str] = field(default_factory=list)
@@ -157,6 +158,7 @@ class RefineStage:
     learning_rate: float = 1e-3
     width: int = 1024
     dropout: float = 0.5
+    correct: bool = True
 
 
 @dataclass

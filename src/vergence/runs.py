@@ -217,7 +217,7 @@ class Run:
             )
         folder = self.folder / "stages" / name
         done = folder / "done.json"
-        unit = RefinementUnit(method.skeleton, stage.width, stage.dropout)
+        unit = RefinementUnit(method.skeleton, stage.width, stage.dropout, stage.correct)
         before = json.loads(done.read_text()) if done.exists() else {}
         if before.get("made_by") == self.prints[name]:
             unit.load_state_dict(load_file(folder / "model.safetensors"))
@@ -248,7 +248,7 @@ class Run:
             dataset = self.dataset(source)
             visible = withhold(dataset.index, self.recipe.sources[source])
             rows = torch.nonzero(~visible.pose.isnan().flatten(1).all(1) & ~visible.made)[:, 0]
-            for chunk in rows.split(64):
+            for chunk in rows.split(64) if len(rows) else ():
                 views = dataset.read(chunk)
                 found = method.predict(views.image.to(self.device), views.intrinsics.to(self.device))
                 if found.frame != "camera":
