@@ -156,7 +156,10 @@ def show(results: Mapping[str, Any]) -> None:
     console = Console()
     console.print(table)
     if results["protocol"]:
-        console.print(f"[dim]{next(iter(results['protocol'].values()))['alignment']}[/dim]")
+        how = next(iter(results["protocol"].values()))
+        console.print(f"[dim]{how['alignment']}[/dim]")
+        if unit := how.get("refinement_unit"):
+            console.print(f"[bold]With a refinement unit trained on 3D labels of {', '.join(unit['sources'])}.[/bold]")
 
 
 def write_report(
