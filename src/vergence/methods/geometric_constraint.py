@@ -18,7 +18,7 @@ long in wrong places: left/right errors fall while N-MPJPE rises. Read both, and
 
 Units. As in the authors' code the ratio carries a unit: `l_e * lbar_ref / lbar_e`, with the group's longest canonical limb
 as reference. On the hourglass that unit is half the crop's side, so the published weights hold; on our network it is
-the reference bone, about 2.5 times as long on a person who fills the crop, and the weight is ours (5 in the recipe).
+the reference bone, about 2.5 times as long on a person who fills the crop, and the weight is ours (20 in the recipe).
 """
 
 from __future__ import annotations
