@@ -14,12 +14,15 @@ from vergence.evaluation import (
     camera_mean_poses,
     evaluate,
     label_scores,
+    left_right,
+    mean_bone_sum,
     mean_pose,
     nearest_poses,
     predict_all,
     projected_truth,
     protocol,
     score,
+    structure_clusters,
     zero_depth,
 )
 from vergence.geometry.camera import project
@@ -199,3 +202,54 @@ def test_the_protocol_says_how_it_was_measured(views):
     assert found["world_version"] == "x"
     assert found["flip_averaging"] is True
     assert {"alignment", "average", "skeleton"} <= set(found)
+
+
+def test_structure_and_bone_sums_stand_beside_the_errors(views):
+    clusters = structure_clusters([views], views, H36M_17, sizes=(3, 5, 100))
+    assert [c.k for c in clusters] == [3, 5]  # 36 poses are too few for 100
+    assert clusters[0].provenance["of"] == "training"
+    bones = mean_bone_sum([views], H36M_17)
+    expected = sum(sum(math.dist(p[a].tolist(), p[b].tolist()) for a, b in H36M_17.limbs) for p in views.pose) / len(
+        views
+    )
+    assert bones == pytest.approx(expected, rel=1e-5)
+    method = Knowing(relative(views.pose), project(views.pose, views.intrinsics))
+    results, _, _ = evaluate(method, MemoryDataset(views), H36M_17, clusters=clusters, bones_mm=bones)
+    model, flat = results["model"], results["zero_depth"]
+    assert model["pss_3"] == model["pss_5"] == 100
+    assert model["pss_5_std"] == 0
+    assert flat["pss_5"] < 95
+    assert model["left_right_mm"] < 0.1
+    assert model["left_right_px"] < 0.01
+    assert flat["left_right_mm"] > 20
+    assert 0 < model["bone_sum_mpjpe"] < 25  # people differ in size by a few per cent
+    assert "pss_5" not in score(views.pose, views.pose, H36M_17).summary
+
+
+def test_clusters_without_true_training_poses_are_of_the_test_reference(views):
+    made = views.replace(made=torch.ones(36, dtype=torch.bool))
+    for training in ([], [made]):
+        (clusters,) = structure_clusters(training, views, H36M_17, sizes=(4,))
+        assert clusters.provenance["of"] == "test reference"
+    assert mean_bone_sum([made], H36M_17) is None
+    assert mean_bone_sum([], H36M_17) is None
+    assert mean_bone_sum([views.replace(metric=torch.zeros(36, dtype=torch.bool))], H36M_17) is None
+
+
+@pytest.mark.parametrize("group", list(H36M_17.limb_groups))
+def test_left_right_differences_in_mm_and_px_by_limb_group(views, group):
+    """One left limb made longer by 30 mm in the picture plane, what hangs on it along: told in its group, in both units."""
+    _, (a, b) = H36M_17.limb_groups[group]
+    pose = views.pose.clone()
+    way = torch.nn.functional.normalize(pose[:, b] - pose[:, a], dim=-1)
+    moved = [b]
+    for joint, parent in enumerate(H36M_17.parents):
+        moved += [joint] if parent in moved else []
+    pose[:, moved] += 30 * way[:, None]
+    points = project(views.pose, views.intrinsics)
+    found = left_right(Prediction(relative(pose), "camera", points), views.pose, H36M_17)
+    assert list(found["mm"]) == list(H36M_17.limb_groups)
+    assert found["mm"][group] == pytest.approx(30, abs=1.5)  # at the truth's sum, a little shorter
+    assert max(v for name, v in found["mm"].items() if name != group) < 0.1
+    per_mm = [float(k[0, 0] / p[PELVIS, 2]) for k, p in zip(views.intrinsics, views.pose)]
+    assert found["px"][group] == pytest.approx(30 * sum(per_mm) / 36, rel=0.15)

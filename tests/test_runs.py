@@ -15,8 +15,9 @@ import vergence.runs as runs
 from vergence.errors import VergenceError
 from vergence.estimator import load
 from vergence.labels import Labels
+from vergence.methods.refinement import Refined
 from vergence.mixture import Mixture
-from vergence.recipe import LabelStage, NetworkSettings, Recipe, Source, Stage, TrainStage
+from vergence.recipe import LabelStage, NetworkSettings, Recipe, RefineStage, Source, Stage, TrainStage
 from vergence.runs import Run, first_difference
 from vergence.settings import Augmentation
 from vergence.sources import open_source
@@ -257,3 +258,94 @@ def test_the_first_difference_is_named_where_it_lies():
     assert first_difference({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}) == "a.c is 2 there and 3 here"
     assert first_difference({"a": 1}, {"a": 1, "b": [2]}) == "b is None there and [2] here"
     assert first_difference({"a": [1, 2]}, {"a": [1]}) == "a is [1, 2] there and [1] here"
+
+
+def refining(**changes) -> Recipe:
+    recipe = tiny()
+    recipe.sources["labelled"] = Source(
+        kind="world_recordings", look="studio", subjects=2, frames_per_subject=8, views=[3], seed=7, pose="all"
+    )
+    recipe.sources["poses"] = dataclasses.replace(recipe.sources["labelled"], seed=8, pose="1")
+    stage = RefineStage(sources=["labelled"], poses=["poses"], steps=20, width=16)
+    recipe.stages = {
+        "keypoints": recipe.stages["keypoints"], "refinement": Stage(refine=dataclasses.replace(stage, **changes))
+    }  # fmt: skip
+    return recipe
+
+
+@pytest.fixture(scope="module")
+def refined(tmp_path_factory):
+    return carry_out(tmp_path_factory.mktemp("refined") / "run", refining())
+
+
+def test_a_refined_run_is_saved_loaded_and_applied(refined, tmp_path):
+    shutil.copytree(refined.folder, tmp_path / "moved")
+    estimator = load(tmp_path / "moved")
+    assert isinstance(estimator.method, Refined)
+    about = estimator.method.protocol["refinement_unit"]
+    assert about["uses_3d_labels"] is True
+    assert (about["pictures"], about["poses_without_pictures"]) == (48, 24)  # of one subject's pose alone
+    assert about["sources"] == ["labelled"]
+    views = refined.dataset("labelled").read(torch.arange(5))
+    found = estimator(views.image, views.intrinsics)
+    plain = estimator.method.method.predict(views.image, views.intrinsics)
+    assert torch.allclose(found.keypoints, plain.keypoints)
+    assert not torch.allclose(found.pose, plain.pose, atol=1e-3)
+    assert torch.allclose(found.pose, estimator.method.unit(plain.pose), atol=1e-5)
+
+
+def test_a_finished_refinement_is_not_made_again(refined, tmp_path, monkeypatch):
+    shutil.copytree(refined.folder, tmp_path / "again")
+
+    def never(*_, **__):
+        raise AssertionError("done again")
+
+    for name in ("train_stage", "train_unit", "open_source"):
+        monkeypatch.setattr(runs, name, never)
+    carry_out(tmp_path / "again", refining())
+    ours, theirs = (load_file(f / "refinement.safetensors") for f in (refined.folder, tmp_path / "again"))
+    assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
+
+
+def test_labels_that_are_withheld_refine_nothing(tmp_path):
+    recipe = refining()
+    recipe.sources["labelled"].pose = "none"
+    with pytest.raises(VergenceError, match="0 pictures with a whole 3D label"):
+        carry_out(tmp_path, recipe)
+
+
+def test_a_refinement_is_the_last_of_all(tmp_path):
+    recipe = refining()
+    recipe.stages = {name: recipe.stages[name] for name in ("refinement", "keypoints")}
+    with pytest.raises(VergenceError, match="refines a finished method"):
+        carry_out(tmp_path, recipe)
+    recipe = refining()
+    recipe.stages["more"] = recipe.stages["keypoints"]
+    with pytest.raises(VergenceError, match="'more' follows"):
+        carry_out(tmp_path / "b", recipe)
+    with pytest.raises(VergenceError, match="exactly one"):
+        Stage(train=TrainStage(), refine=RefineStage())
+
+
+def test_gradients_are_clipped_in_mixed_precision_too(tmp_path):
+    """Lightning refuses to clip for a fused optimizer there."""
+    stages = {"only": Stage(train=TrainStage(steps=2, batch={"wild": 3}, losses=LOSSES, clip=1.0))}
+    carry_out(tmp_path, tiny(stages=stages, precision="bf16-mixed"))
+    assert load(tmp_path).image_size == 32
+
+
+def test_zhous_method_trains_on_both_networks(tmp_path):
+    for name, network in {
+        "ours": tiny().network,
+        "hourglass": NetworkSettings(backbone="hourglass", width=16, stacks=1, modules=1),
+    }.items():
+        losses = {"heatmap": 1.0, "depth": 0.1, "geometry": 0.01}
+        stages = {"all": Stage(train=TrainStage(steps=3, batch={"wild": 3, "studio": 3}, losses=losses))}
+        recipe = tiny(method="geometric_constraint", network=network, stages=stages)
+        recipe.sources["studio"].pose = "all"
+        run = carry_out(tmp_path / name, recipe)
+        views = run.dataset("wild").read(torch.arange(3))
+        found = load(run.folder)(views.image, views.intrinsics)
+        assert found.pose.isfinite().all()
+        lines = (run.folder / "stages" / "all" / "metrics.jsonl").read_text().splitlines()
+        assert json.loads(lines[0])["geometry"] > 0

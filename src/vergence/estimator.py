@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from vergence.errors import VergenceError
 from vergence.files import atomic_path, write_json
 from vergence.methods.base import Method, Prediction
+from vergence.methods.refinement import Refined, RefinementUnit
 from vergence.methods.registry import build_method
 from vergence.recipe import NetworkSettings
 from vergence.skeleton import Skeleton
@@ -123,7 +124,7 @@ def _join(parts: list[Prediction]) -> Prediction:
 
 
 def save(method: Method, folder: Path, name: str, network: NetworkSettings, image_size: int, **more: Any) -> None:
-    """Writes `model.safetensors` and `config.json`: all that `load` needs."""
+    """Writes `model.safetensors` and `config.json` (and `refinement.safetensors`): all that `load` needs."""
     config = {
         "vergence": __version__,
         "method": name,
@@ -135,12 +136,16 @@ def save(method: Method, folder: Path, name: str, network: NetworkSettings, imag
         "unit": "reference bone (pelvis to thorax)",
         **more,
     }
+    if isinstance(method, Refined):
+        config["refinement"] = method.made_with
+        save_weights(method.unit, folder / "refinement.safetensors")
+        method = method.method
     save_weights(method, folder / "model.safetensors")
     write_json(folder / "config.json", config)
 
 
-def save_weights(method: Method, path: Path) -> None:
-    """A method's weights as one safetensors file."""
+def save_weights(method: nn.Module, path: Path) -> None:
+    """A module's weights as one safetensors file."""
     with atomic_path(path) as partial:
         save_file({k: v.detach().cpu().contiguous().clone() for k, v in method.state_dict().items()}, partial)
 
@@ -165,8 +170,12 @@ def load(run: str | Path, device: str = "cpu") -> Estimator:
         method = build_method(config["method"], network, config["skeleton"], pretrained=False)
         method.load_state_dict(load_file(files[1]))
         method.mirrored = bool(config["mirrored"])
+        if made_with := config.get("refinement"):
+            unit = RefinementUnit(method.skeleton, made_with["width"], made_with["dropout"], made_with["correct"])
+            unit.load_state_dict(load_file(folder / "refinement.safetensors"))
+            method = Refined(method, unit, made_with)
         return Estimator(method, config, device)
-    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         raise VergenceError(
             f"the model in {folder} cannot be read: {(str(error).splitlines() or [type(error).__name__])[0]}",
             "config.json and model.safetensors must come from the same run, whole.",

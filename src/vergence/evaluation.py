@@ -7,8 +7,9 @@ model's own 2D with no depth at all, the honest one, since good 2D alone already
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -40,8 +41,18 @@ class Scores:
     summary: dict[str, float]
 
 
-def score(prediction: Tensor, target: Tensor, skeleton: Skeleton) -> Scores:
-    """All figures of predictions `N J 3` against truth `N J 3`; scale-free, so PCK and AUC are those after scale alignment."""
+def score(
+    prediction: Tensor,
+    target: Tensor,
+    skeleton: Skeleton,
+    clusters: Sequence[metrics.Clusters] = (),
+    bones_mm: float | None = None,
+) -> Scores:
+    """All figures of predictions `N J 3` against truth `N J 3`; scale-free, so PCK and AUC are those after scale alignment.
+
+    With `clusters` also PSS (`pss_50`, its spread over clusterings `pss_50_std`); with `bones_mm` also the MPJPE of poses
+    brought to that sum of limb lengths.
+    """
     p, t = prediction.double().numpy(), target.double().numpy()
     root = skeleton.root
     n, pa = metrics.n_mpjpe(p, t, root), metrics.p_mpjpe(p, t)
@@ -57,10 +68,68 @@ def score(prediction: Tensor, target: Tensor, skeleton: Skeleton) -> Scores:
         "diversity": metrics.pose_diversity(scaled, t, root),
         "n_mpjpe_depth_negated": float(np.nanmean(flipped)),
     }
+    summary |= structure(p, t, clusters)
+    if skeleton.limb_groups:
+        sized = p * metrics.bone_sum_scale(p, t, skeleton.limbs)[:, None, None]
+        summary["left_right_mm"] = float(np.nanmean(metrics.symmetry_error(sized, skeleton)))
+    if bones_mm is not None:
+        summary["bone_sum_mpjpe"] = float(np.nanmean(metrics.bone_sum_mpjpe(p, t, skeleton.limbs, bones_mm, root)))
     per_joint = {
         name: float(v) for name, v in zip(skeleton.joint_names, torch.from_numpy(joints).nanmean(0), strict=True)
     }
     return Scores(n, pa, per_joint, summary)
+
+
+def structure(p: np.ndarray, t: np.ndarray, clusters: Sequence[metrics.Clusters]) -> dict[str, float]:
+    """PSS at each `k`: mean over the clusterings, and its standard deviation over them."""
+    found: dict[str, float] = {}
+    for one in clusters:
+        scores = metrics.pose_structure_score(p, t, one)
+        found |= {f"pss_{one.k}": float(scores.mean()), f"pss_{one.k}_std": float(scores.std())}
+    return found
+
+
+def structure_clusters(
+    training: Sequence[Views], test: Views, skeleton: Skeleton, sizes: Sequence[int] = (50, 100)
+) -> list[metrics.Clusters]:
+    """Clusters for PSS: of the training recordings' true poses, as in the paper, else of the test's reference.
+
+    A size for which there are not four poses a cluster is left out. Which poses they are of stands in their provenance.
+    """
+    poses = [index.pose[~index.made] for index in training]
+    of, pose = "training", torch.cat(poses) if poses else test.pose[:0]
+    if not len(pose) or pose.isnan().flatten(1).any(1).all():
+        of, pose = "test reference", test.pose
+    whole = int((~pose.isnan().flatten(1).any(1)).sum())
+    found = []
+    for k in sizes:
+        if whole >= metrics.LEAST_POSES_PER_CLUSTER * k:
+            found.append(metrics.fit_clusters(pose, k, skeleton.root, of=of, skeleton=skeleton.name))
+    return found
+
+
+def mean_bone_sum(training: Sequence[Views], skeleton: Skeleton) -> float | None:
+    """Mean sum of all limb lengths of the training recordings' true poses, mm; None where none is whole and metric."""
+    first, second = (list(side) for side in zip(*skeleton.limbs, strict=True))
+    poses = [index.pose[index.metric & ~index.made] for index in training]
+    sums = [(pose[:, second] - pose[:, first]).norm(dim=-1).sum(1) for pose in poses]
+    mean = torch.cat(sums).nanmean() if sums else torch.tensor(float("nan"))
+    return float(mean) if mean.isfinite() else None
+
+
+def left_right(prediction: Prediction, target: Tensor, skeleton: Skeleton) -> dict[str, dict[str, float]]:
+    """Zhou 2017's geometric validity: mean left/right difference of each limb group, in mm (each pose at the truth's sum
+    of limb lengths) and in crop pixels (each pose at its own 2D's)."""
+    assert prediction.keypoints is not None
+    scales = {
+        "mm": metrics.bone_sum_scale(prediction.pose, target, skeleton.limbs),
+        "px": metrics.pixel_scale(prediction.pose, prediction.keypoints, skeleton.limbs),
+    }
+    found = {}
+    for unit, scale in scales.items():
+        gaps = metrics.limb_differences(prediction.pose * scale[:, None, None], skeleton).nanmean(0)
+        found[unit] = dict(zip(skeleton.limb_groups, gaps.tolist(), strict=True))
+    return found
 
 
 def _scale(p: np.ndarray, t: np.ndarray, root: tuple[int, ...]) -> np.ndarray:
@@ -119,6 +188,8 @@ def evaluate(
     skeleton: Skeleton,
     anchors: Mapping[str, Tensor] | None = None,
     device: str = "cpu",
+    clusters: Sequence[metrics.Clusters] = (),
+    bones_mm: float | None = None,
 ) -> tuple[dict[str, Any], Prediction, Scores]:
     """A model on a test set, beside its anchors.
 
@@ -128,9 +199,11 @@ def evaluate(
         skeleton: the joints.
         anchors: constant poses `J 3` or one pose per picture `N J 3` to score beside it, by name (`mean_pose`, ...).
         device: where the network runs.
+        clusters: for PSS (`structure_clusters`).
+        bones_mm: the average person's sum of limb lengths (`mean_bone_sum`), for Zhou 2017's scale.
 
     Returns:
-        Results by name (`model`, `zero_depth`, `true_2d_zero_depth` where 2D is known, each anchor; `per_joint`;
+        Results by name (`model`, `zero_depth`, `true_2d_zero_depth` where 2D is known, each anchor; `per_joint`; `left_right`;
         `pixel_error`: median distance of the 2D in crop pixels), the predictions, and the model's scores.
     """
     index = dataset.index
@@ -142,17 +215,21 @@ def evaluate(
             "Give them in capture.toml; `vergence reconstruct` writes what it found to rig.toml.",
         )
     prediction = predict_all(method, dataset, device)
-    scores = score(prediction.pose, index.pose, skeleton)
+    score_ = partial(score, skeleton=skeleton, clusters=clusters, bones_mm=bones_mm)
+    scores = score_(prediction.pose, index.pose)
     results: dict[str, Any] = {"model": scores.summary, "per_joint": scores.per_joint}
+    if skeleton.limb_groups and prediction.frame == "camera":
+        results["left_right"] = left_right(prediction, index.pose, skeleton)
+        scores.summary["left_right_px"] = float(np.nanmean(list(results["left_right"]["px"].values())))
     assert prediction.keypoints is not None
     flat = zero_depth(prediction.keypoints, index.intrinsics)
-    results["zero_depth"] = score(flat, index.pose, skeleton).summary
+    results["zero_depth"] = score_(flat, index.pose).summary
     if not index.keypoints.isnan().all():
         distance = (prediction.keypoints - index.keypoints).norm(dim=-1)
         results["pixel_error"] = float(distance.nanmedian())
-        results["true_2d_zero_depth"] = score(projected_truth(index), index.pose, skeleton).summary
+        results["true_2d_zero_depth"] = score_(projected_truth(index), index.pose).summary
     for name, pose in (anchors or {}).items():
-        results[name] = score(pose.expand_as(index.pose), index.pose, skeleton).summary
+        results[name] = score_(pose.expand_as(index.pose), index.pose).summary
     return results, prediction, scores
 
 

@@ -15,16 +15,19 @@ class NetworkSettings:
 
     Args:
         backbone: `resnet` built from the sizes below; `resnet18`, `resnet34`, `resnet50`; or a hub name or a local
-            folder of a transformers backbone, whose pretrained weights are then the start.
+            folder of a transformers backbone, whose pretrained weights are then the start; or `hourglass`, Zhou 2017's
+            whole network, which reads `width`, `stacks` and `modules` alone.
         embedding_size: channels of the stem (`resnet` only).
         hidden_sizes: channels of each stage (`resnet` only).
         depths: blocks in each stage (`resnet` only).
         layer_type: kind of block (`resnet` only).
         neck: `top_down` over all stages, or `deconvolution` on the last (the papers' choice at 256 pixels).
-        width: channels of the neck.
+        width: channels of the neck, or of the hourglass (256 as published).
         head: `depth_map` (2.5D heatmap and depth map) or `volume` (soft-argmax over three axes).
         depth_bins: slices of the volume.
         depth_box: depth of the volume in reference bones; EpipolarPose's 2,000 mm are 4.2 of 480 mm.
+        stacks: hourglasses one after the other (`hourglass` only).
+        modules: residual modules at each of its places (`hourglass` only).
     """
 
     backbone: str = "resnet"
@@ -37,6 +40,8 @@ class NetworkSettings:
     head: Literal["depth_map", "volume"] = "depth_map"
     depth_bins: int = 32
     depth_box: float = 4.2
+    stacks: int = 2
+    modules: int = 2
 
 
 @dataclass
@@ -136,20 +141,56 @@ class LabelStage:
 
 
 @dataclass
+class RefineStage:
+    """A refinement unit behind the trained method (EpipolarPose 3.3). It uses 3D labels, and every result says so.
+
+    Args:
+        sources: whose pictures the method predicts; their visible 3D is the goal.
+        poses: more sources, of which the visible 3D alone is used: their poses get an error like the method's.
+        steps: number of batches.
+        batch: poses in a batch.
+        learning_rate: Adam's, times 0.96 every 100,000 steps.
+        width: of the hidden layers.
+        dropout: share of features dropped in training.
+        correct: the unit's answers are added to its input; False is the paper's form, which wants far more labels and steps.
+    """
+
+    sources: list[str] = field(default_factory=list)
+    poses: list[str] = field(default_factory=list)
+    steps: int = 5000
+    batch: int = 64
+    learning_rate: float = 1e-3
+    width: int = 1024
+    dropout: float = 0.5
+    correct: bool = True
+
+
+@dataclass
 class Stage:
-    """One step of a recipe: either `train` or `label`.
+    """One step of a recipe: `train`, `label` or `refine`.
 
     Args:
         train: training.
         label: making 3D labels.
+        refine: a refinement unit, after the last training.
     """
 
     train: TrainStage | None = None
     label: LabelStage | None = None
+    refine: RefineStage | None = None
 
     def __post_init__(self) -> None:
-        if (self.train is None) == (self.label is None):
-            raise VergenceError("a stage is neither `train:` nor `label:`, or both", "Give exactly one of them.")
+        if sum(kind is not None for kind in (self.train, self.label, self.refine)) != 1:
+            raise VergenceError(
+                "a stage is none of `train:`, `label:` and `refine:`, or several", "Give exactly one of them."
+            )
+
+    @property
+    def sources(self) -> list[str]:
+        """Names of the sources it reads."""
+        if self.train:
+            return list(self.train.batch)
+        return [self.label.source] if self.label else [*self.refine.sources, *self.refine.poses] if self.refine else []
 
 
 @dataclass
@@ -157,7 +198,7 @@ class Recipe:
     """Everything that makes a run.
 
     Args:
-        method: `supervised` or `epipolar_pose`.
+        method: `supervised`, `epipolar_pose` or `geometric_constraint`.
         skeleton: the run's joints.
         image_size: side of the crops, pixels.
         network: sizes of the network.
@@ -182,8 +223,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, stage in self.stages.items():
-            wanted = stage.train.batch if stage.train else [stage.label.source] if stage.label else []
-            for source in wanted:
+            for source in stage.sources:
                 if source not in self.sources:
                     raise VergenceError(
                         f"stage {name!r} reads source {source!r}, which the recipe does not have",

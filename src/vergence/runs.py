@@ -12,6 +12,7 @@ import torch
 import yaml
 from rich.console import Console
 from safetensors.torch import load_file
+from torch import Tensor
 
 from vergence.dataset import Dataset, withhold
 from vergence.devices import resolve_device
@@ -21,10 +22,11 @@ from vergence.files import write_json, write_text
 from vergence.labels import Labels, fingerprint
 from vergence.methods.base import Method
 from vergence.methods.epipolar_pose import find_keypoints, make_labels
+from vergence.methods.refinement import Refined, RefinementUnit, describe, make_pairs, train_unit
 from vergence.methods.registry import build_method
 from vergence.methods.supervised import Supervised
 from vergence.mixture import Mixture, Part
-from vergence.recipe import LabelStage, Recipe, TrainStage
+from vergence.recipe import LabelStage, Recipe, RefineStage, TrainStage
 from vergence.skeleton import get_skeleton
 from vergence.sources import open_source
 from vergence.training import train_stage
@@ -85,6 +87,8 @@ class Run:
                 method = self._train(name, stage.train)
             elif stage.label:
                 self._label(name, stage.label)
+            elif stage.refine:
+                method = self._refine(name, stage.refine)
             self.seconds[name] = time.monotonic() - started
         if method is None:
             raise VergenceError("the recipe has no training stage", "Add one under stages:.")
@@ -197,6 +201,62 @@ class Run:
             f"[bold]{name}[/bold]: {report['pictures_labelled']} of {report['pictures']} pictures labelled; "
             f"recordings {report['verdicts']}, refused {sum(report['refused'].values())}"
         )
+
+    def _refine(self, name: str, stage: RefineStage) -> Refined:
+        """The last trained method with a refinement unit; short, so it is done in one go."""
+        names = list(self.recipe.stages)
+        later = [
+            n for n in names[names.index(name) + 1 :] if self.recipe.stages[n].train or self.recipe.stages[n].refine
+        ]
+        method = self._trained("", name)
+        if method is None or later:
+            raise VergenceError(
+                f"stage {name!r} refines a finished method"
+                + (f", but {later[0]!r} follows" if later else ", there is none"),
+                "Put it behind the last training stage.",
+            )
+        folder = self.folder / "stages" / name
+        done = folder / "done.json"
+        unit = RefinementUnit(method.skeleton, stage.width, stage.dropout, stage.correct)
+        before = json.loads(done.read_text()) if done.exists() else {}
+        if before.get("made_by") == self.prints[name]:
+            unit.load_state_dict(load_file(folder / "model.safetensors"))
+            return Refined(method, unit.eval(), before["made_with"])
+        predicted, truth = self._predicted(method, stage.sources)
+        bare = [self._true_poses(source) for source in stage.poses]
+        generator = torch.Generator().manual_seed(self.recipe.seed)
+        pairs = make_pairs(unit, predicted, truth, torch.cat([truth[:0], *bare]), generator)
+        self.console.print(f"[bold]{name}[/bold]: a refinement unit from {len(pairs.targets)} 3D labels")
+        curve = train_unit(unit, pairs, stage, self.recipe.seed, self.device)
+        made_with = describe(stage, pairs.report)
+        save_weights(unit, folder / "model.safetensors")
+        lines = [json.dumps({"step": 100 * i, "loss": loss}) for i, loss in enumerate(curve)]
+        write_text(folder / "metrics.jsonl", "".join(line + "\n" for line in lines))
+        write_json(done, {"made_by": self.prints[name], "made_with": made_with})
+        return Refined(method, unit, made_with)
+
+    def _true_poses(self, source: str) -> Tensor:
+        visible = withhold(self.dataset(source).index, self.recipe.sources[source])
+        return visible.pose[~visible.pose.isnan().flatten(1).all(1) & ~visible.made]
+
+    def _predicted(self, method: Method, sources: list[str]) -> tuple[Tensor, Tensor]:
+        """The method's poses of all pictures with visible 3D, and that 3D."""
+        joints = len(method.skeleton)
+        predicted, truth = [torch.zeros(0, joints, 3)], [torch.zeros(0, joints, 3)]
+        method = method.to(self.device)
+        for source in sources:
+            dataset = self.dataset(source)
+            visible = withhold(dataset.index, self.recipe.sources[source])
+            rows = torch.nonzero(~visible.pose.isnan().flatten(1).all(1) & ~visible.made)[:, 0]
+            for chunk in rows.split(64) if len(rows) else ():
+                views = dataset.read(chunk)
+                found = method.predict(views.image.to(self.device), views.intrinsics.to(self.device))
+                if found.frame != "camera":
+                    raise VergenceError(f"poses in a {found.frame} frame cannot be refined", "Refine another method.")
+                predicted.append(found.pose.cpu().float())
+            truth.append(visible.pose[rows])
+        method.cpu()
+        return torch.cat(predicted), torch.cat(truth)
 
 
 def first_difference(old: Any, new: Any, path: str = "") -> str:

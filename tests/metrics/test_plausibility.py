@@ -7,7 +7,16 @@ import pytest
 import torch
 
 from vergence.errors import VergenceError
-from vergence.metrics import depth_correlation, flip_depth, limb_lengths, mpjpe, pose_diversity, symmetry_error
+from vergence.metrics import (
+    depth_correlation,
+    flip_depth,
+    limb_differences,
+    limb_lengths,
+    mpjpe,
+    pixel_scale,
+    pose_diversity,
+    symmetry_error,
+)
 from vergence.skeleton import COCO_17, H36M_17, Skeleton
 
 
@@ -37,6 +46,45 @@ def test_symmetry_error_by_loops(skeleton):
             gaps += [] if math.isnan(gap) else [gap]
         assert len(gaps) == len(skeleton.limb_groups) - (2 if i == 1 else 0)
         assert found[i] == pytest.approx(sum(gaps) / len(gaps))
+
+
+@pytest.mark.parametrize("group", list(H36M_17.limb_groups))
+def test_each_limb_group_is_measured_by_itself(group):
+    """A person made even, then one left limb's end moved along the limb: only its own group differs, by as much."""
+    batch = poses()[:3]
+    even = (batch + batch[:, list(H36M_17.mirror)] * [-1, 1, 1]) / 2
+    _, (a, b) = H36M_17.limb_groups[group]
+    longer = even.copy()
+    way = longer[:, b] - longer[:, a]
+    moved = [b]  # and all that hangs on it
+    for joint, parent in enumerate(H36M_17.parents):
+        moved += [joint] if parent in moved else []
+    longer[:, moved] += (25 * way / np.linalg.norm(way, axis=-1, keepdims=True))[:, None]
+    gaps = limb_differences(longer, H36M_17)
+    column = list(H36M_17.limb_groups).index(group)
+    assert gaps[:, column] == pytest.approx(25)
+    assert np.delete(gaps, column, 1) == pytest.approx(0, abs=1e-9)
+    assert symmetry_error(longer, H36M_17) == pytest.approx(25 / 6)
+
+
+def test_pixel_scale_by_loops():
+    batch = poses()[:4]
+    keypoints = batch[..., :2] * 0.1 + 7
+    keypoints[1, 3] = np.nan
+    keypoints[2] = np.nan
+    keypoints[3] *= 2
+    batch[3, :, :2] = 5.0
+    found = pixel_scale(batch, keypoints, H36M_17.limbs)
+    assert found[:2] == pytest.approx(0.1)
+    assert np.isnan(found[2:]).all()
+    noisy = keypoints[0] + np.random.default_rng(0).normal(size=(17, 2))
+    flat = deep = 0.0
+    for a, b in H36M_17.limbs:
+        flat += math.dist(noisy[a], noisy[b])
+        deep += math.dist(batch[0, a, :2], batch[0, b, :2])
+    assert pixel_scale(batch[0], noisy, H36M_17.limbs) == pytest.approx(flat / deep)
+    with pytest.raises(VergenceError, match="keypoints of shape"):
+        pixel_scale(batch, keypoints[:2], H36M_17.limbs)
 
 
 def test_a_symmetric_person_has_no_symmetry_error():

@@ -12,7 +12,8 @@ from scipy.spatial import procrustes
 from scipy.spatial.transform import Rotation
 
 from vergence.errors import VergenceError
-from vergence.metrics import auc, mpjpe, n_mpjpe, p_mpjpe, pck, per_joint_error
+from vergence.metrics import auc, bone_sum_mpjpe, bone_sum_scale, mpjpe, n_mpjpe, p_mpjpe, pck, per_joint_error
+from vergence.skeleton import H36M_17
 
 METRICS = [mpjpe, n_mpjpe, p_mpjpe, pck, auc]
 
@@ -270,3 +271,40 @@ def test_bad_input_is_one_clear_error(metric, prediction, target, words):
 def test_a_root_outside_the_pose_is_refused(root):
     with pytest.raises(VergenceError, match="root"):
         mpjpe(*pair(), root=root)
+
+
+@pytest.mark.parametrize("total", [None, 4296.99])
+def test_bone_sum_mpjpe_by_loops(total):
+    """Zhou's scale: the predicted limbs add up to the target's own sum, or to an average person's."""
+    prediction, target = pair()
+    prediction = (prediction - prediction[:, :1]) * 0.01
+    if total is None:
+        target[1, 5] = np.nan
+    found = bone_sum_mpjpe(prediction, target, H36M_17.limbs, total)
+    for i in range(6):
+        ours = theirs = 0.0
+        for a, b in H36M_17.limbs:
+            if not (np.isnan(target[i, a]).any() or np.isnan(target[i, b]).any()):
+                ours += distance(prediction[i, a], prediction[i, b])
+                theirs += distance(target[i, a], target[i, b])
+        scale = (theirs if total is None else total) / ours
+        assert bone_sum_scale(prediction, target, H36M_17.limbs, total)[i] == pytest.approx(scale)
+        errors = slow_errors((prediction[i] * scale).tolist(), target[i].tolist(), 0)
+        assert found[i] == pytest.approx(slow_mean(errors))
+
+
+def test_bone_sums_that_are_not_known():
+    prediction, target = pair()
+    target[0] = np.nan
+    prediction[1] = 3.0  # all on a point: no size to bring to anything
+    found = bone_sum_mpjpe(prediction, target, H36M_17.limbs)
+    assert np.isnan(found[:2]).all()
+    assert np.isfinite(found[2:]).all()
+    assert bone_sum_mpjpe(target[2:], target[2:], H36M_17.limbs) == pytest.approx(0, abs=1e-9)
+
+
+def test_a_flat_pose_is_told_by_its_bone_sum_where_the_least_squares_scale_forgives():
+    _, target = pair()
+    target = target - target[:, :1]
+    flat = target * [1, 1, 0]
+    assert (bone_sum_mpjpe(flat, target, H36M_17.limbs) > n_mpjpe(flat, target)).all()

@@ -13,9 +13,20 @@ from rich.table import Table
 from torch import Tensor
 
 from vergence.dataset import Dataset
-from vergence.evaluation import Scores, camera_mean_poses, evaluate, label_scores, mean_pose, nearest_poses, protocol
+from vergence.evaluation import (
+    Scores,
+    camera_mean_poses,
+    evaluate,
+    label_scores,
+    mean_bone_sum,
+    mean_pose,
+    nearest_poses,
+    protocol,
+    structure_clusters,
+)
 from vergence.files import write_json
 from vergence.methods.base import Method, Prediction
+from vergence.metrics import Clusters
 from vergence.recipe import Recipe
 from vergence.report.render import write_page
 from vergence.report.run_page import ROWS, run_page
@@ -36,7 +47,11 @@ class Tested:
 
 
 def measure_tests(
-    recipe: Recipe, method: Method, device: str, opened: Mapping[str, Dataset] | None = None
+    recipe: Recipe,
+    method: Method,
+    device: str,
+    opened: Mapping[str, Dataset] | None = None,
+    folder: Path | None = None,
 ) -> tuple[dict[str, Any], dict[str, Tested]]:
     """Results by test set beside their anchors, with the protocol; and the predictions behind them.
 
@@ -45,16 +60,20 @@ def measure_tests(
         method: the trained method.
         device: where the network runs.
         opened: datasets that are open already, by source name.
+        folder: the run's, which keeps the clusters of the Pose Structure Score.
     """
     skeleton = get_skeleton(recipe.skeleton)
     training = [_training_index(recipe, name, opened or {}) for name in _anchor_sources(recipe)]
     known = [index for index in training if not index.pose.isnan().all()]
     results: dict[str, Any] = {"tests": {}, "labels": {}, "protocol": {}}
+    true = [index for index in known if not index.made.all()]
+    bones_mm = mean_bone_sum(true, skeleton)
     tested = {}
     for name, source in recipe.test.items():
         dataset = open_source(source, recipe.image_size, recipe.skeleton)
         anchors = _anchors(known, dataset.index, skeleton, same_cameras=source.kind == "capture")
-        found = evaluate(method, dataset, skeleton, anchors, device)
+        clusters = _clusters(true, dataset.index, skeleton, folder, name)
+        found = evaluate(method, dataset, skeleton, anchors, device, clusters, bones_mm)
         tested[name] = Tested(dataset, *found)
         results["tests"][name] = found[0]
         about = {"look": source.look, "seed": source.seed, "world_version": world_version()}
@@ -65,9 +84,24 @@ def measure_tests(
                 "reference": f"reconstruction {source.reconstruction}",
             }
         results["protocol"][name] = protocol(
-            dataset.index, skeleton, source=source.kind, flip_averaging=method.mirrored, **about
-        )
+            dataset.index, skeleton, source=source.kind, flip_averaging=method.mirrored, **about, **method.protocol,
+            bone_sum_mm=bones_mm, structure={c.k: {**c.provenance, "joints": c.joints} for c in clusters},
+        )  # fmt: skip
     return results, tested
+
+
+def _clusters(training: list[Views], test: Views, skeleton: Skeleton, folder: Path | None, name: str) -> list[Clusters]:
+    """Clusters of the training people's true poses, made once a run and kept in `structure/training-K.npz`; where there are
+    none, of this test's reference."""
+    own = "training" if training else name
+    kept = sorted((folder / "structure").glob("training-*.npz")) if folder and training else []
+    if kept:
+        return sorted((Clusters.load(path) for path in kept), key=lambda c: c.k)
+    found = structure_clusters(training, test, skeleton)
+    if folder:
+        for clusters in found:
+            clusters.save(folder / "structure" / f"{own}-{clusters.k}.npz")
+    return found
 
 
 def _anchor_sources(recipe: Recipe) -> list[str]:
@@ -94,7 +128,7 @@ def _anchors(training: list[Views], test: Views, skeleton: Skeleton, same_camera
 
 def finish(run: Run, method: Method, command: str) -> tuple[dict[str, Any], dict[str, Tested]]:
     """Measures a run; writes its `results.json` and `report.html`."""
-    results, tested = measure_tests(run.recipe, method, run.device, run.datasets)
+    results, tested = measure_tests(run.recipe, method, run.device, run.datasets, run.folder)
     for name, labels in run.labels.items():
         settings = run.recipe.stages[name].label
         assert settings is not None
@@ -122,7 +156,10 @@ def show(results: Mapping[str, Any]) -> None:
     console = Console()
     console.print(table)
     if results["protocol"]:
-        console.print(f"[dim]{next(iter(results['protocol'].values()))['alignment']}[/dim]")
+        how = next(iter(results["protocol"].values()))
+        console.print(f"[dim]{how['alignment']}[/dim]")
+        if unit := how.get("refinement_unit"):
+            console.print(f"[bold]With a refinement unit trained on 3D labels of {', '.join(unit['sources'])}.[/bold]")
 
 
 def write_report(

@@ -53,7 +53,7 @@ def evaluate(
         recipe.test = {"capture": Source(kind="capture", path=data, frames=frames, reconstruction=reconstruction)}
     if not recipe.test:
         raise VergenceError(f"the recipe of {run} has no test sets", "Give --data.")
-    results, tested = measure_tests(recipe, estimator.method, estimator.device)
+    results, tested = measure_tests(recipe, estimator.method, estimator.device, folder=run)
     results["command"] = f"vergence evaluate {run}" + (f" --data {data}" if data else "")
     folder = out or run / "evaluation"
     write_json(folder / "results.json", results)

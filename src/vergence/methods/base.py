@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vergence.geometry.camera import normalise
 from vergence.geometry.lifting import lift
+from vergence.networks.hourglass import StackedHourglass
 from vergence.networks.pose_network import Maps, PoseNetwork
 from vergence.skeleton import Skeleton
 from vergence.views import Views
@@ -48,7 +49,7 @@ class Method(nn.Module):
         mirrored: the training showed mirrored pictures, so that predictions may be averaged with the mirror's.
     """
 
-    def __init__(self, network: PoseNetwork, skeleton: Skeleton) -> None:
+    def __init__(self, network: PoseNetwork | StackedHourglass, skeleton: Skeleton) -> None:
         super().__init__()
         self.network = network
         self.skeleton = skeleton
@@ -57,6 +58,11 @@ class Method(nn.Module):
     def read(self, image: Tensor, flip: bool) -> Maps:
         """The network's maps, averaged with those of the mirrored picture where asked."""
         return averaged_maps(self.network, image, self.skeleton) if flip else self.network(image)
+
+    @property
+    def protocol(self) -> dict[str, Any]:
+        """What results must say of how this model was made, beside how it was measured."""
+        return {}
 
     def losses(self, views: Views) -> dict[str, Tensor]:
         """Unweighted loss terms by the paper's names; a term without labels in the batch is 0."""

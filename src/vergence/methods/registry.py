@@ -5,12 +5,18 @@ from __future__ import annotations
 from vergence.errors import VergenceError
 from vergence.methods.base import Method
 from vergence.methods.epipolar_pose import EpipolarPose
+from vergence.methods.geometric_constraint import GeometricConstraint
 from vergence.methods.supervised import Supervised
+from vergence.networks.hourglass import StackedHourglass
 from vergence.networks.pose_network import PoseNetwork
 from vergence.recipe import NetworkSettings
 from vergence.skeleton import get_skeleton
 
-METHODS: dict[str, type[Method]] = {"supervised": Supervised, "epipolar_pose": EpipolarPose}
+METHODS: dict[str, type[Method]] = {
+    "supervised": Supervised,
+    "epipolar_pose": EpipolarPose,
+    "geometric_constraint": GeometricConstraint,
+}
 
 
 def build_method(name: str, network: NetworkSettings, skeleton: str, pretrained: bool = True) -> Method:
@@ -18,4 +24,10 @@ def build_method(name: str, network: NetworkSettings, skeleton: str, pretrained:
     if name not in METHODS:
         raise VergenceError(f"no method is called {name!r}", f"Known: {', '.join(METHODS)}.")
     joints = get_skeleton(skeleton)
+    if network.backbone == "hourglass":
+        if name != "geometric_constraint":
+            raise VergenceError(
+                f"method {name} does not train a hourglass", "Use method: geometric_constraint with it."
+            )
+        return GeometricConstraint(StackedHourglass(network, len(joints)), joints)
     return METHODS[name](PoseNetwork(network, len(joints), pretrained), joints)

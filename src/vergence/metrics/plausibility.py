@@ -32,12 +32,14 @@ def _lengths(pose: Tensor, limbs: Sequence[tuple[int, int]]) -> Tensor:
     return torch.linalg.vector_norm(pose[..., ends[1], :] - pose[..., ends[0], :], dim=-1)
 
 
-def symmetry_error(pose: Array, skeleton: Skeleton) -> Array:
-    """Mean difference in length between left and right limbs, per pose, in the pose's unit.
+def limb_differences(pose: Array, skeleton: Skeleton) -> Array:
+    """Difference in length between left and right of each limb group, `... G`, in the pose's unit; NaN where unknown.
+
+    Zhou 2017's geometric validity, group by group: of poses in mm, or in pixels (`pixel_scale`).
 
     Args:
-        pose: `... J 3`; a pair with an unknown joint is left out.
-        skeleton: whose `limb_groups` (upper and lower legs and arms, hips, shoulders) are compared.
+        pose: `... J 3`.
+        skeleton: whose `limb_groups` (upper and lower legs and arms, hips, shoulders) are compared, in their order.
     """
     p = to_tensor(pose, "pose")
     groups = list(skeleton.limb_groups.values())
@@ -47,7 +49,37 @@ def symmetry_error(pose: Array, skeleton: Skeleton) -> Array:
             "Give the poses' own skeleton, with left and right limbs.",
         )
     right, left = (_lengths(p, [group[side] for group in groups]) for side in (0, 1))
-    return in_kind((right - left).abs().nanmean(-1), pose)
+    return in_kind((right - left).abs(), pose)
+
+
+def symmetry_error(pose: Array, skeleton: Skeleton) -> Array:
+    """Mean of `limb_differences` over the groups whose joints are known, per pose, in the pose's unit."""
+    p = to_tensor(pose, "pose")
+    return in_kind(limb_differences(p, skeleton).nanmean(-1), pose)
+
+
+def pixel_scale(pose: Array, keypoints: Array, limbs: Sequence[tuple[int, int]]) -> Array:
+    """Pixels per unit of a pose, under weak perspective: sum of its 2D limb lengths over sum of their x, y lengths.
+
+    Needs no camera and no truth, so validity can be told on pictures that have neither.
+
+    Args:
+        pose: `... J 3`, camera frame.
+        keypoints: `... J 2`, of the same joints.
+        limbs: joint pairs; those with an unknown joint are left out of both sums.
+
+    Returns:
+        `...`; NaN where nothing is known or the pose has no extent in the picture.
+    """
+    p = to_tensor(pose, "pose")
+    points = torch.as_tensor(keypoints, dtype=torch.float64, device=p.device)
+    if points.shape != (*p.shape[:-1], 2):
+        raise VergenceError(f"keypoints of shape {tuple(points.shape)} for poses {tuple(p.shape)}", "Give (..., J, 2).")
+    flat = _lengths(torch.nn.functional.pad(points, (0, 1)), limbs)
+    deep = _lengths(p * p.new_tensor([1.0, 1.0, 0.0]), limbs)
+    both = ~(flat.isnan() | deep.isnan())
+    pixels, units = (torch.where(both, x, 0.0).sum(-1) for x in (flat, deep))
+    return in_kind(torch.where(units > 0, pixels / units.clamp(min=1e-300), math.nan), pose, keypoints)
 
 
 def pose_diversity(prediction: Array, target: Array, root: Root = 0) -> float:

@@ -10,6 +10,8 @@ They answer different questions, and a figure needs its name beside it:
 * **N-MPJPE** forgives scale: what a method without any metric label can be asked. The scale is the least-squares one,
   `<p, g> / <p, p>`, never negative. Papers also print another one, taken from the full Procrustes solution and applied
   without its rotation (`scale="procrustes"`; EpipolarPose); it is mostly a little larger, and more so as orientation errs.
+* **`bone_sum_mpjpe`** (Zhou 2017) gives each pose one sum of limb lengths, an average person's or its own true one: it
+  neither looks at the true joints, as N-MPJPE's scale does, nor forgives a wrong proportion of depth to breadth.
 * **P-MPJPE** forgives orientation too, hence most of what a wrong camera or a wrong yaw does. Mirroring is
   not forgiven.
 * **PCK** and **AUC** saturate, so a few wild joints do not rule them.
@@ -119,6 +121,50 @@ def n_mpjpe(
     return in_kind(
         _distances(prediction, target, root, names[scale], joints, misses=False).nanmean(-1), prediction, target
     )
+
+
+def bone_sum_scale(
+    prediction: Array, target: Array, limbs: Sequence[tuple[int, int]], total: float | None = None
+) -> Array:
+    """Zhou 2017's scale: the one at which a predicted pose's limb lengths have the sum `total`.
+
+    Args:
+        prediction: `... J 3`, any unit.
+        target: `... J 3`.
+        limbs: joint pairs; those with an unknown joint in the target or the prediction are left out of both sums.
+        total: of all `limbs`, mm. The paper's 4296.99 is the mean of its training people over 14 limbs: true scale is not
+            used then, and whoever is taller than average is predicted too small. None takes each target's own sum, which
+            does use true scale (the paper's way on MPI-INF-3DHP).
+
+    Returns:
+        `...`; NaN where no limb is known, or, with `total`, not all are.
+    """
+    p, t = to_pair(prediction, target)
+    first, second = ([limb[end] for limb in limbs] for end in (0, 1))
+    found, true = ((x[..., second, :] - x[..., first, :]).norm(dim=-1) for x in (p, t))
+    if total is None:
+        both = ~(found.isnan() | true.isnan())
+        found, wanted = (torch.where(both, x, 0.0).sum(-1) for x in (found, true))
+        wanted = torch.where(wanted > 0, wanted, math.nan)
+    else:
+        found, wanted = found.sum(-1), p.new_tensor(total)
+    return in_kind(wanted / torch.where(found > 0, found, math.nan), prediction, target)
+
+
+def bone_sum_mpjpe(
+    prediction: Array,
+    target: Array,
+    limbs: Sequence[tuple[int, int]],
+    total: float | None = None,
+    root: Root = 0,
+    joints: Sequence[int] | None = None,
+) -> Array:
+    """MPJPE of poses brought to one sum of limb lengths (`bone_sum_scale`), roots aligned; NaN where that is unknown."""
+    p, t = to_pair(prediction, target)
+    scale = bone_sum_scale(p, t, limbs, total)
+    known = scale.isfinite()
+    error = mpjpe(p * torch.where(known, scale, 1.0)[..., None, None], t, root, joints)
+    return in_kind(torch.where(known, error, math.nan), prediction, target)
 
 
 def p_mpjpe(prediction: Array, target: Array, root: Root = 0, joints: Sequence[int] | None = None) -> Array:

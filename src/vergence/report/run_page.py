@@ -72,6 +72,11 @@ def _facts(recipe: Recipe, results: Mapping[str, Any], command: str) -> dict[str
         if torch.cuda.is_available()
         else f"CPU, {torch.get_num_threads()} threads",
         "pictures": f"{recipe.image_size} pixels",
+        **{
+            f"stage {name}": f"a refinement unit, trained on the 3D labels of {', '.join(stage.sources)}"
+            for name, stage in recipe.stages.items()
+            if stage.refine
+        },
         "seed": str(recipe.seed),
         **{f"source {name}": _words(asdict(s)) for name, s in recipe.sources.items()},
         **({"seconds": ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())} if seconds else {}),

@@ -1,0 +1,233 @@
+"""The refinement unit against a plain reading of the paper, its error model, and that it corrects what can be corrected."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from vergence.errors import VergenceError
+from vergence.methods.base import Method, Prediction
+from vergence.methods.refinement import ErrorModel, Refined, RefinementUnit, comparable, make_pairs, train_unit
+from vergence.metrics import p_mpjpe
+from vergence.recipe import RefineStage
+from vergence.skeleton import COCO_17, H36M_17
+from vergence.synthetic import recordings
+
+PELVIS, THORAX = H36M_17.index("pelvis"), H36M_17.index("thorax")
+
+
+@pytest.fixture(scope="module")
+def poses():
+    """Training and test poses, of different people, in reference bones."""
+    found = []
+    for seed, people in ((80, 20), (81, 8)):
+        pose = recordings(people, 10, 4, 16, seed=seed).pose
+        bone = (pose[:, THORAX] - pose[:, PELVIS]).norm(dim=-1)
+        found.append((pose - pose[:, :1]) / bone[:, None, None])
+    return found
+
+
+def wrong(pose, seed):
+    """Depth shrunk to two thirds, one arm drawn in, noise: what a network might do, in a unit of its own."""
+    out = pose.clone()
+    out[..., 2] *= 0.66
+    out[:, 13] = 0.6 * out[:, 13] + 0.4 * out[:, 11]
+    return 1.3 * (out + 0.04 * torch.randn(out.shape, generator=torch.Generator().manual_seed(seed)))
+
+
+def unit(width=32, dropout=0.0, skeleton=H36M_17, correct=True):
+    torch.manual_seed(0)
+    return RefinementUnit(skeleton, width, dropout, correct)
+
+
+def test_comparable_poses_have_a_mean_limb_of_1(poses):
+    pose = comparable(poses[0] * 470 + 3, H36M_17)
+    for p in pose[::90]:
+        lengths = [math.dist(p[a].tolist(), p[b].tolist()) for a, b in H36M_17.limbs]
+        assert sum(lengths) / len(lengths) == pytest.approx(1, abs=1e-4)
+        assert p[PELVIS].abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("correct", [True, False])
+def test_the_network_by_hand(correct):
+    """Section 3.3 without dropout, batch normalisation at its running statistics."""
+    net = unit(correct=correct).eval()
+    for layer in net.answers:
+        nn.init.normal_(layer.weight)
+    net.target_mean += 0.1
+    net.input_std *= 2
+    base = 0
+    x = torch.randn(5, 48, generator=torch.Generator().manual_seed(0))
+
+    def layer(modules, value):
+        linear, norm = modules[0], modules[1]
+        value = value @ linear.weight.T + linear.bias
+        value = (value - norm.running_mean) / (norm.running_var + norm.eps).sqrt() * norm.weight + norm.bias
+        return torch.where(value > 0, value, 0.01 * value)
+
+    def stage(blocks, value):
+        for block in blocks:
+            value = value + layer(block.layers[4:], layer(block.layers[:4], value))
+        return value
+
+    if correct:
+        base = x - 0.1
+    start = layer(net.enter, x / 2)
+    first = stage(net.stages[0], start)
+    p1 = base + first @ net.answers[0].weight.T + net.answers[0].bias
+    back = p1 @ net.back.weight.T + net.back.bias
+    second = stage(net.stages[1], back + first + start)
+    p2 = base + second @ net.answers[1].weight.T + net.answers[1].bias
+    found = net.answer(x)
+    assert torch.allclose(found[0], p1, atol=1e-5)
+    assert torch.allclose(found[1], p2, atol=1e-5)
+
+
+def test_published_sizes():
+    net = RefinementUnit(H36M_17)
+    linear = [m for m in net.modules() if isinstance(m, nn.Linear)]
+    assert sorted({m.in_features for m in linear} | {m.out_features for m in linear}) == [
+        48,
+        1024,
+    ]  # the hip is left out
+    assert len(linear) == 1 + 4 + 4 + 2 + 1
+    assert {m.p for m in net.modules() if isinstance(m, nn.Dropout)} == {0.5}
+    assert len(RefinementUnit(COCO_17, 16).joints) == 17  # its root is no joint
+
+
+def test_both_losses_by_loops_and_their_gradient():
+    net = unit(8).double().eval()
+    g = torch.Generator().manual_seed(0)
+    inputs, targets = (torch.randn(7, 48, generator=g, dtype=torch.double) for _ in range(2))
+    net.fit_scales(inputs, targets)
+    for column in (0, 20):
+        values = targets[:, column].tolist()
+        mean = sum(values) / 7
+        std = math.sqrt(sum((v - mean) ** 2 for v in values) / 6)
+        assert float(net.target_mean[column]) == pytest.approx(mean)
+        assert float(net.target_std[column]) == pytest.approx(std)
+    for layer in net.answers:
+        nn.init.normal_(layer.weight)
+    expected = 0.0
+    for answer in net.answer(inputs):
+        answer = answer.detach()
+        for i in range(7):
+            for d in range(48):
+                goal = (float(targets[i, d]) - float(net.target_mean[d])) / float(net.target_std[d])
+                expected += (float(answer[i, d]) - goal) ** 2 / (7 * 48)
+    assert net.loss(inputs, targets).item() == pytest.approx(expected)
+    first = inputs[:2].clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: net.loss(x, targets[:2]), (first,))
+
+
+def test_the_truth_costs_less_than_any_degenerate_answer(poses):
+    net = unit()
+    flat = net.flat(poses[0])
+    net.fit_scales(flat, flat)
+    goal = (flat - net.target_mean) / net.target_std
+    answers = {
+        "truth": goal,
+        "one pose": torch.zeros_like(goal),
+        "one point": (0 * flat - net.target_mean) / net.target_std,
+    }
+    mirrored = (flat.view(-1, 16, 3) * torch.tensor([1.0, 1.0, -1.0])).flatten(1)
+    answers["mirrored"] = (mirrored - net.target_mean) / net.target_std
+    cost = {}
+    for name, answer in answers.items():
+        net.answer = lambda inputs, answer=answer: (answer, answer)
+        cost[name] = float(net.loss(flat, flat))
+    assert cost["truth"] < 1e-10
+    assert min(value for name, value in cost.items() if name != "truth") > 1
+
+
+def test_an_untrained_unit_changes_nothing(poses):
+    net = unit().eval()
+    net.fit_scales(net.flat(poses[0]), net.flat(poses[0]) + 1)
+    assert torch.allclose(net(poses[1]), poses[1], atol=1e-4)
+    paper = unit(correct=False).eval()
+    assert not torch.allclose(paper(poses[1]), poses[1], atol=0.1)
+
+
+def test_output_is_root_relative_with_a_reference_bone_of_1(poses):
+    net = unit().eval()
+    out = net(poses[1])
+    assert out[:, PELVIS].abs().max() < 1e-6
+    assert torch.allclose((out[:, THORAX] - out[:, PELVIS]).norm(dim=-1), torch.ones(len(out)), atol=1e-4)
+    assert torch.allclose(net(poses[1] * 7), out, atol=1e-4)
+
+
+def test_the_error_model_finds_a_linear_error_and_keeps_the_rest(poses):
+    net = unit()
+    truth = net.flat(poses[0])
+    g = torch.Generator().manual_seed(0)
+    noise = 0.1 * torch.randn(truth.shape, generator=g)
+    noise[::50] *= 20  # now and then a wild pose
+    predicted = truth * 0.7 + 0.2 + noise
+    model = ErrorModel.fit(predicted, truth)
+    drawn = model.sample(truth, torch.Generator().manual_seed(1))
+    assert (drawn - predicted).mean(0).abs().max() < 0.1
+    assert (drawn.std(0) / predicted.std(0) - 1).abs().mean() < 0.1
+    size = (drawn - truth @ model.weight - model.bias).norm(dim=1)
+    assert 0.005 < float((size > 5 * size.median()).float().mean()) < 0.05  # wild as often
+    again = model.sample(truth, torch.Generator().manual_seed(1))
+    assert torch.equal(drawn, again)
+
+
+def test_pairs_without_pictures_are_drawn_and_counted(poses):
+    net = unit()
+    predicted = wrong(poses[0], 0)
+    truth = poses[0].clone()
+    truth[3, 5] = math.nan
+    pairs = make_pairs(net, predicted, truth, poses[1], torch.Generator().manual_seed(0))
+    assert pairs.report == {"pictures": len(truth) - 1, "poses_without_pictures": len(poses[1])}
+    assert len(pairs.inputs) == len(pairs.targets) == len(truth) - 1 + len(poses[1])
+    assert torch.allclose(pairs.inputs[: len(truth) - 1], net.flat(predicted)[torch.arange(len(truth)) != 3])
+    assert torch.allclose(pairs.targets[len(truth) - 1 :], net.flat(poses[1]))
+    with pytest.raises(VergenceError, match="20 pictures"):
+        make_pairs(net, predicted[:20], poses[0][:20], poses[1], torch.Generator())
+
+
+@pytest.mark.parametrize("pictures", [800, 100])
+def test_it_corrects_new_people(poses, pictures):
+    """All pairs from pictures, or an eighth of them and the rest from poses alone."""
+    net = unit(64, 0.1)
+    predicted = wrong(poses[0], 0)
+    g = torch.Generator().manual_seed(0)
+    pairs = make_pairs(net, predicted[:pictures], poses[0][:pictures], poses[0][pictures:], g)
+    curve = train_unit(net, pairs, RefineStage(steps=150, batch=64), seed=0)
+    assert curve[-1] < 0.7 * curve[0]
+    test = wrong(poses[1], 1)
+    before, after = (float(p_mpjpe(p, poses[1] * 476).mean()) for p in (test, net(test)))
+    assert after < 0.8 * before
+
+
+def test_training_is_a_function_of_the_seed(poses):
+    results = []
+    for seed in (0, 0, 1):
+        net = unit(16, 0.2)
+        pairs = make_pairs(net, wrong(poses[0], 0), poses[0], poses[1][:0], torch.Generator().manual_seed(0))
+        train_unit(net, pairs, RefineStage(steps=20, batch=32), seed)
+        results.append(net(poses[1][:4]))
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])
+
+
+def test_a_refined_method_changes_the_pose_alone_and_says_that_it_saw_labels(poses):
+    class Fixed(Method):
+        def predict(self, image, intrinsics, flip=None):
+            n = len(image)
+            return Prediction(poses[1][:n], "camera", torch.ones(n, 17, 2), torch.ones(n, 17), torch.full((n,), 9.0))
+
+    method = Fixed(nn.Identity(), H36M_17)  # type: ignore[arg-type]
+    net = unit().eval()
+    refined = Refined(method, net, {"sources": ["labelled"], "pictures": 5})
+    found = refined.predict(torch.zeros(3, 3, 8, 8), torch.eye(3).expand(3, 3, 3))
+    assert torch.equal(found.pose, net(poses[1][:3]))
+    assert found.root_depth.tolist() == [9.0] * 3
+    assert refined.protocol["refinement_unit"] == {"uses_3d_labels": True, "sources": ["labelled"], "pictures": 5}
+    assert method.protocol == {}
+    with pytest.raises(VergenceError, match="finished"):
+        refined.losses(None)
