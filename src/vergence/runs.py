@@ -24,7 +24,7 @@ from vergence.methods.epipolar_pose import find_keypoints, make_labels
 from vergence.methods.registry import build_method
 from vergence.methods.supervised import Supervised
 from vergence.mixture import Mixture, Part
-from vergence.recipe import LabelStage, Recipe, TrainStage
+from vergence.recipe import Draw, LabelStage, Recipe, TrainStage
 from vergence.skeleton import get_skeleton
 from vergence.sources import open_source
 from vergence.training import train_stage
@@ -129,6 +129,7 @@ class Run:
         started = self._trained(stage.start, name) if stage.start != "scratch" else None
         method = started or self._fresh()
         method.mirrored = stage.augmentation.mirror > 0
+        method.configure(stage)
         if done.exists() and json.loads(done.read_text())["made_by"] == self.prints[name]:
             method.load_state_dict(load_file(folder / "model.safetensors"))
             self.console.print(f"[dim]{name}: done before[/dim]")
@@ -151,7 +152,8 @@ class Run:
         (folder / "last.ckpt").unlink(missing_ok=True)
         return method.eval()
 
-    def _part(self, source: str, stage: TrainStage, count: int) -> Part:
+    def _part(self, name: str, stage: TrainStage, count: int) -> Part:
+        source = stage.source_of(name)
         dataset = self.dataset(source)
         visible = withhold(dataset.index, self.recipe.sources[source])
         for label in stage.labels:
@@ -162,7 +164,7 @@ class Run:
             settings = self.recipe.stages[label].label
             if settings and settings.source == source:
                 visible = self.labels[label].apply(visible)
-        return Part(source, dataset, visible, count)
+        return Part(name, dataset, visible, count, stage.draw.get(name, Draw()))
 
     def _label(self, name: str, stage: LabelStage) -> None:
         path = self.folder / "labels" / f"{name}-{self.prints[name]}.npz"

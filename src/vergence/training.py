@@ -53,11 +53,21 @@ class _Module(pl.LightningModule):
     def __init__(self, method: Method, stage: TrainStage, seed: int) -> None:
         super().__init__()
         self.method, self.stage, self.seed = method, stage, seed
+        self.still = [_part(method, name) for name in stage.frozen]
+        for part in self.still:
+            part.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> _Module:
+        super().train(mode)
+        for part in getattr(self, "still", ()):
+            part.eval()
+        return self
 
     def configure_optimizers(self) -> Any:
         stage = self.stage
+        moving = [p for p in self.parameters() if p.requires_grad]
         optimizer = torch.optim.AdamW(
-            self.parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay, fused=True
+            moving, lr=stage.learning_rate, weight_decay=stage.weight_decay, fused=True
         )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, stage.steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -89,6 +99,13 @@ class _Module(pl.LightningModule):
                 logger.log_metrics(values, self.global_step)
             self.log("loss", values["loss"], prog_bar=True, logger=False)
         return loss
+
+
+def _part(method: Method, name: str) -> torch.nn.Module:
+    parts = dict(method.named_children())
+    if name not in parts:
+        raise VergenceError(f"no part of the method is called {name!r}", f"It has {', '.join(parts)}.")
+    return parts[name]
 
 
 def rate(step: int, steps: int) -> float:

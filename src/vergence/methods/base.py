@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vergence.geometry.camera import normalise
 from vergence.geometry.lifting import lift
 from vergence.networks.pose_network import Maps, PoseNetwork
+from vergence.recipe import TrainStage
 from vergence.skeleton import Skeleton
 from vergence.views import Views
 
@@ -26,6 +27,7 @@ class Prediction:
         keypoints: crop pixels.
         confidence: of the keypoints, 0 to 1.
         root_depth: distance of the root along the optical axis, in reference bones.
+        embedding: of the pose, unit length; near for equal poses, whatever the view.
         sound: False where the closed form had to be clamped or its root was ambiguous (reference bone foreshortened).
     """
 
@@ -35,6 +37,7 @@ class Prediction:
     confidence: Float[Tensor, "N J"] | None = None
     root_depth: Float[Tensor, " N"] | None = None
     sound: Tensor | None = None
+    embedding: Float[Tensor, "N E"] | None = None
 
 
 class Method(nn.Module):
@@ -57,6 +60,9 @@ class Method(nn.Module):
     def read(self, image: Tensor, flip: bool) -> Maps:
         """The network's maps, averaged with those of the mirrored picture where asked."""
         return averaged_maps(self.network, image, self.skeleton) if flip else self.network(image)
+
+    def configure(self, stage: TrainStage) -> None:
+        """Told of every training stage before its first step."""
 
     def losses(self, views: Views) -> dict[str, Tensor]:
         """Unweighted loss terms by the paper's names; a term without labels in the batch is 0."""
