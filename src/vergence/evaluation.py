@@ -13,15 +13,34 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from vergence import metrics
 from vergence.dataset import Dataset, batches
 from vergence.errors import VergenceError
-from vergence.geometry.camera import normalise
+from vergence.geometry.camera import normalise, rotate
 from vergence.methods.base import Method, Prediction
+from vergence.methods.mcss import canonical_pose, canonical_rotation
+from vergence.metrics import retrieval
 from vergence.skeleton import Skeleton
 from vergence.views import Views
+
+
+RETRIEVAL_INSTANTS = 50  # of each subject: what the figures here are for
+RETRIEVAL_WINDOW = 0.5  # seconds
+RIDGE_STRENGTH = 1e-4  # on unit embeddings, whose variance along an axis is about a hundredth
+HEADING = (
+    "canonical poses: P-MPJPE needs no heading; N-MPJPE and the figures beside it after the *true* heading rotation, from "
+    "the true pose's hip line and the true vertical"
+)
+RETRIEVAL = (
+    "queries and database are pictures of two different cameras; mean over ordered pairs of cameras. Detection: the "
+    "synchronised instant is among the K nearest, or (within) one of the same recording at most "
+    f"{RETRIEVAL_WINDOW:g} s away. PA-MPJPE: mean over the K nearest, between true poses. At most {RETRIEVAL_INSTANTS} "
+    "instants of a subject, evenly spread. Database: the same held-out subject, or all of them. predicted_pose: nearest "
+    "pose predicted by the same network, Euclidean, reference bone 1"
+)
 
 
 @dataclass(frozen=True)
@@ -78,7 +97,7 @@ def predict_all(
     parts = [method.predict(v.image.to(device), v.intrinsics.to(device), flip) for v in batches(dataset, size)]
     if not parts:
         raise VergenceError("the test set has no pictures", "Look at its frames and count.")
-    fields = ("pose", "keypoints", "confidence", "root_depth", "sound")
+    fields = ("pose", "keypoints", "confidence", "root_depth", "sound", "embedding")
     joined = {n: torch.cat([getattr(p, n).cpu() for p in parts]) for n in fields if getattr(parts[0], n) is not None}
     return Prediction(frame=parts[0].frame, **joined)
 
@@ -119,6 +138,7 @@ def evaluate(
     skeleton: Skeleton,
     anchors: Mapping[str, Tensor] | None = None,
     device: str = "cpu",
+    refit: Ridge | None = None,
 ) -> tuple[dict[str, Any], Prediction, Scores]:
     """A model on a test set, beside its anchors.
 
@@ -128,10 +148,12 @@ def evaluate(
         skeleton: the joints.
         anchors: constant poses `J 3` or one pose per picture `N J 3` to score beside it, by name (`mean_pose`, ...).
         device: where the network runs.
+        refit: poses from embeddings, scored beside the model as `ridge`.
 
     Returns:
-        Results by name (`model`, `zero_depth`, `true_2d_zero_depth` where 2D is known, each anchor; `per_joint`;
-        `pixel_error`: median distance of the 2D in crop pixels), the predictions, and the model's scores.
+        Results by name (`model`, `zero_depth` where the model finds joints, `true_2d_zero_depth` where 2D is known, each anchor; `per_joint`;
+        `pixel_error`: median distance of the 2D in crop pixels; `parameters`; `retrieval` where an instant has two views),
+        the predictions, and the model's scores.
     """
     index = dataset.index
     if index.pose.isnan().all():
@@ -142,18 +164,130 @@ def evaluate(
             "Give them in capture.toml; `vergence reconstruct` writes what it found to rig.toml.",
         )
     prediction = predict_all(method, dataset, device)
-    scores = score(prediction.pose, index.pose, skeleton)
+    scores = score_prediction(prediction, index, skeleton)
     results: dict[str, Any] = {"model": scores.summary, "per_joint": scores.per_joint}
-    assert prediction.keypoints is not None
-    flat = zero_depth(prediction.keypoints, index.intrinsics)
-    results["zero_depth"] = score(flat, index.pose, skeleton).summary
+    results["parameters"] = parameter_counts(method)
+    if refit is not None and prediction.embedding is not None:
+        again = Prediction(refit(prediction.embedding), "canonical")
+        results["ridge"] = score_prediction(again, index, skeleton).summary
+    if prediction.keypoints is not None:
+        flat = zero_depth(prediction.keypoints, index.intrinsics)
+        results["zero_depth"] = score(flat, index.pose, skeleton).summary
     if not index.keypoints.isnan().all():
-        distance = (prediction.keypoints - index.keypoints).norm(dim=-1)
-        results["pixel_error"] = float(distance.nanmedian())
+        if prediction.keypoints is not None:
+            distance = (prediction.keypoints - index.keypoints).norm(dim=-1)
+            results["pixel_error"] = float(distance.nanmedian())
         results["true_2d_zero_depth"] = score(projected_truth(index), index.pose, skeleton).summary
     for name, pose in (anchors or {}).items():
         results[name] = score(pose.expand_as(index.pose), index.pose, skeleton).summary
+    if found := retrieval_figures(prediction, index, skeleton):
+        results["retrieval"] = found
     return results, prediction, scores
+
+
+def parameter_counts(method: Method) -> dict[str, int]:
+    """Numbers of parameters: `all`, and of each part."""
+    parts = {name: part for name, part in method.named_children() if name != "network"}
+    parts |= {f"network.{name}": part for name, part in method.network.named_children()}
+    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
+    return {"all": sum(p.numel() for p in method.parameters()), **counts}
+
+
+def in_camera_frame(prediction: Prediction, index: Views, skeleton: Skeleton) -> Float[Tensor, "N J 3"]:
+    """Predicted poses in their camera's frame: canonical ones turned by the *true* heading (`HEADING`), NaN without one."""
+    if prediction.frame == "camera":
+        return prediction.pose
+    return rotate(prediction.pose, canonical_rotation(index.pose, index.up, skeleton).mT)
+
+
+def score_prediction(prediction: Prediction, index: Views, skeleton: Skeleton) -> Scores:
+    """`score` of poses in either frame. Of canonical ones P-MPJPE counts all, and the other figures those pictures whose
+    true heading is known; where it is known of none they are NaN."""
+    if prediction.frame == "camera":
+        return score(prediction.pose, index.pose, skeleton)
+    pose = in_camera_frame(prediction, index, skeleton)
+    has = pose.isfinite().flatten(1).all(1)
+    whole = metrics.p_mpjpe(prediction.pose.double().numpy(), index.pose.double().numpy())
+    n = np.full(len(has), np.nan)
+    summary = {"p_mpjpe": float(np.nanmean(whole)), "heading_known": float(has.float().mean())}
+    if not has.any():
+        nothing = score(index.pose[:1], index.pose[:1], skeleton)
+        unknown = {name: float("nan") for name in nothing.summary}
+        return Scores(n, whole, {name: float("nan") for name in nothing.per_joint}, {**unknown, **summary})
+    found = score(pose[has], index.pose[has], skeleton)
+    n[has.numpy()] = found.n_mpjpe
+    return Scores(n, whole, found.per_joint, {**found.summary, **summary})
+
+
+def pose_descriptor(prediction: Prediction, skeleton: Skeleton) -> Float[Tensor, "N D"]:
+    """Predicted poses so that equal poses are near whatever the view: canonical ones as they are, others turned until trunk
+    and hips lie as in a canonical pose (what is vertical is not known). Zeros where they have no heading."""
+    pose = prediction.pose
+    if prediction.frame == "camera":
+        start, end = (pose[:, list(ends)].mean(1) for ends in skeleton.reference_bone)
+        pose = canonical_pose(pose, end - start, skeleton).nan_to_num(0.0)
+    return pose.flatten(1)
+
+
+def retrieval_figures(prediction: Prediction, index: Views, skeleton: Skeleton) -> dict[str, Any]:
+    """Cross-view retrieval by what the model says, beside the oracle and chance; empty where no instant has two views.
+
+    At most `RETRIEVAL_INSTANTS` instants of each subject are used, evenly spread: {descriptor: {"same", "all": figures}}.
+    """
+    groups, mask = index.groups()
+    enough = mask.sum(1) >= 2
+    known = (~index.pose.isnan().any(-1)).sum(1) >= 3
+    rows = _spread_instants(index, groups[enough], mask[enough], known)
+    if len(rows) == 0:
+        return {}
+    shown = index[rows]
+    gallery = retrieval.Gallery(shown.instant, shown.subject, shown.sequence, shown.view, shown.time, shown.pose)
+    descriptors = {"predicted_pose": pose_descriptor(prediction, skeleton)[rows]}
+    if prediction.embedding is not None:
+        descriptors["embedding"] = prediction.embedding[rows]
+    found: dict[str, Any] = {name: {} for name in (*descriptors, "oracle", "random")}
+    for database in ("same", "all"):
+        for name, descriptor in descriptors.items():
+            found[name][database] = retrieval.measure(descriptor, gallery, database, window=RETRIEVAL_WINDOW)
+        found["oracle"][database] = retrieval.oracle(gallery, database, window=RETRIEVAL_WINDOW)
+        found["random"][database] = retrieval.random(gallery, database, window=RETRIEVAL_WINDOW)
+    return found
+
+
+def _spread_instants(index: Views, groups: Tensor, mask: Tensor, known: Tensor) -> Tensor:
+    """Rows of instants with a known pose, at most `RETRIEVAL_INSTANTS` of each subject, in order."""
+    rows: list[Tensor] = []
+    subject = index.subject[groups[:, 0]] if len(groups) else groups.new_zeros(0)
+    for who in torch.unique(subject).tolist():
+        own = (subject == who).nonzero()[:, 0]
+        if len(own) > RETRIEVAL_INSTANTS:
+            own = own[torch.linspace(0, len(own) - 1, RETRIEVAL_INSTANTS).round().long()]
+        rows.append(groups[own][mask[own]])
+    chosen = torch.cat(rows) if rows else groups.new_zeros(0)
+    return chosen[known[chosen]].sort().values
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """Poses as an affine function of embeddings, fitted with a penalty on its size."""
+
+    weight: Float[Tensor, "E D"]
+    offset: Float[Tensor, " D"]
+
+    def __call__(self, embedding: Float[Tensor, "N E"]) -> Float[Tensor, "N J 3"]:
+        pose = embedding.double() @ self.weight + self.offset
+        return pose.view(len(embedding), -1, 3).float()
+
+
+def fit_ridge(
+    embedding: Float[Tensor, "N E"], pose: Float[Tensor, "N J 3"], strength: float = RIDGE_STRENGTH
+) -> Ridge:
+    """argmin over (W, b) of `mean |x W + b - y|^2 + strength |W|^2`, in closed form; poses without NaN."""
+    x, y = embedding.double(), pose.double().flatten(1)
+    centre, middle = x.mean(0), y.mean(0)
+    moment = (x - centre).T @ (x - centre) / len(x) + strength * torch.eye(x.shape[1], dtype=x.dtype)
+    weight = torch.linalg.solve(moment, (x - centre).T @ (y - middle) / len(x))
+    return Ridge(weight, middle - centre @ weight)
 
 
 def projected_truth(index: Views) -> Tensor:

@@ -12,13 +12,27 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from vergence.dataset import Dataset
-from vergence.evaluation import Scores, camera_mean_poses, evaluate, label_scores, mean_pose, nearest_poses, protocol
+from vergence.dataset import Dataset, MemoryDataset, withhold
+from vergence.evaluation import (
+    HEADING,
+    RETRIEVAL,
+    Ridge,
+    Scores,
+    camera_mean_poses,
+    evaluate,
+    fit_ridge,
+    label_scores,
+    mean_pose,
+    nearest_poses,
+    predict_all,
+    protocol,
+)
 from vergence.files import write_json
 from vergence.methods.base import Method, Prediction
+from vergence.methods.mcss import MCSS, canonical_target
 from vergence.recipe import Recipe
 from vergence.report.render import write_page
-from vergence.report.run_page import ROWS, run_page
+from vergence.report.run_page import RETRIEVAL_COLUMNS, ROWS, retrieval_rows, run_page
 from vergence.runs import Run
 from vergence.skeleton import Skeleton, get_skeleton
 from vergence.sources import open_source, world_version
@@ -49,12 +63,13 @@ def measure_tests(
     skeleton = get_skeleton(recipe.skeleton)
     training = [_training_index(recipe, name, opened or {}) for name in _anchor_sources(recipe)]
     known = [index for index in training if not index.pose.isnan().all()]
+    refit = _refit(recipe, method, opened or {}, device)
     results: dict[str, Any] = {"tests": {}, "labels": {}, "protocol": {}}
     tested = {}
     for name, source in recipe.test.items():
         dataset = open_source(source, recipe.image_size, recipe.skeleton)
         anchors = _anchors(known, dataset.index, skeleton, same_cameras=source.kind == "capture")
-        found = evaluate(method, dataset, skeleton, anchors, device)
+        found = evaluate(method, dataset, skeleton, anchors, device, refit)
         tested[name] = Tested(dataset, *found)
         results["tests"][name] = found[0]
         about = {"look": source.look, "seed": source.seed, "world_version": world_version()}
@@ -65,9 +80,32 @@ def measure_tests(
                 "reference": f"reconstruction {source.reconstruction}",
             }
         results["protocol"][name] = protocol(
-            dataset.index, skeleton, source=source.kind, flip_averaging=method.mirrored, **about
-        )
+            dataset.index, skeleton, source=source.kind, flip_averaging=method.mirrored,
+            frame=found[1].frame, **({"heading": HEADING} if found[1].frame == "canonical" else {}),
+            **({"retrieval": RETRIEVAL} if "retrieval" in found[0] else {}), **about,
+        )  # fmt: skip
     return results, tested
+
+
+def _refit(recipe: Recipe, method: Method, opened: Mapping[str, Dataset], device: str) -> Ridge | None:
+    """Poses from a frozen embedding by ridge regression on the pictures whose 3D the recipe shows."""
+    if not isinstance(method, MCSS):
+        return None
+    embeddings, poses = [], []
+    for name, source in recipe.sources.items():
+        if source.pose == "none":
+            continue
+        dataset = opened.get(name) or open_source(source, recipe.image_size, recipe.skeleton)
+        visible = withhold(dataset.index, source)
+        target, weight = canonical_target(visible, method.skeleton)
+        rows = (weight > 0).all(1).nonzero()[:, 0]
+        if len(rows):
+            labelled = MemoryDataset(dataset.read(rows))
+            embedding = predict_all(method, labelled, device, flip=False).embedding
+            assert embedding is not None
+            embeddings.append(embedding)
+            poses.append(target[rows])
+    return fit_ridge(torch.cat(embeddings), torch.cat(poses)) if poses else None
 
 
 def _anchor_sources(recipe: Recipe) -> list[str]:
@@ -121,8 +159,18 @@ def show(results: Mapping[str, Any]) -> None:
                 table.add_row(f"{name}: {label}", f"{found[key]['n_mpjpe']:.1f}", f"{found[key]['p_mpjpe']:.1f}")
     console = Console()
     console.print(table)
+    if any("retrieval" in found for found in results["tests"].values()):
+        console.print(_retrieval_table(results))
+        console.print(f"[dim]{RETRIEVAL}[/dim]")
     if results["protocol"]:
         console.print(f"[dim]{next(iter(results['protocol'].values()))['alignment']}[/dim]")
+
+
+def _retrieval_table(results: Mapping[str, Any]) -> Table:
+    table = Table(*RETRIEVAL_COLUMNS, title="Cross-view retrieval")
+    for row in retrieval_rows(results["tests"]):
+        table.add_row(str(row[0]), *(f"{value:.1f}" for value in row[1:]))
+    return table
 
 
 def write_report(

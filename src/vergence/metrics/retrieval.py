@@ -23,6 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -35,9 +36,10 @@ from vergence.geometry.alignment import align
 KS = (1, 5, 10)
 BLOCK = 1 << 22  # distances held at once
 POSE_BLOCK = 20_000  # pairs of poses aligned at once
+KEPT = 1 << 23  # pairs of instants whose error is kept: 64 MB
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Gallery:
     """What N pictures show; each is a query once per other camera, and in the database of the others.
 
@@ -59,6 +61,11 @@ class Gallery:
         sizes = {name: len(getattr(self, name)) for name in self.__dataclass_fields__}
         if len(set(sizes.values())) > 1:
             raise VergenceError(f"a gallery has fields of different lengths: {sizes}")
+
+    @cached_property
+    def table(self) -> PoseTable:
+        """P-MPJPE between the true poses, kept between figures of one gallery."""
+        return PoseTable(self.instant, self.pose)
 
 
 @dataclass
@@ -87,7 +94,7 @@ Database = Literal["same", "all"]
 Ranking = Callable[[Tensor, Tensor, int], Tensor]
 
 
-def retrieval(
+def measure(
     descriptor: Float[Tensor, "N D"],
     gallery: Gallery,
     database: Database = "same",
@@ -122,7 +129,7 @@ def retrieval(
 
 def oracle(gallery: Gallery, database: Database = "same", ks: Sequence[int] = KS, window: float = 0.5) -> Retrieval:
     """Figures of the best ranking there is: by the true P-MPJPE."""
-    table = _PoseTable(gallery)
+    table = gallery.table
 
     def nearest(queries: Tensor, items: Tensor, k: int) -> Tensor:
         return _smallest(table.errors(queries[:, None], items[None]), k)
@@ -132,7 +139,7 @@ def oracle(gallery: Gallery, database: Database = "same", ks: Sequence[int] = KS
 
 def random(gallery: Gallery, database: Database = "same", ks: Sequence[int] = KS, window: float = 0.5) -> Retrieval:
     """What a random order scores on average, exactly."""
-    table = _PoseTable(gallery)
+    table = gallery.table
     found: dict[str, list[tuple[Tensor, ...]]] = {}
     for pair, queries, items in _blocks(gallery, database):
         hit, near, person = _relations(gallery, queries, items, window)
@@ -140,13 +147,14 @@ def random(gallery: Gallery, database: Database = "same", ks: Sequence[int] = KS
         at = [min(k, size) for k in ks]
         missed = [torch.stack([_none_of(flags.sum(1), size, k) for k in at], 1) for flags in (hit, near)]
         error = table.errors(queries[:, None], items[None]).mean(1, keepdim=True).expand(-1, len(at))
-        row = (100 * (1 - missed[0]), 100 * (1 - missed[1]), error, 100 * person.double().mean(1), queries, _n(queries, size))
+        people = 100 * person.double().mean(1)
+        row = (100 * (1 - missed[0]), 100 * (1 - missed[1]), error, people, _n(queries, size))
         found.setdefault(pair, []).append(row)
     return _collect(found, ks)
 
 
 def _measure(nearest: Ranking, gallery: Gallery, database: Database, ks: Sequence[int], window: float) -> Retrieval:
-    table = _PoseTable(gallery)
+    table = gallery.table
     found: dict[str, list[tuple[Tensor, ...]]] = {}
     for pair, queries, items in _blocks(gallery, database):
         top = items[nearest(queries, items, min(max(ks), len(items)))]
@@ -158,7 +166,6 @@ def _measure(nearest: Ranking, gallery: Gallery, database: Database, ks: Sequenc
             100 * torch.stack([near[:, :k].any(1) for k in at], 1).double(),
             torch.stack([errors[:, :k].mean(1) for k in at], 1),
             100 * person[:, 0].double(),
-            queries,
             _n(queries, len(items)),
         )
         found.setdefault(pair, []).append(row)
@@ -226,10 +233,10 @@ def _collect(found: dict[str, list[tuple[Tensor, ...]]], ks: Sequence[int]) -> R
     """Means over the queries of each pair of cameras, and over the pairs."""
     pairs = {}
     for name, rows in found.items():
-        detection, window, error, person, queries, size = (torch.cat(column) for column in zip(*rows))
+        detection, window, error, person, size = (torch.cat(column) for column in zip(*rows))
         pairs[name] = Retrieval(
             *({k: float(x[:, i].nanmean()) for i, k in enumerate(ks)} for x in (detection, window, error)),
-            float(person.mean()), len(queries), float(size.mean()),
+            float(person.mean()), len(person), float(size.mean()),
         )  # fmt: skip
     every = list(pairs.values())
 
@@ -245,30 +252,35 @@ def _collect(found: dict[str, list[tuple[Tensor, ...]]], ks: Sequence[int]) -> R
     )  # fmt: skip
 
 
-class _PoseTable:
-    """True poses by instant, and P-MPJPE between any two."""
+class PoseTable:
+    """True poses by instant, and P-MPJPE between any two, kept where all of them fit in memory."""
 
-    def __init__(self, gallery: Gallery) -> None:
-        instants, self.place = torch.unique(gallery.instant, return_inverse=True)
-        joints = (~gallery.pose.isnan().any(-1)).sum(1)
-        order = torch.argsort(joints, descending=True, stable=True)
-        first = torch.full((len(instants),), -1)
-        first[self.place[order.flip(0)]] = order.flip(0)  # the last written is the first in order
-        self.pose = gallery.pose[first].double()
+    def __init__(self, instant: Int[Tensor, " N"], pose: Float[Tensor, "N J 3"]) -> None:
+        instants, self.place = torch.unique(instant, return_inverse=True)
+        order = torch.argsort((~pose.isnan().any(-1)).sum(1), descending=True, stable=True).flip(0)
+        first = torch.zeros(len(instants), dtype=torch.long)
+        first[self.place[order]] = order  # what is written last stays: the first of those with the most joints
+        self.pose = pose[first].double()
+        n = len(instants)
+        self.kept = torch.full((n, n), -1.0, dtype=torch.float64) if n * n <= KEPT else None
 
-    def errors(self, queries: Tensor, items: Tensor) -> Float[Tensor, "Q D"]:
-        """P-MPJPE between true poses of queries and of items (row numbers that broadcast): the item's pose aligned."""
+    def errors(self, queries: Int[Tensor, "Q 1"], items: Int[Tensor, "Q D"]) -> Float[Tensor, "Q D"]:
+        """P-MPJPE of the items' true poses, each aligned with the query's; rows of the gallery, which broadcast."""
         q, d = torch.broadcast_tensors(self.place[queries], self.place[items])
-        shape, pair = q.shape, q.flatten() * len(self.pose) + d.flatten()
-        pair, back = torch.unique(pair, return_inverse=True)
-        parts = [
-            _p_mpjpe(self.pose[block % len(self.pose)], self.pose[block // len(self.pose)])
-            for block in pair.split(POSE_BLOCK)
-        ]
-        return torch.cat(parts)[back].view(shape)
+        code, back = torch.unique(q * len(self.pose) + d, return_inverse=True)
+        q, d = code // len(self.pose), code % len(self.pose)
+        if self.kept is None:
+            return self._aligned(q, d)[back]
+        missing = self.kept[q, d] == -1
+        self.kept[q[missing], d[missing]] = self._aligned(q[missing], d[missing])
+        return self.kept[q, d][back]
+
+    def _aligned(self, queries: Tensor, items: Tensor) -> Float[Tensor, " P"]:
+        parts = zip(queries.split(POSE_BLOCK), items.split(POSE_BLOCK))
+        return torch.cat([_p_mpjpe(self.pose[d], self.pose[q]) for q, d in parts])
 
 
-def _p_mpjpe(p: Float[Tensor, "N J 3"], t: Float[Tensor, "N J 3"]) -> Float[Tensor, " N"]:
+def _p_mpjpe(p: Float[Tensor, "P J 3"], t: Float[Tensor, "P J 3"]) -> Float[Tensor, " P"]:
     """P-MPJPE over the joints that both know; NaN where those are fewer than three."""
     both = ~(p.isnan() | t.isnan()).any(-1)
     distance = (align(p, t, scale=True).apply(p) - t).norm(dim=-1)
