@@ -21,11 +21,10 @@ from vergence.dataset import Dataset, batches
 from vergence.errors import VergenceError
 from vergence.geometry.camera import normalise, rotate
 from vergence.methods.base import Method, Prediction
-from vergence.methods.mcss import canonical_pose, canonical_rotation
+from vergence.methods.mcss import canonical_rotation, pose_descriptor
 from vergence.metrics import retrieval
 from vergence.skeleton import Skeleton
 from vergence.views import Views
-
 
 RETRIEVAL_INSTANTS = 50  # of each subject: what the figures here are for
 RETRIEVAL_WINDOW = 0.5  # seconds
@@ -151,9 +150,9 @@ def evaluate(
         refit: poses from embeddings, scored beside the model as `ridge`.
 
     Returns:
-        Results by name (`model`, `zero_depth` where the model finds joints, `true_2d_zero_depth` where 2D is known, each anchor; `per_joint`;
-        `pixel_error`: median distance of the 2D in crop pixels; `parameters`; `retrieval` where an instant has two views),
-        the predictions, and the model's scores.
+        Results by name (`model`, `zero_depth` where the model finds joints, `true_2d_zero_depth` where 2D is known, each
+        anchor; `per_joint`; `pixel_error`: median distance of the 2D in crop pixels; `parameters`; `retrieval` where an
+        instant has two views), the predictions, and the model's scores.
     """
     index = dataset.index
     if index.pose.isnan().all():
@@ -219,16 +218,6 @@ def score_prediction(prediction: Prediction, index: Views, skeleton: Skeleton) -
     return Scores(n, whole, found.per_joint, {**found.summary, **summary})
 
 
-def pose_descriptor(prediction: Prediction, skeleton: Skeleton) -> Float[Tensor, "N D"]:
-    """Predicted poses so that equal poses are near whatever the view: canonical ones as they are, others turned until trunk
-    and hips lie as in a canonical pose (what is vertical is not known). Zeros where they have no heading."""
-    pose = prediction.pose
-    if prediction.frame == "camera":
-        start, end = (pose[:, list(ends)].mean(1) for ends in skeleton.reference_bone)
-        pose = canonical_pose(pose, end - start, skeleton).nan_to_num(0.0)
-    return pose.flatten(1)
-
-
 def retrieval_figures(prediction: Prediction, index: Views, skeleton: Skeleton) -> dict[str, Any]:
     """Cross-view retrieval by what the model says, beside the oracle and chance; empty where no instant has two views.
 
@@ -279,9 +268,7 @@ class Ridge:
         return pose.view(len(embedding), -1, 3).float()
 
 
-def fit_ridge(
-    embedding: Float[Tensor, "N E"], pose: Float[Tensor, "N J 3"], strength: float = RIDGE_STRENGTH
-) -> Ridge:
+def fit_ridge(embedding: Float[Tensor, "N E"], pose: Float[Tensor, "N J 3"], strength: float = RIDGE_STRENGTH) -> Ridge:
     """argmin over (W, b) of `mean |x W + b - y|^2 + strength |W|^2`, in closed form; poses without NaN."""
     x, y = embedding.double(), pose.double().flatten(1)
     centre, middle = x.mean(0), y.mean(0)

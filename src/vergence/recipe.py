@@ -259,7 +259,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name, stage in self.stages.items():
-            wanted = [stage.train.source_of(n) for n in stage.train.batch] if stage.train else [stage.label.source] if stage.label else []
+            train, label = stage.train, stage.label
+            wanted = [train.source_of(n) for n in train.batch] if train else [label.source] if label else []
             for source in wanted:
                 if source not in self.sources:
                     raise VergenceError(

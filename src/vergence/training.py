@@ -66,9 +66,7 @@ class _Module(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         stage = self.stage
         moving = [p for p in self.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(
-            moving, lr=stage.learning_rate, weight_decay=stage.weight_decay, fused=True
-        )
+        optimizer = torch.optim.AdamW(moving, lr=stage.learning_rate, weight_decay=stage.weight_decay, fused=True)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, stage.steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

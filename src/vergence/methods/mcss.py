@@ -203,6 +203,16 @@ def canonical_target(views: Views, skeleton: Skeleton) -> tuple[Float[Tensor, "N
     return known(canonical_pose(views.pose, views.up, skeleton) / bone[:, None, None], views.pose_weight)
 
 
+def pose_descriptor(prediction: Prediction, skeleton: Skeleton) -> Float[Tensor, "N D"]:
+    """Predicted poses so that equal poses are near whatever the view: canonical ones as they are, others turned until trunk
+    and hips lie as in a canonical pose (what is vertical is not known). Zeros where they have no heading."""
+    pose = prediction.pose
+    if prediction.frame == "camera":
+        start, end = (pose[:, list(ends)].mean(1) for ends in skeleton.reference_bone)
+        pose = canonical_pose(pose, end - start, skeleton).nan_to_num(0.0)
+    return pose.flatten(1)
+
+
 # The metric loss
 
 

@@ -234,10 +234,10 @@ def _collect(found: dict[str, list[tuple[Tensor, ...]]], ks: Sequence[int]) -> R
     pairs = {}
     for name, rows in found.items():
         detection, window, error, person, size = (torch.cat(column) for column in zip(*rows))
+        figures = [{k: float(x[:, i].nanmean()) for i, k in enumerate(ks)} for x in (detection, window, error)]
         pairs[name] = Retrieval(
-            *({k: float(x[:, i].nanmean()) for i, k in enumerate(ks)} for x in (detection, window, error)),
-            float(person.mean()), len(person), float(size.mean()),
-        )  # fmt: skip
+            figures[0], figures[1], figures[2], float(person.mean()), len(person), float(size.mean())
+        )
     every = list(pairs.values())
 
     def mean(values: list[float]) -> float:
