@@ -8,7 +8,7 @@ from pathlib import Path
 def search(
     run: Path,
     query: Path,
-    footage: Path,
+    footage: Path | None = None,
     out: Path | None = None,
     top: int = 20,
     apart: float = 1.0,
@@ -54,10 +54,13 @@ def search(
 
     from vergence.commands import _search as steps
     from vergence.devices import resolve_device
+    from vergence.errors import VergenceError
     from vergence.estimator import load
     from vergence.search import search as find
 
     started = time.perf_counter()
+    if footage is None:
+        raise VergenceError("there is no footage to search", "Give --footage: pictures, a video or a capture.")
     steps.check_numbers(top, apart, every)
     console = Console(quiet=quiet)
     places = steps.open_places(footage, fps, fov, box, boxes, keypoints, frames, every)

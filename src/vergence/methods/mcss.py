@@ -175,7 +175,8 @@ def canonical_rotation(
         usable = level.norm(dim=-1) > LEVEL_SHARE * line.norm(dim=-1)
         across = torch.where(usable[:, None], level, across)
     x = across / across.norm(dim=-1, keepdim=True)
-    return torch.stack([x, down, torch.linalg.cross(x, down)], dim=1)
+    rotation = torch.stack([x, down, torch.linalg.cross(x, down)], dim=1)
+    return torch.where(x.isnan().any(-1)[:, None, None], torch.nan, rotation)
 
 
 def canonical_pose(
