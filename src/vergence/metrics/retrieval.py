@@ -132,7 +132,7 @@ def oracle(gallery: Gallery, database: Database = "same", ks: Sequence[int] = KS
     table = gallery.table
 
     def nearest(queries: Tensor, items: Tensor, k: int) -> Tensor:
-        return _smallest(table.errors(queries[:, None], items[None]), k)
+        return _smallest(table.errors(queries[:, None], items[None]).nan_to_num(torch.inf, posinf=torch.inf), k)
 
     return _measure(nearest, gallery, database, ks, window)
 
@@ -146,7 +146,7 @@ def random(gallery: Gallery, database: Database = "same", ks: Sequence[int] = KS
         size = len(items)
         at = [min(k, size) for k in ks]
         missed = [torch.stack([_none_of(flags.sum(1), size, k) for k in at], 1) for flags in (hit, near)]
-        error = table.errors(queries[:, None], items[None]).mean(1, keepdim=True).expand(-1, len(at))
+        error = table.errors(queries[:, None], items[None]).nanmean(1, keepdim=True).expand(-1, len(at))
         people = 100 * person.double().mean(1)
         row = (100 * (1 - missed[0]), 100 * (1 - missed[1]), error, people, _n(queries, size))
         found.setdefault(pair, []).append(row)
@@ -164,7 +164,7 @@ def _measure(nearest: Ranking, gallery: Gallery, database: Database, ks: Sequenc
         row = (
             100 * torch.stack([hit[:, :k].any(1) for k in at], 1).double(),
             100 * torch.stack([near[:, :k].any(1) for k in at], 1).double(),
-            torch.stack([errors[:, :k].mean(1) for k in at], 1),
+            torch.stack([errors[:, :k].nanmean(1) for k in at], 1),
             100 * person[:, 0].double(),
             _n(queries, len(items)),
         )
