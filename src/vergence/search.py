@@ -2,7 +2,7 @@
 
 Every picture becomes one descriptor: the embedding where the run has one, else the predicted pose turned to a heading of
 its own, so that the camera's place does not count. The search is exhaustive: all distances are computed, in float32 by one
-matrix product, and the nearest are computed again in float64 before they are ordered; at these sizes (100,000 pictures by
+matrix product, and those that rounding might have put in the wrong order again in float64; at these sizes (100,000 pictures by
 128 numbers) an approximate index would save milliseconds and add a parameter.
 
 A clip is compared with every stretch of equal length: frame with frame at equal times, by the root mean square of the
@@ -34,7 +34,7 @@ from vergence.methods.mcss import pose_descriptor
 
 BATCH = 64
 LONGEST_CLIP = 64  # pictures of a query clip that are compared
-FIRST_CANDIDATES = 1024  # hits computed again in float64
+ROUNDING = 1e-6  # of squared lengths: what float32 may put in the wrong order
 
 
 @dataclass(frozen=True)
@@ -203,22 +203,27 @@ def search(
             f"the clip lasts {span:.1f} s, longer than any stretch of the footage",
             "Give a shorter clip (--query_frames), or longer footage.",
         )
-    candidates = FIRST_CANDIDATES
-    while True:
-        hits = _distinct(index, *_exact(index, query, rows, rough, candidates), count, apart)
-        if len(hits) >= count or candidates >= len(index):
-            return hits
-        candidates *= 8
+    hits: list[Hit] = []
+    slack = ROUNDING * float(index.squared.max() + (query * query).sum(1).max())
+    while len(hits) < min(count, len(index)):
+        row, distance = _nearest(index, query, rows, rough, slack)
+        if not np.isfinite(distance):
+            break
+        camera, time_of_row = int(index.camera[row]), float(index.time[row])
+        hits.append(Hit(row, index.cameras[camera], int(index.frame[row]), time_of_row, distance))
+        rough[_around(index, row, apart)] = np.inf
+    return hits
 
 
 def _rough(index: Index, query: np.ndarray, rows: np.ndarray | None) -> Float[np.ndarray, " N"]:
     """Mean squared distance to every start, in float32; infinite where the clip does not fit."""
     if rows is None:
         return index.squared - 2 * (index.descriptor @ query[0]) + float(query[0] @ query[0])
+    product = query @ index.descriptor.T
     total = np.zeros(len(index), dtype=np.float32)
-    for one, row in zip(query, rows):
-        squared = index.squared - 2 * (index.descriptor @ one) + float(one @ one)
-        total += np.where(row >= 0, squared[row], np.inf).astype(np.float32)
+    for one, dot, row in zip(query, product, rows):
+        squared = index.squared - 2 * dot + float(one @ one)
+        total += np.where(row >= 0, squared[row], np.float32(np.inf))
     return total / len(query)
 
 
@@ -240,32 +245,27 @@ def _rows_at(index: Index, time: Float[np.ndarray, " T"]) -> Int[np.ndarray, "T 
     return out
 
 
-def _exact(
-    index: Index, query: np.ndarray, rows: np.ndarray | None, rough: np.ndarray, candidates: int
-) -> tuple[Int[np.ndarray, " C"], Float[np.ndarray, " C"]]:
-    """The best starts, nearest first, and their distances in float64."""
-    k = min(candidates, len(rough))
-    best = np.argpartition(rough, k - 1)[:k] if k < len(rough) else np.arange(k)
-    best = np.sort(best[np.isfinite(rough[best])])
-    at = best[None] if rows is None else rows[:, best]
+def _nearest(
+    index: Index, query: np.ndarray, rows: np.ndarray | None, rough: np.ndarray, slack: float
+) -> tuple[int, float]:
+    """The best start and its distance: those that rounding might have put first are computed again in float64."""
+    first = float(rough.min())
+    if not np.isfinite(first):
+        return 0, float("inf")
+    close = np.flatnonzero(rough <= first + slack)
+    at = close[None] if rows is None else rows[:, close]
     squared = ((index.descriptor[at].astype(np.float64) - query[:, None].astype(np.float64)) ** 2).sum(-1).mean(0)
-    order = np.argsort(squared, kind="stable")
-    return best[order], np.sqrt(squared[order])
+    best = int(squared.argmin())
+    return int(close[best]), float(np.sqrt(squared[best]))
 
 
-def _distinct(index: Index, rows: np.ndarray, distance: np.ndarray, count: int, apart: float) -> list[Hit]:
-    """The first hits of which none lies within `apart` seconds of a better one of its camera."""
-    hits: list[Hit] = []
-    taken: dict[int, list[float]] = {}
-    for row, d in zip(rows.tolist(), distance.tolist()):
-        camera, time = int(index.camera[row]), float(index.time[row])
-        if any(abs(time - other) < apart - 1e-6 for other in taken.get(camera, ())):
-            continue
-        taken.setdefault(camera, []).append(time)
-        hits.append(Hit(row, index.cameras[camera], int(index.frame[row]), time, d))
-        if len(hits) == count:
-            break
-    return hits
+def _around(index: Index, row: int, apart: float) -> slice:
+    """The rows of the same camera less than `apart` seconds away, and the row itself."""
+    low, high = np.searchsorted(index.camera, [index.camera[row], index.camera[row] + 1])
+    time, own = index.time[low:high], float(index.time[row])
+    first = np.searchsorted(time, own - apart + 1e-6, side="right")
+    last = np.searchsorted(time, own + apart - 1e-6, side="left")
+    return slice(low + min(int(first), row - low), low + max(int(last), row - low + 1))
 
 
 def file_identity(files: Iterable[Path]) -> str:
