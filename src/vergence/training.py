@@ -247,6 +247,6 @@ def _quiet() -> None:
         ".*does not have many workers.*",
         ".*smaller than the logging interval.*",
         ".*checkpoint that ended before the epoch ended.*", ".*`IterableDataset` has `__len__`.*",
-        ".*exists and is not empty.*",
+        ".*exists and is not empty.*", ".*in eval mode at the start of training.*",
                  ".*treespec.*", ".*lr_scheduler.step.*"):  # fmt: skip
         warnings.filterwarnings("ignore", message=text)
