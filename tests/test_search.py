@@ -96,7 +96,12 @@ def test_an_index_comes_back_from_its_file_as_it_was(tmp_path):
     two = Index.load(tmp_path / "index.npz")
     for name in ("descriptor", "pose", "camera", "frame", "time"):
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
-    assert (two.cameras, two.joint_names, two.made_by, two.kind) == (one.cameras, one.joint_names, one.made_by, one.kind)
+    assert (two.cameras, two.joint_names, two.made_by, two.kind) == (
+        one.cameras,
+        one.joint_names,
+        one.made_by,
+        one.kind,
+    )
 
 
 def test_files_that_are_no_index_are_one_error(tmp_path):
@@ -150,7 +155,9 @@ def test_an_index_is_ordered_by_camera_and_time_and_says_what_it_holds(embeds):
     assert made.camera.tolist() == [0] * 75 + [1] * 75
     assert made.frame.tolist() == [*range(75)] * 2
     if embeds:
-        assert made.descriptor[:, 0].tolist() == [i * 2 % 251 for i in range(75)] + [(i * 2 + 1) % 251 for i in range(75)]
+        assert made.descriptor[:, 0].tolist() == [i * 2 % 251 for i in range(75)] + [
+            (i * 2 + 1) % 251 for i in range(75)
+        ]
 
 
 def test_footage_in_which_nobody_was_seen_is_an_error():
