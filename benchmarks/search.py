@@ -60,8 +60,8 @@ if __name__ == "__main__":
         index = made(size, rng)
         queries = walk(size, rng)[:PICTURES:997]
         print(f"{name:16} picture    {milliseconds(lambda i, x=index, q=queries: search(x, q[i]))}")
-        some = slice(500, 525)
-        print(f"{name:16} clip of 25 {milliseconds(lambda i, x=index: search(x, x.descriptor[some], x.time[some]), 5)}")
+        clip = (index.descriptor[500:525], index.time[500:525])
+        print(f"{name:16} clip of 25 {milliseconds(lambda i, x=index, c=clip: search(x, *c), 5)}")
     estimator = Estimator(build_method("mcss", NETWORK, "h36m_17"), {"image_size": 96})
     picture = rng.integers(0, 255, (96, 96, 3), dtype=np.uint8)
     print(f"{'the network':16} picture    {milliseconds(lambda i: estimator(picture))}")
