@@ -36,7 +36,7 @@ FLOORS: list[list[tuple[str, ...]]] = [
     ],
     [("methods",), ("data",), ("synthetic",)],
     [("sources",), ("training", "optimizers"), ("estimator",), ("runs",)],
-    [("evaluation",)],
+    [("evaluation",), ("search",)],
     [("report",)],
     [("cli", "commands")],
 ]

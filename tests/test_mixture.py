@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vergence.dataset import MemoryDataset
+from vergence.errors import VergenceError
 from vergence.mixture import Mixture, Part
+from vergence.recipe import Draw
 from vergence.views import Views
 
 
@@ -77,3 +80,109 @@ def test_instants_of_different_sources_are_never_one():
     film.visible = film.visible.replace(instant=torch.tensor([0, 0, 0, 1, 1, 1]))
     _, mask = Mixture([film, part("a", 5, 5)], seed=0).batch(0).groups()
     assert sorted(mask.sum(1).tolist()) == [1] * 5 + [3, 3]
+
+
+# Clips
+
+
+def film(name: str, sequences: int, instants: int, views: int, count: int, draw: Draw, step: float = 0.4) -> Part:
+    """Recordings of `instants` instants, `step` seconds apart, by `views` cameras; the first one's 3D is shown."""
+    n = sequences * instants * views
+    row = torch.arange(n)
+    index = Views.empty(n, 17, 2, 2).replace(
+        frame=row,
+        instant=row // views,
+        view=row % views,
+        sequence=row // (views * instants),
+        time=(row // views % instants * step).float(),
+    )
+    pose = index.pose.clone()
+    pose[index.sequence == 0] = 1.0
+    return Part(name, MemoryDataset(index), index.replace(pose=pose), count, draw)
+
+
+@given(
+    instants=st.integers(1, 5), apart=st.floats(0, 2), views=st.integers(1, 3), clips=st.integers(1, 6),
+    seed=st.integers(0, 3),
+)  # fmt: skip
+@settings(max_examples=40, deadline=None)
+def test_clips_hold_instants_apart_each_by_different_views(instants, apart, views, clips, seed):
+    draw = Draw(instants=instants, apart=apart, views=views)
+    mixture = Mixture([film("a", 4, 21, 3, clips * instants * views, draw)], seed)
+    for step in (0, 1, 50):
+        batch = mixture.batch(step)
+        assert len(batch) == clips * instants * views
+        for i in range(clips):
+            clip = batch[slice(i * instants * views, (i + 1) * instants * views)]
+            assert len(set(clip.sequence.tolist())) == 1
+            times = clip.time[::views]
+            assert bool((times[1:] - times[:-1] >= max(apart - 1e-3, 0.3)).all())
+            for j in range(instants):
+                one = clip[slice(j * views, (j + 1) * views)]
+                assert len(set(one.instant.tolist())) == 1
+                assert len(set(one.view.tolist())) == views
+
+
+def test_every_choice_of_instants_is_equally_likely():
+    """7 instants 0.4 s apart, 3 of them at least 0.8 s apart: 10 choices."""
+    mixture = Mixture([film("a", 1, 7, 1, 3, Draw(instants=3, apart=0.8, views=1))], seed=0)
+    drawn = Counter(tuple(mixture.batch(step).frame.tolist()) for step in range(2000))
+    every = [(a, b, c) for a in range(7) for b in range(a + 2, 7) for c in range(b + 2, 7)]
+    assert set(drawn) == set(every)
+    assert len(every) == 10
+    assert all(abs(n - 200) < 60 for n in drawn.values())  # more than four standard deviations
+
+
+def test_clips_come_once_before_any_comes_again():
+    mixture = Mixture([film("a", 5, 8, 2, 8, Draw(instants=2, apart=0.5, views=2))], seed=1)
+    drawn = [s for step in range(5) for s in mixture.batch(step).sequence[::4].tolist()]
+    assert Counter(drawn) == dict.fromkeys(range(5), 2)
+
+
+def test_clips_may_be_asked_in_any_order():
+    def made():
+        return Mixture([film("a", 3, 9, 3, 12, Draw(instants=3, apart=0.8, views=2)), part("b", 5, 2)], seed=4)
+
+    one, two = made(), made()
+    forward = {step: one.batch(step).frame.tolist() for step in range(12)}
+    for step in (11, 2, 0, 7, 2):
+        assert two.batch(step).frame.tolist() == forward[step]
+    assert forward[0] != forward[3]
+
+
+def test_labelled_pictures_can_be_drawn_alone_from_a_source_that_is_drawn_twice():
+    whole = film("a", 4, 6, 2, 8, Draw(instants=2, apart=0.4, views=2))
+    few = Part("labelled", whole.dataset, whole.visible, 7, Draw(source="a", labelled=True))
+    batch = Mixture([whole, few], seed=0).batch(3)
+    assert batch.source.tolist() == [0] * 8 + [1] * 7
+    assert set(batch.sequence[8:].tolist()) == {0}
+    assert not batch.pose[8:].isnan().any()
+
+
+def test_instants_that_too_few_cameras_saw_and_short_recordings_are_left_out():
+    whole = film("a", 3, 6, 2, 4, Draw(instants=2, apart=1.0, views=2))
+    keep = torch.ones(36, dtype=torch.bool)
+    keep[0:24:2] = False  # recordings 0 and 1 by one camera only
+    keep[0:2] = True
+    rows = keep.nonzero()[:, 0]
+    part = Part("a", MemoryDataset(whole.dataset.views[rows]), whole.visible[rows], 4, whole.draw)
+    mixture = Mixture([part], seed=0)
+    assert {s for step in range(9) for s in mixture.batch(step).sequence.tolist()} == {2}
+
+
+@pytest.mark.parametrize(
+    ("draw", "count", "said"),
+    [
+        (Draw(instants=4, apart=1.0), 10, "Take a multiple of 8"),
+        (Draw(instants=4, apart=1.0), 8, "the most is 2"),
+        (Draw(instants=2, apart=0.4, views=3), 6, "each by 3 views"),
+    ],
+)
+def test_clips_that_cannot_be_drawn_are_an_error(draw, count, said):
+    with pytest.raises(VergenceError, match=said):
+        Mixture([film("a", 2, 5, 2, count, draw)], seed=0)
+
+
+def test_labelled_pictures_of_a_source_without_labels_are_an_error():
+    with pytest.raises(VergenceError, match="shows no 3D"):
+        Mixture([Part("a", part("a", 4, 2).dataset, part("a", 4, 2).visible, 2, Draw(labelled=True))], seed=0)

@@ -16,6 +16,7 @@ VERBS = {
     "train": "any method, any mixture of supervision, from a recipe",
     "evaluate": "a run measured on a test set, beside its anchors",
     "predict": "picture, folder or video to 3D poses, overlay and files",
+    "search": "a picture's or a clip's pose found in footage",
     "synth": "a dataset from the built-in world",
     "doctor": "what is installed, what is wrong, how to mend it",
 }

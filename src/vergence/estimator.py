@@ -118,7 +118,7 @@ def _as_intrinsics(intrinsics: np.ndarray | Tensor | None, n: int, height: int, 
 def _join(parts: list[Prediction]) -> Prediction:
     first = parts[0]
     values: dict[str, Any] = {"frame": first.frame}
-    for name in ("pose", "keypoints", "confidence", "root_depth", "sound"):
+    for name in ("pose", "keypoints", "confidence", "root_depth", "sound", "embedding"):
         values[name] = None if getattr(first, name) is None else torch.cat([getattr(p, name).cpu() for p in parts])
     return Prediction(**values)
 

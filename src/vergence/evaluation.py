@@ -14,15 +14,33 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from vergence import metrics
 from vergence.dataset import Dataset, batches
 from vergence.errors import VergenceError
-from vergence.geometry.camera import normalise
+from vergence.geometry.camera import normalise, rotate
 from vergence.methods.base import Method, Prediction
+from vergence.methods.mcss import canonical_rotation, pose_descriptor
+from vergence.metrics import retrieval
 from vergence.skeleton import Skeleton
 from vergence.views import Views
+
+RETRIEVAL_INSTANTS = 50  # of each subject: what the figures here are for
+RETRIEVAL_WINDOW = 0.5  # seconds
+RIDGE_STRENGTH = 1e-4  # on unit embeddings, whose variance along an axis is about a hundredth
+HEADING = (
+    "canonical poses: P-MPJPE needs no heading; N-MPJPE and the figures beside it after the *true* heading rotation, from "
+    "the true pose's hip line and the true vertical"
+)
+RETRIEVAL = (
+    "queries and database are pictures of two different cameras; mean over ordered pairs of cameras. Detection: the "
+    "synchronised instant is among the K nearest, or (within) one of the same recording at most "
+    f"{RETRIEVAL_WINDOW:g} s away. PA-MPJPE: mean over the K nearest, between true poses. At most {RETRIEVAL_INSTANTS} "
+    "instants of a subject, evenly spread. Database: the same held-out subject, or all of them. predicted_pose: nearest "
+    "pose predicted by the same network, Euclidean, reference bone 1"
+)
 
 
 @dataclass(frozen=True)
@@ -147,7 +165,7 @@ def predict_all(
     parts = [method.predict(v.image.to(device), v.intrinsics.to(device), flip) for v in batches(dataset, size)]
     if not parts:
         raise VergenceError("the test set has no pictures", "Look at its frames and count.")
-    fields = ("pose", "keypoints", "confidence", "root_depth", "sound")
+    fields = ("pose", "keypoints", "confidence", "root_depth", "sound", "embedding")
     joined = {n: torch.cat([getattr(p, n).cpu() for p in parts]) for n in fields if getattr(parts[0], n) is not None}
     return Prediction(frame=parts[0].frame, **joined)
 
@@ -190,6 +208,7 @@ def evaluate(
     device: str = "cpu",
     clusters: Sequence[metrics.Clusters] = (),
     bones_mm: float | None = None,
+    refit: Ridge | None = None,
 ) -> tuple[dict[str, Any], Prediction, Scores]:
     """A model on a test set, beside its anchors.
 
@@ -201,10 +220,12 @@ def evaluate(
         device: where the network runs.
         clusters: for PSS (`structure_clusters`).
         bones_mm: the average person's sum of limb lengths (`mean_bone_sum`), for Zhou 2017's scale.
+        refit: poses from embeddings, scored beside the model as `ridge`.
 
     Returns:
-        Results by name (`model`, `zero_depth`, `true_2d_zero_depth` where 2D is known, each anchor; `per_joint`; `left_right`;
-        `pixel_error`: median distance of the 2D in crop pixels), the predictions, and the model's scores.
+        Results by name (`model`, `zero_depth` where the model finds joints, `true_2d_zero_depth` where 2D is known, each
+        anchor; `per_joint`; `left_right`, of poses in the camera's frame; `pixel_error`: median distance of the 2D in crop
+        pixels; `parameters`; `retrieval` where an instant has two views), the predictions, and the model's scores.
     """
     index = dataset.index
     if index.pose.isnan().all():
@@ -216,21 +237,130 @@ def evaluate(
         )
     prediction = predict_all(method, dataset, device)
     score_ = partial(score, skeleton=skeleton, clusters=clusters, bones_mm=bones_mm)
-    scores = score_(prediction.pose, index.pose)
+    scores = score_prediction(prediction, index, skeleton, clusters, bones_mm)
     results: dict[str, Any] = {"model": scores.summary, "per_joint": scores.per_joint}
+    results["parameters"] = parameter_counts(method)
     if skeleton.limb_groups and prediction.frame == "camera":
         results["left_right"] = left_right(prediction, index.pose, skeleton)
         scores.summary["left_right_px"] = float(np.nanmean(list(results["left_right"]["px"].values())))
-    assert prediction.keypoints is not None
-    flat = zero_depth(prediction.keypoints, index.intrinsics)
-    results["zero_depth"] = score_(flat, index.pose).summary
+    if refit is not None and prediction.embedding is not None:
+        again = Prediction(refit(prediction.embedding), "canonical")
+        results["ridge"] = score_prediction(again, index, skeleton, clusters, bones_mm).summary
+    if prediction.keypoints is not None:
+        flat = zero_depth(prediction.keypoints, index.intrinsics)
+        results["zero_depth"] = score_(flat, index.pose).summary
     if not index.keypoints.isnan().all():
-        distance = (prediction.keypoints - index.keypoints).norm(dim=-1)
-        results["pixel_error"] = float(distance.nanmedian())
+        if prediction.keypoints is not None:
+            distance = (prediction.keypoints - index.keypoints).norm(dim=-1)
+            results["pixel_error"] = float(distance.nanmedian())
         results["true_2d_zero_depth"] = score_(projected_truth(index), index.pose).summary
     for name, pose in (anchors or {}).items():
         results[name] = score_(pose.expand_as(index.pose), index.pose).summary
+    if found := retrieval_figures(prediction, index, skeleton):
+        results["retrieval"] = found
     return results, prediction, scores
+
+
+def parameter_counts(method: Method) -> dict[str, int]:
+    """Numbers of parameters: `all`, and of each part that has some of its own."""
+    shared = {id(p) for p in method.network.parameters()}
+    counts = {f"network.{n}": sum(p.numel() for p in part.parameters()) for n, part in method.network.named_children()}
+    for name, part in method.named_children():
+        own = sum(p.numel() for p in part.parameters() if id(p) not in shared)
+        counts |= {name: own} if own else {}
+    return {"all": sum(p.numel() for p in method.parameters()), **counts}
+
+
+def in_camera_frame(prediction: Prediction, index: Views, skeleton: Skeleton) -> Float[Tensor, "N J 3"]:
+    """Predicted poses in their camera's frame: canonical ones turned by the *true* heading (`HEADING`), NaN without one."""
+    if prediction.frame == "camera":
+        return prediction.pose
+    return rotate(prediction.pose, canonical_rotation(index.pose, index.up, skeleton).mT)
+
+
+def score_prediction(
+    prediction: Prediction,
+    index: Views,
+    skeleton: Skeleton,
+    clusters: Sequence[metrics.Clusters] = (),
+    bones_mm: float | None = None,
+) -> Scores:
+    """`score` of poses in either frame. Of canonical ones P-MPJPE counts all, and the other figures those pictures whose
+    true heading is known; where it is known of none they are NaN."""
+    score_ = partial(score, skeleton=skeleton, clusters=clusters, bones_mm=bones_mm)
+    if prediction.frame == "camera":
+        return score_(prediction.pose, index.pose)
+    pose = in_camera_frame(prediction, index, skeleton)
+    has = pose.isfinite().flatten(1).all(1)
+    whole = metrics.p_mpjpe(prediction.pose.double().numpy(), index.pose.double().numpy())
+    n = np.full(len(has), np.nan)
+    summary = {"p_mpjpe": float(np.nanmean(whole)), "heading_known": float(has.float().mean())}
+    if not has.any():
+        nothing = score_(index.pose[:1], index.pose[:1])
+        unknown = {name: float("nan") for name in nothing.summary}
+        return Scores(n, whole, {name: float("nan") for name in nothing.per_joint}, {**unknown, **summary})
+    found = score_(pose[has], index.pose[has])
+    n[has.numpy()] = found.n_mpjpe
+    return Scores(n, whole, found.per_joint, {**found.summary, **summary})
+
+
+def retrieval_figures(prediction: Prediction, index: Views, skeleton: Skeleton) -> dict[str, Any]:
+    """Cross-view retrieval by what the model says, beside the oracle and chance; empty where no instant has two views.
+
+    At most `RETRIEVAL_INSTANTS` instants of each subject are used, evenly spread: {descriptor: {"same", "all": figures}}.
+    """
+    groups, mask = index.groups()
+    enough = mask.sum(1) >= 2
+    known = (~index.pose.isnan().any(-1)).sum(1) >= 3
+    rows = _spread_instants(index, groups[enough], mask[enough], known)
+    if len(rows) == 0:
+        return {}
+    shown = index[rows]
+    gallery = retrieval.Gallery(shown.instant, shown.subject, shown.sequence, shown.view, shown.time, shown.pose)
+    descriptors = {"predicted_pose": pose_descriptor(prediction, skeleton)[rows]}
+    if prediction.embedding is not None:
+        descriptors["embedding"] = prediction.embedding[rows]
+    found: dict[str, Any] = {name: {} for name in (*descriptors, "oracle", "random")}
+    for database in ("same", "all"):
+        for name, descriptor in descriptors.items():
+            found[name][database] = retrieval.measure(descriptor, gallery, database, window=RETRIEVAL_WINDOW)
+        found["oracle"][database] = retrieval.oracle(gallery, database, window=RETRIEVAL_WINDOW)
+        found["random"][database] = retrieval.random(gallery, database, window=RETRIEVAL_WINDOW)
+    return found
+
+
+def _spread_instants(index: Views, groups: Tensor, mask: Tensor, known: Tensor) -> Tensor:
+    """Rows of instants with a known pose, at most `RETRIEVAL_INSTANTS` of each subject, in order."""
+    rows: list[Tensor] = []
+    subject = index.subject[groups[:, 0]] if len(groups) else groups.new_zeros(0)
+    for who in torch.unique(subject).tolist():
+        own = (subject == who).nonzero()[:, 0]
+        if len(own) > RETRIEVAL_INSTANTS:
+            own = own[torch.linspace(0, len(own) - 1, RETRIEVAL_INSTANTS).round().long()]
+        rows.append(groups[own][mask[own]])
+    chosen = torch.cat(rows) if rows else groups.new_zeros(0)
+    return chosen[known[chosen]].sort().values
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """Poses as an affine function of embeddings, fitted with a penalty on its size."""
+
+    weight: Float[Tensor, "E D"]
+    offset: Float[Tensor, " D"]
+
+    def __call__(self, embedding: Float[Tensor, "N E"]) -> Float[Tensor, "N J 3"]:
+        pose = embedding.double() @ self.weight + self.offset
+        return pose.view(len(embedding), -1, 3).float()
+
+
+def fit_ridge(embedding: Float[Tensor, "N E"], pose: Float[Tensor, "N J 3"], strength: float = RIDGE_STRENGTH) -> Ridge:
+    """argmin over (W, b) of `mean |x W + b - y|^2 + strength |W|^2`, in closed form; poses without NaN."""
+    x, y = embedding.double(), pose.double().flatten(1)
+    centre, middle = x.mean(0), y.mean(0)
+    moment = (x - centre).T @ (x - centre) / len(x) + strength * torch.eye(x.shape[1], dtype=x.dtype)
+    weight = torch.linalg.solve(moment, (x - centre).T @ (y - middle) / len(x))
+    return Ridge(weight, middle - centre @ weight)
 
 
 def projected_truth(index: Views) -> Tensor:

@@ -28,6 +28,10 @@ class NetworkSettings:
         depth_box: depth of the volume in reference bones; EpipolarPose's 2,000 mm are 4.2 of 480 mm.
         stacks: hourglasses one after the other (`hourglass` only).
         modules: residual modules at each of its places (`hourglass` only).
+        pose_embedding: size of the embedding (`mcss` only).
+        pose_hidden: width of the layers before and after the embedding (`mcss` only).
+        pose_grid: cells a side that the backbone's last map is averaged into before the embedding; 1 is the whole map
+            (`mcss` only).
     """
 
     backbone: str = "resnet"
@@ -42,6 +46,9 @@ class NetworkSettings:
     depth_box: float = 4.2
     stacks: int = 2
     modules: int = 2
+    pose_embedding: int = 128
+    pose_hidden: int = 256
+    pose_grid: int = 2
 
 
 @dataclass
@@ -87,13 +94,72 @@ class Source:
 
 
 @dataclass
+class Draw:
+    """How a batch takes a source's pictures; without one, all of them in random order.
+
+    Args:
+        source: whose pictures; empty means the source of the batch's own name. A second name lets one batch take the same
+            source twice, in two ways.
+        labelled: only pictures whose 3D the recipe shows.
+        instants: instants of each clip; then the batch is clips x instants x views. 0: single pictures.
+        apart: seconds between any two instants of one clip (the papers' temporal distance tau).
+        views: pictures of each instant.
+    """
+
+    source: str = ""
+    labelled: bool = False
+    instants: int = 0
+    apart: float = 1.0
+    views: int = 2
+
+    def __post_init__(self) -> None:
+        if self.instants < 0 or self.apart < 0 or self.views < 1:
+            raise VergenceError(
+                f"a draw of {self.instants} instants, {self.apart:g} s apart, by {self.views} views",
+                "Give 0 or more instants and seconds, and at least one view.",
+            )
+
+
+@dataclass
+class MetricLoss:
+    """The metric-learning loss of `mcss`.
+
+    Args:
+        kind: `hardnet`, the hardest negative by a margin; or `infonce`, all negatives in a softmax.
+        margin: between the distances of a positive and its hardest negative, on the unit sphere (`hardnet`).
+        temperature: of the softmax (`infonce`).
+        negatives: instants of the same `clip`, of `others` only, or of `all`.
+        apart: seconds within which two instants of one clip are no negatives (tau).
+        floor: where both poses are labelled, mean joint distance in reference bones below which they are no negatives.
+    """
+
+    kind: Literal["hardnet", "infonce"] = "hardnet"
+    margin: float = 1.0
+    temperature: float = 0.1
+    negatives: Literal["clip", "others", "all"] = "clip"
+    apart: float = 1.0
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.margin <= 0 or self.temperature <= 0 or self.apart < 0 or self.floor < 0:
+            raise VergenceError(
+                f"a metric loss of margin {self.margin:g}, temperature {self.temperature:g}, {self.apart:g} s apart and "
+                f"floor {self.floor:g}",
+                "Margin and temperature must be above 0, the others not below.",
+            )
+
+
+@dataclass
 class TrainStage:
     """Steps of training.
 
     Args:
         steps: number of batches.
         batch: pictures of each source in a batch.
+        draw: how some of them are drawn, by their name in `batch`.
         losses: weight of each of the method's loss terms; a term that is not named has weight 0.
+        metric: the metric-learning loss (`mcss` only).
+        frozen: parts of the method that keep their weights and batch statistics, as `network`.
         start: stage whose weights it starts from; empty is the training stage before it, `scratch` is none.
         labels: label stages whose labels it reads.
         optimizer: `adamw`, or `muon` for kernels and matrices with AdamW for the rest: learns from fewer steps, from scratch.
@@ -107,7 +173,10 @@ class TrainStage:
 
     steps: int = 1000
     batch: dict[str, int] = field(default_factory=dict)
+    draw: dict[str, Draw] = field(default_factory=dict)
     losses: dict[str, float] = field(default_factory=dict)
+    metric: MetricLoss = field(default_factory=MetricLoss)
+    frozen: list[str] = field(default_factory=list)
     start: str = ""
     labels: list[str] = field(default_factory=list)
     optimizer: Literal["adamw", "muon"] = "adamw"
@@ -117,6 +186,18 @@ class TrainStage:
     average: float = 0.98
     clip: float = 1.0
     augmentation: Augmentation = field(default_factory=Augmentation)
+
+    def __post_init__(self) -> None:
+        for name in self.draw:
+            if name not in self.batch:
+                raise VergenceError(
+                    f"draw says how {name!r} is drawn, but the batch takes none of it",
+                    f"The batch has {', '.join(self.batch) or 'nothing'}.",
+                )
+
+    def source_of(self, name: str) -> str:
+        """The source behind a name of the batch."""
+        return (self.draw[name].source if name in self.draw else "") or name
 
 
 @dataclass
@@ -189,7 +270,7 @@ class Stage:
     def sources(self) -> list[str]:
         """Names of the sources it reads."""
         if self.train:
-            return list(self.train.batch)
+            return [self.train.source_of(name) for name in self.train.batch]
         return [self.label.source] if self.label else [*self.refine.sources, *self.refine.poses] if self.refine else []
 
 
@@ -198,7 +279,7 @@ class Recipe:
     """Everything that makes a run.
 
     Args:
-        method: `supervised`, `epipolar_pose` or `geometric_constraint`.
+        method: `supervised`, `epipolar_pose`, `geometric_constraint` or `mcss`.
         skeleton: the run's joints.
         image_size: side of the crops, pixels.
         network: sizes of the network.

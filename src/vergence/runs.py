@@ -26,7 +26,7 @@ from vergence.methods.refinement import Refined, RefinementUnit, describe, make_
 from vergence.methods.registry import build_method
 from vergence.methods.supervised import Supervised
 from vergence.mixture import Mixture, Part
-from vergence.recipe import LabelStage, Recipe, RefineStage, TrainStage
+from vergence.recipe import Draw, LabelStage, Recipe, RefineStage, TrainStage
 from vergence.skeleton import get_skeleton
 from vergence.sources import open_source
 from vergence.training import train_stage
@@ -138,6 +138,7 @@ class Run:
             self.console.print(f"[dim]{name}: done before[/dim]")
             return method.eval()
         parts = [self._part(source, stage, count) for source, count in stage.batch.items()]
+        method.prepare(stage, {part.name: part.visible for part in parts})
         self.console.print(f"[bold]{name}[/bold]: {stage.steps} steps of {sum(stage.batch.values())} pictures")
         train_stage(
             method,
@@ -155,7 +156,8 @@ class Run:
         (folder / "last.ckpt").unlink(missing_ok=True)
         return method.eval()
 
-    def _part(self, source: str, stage: TrainStage, count: int) -> Part:
+    def _part(self, name: str, stage: TrainStage, count: int) -> Part:
+        source = stage.source_of(name)
         dataset = self.dataset(source)
         visible = withhold(dataset.index, self.recipe.sources[source])
         for label in stage.labels:
@@ -166,7 +168,7 @@ class Run:
             settings = self.recipe.stages[label].label
             if settings and settings.source == source:
                 visible = self.labels[label].apply(visible)
-        return Part(source, dataset, visible, count)
+        return Part(name, dataset, visible, count, stage.draw.get(name, Draw()))
 
     def _label(self, name: str, stage: LabelStage) -> None:
         path = self.folder / "labels" / f"{name}-{self.prints[name]}.npz"

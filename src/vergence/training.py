@@ -54,6 +54,15 @@ class _Module(pl.LightningModule):
     def __init__(self, method: Method, stage: TrainStage, seed: int) -> None:
         super().__init__()
         self.method, self.stage, self.seed = method, stage, seed
+        self.still = [_part(method, name) for name in stage.frozen]
+        for part in self.still:
+            part.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> _Module:
+        super().train(mode)
+        for part in getattr(self, "still", ()):
+            part.eval()
+        return self
 
     def configure_optimizers(self) -> Any:
         stage = self.stage
@@ -64,7 +73,7 @@ class _Module(pl.LightningModule):
             )
         else:
             optimizer = torch.optim.AdamW(
-                self.parameters(),
+                [p for p in self.parameters() if p.requires_grad],
                 lr=stage.learning_rate,
                 weight_decay=stage.weight_decay,
                 fused=not stage.clip,  # Lightning cannot clip the gradients of a fused optimizer in mixed precision
@@ -99,6 +108,13 @@ class _Module(pl.LightningModule):
                 logger.log_metrics(values, self.global_step)
             self.log("loss", values["loss"], prog_bar=True, logger=False)
         return loss
+
+
+def _part(method: Method, name: str) -> torch.nn.Module:
+    parts = dict(method.named_children())
+    if name not in parts:
+        raise VergenceError(f"no part of the method is called {name!r}", f"It has {', '.join(parts)}.")
+    return parts[name]
 
 
 def rate(step: int, steps: int) -> float:
@@ -242,6 +258,6 @@ def _quiet() -> None:
         ".*does not have many workers.*",
         ".*smaller than the logging interval.*",
         ".*checkpoint that ended before the epoch ended.*", ".*`IterableDataset` has `__len__`.*",
-        ".*exists and is not empty.*",
+        ".*exists and is not empty.*", ".*in eval mode at the start of training.*",
                  ".*treespec.*", ".*lr_scheduler.step.*"):  # fmt: skip
         warnings.filterwarnings("ignore", message=text)

@@ -12,24 +12,30 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from vergence.dataset import Dataset
+from vergence.dataset import Dataset, MemoryDataset, withhold
 from vergence.evaluation import (
+    HEADING,
+    RETRIEVAL,
+    Ridge,
     Scores,
     camera_mean_poses,
     evaluate,
+    fit_ridge,
     label_scores,
     mean_bone_sum,
     mean_pose,
     nearest_poses,
+    predict_all,
     protocol,
     structure_clusters,
 )
 from vergence.files import write_json
 from vergence.methods.base import Method, Prediction
+from vergence.methods.mcss import MCSS, canonical_target
 from vergence.metrics import Clusters
 from vergence.recipe import Recipe
 from vergence.report.render import write_page
-from vergence.report.run_page import ROWS, run_page
+from vergence.report.run_page import RETRIEVAL_COLUMNS, ROWS, retrieval_rows, run_page
 from vergence.runs import Run
 from vergence.skeleton import Skeleton, get_skeleton
 from vergence.sources import open_source, world_version
@@ -65,6 +71,7 @@ def measure_tests(
     skeleton = get_skeleton(recipe.skeleton)
     training = [_training_index(recipe, name, opened or {}) for name in _anchor_sources(recipe)]
     known = [index for index in training if not index.pose.isnan().all()]
+    refit = _refit(recipe, method, opened or {}, device)
     results: dict[str, Any] = {"tests": {}, "labels": {}, "protocol": {}}
     true = [index for index in known if not index.made.all()]
     bones_mm = mean_bone_sum(true, skeleton)
@@ -73,7 +80,7 @@ def measure_tests(
         dataset = open_source(source, recipe.image_size, recipe.skeleton)
         anchors = _anchors(known, dataset.index, skeleton, same_cameras=source.kind == "capture")
         clusters = _clusters(true, dataset.index, skeleton, folder, name)
-        found = evaluate(method, dataset, skeleton, anchors, device, clusters, bones_mm)
+        found = evaluate(method, dataset, skeleton, anchors, device, clusters, bones_mm, refit)
         tested[name] = Tested(dataset, *found)
         results["tests"][name] = found[0]
         about = {"look": source.look, "seed": source.seed, "world_version": world_version()}
@@ -84,7 +91,9 @@ def measure_tests(
                 "reference": f"reconstruction {source.reconstruction}",
             }
         results["protocol"][name] = protocol(
-            dataset.index, skeleton, source=source.kind, flip_averaging=method.mirrored, **about, **method.protocol,
+            dataset.index, skeleton, source=source.kind, flip_averaging=method.mirrored,
+            frame=found[1].frame, **({"heading": HEADING} if found[1].frame == "canonical" else {}),
+            **({"retrieval": RETRIEVAL} if "retrieval" in found[0] else {}), **about, **method.protocol,
             bone_sum_mm=bones_mm, structure={c.k: {**c.provenance, "joints": c.joints} for c in clusters},
         )  # fmt: skip
     return results, tested
@@ -102,6 +111,27 @@ def _clusters(training: list[Views], test: Views, skeleton: Skeleton, folder: Pa
         for clusters in found:
             clusters.save(folder / "structure" / f"{own}-{clusters.k}.npz")
     return found
+
+
+def _refit(recipe: Recipe, method: Method, opened: Mapping[str, Dataset], device: str) -> Ridge | None:
+    """Poses from a frozen embedding by ridge regression on the pictures whose 3D the recipe shows."""
+    if not isinstance(method, MCSS):
+        return None
+    embeddings, poses = [], []
+    for name, source in recipe.sources.items():
+        if source.pose == "none":
+            continue
+        dataset = opened.get(name) or open_source(source, recipe.image_size, recipe.skeleton)
+        visible = withhold(dataset.index, source)
+        target, weight = canonical_target(visible, method.skeleton)
+        rows = (weight > 0).all(1).nonzero()[:, 0]
+        if len(rows):
+            labelled = MemoryDataset(dataset.read(rows))
+            embedding = predict_all(method, labelled, device, flip=False).embedding
+            assert embedding is not None
+            embeddings.append(embedding)
+            poses.append(target[rows])
+    return fit_ridge(torch.cat(embeddings), torch.cat(poses)) if poses else None
 
 
 def _anchor_sources(recipe: Recipe) -> list[str]:
@@ -155,11 +185,21 @@ def show(results: Mapping[str, Any]) -> None:
                 table.add_row(f"{name}: {label}", f"{found[key]['n_mpjpe']:.1f}", f"{found[key]['p_mpjpe']:.1f}")
     console = Console()
     console.print(table)
+    if any("retrieval" in found for found in results["tests"].values()):
+        console.print(_retrieval_table(results))
+        console.print(f"[dim]{RETRIEVAL}[/dim]")
     if results["protocol"]:
         how = next(iter(results["protocol"].values()))
         console.print(f"[dim]{how['alignment']}[/dim]")
         if unit := how.get("refinement_unit"):
             console.print(f"[bold]With a refinement unit trained on 3D labels of {', '.join(unit['sources'])}.[/bold]")
+
+
+def _retrieval_table(results: Mapping[str, Any]) -> Table:
+    table = Table(*RETRIEVAL_COLUMNS, title="Cross-view retrieval")
+    for row in retrieval_rows(results["tests"]):
+        table.add_row(str(row[0]), *(f"{value:.1f}" for value in row[1:]))
+    return table
 
 
 def write_report(

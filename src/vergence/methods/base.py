@@ -13,6 +13,7 @@ from vergence.geometry.camera import normalise
 from vergence.geometry.lifting import lift
 from vergence.networks.hourglass import StackedHourglass
 from vergence.networks.pose_network import Maps, PoseNetwork
+from vergence.recipe import TrainStage
 from vergence.skeleton import Skeleton
 from vergence.views import Views
 
@@ -27,6 +28,7 @@ class Prediction:
         keypoints: crop pixels.
         confidence: of the keypoints, 0 to 1.
         root_depth: distance of the root along the optical axis, in reference bones.
+        embedding: of the pose, unit length; near for equal poses, whatever the view.
         sound: False where the closed form had to be clamped or its root was ambiguous (reference bone foreshortened).
     """
 
@@ -36,6 +38,7 @@ class Prediction:
     confidence: Float[Tensor, "N J"] | None = None
     root_depth: Float[Tensor, " N"] | None = None
     sound: Tensor | None = None
+    embedding: Float[Tensor, "N E"] | None = None
 
 
 class Method(nn.Module):
@@ -63,6 +66,9 @@ class Method(nn.Module):
     def protocol(self) -> dict[str, Any]:
         """What results must say of how this model was made, beside how it was measured."""
         return {}
+
+    def prepare(self, stage: TrainStage, shown: dict[str, Views]) -> None:
+        """Called before a training stage with its settings and the labels that its sources show, by their name in `batch`."""
 
     def losses(self, views: Views) -> dict[str, Tensor]:
         """Unweighted loss terms by the paper's names; a term without labels in the batch is 0."""

@@ -6,6 +6,7 @@ from vergence.errors import VergenceError
 from vergence.methods.base import Method
 from vergence.methods.epipolar_pose import EpipolarPose
 from vergence.methods.geometric_constraint import GeometricConstraint
+from vergence.methods.mcss import MCSS
 from vergence.methods.supervised import Supervised
 from vergence.networks.hourglass import StackedHourglass
 from vergence.networks.pose_network import PoseNetwork
@@ -16,6 +17,7 @@ METHODS: dict[str, type[Method]] = {
     "supervised": Supervised,
     "epipolar_pose": EpipolarPose,
     "geometric_constraint": GeometricConstraint,
+    "mcss": MCSS,
 }
 
 

@@ -102,10 +102,13 @@ class PoseNetwork(nn.Module):
 
     def forward(self, image: Tensor) -> Maps:
         """`N 3 H W`, uint8 or 0 to 1."""
-        features = self.backbone(image)
+        return self.decode(self.backbone(image), image.shape[-1])
+
+    def decode(self, features: list[Tensor], size: int) -> Maps:
+        """Neck and head on the backbone's maps of pictures `size` pixels wide."""
         out = self.head(self.neck(features)).float()
         n, _, h, w = out.shape
-        stride = image.shape[-1] / w
+        stride = size / w
         out = out.view(n, self.joints, -1, h, w)
         if self.settings.head == "volume":
             log_volume = out.flatten(2).log_softmax(-1).view_as(out)

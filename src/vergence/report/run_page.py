@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from vergence.dataset import Dataset
-from vergence.evaluation import Scores
+from vergence.evaluation import HEADING, RETRIEVAL, Scores, in_camera_frame
 from vergence.methods.base import Prediction
 from vergence.recipe import Recipe
-from vergence.report.page import Curve, Page, Sample, Table, choose_samples
+from vergence.report.page import Cell, Curve, Page, Sample, Table, choose_samples
 from vergence.skeleton import Skeleton, get_skeleton
 from vergence.training import read_metrics
 from vergence.version import __version__
@@ -26,12 +26,17 @@ PROTOCOL = (
 )
 ROWS = {
     "model": "the model",
+    "ridge": "its embedding, ridge regression",
     "zero_depth": "its own 2D, zero depth",
     "true_2d_zero_depth": "true 2D, zero depth",
     "mean_pose": "mean pose",
     "nearest_pose": "nearest training pose",
     "camera_mean_pose": "mean pose of each camera",
 }
+RETRIEVAL_COLUMNS = (
+    "descriptor, database", "Detection@1 %", "@5 %", "@10 %", "within, @1 %", "PA-MPJPE@1 mm", "@5 mm", "@10 mm",
+    "same person @1 %",
+)  # fmt: skip
 
 
 def run_page(
@@ -54,11 +59,17 @@ def run_page(
         subtitle="A single-camera 3D pose estimator and how it was made",
         skeleton=skeleton,
         facts=_facts(recipe, results, command),
-        tables=[_table(results["tests"], results["protocol"]), *_label_tables(results["labels"])],
+        tables=[
+            _table(results["tests"], results["protocol"]),
+            *_retrieval_tables(results["tests"]),
+            *_label_tables(results["labels"]),
+        ],
         curves=_curves(metrics_files),
         samples=sorted(samples, key=lambda s: ("random", "worst", "best").index(s.group)),
         labels=("prediction", "reconstruction" if any(s.kind == "capture" for s in recipe.test.values()) else "truth"),
-        samples_protocol=PROTOCOL + " The prediction is shown at the truth's scale.",
+        samples_protocol=PROTOCOL
+        + (f" {HEADING}." if any(t[2].frame == "canonical" for t in tests) else "")
+        + " The prediction is shown at the truth's scale.",
         details=[_joint_table(results["tests"], skeleton)],
     )
 
@@ -78,9 +89,15 @@ def _facts(recipe: Recipe, results: Mapping[str, Any], command: str) -> dict[str
             if stage.refine
         },
         "seed": str(recipe.seed),
+        **_parameters(results["tests"]),
         **{f"source {name}": _words(asdict(s)) for name, s in recipe.sources.items()},
         **({"seconds": ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())} if seconds else {}),
     }
+
+
+def _parameters(tests: Mapping[str, Any]) -> dict[str, str]:
+    counts = [found["parameters"] for found in tests.values() if "parameters" in found]
+    return {"parameters": ", ".join(f"{name} {n:,}" for name, n in counts[0].items())} if counts else {}
 
 
 def _words(source: dict[str, Any]) -> str:
@@ -108,13 +125,30 @@ def _table(tests: Mapping[str, Any], protocols: Mapping[str, Any]) -> Table:
                     [f"{name}: {label}", f["n_mpjpe"], f["p_mpjpe"], f["n_pck"], f["n_auc"], f["depth_correlation"]]
                 )
     counts = "; ".join(f"{name}: {p['pictures']} pictures of {p['subjects']} subjects" for name, p in protocols.items())
+    canonical = any(p.get("frame") == "canonical" for p in protocols.values())
     return Table(
         title="Results",
         columns=["", "N-MPJPE mm", "P-MPJPE mm", "N-PCK@150 %", "N-AUC %", "depth correlation"],
         rows=rows,
-        protocol=f"{PROTOCOL} {counts}.",
+        protocol=f"{PROTOCOL} {counts}." + (f" {HEADING}." if canonical else ""),
         highlight=[i for i, row in enumerate(rows) if str(row[0]).endswith("the model")],
     )
+
+
+def retrieval_rows(tests: Mapping[str, Any]) -> list[list[Cell]]:
+    """Rows of cross-view retrieval, one per test set, descriptor and database."""
+    rows: list[list[Cell]] = []
+    for name, found in tests.items():
+        for descriptor, databases in found.get("retrieval", {}).items():
+            for database, r in databases.items():
+                rows.append([f"{name}: {descriptor}, {database}", *r.detection.values(), r.detection_window[1],
+                             *r.mean_pa_mpjpe.values(), r.same_person_at_1])  # fmt: skip
+    return rows
+
+
+def _retrieval_tables(tests: Mapping[str, Any]) -> list[Table]:
+    rows = retrieval_rows(tests)
+    return [Table("Cross-view retrieval", RETRIEVAL_COLUMNS, rows, RETRIEVAL)] if rows else []
 
 
 def _label_tables(labels: Mapping[str, Any]) -> list[Table]:
@@ -153,11 +187,12 @@ def _samples(
     name: str, dataset: Dataset, prediction: Prediction, scores: Scores, skeleton: Skeleton, each: int
 ) -> list[Sample]:
     root = list(skeleton.root)
+    poses = in_camera_frame(prediction, dataset.index, skeleton)
     samples = []
     for group, i in choose_samples(scores.n_mpjpe, each):
         view = dataset.read(torch.tensor([i]))
         true = (view.pose[0] - view.pose[0, root].mean(0)).numpy()
-        pose = prediction.pose[i].numpy()
+        pose = poses[i].numpy()
         known = np.isfinite(true)
         scale = (pose * true)[known].sum() / max((pose * pose)[known].sum(), 1e-9)
         up = view.up[0].numpy()
