@@ -25,12 +25,14 @@ class Part:
         dataset: the pictures.
         visible: labels that may be used, one row per picture.
         count: pictures of it in a batch.
+        whole: draw views of one instant together; an instant that does not fit is divided between two batches.
     """
 
     name: str
     dataset: Dataset
     visible: Views
     count: int
+    whole: bool = False
 
 
 class Mixture:
@@ -77,6 +79,12 @@ class Mixture:
     def _order(self, part: Part, epoch: int) -> Tensor:
         if self._orders.get(part.name, (-1,))[0] != epoch:
             seed = zlib.crc32(f"{self.seed} {part.name} {epoch}".encode())
-            order = torch.randperm(len(part.dataset), generator=torch.Generator().manual_seed(seed))
+            generator = torch.Generator().manual_seed(seed)
+            if part.whole:
+                instants, inverse = torch.unique(part.dataset.index.instant, return_inverse=True)
+                turn = torch.argsort(torch.randperm(len(instants), generator=generator))
+                order = torch.argsort(turn[inverse], stable=True)
+            else:
+                order = torch.randperm(len(part.dataset), generator=generator)
             self._orders[part.name] = (epoch, order)
         return self._orders[part.name][1]

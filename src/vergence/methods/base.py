@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vergence.geometry.camera import normalise
 from vergence.geometry.lifting import lift
 from vergence.networks.pose_network import Maps, PoseNetwork
+from vergence.recipe import TrainStage
 from vergence.skeleton import Skeleton
 from vergence.views import Views
 
@@ -37,6 +38,19 @@ class Prediction:
     sound: Tensor | None = None
 
 
+@dataclass
+class Watch:
+    """What a method sees of itself while it trains.
+
+    Attributes:
+        figures: by name, for the metrics.
+        alarms: by name, a sentence on what goes wrong.
+    """
+
+    figures: dict[str, float] = field(default_factory=dict)
+    alarms: dict[str, str] = field(default_factory=dict)
+
+
 class Method(nn.Module):
     """A network with losses on Views and a prediction from pictures; subclasses are the papers.
 
@@ -46,13 +60,25 @@ class Method(nn.Module):
 
     Attributes:
         mirrored: the training showed mirrored pictures, so that predictions may be averaged with the mirror's.
+        progress: share of the training stage that is done, 0 to 1; set before every batch.
+        whole_instants: batches hold all views of an instant.
     """
+
+    whole_instants = False
 
     def __init__(self, network: PoseNetwork, skeleton: Skeleton) -> None:
         super().__init__()
         self.network = network
         self.skeleton = skeleton
         self.mirrored = True
+        self.progress = 0.0
+
+    def prepare(self, stage: TrainStage, shown: dict[str, Views]) -> None:
+        """Called before a training stage with its settings and the labels that each of its sources shows."""
+
+    def watch(self) -> Watch:
+        """How training stands, judged by the batch that `losses` saw last."""
+        return Watch()
 
     def read(self, image: Tensor, flip: bool) -> Maps:
         """The network's maps, averaged with those of the mirrored picture where asked."""
