@@ -354,12 +354,13 @@ class MultiViewConsistency(Supervised):
             ~views.keypoints.isnan().flatten(1).any(1) & views.intrinsics.isfinite().flatten(1).all(1)
         )
         labelled = labelled[:, 0][~torch.isin(labelled[:, 0], rows)]
-        for name, points, which in (("found", maps.keypoints, rows), ("labelled", views.keypoints, labelled)):
+        enough = len(labelled) >= MIN_VIEWS
+        for name, points, which in (("found", maps.keypoints, rows), ("labelled", views.keypoints, labelled))[: 1 + enough]:
             rays = normalise(points[which].double(), views.intrinsics[which].double())
             root = root_depth_from_limbs(rays, torch.ones_like(rays[..., 0]), self.limbs, ratios)
             x = (rays[..., 0] - rays[:, list(self.skeleton.root), 0].mean(1, keepdim=True)) * root[:, None]
             spread[name] = _spread(x)
-        truth = spread["labelled"] if len(labelled) >= MIN_VIEWS else spread["found"]
+        truth = spread["labelled" if enough else "found"]
         depth = _spread(relative_depth(maps.depth[rows], self.skeleton).double())
         return {"diversity": depth / max(truth, 1e-9), "diversity_2d": spread["found"] / max(truth, 1e-9)}
 
