@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 
@@ -77,3 +78,43 @@ def test_instants_of_different_sources_are_never_one():
     film.visible = film.visible.replace(instant=torch.tensor([0, 0, 0, 1, 1, 1]))
     _, mask = Mixture([film, part("a", 5, 5)], seed=0).batch(0).groups()
     assert sorted(mask.sum(1).tolist()) == [1] * 5 + [3, 3]
+
+
+def film_part(instant: torch.Tensor, count: int, whole: bool = True) -> Part:
+    made = part("film", len(instant), count)
+    dataset = MemoryDataset(made.dataset.views.replace(instant=instant))
+    return Part("film", dataset, made.visible.replace(instant=instant), count, whole)
+
+
+@given(seed=st.integers(0, 20), views=st.integers(2, 5), fit=st.integers(1, 3))
+@settings(max_examples=20, deadline=None)
+def test_whole_instants_stay_together_and_come_once_an_epoch(seed, views, fit):
+    instant = torch.arange(7).repeat_interleave(views)[
+        torch.randperm(7 * views, generator=torch.Generator().manual_seed(1))
+    ]
+    mixture = Mixture([film_part(instant, fit * views)], seed)
+    drawn: list[int] = []
+    for step in range(7):
+        batch = mixture.batch(step)
+        _, mask = batch.groups()
+        if fit == 1 or 7 % fit == 0:
+            assert mask.all()
+            assert mask.shape == (fit, views)
+        drawn += batch.frame.tolist()
+    assert sorted(drawn[: 7 * views]) == list(range(7 * views))
+
+
+def test_instants_of_other_sizes_are_divided_between_two_batches_and_none_is_lost():
+    instant = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 2])
+    mixture = Mixture([film_part(instant, 4)], seed=0)
+    drawn = [f for step in range(9) for f in mixture.batch(step).frame.tolist()]
+    for epoch in range(4):
+        assert sorted(drawn[9 * epoch : 9 * epoch + 9]) == list(range(9))
+        order = instant[drawn[9 * epoch : 9 * epoch + 9]].tolist()
+        assert len([a for a, b in itertools.pairwise(order) if a != b]) == 2
+
+
+def test_single_pictures_come_in_the_same_order_whole_or_not():
+    one = Mixture([film_part(torch.arange(11), 5)], seed=4)
+    other = Mixture([film_part(torch.arange(11), 5, whole=False)], seed=4)
+    assert all(one.batch(s).frame.tolist() == other.batch(s).frame.tolist() for s in range(6))

@@ -83,6 +83,8 @@ class Source:
             raise VergenceError(f"source.pose is {self.pose!r}", "Use none, all, or a number of subjects.")
         if self.kind == "capture" and not self.path:
             raise VergenceError("a capture source has no path", "Set path: to the folder of a capture.")
+        if self.kind == "capture" and (self.occlusion is not None or self.truncation is not None):
+            raise VergenceError("occlusion and truncation are the built-in world's", "Leave them out of a capture.")
 
 
 @dataclass
@@ -140,6 +142,15 @@ class LabelStage:
     per_frame: bool = False
     stores: Literal["pose", "cameras", "keypoints"] = "pose"
     confidence: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.confidence <= 1:
+            raise VergenceError(f"label.confidence is {self.confidence:g}", "Give 0 to 1.")
+        if self.confidence and self.stores != "keypoints":
+            raise VergenceError(
+                f"label.confidence is {self.confidence:g} and stores is {self.stores}",
+                "It belongs to stores: keypoints.",
+            )
 
 
 @dataclass

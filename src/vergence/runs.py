@@ -154,7 +154,7 @@ class Run:
         (folder / "last.ckpt").unlink(missing_ok=True)
         return method.eval()
 
-    def _part(self, source: str, stage: TrainStage, count: int, whole: bool) -> Part:
+    def _part(self, source: str, stage: TrainStage, count: int, whole: bool = False) -> Part:
         dataset = self.dataset(source)
         visible = withhold(dataset.index, self.recipe.sources[source])
         for label in stage.labels:

@@ -89,9 +89,7 @@ def true_maps(views: Views) -> Maps:
 
 
 def unlabelled(views: Views) -> Views:
-    return views.replace(
-        pose=torch.full_like(views.pose, math.nan), rotation=torch.full_like(views.rotation, math.nan)
-    )
+    return views.replace(pose=torch.full_like(views.pose, math.nan), rotation=torch.full_like(views.rotation, math.nan))
 
 
 def random_poses(n: int, seed: int) -> Poses:
@@ -291,7 +289,9 @@ def test_views_without_a_lens_are_left_out(film):
     lens[1] = math.nan
     wild = maps.depth.clone()
     wild[1] += torch.linspace(0, 3, 17)
-    terms = method_with().terms(views.replace(intrinsics=lens), Maps(maps.log_heatmap, maps.keypoints, wild, wild, wild))
+    terms = method_with().terms(
+        views.replace(intrinsics=lens), Maps(maps.log_heatmap, maps.keypoints, wild, wild, wild)
+    )
     assert float(terms["consistency"]) < 1e-4
     assert all(bool(v.isfinite()) for v in terms.values())
 
@@ -358,11 +358,18 @@ def degenerate(views: Views) -> dict[str, Maps]:
 
 
 FULL = {
-    "paper": dict(root_depth="closed_form"),
-    "shielded": dict(root_depth="limbs", shield=True),
-    "given": dict(root_depth="limbs", rotations="given"),
+    "paper": {"root_depth": "closed_form"},
+    "shielded": {"root_depth": "limbs", "shield": True},
+    "given": {"root_depth": "limbs", "rotations": "given"},
 }
-DEGENERATE = ["bone on the optical axis", "one point", "flat depth", "mirrored depth", "constant depth", "constant pose"]
+DEGENERATE = [
+    "bone on the optical axis",
+    "one point",
+    "flat depth",
+    "mirrored depth",
+    "constant depth",
+    "constant pose",
+]
 
 
 @pytest.mark.parametrize("form", FULL)
@@ -406,7 +413,7 @@ def test_ratios_come_from_any_poses(film):
     assert limb_ratios(3 * film.pose, H36M_17) == pytest.approx(found, rel=1e-5)
     twice = limb_ratios(2 * in_bones(film.pose), H36M_17, in_bones=torch.ones(len(film), dtype=torch.bool))
     assert twice["knee"] == pytest.approx(2 * found["knee"])
-    with pytest.raises(VergenceError, match="no pose shows the limbs that end in .*wrist"):
+    with pytest.raises(VergenceError, match=r"no pose shows the limbs that end in .*wrist"):
         limb_ratios(torch.full((2, 17, 3), math.nan), H36M_17)
 
 
@@ -426,11 +433,11 @@ def test_ratios_are_taken_from_a_sources_visible_poses(film):
 
 def test_missing_and_unknown_ratios_are_named():
     method = build_method("multiview_consistency", TINY, "h36m_17")
-    with pytest.raises(VergenceError, match="there is none for .*wrist"):
+    with pytest.raises(VergenceError, match=r"there is none for .*wrist"):
         method.prepare(TrainStage(losses={"limbs": 1.0}), {})
     with pytest.raises(VergenceError, match="no limb ends in tail"):
         method.prepare(TrainStage(losses=WEIGHTS, multiview=MultiView(limb_ratios=RATIOS | {"tail": 1.0})), {})
-    with pytest.raises(VergenceError, match="limb_ratios.knee is -1"):
+    with pytest.raises(VergenceError, match=r"limb_ratios\.knee is -1"):
         MultiView(limb_ratios={"knee": -1.0})
     method.prepare(TrainStage(losses={"heatmap": 1.0}), {})  # 2D alone needs none
     assert method.ratios is None
@@ -498,7 +505,13 @@ def test_each_collapse_is_named(film, what):
 
 
 def test_alarms_of_figures_at_their_limits():
-    fine = {"reference_bone_tilt": 0.2, "root_depth_ratio": 1.0, "limb_ratio": 1.0, "diversity": 1.0, "diversity_2d": 1.0}
+    fine = {
+        "reference_bone_tilt": 0.2,
+        "root_depth_ratio": 1.0,
+        "limb_ratio": 1.0,
+        "diversity": 1.0,
+        "diversity_2d": 1.0,
+    }
     assert alarms(fine) == {}
     nan = dict.fromkeys(("reference_bone_tilt", "root_depth_ratio", "limb_ratio"), math.nan)
     assert set(alarms(fine | nan)) == {"reference_bone", "root_depth", "limb_ratios"}

@@ -22,7 +22,7 @@ poses that a source shows (`limb_ratios`). Section numbers and the order of term
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from itertools import combinations
 
 import torch
@@ -267,7 +267,8 @@ class MultiViewConsistency(Supervised):
         """`heatmap`, `coordinates` and `depth` where labelled; `consistency`, `limbs` and `bend` on views of one instant."""
         terms = super().terms(views, maps)
         a, b = pairs_of(views)
-        self._seen = (views, maps)
+        held = {field.name: getattr(maps, field.name).detach() for field in fields(maps)}
+        self._seen = (views.replace(image=views.image[:, :, :0, :0]), Maps(**held))
         if not len(a) or self.ratios is None:
             nothing = maps.keypoints.sum() * 0.0
             return {**terms, "consistency": nothing, "limbs": nothing, "bend": nothing}
@@ -355,7 +356,9 @@ class MultiViewConsistency(Supervised):
         )
         labelled = labelled[:, 0][~torch.isin(labelled[:, 0], rows)]
         enough = len(labelled) >= MIN_VIEWS
-        for name, points, which in (("found", maps.keypoints, rows), ("labelled", views.keypoints, labelled))[: 1 + enough]:
+        for name, points, which in (("found", maps.keypoints, rows), ("labelled", views.keypoints, labelled))[
+            : 1 + enough
+        ]:
             rays = normalise(points[which].double(), views.intrinsics[which].double())
             root = root_depth_from_limbs(rays, torch.ones_like(rays[..., 0]), self.limbs, ratios)
             x = (rays[..., 0] - rays[:, list(self.skeleton.root), 0].mean(1, keepdim=True)) * root[:, None]
