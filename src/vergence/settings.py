@@ -103,8 +103,8 @@ class MultiView:
             cameras' own where both are visible, true or found by a label stage, else free (ours).
         ramp: share of the stage over which the consistency term grows from 0 to its weight.
         confidence: a joint whose heatmap holds less than this in its best 3 x 3 cells is left out.
-        tilt: a view whose reference bone leans more than this out of the picture (as a sine) makes no pair, since its
-            root depth is a guess; with `closed_form` only.
+        tilt: a view whose reference bone leans more than this out of the picture (as a sine, by its 2D length) makes no
+            pair, since its root depth is a guess; with `closed_form` only.
         limb_ratios: length of a limb in reference bones by the name of the joint that ends it, without side (`knee`: the
             thigh).
         limbs_from: source whose visible 3D poses (true ones, or those of a label stage) give the ratios instead.
@@ -114,7 +114,7 @@ class MultiView:
     shield: bool = False
     rotations: Literal["free", "given"] = "free"
     ramp: float = 0.0
-    confidence: float = 0.1
+    confidence: float = 0.3
     tilt: float = 0.85
     limb_ratios: dict[str, float] = dataclasses.field(default_factory=dict)
     limbs_from: str = ""

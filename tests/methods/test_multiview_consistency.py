@@ -275,12 +275,32 @@ def test_joints_of_little_confidence_and_leaning_views_count_for_nothing(film):
     method = method_with(confidence=0.3)
     without = float(method.terms(views, Maps(heat, maps.keypoints, wild, wild, wild))["consistency"])
     assert without == pytest.approx(before, abs=1e-5)
-    leaning = maps.depth.clone()
-    leaning[0, THORAX:] += 3.0
+    points = maps.keypoints.clone()
+    points[0, THORAX] = points[0, 0] + 0.3 * (points[0, THORAX] - points[0, 0])
     rest = views.instant != views.instant[0]
-    left_out = method_with().lifted(views, Maps(maps.log_heatmap, maps.keypoints, leaning, leaning, leaning))
+    short = Maps(heat, points, maps.depth, maps.depth, maps.depth)
+    left_out = method_with().lifted(views, short)
     assert not left_out.usable[0]
     assert left_out.usable[rest].all()
+    assert method_with(tilt=1.0).lifted(views, short).usable.all()
+    leaning = maps.depth.clone()
+    leaning[:, THORAX:] += 3.0  # depth alone cannot take a view out
+    assert method_with().lifted(views, Maps(heat, maps.keypoints, leaning, leaning, leaning)).usable.all()
+
+
+def test_the_collapse_that_keeps_the_2d_costs_more_than_the_truth(film):
+    """As training finds it: 2D exact, the reference bone on the axis, the root near, and one skeleton in depth."""
+    depth = in_bones(film.pose)[..., 2]
+    depth = (depth - depth[:, :1]).mean(0, keepdim=True).expand(len(film), 17).clone()
+    depth[:, THORAX] = 0.97
+    true = true_maps(film)
+    near = Maps(true.log_heatmap, true.keypoints, depth, depth, depth)
+    method = method_with()
+    cost = [
+        sum(10 * float(method.terms(unlabelled(film), m)[n]) for n in ("consistency", "limbs")) for m in (true, near)
+    ]
+    assert cost[1] > cost[0] + 0.1
+    assert {"reference_bone", "root_depth", "constant_depth"} <= set(watched(film, near).alarms)
 
 
 def test_views_without_a_lens_are_left_out(film):
@@ -321,11 +341,11 @@ def test_exact_views_of_the_world_cost_nothing(film):
 def test_root_depth_from_limbs_is_near_the_truth_whatever_the_pose(film):
     true = in_bones(film.pose)
     rays = (true[..., :2] / true[..., 2:]).double()
-    found = root_depth_from_limbs(rays, torch.ones(len(film), 17), LIMBS, MU)
+    found = root_depth_from_limbs(rays, torch.ones(len(film), 17), H36M_17, MU)
     off = (found / true[:, 0, 2]).log()
     assert float(off.abs().max()) < 0.12
     assert float(off.abs().mean()) < 0.05
-    unseen = root_depth_from_limbs(rays, torch.zeros(len(film), 17), LIMBS, MU)
+    unseen = root_depth_from_limbs(rays, torch.zeros(len(film), 17), H36M_17, MU)
     assert unseen.isnan().all()
 
 
@@ -511,6 +531,7 @@ def test_alarms_of_figures_at_their_limits():
         "limb_ratio": 1.0,
         "diversity": 1.0,
         "diversity_2d": 1.0,
+        "views_left_out": 0.0,
     }
     assert alarms(fine) == {}
     nan = dict.fromkeys(("reference_bone_tilt", "root_depth_ratio", "limb_ratio"), math.nan)
