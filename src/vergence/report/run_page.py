@@ -124,6 +124,7 @@ def _label_tables(labels: Mapping[str, Any]) -> list[Table]:
             found.get("p_mpjpe"),
         ]
         for name, found in labels.items()
+        if "recordings" in found
     ]
     columns = ["", "recordings", "verdicts", "refused", "joints labelled %", "N-MPJPE mm", "P-MPJPE mm"]
     note = "The truth measures these labels here; training never saw it."
