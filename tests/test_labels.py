@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import pytest
 import torch
 
 from vergence.errors import VergenceError
-from vergence.labels import Labels, fingerprint, match
+from vergence.labels import Labels, fingerprint, keypoint_labels, match
 from vergence.recipe import TrainStage
 from vergence.views import Views
 
@@ -151,3 +152,60 @@ def test_a_fingerprint_changes_with_anything_that_made_it():
     assert one != fingerprint("x", TrainStage(steps=4), weights)
     assert one != fingerprint("y", TrainStage(steps=3), weights)
     assert one != fingerprint("x", TrainStage(steps=3), {**weights, "a": torch.tensor([0, 0, 1e-30])})
+
+
+def test_rotations_of_cameras_fill_only_what_is_unknown():
+    views = index()
+    turn = torch.linalg.qr(torch.randn(N, 3, 3, generator=torch.Generator().manual_seed(5)))[0]
+    known = views.rotation.clone()
+    known[2] = torch.eye(3)
+    made = dataclasses.replace(labels(views), rotation=turn)
+    seen = made.apply(views.replace(rotation=known))
+    assert torch.equal(seen.rotation[2], torch.eye(3))
+    others = torch.arange(N) != 2
+    assert torch.equal(seen.rotation[others], turn[others])
+    cameras = made.cameras_only().apply(views)
+    assert torch.equal(cameras.rotation, turn)
+    assert cameras.pose.isnan().all()
+    assert cameras.keypoints.isnan().all()
+    assert not cameras.made.any()
+    assert torch.equal(cameras.intrinsics, made.intrinsics)
+    assert labels(views).apply(views).rotation.isnan().all()
+
+
+def test_2d_labels_keep_what_was_found_with_confidence_and_nothing_else():
+    g = torch.Generator().manual_seed(6)
+    views = index()
+    points, trust = 32 * torch.rand(N, 17, 2, generator=g), torch.rand(N, 17, generator=g)
+    made = keypoint_labels(views, points, trust, 0.5)
+    pose = views.pose.clone()
+    pose[4] = 7.0  # true 3D without 2D: gets 2D, stays true
+    true = views.keypoints.clone()
+    true[1, 3] = 5.0
+    seen = made.apply(views.replace(pose=pose, keypoints=true))
+    kept = trust >= 0.5
+    kept[1, 3] = False
+    assert torch.equal(seen.keypoints[kept], points[kept])
+    assert torch.equal(seen.confidence[kept], trust[kept])
+    assert (seen.keypoints[1, 3] == 5).all()
+    kept[1, 3] = True
+    assert seen.keypoints[~kept].isnan().all()
+    assert not seen.made.any()
+    assert (seen.pose[4] == 7).all()
+    assert seen.pose[torch.arange(N) != 4].isnan().all()
+    assert made.report["joints_labelled"] == pytest.approx(float((trust >= 0.5).float().mean()))
+
+
+def test_2d_and_cameras_together_whatever_the_order_and_after_saving(tmp_path):
+    views = index()
+    two = keypoint_labels(views, torch.ones(N, 17, 2), torch.ones(N, 17), 0.5)
+    cameras = dataclasses.replace(labels(views), rotation=torch.eye(3).repeat(N, 1, 1)).cameras_only()
+    for i, made in enumerate((two, cameras)):
+        made.save(tmp_path / f"{i}.npz")
+    two, cameras = (Labels.load(tmp_path / f"{i}.npz") for i in range(2))
+    assert two.rotation is None
+    for first, second in ((two, cameras), (cameras, two)):
+        seen = second.apply(first.apply(views))
+        assert (seen.keypoints == 1).all()
+        assert (seen.confidence == 1).all()
+        assert torch.equal(seen.rotation, torch.eye(3).repeat(N, 1, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 
@@ -186,3 +187,46 @@ def test_clips_that_cannot_be_drawn_are_an_error(draw, count, said):
 def test_labelled_pictures_of_a_source_without_labels_are_an_error():
     with pytest.raises(VergenceError, match="shows no 3D"):
         Mixture([Part("a", part("a", 4, 2).dataset, part("a", 4, 2).visible, 2, Draw(labelled=True))], seed=0)
+
+
+# Whole instants
+
+
+def film_part(instant: torch.Tensor, count: int, whole: bool = True) -> Part:
+    made = part("film", len(instant), count)
+    dataset = MemoryDataset(made.dataset.views.replace(instant=instant))
+    return Part("film", dataset, made.visible.replace(instant=instant), count, whole=whole)
+
+
+@given(seed=st.integers(0, 20), views=st.integers(2, 5), fit=st.integers(1, 3))
+@settings(max_examples=20, deadline=None)
+def test_whole_instants_stay_together_and_come_once_an_epoch(seed, views, fit):
+    instant = torch.arange(7).repeat_interleave(views)[
+        torch.randperm(7 * views, generator=torch.Generator().manual_seed(1))
+    ]
+    mixture = Mixture([film_part(instant, fit * views)], seed)
+    drawn: list[int] = []
+    for step in range(7):
+        batch = mixture.batch(step)
+        _, mask = batch.groups()
+        if fit == 1 or 7 % fit == 0:
+            assert mask.all()
+            assert mask.shape == (fit, views)
+        drawn += batch.frame.tolist()
+    assert sorted(drawn[: 7 * views]) == list(range(7 * views))
+
+
+def test_instants_of_other_sizes_are_divided_between_two_batches_and_none_is_lost():
+    instant = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2, 2])
+    mixture = Mixture([film_part(instant, 4)], seed=0)
+    drawn = [f for step in range(9) for f in mixture.batch(step).frame.tolist()]
+    for epoch in range(4):
+        assert sorted(drawn[9 * epoch : 9 * epoch + 9]) == list(range(9))
+        order = instant[drawn[9 * epoch : 9 * epoch + 9]].tolist()
+        assert len([a for a, b in itertools.pairwise(order) if a != b]) == 2
+
+
+def test_single_pictures_come_in_the_same_order_whole_or_not():
+    one = Mixture([film_part(torch.arange(11), 5)], seed=4)
+    other = Mixture([film_part(torch.arange(11), 5, whole=False)], seed=4)
+    assert all(one.batch(s).frame.tolist() == other.batch(s).frame.tolist() for s in range(6))

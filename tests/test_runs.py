@@ -19,7 +19,7 @@ from vergence.methods.refinement import Refined
 from vergence.mixture import Mixture
 from vergence.recipe import LabelStage, NetworkSettings, Recipe, RefineStage, Source, Stage, TrainStage
 from vergence.runs import Run, first_difference
-from vergence.settings import Augmentation
+from vergence.settings import Augmentation, MultiView
 from vergence.sources import open_source
 
 LOSSES = {"heatmap": 1.0, "coordinates": 0.1, "depth": 1.0}
@@ -349,3 +349,44 @@ def test_zhous_method_trains_on_both_networks(tmp_path):
         assert found.pose.isfinite().all()
         lines = (run.folder / "stages" / "all" / "metrics.jsonl").read_text().splitlines()
         assert json.loads(lines[0])["geometry"] > 0
+
+
+RATIOS = {
+    "hip": 0.25, "knee": 0.88, "ankle": 0.89, "spine": 0.47, "thorax": 0.53, "neck_nose": 0.24, "head_top": 0.43,
+    "shoulder": 0.34, "elbow": 0.59, "wrist": 0.54,
+}  # fmt: skip
+
+
+def test_multi_view_consistency_with_made_2d_and_found_cameras(tmp_path):
+    """2D from the pre-trained network, rotations from labelled 2D, no 3D anywhere; whole instants in every batch."""
+    base = tiny()
+    stages = {
+        "keypoints": base.stages["keypoints"],
+        "regularisation": Stage(label=LabelStage(source="studio", stores="keypoints", confidence=0.05)),
+        "cameras": Stage(label=LabelStage(source="studio", keypoints="labelled", stores="cameras")),
+        "pose": Stage(
+            train=TrainStage(
+                steps=6,
+                batch={"wild": 3, "studio": 6},
+                losses={"heatmap": 1.0, "consistency": 10.0, "limbs": 10.0, "bend": 1.0},
+                labels=["regularisation", "cameras"],
+                augmentation=Augmentation(mirror=0.5, rotation=10),
+                multiview=MultiView(limb_ratios=RATIOS, rotations="given", root_depth="limbs", confidence=0.0),
+            )
+        ),
+    }
+    run = carry_out(tmp_path, dataclasses.replace(base, method="multiview_consistency", stages=stages))
+    part = run._part("studio", stages["pose"].train, 6, True)
+    assert part.visible.pose.isnan().all()
+    assert not part.visible.made.any()
+    seen, true = part.visible.rotation, run.dataset("studio").index.rotation
+    assert seen.isfinite().all()
+    relative, truth = seen[0] @ seen[1].T, true[0] @ true[1].T
+    assert float(torch.trace(relative.T @ truth)) > 1 + 2 * 0.999
+    batch = Mixture([part], seed=0).batch(0)
+    assert batch.groups()[1].shape == (2, 3)
+    rows = [json.loads(line) for line in (tmp_path / "stages" / "pose" / "metrics.jsonl").read_text().splitlines()]
+    assert rows[0]["consistency"] > 0
+    assert rows[0]["rotations_given"] == 1
+    assert "reference_bone_tilt" in rows[0]
+    assert load(tmp_path).method.predict(torch.zeros(1, 3, 32, 32), torch.eye(3)[None]).pose.shape == (1, 17, 3)

@@ -80,3 +80,34 @@ def test_a_capture_that_is_not_there_is_one_error(tmp_path):
 
 def test_figures_carry_the_worlds_version():
     assert world_version() == WORLD_VERSION
+
+
+def test_clips_of_people_who_stand_still():
+    """One instant and one camera's lens a clip; the person stands in one place of the world, the camera in many."""
+    index = open_source(film(kind="world_static", look="wild", subjects=3, views=[8, 5], seed=6), 16, "h36m_17").index
+    groups, mask = index.groups()
+    assert sorted(mask.sum(1).tolist()) == [5, 8, 8]
+    for row, keep in zip(groups, mask):
+        clip = index[row[keep]]
+        world = (clip.pose - clip.translation[:, None]).double() @ clip.rotation.double()
+        assert (world - world[:1]).abs().max() < 0.1
+        eye = -(clip.rotation.mT.double() @ clip.translation[..., None].double())[..., 0]
+        step = (eye[1:] - eye[:-1]).norm(dim=-1)
+        assert step.min() > 100
+        assert step.max() < 3500
+        assert len(clip.sequence.unique()) == 1
+    again = open_source(film(kind="world_static", look="wild", subjects=3, views=[8, 5], seed=6), 16, "h36m_17").index
+    assert (again.pose == index.pose).all()
+
+
+def test_occlusion_and_truncation_are_a_sources_own():
+    hidden = open_source(film(occlusion=1.0, seed=7), 32, "h36m_17").views.image
+    plain = open_source(film(seed=7), 32, "h36m_17").views.image
+    assert ((hidden.int() - plain.int()).abs().sum((1, 2, 3)) > 0).float().mean() > 0.9
+    cut = open_source(film(truncation=1.0, seed=7), 32, "h36m_17").index
+    whole = open_source(film(truncation=0.0, seed=7), 32, "h36m_17").index
+    assert cut.keypoints.isnan().any(-1).float().mean() > whole.keypoints.isnan().any(-1).float().mean() + 0.05
+    with pytest.raises(VergenceError, match=r"occlusion = 1\.5"):
+        open_source(film(occlusion=1.5), 16, "h36m_17")
+    with pytest.raises(VergenceError, match="built-in world's"):
+        Source(kind="capture", path="x", occlusion=0.2)

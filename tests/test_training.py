@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import Callback
 
 from vergence.dataset import MemoryDataset
 from vergence.errors import VergenceError
+from vergence.methods.base import Watch
 from vergence.methods.registry import build_method
 from vergence.mixture import Mixture, Part
 from vergence.recipe import NetworkSettings, TrainStage
@@ -117,6 +118,30 @@ def test_batches_are_a_function_of_the_step_and_cover_an_epoch_once():
     drawn = [frame for batch in frames for frame in batch]
     assert sorted(drawn[:10]) == sorted(drawn[10:]) == list(range(10))
     assert drawn[:10] != drawn[10:]
+
+
+def test_what_a_method_warns_of_is_filed_and_said_once_it_lasts(tmp_path):
+    views = random_views()
+    method = build_method("supervised", NETWORK, "h36m_17")
+    seen: list[float] = []
+
+    def watch() -> Watch:
+        seen.append(method.progress)
+        return Watch({"tilt": 0.9}, {"bone": "the bone is turned"} if len(seen) < 5 else {})
+
+    method.watch = watch
+    said: list[str] = []
+    stage = dataclasses.replace(STAGE, steps=60)
+    mixture = Mixture([Part("a", MemoryDataset(views), views, 4)], seed=0)
+    train_stage(method, mixture, stage, tmp_path, seed=0, device="cpu", progress=False, say=said.append)
+    assert said == ["step 20: the bone is turned", "step 40: over: bone"]
+    assert seen == pytest.approx([0, 1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6])
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [r["step"] for r in rows if "alarms" in r] == [0, 10, 20, 30]
+    assert rows[1]["alarms"] == {"bone": "the bone is turned"}
+    curves = read_metrics(tmp_path / "metrics.jsonl")
+    assert [v for _, v in curves["tilt"]] == [0.9] * 6
+    assert "alarms" not in curves
 
 
 def test_unknown_loss_is_named(tmp_path):

@@ -33,6 +33,8 @@ class Part:
         visible: labels that may be used, one row per picture.
         count: pictures of it in a batch.
         draw: how they are chosen.
+        whole: draw views of one instant together; an instant that does not fit is divided between two batches. (Clips hold
+            views of an instant together anyway.)
     """
 
     name: str
@@ -40,6 +42,7 @@ class Part:
     visible: Views
     count: int
     draw: Draw = field(default_factory=Draw)
+    whole: bool = False
 
 
 class Mixture:
@@ -55,11 +58,14 @@ class Mixture:
         self.seed = seed
         self._orders: dict[str, tuple[int, Tensor]] = {}
         self._pools: dict[str, Tensor] = {}
+        self._together: dict[str, Tensor] = {}  # instants of the pool of a part that is drawn by whole instants
         self._clips: dict[str, list[Clip]] = {}
         for part in self.parts:
             pool = self._pools[part.name] = _pool(part)
             if part.draw.instants:
                 self._clips[part.name] = _clips(part, pool)
+            elif part.whole:
+                self._together[part.name] = part.visible.instant[pool]
 
     def batch(self, step: int) -> Views:
         """The views of step `step`; whole epochs without repetition, then the next order."""
@@ -102,7 +108,13 @@ class Mixture:
     def _order(self, name: str, size: int, epoch: int) -> Tensor:
         if self._orders.get(name, (-1,))[0] != epoch:
             seed = zlib.crc32(f"{self.seed} {name} {epoch}".encode())
-            order = torch.randperm(size, generator=torch.Generator().manual_seed(seed))
+            generator = torch.Generator().manual_seed(seed)
+            if name in self._together:
+                instants, inverse = torch.unique(self._together[name], return_inverse=True)
+                turn = torch.argsort(torch.randperm(len(instants), generator=generator))
+                order = torch.argsort(turn[inverse], stable=True)
+            else:
+                order = torch.randperm(size, generator=generator)
             self._orders[name] = (epoch, order)
         return self._orders[name][1]
 

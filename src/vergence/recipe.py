@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from vergence.errors import VergenceError
-from vergence.settings import Augmentation
+from vergence.settings import Augmentation, MultiView
 
 
 @dataclass
@@ -56,8 +56,8 @@ class Source:
     """Pictures, and what of their labels a method may use.
 
     Args:
-        kind: `world_pictures` (one picture per person), `world_recordings` (several cameras, moving people) or `capture`
-            (footage in a folder).
+        kind: `world_pictures` (one picture per person), `world_recordings` (several cameras, moving people),
+            `world_static` (a camera walks around people who stand still) or `capture` (footage in a folder).
         keypoints: use its 2D labels.
         pose: use its 3D labels: `none`, `all`, or the number of subjects whose labels are used (the papers' S1 row: 1).
         path: the capture's folder.
@@ -67,12 +67,14 @@ class Source:
         look: the world's look.
         seed: the world's seed; people and cameras of different seeds never meet.
         count: pictures (`world_pictures`).
-        subjects: people (`world_recordings`), one recording each.
-        frames_per_subject: instants of each recording.
-        views: cameras of each recording; several numbers are used in turn.
+        subjects: people (`world_recordings`, `world_static`), one recording each.
+        frames_per_subject: instants of each recording (`world_recordings`).
+        views: cameras of each recording, or pictures along the walk; several numbers are used in turn.
+        occlusion: share of the world's pictures with an object in front of the person; empty: the look's own.
+        truncation: share of the world's pictures that cut the person off; empty: the look's own.
     """
 
-    kind: Literal["world_pictures", "world_recordings", "capture"] = "world_pictures"
+    kind: Literal["world_pictures", "world_recordings", "world_static", "capture"] = "world_pictures"
     keypoints: bool = False
     pose: str | int = "none"
     path: str = ""
@@ -84,6 +86,8 @@ class Source:
     subjects: int = 10
     frames_per_subject: int = 20
     views: list[int] = field(default_factory=lambda: [4])
+    occlusion: float | None = None
+    truncation: float | None = None
 
     def __post_init__(self) -> None:
         self.pose = str(self.pose)  # YAML reads 1 as a number
@@ -91,6 +95,8 @@ class Source:
             raise VergenceError(f"source.pose is {self.pose!r}", "Use none, all, or a number of subjects.")
         if self.kind == "capture" and not self.path:
             raise VergenceError("a capture source has no path", "Set path: to the folder of a capture.")
+        if self.kind == "capture" and (self.occlusion is not None or self.truncation is not None):
+            raise VergenceError("occlusion and truncation are the built-in world's", "Leave them out of a capture.")
 
 
 @dataclass
@@ -169,6 +175,7 @@ class TrainStage:
         average: decay of the running average of weights that is kept as the result; 0 keeps the last weights.
         clip: largest gradient norm.
         augmentation: what is done to the pictures.
+        multiview: how views of one instant teach each other (`multiview_consistency`).
     """
 
     steps: int = 1000
@@ -186,6 +193,7 @@ class TrainStage:
     average: float = 0.98
     clip: float = 1.0
     augmentation: Augmentation = field(default_factory=Augmentation)
+    multiview: MultiView = field(default_factory=MultiView)
 
     def __post_init__(self) -> None:
         for name in self.draw:
@@ -202,7 +210,7 @@ class TrainStage:
 
 @dataclass
 class LabelStage:
-    """3D labels from several views.
+    """Labels made by a network and several views.
 
     Args:
         source: which source's recordings are labelled.
@@ -211,6 +219,9 @@ class LabelStage:
         cameras: `unknown` or `known` extrinsics.
         frames: at most this many instants are pooled for one estimate of the cameras.
         per_frame: each frame alone, as in the paper, for comparison.
+        stores: what is kept: `pose` (3D, its 2D and the cameras' rotations), `cameras` (the rotations alone), or
+            `keypoints`: the 2D that the network found, no geometry.
+        confidence: with `keypoints`, joints found with less are left out.
     """
 
     source: str = ""
@@ -219,6 +230,17 @@ class LabelStage:
     cameras: Literal["unknown", "known"] = "unknown"
     frames: int = 200
     per_frame: bool = False
+    stores: Literal["pose", "cameras", "keypoints"] = "pose"
+    confidence: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.confidence <= 1:
+            raise VergenceError(f"label.confidence is {self.confidence:g}", "Give 0 to 1.")
+        if self.confidence and self.stores != "keypoints":
+            raise VergenceError(
+                f"label.confidence is {self.confidence:g} and stores is {self.stores}",
+                "It belongs to stores: keypoints.",
+            )
 
 
 @dataclass
@@ -279,7 +301,7 @@ class Recipe:
     """Everything that makes a run.
 
     Args:
-        method: `supervised`, `epipolar_pose`, `geometric_constraint` or `mcss`.
+        method: `supervised`, `epipolar_pose`, `multiview_consistency`, `geometric_constraint` or `mcss`.
         skeleton: the run's joints.
         image_size: side of the crops, pixels.
         network: sizes of the network.

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import rich
 import torch
 import yaml
 from rich.console import Console
@@ -19,7 +20,7 @@ from vergence.devices import resolve_device
 from vergence.errors import VergenceError
 from vergence.estimator import save, save_weights
 from vergence.files import write_json, write_text
-from vergence.labels import Labels, fingerprint
+from vergence.labels import Labels, fingerprint, keypoint_labels
 from vergence.methods.base import Method
 from vergence.methods.epipolar_pose import find_keypoints, make_labels
 from vergence.methods.refinement import Refined, RefinementUnit, describe, make_pairs, train_unit
@@ -137,7 +138,7 @@ class Run:
             method.load_state_dict(load_file(folder / "model.safetensors"))
             self.console.print(f"[dim]{name}: done before[/dim]")
             return method.eval()
-        parts = [self._part(source, stage, count) for source, count in stage.batch.items()]
+        parts = [self._part(source, stage, count, method.whole_instants) for source, count in stage.batch.items()]
         method.prepare(stage, {part.name: part.visible for part in parts})
         self.console.print(f"[bold]{name}[/bold]: {stage.steps} steps of {sum(stage.batch.values())} pictures")
         train_stage(
@@ -150,13 +151,14 @@ class Run:
             precision=self.recipe.precision,
             checkpoint_every=self.recipe.checkpoint_every,
             progress=self.progress,
+            say=lambda text: rich.get_console().print(f"[yellow]{name}, {text}[/yellow]"),
         )
         save_weights(method, folder / "model.safetensors")
         write_json(done, {"made_by": self.prints[name]})
         (folder / "last.ckpt").unlink(missing_ok=True)
         return method.eval()
 
-    def _part(self, name: str, stage: TrainStage, count: int) -> Part:
+    def _part(self, name: str, stage: TrainStage, count: int, whole: bool = False) -> Part:
         source = stage.source_of(name)
         dataset = self.dataset(source)
         visible = withhold(dataset.index, self.recipe.sources[source])
@@ -168,7 +170,7 @@ class Run:
             settings = self.recipe.stages[label].label
             if settings and settings.source == source:
                 visible = self.labels[label].apply(visible)
-        return Part(name, dataset, visible, count, stage.draw.get(name, Draw()))
+        return Part(name, dataset, visible, count, stage.draw.get(name, Draw()), whole)
 
     def _label(self, name: str, stage: LabelStage) -> None:
         path = self.folder / "labels" / f"{name}-{self.prints[name]}.npz"
@@ -193,15 +195,22 @@ class Run:
             keypoints, confidence = find_keypoints(
                 method, dataset, self.device, half=self.recipe.precision == "bf16-mixed"
             )
-        labels = make_labels(
-            dataset, visible, keypoints, confidence, stage, get_skeleton(self.recipe.skeleton), self.recipe.seed
-        )
+        if stage.stores == "keypoints":
+            labels = keypoint_labels(visible, keypoints, confidence, stage.confidence)
+        else:
+            labels = make_labels(
+                dataset, visible, keypoints, confidence, stage, get_skeleton(self.recipe.skeleton), self.recipe.seed
+            )
+        if stage.stores == "cameras":
+            labels = labels.cameras_only()
         labels.save(path)
         self.labels[name] = labels
         report = labels.report
         self.console.print(
             f"[bold]{name}[/bold]: {report['pictures_labelled']} of {report['pictures']} pictures labelled; "
             f"recordings {report['verdicts']}, refused {sum(report['refused'].values())}"
+            if "recordings" in report
+            else f"[bold]{name}[/bold]: 2D of {report['joints_labelled']:.0%} of the joints kept"
         )
 
     def _refine(self, name: str, stage: RefineStage) -> Refined:

@@ -1,9 +1,10 @@
-"""Settings of augmentation, without torch, so that a recipe can be read and `--help` printed at once."""
+"""Settings of augmentation and of multi-view consistency, without torch: recipes are read and `--help` printed at once."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Literal
 
 from vergence.errors import VergenceError
 
@@ -86,3 +87,46 @@ class Augmentation:
     @property
     def changes_colour(self) -> bool:
         return bool(self.gain or self.brightness or self.contrast)
+
+
+@dataclass
+class MultiView:
+    """How pictures of one instant teach each other (method `multiview_consistency`).
+
+    The defaults are the paper's plain form; what the paper does not have says so.
+
+    Args:
+        root_depth: in training; `closed_form`, the paper's, from the length of the reference bone, or `limbs`: from the 2D
+            lengths of all limbs, which no predicted depth can move (ours).
+        shield: the 3D losses do not move the 2D keypoints (ours).
+        rotations: of one view against another; `free`, the paper's: the best for each pair of poses, or `given`: the
+            cameras' own where both are visible, true or found by a label stage, else free (ours).
+        ramp: share of the stage over which the consistency term grows from 0 to its weight.
+        confidence: a joint whose heatmap holds less than this in its best 3 x 3 cells is left out.
+        tilt: a view whose reference bone leans more than this out of the picture (as a sine, by its 2D length) makes no
+            pair, since its root depth is a guess; with `closed_form` only.
+        limb_ratios: length of a limb in reference bones by the name of the joint that ends it, without side (`knee`: the
+            thigh).
+        limbs_from: source, by its name in `batch`, whose visible 3D poses (true ones, or those of a label stage) give the
+            ratios instead.
+    """
+
+    root_depth: Literal["closed_form", "limbs"] = "closed_form"
+    shield: bool = False
+    rotations: Literal["free", "given"] = "free"
+    ramp: float = 0.0
+    confidence: float = 0.3
+    tilt: float = 0.85
+    limb_ratios: dict[str, float] = dataclasses.field(default_factory=dict)
+    limbs_from: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("ramp", "confidence", "tilt"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise VergenceError(f"multiview.{name} is {getattr(self, name):g}", "Give 0 to 1.")
+        for name, ratio in self.limb_ratios.items():
+            if not 0 < ratio < 10:
+                raise VergenceError(
+                    f"multiview.limb_ratios.{name} is {ratio:g}",
+                    "It is a length in reference bones: above 0, below 10.",
+                )

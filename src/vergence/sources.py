@@ -30,17 +30,22 @@ def world_version() -> str:
 
 
 def _world(source: Source, size: int) -> Views:
-    from vergence.synthetic.world import recordings, single_pictures
+    from vergence.synthetic.faults import Faults
+    from vergence.synthetic.world import recordings, single_pictures, static_clips
 
+    faults = Faults(occlusion=source.occlusion, truncation=source.truncation)
     if source.kind == "world_pictures":
-        return single_pictures(source.count, size, look=source.look, seed=source.seed)
+        return single_pictures(source.count, size, look=source.look, seed=source.seed, faults=faults)
     share = len(source.views)
     parts = []
     for i, views in enumerate(source.views):
         subjects = source.subjects // share + (i < source.subjects % share)
         seed = source.seed + i * SEEDS_APART
-        if subjects:
-            parts.append(recordings(subjects, source.frames_per_subject, views, size, look=source.look, seed=seed))
+        if subjects and source.kind == "world_static":
+            parts.append(static_clips(subjects, views, size, look=source.look, seed=seed, faults=faults))
+        elif subjects:
+            frames = source.frames_per_subject
+            parts.append(recordings(subjects, frames, views, size, look=source.look, seed=seed, faults=faults))
     return Views.cat(_apart(parts))
 
 

@@ -12,7 +12,7 @@ import logging
 import math
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,7 @@ from vergence.views import Views
 WARM_UP = 0.03  # share of the steps over which the learning rate rises
 FINAL_RATE = 0.01  # of the peak, at the last step
 LOG_EVERY = 10
+ALARM_LASTS = 3  # logged steps that an alarm must last before it is said
 
 
 class _Steps(IterableDataset):
@@ -51,9 +52,10 @@ class _Steps(IterableDataset):
 
 
 class _Module(pl.LightningModule):
-    def __init__(self, method: Method, stage: TrainStage, seed: int) -> None:
+    def __init__(self, method: Method, stage: TrainStage, seed: int, say: Callable[[str], None] | None = None) -> None:
         super().__init__()
         self.method, self.stage, self.seed = method, stage, seed
+        self.alarms = Alarms(say)
         self.still = [_part(method, name) for name in stage.frozen]
         for part in self.still:
             part.requires_grad_(False)
@@ -90,6 +92,7 @@ class _Module(pl.LightningModule):
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             batch = augment(batch, self.stage.augmentation, self.method.skeleton, generator)
+        self.method.progress = self.global_step / self.stage.steps
         terms = self.method.losses(batch)
         unknown = set(self.stage.losses) - set(terms)
         if unknown:
@@ -104,8 +107,12 @@ class _Module(pl.LightningModule):
             )
         if self.global_step % LOG_EVERY == 0:
             values = {name: float(term.detach()) for name, term in {"loss": loss, **terms}.items()}
+            watch = self.method.watch()
             for logger in self.loggers:  # Lightning's own `log` would file this step's figures under a later one
-                logger.log_metrics(values, self.global_step)
+                logger.log_metrics({**values, **watch.figures}, self.global_step)
+                if isinstance(logger, JsonlLogger) and watch.alarms:
+                    logger.log_alarms(watch.alarms, self.global_step)
+            self.alarms.hear(watch.alarms, self.global_step)
             self.log("loss", values["loss"], prog_bar=True, logger=False)
         return loss
 
@@ -124,6 +131,29 @@ def rate(step: int, steps: int) -> float:
         return (step + 1) / warm
     progress = min(1.0, (step - warm) / max(1, steps - warm))
     return FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+class Alarms:
+    """Says what goes wrong once it has lasted, and when it has ended.
+
+    Args:
+        say: prints a line; None says nothing.
+    """
+
+    def __init__(self, say: Callable[[str], None] | None) -> None:
+        self.say = say
+        self.lasted: dict[str, int] = {}
+
+    def hear(self, alarms: dict[str, str], step: int) -> None:
+        if self.say is None:
+            return
+        for name in [n for n in self.lasted if n not in alarms]:
+            if self.lasted.pop(name) >= ALARM_LASTS:
+                self.say(f"step {step}: over: {name.replace('_', ' ')}")
+        for name, text in alarms.items():
+            self.lasted[name] = self.lasted.get(name, 0) + 1
+            if self.lasted[name] == ALARM_LASTS:
+                self.say(f"step {step}: {text}")
 
 
 class JsonlLogger(Logger):
@@ -148,6 +178,11 @@ class JsonlLogger(Logger):
             file.write(json.dumps({"step": step, **values}) + "\n")
 
     @rank_zero_only
+    def log_alarms(self, alarms: dict[str, str], step: int) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps({"step": step, "alarms": alarms}) + "\n")
+
+    @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         return None
 
@@ -158,7 +193,7 @@ def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:
     for line in path.read_text().splitlines() if path.exists() else ():
         row = json.loads(line)
         for name, value in row.items():
-            if name != "step":
+            if name not in ("step", "alarms"):
                 curves.setdefault(name, []).append((row["step"], value))
     return curves
 
@@ -175,6 +210,7 @@ def train_stage(
     checkpoint_every: int = 200,
     progress: bool = True,
     callbacks: tuple[Callback, ...] = (),
+    say: Callable[[str], None] | None = None,
 ) -> None:
     """Trains `method` in place; resumes from `folder/last.ckpt` where it exists.
 
@@ -189,6 +225,7 @@ def train_stage(
         checkpoint_every: steps between checkpoints.
         progress: show a bar with the time left.
         callbacks: Lightning's, more of them.
+        say: prints what the method warns of.
     """
     folder.mkdir(parents=True, exist_ok=True)
     logger = JsonlLogger(folder / "metrics.jsonl")
@@ -222,7 +259,7 @@ def train_stage(
         use_distributed_sampler=False,
     )
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    module = _Module(method, stage, seed)
+    module = _Module(method, stage, seed, say)
     module.train()  # a method that another stage left in eval mode would keep its batch statistics frozen
     if dataset.start >= stage.steps:  # stopped before the result was saved; Lightning would hand out unaveraged weights
         module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])

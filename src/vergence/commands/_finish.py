@@ -84,6 +84,7 @@ def measure_tests(
         tested[name] = Tested(dataset, *found)
         results["tests"][name] = found[0]
         about = {"look": source.look, "seed": source.seed, "world_version": world_version()}
+        about |= {k: getattr(source, k) for k in ("occlusion", "truncation") if getattr(source, k) is not None}
         if source.kind == "capture":
             about = {
                 "path": source.path,
@@ -164,7 +165,7 @@ def finish(run: Run, method: Method, command: str) -> tuple[dict[str, Any], dict
         assert settings is not None
         truth = run.dataset(settings.source).index
         results["labels"][name] = dict(labels.report)
-        if not truth.pose.isnan().all():
+        if settings.stores == "pose" and not truth.pose.isnan().all():
             results["labels"][name] |= label_scores(labels.pose, truth, skeleton=get_skeleton(run.recipe.skeleton))
     results["command"] = command
     results["seconds"] = run.seconds

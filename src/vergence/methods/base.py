@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -41,6 +41,19 @@ class Prediction:
     embedding: Float[Tensor, "N E"] | None = None
 
 
+@dataclass
+class Watch:
+    """What a method sees of itself while it trains.
+
+    Attributes:
+        figures: by name, for the metrics.
+        alarms: by name, a sentence on what goes wrong.
+    """
+
+    figures: dict[str, float] = field(default_factory=dict)
+    alarms: dict[str, str] = field(default_factory=dict)
+
+
 class Method(nn.Module):
     """A network with losses on Views and a prediction from pictures; subclasses are the papers.
 
@@ -50,13 +63,25 @@ class Method(nn.Module):
 
     Attributes:
         mirrored: the training showed mirrored pictures, so that predictions may be averaged with the mirror's.
+        progress: share of the training stage that is done, 0 to 1; set before every batch.
+        whole_instants: batches hold all views of an instant.
     """
+
+    whole_instants = False
 
     def __init__(self, network: PoseNetwork | StackedHourglass, skeleton: Skeleton) -> None:
         super().__init__()
         self.network = network
         self.skeleton = skeleton
         self.mirrored = True
+        self.progress = 0.0
+
+    def prepare(self, stage: TrainStage, shown: dict[str, Views]) -> None:
+        """Called before a training stage with its settings and the labels that its sources show, by their name in `batch`."""
+
+    def watch(self) -> Watch:
+        """How training stands, judged by the batch that `losses` saw last."""
+        return Watch()
 
     def read(self, image: Tensor, flip: bool) -> Maps:
         """The network's maps, averaged with those of the mirrored picture where asked."""
@@ -66,9 +91,6 @@ class Method(nn.Module):
     def protocol(self) -> dict[str, Any]:
         """What results must say of how this model was made, beside how it was measured."""
         return {}
-
-    def prepare(self, stage: TrainStage, shown: dict[str, Views]) -> None:
-        """Called before a training stage with its settings and the labels that its sources show, by their name in `batch`."""
 
     def losses(self, views: Views) -> dict[str, Tensor]:
         """Unweighted loss terms by the paper's names; a term without labels in the batch is 0."""

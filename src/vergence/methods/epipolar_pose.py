@@ -124,6 +124,7 @@ def make_labels(
     weight = torch.zeros(len(index), len(skeleton))
     projected = torch.full((len(index), len(skeleton), 2), float("nan"))
     intrinsics = index.intrinsics.clone()
+    rotation = torch.full((len(index), 3, 3), float("nan"))
     refusals: Counter[str] = Counter()
     verdicts: Counter[str] = Counter()
     for sequence in torch.unique(index.sequence).tolist():
@@ -135,7 +136,8 @@ def make_labels(
                 refusals[error.problem] += 1
                 continue
             pose[chunk], weight[chunk], projected[chunk], intrinsics[chunk] = made[0], made[1], made[2], made[3]
-            verdicts[made[4]] += 1
+            rotation[chunk] = made[4]
+            verdicts[made[5]] += 1
     if not verdicts:
         reason = refusals.most_common(1)[0][0] if refusals else "the source has no pictures"
         raise VergenceError(f"no recording could be reconstructed: {reason}", "Look at the 2D first, then the rig.")
@@ -149,7 +151,7 @@ def make_labels(
         "joints_labelled": float((~pose.isnan().any(-1)).float().mean()),
     }
     key = torch.stack([index.sequence, index.view, index.frame], 1)
-    return Labels(key, pose, weight, projected, intrinsics, report)
+    return Labels(key, pose, weight, projected, intrinsics, report, rotation)
 
 
 def _chunks(rows: Tensor, frame: Tensor, most: int) -> list[Tensor]:
@@ -162,7 +164,7 @@ def _chunks(rows: Tensor, frame: Tensor, most: int) -> list[Tensor]:
 
 def _label_recording(
     views: Views, keypoints: Tensor, confidence: Tensor, settings: LabelStage, skeleton: Skeleton, seed: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor, str]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, str]:
     frames, t = torch.unique(views.frame, return_inverse=True)
     cameras, v = torch.unique(views.view, return_inverse=True)
     known_lens = bool(views.intrinsics.isfinite().all())
@@ -206,7 +208,7 @@ def _label_recording(
     pose = (camera @ turn.transpose(-1, -2)).float() / _bone_length(result.pose, skeleton)
     lens = views.intrinsics if known_lens else (views.crop.double() @ torch.from_numpy(result.intrinsics)[v]).float()
     weight = torch.from_numpy(result.weight)[t].float()
-    return pose, weight.nan_to_num(0.0), project(pose, lens), lens, result.report.verdict
+    return pose, weight.nan_to_num(0.0), project(pose, lens), lens, (turn @ rotation).float(), result.report.verdict
 
 
 def _bone_length(pose: np.ndarray, skeleton: Skeleton) -> float:

@@ -7,6 +7,7 @@ from vergence.methods.base import Method
 from vergence.methods.epipolar_pose import EpipolarPose
 from vergence.methods.geometric_constraint import GeometricConstraint
 from vergence.methods.mcss import MCSS
+from vergence.methods.multiview_consistency import MultiViewConsistency
 from vergence.methods.supervised import Supervised
 from vergence.networks.hourglass import StackedHourglass
 from vergence.networks.pose_network import PoseNetwork
@@ -16,6 +17,7 @@ from vergence.skeleton import get_skeleton
 METHODS: dict[str, type[Method]] = {
     "supervised": Supervised,
     "epipolar_pose": EpipolarPose,
+    "multiview_consistency": MultiViewConsistency,
     "geometric_constraint": GeometricConstraint,
     "mcss": MCSS,
 }

@@ -108,6 +108,9 @@ def _words(source: dict[str, Any]) -> str:
         what = f"capture {source['path']}" + (f", frames {source['frames']}" if source["frames"] else "")
     elif source["kind"] == "world_pictures":
         what = f"{source['count']} single pictures, {source['look']} look"
+    elif source["kind"] == "world_static":
+        places = " or ".join(map(str, source["views"]))
+        what = f"{source['subjects']} people standing still, from {places} places of one camera, {source['look']} look"
     else:
         cameras = " or ".join(map(str, source["views"]))
         what = f"{source['subjects']} recordings of {source['frames_per_subject']} instants by {cameras} cameras, "
@@ -163,6 +166,7 @@ def _label_tables(labels: Mapping[str, Any]) -> list[Table]:
             found.get("p_mpjpe"),
         ]
         for name, found in labels.items()
+        if "recordings" in found
     ]
     columns = ["", "recordings", "verdicts", "refused", "joints labelled %", "N-MPJPE mm", "P-MPJPE mm"]
     note = "The truth measures these labels here; training never saw it."

@@ -4,7 +4,7 @@ from vergence.synthetic.faults import Faults
 from vergence.synthetic.motion import Motion
 from vergence.synthetic.motion_files import read_motion
 from vergence.synthetic.rigs import Rig, draw_rigs, make_rig
-from vergence.synthetic.world import WORLD_VERSION, Frame, recordings, render_capture, single_pictures
+from vergence.synthetic.world import WORLD_VERSION, Frame, recordings, render_capture, single_pictures, static_clips
 
 __all__ = [
     "WORLD_VERSION",
@@ -18,4 +18,5 @@ __all__ = [
     "recordings",
     "render_capture",
     "single_pictures",
+    "static_clips",
 ]

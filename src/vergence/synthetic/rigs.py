@@ -83,6 +83,20 @@ def wild_rig(views: int, rng: np.random.Generator) -> Rig:
     return wild_cameras(views, rng)
 
 
+def walk(positions: int, rng: np.random.Generator) -> Rig:
+    """One hand-held camera's places while it walks part of the way around the origin: 50 to 140 degrees, 2.6 to 5.5 m away."""
+    along = np.linspace(0, 1, positions)
+    turn = rng.choice([-1, 1]) * np.radians(rng.uniform(50, 140))
+    azimuth = rng.uniform(0, 2 * math.pi) + turn * along + rng.normal(0, 0.02, positions)
+    near, far = np.sort(rng.uniform(2600, 5500, 2))
+    distance = near + (far - near) * (0.5 + 0.5 * np.sin(rng.uniform(0, 2 * math.pi) + 3 * along))
+    height = rng.uniform(1100, 1800) + 120 * np.sin(rng.uniform(0, 2 * math.pi) + 4 * along)
+    eye = np.stack([distance * np.cos(azimuth), distance * np.sin(azimuth), height], 1)
+    target = np.concatenate([rng.normal(0, 150, (positions, 2)), rng.normal(900, 100, (positions, 1))], 1)
+    focal = 500 / math.tan(math.radians(rng.uniform(45, 70)) / 2)
+    return make_rig(eye, target, np.full(positions, focal), (1000, 1000), rng.normal(0, math.radians(3.0), positions))
+
+
 def make_rig(
     eye: np.ndarray, target: np.ndarray, focal: np.ndarray, size: tuple[int, int], roll: np.ndarray | float = 0.0
 ) -> Rig:

@@ -34,7 +34,7 @@ from vergence.synthetic.figure import draw_outfits
 from vergence.synthetic.motion import Motion, as_motion, draw_choreography, perform, sample_motion
 from vergence.synthetic.poses import draw_headings, draw_poses
 from vergence.synthetic.renderer import Scenes, draw, unpack
-from vergence.synthetic.rigs import Rig, draw_rigs, stack_rigs, studio_cameras, wild_cameras
+from vergence.synthetic.rigs import Rig, draw_rigs, stack_rigs, studio_cameras, walk, wild_cameras
 from vergence.synthetic.shots import Backdrops, Shots, draw_lights, make_scenes, project_points, take
 from vergence.synthetic.threads import one_core_each, spread
 from vergence.views import Views
@@ -183,6 +183,31 @@ def recordings(
         time=(frame * frame_step / fps).float(), instant=base * _SEED_SPAN + sequence * frames + frame,
     )  # fmt: skip
     return out[torch.from_numpy(rng.random(n) >= faults.dropped_views)] if faults.dropped_views else out
+
+
+def static_clips(
+    subjects: int,
+    positions: int,
+    size: int,
+    *,
+    look: str = "wild",
+    seed: int,
+    faults: Faults | None = None,
+    device: torch.device | str = "cpu",
+) -> Views:
+    """People who stand still while one camera walks around them: several views of one instant, from one camera.
+
+    Args:
+        subjects: people, one clip each.
+        positions: pictures of each clip, from places along the walk.
+        size, look, seed, faults, device: as of `recordings`, whose people of this seed these are: give it its own.
+
+    Returns:
+        Views of subjects * positions, ordered by clip; `view` counts the places, and all of a clip are one instant.
+    """
+    _check(size, subjects=subjects, positions=positions)
+    paths = [walk(positions, np.random.default_rng([seed, 13, i])) for i in range(subjects)]
+    return recordings(subjects, 1, positions, size, look=look, seed=seed, rigs=paths, faults=faults, device=device)
 
 
 @dataclass(frozen=True)
