@@ -13,12 +13,14 @@ from vergence.evaluation import (
     evaluate,
     fit_ridge,
     in_camera_frame,
+    mean_bone_sum,
     retrieval_figures,
     score,
     score_prediction,
 )
 from vergence.methods.base import Method, Prediction
 from vergence.methods.mcss import canonical_pose
+from vergence.metrics import fit_clusters
 from vergence.skeleton import H36M_17
 from vergence.synthetic import recordings
 
@@ -90,6 +92,27 @@ def test_a_protocol_with_an_embedding_its_ridge_and_retrieval(views, canonical):
     assert found["predicted_pose"]["same"].detection[1] < 60
     assert found["random"]["same"].detection[1] == pytest.approx(12.5)
     assert found["oracle"]["same"].mean_pa_mpjpe[1] < 0.1
+
+
+def test_canonical_poses_get_structure_scores_and_sizes_as_others_do(views, canonical):
+    clusters = fit_clusters(views.pose, 4, H36M_17.root, of="training", skeleton=H36M_17.name)
+    bones = mean_bone_sum([views], H36M_17)
+    perfect = Prediction(canonical, "canonical", embedding=torch.eye(len(views)))
+    refit = fit_ridge(torch.eye(len(views)), canonical, 1e-9)
+    results, _, scores = evaluate(
+        Knowing(perfect), MemoryDataset(views), H36M_17, clusters=[clusters], bones_mm=bones, refit=refit
+    )
+    assert scores.summary["pss_4"] == 100
+    assert results["ridge"]["pss_4"] == 100
+    itself = score(views.pose, views.pose, H36M_17, (), bones).summary["bone_sum_mpjpe"]
+    assert itself > 1  # people are not of one size
+    assert scores.summary["bone_sum_mpjpe"] == pytest.approx(itself, abs=0.01)
+    assert "left_right" not in results  # by limb and in pixels: of poses in the camera's frame
+    blind = views.replace(up=torch.full_like(views.up, math.nan))
+    nothing = score_prediction(Prediction(canonical, "canonical"), blind, H36M_17, [clusters], bones).summary
+    assert set(nothing) == set(scores.summary)
+    assert math.isnan(nothing["pss_4"])
+    assert math.isnan(nothing["bone_sum_mpjpe"])
 
 
 def test_ridge_against_a_slow_reference():

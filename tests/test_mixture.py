@@ -230,3 +230,18 @@ def test_single_pictures_come_in_the_same_order_whole_or_not():
     one = Mixture([film_part(torch.arange(11), 5)], seed=4)
     other = Mixture([film_part(torch.arange(11), 5, whole=False)], seed=4)
     assert all(one.batch(s).frame.tolist() == other.batch(s).frame.tolist() for s in range(6))
+
+
+def test_labelled_pictures_too_are_drawn_by_whole_instants():
+    made = film("a", 3, 4, 3, 6, Draw(labelled=True))
+    mixture = Mixture([Part("a", made.dataset, made.visible, 6, made.draw, whole=True)], seed=2)
+    batches = [mixture.batch(step) for step in range(2)]
+    assert all(batch.groups()[1].shape == (2, 3) for batch in batches)
+    assert sorted(f for batch in batches for f in batch.frame.tolist()) == list(range(12))
+
+
+def test_clips_are_drawn_alike_by_whole_instants_or_not():
+    made = film("a", 3, 9, 3, 12, Draw(instants=3, apart=0.8, views=2))
+    one = Mixture([made], seed=4)
+    other = Mixture([Part("a", made.dataset, made.visible, 12, made.draw, whole=True)], seed=4)
+    assert all(one.batch(s).frame.tolist() == other.batch(s).frame.tolist() for s in range(6))

@@ -76,9 +76,10 @@ def test_a_run_that_was_stopped_equals_one_that_was_not(tmp_path, monkeypatch, o
     assert bool(whole.finds_joints)
 
 
-def test_a_frozen_part_keeps_weights_and_statistics(tmp_path, one_thread):
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_frozen_part_keeps_weights_and_statistics(tmp_path, one_thread, optimizer):
     recipe = tiny(2)
-    second = replace(recipe.stages["pose"].train, frozen=["network"], losses={"pose": 1.0})
+    second = replace(recipe.stages["pose"].train, frozen=["network"], losses={"pose": 1.0}, optimizer=optimizer)
     recipe.stages["head"] = Stage(train=second)
     method = Run(recipe, tmp_path, "cpu", progress=False).execute()
     before = load_file(tmp_path / "stages" / "pose" / "model.safetensors")
