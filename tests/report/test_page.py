@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
@@ -211,6 +211,7 @@ def test_a_camera_frame_is_shown_upright_and_not_mirrored():
 
 
 @given(arrays(float, 3, elements=st.floats(-5, 5)).filter(lambda v: np.linalg.norm(v) > 0.01))
+@settings(deadline=None)
 def test_display_rotation_is_proper_and_takes_up_to_z(up):
     turn = display_rotation(up)
     np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-9)
