@@ -257,3 +257,10 @@ def test_the_first_difference_is_named_where_it_lies():
     assert first_difference({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}) == "a.c is 2 there and 3 here"
     assert first_difference({"a": 1}, {"a": 1, "b": [2]}) == "b is None there and [2] here"
     assert first_difference({"a": [1, 2]}, {"a": [1]}) == "a is [1, 2] there and [1] here"
+
+
+def test_gradients_are_clipped_in_mixed_precision_too(tmp_path):
+    """Lightning refuses to clip for a fused optimizer there."""
+    stages = {"only": Stage(train=TrainStage(steps=2, batch={"wild": 3}, losses=LOSSES, clip=1.0))}
+    carry_out(tmp_path, tiny(stages=stages, precision="bf16-mixed"))
+    assert load(tmp_path).image_size == 32

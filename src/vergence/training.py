@@ -64,7 +64,10 @@ class _Module(pl.LightningModule):
             )
         else:
             optimizer = torch.optim.AdamW(
-                self.parameters(), lr=stage.learning_rate, weight_decay=stage.weight_decay, fused=True
+                self.parameters(),
+                lr=stage.learning_rate,
+                weight_decay=stage.weight_decay,
+                fused=not stage.clip,  # Lightning cannot clip the gradients of a fused optimizer in mixed precision
             )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, stage.steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
