@@ -1,5 +1,5 @@
 """What a single-camera model is worth by how its 3D labels were made: number of cameras, pooled frames or single ones, known
-cameras, labelled 2D, true labels of one person, of all. One 2D network, equal steps, the demo's data and tests.
+cameras, labelled 2D, true labels of ten people, of all. One 2D network, equal steps, the demo's data and tests.
 
     python benchmarks/supervision.py [--seed 0] [--rows cameras_2 single_frames ...] [--out supervision]
 
@@ -35,7 +35,7 @@ def rows_of(studio: Source) -> dict[str, tuple[Source, LabelStage | None]]:
         "single_frames": (studio, replace(made, per_frame=True)),
         "known_cameras": (studio, replace(made, cameras="known")),
         "labelled_2d": (replace(studio, keypoints=True), replace(made, keypoints="labelled")),
-        "true_3d_of_one": (replace(studio, pose="1"), made),
+        "true_3d_of_ten": (replace(studio, pose="10"), made),
         "true_3d": (replace(studio, keypoints=True, pose="all"), None),
     }
 
