@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils import data
 
 from vergence.dataset import Dataset, batches
 from vergence.errors import VergenceError
@@ -127,17 +129,12 @@ def make_labels(
     rotation = torch.full((len(index), 3, 3), float("nan"))
     refusals: Counter[str] = Counter()
     verdicts: Counter[str] = Counter()
-    for sequence in torch.unique(index.sequence).tolist():
-        rows = torch.nonzero(index.sequence == sequence)[:, 0]
-        for chunk in _chunks(rows, index.frame, settings.frames):
-            try:
-                made = _label_recording(visible[chunk], keypoints[chunk], confidence[chunk], settings, skeleton, seed)
-            except VergenceError as error:
-                refusals[error.problem] += 1
-                continue
-            pose[chunk], weight[chunk], projected[chunk], intrinsics[chunk] = made[0], made[1], made[2], made[3]
-            rotation[chunk] = made[4]
-            verdicts[made[5]] += 1
+    for chunk, made in _Recordings(visible, keypoints, confidence, settings, skeleton, seed).each():
+        if isinstance(made, VergenceError):
+            refusals[made.problem] += 1
+            continue
+        pose[chunk], weight[chunk], projected[chunk], intrinsics[chunk], rotation[chunk], verdict = made
+        verdicts[verdict] += 1
     if not verdicts:
         reason = refusals.most_common(1)[0][0] if refusals else "the source has no pictures"
         raise VergenceError(f"no recording could be reconstructed: {reason}", "Look at the 2D first, then the rig.")
@@ -154,17 +151,58 @@ def make_labels(
     return Labels(key, pose, weight, projected, intrinsics, report, rotation)
 
 
-def _chunks(rows: Tensor, frame: Tensor, most: int) -> list[Tensor]:
-    """Rows of one recording in runs of at most `most` instants."""
-    frames = torch.unique(frame[rows])
-    runs = max(1, -(-len(frames) // most))
-    edges = torch.tensor_split(frames, runs)
-    return [rows[torch.isin(frame[rows], part)] for part in edges]
+_Made = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, str]
+
+
+class _Recordings(data.Dataset[_Made | VergenceError]):
+    """Every recording, in runs of at most `settings.frames` instants; an item is its labels, or why there are none.
+
+    The geometry is small steps of NumPy and SciPy, which one process does on one core; the loader's workers use all.
+    """
+
+    def __init__(
+        self,
+        views: Views,
+        keypoints: Tensor,
+        confidence: Tensor,
+        settings: LabelStage,
+        skeleton: Skeleton,
+        seed: int,
+    ) -> None:
+        self.views, self.keypoints, self.confidence = views, keypoints, confidence
+        self.settings, self.skeleton, self.seed = settings, skeleton, seed
+        self.chunks: list[Tensor] = []
+        for sequence in torch.unique(views.sequence).tolist():
+            rows = torch.nonzero(views.sequence == sequence)[:, 0]
+            frames = torch.unique(views.frame[rows])
+            runs = torch.tensor_split(frames, max(1, -(-len(frames) // settings.frames)))
+            self.chunks += [rows[torch.isin(views.frame[rows], run)] for run in runs]
+
+    def __len__(self) -> int:
+        return len(self.chunks)
+
+    def __getitem__(self, number: int) -> _Made | VergenceError:
+        rows = self.chunks[number]
+        try:
+            return _label_recording(
+                self.views[rows], self.keypoints[rows], self.confidence[rows], self.settings, self.skeleton, self.seed
+            )
+        except VergenceError as error:
+            return error
+
+    def each(self) -> Iterator[tuple[Tensor, _Made | VergenceError]]:
+        workers = min(torch.get_num_threads(), len(self) // 8)
+        loader = data.DataLoader(self, batch_size=None, num_workers=workers, collate_fn=_unchanged)
+        yield from zip(self.chunks, loader, strict=True)
+
+
+def _unchanged(item: Any) -> Any:
+    return item
 
 
 def _label_recording(
     views: Views, keypoints: Tensor, confidence: Tensor, settings: LabelStage, skeleton: Skeleton, seed: int
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, str]:
+) -> _Made:
     frames, t = torch.unique(views.frame, return_inverse=True)
     cameras, v = torch.unique(views.view, return_inverse=True)
     known_lens = bool(views.intrinsics.isfinite().all())
