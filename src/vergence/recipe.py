@@ -219,6 +219,8 @@ class LabelStage:
         cameras: `unknown` or `known` extrinsics.
         frames: at most this many instants are pooled for one estimate of the cameras.
         per_frame: each frame alone, as in the paper, for comparison.
+        peaks: of each joint's heatmap, between which the views choose once the cameras are known; 1 is the highest alone,
+            the paper's way (and that of `per_frame`).
         stores: what is kept: `pose` (3D, its 2D and the cameras' rotations), `cameras` (the rotations alone), or
             `keypoints`: the 2D that the network found, no geometry.
         confidence: with `keypoints`, joints found with less are left out.
@@ -230,12 +232,15 @@ class LabelStage:
     cameras: Literal["unknown", "known"] = "unknown"
     frames: int = 200
     per_frame: bool = False
+    peaks: int = 2
     stores: Literal["pose", "cameras", "keypoints"] = "pose"
     confidence: float = 0.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.confidence <= 1:
             raise VergenceError(f"label.confidence is {self.confidence:g}", "Give 0 to 1.")
+        if not 1 <= self.peaks <= 4:
+            raise VergenceError(f"label.peaks is {self.peaks}", "Give 1 to 4; every pair of peaks is tried.")
         if self.confidence and self.stores != "keypoints":
             raise VergenceError(
                 f"label.confidence is {self.confidence:g} and stores is {self.stores}",

@@ -182,7 +182,7 @@ class Run:
         if stage.cameras == "known":
             visible = visible.replace(rotation=dataset.index.rotation, translation=dataset.index.translation)
         if stage.keypoints == "labelled":
-            keypoints, confidence = visible.keypoints, visible.confidence
+            keypoints, confidence = visible.keypoints[:, :, None], visible.confidence[:, :, None]
             if keypoints.isnan().all():
                 raise VergenceError(
                     f"stage {name!r} reads labelled 2D, but source {stage.source!r} shows none",
@@ -193,10 +193,10 @@ class Run:
             if not isinstance(method, Supervised):
                 raise VergenceError(f"no trained network finds the joints for stage {name!r}", "Train one before it.")
             keypoints, confidence = find_keypoints(
-                method, dataset, self.device, half=self.recipe.precision == "bf16-mixed"
+                method, dataset, self.device, half=self.recipe.precision == "bf16-mixed", count=stage.peaks
             )
         if stage.stores == "keypoints":
-            labels = keypoint_labels(visible, keypoints, confidence, stage.confidence)
+            labels = keypoint_labels(visible, keypoints[:, :, 0], confidence[:, :, 0], stage.confidence)
         else:
             labels = make_labels(
                 dataset, visible, keypoints, confidence, stage, get_skeleton(self.recipe.skeleton), self.recipe.seed

@@ -93,7 +93,9 @@ def test_its_labels_find_the_truth_without_its_cameras(dataset, folder):
     visible = withhold(dataset.index, source(folder, keypoints=True))
     assert visible.rotation.isnan().all()
     stage = LabelStage(keypoints="labelled")
-    labels = make_labels(dataset, visible, visible.keypoints, visible.confidence, stage, H36M_17)
+    labels = make_labels(
+        dataset, visible, visible.keypoints[:, :, None], visible.confidence[:, :, None], stage, H36M_17
+    )
     truth = dataset.index.replace(pose=true_pose(folder, dataset.index))
     assert label_scores(labels.pose, truth, H36M_17)["n_mpjpe"] < 10
 
@@ -177,7 +179,9 @@ def test_real_footage(tmp_path):
     assert known.float().mean() > 0.85
     visible = withhold(index, source(tmp_path, keypoints=True))
     stage = LabelStage(keypoints="labelled")
-    labels = make_labels(dataset, visible, visible.keypoints, visible.confidence, stage, H36M_17)
+    labels = make_labels(
+        dataset, visible, visible.keypoints[:, :, None], visible.confidence[:, :, None], stage, H36M_17
+    )
     assert labels.report["joints_labelled"] > 0.85
     off = (labels.keypoints - index.keypoints).norm(dim=-1)
     assert float(off.nanmedian()) < 1  # of 48 px, which span some 2.4 m

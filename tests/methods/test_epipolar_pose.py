@@ -43,7 +43,7 @@ def labels_of(views: Views, stage: LabelStage = LABELLED, source: Source = HIDDE
     visible = withhold(dataset.index, source)
     if stage.cameras == "known":
         visible = visible.replace(rotation=views.rotation, translation=views.translation)
-    return make_labels(dataset, visible, visible.keypoints, visible.confidence, stage, H36M_17)
+    return make_labels(dataset, visible, visible.keypoints[:, :, None], visible.confidence[:, :, None], stage, H36M_17)
 
 
 # The camera behind a crop
@@ -187,7 +187,7 @@ def test_known_cameras_that_are_not_known_are_refused(film):
     visible = withhold(dataset.index, HIDDEN)
     stage = LabelStage(keypoints="labelled", cameras="known")
     with pytest.raises(VergenceError, match="extrinsics are unknown or withheld"):
-        make_labels(dataset, visible, visible.keypoints, visible.confidence, stage, H36M_17)
+        make_labels(dataset, visible, visible.keypoints[:, :, None], visible.confidence[:, :, None], stage, H36M_17)
 
 
 def test_long_recordings_are_taken_in_runs():
@@ -202,8 +202,8 @@ def test_the_frozen_network_is_neither_changed_nor_put_into_another_mode(film):
     method = build_method("epipolar_pose", TINY, "h36m_17").train()
     before = {k: v.clone() for k, v in method.state_dict().items()}
     points, trust = find_keypoints(method, MemoryDataset(film), "cpu", size=50)
-    assert points.shape == (len(film), 17, 2)
-    assert trust.shape == (len(film), 17)
+    assert points.shape == (len(film), 17, 1, 2)
+    assert trust.shape == (len(film), 17, 1)
     assert method.training
     assert all(torch.equal(v, before[k]) for k, v in method.state_dict().items())
     assert not points.requires_grad

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 import torch
 
-from vergence.networks.pose_network import PoseNetwork, expected_pixel
+from vergence.networks.pose_network import PoseNetwork, expected_pixel, peaks
 from vergence.recipe import NetworkSettings
 
 TINY = NetworkSettings(embedding_size=4, hidden_sizes=[4, 6, 8, 8], depths=[1, 1, 1, 1], width=8)
@@ -55,6 +55,36 @@ def test_a_mirrored_map_says_the_mirrored_pixel():
     assert torch.allclose(there[..., 1], here[..., 1])
 
 
+def blobs(*centres: tuple[float, float, float], size: int = 24) -> torch.Tensor:
+    """Log-probability of a sum of round blobs (x, y, height), one cell wide; `1 1 h w`."""
+    y, x = torch.meshgrid(torch.arange(float(size)), torch.arange(float(size)), indexing="ij")
+    heat = sum(h * torch.exp(-0.5 * ((x - a) ** 2 + (y - b) ** 2)) for a, b, h in centres)
+    return (heat / heat.sum()).clamp(min=1e-12).log()[None, None]
+
+
+def test_peaks_lie_where_the_blobs_do_and_weigh_what_they_hold():
+    pixels, mass = peaks(blobs((5.3, 7.6, 1.0), (17.0, 12.2, 2.0)), 4.0, 2)
+    expected = torch.tensor([[17.0, 12.2], [5.3, 7.6]]) * 4 + 1.5
+    assert torch.allclose(pixels[0, 0], expected, atol=0.25)  # the 5x5 window cuts the blob's edge
+    assert mass[0, 0].tolist() == pytest.approx([0.66, 0.33], abs=0.02)
+
+
+def test_a_map_with_one_peak_has_no_second():
+    _, mass = peaks(blobs((0.0, 0.0, 1.0)).double(), 4.0, 3)
+    assert mass[0, 0, 0] > 0.95
+    assert (mass[0, 0, 1:] < 1e-6).all()
+
+
+def test_out_of_training_a_joint_is_read_where_the_higher_peak_is():
+    model = network()
+    maps = model(pictures(64))
+    heatmap = maps.log_heatmap.exp() ** 2
+    squared = heatmap / heatmap.sum((-1, -2), keepdim=True)
+    assert torch.allclose(maps.keypoints, expected_pixel(squared, 4.0), atol=1e-3)
+    trained = model.train()(pictures(64))
+    assert torch.allclose(trained.keypoints, expected_pixel(trained.log_heatmap.exp(), 4.0), atol=1e-3)
+
+
 @pytest.mark.parametrize("size", [96, 64])
 @pytest.mark.parametrize("neck", ["top_down", "deconvolution"])
 @pytest.mark.parametrize("head", ["depth_map", "volume"])
@@ -97,14 +127,14 @@ def test_the_volumes_depth_against_a_slow_loop():
     volume = out[n, 6 * j : 6 * (j + 1)].double()
     weight = torch.exp(volume - volume.max())
     weight /= weight.sum()
+    squared = weight.sum(0) ** 2 / (weight.sum(0) ** 2).sum()
     depth = x = y = 0.0
     for d in range(6):
         for r in range(16):
             for c in range(16):
-                p = float(weight[d, r, c])
-                depth += p * (d / 6 - 0.5) * 4.2
-                x += p * ((c + 0.5) * 4 - 0.5)
-                y += p * ((r + 0.5) * 4 - 0.5)
+                depth += float(weight[d, r, c]) * (d / 6 - 0.5) * 4.2
+                x += float(squared[r, c]) / 6 * ((c + 0.5) * 4 - 0.5)
+                y += float(squared[r, c]) / 6 * ((r + 0.5) * 4 - 0.5)
     assert float(maps.depth[n, j]) == pytest.approx(depth, abs=1e-4)
     assert maps.keypoints[n, j].tolist() == pytest.approx([x, y], abs=1e-2)
     assert torch.allclose(maps.log_heatmap[n, j].exp().double(), weight.sum(0), atol=1e-5)

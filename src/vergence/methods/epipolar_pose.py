@@ -5,7 +5,8 @@ the joints of every view; the upper copy learns 3D. Letting the branch that trai
 to a point, hence the frozen copy: here a stage of its own whose labels are made once and kept in a file (`make_labels`).
 Section 3.2, labels. Joints of synchronised views -> essential matrices -> cameras -> triangulated joints -> each
 camera's frame. Ours where the paper's is known to fail: frames are pooled (16 joints of one frame leave rotations 11 to 78
-degrees off, 100 pooled frames 0.1 to 0.9) and the rig is bundle-adjusted; `per_frame` is the paper's variant.
+degrees off, 100 pooled frames 0.1 to 0.9) and the rig is bundle-adjusted; `per_frame` is the paper's variant. Where a
+heatmap has two peaks the views choose between them (`peaks`; 1 is the paper's way, the highest of each alone).
 Section 3.3, loss. Smooth L1 on the soft-argmax of a volume, coordinates in [-0.5, 0.5) of the crop and of a depth box
 of 2,000 mm (`volume`, with the volume head); with the depth-map head the terms are those of `supervised`.
 Labels are free of scale: reference bones instead of millimetres, so the box is 4.2 bones deep.
@@ -27,13 +28,14 @@ from torch.utils import data
 
 from vergence.dataset import Dataset, batches
 from vergence.errors import VergenceError
-from vergence.geometry.camera import project
-from vergence.geometry.reconstruction import reconstruct
+from vergence.geometry.camera import normalise, project
+from vergence.geometry.peaks import choose_peaks
+from vergence.geometry.reconstruction import Reconstruction, reconstruct
 from vergence.labels import Labels
 from vergence.methods.base import depth_target, relative_depth
 from vergence.methods.losses import weighted_mean
 from vergence.methods.supervised import Supervised
-from vergence.networks.pose_network import Maps
+from vergence.networks.pose_network import Maps, peaks
 from vergence.recipe import LabelStage
 from vergence.skeleton import Skeleton
 from vergence.views import Views
@@ -68,9 +70,10 @@ class EpipolarPose(Supervised):
 
 @torch.no_grad()
 def find_keypoints(
-    method: Supervised, dataset: Dataset, device: str, half: bool = False, size: int = 64
-) -> tuple[Tensor, Tensor]:
-    """The frozen lower branch over a whole dataset: joints (crop pixels, N J 2) and their confidence (N J).
+    method: Supervised, dataset: Dataset, device: str, half: bool = False, size: int = 64, count: int = 1
+) -> tuple[Float[Tensor, "N J M 2"], Float[Tensor, "N J M"]]:
+    """The frozen lower branch over a whole dataset: the M highest peaks of each joint's heatmap, highest first, in crop
+    pixels, and the probability of each.
 
     `half` computes in bf16: twice as fast where the processor has it, 0.02 px different.
     """
@@ -78,9 +81,10 @@ def find_keypoints(
     found, trust = [], []
     with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=half):
         for views in batches(dataset, size):
-            maps = frozen.read(views.image.to(device), frozen.mirrored)
-            found.append(maps.keypoints.cpu())
-            trust.append(maps.confidence.cpu())
+            heatmap = frozen.read(views.image.to(device), frozen.mirrored).log_heatmap
+            pixels, probability = peaks(heatmap, views.image.shape[-1] / heatmap.shape[-1], count)
+            found.append(pixels.cpu())
+            trust.append(probability.cpu())
     return torch.cat(found), torch.cat(trust)
 
 
@@ -102,8 +106,8 @@ def full_camera(views: Views) -> tuple[Float[Tensor, "N 3 3"], Float[Tensor, "N 
 def make_labels(
     dataset: Dataset,
     visible: Views,
-    keypoints: Float[Tensor, "N J 2"],
-    confidence: Float[Tensor, "N J"],
+    keypoints: Float[Tensor, "N J M 2"],
+    confidence: Float[Tensor, "N J M"],
     settings: LabelStage,
     skeleton: Skeleton,
     seed: int = 0,
@@ -113,7 +117,7 @@ def make_labels(
     Args:
         dataset: the source; its index says which pictures belong to one instant.
         visible: what the recipe lets be used (extrinsics, where known).
-        keypoints, confidence: joints of each picture, crop pixels: predicted or labelled.
+        keypoints, confidence: joints of each picture, crop pixels, predicted or labelled; of M peaks the likeliest first.
         settings: cameras known or not, frames pooled, `per_frame`.
         skeleton: the joints.
         seed: of the robust estimators.
@@ -206,10 +210,10 @@ def _label_recording(
     frames, t = torch.unique(views.frame, return_inverse=True)
     cameras, v = torch.unique(views.view, return_inverse=True)
     known_lens = bool(views.intrinsics.isfinite().all())
-    inverse = torch.linalg.inv(views.crop.double())
+    inverse = torch.linalg.inv(views.crop.double())[:, None]
     ones = torch.ones_like(keypoints[..., :1]).double()
     full = torch.cat([keypoints.double(), ones], -1) @ inverse.transpose(-1, -2)
-    points = np.full((len(frames), len(cameras), len(skeleton), 2), np.nan)
+    points = np.full((len(frames), len(cameras), *keypoints.shape[1:]), np.nan)
     trust = np.zeros(points.shape[:-1])
     points[t, v] = (full[..., :2] / full[..., 2:]).numpy()
     trust[t, v] = confidence.numpy()
@@ -229,24 +233,41 @@ def _label_recording(
             "rotation": (back @ views.rotation.double())[first].numpy(),
             "translation": (back @ views.translation.double()[..., None])[first, :, 0].numpy(),
         }
-    size = _picture_size(k_full, points, first)
-    result = reconstruct(
-        points,
-        trust,
-        intrinsics=None if k_full is None else k_full[first].numpy(),
-        image_size=size,
-        skeleton=skeleton,
-        per_frame=settings.per_frame,
-        seed=seed,
-        **extrinsics,
-    )
+    rig: dict[str, Any] = {
+        "intrinsics": None if k_full is None else k_full[first].numpy(),
+        "image_size": _picture_size(k_full, points[..., 0, :], first),
+        "skeleton": skeleton,
+        "seed": seed,
+    }
+    result = reconstruct(points[..., 0, :], trust[..., 0], per_frame=settings.per_frame, **rig, **extrinsics)
+    verdict = result.report.verdict
+    if points.shape[3] > 1 and not settings.per_frame:
+        rig |= {"intrinsics": result.intrinsics, "rotation": result.rotation, "translation": result.translation}
+        agreed, likely = _agreed(points, trust, result)
+        result = reconstruct(agreed, likely, **rig)
     rotation, translation = torch.from_numpy(result.rotation)[v], torch.from_numpy(result.translation)[v]
     world = torch.from_numpy(result.pose)[t]
     camera = world @ rotation.transpose(-1, -2) + translation[:, None]
     pose = (camera @ turn.transpose(-1, -2)).float() / _bone_length(result.pose, skeleton)
     lens = views.intrinsics if known_lens else (views.crop.double() @ torch.from_numpy(result.intrinsics)[v]).float()
     weight = torch.from_numpy(result.weight)[t].float()
-    return pose, weight.nan_to_num(0.0), project(pose, lens), lens, (turn @ rotation).float(), result.report.verdict
+    return pose, weight.nan_to_num(0.0), project(pose, lens), lens, (turn @ rotation).float(), verdict
+
+
+def _agreed(points: np.ndarray, trust: np.ndarray, rig: Reconstruction) -> tuple[np.ndarray, np.ndarray]:
+    """Of the M peaks of each joint in each picture (`T V J M 2`, `T V J M`) the one that fits the other pictures."""
+    frames, views, joints, count = trust.shape
+    lens = torch.from_numpy(rig.intrinsics)
+    rays = normalise(torch.from_numpy(points), lens[:, None])
+    chosen = choose_peaks(
+        rays.transpose(1, 2).reshape(-1, views, count, 2),
+        torch.from_numpy(trust).transpose(1, 2).reshape(-1, views, count),
+        torch.from_numpy(np.concatenate([rig.rotation, rig.translation[..., None]], -1)),
+        (lens[:, 0, 0] + lens[:, 1, 1]) / 2,
+        rig.report.noise_px,
+    )
+    at = chosen.reshape(frames, joints, views).transpose(1, 2).numpy()[..., None]
+    return np.take_along_axis(points, at[..., None], 3)[..., 0, :], np.take_along_axis(trust, at, 3)[..., 0]
 
 
 def _bone_length(pose: np.ndarray, skeleton: Skeleton) -> float:
