@@ -165,9 +165,7 @@ def predict_all(
     parts = [method.predict(v.image.to(device), v.intrinsics.to(device), flip) for v in batches(dataset, size)]
     if not parts:
         raise VergenceError("the test set has no pictures", "Look at its frames and count.")
-    fields = ("pose", "keypoints", "confidence", "root_depth", "sound", "embedding")
-    joined = {n: torch.cat([getattr(p, n).cpu() for p in parts]) for n in fields if getattr(parts[0], n) is not None}
-    return Prediction(frame=parts[0].frame, **joined)
+    return Prediction.cat(parts)
 
 
 def zero_depth(keypoints: Tensor, intrinsics: Tensor) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import torch
@@ -39,6 +40,13 @@ class Prediction:
     root_depth: Float[Tensor, " N"] | None = None
     sound: Tensor | None = None
     embedding: Float[Tensor, "N E"] | None = None
+
+    @staticmethod
+    def cat(parts: Sequence[Prediction]) -> Prediction:
+        """Joins one estimator's predictions, one at least, in order and on the CPU."""
+        given = [f.name for f in fields(Prediction) if isinstance(getattr(parts[0], f.name), Tensor)]
+        joined = {name: torch.cat([getattr(part, name).cpu() for part in parts]) for name in given}
+        return Prediction(frame=parts[0].frame, **joined)
 
 
 @dataclass
