@@ -160,7 +160,7 @@ def _pool(part: Part) -> Tensor:
         raise VergenceError(f"source {part.name!r} has no pictures", "Look at its path, frames and count.")
     if not part.draw.labelled:
         return torch.arange(len(part.dataset))
-    labelled = (~part.visible.pose.isnan()).flatten(1).any(1).nonzero()[:, 0]
+    labelled = part.visible.posed.nonzero()[:, 0]
     if len(labelled) == 0:
         raise VergenceError(
             f"{part.name!r} draws labelled pictures, but the recipe shows no 3D of its source",

@@ -195,7 +195,7 @@ def canonical_target(views: Views, skeleton: Skeleton) -> tuple[Float[Tensor, "N
     Raises:
         VergenceError: poses are labelled, and the vertical is unknown in every one of them.
     """
-    labelled = ~views.pose.isnan().flatten(1).all(1)
+    labelled = views.posed
     if bool(labelled.any()) and bool(views.up[labelled].isnan().all()):
         raise VergenceError(
             "the 3D labels come without the vertical, and a canonical pose turns about it",

@@ -260,7 +260,7 @@ class MultiViewConsistency(Supervised):
         name = self.settings.limbs_from
         if name not in shown:
             raise VergenceError(f"multiview.limbs_from names {name!r}", f"The batch has {', '.join(shown)}.")
-        posed = shown[name][~shown[name].pose.isnan().flatten(1).all(1)]
+        posed = shown[name][shown[name].posed]
         if not len(posed):
             raise VergenceError(
                 f"source {name!r} shows no 3D to take limb ratios from",
