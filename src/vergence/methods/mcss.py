@@ -36,6 +36,7 @@ from vergence.errors import VergenceError
 from vergence.geometry.camera import rotate
 from vergence.methods.base import Method, Prediction
 from vergence.methods.losses import coordinate_loss, heatmap_loss, known, weighted_mean
+from vergence.mixture import least_gap
 from vergence.networks.pose_network import PoseNetwork
 from vergence.recipe import MetricLoss, TrainStage
 from vergence.skeleton import Skeleton
@@ -43,7 +44,6 @@ from vergence.views import Views
 
 LEVEL_SHARE = 0.3  # a line less level than this (73 degrees from it) gives no heading
 LEAST_BONE = 0.1  # reference bones; a predicted pose is not blown up by more than ten
-TIME_TOLERANCE = 1e-4  # seconds: times are float32
 
 
 class MCSS(Method):
@@ -237,7 +237,7 @@ def negatives(
     are labelled, in pose."""
     sequence, source, time = views.sequence[anchor], views.source[anchor], views.time[anchor]
     same = (sequence[:, None] == sequence) & (source[:, None] == source)
-    apart = (time[:, None] - time).abs() >= max(settings.apart - TIME_TOLERANCE, TIME_TOLERANCE)
+    apart = (time[:, None] - time).abs() >= least_gap(settings.apart)
     allowed = {"clip": same & apart, "others": ~same, "all": apart | ~same}[settings.negatives]
     if settings.floor:
         pose, labelled = target[anchor], (weight[anchor] > 0).all(1)
