@@ -31,7 +31,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vergence.geometry.camera import normalise
-from vergence.geometry.lifting import lift
+from vergence.geometry.lifting import bone_vector, lift
 from vergence.methods.base import Prediction, depth_target, relative_depth
 from vergence.methods.losses import known, weighted_mean
 from vergence.methods.supervised import Supervised
@@ -214,8 +214,7 @@ class GeometricConstraint(Supervised):
         maps = self.read(image, self.mirrored if flip is None else flip)
         pose = torch.cat([maps.keypoints, maps.depth[..., None] * image.shape[-1] / 2], -1)
         pose = pose - pose[:, list(self.skeleton.root)].mean(1, keepdim=True)
-        start, end = (pose[:, list(ends)].mean(1) for ends in self.skeleton.reference_bone)
-        bone = (end - start).norm(dim=-1)
+        bone = bone_vector(pose, self.skeleton.reference_bone).norm(dim=-1)
         safe = bone.clamp(min=1.0)  # one pixel
         return Prediction(
             pose=pose / safe[:, None, None],

@@ -31,6 +31,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vergence.errors import VergenceError
+from vergence.geometry.lifting import bone_vector
 from vergence.methods.base import Method, Prediction
 from vergence.recipe import RefineStage
 from vergence.skeleton import Skeleton
@@ -135,8 +136,8 @@ class RefinementUnit(nn.Module):
         out = pose.new_zeros(pose.shape)
         out[:, self.joints] = p2.view(len(pose), -1, 3)
         out = out - out[:, list(self.skeleton.root)].mean(1, keepdim=True)
-        start, end = (out[:, list(ends)].mean(1) for ends in self.skeleton.reference_bone)
-        return out / (end - start).norm(dim=-1).clamp(min=1e-6)[:, None, None]
+        bone = bone_vector(out, self.skeleton.reference_bone).norm(dim=-1)
+        return out / bone.clamp(min=1e-6)[:, None, None]
 
 
 @dataclass(frozen=True)
