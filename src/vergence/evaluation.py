@@ -128,9 +128,8 @@ def structure_clusters(
 
 def mean_bone_sum(training: Sequence[Views], skeleton: Skeleton) -> float | None:
     """Mean sum of all limb lengths of the training recordings' true poses, mm; None where none is whole and metric."""
-    first, second = (list(side) for side in zip(*skeleton.limbs, strict=True))
     poses = [index.pose[index.metric & ~index.made] for index in training]
-    sums = [(pose[:, second] - pose[:, first]).norm(dim=-1).sum(1) for pose in poses]
+    sums = [metrics.limb_lengths(pose, skeleton.limbs).sum(1) for pose in poses]
     mean = torch.cat(sums).nanmean() if sums else torch.tensor(float("nan"))
     return float(mean) if mean.isfinite() else None
 
