@@ -3,16 +3,13 @@
 Why a closed form: one singular value decomposition of a 3x3 matrix gives the global optimum, weighted and batched.
 What breaks it, and how that shows:
 
-* **Mirror images.** The best orthogonal matrix may be a reflection, under which a mirrored person is perfect. A
-rotation is
-  demanded unless `reflection=True` is said.
+* **Mirror images.** The best orthogonal matrix may be a reflection, under which a mirrored person is perfect. A rotation
+  is demanded unless `reflection=True` is said.
 * **Degenerate clouds.** Fewer than three points, points on a line, or (when mirrored) as thick as they are wide, leave
-the
-  rotation free about some axis. A minimiser is still returned, so residuals are right; `unique` is False there, and the
-  gradient through the free direction is zero. Nothing to align at all (no weight) gives NaN.
+  the rotation free about some axis. A minimiser is still returned, so residuals are right; `unique` is False there, and
+  the gradient through the free direction is zero. Nothing to align at all (no weight) gives NaN.
 * **Gradients.** The backward pass of an SVD divides by differences of singular values and explodes on symmetric bodies.
-The
-  rotation itself depends smoothly on the points as long as it is unique; its own derivative, used here, divides by
+  The rotation itself depends smoothly on the points as long as it is unique; its own derivative, used here, divides by
   sums.
 
 NaN points count as missing. In a squared loss with the same weights `detach=True` changes no gradient (the motion is
