@@ -20,6 +20,7 @@ from torch import Tensor
 from vergence import metrics
 from vergence.dataset import Dataset, batches
 from vergence.errors import VergenceError
+from vergence.geometry.alignment import ridge_regression
 from vergence.geometry.camera import normalise, rotate
 from vergence.methods.base import Method, Prediction
 from vergence.methods.mcss import canonical_rotation, pose_descriptor
@@ -352,12 +353,8 @@ class Ridge:
 
 
 def fit_ridge(embedding: Float[Tensor, "N E"], pose: Float[Tensor, "N J 3"], strength: float = RIDGE_STRENGTH) -> Ridge:
-    """argmin over (W, b) of `mean |x W + b - y|^2 + strength |W|^2`, in closed form; poses without NaN."""
-    x, y = embedding.double(), pose.double().flatten(1)
-    centre, middle = x.mean(0), y.mean(0)
-    moment = (x - centre).T @ (x - centre) / len(x) + strength * torch.eye(x.shape[1], dtype=x.dtype)
-    weight = torch.linalg.solve(moment, (x - centre).T @ (y - middle) / len(x))
-    return Ridge(weight, middle - centre @ weight)
+    """Poses without NaN by `ridge_regression` on embeddings."""
+    return Ridge(*ridge_regression(embedding.double(), pose.double().flatten(1), strength))
 
 
 def projected_truth(index: Views) -> Tensor:

@@ -14,6 +14,8 @@ What breaks it, and how that shows:
 
 NaN points count as missing. In a squared loss with the same weights `detach=True` changes no gradient (the motion is
 optimal) and spares the backward pass.
+
+Where what maps one cloud to the other need not be a motion, `ridge_regression` finds the best affine map.
 """
 
 from __future__ import annotations
@@ -127,6 +129,19 @@ def least_squares_scale(
     gain = (w[..., None] * x * y).sum((-2, -1)) / torch.where(point, torch.ones_like(power), power)
     factor = torch.where(point, torch.ones_like(gain), gain.clamp_min(0))
     return torch.where(missing, torch.full_like(factor, math.nan), factor).to(source.dtype)
+
+
+def ridge_regression(
+    source: Float[Tensor, "N E"], target: Float[Tensor, "N D"], strength: float
+) -> tuple[Float[Tensor, "E D"], Float[Tensor, " D"]]:
+    """argmin over (W, b) of `mean_n |x_n W + b - y_n|^2 + strength |W|^2`, in closed form: the affine map between flat poses
+    or embeddings. NaN is not allowed; b is not penalised.
+    """
+    centre, middle = source.mean(0), target.mean(0)
+    x, y = source - centre, target - middle
+    moment = x.T @ x / len(x) + strength * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    weight = torch.linalg.solve(moment, x.T @ y / len(x))
+    return weight, middle - centre @ weight
 
 
 def _prepare(source: Tensor, target: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -31,6 +31,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vergence.errors import VergenceError
+from vergence.geometry.alignment import ridge_regression
 from vergence.geometry.lifting import bone_vector
 from vergence.methods.base import Method, Prediction
 from vergence.recipe import RefineStage
@@ -155,12 +156,9 @@ class ErrorModel:
 
     @staticmethod
     def fit(predicted: Float[Tensor, "M D"], truth: Float[Tensor, "M D"]) -> ErrorModel:
-        mean = truth.mean(0)
-        x, error = (truth - mean).double(), (predicted - truth).double()
-        gram = x.T @ x + RIDGE * len(x) * torch.eye(x.shape[1], dtype=x.dtype)
-        weight = torch.linalg.solve(gram, x.T @ (error - error.mean(0)))
-        bias = error.mean(0) - mean.double() @ weight
-        residuals = error - truth.double() @ weight - bias
+        x, error = truth.double(), (predicted - truth).double()
+        weight, bias = ridge_regression(x, error, RIDGE)
+        residuals = error - x @ weight - bias
         identity = torch.eye(x.shape[1], dtype=x.dtype)
         return ErrorModel((identity + weight).to(truth), bias.to(truth), residuals.to(truth))
 
