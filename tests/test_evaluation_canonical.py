@@ -115,18 +115,6 @@ def test_canonical_poses_get_structure_scores_and_sizes_as_others_do(views, cano
     assert math.isnan(nothing["bone_sum_mpjpe"])
 
 
-def test_ridge_against_a_slow_reference():
-    g = torch.Generator().manual_seed(0)
-    x, y = torch.randn(30, 4, generator=g), torch.randn(30, 2, 3, generator=g)
-    fit = fit_ridge(x, y, 0.1)
-    # The same minimum by stacking sqrt(n strength) I under the centred rows.
-    a, b = x.double() - x.double().mean(0), y.double().flatten(1) - y.double().flatten(1).mean(0)
-    a = torch.cat([a, math.sqrt(30 * 0.1) * torch.eye(4, dtype=torch.float64)])
-    b = torch.cat([b, torch.zeros(4, 6, dtype=torch.float64)])
-    assert torch.allclose(fit.weight, torch.linalg.lstsq(a, b).solution, atol=1e-9)
-    assert torch.allclose(fit(x).flatten(1).mean(0), y.flatten(1).mean(0), atol=1e-5)
-
-
 def test_retrieval_takes_a_spread_of_instants_and_needs_two_views(views, canonical, monkeypatch):
     prediction = Prediction(canonical, "canonical")
     monkeypatch.setattr("vergence.evaluation.RETRIEVAL_INSTANTS", 4)

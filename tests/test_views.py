@@ -21,6 +21,13 @@ def test_select_and_join():
     assert len(views[views.instant > 2]) == 2
 
 
+def test_one_known_coordinate_is_a_pose():
+    views = Views.empty(3, 17, 4, 4)
+    views.pose[1, 5, 2] = 1.0
+    assert views.posed.tolist() == [False, True, False]
+    assert views[:0].posed.shape == (0,)
+
+
 def test_fields_of_different_lengths_are_refused():
     with pytest.raises(VergenceError, match="different lengths"):
         Views.empty(3, 17, 4, 4).replace(time=torch.zeros(2))

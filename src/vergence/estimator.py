@@ -79,7 +79,7 @@ class Estimator:
             self.method.predict(pictures[i : i + BATCH].to(self.device), k[i : i + BATCH].to(self.device), flip)
             for i in range(0, n, BATCH)
         ]
-        whole = _join(parts)
+        whole = Prediction.cat(parts)
         if resized and whole.keypoints is not None:
             whole.keypoints = (whole.keypoints + 0.5) / scale - 0.5
         return whole
@@ -113,14 +113,6 @@ def _as_intrinsics(intrinsics: np.ndarray | Tensor | None, n: int, height: int, 
     if k.shape != (n, 3, 3) or not torch.isfinite(k).all():
         raise VergenceError(f"intrinsics of shape {tuple(k.shape)} for {n} pictures", "Give finite 3 3 or N 3 3.")
     return k
-
-
-def _join(parts: list[Prediction]) -> Prediction:
-    first = parts[0]
-    values: dict[str, Any] = {"frame": first.frame}
-    for name in ("pose", "keypoints", "confidence", "root_depth", "sound", "embedding"):
-        values[name] = None if getattr(first, name) is None else torch.cat([getattr(p, name).cpu() for p in parts])
-    return Prediction(**values)
 
 
 def save(method: Method, folder: Path, name: str, network: NetworkSettings, image_size: int, **more: Any) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 from vergence import metrics
 from vergence.dataset import Dataset, batches
 from vergence.errors import VergenceError
+from vergence.geometry.alignment import ridge_regression
 from vergence.geometry.camera import normalise, rotate
 from vergence.methods.base import Method, Prediction
 from vergence.methods.mcss import canonical_rotation, pose_descriptor
@@ -128,9 +129,8 @@ def structure_clusters(
 
 def mean_bone_sum(training: Sequence[Views], skeleton: Skeleton) -> float | None:
     """Mean sum of all limb lengths of the training recordings' true poses, mm; None where none is whole and metric."""
-    first, second = (list(side) for side in zip(*skeleton.limbs, strict=True))
     poses = [index.pose[index.metric & ~index.made] for index in training]
-    sums = [(pose[:, second] - pose[:, first]).norm(dim=-1).sum(1) for pose in poses]
+    sums = [metrics.limb_lengths(pose, skeleton.limbs).sum(1) for pose in poses]
     mean = torch.cat(sums).nanmean() if sums else torch.tensor(float("nan"))
     return float(mean) if mean.isfinite() else None
 
@@ -165,9 +165,7 @@ def predict_all(
     parts = [method.predict(v.image.to(device), v.intrinsics.to(device), flip) for v in batches(dataset, size)]
     if not parts:
         raise VergenceError("the test set has no pictures", "Look at its frames and count.")
-    fields = ("pose", "keypoints", "confidence", "root_depth", "sound", "embedding")
-    joined = {n: torch.cat([getattr(p, n).cpu() for p in parts]) for n in fields if getattr(parts[0], n) is not None}
-    return Prediction(frame=parts[0].frame, **joined)
+    return Prediction.cat(parts)
 
 
 def zero_depth(keypoints: Tensor, intrinsics: Tensor) -> Tensor:
@@ -355,12 +353,8 @@ class Ridge:
 
 
 def fit_ridge(embedding: Float[Tensor, "N E"], pose: Float[Tensor, "N J 3"], strength: float = RIDGE_STRENGTH) -> Ridge:
-    """argmin over (W, b) of `mean |x W + b - y|^2 + strength |W|^2`, in closed form; poses without NaN."""
-    x, y = embedding.double(), pose.double().flatten(1)
-    centre, middle = x.mean(0), y.mean(0)
-    moment = (x - centre).T @ (x - centre) / len(x) + strength * torch.eye(x.shape[1], dtype=x.dtype)
-    weight = torch.linalg.solve(moment, (x - centre).T @ (y - middle) / len(x))
-    return Ridge(weight, middle - centre @ weight)
+    """Poses without NaN by `ridge_regression` on embeddings."""
+    return Ridge(*ridge_regression(embedding.double(), pose.double().flatten(1), strength))
 
 
 def projected_truth(index: Views) -> Tensor:

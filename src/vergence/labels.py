@@ -66,7 +66,7 @@ class Labels:
         """Puts the labels where `index` has none of its own; true labels stay. Rows without a label are unchanged."""
         rows, found = match(torch.stack([index.sequence, index.view, index.frame], 1), self.key)
         nothing = self.pose[rows].isnan().flatten(1).all(1)
-        take = found & (index.pose.isnan().flatten(1).all(1) | nothing)
+        take = found & (~index.posed | nothing)
         posed, rows = (take & ~nothing)[take], rows[take]
         pose, weight, made = index.pose.clone(), index.pose_weight.clone(), index.made.clone()
         keypoints, confidence = index.keypoints.clone(), index.confidence.clone()

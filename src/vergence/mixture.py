@@ -45,6 +45,11 @@ class Part:
     whole: bool = False
 
 
+def least_gap(apart: float) -> float:
+    """Seconds by which times must differ to count as `apart` seconds apart, or as different at all where that is 0."""
+    return max(apart - TIME_TOLERANCE, TIME_TOLERANCE)
+
+
 class Mixture:
     """Draws the batch of any step.
 
@@ -131,7 +136,7 @@ class Clip:
 
     def __init__(self, rows: list[Tensor], time: Tensor, instants: int, apart: float) -> None:
         self.rows = rows
-        self.following = torch.searchsorted(time.double(), time.double() + max(apart - TIME_TOLERANCE, TIME_TOLERANCE))
+        self.following = torch.searchsorted(time.double(), time.double() + least_gap(apart))
         # ways[k, i]: choices of k instants from the i-th on
         self.ways = torch.ones(instants + 1, len(time) + 1, dtype=torch.float64)
         for k in range(1, instants + 1):
@@ -160,7 +165,7 @@ def _pool(part: Part) -> Tensor:
         raise VergenceError(f"source {part.name!r} has no pictures", "Look at its path, frames and count.")
     if not part.draw.labelled:
         return torch.arange(len(part.dataset))
-    labelled = (~part.visible.pose.isnan()).flatten(1).any(1).nonzero()[:, 0]
+    labelled = part.visible.posed.nonzero()[:, 0]
     if len(labelled) == 0:
         raise VergenceError(
             f"{part.name!r} draws labelled pictures, but the recipe shows no 3D of its source",

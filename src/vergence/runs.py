@@ -234,7 +234,7 @@ class Run:
             unit.load_state_dict(load_file(folder / "model.safetensors"))
             return Refined(method, unit.eval(), before["made_with"])
         predicted, truth = self._predicted(method, stage.sources)
-        bare = [self._true_poses(source) for source in stage.poses]
+        bare = [self._true_poses(source)[1] for source in stage.poses]
         generator = torch.Generator().manual_seed(self.recipe.seed)
         pairs = make_pairs(unit, predicted, truth, torch.cat([truth[:0], *bare]), generator)
         self.console.print(f"[bold]{name}[/bold]: a refinement unit from {len(pairs.targets)} 3D labels")
@@ -246,9 +246,11 @@ class Run:
         write_json(done, {"made_by": self.prints[name], "made_with": made_with})
         return Refined(method, unit, made_with)
 
-    def _true_poses(self, source: str) -> Tensor:
+    def _true_poses(self, source: str) -> tuple[Tensor, Tensor]:
+        """A source's rows with visible 3D that was not made, and that 3D."""
         visible = withhold(self.dataset(source).index, self.recipe.sources[source])
-        return visible.pose[~visible.pose.isnan().flatten(1).all(1) & ~visible.made]
+        rows = torch.nonzero(visible.posed & ~visible.made)[:, 0]
+        return rows, visible.pose[rows]
 
     def _predicted(self, method: Method, sources: list[str]) -> tuple[Tensor, Tensor]:
         """The method's poses of all pictures with visible 3D, and that 3D."""
@@ -256,16 +258,14 @@ class Run:
         predicted, truth = [torch.zeros(0, joints, 3)], [torch.zeros(0, joints, 3)]
         method = method.to(self.device)
         for source in sources:
-            dataset = self.dataset(source)
-            visible = withhold(dataset.index, self.recipe.sources[source])
-            rows = torch.nonzero(~visible.pose.isnan().flatten(1).all(1) & ~visible.made)[:, 0]
+            rows, poses = self._true_poses(source)
             for chunk in rows.split(64) if len(rows) else ():
-                views = dataset.read(chunk)
+                views = self.dataset(source).read(chunk)
                 found = method.predict(views.image.to(self.device), views.intrinsics.to(self.device))
                 if found.frame != "camera":
                     raise VergenceError(f"poses in a {found.frame} frame cannot be refined", "Refine another method.")
                 predicted.append(found.pose.cpu().float())
-            truth.append(visible.pose[rows])
+            truth.append(poses)
         method.cpu()
         return torch.cat(predicted), torch.cat(truth)
 

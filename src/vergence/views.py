@@ -75,6 +75,11 @@ class Views:
     def joints(self) -> int:
         return self.keypoints.shape[1]
 
+    @property
+    def posed(self) -> Bool[Tensor, " N"]:
+        """Rows of whose pose something is known."""
+        return ~self.pose.isnan().flatten(1).all(1)
+
     def items(self) -> list[tuple[str, Tensor]]:
         return [(field.name, getattr(self, field.name)) for field in dataclasses.fields(self)]
 

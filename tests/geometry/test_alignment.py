@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from vergence.errors import VergenceError
-from vergence.geometry.alignment import align, align_points, least_squares_scale
+from vergence.geometry.alignment import align, align_points, least_squares_scale, ridge_regression
 from vergence.geometry.camera import axis_angle_to_matrix, rotation_angle
 
 F64 = torch.float64
@@ -175,6 +175,17 @@ def test_scale_alone_is_least_squares_and_never_negative():
     assert (least_squares_scale(x, -y) == 0).all()
     assert float(least_squares_scale(torch.zeros(4, 3), torch.ones(4, 3))) == 1
     assert least_squares_scale(torch.full((4, 3), math.nan), torch.ones(4, 3)).isnan()
+
+
+def test_ridge_regression_against_a_slow_reference():
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.randn(30, 4, generator=g, dtype=F64), 5 + torch.randn(30, 6, generator=g, dtype=F64)
+    weight, offset = ridge_regression(x, y, 0.1)
+    # The same minimum by stacking sqrt(n strength) I under the centred rows.
+    a = torch.cat([x - x.mean(0), math.sqrt(30 * 0.1) * torch.eye(4, dtype=F64)])
+    b = torch.cat([y - y.mean(0), torch.zeros(4, 6, dtype=F64)])
+    assert torch.allclose(weight, torch.linalg.lstsq(a, b).solution, atol=1e-9)
+    assert torch.allclose((x @ weight + offset).mean(0), y.mean(0), atol=1e-9)
 
 
 def test_different_joints_are_refused():

@@ -8,7 +8,7 @@ import torch
 
 from vergence.errors import VergenceError
 from vergence.geometry.camera import axis_angle_to_matrix
-from vergence.geometry.lifting import lift, scale_to_bone_lengths, to_25d
+from vergence.geometry.lifting import bone_vector, lift, scale_to_bone_lengths, to_25d
 from vergence.skeleton import COCO_17, H36M_17
 
 F64 = torch.float64
@@ -50,6 +50,12 @@ def test_both_ends_may_be_means_of_joints():
     sure = found.valid & ~found.ambiguous
     assert sure.double().mean() > 0.95
     assert (found.pose * flat.scale[:, None, None] - truth)[sure].abs().max() < 1e-7
+
+
+def test_a_bone_leads_from_the_mean_of_its_first_joints_to_that_of_its_second():
+    points = torch.tensor([[0.0, 1.0], [2.0, 3.0], [7.0, 5.0]]).expand(4, 3, 2)
+    assert bone_vector(points, ((0, 1), (2,))).tolist() == [[6.0, 3.0]] * 4
+    assert bone_vector(points[0], ((2,), (0,))).tolist() == [-7.0, -4.0]
 
 
 def test_root_depth_against_a_numeric_search():

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from vergence.geometry.camera import project
-from vergence.methods.base import Method, averaged_maps, depth_target, relative_depth
+from vergence.methods.base import Method, Prediction, averaged_maps, depth_target, relative_depth
 from vergence.metrics import n_mpjpe
 from vergence.networks.pose_network import Maps
 from vergence.skeleton import COCO_17, H36M_17
@@ -81,6 +81,16 @@ def test_averaging_with_the_mirror_image_is_exact_for_an_oracle(views):
     assert torch.allclose(both.confidence, one.confidence)
     assert torch.allclose(both.log_heatmap, one.log_heatmap, atol=1e-5)
     assert torch.allclose(both.log_heatmap.exp().sum((-1, -2)), torch.ones(40, 17), atol=1e-4)
+
+
+def test_predictions_are_joined_in_order(views):
+    method = Method(Oracle(views), H36M_17)
+    whole = method.predict(views.image, views.intrinsics)
+    joined = Prediction.cat([method.predict(part.image, part.intrinsics) for part in (views[:15], views[15:])])
+    for name in ("pose", "keypoints", "confidence", "root_depth", "sound"):
+        assert torch.equal(getattr(joined, name), getattr(whole, name)), name
+    assert joined.frame == "camera"
+    assert joined.embedding is None
 
 
 def test_relative_depth_is_measured_from_the_root():

@@ -7,7 +7,6 @@ Measured on other people and other cameras of the built-in world, one thread, 48
 from __future__ import annotations
 
 import pytest
-import torch
 
 from vergence.evaluation import evaluate, mean_pose
 from vergence.recipe import LabelStage, NetworkSettings, Recipe, Source, Stage, TrainStage
@@ -23,14 +22,6 @@ SIZE = 48
 def film(subjects: int, frames: int, seed: int, pose: str) -> Source:
     return Source(kind="world_recordings", look="studio", subjects=subjects, frames_per_subject=frames, views=[4], seed=seed,
                   pose=pose, keypoints=True)  # fmt: skip
-
-
-@pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("method", ["supervised", "epipolar_pose"])

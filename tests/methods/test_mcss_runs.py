@@ -46,14 +46,6 @@ def tiny(steps: int, **changes) -> Recipe:
     )
 
 
-@pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def test_a_run_that_was_stopped_equals_one_that_was_not(tmp_path, monkeypatch, one_thread):
     whole = Run(tiny(7), tmp_path / "whole", "cpu", progress=False).execute()
     from vergence import mixture

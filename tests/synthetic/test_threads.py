@@ -7,14 +7,6 @@ from vergence.synthetic import recordings, single_pictures
 from vergence.synthetic.threads import one_core_each, spread
 
 
-@pytest.fixture
-def two_threads():
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    yield
-    torch.set_num_threads(before)
-
-
 def test_pictures_do_not_depend_on_the_number_of_threads(two_threads):
     several = single_pictures(150, 48, seed=1), recordings(20, 2, 4, 48, seed=1)
     torch.set_num_threads(1)

@@ -3,20 +3,19 @@
 Why a closed form: one singular value decomposition of a 3x3 matrix gives the global optimum, weighted and batched.
 What breaks it, and how that shows:
 
-* **Mirror images.** The best orthogonal matrix may be a reflection, under which a mirrored person is perfect. A
-rotation is
-  demanded unless `reflection=True` is said.
+* **Mirror images.** The best orthogonal matrix may be a reflection, under which a mirrored person is perfect. A rotation
+  is demanded unless `reflection=True` is said.
 * **Degenerate clouds.** Fewer than three points, points on a line, or (when mirrored) as thick as they are wide, leave
-the
-  rotation free about some axis. A minimiser is still returned, so residuals are right; `unique` is False there, and the
-  gradient through the free direction is zero. Nothing to align at all (no weight) gives NaN.
+  the rotation free about some axis. A minimiser is still returned, so residuals are right; `unique` is False there, and
+  the gradient through the free direction is zero. Nothing to align at all (no weight) gives NaN.
 * **Gradients.** The backward pass of an SVD divides by differences of singular values and explodes on symmetric bodies.
-The
-  rotation itself depends smoothly on the points as long as it is unique; its own derivative, used here, divides by
+  The rotation itself depends smoothly on the points as long as it is unique; its own derivative, used here, divides by
   sums.
 
 NaN points count as missing. In a squared loss with the same weights `detach=True` changes no gradient (the motion is
 optimal) and spares the backward pass.
+
+Where what maps one cloud to the other need not be a motion, `ridge_regression` finds the best affine map.
 """
 
 from __future__ import annotations
@@ -130,6 +129,19 @@ def least_squares_scale(
     gain = (w[..., None] * x * y).sum((-2, -1)) / torch.where(point, torch.ones_like(power), power)
     factor = torch.where(point, torch.ones_like(gain), gain.clamp_min(0))
     return torch.where(missing, torch.full_like(factor, math.nan), factor).to(source.dtype)
+
+
+def ridge_regression(
+    source: Float[Tensor, "N E"], target: Float[Tensor, "N D"], strength: float
+) -> tuple[Float[Tensor, "E D"], Float[Tensor, " D"]]:
+    """argmin over (W, b) of `mean_n |x_n W + b - y_n|^2 + strength |W|^2`, in closed form: the affine map between flat poses
+    or embeddings. NaN is not allowed; b is not penalised.
+    """
+    centre, middle = source.mean(0), target.mean(0)
+    x, y = source - centre, target - middle
+    moment = x.T @ x / len(x) + strength * torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
+    weight = torch.linalg.solve(moment, x.T @ y / len(x))
+    return weight, middle - centre @ weight
 
 
 def _prepare(source: Tensor, target: Tensor, weights: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:

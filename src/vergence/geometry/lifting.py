@@ -45,8 +45,7 @@ class Lifted:
         valid: a real solution, a bone not seen end-on, and every known joint before the camera.
         ambiguous: a second positive root depth fits as well.
         tilt: sine of the reference bone's angle out of the image plane, as given by the relative depths; above about
-        0.85
-            (60 degrees) the root depth is poor, above 1 impossible.
+            0.85 (60 degrees) the root depth is poor, above 1 impossible.
     """
 
     pose: Float[Tensor, "... J 3"]
@@ -81,7 +80,8 @@ def _check_bone(bone: Bone, joints: int) -> None:
         )
 
 
-def _bone_vector(points: Tensor, bone: Bone) -> Tensor:
+def bone_vector(points: Float[Tensor, "... J D"], bone: Bone) -> Float[Tensor, "... D"]:
+    """From the mean of the bone's first joints to the mean of its second."""
     return points[..., list(bone[1]), :].mean(-2) - points[..., list(bone[0]), :].mean(-2)
 
 
@@ -102,8 +102,8 @@ def lift(xy: Float[Tensor, "... J 2"], depth: Float[Tensor, "... J"], reference_
         )
     _check_bone(reference_bone, depth.shape[-1])
     rays = torch.cat([xy, torch.ones_like(xy[..., :1])], dim=-1)
-    d = _bone_vector(rays, reference_bone)
-    e = _bone_vector(rays * depth[..., None], reference_bone)
+    d = bone_vector(rays, reference_bone)
+    e = bone_vector(rays * depth[..., None], reference_bone)
     a, b, c = (d * d).sum(-1), 2 * (d * e).sum(-1), (e * e).sum(-1) - 1
     root_depth = _larger_root(a, b, c)
     z = root_depth[..., None] + depth
@@ -133,7 +133,7 @@ def to_25d(pose: Float[Tensor, "... J 3"], root: Sequence[int], reference_bone: 
         reference_bone: `Skeleton.reference_bone`.
     """
     _check_bone(reference_bone, pose.shape[-2])
-    scale = torch.linalg.vector_norm(_bone_vector(pose, reference_bone), dim=-1)
+    scale = torch.linalg.vector_norm(bone_vector(pose, reference_bone), dim=-1)
     z = pose[..., 2]
     seen = z > 0
     xy = pose[..., :2] / torch.where(seen, z, torch.ones_like(z))[..., None]

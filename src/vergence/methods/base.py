@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import torch
@@ -10,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vergence.geometry.camera import normalise
-from vergence.geometry.lifting import lift
+from vergence.geometry.lifting import bone_vector, lift
 from vergence.networks.hourglass import StackedHourglass
 from vergence.networks.pose_network import Maps, PoseNetwork
 from vergence.recipe import TrainStage
@@ -39,6 +40,13 @@ class Prediction:
     root_depth: Float[Tensor, " N"] | None = None
     sound: Tensor | None = None
     embedding: Float[Tensor, "N E"] | None = None
+
+    @staticmethod
+    def cat(parts: Sequence[Prediction]) -> Prediction:
+        """Joins one estimator's predictions, one at least, in order and on the CPU."""
+        given = [f.name for f in fields(Prediction) if isinstance(getattr(parts[0], f.name), Tensor)]
+        joined = {name: torch.cat([getattr(part, name).cpu() for part in parts]) for name in given}
+        return Prediction(frame=parts[0].frame, **joined)
 
 
 @dataclass
@@ -126,16 +134,19 @@ def relative_depth(depth: Float[Tensor, "N J"], skeleton: Skeleton) -> Float[Ten
     return depth - depth[:, list(skeleton.root)].mean(1, keepdim=True)
 
 
-def depth_target(views: Views, skeleton: Skeleton) -> tuple[Float[Tensor, "N J"], Float[Tensor, "N J"]]:
-    """Relative depth labels in reference bones, and their weights.
+def label_bone(views: Views, skeleton: Skeleton) -> Float[Tensor, " N"]:
+    """What pose labels are divided by to be in reference bones.
 
     A metric pose is divided by its own reference bone, so that the closed form (bone of length 1) holds for it; a made
     pose is in reference bones of its recording already, and its own noisy bone is not used.
     """
+    return torch.where(views.metric, bone_vector(views.pose, skeleton.reference_bone).norm(dim=-1), 1.0)
+
+
+def depth_target(views: Views, skeleton: Skeleton) -> tuple[Float[Tensor, "N J"], Float[Tensor, "N J"]]:
+    """Relative depth labels in reference bones (`label_bone`), and their weights."""
     root = views.pose[:, list(skeleton.root)].mean(1)
-    start, end = (views.pose[:, list(ends)].mean(1) for ends in skeleton.reference_bone)
-    bone = torch.where(views.metric, (start - end).norm(dim=-1), 1.0)
-    depth = (views.pose[..., 2] - root[:, 2:]) / bone[:, None]
+    depth = (views.pose[..., 2] - root[:, 2:]) / label_bone(views, skeleton)[:, None]
     weight = torch.where(depth.isnan(), 0.0, views.pose_weight)
     return depth.nan_to_num(0.0), weight
 

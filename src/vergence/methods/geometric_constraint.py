@@ -31,8 +31,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vergence.geometry.camera import normalise
-from vergence.geometry.lifting import lift
-from vergence.methods.base import Prediction, depth_target
+from vergence.geometry.lifting import bone_vector, lift
+from vergence.methods.base import Prediction, depth_target, relative_depth
 from vergence.methods.losses import known, weighted_mean
 from vergence.methods.supervised import Supervised
 from vergence.networks.hourglass import HourglassMaps, StackedHourglass
@@ -197,10 +197,8 @@ class GeometricConstraint(Supervised):
         else:
             terms = super().terms(views, maps)
             weight = depth_target(views, self.skeleton)[1]
-            root = maps.depth[:, list(self.skeleton.root)].mean(1, keepdim=True)
-            points, sound = perspective_points(
-                views.keypoints, maps.depth - root, views.intrinsics, side, self.skeleton
-            )
+            depth = relative_depth(maps.depth, self.skeleton)
+            points, sound = perspective_points(views.keypoints, depth, views.intrinsics, side, self.skeleton)
         visible = ~views.keypoints.isnan().any(-1) & (views.confidence > 0)
         each = bone_ratio_loss(points, visible & sound[:, None], limb_groups(self.skeleton))
         deep, flat = weight.any(1), visible.any(1)
@@ -216,8 +214,7 @@ class GeometricConstraint(Supervised):
         maps = self.read(image, self.mirrored if flip is None else flip)
         pose = torch.cat([maps.keypoints, maps.depth[..., None] * image.shape[-1] / 2], -1)
         pose = pose - pose[:, list(self.skeleton.root)].mean(1, keepdim=True)
-        start, end = (pose[:, list(ends)].mean(1) for ends in self.skeleton.reference_bone)
-        bone = (end - start).norm(dim=-1)
+        bone = bone_vector(pose, self.skeleton.reference_bone).norm(dim=-1)
         safe = bone.clamp(min=1.0)  # one pixel
         return Prediction(
             pose=pose / safe[:, None, None],

@@ -34,8 +34,10 @@ from torch import Tensor, nn
 
 from vergence.errors import VergenceError
 from vergence.geometry.camera import rotate
-from vergence.methods.base import Method, Prediction
+from vergence.geometry.lifting import bone_vector
+from vergence.methods.base import Method, Prediction, label_bone
 from vergence.methods.losses import coordinate_loss, heatmap_loss, known, weighted_mean
+from vergence.mixture import least_gap
 from vergence.networks.pose_network import PoseNetwork
 from vergence.recipe import MetricLoss, TrainStage
 from vergence.skeleton import Skeleton
@@ -43,7 +45,6 @@ from vergence.views import Views
 
 LEVEL_SHARE = 0.3  # a line less level than this (73 degrees from it) gives no heading
 LEAST_BONE = 0.1  # reference bones; a predicted pose is not blown up by more than ten
-TIME_TOLERANCE = 1e-4  # seconds: times are float32
 
 
 class MCSS(Method):
@@ -144,8 +145,7 @@ class MCSS(Method):
             other = self.canonical(self.embedding(self.network.backbone(image.flip(-1))))
             across = other.new_tensor([-1.0, 1.0, 1.0])
             pose = (pose + other[:, list(self.skeleton.mirror)] * across) / 2
-        start, end = (pose[:, list(ends)].mean(1) for ends in self.skeleton.reference_bone)
-        bone = (end - start).norm(dim=-1).clamp(min=LEAST_BONE)
+        bone = bone_vector(pose, self.skeleton.reference_bone).norm(dim=-1).clamp(min=LEAST_BONE)
         found = Prediction(pose / bone[:, None, None], "canonical", embedding=embedding)
         if bool(self.finds_joints):
             maps = self.read(image, flip) if flip else self.network.decode(features, image.shape[-1])
@@ -195,14 +195,13 @@ def canonical_target(views: Views, skeleton: Skeleton) -> tuple[Float[Tensor, "N
     Raises:
         VergenceError: poses are labelled, and the vertical is unknown in every one of them.
     """
-    labelled = ~views.pose.isnan().flatten(1).all(1)
+    labelled = views.posed
     if bool(labelled.any()) and bool(views.up[labelled].isnan().all()):
         raise VergenceError(
             "the 3D labels come without the vertical, and a canonical pose turns about it",
             "Use sources whose cameras are calibrated, with up known.",
         )
-    start, end = (views.pose[:, list(ends)].mean(1) for ends in skeleton.reference_bone)
-    bone = torch.where(views.metric, (end - start).norm(dim=-1), 1.0)
+    bone = label_bone(views, skeleton)
     return known(canonical_pose(views.pose, views.up, skeleton) / bone[:, None, None], views.pose_weight)
 
 
@@ -211,8 +210,7 @@ def pose_descriptor(prediction: Prediction, skeleton: Skeleton) -> Float[Tensor,
     and hips lie as in a canonical pose (what is vertical is not known). Zeros where they have no heading."""
     pose = prediction.pose
     if prediction.frame == "camera":
-        start, end = (pose[:, list(ends)].mean(1) for ends in skeleton.reference_bone)
-        pose = canonical_pose(pose, end - start, skeleton).nan_to_num(0.0)
+        pose = canonical_pose(pose, bone_vector(pose, skeleton.reference_bone), skeleton).nan_to_num(0.0)
     return pose.flatten(1)
 
 
@@ -237,7 +235,7 @@ def negatives(
     are labelled, in pose."""
     sequence, source, time = views.sequence[anchor], views.source[anchor], views.time[anchor]
     same = (sequence[:, None] == sequence) & (source[:, None] == source)
-    apart = (time[:, None] - time).abs() >= max(settings.apart - TIME_TOLERANCE, TIME_TOLERANCE)
+    apart = (time[:, None] - time).abs() >= least_gap(settings.apart)
     allowed = {"clip": same & apart, "others": ~same, "all": apart | ~same}[settings.negatives]
     if settings.floor:
         pose, labelled = target[anchor], (weight[anchor] > 0).all(1)

@@ -32,7 +32,7 @@ from torch import Tensor
 from vergence.errors import VergenceError
 from vergence.geometry.alignment import align
 from vergence.geometry.camera import normalise, rotate
-from vergence.geometry.lifting import lift
+from vergence.geometry.lifting import bone_vector, lift
 from vergence.methods.base import Watch, relative_depth
 from vergence.methods.losses import weighted_mean
 from vergence.methods.supervised import Supervised
@@ -97,8 +97,7 @@ def limb_ratios(pose: Float[Tensor, "N J 3"], skeleton: Skeleton, in_bones: Tens
     Raises:
         VergenceError: a limb that no pose shows.
     """
-    start, end = (pose[:, list(ends)].mean(1) for ends in skeleton.reference_bone)
-    bone = (end - start).norm(dim=-1)
+    bone = bone_vector(pose, skeleton.reference_bone).norm(dim=-1)
     if in_bones is not None:
         bone = torch.where(in_bones, 1.0, bone)
     found: dict[str, list[Tensor]] = {}
@@ -126,11 +125,9 @@ def root_depth_from_limbs(
     then lean.
     """
     start, end = (list(side) for side in zip(*limbs_of(skeleton), strict=True))
-    bone = [list(ends) for ends in skeleton.reference_bone]
-    across = torch.cat(
-        [rays[:, end] - rays[:, start], (rays[:, bone[1]].mean(1) - rays[:, bone[0]].mean(1))[:, None]], 1
-    )
-    trust = [weight[:, start] * weight[:, end], weight[:, bone[0] + bone[1]].prod(1, keepdim=True)]
+    low, high = skeleton.reference_bone
+    across = torch.cat([rays[:, end] - rays[:, start], bone_vector(rays, (low, high))[:, None]], 1)
+    trust = [weight[:, start] * weight[:, end], weight[:, [*low, *high]].prod(1, keepdim=True)]
     length = torch.cat([ratios, ratios.new_ones(1)])
     seen = (torch.cat(trust, 1) > 0) & (length >= LONG_LIMB)
     distance = torch.where(seen, length / across.norm(dim=-1).clamp(min=1e-6), float("nan"))
@@ -144,8 +141,7 @@ def bone_lean(rays: Float[Tensor, "N J 2"], root: Float[Tensor, " N"], skeleton:
     By 2D, not by predicted depth: a mask that the depth decides is one that it learns to hide behind. In trials all views
     were left out within 40 steps, and the collapse was free.
     """
-    start, end = (rays[:, list(ends)].mean(1) for ends in skeleton.reference_bone)
-    seen = (end - start).norm(dim=-1) * root
+    seen = bone_vector(rays, skeleton.reference_bone).norm(dim=-1) * root
     return (1 - seen.square()).clamp(min=0).sqrt()
 
 
@@ -260,7 +256,7 @@ class MultiViewConsistency(Supervised):
         name = self.settings.limbs_from
         if name not in shown:
             raise VergenceError(f"multiview.limbs_from names {name!r}", f"The batch has {', '.join(shown)}.")
-        posed = shown[name][~shown[name].pose.isnan().flatten(1).all(1)]
+        posed = shown[name][shown[name].posed]
         if not len(posed):
             raise VergenceError(
                 f"source {name!r} shows no 3D to take limb ratios from",
@@ -351,13 +347,13 @@ class MultiViewConsistency(Supervised):
         start, end = (list(side) for side in zip(*self.limbs, strict=True))
         ratios = self._ratios(maps)
         depth = relative_depth(maps.depth[rows], self.skeleton)
-        bone = [depth[:, list(ends)].mean(1) for ends in self.skeleton.reference_bone]
+        tilt = bone_vector(depth[..., None], self.skeleton.reference_bone).abs()
         rays = normalise(maps.keypoints[rows].double(), views.intrinsics.double())
         expected = root_depth_from_limbs(rays, torch.ones_like(poses.weight), self.skeleton, ratios)
         root = poses.pose[:, list(self.skeleton.root), 2].mean(1)
         length = (poses.pose[:, end] - poses.pose[:, start]).norm(dim=-1)
         return {
-            "reference_bone_tilt": float((bone[1] - bone[0]).abs().median()),
+            "reference_bone_tilt": float(tilt.median()),
             "root_depth_ratio": float((root / expected).nanmedian()),
             "limb_ratio": float((length / ratios).nanmedian()),
         }

@@ -31,6 +31,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vergence.errors import VergenceError
+from vergence.geometry.alignment import ridge_regression
+from vergence.geometry.lifting import bone_vector
 from vergence.methods.base import Method, Prediction
 from vergence.recipe import RefineStage
 from vergence.skeleton import Skeleton
@@ -135,8 +137,8 @@ class RefinementUnit(nn.Module):
         out = pose.new_zeros(pose.shape)
         out[:, self.joints] = p2.view(len(pose), -1, 3)
         out = out - out[:, list(self.skeleton.root)].mean(1, keepdim=True)
-        start, end = (out[:, list(ends)].mean(1) for ends in self.skeleton.reference_bone)
-        return out / (end - start).norm(dim=-1).clamp(min=1e-6)[:, None, None]
+        bone = bone_vector(out, self.skeleton.reference_bone).norm(dim=-1)
+        return out / bone.clamp(min=1e-6)[:, None, None]
 
 
 @dataclass(frozen=True)
@@ -154,12 +156,9 @@ class ErrorModel:
 
     @staticmethod
     def fit(predicted: Float[Tensor, "M D"], truth: Float[Tensor, "M D"]) -> ErrorModel:
-        mean = truth.mean(0)
-        x, error = (truth - mean).double(), (predicted - truth).double()
-        gram = x.T @ x + RIDGE * len(x) * torch.eye(x.shape[1], dtype=x.dtype)
-        weight = torch.linalg.solve(gram, x.T @ (error - error.mean(0)))
-        bias = error.mean(0) - mean.double() @ weight
-        residuals = error - truth.double() @ weight - bias
+        x, error = truth.double(), (predicted - truth).double()
+        weight, bias = ridge_regression(x, error, RIDGE)
+        residuals = error - x @ weight - bias
         identity = torch.eye(x.shape[1], dtype=x.dtype)
         return ErrorModel((identity + weight).to(truth), bias.to(truth), residuals.to(truth))
 

@@ -32,6 +32,7 @@ from torch import Tensor
 from vergence.errors import VergenceError
 from vergence.geometry.alignment import align, least_squares_scale
 from vergence.metrics._inputs import Array, Root, in_kind, indices, refuse_missing, relative, to_pair
+from vergence.metrics.plausibility import limb_lengths
 
 PCK_THRESHOLD_MM = 150.0
 AUC_THRESHOLDS_MM = tuple(5.0 * step for step in range(31))
@@ -140,8 +141,7 @@ def bone_sum_scale(
         `...`; NaN where no limb is known, or, with `total`, not all are.
     """
     p, t = to_pair(prediction, target)
-    first, second = ([limb[end] for limb in limbs] for end in (0, 1))
-    found, true = ((x[..., second, :] - x[..., first, :]).norm(dim=-1) for x in (p, t))
+    found, true = (limb_lengths(x, limbs) for x in (p, t))
     if total is None:
         both = ~(found.isnan() | true.isnan())
         found, wanted = (torch.where(both, x, 0.0).sum(-1) for x in (found, true))
