@@ -23,9 +23,7 @@ def demo(out: Path = Path("vergence-demo"), seed: int = 0, device: str = "auto",
     from vergence.config import load_recipe
     from vergence.runs import Run
 
-    recipe = load_recipe("demo", [f"--seed={seed}"])
-    for source in (*recipe.sources.values(), *recipe.test.values()):
-        source.seed += 10 * seed
+    recipe = load_recipe("demo").at_seed(seed)
     run = Run(recipe, out / "run", device, not quiet)
     method = run.execute()
     command = f"vergence demo --out {out} --seed {seed}"
