@@ -84,12 +84,20 @@ class Entry:
 
 
 def read_set(path: Path) -> dict[str, dict[str, Any]]:
-    """The recipes of a set by name, as plain values: each entry of `methods` written over `base`."""
+    """The recipes of a set by name, as plain values: each entry of `methods` written over `base`, or over the recipe (file
+    or built-in name) that its key `recipe` names."""
     raw = read_yaml(path)
     methods = raw.get("methods") if isinstance(raw, dict) else None
     if not isinstance(methods, dict) or not methods or set(raw) - {"base", "methods"}:
-        raise VergenceError(f"{path} is no set of recipes", "It has `base:`, a recipe, and `methods:`, recipes by name.")
-    return {str(name): merged(raw.get("base") or {}, own or {}) for name, own in methods.items()}
+        raise VergenceError(
+            f"{path} is no set of recipes", "It has `base:`, a recipe, and `methods:`, recipes by name."
+        )
+    recipes = {}
+    for name, own in methods.items():
+        own = dict(own or {})
+        other = own.pop("recipe", None)
+        recipes[str(name)] = merged(read_yaml(recipe_path(str(other))) if other else raw.get("base") or {}, own)
+    return recipes
 
 
 def merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
@@ -110,28 +118,26 @@ def read_entries(words: Sequence[str], only: Sequence[str] = (), overrides: Sequ
         only: names to keep; empty keeps all.
         overrides: `--any.key=value` for every recipe (a finished run stays as it is).
     """
-    entries: list[Entry] = []
-    for word in words or [""]:
-        if Path(word).is_dir() and word:
-            entries.append(_finished(Path(word)))
-            continue
-        path = recipe_path(word) if word else Path(str(resources.files("vergence"))) / "recipes" / BUILT_IN
-        raw = read_yaml(path)
-        if isinstance(raw, dict) and "methods" in raw:
-            chosen = {name: own for name, own in read_set(path).items() if not only or name in only}
-            entries += [Entry(name, recipe_from(own, f"{path.name}, {name}", overrides)) for name, own in chosen.items()]
-        else:
-            entries.append(Entry(path.stem, load_recipe(word, overrides)))
-    if missing := [name for name in only if name not in {entry.name for entry in entries}]:
-        known = list(read_set(path)) if not words else [entry.name for entry in entries]
-        raise VergenceError(f"nothing to compare is called {missing[0]!r}", f"There are {', '.join(known)}.")
-    entries = [entry for entry in entries if not only or entry.name in only]
-    for entry in entries:
-        if [other.name for other in entries].count(entry.name) > 1:
-            raise VergenceError(f"two things to compare are called {entry.name!r}", "Rename a file, a folder or an entry.")
-        if not re.fullmatch(r"[\w.+-]+", entry.name):
-            raise VergenceError(f"the name {entry.name!r} cannot be a folder's", "Use letters, digits and . _ + -")
-    return entries
+    entries = [entry for word in words or [""] for entry in _read(word, overrides)]
+    names = [entry.name for entry in entries]
+    if missing := [name for name in only if name not in names]:
+        raise VergenceError(f"nothing to compare is called {missing[0]!r}", f"There are {', '.join(names)}.")
+    for name in names:
+        if names.count(name) > 1:
+            raise VergenceError(f"two things to compare are called {name!r}", "Rename a file, a folder or an entry.")
+        if not re.fullmatch(r"[\w.+-]+", name):
+            raise VergenceError(f"the name {name!r} cannot be a folder's", "Use letters, digits and . _ + -")
+    return [entry for entry in entries if not only or entry.name in only]
+
+
+def _read(word: str, overrides: Sequence[str]) -> list[Entry]:
+    if word and Path(word).is_dir():
+        return [_finished(Path(word))]
+    path = recipe_path(word) if word else Path(str(resources.files("vergence"))) / "recipes" / BUILT_IN
+    raw = read_yaml(path)
+    if not (isinstance(raw, dict) and "methods" in raw):
+        return [Entry(path.stem, load_recipe(word, overrides))]
+    return [Entry(name, recipe_from(own, f"{path.name}, {name}", overrides)) for name, own in read_set(path).items()]
 
 
 def _finished(folder: Path) -> Entry:
@@ -159,7 +165,9 @@ def ladder(entries: Sequence[Entry], amounts: Sequence[str]) -> list[Entry]:
             for name in varied:
                 most = recipe.sources[name].subjects
                 if amount.isdigit() and recipe.sources[name].kind != "capture" and int(amount) > most:
-                    raise VergenceError(f"3D of {amount} people: {entry.name}'s {name!r} has {most}", "Give fewer, or all.")
+                    raise VergenceError(
+                        f"3D of {amount} people: {entry.name}'s {name!r} has {most}", "Give fewer, or all."
+                    )
                 recipe.sources[name] = replace(recipe.sources[name], pose=amount)
             out.append(Entry(f"{entry.name}@{amount}", recipe, None, entry.name, amount))
     return out
@@ -353,7 +361,9 @@ def difference(
     for a, b in pairs:
         subject, other = a.pictures[f"{look}.subject"], b.pictures[f"{look}.subject"]
         if not np.array_equal(subject, other):
-            raise VergenceError(f"{a.name} and {b.name} were not measured on the same pictures", "Delete --out's measured/.")
+            raise VergenceError(
+                f"{a.name} and {b.name} were not measured on the same pictures", "Delete --out's measured/."
+            )
         both = np.stack([a.pictures[f"{look}.{measure}"], b.pictures[f"{look}.{measure}"]], 1)
         known = np.isfinite(both).all(1)
         units.append(np.stack([np.full(known.sum(), a.seed), subject[known]], 1))
@@ -421,4 +431,3 @@ def efficiency(entries: Sequence[Entry], methods: Mapping[str, Any]) -> dict[str
             point["seeds"] = {seed: one["by_look"] for seed, one in found["seeds"].items()}
             curves.setdefault(entry.of or entry.name, []).append(point)
     return {name: sorted(points, key=lambda p: p["labels_3d"]) for name, points in curves.items()}
-

@@ -80,9 +80,7 @@ def recipe_from(raw: Any, name: str, overrides: Sequence[str] = ()) -> Recipe:
         settings = parser.instantiate(namespace)
     except (jsonargparse.ArgumentError, TypeError, ValueError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise VergenceError(
-            f"{name}: {' '.join(lines)}", "`--print_config` shows every key and its value."
-        ) from error
+        raise VergenceError(f"{name}: {' '.join(lines)}", "`--print_config` shows every key and its value.") from error
     return Recipe(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(Recipe)})
 
 

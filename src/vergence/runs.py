@@ -195,7 +195,9 @@ class Run:
             self.console.print(f"[dim]{name}: done before[/dim]")
             return self._left_by(name, self.recipe.method)
         carrier = self._carrier(name)
-        method = (self._trained(stage.start, name, carrier) if stage.start != "scratch" else None) or self._fresh(carrier)
+        method = (self._trained(stage.start, name, carrier) if stage.start != "scratch" else None) or self._fresh(
+            carrier
+        )
         method.mirrored = stage.augmentation.mirror > 0
         with self._clock(name):
             parts = [self._part(source, stage, count, method.whole_instants) for source, count in stage.batch.items()]

@@ -73,7 +73,9 @@ class Shared:
             partial.rename(kept)
         except OSError as error:
             shutil.rmtree(partial, ignore_errors=True)
-            raise VergenceError(f"{kept} could not be written: {error.strerror or error}", "Look at the disk.") from error
+            raise VergenceError(
+                f"{kept} could not be written: {error.strerror or error}", "Look at the disk."
+            ) from error
 
 
 def pictures_of(source: Source) -> dict[str, object]:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -46,6 +47,7 @@ from vergence.sources import world_version
 from vergence.version import __version__
 
 REFERENCE = "supervised"
+NARROW = ("n_mpjpe", "p_mpjpe", "pck", "keypoints_2d", "detection_1")
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,12 @@ class Plan:
 
     @staticmethod
     def of(
-        words: Sequence[str], only: Sequence[str], amounts: list[str], overrides: Sequence[str], seeds: int, reference: str
+        words: Sequence[str],
+        only: Sequence[str],
+        amounts: list[str],
+        overrides: Sequence[str],
+        seeds: int,
+        reference: str,
     ) -> Plan:
         entries = read_entries(words, only, overrides)
         if amounts:
@@ -271,11 +278,15 @@ _SHOWN = (("n_mpjpe", "N-MPJPE"), ("p_mpjpe", "P-MPJPE"))
 
 
 def _show(results: Mapping[str, Any], console: Console) -> None:
-    for table in (result_table(results), versus_table(results)):
+    """As many of the figures as fit on a terminal."""
+    for table, most in ((result_table(results, keys=NARROW), None), (versus_table(results), 3)):
         if table is None:
             continue
-        shown = Table(*table.columns, title=table.title)
+        keep = [i for i, column in enumerate(table.columns[:most]) if column != "parameters"]
+        shown = Table(title=table.title, box=SIMPLE, padding=(0, 1, 0, 0))
+        for i in keep:
+            shown.add_column(table.columns[i], justify="right" if i else "left", no_wrap=not i)
         for row in table.rows:
-            shown.add_row(*(cell_text(cell) for cell in row))
+            shown.add_row(*(cell_text(row[i]) for i in keep))
         console.print(shown)
-        console.print(f"[dim]{table.protocol}[/dim]")
+        console.print(f"[dim]{table.protocol}[/dim]", highlight=False)

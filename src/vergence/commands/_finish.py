@@ -41,7 +41,6 @@ from vergence.skeleton import Skeleton, get_skeleton
 from vergence.sources import open_source, world_version
 from vergence.views import Views
 
-
 Open = Callable[[Source, int, str], Dataset]
 
 

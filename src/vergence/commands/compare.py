@@ -23,7 +23,9 @@ def compare(words: Sequence[str]) -> int:
         help="a recipe's file or built-in name, a set of recipes, or the folder of a finished run, which is only measured "
         "(default: the built-in set)",
     )  # fmt: skip
-    parser.add_argument("--seeds", type=int, default=1, metavar="N", help="train each with seeds 0 to N - 1 (default: 1)")
+    parser.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="train each with seeds 0 to N - 1 (default: 1)"
+    )
     parser.add_argument("--only", default="", metavar="NAME,NAME", help="only these of all that is named")
     parser.add_argument(
         "--labels", default="", metavar="1,2,4,all",
@@ -36,11 +38,13 @@ def compare(words: Sequence[str]) -> int:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     own, overrides = split_overrides(words)
-    options = parser.parse_args(own)
+    options, unknown = parser.parse_known_intermixed_args(own)
 
     from vergence.commands._compare import Plan, carry_out
     from vergence.errors import VergenceError
 
+    if unknown:
+        raise VergenceError(f"there is no option {unknown[0]}", "`vergence compare --help` shows the options.")
     if options.seeds < 1:
         raise VergenceError(f"--seeds is {options.seeds}", "Give 1 or more.")
     amounts = [word for word in options.labels.split(",") if word]

@@ -43,7 +43,7 @@ def build_method(name: str, network: NetworkSettings, skeleton: str, pretrained:
 def trained_as(name: str, network: NetworkSettings, stage: TrainStage) -> str:
     """The method that carries out a stage from a new network: `supervised` where it learns nothing but that network's 2D,
     so that all methods learn it alike and can share it; else the method itself."""
-    plain = 0 < len(stage.losses) and set(stage.losses) <= Supervised.TWO_DIMENSIONAL
+    plain = len(stage.losses) > 0 and set(stage.losses) <= Supervised.TWO_DIMENSIONAL
     return "supervised" if plain and not stage.frozen and network.backbone != "hourglass" else name
 
 

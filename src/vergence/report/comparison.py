@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,11 +24,12 @@ ANCHORS = {
     "nearest_pose": "nearest training pose", "oracle": "oracle (retrieval)", "random": "random (retrieval)",
 }  # fmt: skip
 ABOUT = (
-    "2D: median distance in crop pixels. PSS: share of poses in the truth's cluster, the same clusters for all methods. Left/right: "
-    "mean difference of limb lengths. Detection@1 and the hit's PA-MPJPE: the same person's pictures by another camera, ranked by "
-    "the embedding, or by predicted poses where there is none; chance under random. 3D labels: pictures whose true 3D training saw."
+    "2D: median distance in crop pixels. PSS: share of poses in the truth's cluster, the same clusters for all. "
+    "Left/right: mean difference of limb lengths. Detection@1 and the hit's PA-MPJPE: the same person's pictures by "
+    "another camera, ranked by the embedding, or by predicted poses where there is none. 3D labels: pictures whose true 3D "
+    "the training saw."
 )
-SECONDS = "seconds of wall-clock time, mean over seeds; a stage that is shared counts where it is used; without drawing pictures"
+SECONDS = "wall-clock seconds, mean over seeds; a shared stage counts wherever it is used; without drawing pictures"
 
 
 def comparison_page(
@@ -77,17 +78,19 @@ def value_text(found: Mapping[str, float | None] | None) -> Cell:
     return f"{mean:,.{decimals}f}" + (f" ± {std:.{decimals}f}" if std is not None else "")
 
 
-def result_table(results: Mapping[str, Any], look: str = "") -> Table:
+def result_table(results: Mapping[str, Any], look: str = "", keys: Sequence[str] = tuple(FIGURES)) -> Table:
     """The comparison's table of one test set, by default the first."""
     look = look or results["protocol"]["figures_of"]
     methods, protocol = results["methods"], results["protocol"]
-    known = [k for k in FIGURES if any(k in found["by_look"][look] for found in methods.values())]
+    known = [k for k in keys if any(k in found["by_look"][look] for found in methods.values())]
     rows: list[list[Cell]] = [
-        [name, found["labels_3d"], *(value_text(found["by_look"][look].get(k)) for k in known),
-         found["parameters"], value_text(found["seconds"])]
+        [name, f"{found['labels_3d']:,}", *(value_text(found["by_look"][look].get(k)) for k in known),
+         f"{found['parameters']:,}", value_text(found["seconds"])]
         for name, found in methods.items()
     ]  # fmt: skip
     for name, found in results["anchors"][look].items():
+        if not set(found) & set(known):
+            continue
         values = [value_text({"mean": found[k], "std": None}) if k in found else None for k in known]
         rows.append([ANCHORS[name], None, *values, None, None])
     about = protocol[look]
@@ -270,4 +273,3 @@ def _facts(results: Mapping[str, Any]) -> dict[str, str]:
         "seeds": ", ".join(map(str, results["protocol"]["seeds"])),
         "compared": ", ".join(results["methods"]),
     }
-

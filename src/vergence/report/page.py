@@ -252,7 +252,9 @@ class Page:
             _check_shape(f"pose {what}", sample.pose, joints, 3)
             _check_shape(f"pose_true {what}", sample.pose_true, joints, 3)
         if any(panel.note for strip in self.strips for panel in strip.panels) and not self.samples_protocol.strip():
-            raise VergenceError("the strips have notes and the page has no samples_protocol", "Say how it was measured.")
+            raise VergenceError(
+                "the strips have notes and the page has no samples_protocol", "Say how it was measured."
+            )
         for strip in self.strips:
             _check_shape(f"pose_true of strip {strip.title!r}", strip.pose_true, joints, 3)
             for panel in strip.panels:
