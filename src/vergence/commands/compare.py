@@ -14,6 +14,7 @@ def compare(words: Sequence[str]) -> int:
 
     parser = argparse.ArgumentParser(
         prog="vergence compare",
+        allow_abbrev=False,
         description="Trains recipes on the same data, measures them on the same tests, and writes one table and one page. "
         "What several recipes have in common is made once. Stopped, the same command goes on where it was. Any key of a "
         "recipe is an option that goes for all of them, as in --stages.pose.train.steps 2000.",
