@@ -83,20 +83,24 @@ class Entry:
     subjects: str = ""
 
 
-def read_set(path: Path) -> dict[str, dict[str, Any]]:
-    """The recipes of a set by name, as plain values: each entry of `methods` written over `base`, or over the recipe (file
-    or built-in name) that its key `recipe` names."""
+def read_set(path: Path, only: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
+    """The recipes of a set by name, as plain values: each entry of `methods`, and of `variants` where `only` names it,
+    written over `base`, or over the recipe (file or built-in name) that its key `recipe` names."""
     raw = read_yaml(path)
-    methods = raw.get("methods") if isinstance(raw, dict) else None
-    if not isinstance(methods, dict) or not methods or set(raw) - {"base", "methods"}:
+    parts = [raw.get(part) or {} for part in ("base", "methods", "variants")] if isinstance(raw, dict) else []
+    if not parts or set(raw) - {"base", "methods", "variants"} or not all(isinstance(part, dict) for part in parts):
         raise VergenceError(
-            f"{path} is no set of recipes", "It has `base:`, a recipe, and `methods:`, recipes by name."
+            f"{path} is no set of recipes",
+            "It has `base:`, a recipe, and `methods:` (and `variants:`), recipes by name.",
         )
+    base, methods, variants = parts
     recipes = {}
-    for name, own in methods.items():
-        own = dict(own or {})
+    for name, entry in {**methods, **{n: own for n, own in variants.items() if n in only}}.items():
+        own = dict(entry or {})
         other = own.pop("recipe", None)
-        recipes[str(name)] = merged(read_yaml(recipe_path(str(other))) if other else raw.get("base") or {}, own)
+        recipes[str(name)] = merged(read_yaml(recipe_path(str(other))) if other else base, own)
+    if not recipes:
+        raise VergenceError(f"{path} is a set of no recipes", "Put some under `methods:`.")
     return recipes
 
 
@@ -115,10 +119,10 @@ def read_entries(words: Sequence[str], only: Sequence[str] = (), overrides: Sequ
 
     Args:
         words: as on the command line.
-        only: names to keep; empty keeps all.
+        only: names to keep; empty keeps all but the variants of sets.
         overrides: `--any.key=value` for every recipe (a finished run stays as it is).
     """
-    entries = [entry for word in words or [""] for entry in _read(word, overrides)]
+    entries = [entry for word in words or [""] for entry in _read(word, only, overrides)]
     names = [entry.name for entry in entries]
     if missing := [name for name in only if name not in names]:
         raise VergenceError(f"nothing to compare is called {missing[0]!r}", f"There are {', '.join(names)}.")
@@ -130,14 +134,15 @@ def read_entries(words: Sequence[str], only: Sequence[str] = (), overrides: Sequ
     return [entry for entry in entries if not only or entry.name in only]
 
 
-def _read(word: str, overrides: Sequence[str]) -> list[Entry]:
+def _read(word: str, only: Sequence[str], overrides: Sequence[str]) -> list[Entry]:
     if word and Path(word).is_dir():
         return [_finished(Path(word))]
     path = recipe_path(word) if word else Path(str(resources.files("vergence"))) / "recipes" / BUILT_IN
     raw = read_yaml(path)
     if not (isinstance(raw, dict) and "methods" in raw):
         return [Entry(path.stem, load_recipe(word, overrides))]
-    return [Entry(name, recipe_from(own, f"{path.name}, {name}", overrides)) for name, own in read_set(path).items()]
+    chosen = read_set(path, only)
+    return [Entry(name, recipe_from(own, f"{path.name}, {name}", overrides)) for name, own in chosen.items()]
 
 
 def _finished(folder: Path) -> Entry:

@@ -73,6 +73,8 @@ class Shared:
             partial.rename(kept)
         except OSError as error:
             shutil.rmtree(partial, ignore_errors=True)
+            if kept.exists():  # another process was faster
+                return
             raise VergenceError(
                 f"{kept} could not be written: {error.strerror or error}", "Look at the disk."
             ) from error

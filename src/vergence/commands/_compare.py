@@ -47,7 +47,7 @@ from vergence.sources import world_version
 from vergence.version import __version__
 
 REFERENCE = "supervised"
-NARROW = ("n_mpjpe", "p_mpjpe", "pck", "keypoints_2d", "detection_1")
+NARROW = ("n_mpjpe", "p_mpjpe", "keypoints_2d", "detection_1")
 
 
 @dataclass(frozen=True)

@@ -93,14 +93,14 @@ def result_table(results: Mapping[str, Any], look: str = "", keys: Sequence[str]
             continue
         values = [value_text({"mean": found[k], "std": None}) if k in found else None for k in known]
         rows.append([ANCHORS[name], None, *values, None, None])
-    about = protocol[look]
+    about, seeds = protocol[look], protocol["seeds"]
     frames = [frames_of.get(look, {}).get("frame") for frames_of in protocol["methods"].values()]
     return Table(
         title=f"Results, {look}",
         columns=["", "3D labels", *(FIGURES[k] for k in known), "parameters", "seconds"],
         rows=rows,
-        protocol=f"{PROTOCOL} {about['pictures']} pictures of {about['subjects']} people for each seed; seeds "
-        f"{', '.join(map(str, protocol['seeds']))}: mean ± standard deviation."
+        protocol=f"{PROTOCOL} {about['pictures']} pictures of {about['subjects']} people for each seed. "
+        + (f"Seeds {', '.join(map(str, seeds))}: mean ± standard deviation." if len(seeds) > 1 else f"Seed {seeds[0]}.")
         + (f" World {protocol['world_version']}." if "look" in about else "")
         + (f" {HEADING}." if "canonical" in frames else ""),
         note=ABOUT + "".join(_units(protocol, look)),
