@@ -226,7 +226,7 @@ def measured(name: str, seed: int, error, subject=None, look="studio") -> Measur
     subject = np.arange(len(error)) if subject is None else np.asarray(subject)
     mean = float(np.nanmean(error)) if np.isfinite(error).any() else float("nan")
     about = {"results": {"tests": {look: result(mean)}}, "labels_3d": 3, "people_3d": 1,
-             "seconds": {"a": 1.0, "b": 2.0, "data": 50.0}}  # fmt: skip
+             "seconds": {"a": 1.0, "b": 2.0, "data": 50.0}, "cpu_seconds": {"a": 3.0, "b": 4.0, "data": 90.0}}  # fmt: skip
     return Measured(name, seed, about, {f"{look}.n_mpjpe": error, f"{look}.p_mpjpe": error, f"{look}.subject": subject})
 
 
@@ -251,7 +251,8 @@ def test_a_methods_summary_is_over_its_seeds():
     assert found["n_mpjpe"] == {"mean": 25.0, "std": pytest.approx(200**0.5)}
     assert found["by_look"]["studio"]["p_mpjpe"]["mean"] == 12.5
     assert found["seconds"]["mean"] == 3.0  # without drawing pictures
-    assert found["stages"] == {"a": 1.0, "b": 2.0}
+    assert found["cpu_seconds"]["mean"] == 7.0
+    assert found["stages"]["b"] == {"seconds": 2.0, "cpu_seconds": 4.0}
     assert found["seeds"]["1"]["n_mpjpe"] == 35.0
     assert (found["parameters"], found["labels_3d"]) == (7, 3)
     assert found["per_joint"] == {"studio": {"root": 25.0}}

@@ -142,6 +142,7 @@ def test_seconds_go_with_a_stage(first, tmp_path):
     assert run.seconds["keypoints"] > 0
     assert other.seconds["keypoints"] == run.seconds["keypoints"]
     assert other.seconds["made"] == run.seconds["made"]
+    assert other.cpu_seconds["keypoints"] == run.cpu_seconds["keypoints"] > 0
     assert {"keypoints", "made", "last"} <= set(other.seconds)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -55,6 +55,7 @@ class Run:
 
     Attributes:
         seconds: each stage's, however often it was stopped and whoever made it, without opening pictures; `data`: that.
+        cpu_seconds: the same of the processor, over all threads: what a stage takes where nothing else runs.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Run:
         self.labels: dict[str, Labels] = {}
         self.prints: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
+        self.cpu_seconds: dict[str, float] = {}
         self._claim()
 
     def _claim(self) -> None:
@@ -88,10 +90,11 @@ class Run:
     def dataset(self, name: str) -> Dataset:
         """A source, opened once."""
         if name not in self.datasets:
-            started = time.monotonic()
+            started, cpu = time.monotonic(), time.process_time()
             open_ = self.shared.open if self.shared else open_source
             self.datasets[name] = open_(self.recipe.sources[name], self.recipe.image_size, self.recipe.skeleton)
             self.seconds["data"] = self.seconds.get("data", 0.0) + time.monotonic() - started
+            self.cpu_seconds["data"] = self.cpu_seconds.get("data", 0.0) + time.process_time() - cpu
         return self.datasets[name]
 
     def execute(self) -> Method:
@@ -109,7 +112,8 @@ class Run:
             raise VergenceError("the recipe has no training stage", "Add one under stages:.")
         recipe = self.recipe
         save(method, self.folder, recipe.method, recipe.network, recipe.image_size, seed=recipe.seed,
-             labels={name: labels.report for name, labels in self.labels.items()}, seconds=self.seconds)  # fmt: skip
+             labels={name: labels.report for name, labels in self.labels.items()}, seconds=self.seconds,
+             cpu_seconds=self.cpu_seconds)  # fmt: skip
         return method
 
     @contextmanager
@@ -117,13 +121,21 @@ class Run:
         """Adds to a stage's seconds what the block takes without opening pictures, also where it is interrupted."""
         path = self._clock_file(name)
         before = json.loads(path.read_text()) if path.exists() else {}
-        spent = before["seconds"] if before.get("made_by") == self.prints[name] else 0.0
-        started, data = time.monotonic(), self.seconds.get("data", 0.0)
+        before = before if before.get("made_by") == self.prints[name] else {}
+        clocks = (("seconds", self.seconds, time.monotonic), ("cpu_seconds", self.cpu_seconds, time.process_time))
+        started = [now() - kept.get("data", 0.0) - before.get(word, 0.0) for word, kept, now in clocks]
         try:
             yield
         finally:
-            self.seconds[name] = spent + time.monotonic() - started - (self.seconds.get("data", 0.0) - data)
-            write_json(path, {"made_by": self.prints[name], "seconds": self.seconds[name]})
+            for (_, kept, now), start in zip(clocks, started, strict=True):
+                kept[name] = now() - kept.get("data", 0.0) - start
+            write_json(path, {"made_by": self.prints[name], **self._times(name)})
+
+    def _times(self, name: str) -> dict[str, float]:
+        return {"seconds": self.seconds[name], "cpu_seconds": self.cpu_seconds[name]}
+
+    def _read_times(self, name: str, made: Mapping[str, Any]) -> None:
+        self.seconds[name], self.cpu_seconds[name] = made.get("seconds", 0.0), made.get("cpu_seconds", 0.0)
 
     def _clock_file(self, name: str) -> Path:
         return self.folder / "stages" / f"{name}.seconds.json"
@@ -227,14 +239,14 @@ class Run:
             if done.exists():
                 before = json.loads(done.read_text())
                 if before["made_by"] == made_by:
-                    self.seconds[name] = before.get("seconds", 0.0)
+                    self._read_times(name, before)
                     return True
             if not (self.shared and self.shared.take(made_by, folder)):
                 return False
         return False
 
     def _finish(self, name: str, folder: Path, **more: Any) -> None:
-        write_json(folder / "done.json", {"made_by": self.prints[name], "seconds": self.seconds[name], **more})
+        write_json(folder / "done.json", {"made_by": self.prints[name], **self._times(name), **more})
         self._clock_file(name).unlink(missing_ok=True)
         if self.shared:
             self.shared.put(self.prints[name], folder)
@@ -257,11 +269,11 @@ class Run:
         path = self.folder / "labels" / f"{name}-{self.prints[name]}.npz"
         if path.exists() or (self.shared and self.shared.take(self.prints[name], path)):
             self.labels[name] = Labels.load(path)
-            self.seconds[name] = self.labels[name].report.get("seconds", 0.0)
+            self._read_times(name, self.labels[name].report)
             return
         with self._clock(name):
             labels = self._make_labels(name, stage)
-        report = {**labels.report, "seconds": self.seconds[name]}
+        report = {**labels.report, **self._times(name)}
         labels = replace(labels, report=report)
         labels.save(path)
         self._clock_file(name).unlink(missing_ok=True)

@@ -88,12 +88,14 @@ def test_a_curve_may_have_a_log_axis_and_bars():
 def found(n: float, labels: int = 0) -> dict:
     return {
         "by_look": {"studio": {"n_mpjpe": {"mean": n, "std": 0.5}, "p_mpjpe": {"mean": n / 2, "std": None}}},
-        "labels_3d": labels, "parameters": 1234, "seconds": {"mean": 61.0, "std": 2.0}, "stages": {"pose": 61.0},
+        "labels_3d": labels, "parameters": 1234, "seconds": {"mean": 61.0, "std": 2.0},
+        "cpu_seconds": {"mean": 122.0, "std": 2.0}, "stages": {"pose": {"seconds": 61.0, "cpu_seconds": 122.0}},
     }  # fmt: skip
 
 
+STAGES = {"labels": {"seconds": 9.5, "cpu_seconds": 9.0}, "pose": {"seconds": 51.5, "cpu_seconds": 113.0}}
 RESULTS = {
-    "methods": {"supervised": found(60.0, 12000), "free": {**found(66.0), "stages": {"labels": 9.5, "pose": 51.5}}},
+    "methods": {"supervised": found(60.0, 12000), "free": {**found(66.0), "stages": STAGES}},
     "reference": "supervised",
     "anchors": {"studio": {"mean_pose": {"n_mpjpe": 150.0}, "random": {"detection_1": 16.7}}},
     "differences": {
@@ -140,7 +142,10 @@ def test_a_difference_is_told_from_either_side():
 def test_seconds_stand_by_stage():
     table = seconds_table(RESULTS)
     assert list(table.columns) == ["", "pose", "labels", "all"]
-    assert table.rows == [["supervised", "61", None, "61"], ["free", "52", "9.5", "61"]]
+    assert table.rows == [
+        ["supervised", "61 (122)", None, "61 (122)"],
+        ["free", "52 (113)", "9.5 (9.0)", "61 (122)"],
+    ]
 
 
 def test_a_method_without_labels_is_a_level_line_in_the_efficiency_curve():

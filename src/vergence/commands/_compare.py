@@ -152,7 +152,7 @@ def _measured(plan: Plan, entry: Entry, seed: int, out: Path, shared: Shared, de
     run.console.rule(f"{entry.name}, seed {seed}")
     method = run.execute()
     results, tested = finish(run, method, f"vergence compare: {entry.name}, seed {seed}", structure)
-    about = {"results": results, "seconds": run.seconds, **labels_3d(recipe, shared)}
+    about = {"results": results, "seconds": run.seconds, "cpu_seconds": run.cpu_seconds, **labels_3d(recipe, shared)}
     return _keep(entry, seed, about, tested, _made_by(run.folder, recipe), kept)
 
 
@@ -166,8 +166,8 @@ def _measure_run(
     results, tested = measure_tests(
         entry.recipe, estimator.method, estimator.device, folder=structure, open_=shared.open
     )
-    seconds = estimator.config.get("seconds", {})
-    about = {"results": results, "seconds": seconds, **labels_3d(entry.recipe, shared)}
+    seconds = {key: estimator.config.get(key, {}) for key in ("seconds", "cpu_seconds")}
+    about = {"results": results, **seconds, **labels_3d(entry.recipe, shared)}
     return _keep(entry, seed, about, tested, made_by, kept)
 
 
@@ -224,7 +224,8 @@ def _results(plan: Plan, measured: Mapping[str, Sequence[Measured]], command: st
         "over_seeds": "mean, and standard deviation (n - 1); a seed changes people, cameras, weights and batches",
         "differences": BOOTSTRAP,
         "unit": "mm",
-        "seconds": "of all stages, shared ones included in each, without drawing pictures",
+        "seconds": "wall clock, of all stages, shared ones included in each, without drawing pictures; cpu_seconds: of the "
+        "processor, over all threads",
         "world_version": world_version(),
         "version": __version__,
     }

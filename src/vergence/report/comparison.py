@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from vergence.comparison import BOOTSTRAP, FIGURES, Measured
+from vergence.comparison import BOOTSTRAP, FIGURES, MORE, Measured
 from vergence.dataset import Dataset
 from vergence.evaluation import HEADING
 from vergence.report.figures import format_number
@@ -18,18 +18,22 @@ from vergence.report.run_page import PROTOCOL
 from vergence.skeleton import Skeleton
 from vergence.version import __version__
 
+MAIN = tuple(key for key in FIGURES if key not in MORE)
 PICTURES = 2  # of each look and kind: worst, best, random by the mean error of all methods
 ANCHORS = {
     "mean_pose": "mean pose", "true_2d_zero_depth": "true 2D, zero depth", "camera_mean_pose": "mean pose of each camera",
     "nearest_pose": "nearest training pose", "oracle": "oracle (retrieval)", "random": "random (retrieval)",
 }  # fmt: skip
 ABOUT = (
-    "2D: median distance in crop pixels. PSS: share of poses in the truth's cluster, the same clusters for all. "
-    "Left/right: mean difference of limb lengths. Detection@1 and the hit's PA-MPJPE: the same person's pictures by "
-    "another camera, ranked by the embedding, or by predicted poses where there is none. 3D labels: pictures whose true 3D "
-    "the training saw."
+    "3D labels: pictures whose true 3D the training saw. N-PCK: joints within 150 mm. PSS: poses in the truth's cluster, the "
+    "same clusters for all. L/R: mean left/right difference of limb lengths. Det@1: queries whose nearest picture by another "
+    "camera, of the same person, is of their instant; hit's PA: P-MPJPE between the two; ranked by the embedding, or by "
+    "predicted poses where there is none. 2D: median distance in crop pixels."
 )
-SECONDS = "wall-clock seconds, mean over seeds; a shared stage counts wherever it is used; without drawing pictures"
+SECONDS = (
+    "wall-clock seconds, and those of the processor (all threads) in brackets, mean over seeds; a shared stage counts wherever "
+    "it is used; without drawing pictures"
+)
 
 
 def comparison_page(
@@ -57,7 +61,11 @@ def comparison_page(
         dots=[dots(results, look, key) for look in looks for key in ("n_mpjpe", "p_mpjpe")],
         strips=[strip for look in looks for strip in strips(look, measured, tests[look], skeleton)],
         samples_protocol=PROTOCOL + " Poses are drawn at the truth's scale.",
-        details=[*(joint_table(results, look) for look in looks), *(pair_table(results, look) for look in looks)],
+        details=[
+            *(result_table(results, look, MORE, "More") for look in looks),
+            *(joint_table(results, look) for look in looks),
+            *(pair_table(results, look) for look in looks),
+        ],
         sections=("results", "samples", "curves", "details", "run"),
     )
 
@@ -78,7 +86,9 @@ def value_text(found: Mapping[str, float | None] | None) -> Cell:
     return f"{mean:,.{decimals}f}" + (f" ± {std:.{decimals}f}" if std is not None else "")
 
 
-def result_table(results: Mapping[str, Any], look: str = "", keys: Sequence[str] = tuple(FIGURES)) -> Table:
+def result_table(
+    results: Mapping[str, Any], look: str = "", keys: Sequence[str] = MAIN, title: str = "Results"
+) -> Table:
     """The comparison's table of one test set, by default the first."""
     look = look or results["protocol"]["figures_of"]
     methods, protocol = results["methods"], results["protocol"]
@@ -96,7 +106,7 @@ def result_table(results: Mapping[str, Any], look: str = "", keys: Sequence[str]
     about, seeds = protocol[look], protocol["seeds"]
     frames = [frames_of.get(look, {}).get("frame") for frames_of in protocol["methods"].values()]
     return Table(
-        title=f"Results, {look}",
+        title=f"{title}, {look}",
         columns=["", "3D labels", *(FIGURES[k] for k in known), "parameters", "seconds"],
         rows=rows,
         protocol=f"{PROTOCOL} {about['pictures']} pictures of {about['subjects']} people for each seed. "
@@ -170,14 +180,16 @@ def seconds_table(results: Mapping[str, Any]) -> Table:
     methods = results["methods"]
     stages = list(dict.fromkeys(stage for found in methods.values() for stage in found["stages"]))
     rows: list[list[Cell]] = [
-        [name, *(_seconds(found["stages"].get(stage)) for stage in stages), _seconds(found["seconds"]["mean"])]
+        [name, *(_seconds(**found["stages"].get(stage, {})) for stage in stages),
+         _seconds(found["seconds"]["mean"], found["cpu_seconds"]["mean"])]
         for name, found in methods.items()
-    ]
+    ]  # fmt: skip
     return Table("Seconds by stage", ["", *stages, "all"], rows, SECONDS)
 
 
-def _seconds(value: float | None) -> Cell:
-    return None if value is None else f"{value:,.0f}" if value >= 10 else f"{value:.1f}"
+def _seconds(seconds: float | None = None, cpu_seconds: float | None = None) -> Cell:
+    words = [None if value is None else f"{value:,.{0 if value >= 9.95 else 1}f}" for value in (seconds, cpu_seconds)]
+    return words[0] if words[0] is None or words[1] is None else f"{words[0]} ({words[1]})"
 
 
 def joint_table(results: Mapping[str, Any], look: str) -> Table:
