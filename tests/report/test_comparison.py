@@ -80,6 +80,7 @@ def test_a_curve_may_have_a_log_axis_and_bars():
     assert x[1] - x[0] == pytest.approx(x[2] - x[1], abs=0.11)  # decades are equally wide
     ends = [tuple(map(float, pair)) for pair in re.findall(r"M[\d.]+ ([\d.]+)V([\d.]+)", bars)]
     assert len(ends) == 3
+    assert all(f">{tick}</text>" in svg for tick in ("10", "100", "1,000"))
     assert ends[0][0] > ends[0][1]  # larger is higher up
     assert ends[1][0] == ends[1][1]
     assert all(0 <= y <= 300 for pair in ends for y in pair)  # the axis reaches as far as the bars

@@ -22,6 +22,7 @@ from vergence.report.page import Curve
 LONGEST_SIDE_PX = 720  # a picture fills at most half a laptop's screen
 PNG_BELOW_PX = 160  # small crops: JPEG's blocks would show, and PNG costs nothing
 JPEG_QUALITY = 85
+FEW_TICKS = 8  # values of a log x axis that are marked themselves
 CURVE_POINTS = 700  # more than a chart has pixels to show them
 WIDTH, HEIGHT = 560, 300
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 10, 44
@@ -177,7 +178,9 @@ def curve_svg(curve: Curve) -> str:
         share = (warp(y) - warp(low)) / (warp(high) - warp(low))
         return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
 
-    ticks = log_ticks(x_low, x_high) if curve.log_x else linear_ticks(x_low, x_high, 6)
+    ticks = linear_ticks(x_low, x_high, 6) if not curve.log_x else sorted(set(x_all.tolist()))
+    if curve.log_x and len(ticks) > FEW_TICKS:
+        ticks = log_ticks(x_low, x_high)
     x_ticks = [(t, float(at_x(t))) for t in ticks]
     y_ticks = [(t, float(at_y(t))) for t in (log_ticks(low, high) if curve.log_y else linear_ticks(low, high, 5))]
     lines, data = [], []
