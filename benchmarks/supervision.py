@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file
 
-from vergence.commands.demo import demo_recipe
+from vergence.config import load_recipe
 from vergence.evaluation import evaluate, label_scores
 from vergence.files import write_json
 from vergence.methods.registry import build_method
@@ -42,7 +42,7 @@ def rows_of(studio: Source) -> dict[str, tuple[Source, LabelStage | None]]:
 
 def one_recipe(seed: int, chosen: list[str]) -> Recipe:
     """The demo's recipe with one pair of label and training stages for each row, all from the one 2D network."""
-    demo = demo_recipe(seed)
+    demo = load_recipe("demo").at_seed(seed)
     last = demo.stages["pose"].train
     assert last is not None
     sources, stages = {"wild": demo.sources["wild"]}, {"keypoints": demo.stages["keypoints"]}

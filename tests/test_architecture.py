@@ -35,8 +35,8 @@ FLOORS: list[list[tuple[str, ...]]] = [
         ("views", "crops", "augment", "dataset", "labels", "mixture"),
     ],
     [("methods",), ("data",), ("synthetic",)],
-    [("sources",), ("training", "optimizers"), ("estimator",), ("runs",)],
-    [("evaluation",), ("search",)],
+    [("sources",), ("training", "optimizers"), ("estimator",), ("runs", "shared")],
+    [("evaluation",), ("comparison",), ("search",)],
     [("report",)],
     [("cli", "commands")],
 ]
@@ -47,6 +47,7 @@ COMMON = {"version", "errors", "files", "devices", "skeleton", "recipe", "settin
 # Imports between rooms of one floor that there is a reason for.
 SIDEWAYS = {
     ("networks", "recipe"): "the sizes of a network are settings",
+    ("shared", "sources"): "runs share the pictures that they open",
     ("runs", "sources"): "a run opens its sources, trains its stages and saves its estimator",
     ("runs", "training"): "as above",
     ("runs", "estimator"): "as above",

@@ -15,6 +15,7 @@ VERBS = {
     "reconstruct": "cameras and 3D from uncalibrated footage; pose files and a quality report",
     "train": "any method, any mixture of supervision, from a recipe",
     "evaluate": "a run measured on a test set, beside its anchors",
+    "compare": "recipes and runs side by side, on equal data and tests",
     "predict": "picture, folder or video to 3D poses, overlay and files",
     "search": "a picture's or a clip's pose found in footage",
     "synth": "a dataset from the built-in world",

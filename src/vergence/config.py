@@ -53,10 +53,19 @@ def load_recipe(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
         VergenceError: names the key that is wrong and the nearest right one.
     """
     path = recipe_path(recipe)
+    return recipe_from(read_yaml(path), path.name, overrides)
+
+
+def read_yaml(path: Path) -> Any:
+    """What a YAML file holds."""
     try:
-        raw = yaml.safe_load(path.read_text()) or {}
+        return yaml.safe_load(path.read_text()) or {}
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise VergenceError(f"{path} is not readable YAML: {str(error).splitlines()[0]}") from error
+
+
+def recipe_from(raw: Any, name: str, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe from the plain values of its file, whose `name` errors say; see `load_recipe`."""
     if isinstance(raw, dict):
         raw.pop("vergence", None)  # written by a run
     check_keys(raw, Recipe, "")
@@ -71,9 +80,7 @@ def load_recipe(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
         settings = parser.instantiate(namespace)
     except (jsonargparse.ArgumentError, TypeError, ValueError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise VergenceError(
-            f"{path.name}: {' '.join(lines)}", "`--print_config` shows every key and its value."
-        ) from error
+        raise VergenceError(f"{name}: {' '.join(lines)}", "`--print_config` shows every key and its value.") from error
     return Recipe(**{field.name: getattr(settings, field.name) for field in dataclasses.fields(Recipe)})
 
 

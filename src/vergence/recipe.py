@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -337,3 +338,11 @@ class Recipe:
                         f"stage {name!r} reads source {source!r}, which the recipe does not have",
                         f"Its sources are {', '.join(self.sources) or 'none'}.",
                     )
+
+    def at_seed(self, seed: int) -> Recipe:
+        """The same recipe with other people, cameras, weights and batches: `seed` 0 is itself."""
+        other = copy.deepcopy(self)
+        other.seed += seed
+        for source in (*other.sources.values(), *other.test.values()):
+            source.seed += 10 * seed
+        return other

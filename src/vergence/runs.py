@@ -1,10 +1,18 @@
-"""A recipe carried out: its stages in order, each finished one kept and not done again."""
+"""A recipe carried out: its stages in order, each finished one kept and not done again.
+
+A stage's fingerprint is of everything that its result depends on and of nothing else, so that equal stages of different
+runs can be shared: its settings, the network, the sources that *it* reads, the stages that it builds on, the seed. A
+stage that learns nothing but the network's own 2D is trained as `supervised` whatever the method (`registry.trained_as`):
+then all methods share it by construction, and not because their losses happen to agree.
+"""
 
 from __future__ import annotations
 
 import json
 import time
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +32,13 @@ from vergence.labels import Labels, fingerprint, keypoint_labels
 from vergence.methods.base import Method
 from vergence.methods.epipolar_pose import find_keypoints, make_labels
 from vergence.methods.refinement import Refined, RefinementUnit, describe, make_pairs, train_unit
-from vergence.methods.registry import build_method
+from vergence.methods.registry import build_method, own_settings, trained_as
 from vergence.methods.supervised import Supervised
 from vergence.mixture import Mixture, Part
-from vergence.recipe import Draw, LabelStage, Recipe, RefineStage, TrainStage
+from vergence.recipe import Draw, LabelStage, Recipe, RefineStage, Source, TrainStage
+from vergence.shared import Shared
 from vergence.skeleton import get_skeleton
-from vergence.sources import open_source
+from vergence.sources import open_source, world_version
 from vergence.training import train_stage
 from vergence.version import __version__
 
@@ -42,16 +51,24 @@ class Run:
         folder: where; a folder of the same recipe goes on where it stopped.
         device: `auto`, `cpu`, `cuda` or `mps`.
         progress: show bars.
+        shared: what other runs made already, and where they find what this one makes.
+
+    Attributes:
+        seconds: each stage's, however often it was stopped and whoever made it, without opening pictures; `data`: that.
+        cpu_seconds: the same of the processor, over all threads: what a stage takes where nothing else runs.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, device: str = "auto", progress: bool = True) -> None:
-        self.recipe, self.folder, self.progress = recipe, folder, progress
+    def __init__(
+        self, recipe: Recipe, folder: Path, device: str = "auto", progress: bool = True, shared: Shared | None = None
+    ) -> None:
+        self.recipe, self.folder, self.progress, self.shared = recipe, folder, progress, shared
         self.device = resolve_device(device)
         self.console = Console(quiet=not progress)
         self.datasets: dict[str, Dataset] = {}
         self.labels: dict[str, Labels] = {}
         self.prints: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
+        self.cpu_seconds: dict[str, float] = {}
         self._claim()
 
     def _claim(self) -> None:
@@ -73,9 +90,11 @@ class Run:
     def dataset(self, name: str) -> Dataset:
         """A source, opened once."""
         if name not in self.datasets:
-            started = time.monotonic()
-            self.datasets[name] = open_source(self.recipe.sources[name], self.recipe.image_size, self.recipe.skeleton)
+            started, cpu = time.monotonic(), time.process_time()
+            open_ = self.shared.open if self.shared else open_source
+            self.datasets[name] = open_(self.recipe.sources[name], self.recipe.image_size, self.recipe.skeleton)
             self.seconds["data"] = self.seconds.get("data", 0.0) + time.monotonic() - started
+            self.cpu_seconds["data"] = self.cpu_seconds.get("data", 0.0) + time.process_time() - cpu
         return self.datasets[name]
 
     def execute(self) -> Method:
@@ -83,35 +102,79 @@ class Run:
         method: Method | None = None
         for name, stage in self.recipe.stages.items():
             self.prints[name] = self._fingerprint(name)
-            started = time.monotonic()
             if stage.train:
                 method = self._train(name, stage.train)
             elif stage.label:
                 self._label(name, stage.label)
             elif stage.refine:
                 method = self._refine(name, stage.refine)
-            self.seconds[name] = time.monotonic() - started
         if method is None:
             raise VergenceError("the recipe has no training stage", "Add one under stages:.")
         recipe = self.recipe
         save(method, self.folder, recipe.method, recipe.network, recipe.image_size, seed=recipe.seed,
-             labels={name: labels.report for name, labels in self.labels.items()}, seconds=self.seconds)  # fmt: skip
+             labels={name: labels.report for name, labels in self.labels.items()}, seconds=self.seconds,
+             cpu_seconds=self.cpu_seconds)  # fmt: skip
         return method
 
+    @contextmanager
+    def _clock(self, name: str) -> Iterator[None]:
+        """Adds to a stage's seconds what the block takes without opening pictures, also where it is interrupted."""
+        path = self._clock_file(name)
+        before = json.loads(path.read_text()) if path.exists() else {}
+        before = before if before.get("made_by") == self.prints[name] else {}
+        clocks = (("seconds", self.seconds, time.monotonic), ("cpu_seconds", self.cpu_seconds, time.process_time))
+        started = [now() - kept.get("data", 0.0) - before.get(word, 0.0) for word, kept, now in clocks]
+        try:
+            yield
+        finally:
+            for (_, kept, now), start in zip(clocks, started, strict=True):
+                kept[name] = now() - kept.get("data", 0.0) - start
+            write_json(path, {"made_by": self.prints[name], **self._times(name)})
+
+    def _times(self, name: str) -> dict[str, float]:
+        return {"seconds": self.seconds[name], "cpu_seconds": self.cpu_seconds[name]}
+
+    def _read_times(self, name: str, made: Mapping[str, Any]) -> None:
+        self.seconds[name], self.cpu_seconds[name] = made.get("seconds", 0.0), made.get("cpu_seconds", 0.0)
+
+    def _clock_file(self, name: str) -> Path:
+        return self.folder / "stages" / f"{name}.seconds.json"
+
     def _fingerprint(self, name: str) -> str:
-        """Of everything a stage's result depends on: its settings, the stages before it, sources, network and seed."""
+        """Of everything a stage's result depends on, and of nothing else; what is new here must be named here."""
         recipe, stage = self.recipe, self.recipe.stages[name]
-        return fingerprint(
-            __version__, recipe.method, recipe.skeleton, recipe.image_size, recipe.seed, recipe.precision,
-            asdict(recipe.network), asdict(stage), {k: asdict(v) for k, v in recipe.sources.items()}, dict(self.prints),
-        )  # fmt: skip
+        about: list[Any] = [__version__, recipe.skeleton, recipe.image_size, recipe.seed, recipe.precision]
+        sources = {source: recipe.sources[source] for source in stage.sources}
+        if stage.train:
+            carrier = self._carrier(name)
+            start = "" if stage.train.start == "scratch" else self._before(stage.train.start, name)
+            about += [carrier, own_settings(carrier, recipe.network), self.prints.get(start)]
+            about += [list(stage.train.batch), list(stage.train.losses.items())]  # sums depend on the order
+            about += [[self.prints.get(label) for label in stage.train.labels]]
+        elif stage.label:
+            sources = {n: labelled_from(source, stage.label) for n, source in sources.items()}
+            predicted = stage.label.keypoints == "predicted"
+            about += [self.prints.get(self._before(stage.label.network, name)) if predicted else None]
+        elif stage.refine:
+            about += [recipe.method, asdict(recipe.network), self.prints.get(self._before("", name))]
+        world = world_version() if any(s.kind != "capture" for s in sources.values()) else ""
+        return fingerprint(*about, asdict(stage), {n: asdict(source) for n, source in sources.items()}, world)
 
-    def _fresh(self) -> Method:
+    def _carrier(self, name: str) -> str:
+        """The method that carries out a training stage: the run's own, or `supervised` where it adds nothing to that."""
+        stage, method = self.recipe.stages[name].train, self.recipe.method
+        assert stage is not None
+        before = "" if stage.start == "scratch" else self._before(stage.start, name)
+        if before and self._carrier(before) == method:
+            return method
+        return trained_as(method, self.recipe.network, stage)
+
+    def _fresh(self, method: str = "") -> Method:
         torch.manual_seed(self.recipe.seed)
-        return build_method(self.recipe.method, self.recipe.network, self.recipe.skeleton)
+        return build_method(method or self.recipe.method, self.recipe.network, self.recipe.skeleton)
 
-    def _trained(self, wanted: str, before: str) -> Method | None:
-        """The method as a training stage left it: the one named, else the last one before stage `before`."""
+    def _before(self, wanted: str, before: str) -> str:
+        """Name of a training stage before stage `before`: the one wanted, else the last; empty where there is none."""
         names = list(self.recipe.stages)
         earlier = [n for n in names[: names.index(before)] if self.recipe.stages[n].train]
         if wanted and wanted not in earlier:
@@ -119,44 +182,74 @@ class Run:
                 f"stage {before!r} wants the network of stage {wanted!r}",
                 f"Training stages before it: {', '.join(earlier) or 'none'}.",
             )
-        name = wanted or (earlier[-1] if earlier else "")
-        if not name:
-            return None
-        method = self._fresh()
-        method.load_state_dict(load_file(self.folder / "stages" / name / "model.safetensors"))
+        return wanted or (earlier[-1] if earlier else "")
+
+    def _trained(self, wanted: str, before: str, carrier: str = "") -> Method | None:
+        """The run's method (or `carrier`, where that made it) as a training stage left it: the one named, else the last one
+        before stage `before`."""
+        name = self._before(wanted, before)
+        return self._left_by(name, carrier or self.recipe.method) if name else None
+
+    def _left_by(self, name: str, method_name: str) -> Method:
+        method = self._fresh(method_name)
+        weights = load_file(self.folder / "stages" / name / "model.safetensors")
+        if self._carrier(name) == method_name:
+            method.load_state_dict(weights)
+        else:
+            method.adopt(weights)
         stage = self.recipe.stages[name].train
         method.mirrored = stage is not None and stage.augmentation.mirror > 0
         return method.eval()
 
     def _train(self, name: str, stage: TrainStage) -> Method:
         folder = self.folder / "stages" / name
-        done = folder / "done.json"
-        started = self._trained(stage.start, name) if stage.start != "scratch" else None
-        method = started or self._fresh()
-        method.mirrored = stage.augmentation.mirror > 0
-        if done.exists() and json.loads(done.read_text())["made_by"] == self.prints[name]:
-            method.load_state_dict(load_file(folder / "model.safetensors"))
+        if self._is_done(name, folder):
             self.console.print(f"[dim]{name}: done before[/dim]")
-            return method.eval()
-        parts = [self._part(source, stage, count, method.whole_instants) for source, count in stage.batch.items()]
-        method.prepare(stage, {part.name: part.visible for part in parts})
-        self.console.print(f"[bold]{name}[/bold]: {stage.steps} steps of {sum(stage.batch.values())} pictures")
-        train_stage(
-            method,
-            Mixture(parts, seed=self.recipe.seed),
-            stage,
-            folder,
-            seed=self.recipe.seed,
-            device=self.device,
-            precision=self.recipe.precision,
-            checkpoint_every=self.recipe.checkpoint_every,
-            progress=self.progress,
-            say=lambda text: rich.get_console().print(f"[yellow]{name}, {text}[/yellow]"),
+            return self._left_by(name, self.recipe.method)
+        carrier = self._carrier(name)
+        method = (self._trained(stage.start, name, carrier) if stage.start != "scratch" else None) or self._fresh(
+            carrier
         )
-        save_weights(method, folder / "model.safetensors")
-        write_json(done, {"made_by": self.prints[name]})
+        method.mirrored = stage.augmentation.mirror > 0
+        with self._clock(name):
+            parts = [self._part(source, stage, count, method.whole_instants) for source, count in stage.batch.items()]
+            method.prepare(stage, {part.name: part.visible for part in parts})
+            self.console.print(f"[bold]{name}[/bold]: {stage.steps} steps of {sum(stage.batch.values())} pictures")
+            train_stage(
+                method,
+                Mixture(parts, seed=self.recipe.seed),
+                stage,
+                folder,
+                seed=self.recipe.seed,
+                device=self.device,
+                precision=self.recipe.precision,
+                checkpoint_every=self.recipe.checkpoint_every,
+                progress=self.progress,
+                say=lambda text: rich.get_console().print(f"[yellow]{name}, {text}[/yellow]"),
+            )
+            save_weights(method, folder / "model.safetensors")
+        self._finish(name, folder)
         (folder / "last.ckpt").unlink(missing_ok=True)
-        return method.eval()
+        return self._left_by(name, self.recipe.method)
+
+    def _is_done(self, name: str, folder: Path) -> bool:
+        """Whether a stage's folder holds its result, made before or found among what is shared."""
+        done, made_by = folder / "done.json", self.prints[name]
+        for _ in range(2):
+            if done.exists():
+                before = json.loads(done.read_text())
+                if before["made_by"] == made_by:
+                    self._read_times(name, before)
+                    return True
+            if not (self.shared and self.shared.take(made_by, folder)):
+                return False
+        return False
+
+    def _finish(self, name: str, folder: Path, **more: Any) -> None:
+        write_json(folder / "done.json", {"made_by": self.prints[name], **self._times(name), **more})
+        self._clock_file(name).unlink(missing_ok=True)
+        if self.shared:
+            self.shared.put(self.prints[name], folder)
 
     def _part(self, name: str, stage: TrainStage, count: int, whole: bool = False) -> Part:
         source = stage.source_of(name)
@@ -174,11 +267,29 @@ class Run:
 
     def _label(self, name: str, stage: LabelStage) -> None:
         path = self.folder / "labels" / f"{name}-{self.prints[name]}.npz"
-        if path.exists():
+        if path.exists() or (self.shared and self.shared.take(self.prints[name], path)):
             self.labels[name] = Labels.load(path)
+            self._read_times(name, self.labels[name].report)
             return
+        with self._clock(name):
+            labels = self._make_labels(name, stage)
+        report = {**labels.report, **self._times(name)}
+        labels = replace(labels, report=report)
+        labels.save(path)
+        self._clock_file(name).unlink(missing_ok=True)
+        if self.shared:
+            self.shared.put(self.prints[name], path)
+        self.labels[name] = labels
+        self.console.print(
+            f"[bold]{name}[/bold]: {report['pictures_labelled']} of {report['pictures']} pictures labelled; "
+            f"recordings {report['verdicts']}, refused {sum(report['refused'].values())}"
+            if "recordings" in report
+            else f"[bold]{name}[/bold]: 2D of {report['joints_labelled']:.0%} of the joints kept"
+        )
+
+    def _make_labels(self, name: str, stage: LabelStage) -> Labels:
         dataset = self.dataset(stage.source)
-        visible = withhold(dataset.index, self.recipe.sources[stage.source])
+        visible = withhold(dataset.index, labelled_from(self.recipe.sources[stage.source], stage))
         if stage.cameras == "known":
             visible = visible.replace(rotation=dataset.index.rotation, translation=dataset.index.translation)
         if stage.keypoints == "labelled":
@@ -196,22 +307,11 @@ class Run:
                 method, dataset, self.device, half=self.recipe.precision == "bf16-mixed", count=stage.peaks
             )
         if stage.stores == "keypoints":
-            labels = keypoint_labels(visible, keypoints[:, :, 0], confidence[:, :, 0], stage.confidence)
-        else:
-            labels = make_labels(
-                dataset, visible, keypoints, confidence, stage, get_skeleton(self.recipe.skeleton), self.recipe.seed
-            )
-        if stage.stores == "cameras":
-            labels = labels.cameras_only()
-        labels.save(path)
-        self.labels[name] = labels
-        report = labels.report
-        self.console.print(
-            f"[bold]{name}[/bold]: {report['pictures_labelled']} of {report['pictures']} pictures labelled; "
-            f"recordings {report['verdicts']}, refused {sum(report['refused'].values())}"
-            if "recordings" in report
-            else f"[bold]{name}[/bold]: 2D of {report['joints_labelled']:.0%} of the joints kept"
+            return keypoint_labels(visible, keypoints[:, :, 0], confidence[:, :, 0], stage.confidence)
+        labels = make_labels(
+            dataset, visible, keypoints, confidence, stage, get_skeleton(self.recipe.skeleton), self.recipe.seed
         )
+        return labels.cameras_only() if stage.stores == "cameras" else labels
 
     def _refine(self, name: str, stage: RefineStage) -> Refined:
         """The last trained method with a refinement unit; short, so it is done in one go."""
@@ -227,12 +327,19 @@ class Run:
                 "Put it behind the last training stage.",
             )
         folder = self.folder / "stages" / name
-        done = folder / "done.json"
         unit = RefinementUnit(method.skeleton, stage.width, stage.dropout, stage.correct)
-        before = json.loads(done.read_text()) if done.exists() else {}
-        if before.get("made_by") == self.prints[name]:
+        if self._is_done(name, folder):
             unit.load_state_dict(load_file(folder / "model.safetensors"))
-            return Refined(method, unit.eval(), before["made_with"])
+            return Refined(method, unit.eval(), json.loads((folder / "done.json").read_text())["made_with"])
+        with self._clock(name):
+            made_with = self._fit_unit(name, stage, method, unit, folder)
+        self._finish(name, folder, made_with=made_with)
+        return Refined(method, unit, made_with)
+
+    def _fit_unit(
+        self, name: str, stage: RefineStage, method: Method, unit: RefinementUnit, folder: Path
+    ) -> dict[str, Any]:
+        """Trains a unit in place; returns what it was made with."""
         predicted, truth = self._predicted(method, stage.sources)
         bare = [self._true_poses(source)[1] for source in stage.poses]
         generator = torch.Generator().manual_seed(self.recipe.seed)
@@ -243,8 +350,7 @@ class Run:
         save_weights(unit, folder / "model.safetensors")
         lines = [json.dumps({"step": 100 * i, "loss": loss}) for i, loss in enumerate(curve)]
         write_text(folder / "metrics.jsonl", "".join(line + "\n" for line in lines))
-        write_json(done, {"made_by": self.prints[name], "made_with": made_with})
-        return Refined(method, unit, made_with)
+        return made_with
 
     def _true_poses(self, source: str) -> tuple[Tensor, Tensor]:
         """A source's rows with visible 3D that was not made, and that 3D."""
@@ -268,6 +374,11 @@ class Run:
             truth.append(poses)
         method.cpu()
         return torch.cat(predicted), torch.cat(truth)
+
+
+def labelled_from(source: Source, stage: LabelStage) -> Source:
+    """A source as a label stage sees it: none of its 3D, and its 2D only where that is what makes the labels."""
+    return replace(source, pose="none", keypoints=source.keypoints and stage.keypoints == "labelled")
 
 
 def first_difference(old: Any, new: Any, path: str = "") -> str:

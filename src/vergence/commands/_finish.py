@@ -33,13 +33,15 @@ from vergence.files import write_json
 from vergence.methods.base import Method, Prediction
 from vergence.methods.mcss import MCSS, canonical_target
 from vergence.metrics import Clusters
-from vergence.recipe import Recipe
+from vergence.recipe import Recipe, Source
 from vergence.report.render import write_page
 from vergence.report.run_page import RETRIEVAL_COLUMNS, ROWS, retrieval_rows, run_page
 from vergence.runs import Run
 from vergence.skeleton import Skeleton, get_skeleton
 from vergence.sources import open_source, world_version
 from vergence.views import Views
+
+Open = Callable[[Source, int, str], Dataset]
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ def measure_tests(
     device: str,
     opened: Mapping[str, Dataset] | None = None,
     folder: Path | None = None,
+    open_: Open = open_source,
 ) -> tuple[dict[str, Any], dict[str, Tested]]:
     """Results by test set beside their anchors, with the protocol; and the predictions behind them.
 
@@ -67,17 +70,18 @@ def measure_tests(
         device: where the network runs.
         opened: datasets that are open already, by source name.
         folder: the run's, which keeps the clusters of the Pose Structure Score.
+        open_: opens the others.
     """
     skeleton = get_skeleton(recipe.skeleton)
-    training = [_training_index(recipe, name, opened or {}) for name in _anchor_sources(recipe)]
+    training = [_training_index(recipe, name, opened or {}, open_) for name in _anchor_sources(recipe)]
     known = [index for index in training if not index.pose.isnan().all()]
-    refit = _refit(recipe, method, opened or {}, device)
+    refit = _refit(recipe, method, opened or {}, device, open_)
     results: dict[str, Any] = {"tests": {}, "labels": {}, "protocol": {}}
     true = [index for index in known if not index.made.all()]
     bones_mm = mean_bone_sum(true, skeleton)
     tested = {}
     for name, source in recipe.test.items():
-        dataset = open_source(source, recipe.image_size, recipe.skeleton)
+        dataset = open_(source, recipe.image_size, recipe.skeleton)
         anchors = _anchors(known, dataset.index, skeleton, same_cameras=source.kind == "capture")
         clusters = _clusters(true, dataset.index, skeleton, folder, name)
         found = evaluate(method, dataset, skeleton, anchors, device, clusters, bones_mm, refit)
@@ -114,7 +118,7 @@ def _clusters(training: list[Views], test: Views, skeleton: Skeleton, folder: Pa
     return found
 
 
-def _refit(recipe: Recipe, method: Method, opened: Mapping[str, Dataset], device: str) -> Ridge | None:
+def _refit(recipe: Recipe, method: Method, opened: Mapping[str, Dataset], device: str, open_: Open) -> Ridge | None:
     """Poses from a frozen embedding by ridge regression on the pictures whose 3D the recipe shows."""
     if not isinstance(method, MCSS):
         return None
@@ -122,7 +126,7 @@ def _refit(recipe: Recipe, method: Method, opened: Mapping[str, Dataset], device
     for name, source in recipe.sources.items():
         if source.pose == "none":
             continue
-        dataset = opened.get(name) or open_source(source, recipe.image_size, recipe.skeleton)
+        dataset = opened.get(name) or open_(source, recipe.image_size, recipe.skeleton)
         visible = withhold(dataset.index, source)
         target, weight = canonical_target(visible, method.skeleton)
         rows = (weight > 0).all(1).nonzero()[:, 0]
@@ -140,11 +144,11 @@ def _anchor_sources(recipe: Recipe) -> list[str]:
     return [n for n, s in recipe.sources.items() if s.kind != "world_pictures"] or list(recipe.sources)
 
 
-def _training_index(recipe: Recipe, name: str, opened: Mapping[str, Dataset]) -> Views:
+def _training_index(recipe: Recipe, name: str, opened: Mapping[str, Dataset], open_: Open) -> Views:
     """A training source's truth, without its pictures where the world can tell it without drawing."""
     if name in opened:
         return opened[name].index
-    return open_source(recipe.sources[name], recipe.image_size, recipe.skeleton).index
+    return open_(recipe.sources[name], recipe.image_size, recipe.skeleton).index
 
 
 def _anchors(training: list[Views], test: Views, skeleton: Skeleton, same_cameras: bool) -> dict[str, Tensor]:
@@ -157,9 +161,12 @@ def _anchors(training: list[Views], test: Views, skeleton: Skeleton, same_camera
     return anchors
 
 
-def finish(run: Run, method: Method, command: str) -> tuple[dict[str, Any], dict[str, Tested]]:
-    """Measures a run; writes its `results.json` and `report.html`."""
-    results, tested = measure_tests(run.recipe, method, run.device, run.datasets, run.folder)
+def finish(
+    run: Run, method: Method, command: str, structure: Path | None = None
+) -> tuple[dict[str, Any], dict[str, Tested]]:
+    """Measures a run; writes its `results.json` and `report.html`. `structure`: whose clusters PSS uses, if not its own."""
+    open_ = run.shared.open if run.shared else open_source
+    results, tested = measure_tests(run.recipe, method, run.device, run.datasets, structure or run.folder, open_)
     for name, labels in run.labels.items():
         settings = run.recipe.stages[name].label
         assert settings is not None
@@ -172,7 +179,7 @@ def finish(run: Run, method: Method, command: str) -> tuple[dict[str, Any], dict
     stages = {name: run.folder / "stages" / name / "metrics.jsonl" for name, s in run.recipe.stages.items() if s.train}
     write_json(run.folder / "results.json", results)
     write_report(run.recipe, results, tested, stages, run.folder / "report.html")
-    if run.progress:
+    if run.progress and not structure:  # one of several is shown beside the others
         show(results)
     return results, tested
 

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from vergence.recipe import Recipe
 
 
 def demo(out: Path = Path("vergence-demo"), seed: int = 0, device: str = "auto", quiet: bool = False) -> None:
@@ -24,20 +20,12 @@ def demo(out: Path = Path("vergence-demo"), seed: int = 0, device: str = "auto",
 
     started = time.monotonic()
     from vergence.commands._finish import finish_demo
+    from vergence.config import load_recipe
     from vergence.runs import Run
 
-    run = Run(demo_recipe(seed), out / "run", device, not quiet)
+    recipe = load_recipe("demo").at_seed(seed)
+    run = Run(recipe, out / "run", device, not quiet)
     method = run.execute()
     command = f"vergence demo --out {out} --seed {seed}"
     results = finish_demo(run, method, out, command, lambda: time.monotonic() - started)
     run.console.print(f"[bold]{results['seconds']:.0f} s[/bold]. Open {out / 'report.html'}")
-
-
-def demo_recipe(seed: int) -> Recipe:
-    """The demo's recipe with weights, batches, people and cameras of a seed."""
-    from vergence.config import load_recipe
-
-    recipe = load_recipe("demo", [f"--seed={seed}"])
-    for source in (*recipe.sources.values(), *recipe.test.values()):
-        source.seed += 10 * seed
-    return recipe

@@ -87,6 +87,10 @@ class Method(nn.Module):
     def prepare(self, stage: TrainStage, shown: dict[str, Views]) -> None:
         """Called before a training stage with its settings and the labels that its sources show, by their name in `batch`."""
 
+    def adopt(self, weights: dict[str, Tensor]) -> None:
+        """Takes the network that a stage of 2D alone left, whatever the method; parts of its own stay as they are."""
+        self.network.load_state_dict({name.removeprefix("network."): value for name, value in weights.items()})
+
     def watch(self) -> Watch:
         """How training stands, judged by the batch that `losses` saw last."""
         return Watch()

@@ -86,6 +86,11 @@ class MCSS(Method):
         kept = bool(self.finds_joints) and "network" in stage.frozen
         self.finds_joints.fill_(stage.losses.get("heatmap", 0.0) > 0 or kept)
 
+    def adopt(self, weights: dict[str, Tensor]) -> None:
+        """The network with what it learned of 2D, which `prepare` may find frozen."""
+        super().adopt(weights)
+        self.finds_joints.fill_(True)
+
     def embedding(self, features: list[Tensor]) -> Float[Tensor, "N E"]:
         """Unit vectors from the backbone's maps."""
         cells = F.adaptive_avg_pool2d(features[-1], self.grid).flatten(1)

@@ -17,6 +17,8 @@ from vergence.views import Views
 class Supervised(Method):
     """2.5D regression from whatever labels the views carry."""
 
+    TWO_DIMENSIONAL = frozenset({"heatmap", "coordinates"})  # the terms that need no third dimension
+
     def losses(self, views: Views) -> dict[str, Tensor]:
         return self.terms(views, self.network(views.image))
 

@@ -22,6 +22,7 @@ from vergence.report.page import Curve
 LONGEST_SIDE_PX = 720  # a picture fills at most half a laptop's screen
 PNG_BELOW_PX = 160  # small crops: JPEG's blocks would show, and PNG costs nothing
 JPEG_QUALITY = 85
+FEW_TICKS = 8  # values of a log x axis that are marked themselves
 CURVE_POINTS = 700  # more than a chart has pixels to show them
 WIDTH, HEIGHT = 560, 300
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 10, 44
@@ -162,23 +163,33 @@ def curve_svg(curve: Curve) -> str:
         series[name] = thin(xs, ys)
     x_all = np.concatenate([x[np.isfinite(x) & np.isfinite(y)] for x, y in series.values()] or [np.zeros(0)])
     y_all = np.concatenate([y[np.isfinite(x) & np.isfinite(y)] for x, y in series.values()] or [np.zeros(0)])
-    x_low, x_high = (float(x_all.min()), float(x_all.max())) if len(x_all) else (0.0, 1.0)
+    x_low, x_high = (float(x_all.min()), float(x_all.max())) if len(x_all) else (1.0, 2.0)
     x_high = x_high if x_high > x_low else x_low + 1.0
+    ends = [np.asarray(side, dtype=float) for pair in curve.spread.values() for side in pair]
+    y_all = np.concatenate([y_all, *(side[np.isfinite(side)] for side in ends)])
     low, high = _range(y_all, curve.log_y)
-    warp = np.log10 if curve.log_y else np.asarray
+    warp_x, warp = (np.log10 if log else np.asarray for log in (curve.log_x, curve.log_y))
 
     def at_x(x: np.ndarray | float) -> np.ndarray:
-        return LEFT + (np.asarray(x) - x_low) / (x_high - x_low) * (WIDTH - LEFT - RIGHT)
+        share = (warp_x(x) - warp_x(x_low)) / (warp_x(x_high) - warp_x(x_low))
+        return LEFT + share * (WIDTH - LEFT - RIGHT)
 
     def at_y(y: np.ndarray | float) -> np.ndarray:
         share = (warp(y) - warp(low)) / (warp(high) - warp(low))
         return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
 
-    x_ticks = [(t, float(at_x(t))) for t in linear_ticks(x_low, x_high, 6)]
+    ticks = linear_ticks(x_low, x_high, 6) if not curve.log_x else sorted(set(x_all.tolist()))
+    if curve.log_x and len(ticks) > FEW_TICKS:
+        ticks = log_ticks(x_low, x_high)
+    x_ticks = [(t, float(at_x(t))) for t in ticks]
     y_ticks = [(t, float(at_y(t))) for t in (log_ticks(low, high) if curve.log_y else linear_ticks(low, high, 5))]
     lines, data = [], []
     for i, (name, (x, y)) in enumerate(series.items()):
         lines.append(f'<path class="line s{i % 8}" d="{_polyline(at_x(x), at_y(y))}"/>')
+        if name in curve.spread:
+            bars = zip(curve.series[name][0], *curve.spread[name], strict=True)
+            path = "".join(f"M{at_x(a):.1f} {at_y(b):.1f}V{at_y(c):.1f}" for a, b, c in bars if np.isfinite(b + c))
+            lines.append(f'<path class="line s{i % 8}" d="{path}"/>')
         points = [[round(float(at_x(a)), 1), round(float(at_y(b)), 1), format_number(float(a)), format_number(float(b))]
                   for a, b in zip(x, y) if np.isfinite(a) and np.isfinite(b)]  # fmt: skip
         data.append({"name": name, "points": points})

@@ -68,18 +68,50 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """One chart of lines: `series` maps a name to its x and y, of one length; NaN breaks a line."""
+    """One chart of lines: `series` maps a name to its x and y, of one length; NaN breaks a line. `spread`: for some of the
+    series the least and the greatest at each x, drawn as a bar."""
 
     title: str
     x_label: str
     y_label: str
     series: Mapping[str, tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray]]
     log_y: bool = False
+    log_x: bool = False
+    spread: Mapping[str, tuple[Sequence[float], Sequence[float]]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, (x, y) in self.series.items():
             if np.shape(x) != np.shape(y) or np.ndim(x) != 1:
                 raise VergenceError(f"curve {self.title!r}: {name!r} has x {np.shape(x)} and y {np.shape(y)}")
+
+
+@dataclass(frozen=True, eq=False)
+class Dots:
+    """One chart of rows: every value of each name as a dot, and their mean as a line. NaN is not drawn."""
+
+    title: str
+    x_label: str
+    values: Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True, eq=False)
+class Panel:
+    """One method's pose in a `Strip`: `pose` as in `Sample`, NaN where it is unknown; `note` below it."""
+
+    name: str
+    pose: Float[np.ndarray, "J 3"]
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Strip:
+    """One picture and several methods' poses of it side by side, each over the truth, seen from the front and the side."""
+
+    title: str
+    image: UInt8[np.ndarray, "H W 3"]
+    pose_true: Float[np.ndarray, "J 3"]
+    panels: Sequence[Panel]
+    up: Sequence[float] | np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +215,8 @@ class Page:
         pose_unit: of the samples' poses.
         labels: what the two skeletons of a sample are called.
         details: long tables, for the end of the page.
+        dots: charts beside the tables.
+        strips: pictures with several methods' poses.
         curves_title: heading of the curves' section.
         sections: which come, in which order; empty ones are left out.
     """
@@ -200,6 +234,8 @@ class Page:
     pose_unit: str = "mm"
     labels: tuple[str, str] = ("prediction", "truth")
     details: Sequence[Table] = ()
+    dots: Sequence[Dots] = ()
+    strips: Sequence[Strip] = ()
     curves_title: str = "Training"
     sections: Sequence[Section] = SECTIONS
 
@@ -215,6 +251,14 @@ class Page:
             _check_shape(f"keypoints_true {what}", sample.keypoints_true, joints, 2)
             _check_shape(f"pose {what}", sample.pose, joints, 3)
             _check_shape(f"pose_true {what}", sample.pose_true, joints, 3)
+        if any(panel.note for strip in self.strips for panel in strip.panels) and not self.samples_protocol.strip():
+            raise VergenceError(
+                "the strips have notes and the page has no samples_protocol", "Say how it was measured."
+            )
+        for strip in self.strips:
+            _check_shape(f"pose_true of strip {strip.title!r}", strip.pose_true, joints, 3)
+            for panel in strip.panels:
+                _check_shape(f"the pose of {panel.name!r} in strip {strip.title!r}", panel.pose, joints, 3)
         if self.rig is not None:
             _check_shape(f"the rig scene's poses (skeleton {self.skeleton.name})", self.rig.poses, None, joints, 3)
         if unknown := set(self.sections) - set(SECTIONS):

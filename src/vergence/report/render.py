@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from vergence.files import write_text
+from vergence.report.beside import dots_svg, strip_html
 from vergence.report.figures import curve_svg, format_number
 from vergence.report.page import Cell, Curve, Page, RigScene, Section, Table, Verdict
 from vergence.report.viewer import MAX_FRAMES, display_rotation, page_data
@@ -98,6 +99,9 @@ def _verdict_html(verdict: Verdict) -> str:
 def _results(page: Page) -> str:
     parts = [_verdict_html(page.verdict)] if page.verdict else []
     parts += [_table_html(table) for table in page.tables]
+    if page.dots:
+        charts = (f'<figure class="curve"><h3>{escape(d.title)}</h3>{dots_svg(d)}</figure>' for d in page.dots)
+        parts.append(f'<div class="curves">{"".join(charts)}</div>')
     return _section("results", "Results", "".join(parts)) if parts else ""
 
 
@@ -107,6 +111,10 @@ def _section(key: str, title: str, body: str, lead: str = "") -> str:
 
 
 def _samples(page: Page) -> str:
+    if page.strips:
+        lead = f'<span class="tag">protocol</span> {escape(page.samples_protocol)}'
+        body = "".join(strip_html(strip, page.skeleton) for strip in page.strips)
+        return _section("samples", "The same pictures, every method", body, lead)
     if not page.samples:
         return ""
     lead = "Turn the skeletons with the mouse; the arrow keys step through the samples."

@@ -1,0 +1,76 @@
+"""`vergence compare`: methods side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+KEYS = ("method", "skeleton", "image_size", "network", "sources", "stages", "test", "precision", "checkpoint_every")
+
+
+def compare(words: Sequence[str]) -> int:
+    """`vergence compare [RECIPE|SET|RUN ...] [--seeds N] [--labels 1,2,all] [--out DIR] [--any.key value]`."""
+    import argparse
+    from pathlib import Path
+
+    parser = argparse.ArgumentParser(
+        prog="vergence compare",
+        allow_abbrev=False,
+        description="Trains recipes on the same data, measures them on the same tests, and writes one table and one page. "
+        "What several recipes have in common is made once. Stopped, the same command goes on where it was. Any key of a "
+        "recipe is an option that goes for all of them, as in --stages.pose.train.steps 2000.",
+    )
+    parser.add_argument(
+        "what", nargs="*", metavar="RECIPE|SET|RUN",
+        help="a recipe's file or built-in name, a set of recipes, or the folder of a finished run, which is only measured "
+        "(default: the built-in set)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="train each with seeds 0 to N - 1 (default: 1)"
+    )
+    parser.add_argument("--only", default="", metavar="NAME,NAME", help="only these of all that is named")
+    parser.add_argument(
+        "--labels", default="", metavar="1,2,4,all",
+        help="train each recipe that uses 3D labels once for every number of people whose 3D it sees",
+    )  # fmt: skip
+    parser.add_argument(
+        "--reference", default="", metavar="NAME", help="what the others are held against (default: supervised)"
+    )
+    parser.add_argument("--out", type=Path, default=Path("comparison"), help="folder (default: comparison)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bars")
+    own, overrides = split_overrides(words)
+    options, unknown = parser.parse_known_intermixed_args(own)
+
+    from vergence.commands._compare import Plan, carry_out
+    from vergence.errors import VergenceError
+
+    if unknown:
+        raise VergenceError(f"there is no option {unknown[0]}", "`vergence compare --help` shows the options.")
+    if options.seeds < 1:
+        raise VergenceError(f"--seeds is {options.seeds}", "Give 1 or more.")
+    amounts = [word for word in options.labels.split(",") if word]
+    for amount in amounts:
+        if amount != "all" and not (amount.isdigit() and int(amount)):
+            raise VergenceError(f"--labels has {amount!r}", "Give numbers of people, and all: 1,2,4,all.")
+    only = [word for word in options.only.split(",") if word]
+    plan = Plan.of(options.what, only, amounts, overrides, options.seeds, options.reference)
+    carry_out(plan, options.out, options.device, options.quiet, " ".join(["vergence compare", *words]))
+    return 0
+
+
+def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The verb's own words, and the options that set a recipe's keys, each with its value."""
+    own: list[str] = []
+    overrides: list[str] = []
+    rest = list(words)
+    while rest:
+        word = rest.pop(0)
+        name, equals, _ = word[2:].partition("=")
+        if word.startswith("--") and name.partition(".")[0] in KEYS:
+            overrides.append(word if equals or not rest else f"{word}={rest.pop(0)}")
+        else:
+            own.append(word)
+    return own, overrides
+
+
+compare.takes_words = True  # type: ignore[attr-defined]

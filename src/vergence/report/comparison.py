@@ -1,0 +1,287 @@
+"""The page of a comparison: one table, what differs by more than chance, and the same pictures through every method."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from vergence.comparison import BOOTSTRAP, FIGURES, MORE, Measured
+from vergence.dataset import Dataset
+from vergence.evaluation import HEADING
+from vergence.report.figures import format_number
+from vergence.report.page import Cell, Curve, Dots, Page, Panel, Strip, Table, choose_samples
+from vergence.report.run_page import PROTOCOL
+from vergence.skeleton import Skeleton
+from vergence.version import __version__
+
+MAIN = tuple(key for key in FIGURES if key not in MORE)
+PICTURES = 2  # of each look and kind: worst, best, random by the mean error of all methods
+ANCHORS = {
+    "mean_pose": "mean pose", "true_2d_zero_depth": "true 2D, zero depth", "camera_mean_pose": "mean pose of each camera",
+    "nearest_pose": "nearest training pose", "oracle": "oracle (retrieval)", "random": "random (retrieval)",
+}  # fmt: skip
+ABOUT = (
+    "3D labels: pictures whose true 3D the training saw. N-PCK: joints within 150 mm. PSS: poses in the truth's cluster, the "
+    "same clusters for all. L/R: mean left/right difference of limb lengths. Det@1: queries whose nearest picture by another "
+    "camera, of the same person, is of their instant; hit's PA: P-MPJPE between the two; ranked by the embedding, or by "
+    "predicted poses where there is none. 2D: median distance in crop pixels."
+)
+SECONDS = (
+    "wall-clock seconds, and those of the processor (all threads) in brackets, mean over seeds; a shared stage counts wherever "
+    "it is used; without drawing pictures"
+)
+
+
+def comparison_page(
+    results: Mapping[str, Any], measured: Mapping[str, Measured], tests: Mapping[str, Dataset], skeleton: Skeleton
+) -> Page:
+    """The page.
+
+    Args:
+        results: what `results.json` holds.
+        measured: each method on one seed's tests, of which the pictures are shown.
+        tests: those tests.
+        skeleton: of all.
+    """
+    looks = list(tests)
+    tables = [result_table(results, look) for look in looks]
+    versus = [versus_table(results, look) for look in looks]
+    return Page(
+        title="Methods side by side",
+        subtitle="Trained on the same pictures, measured on the same tests",
+        skeleton=skeleton,
+        facts=_facts(results),
+        tables=[*tables, *(table for table in versus if table), seconds_table(results)],
+        curves=efficiency_curves(results),
+        curves_title="Error and 3D labels",
+        dots=[dots(results, look, key) for look in looks for key in ("n_mpjpe", "p_mpjpe")],
+        strips=[strip for look in looks for strip in strips(look, measured, tests[look], skeleton)],
+        samples_protocol=PROTOCOL + " Poses are drawn at the truth's scale.",
+        details=[
+            *(result_table(results, look, MORE, "More") for look in looks),
+            *(joint_table(results, look) for look in looks),
+            *(pair_table(results, look) for look in looks),
+        ],
+        sections=("results", "samples", "curves", "details", "run"),
+    )
+
+
+def cell_text(cell: Cell) -> str:
+    """A cell as plain text."""
+    if cell is None:
+        return "–"
+    return cell if isinstance(cell, str) else format_number(cell)
+
+
+def value_text(found: Mapping[str, float | None] | None) -> Cell:
+    """Mean, and the deviation over seeds where there are several."""
+    if not found or found["mean"] is None:
+        return None
+    mean, std = found["mean"], found["std"]
+    decimals = 0 if abs(mean) >= 999.5 else 1 if abs(mean) >= 9.95 else 2
+    return f"{mean:,.{decimals}f}" + (f" ± {std:.{decimals}f}" if std is not None else "")
+
+
+def result_table(
+    results: Mapping[str, Any], look: str = "", keys: Sequence[str] = MAIN, title: str = "Results"
+) -> Table:
+    """The comparison's table of one test set, by default the first."""
+    look = look or results["protocol"]["figures_of"]
+    methods, protocol = results["methods"], results["protocol"]
+    known = [k for k in keys if any(k in found["by_look"][look] for found in methods.values())]
+    rows: list[list[Cell]] = [
+        [name, f"{found['labels_3d']:,}", *(value_text(found["by_look"][look].get(k)) for k in known),
+         f"{found['parameters']:,}", value_text(found["seconds"])]
+        for name, found in methods.items()
+    ]  # fmt: skip
+    for name, found in results["anchors"][look].items():
+        if not set(found) & set(known):
+            continue
+        values = [value_text({"mean": found[k], "std": None}) if k in found else None for k in known]
+        rows.append([ANCHORS[name], None, *values, None, None])
+    about, seeds = protocol[look], protocol["seeds"]
+    frames = [frames_of.get(look, {}).get("frame") for frames_of in protocol["methods"].values()]
+    return Table(
+        title=f"{title}, {look}",
+        columns=["", "3D labels", *(FIGURES[k] for k in known), "parameters", "seconds"],
+        rows=rows,
+        protocol=f"{PROTOCOL} {about['pictures']} pictures of {about['subjects']} people for each seed. "
+        + (f"Seeds {', '.join(map(str, seeds))}: mean ± standard deviation." if len(seeds) > 1 else f"Seed {seeds[0]}.")
+        + (f" World {protocol['world_version']}." if "look" in about else "")
+        + (f" {HEADING}." if "canonical" in frames else ""),
+        note=ABOUT + "".join(_units(protocol, look)),
+    )
+
+
+def _units(protocol: Mapping[str, Any], look: str) -> list[str]:
+    return [
+        f" {name} has a refinement unit trained on 3D labels."
+        for name, about in protocol["methods"].items()
+        if about.get(look, {}).get("refinement_unit")
+    ]
+
+
+def versus_table(results: Mapping[str, Any], look: str = "") -> Table | None:
+    """Every method against the reference."""
+    look = look or results["protocol"]["figures_of"]
+    reference, rows = results["reference"], []
+    for name in results["methods"]:
+        cells: list[Cell] = [name]
+        for measure in ("n_mpjpe", "p_mpjpe"):
+            found = _against(results, look, measure, name, reference)
+            cells += ["–", "–"] if not found else [interval(found["difference"], 1), interval(found["ratio"], 3)]
+        if name != reference and set(cells[1:]) != {"–"}:
+            rows.append(cells)
+    if not rows:
+        return None
+    columns = ["", "N-MPJPE, mm more", "N-MPJPE, times", "P-MPJPE, mm more", "P-MPJPE, times"]
+    return Table(f"Against {reference}, {look}", columns, rows, f"{PROTOCOL} In brackets: {BOOTSTRAP}.")
+
+
+def _against(results: Mapping[str, Any], look: str, measure: str, name: str, other: str) -> dict[str, Any] | None:
+    """A pair's difference whichever way round it is kept."""
+    pairs = results["differences"].get(look, {}).get(measure, {})
+    if found := pairs.get(f"{name} - {other}"):
+        return dict(found)
+    if not (found := pairs.get(f"{other} - {name}")):
+        return None
+    d, r = found["difference"], found["ratio"]
+    turned = {"mean": -d["mean"], "low": -d["high"], "high": -d["low"]}
+    return {"difference": turned, "ratio": {"mean": 1 / r["mean"], "low": 1 / r["high"], "high": 1 / r["low"]}}
+
+
+def interval(found: Mapping[str, float], decimals: int) -> str:
+    """A value with its interval."""
+    value, low, high = (f"{found[key]:.{decimals}f}" for key in ("mean", "low", "high"))
+    return f"{value} [{low}, {high}]"
+
+
+def pair_table(results: Mapping[str, Any], look: str) -> Table:
+    """Every pair of methods."""
+    found = results["differences"].get(look, {})
+    rows: list[list[Cell]] = []
+    for pair, n in found.get("n_mpjpe", {}).items():
+        p = found.get("p_mpjpe", {}).get(pair)
+        rows.append([pair, interval(n["difference"], 1), interval(p["difference"], 1) if p else None, n["people"]])
+    for pair in found.get("p_mpjpe", {}):
+        if pair not in found.get("n_mpjpe", {}):
+            p = found["p_mpjpe"][pair]
+            rows.append([pair, None, interval(p["difference"], 1), p["people"]])
+    columns = ["difference", "N-MPJPE mm", "P-MPJPE mm", "people"]
+    return Table(f"Every pair, {look}", columns, rows, f"{PROTOCOL} In brackets: {BOOTSTRAP}.")
+
+
+def seconds_table(results: Mapping[str, Any]) -> Table:
+    """Where the time of each method went."""
+    methods = results["methods"]
+    stages = list(dict.fromkeys(stage for found in methods.values() for stage in found["stages"]))
+    rows: list[list[Cell]] = [
+        [name, *(_seconds(**found["stages"].get(stage, {})) for stage in stages),
+         _seconds(found["seconds"]["mean"], found["cpu_seconds"]["mean"])]
+        for name, found in methods.items()
+    ]  # fmt: skip
+    return Table("Seconds by stage", ["", *stages, "all"], rows, SECONDS)
+
+
+def _seconds(seconds: float | None = None, cpu_seconds: float | None = None) -> Cell:
+    words = [None if value is None else f"{value:,.{0 if value >= 9.95 else 1}f}" for value in (seconds, cpu_seconds)]
+    return words[0] if words[0] is None or words[1] is None else f"{words[0]} ({words[1]})"
+
+
+def joint_table(results: Mapping[str, Any], look: str) -> Table:
+    """N-MPJPE of each joint by each method."""
+    methods = results["methods"]
+    joints = next(iter(methods.values()))["per_joint"][look]
+    rows: list[list[Cell]] = [[j, *(found["per_joint"][look][j] for found in methods.values())] for j in joints]
+    return Table(f"N-MPJPE by joint, mm, {look}", ["joint", *methods], rows, PROTOCOL, heat=True)
+
+
+def dots(results: Mapping[str, Any], look: str, key: str) -> Dots:
+    """Every seed's error of every method, and their mean."""
+    values = {
+        name: [one["by_look"][look][key] for one in found["seeds"].values() if key in one["by_look"][look]]
+        for name, found in results["methods"].items()
+    }
+    return Dots(f"{FIGURES[key].removesuffix(' mm')}, {look}", "mm; a dot for each seed, a line at their mean", values)
+
+
+def efficiency_curves(results: Mapping[str, Any]) -> list[Curve]:
+    """Error against the number of 3D labels; a method without any is a level line."""
+    found = results.get("label_efficiency", {})
+    counts = [point["labels_3d"] for points in found.values() for point in points if point["labels_3d"]]
+    if not counts:
+        return []
+    curves = []
+    for look in results["protocol"]["methods"][next(iter(results["methods"]))]:
+        for key in ("n_mpjpe", "p_mpjpe"):
+            series, spreads = {}, {}
+            for name, points in found.items():
+                known = [p for p in points if p["by_look"][look].get(key, {}).get("mean") is not None]
+                x = [float(p["labels_3d"]) for p in known]
+                y = [p["by_look"][look][key]["mean"] for p in known]
+                each = [[s[look][key] for s in p["seeds"].values() if key in s[look]] for p in known]
+                if x == [0.0]:
+                    x, y, each = [float(min(counts)), float(max(counts))], y * 2, each * 2
+                series[name] = (x, y)
+                spreads[name] = ([min(e) for e in each], [max(e) for e in each])
+            label = FIGURES[key].removesuffix(" mm")
+            title = f"{label}, {look}"
+            curves.append(Curve(title, "pictures with 3D labels", f"{label}, mm", series, log_x=True, spread=spreads))
+    return curves
+
+
+def strips(look: str, measured: Mapping[str, Measured], test: Dataset, skeleton: Skeleton) -> list[Strip]:
+    """Pictures of a test set, each with every method's pose over the truth."""
+    errors = np.stack([m.pictures[f"{look}.p_mpjpe"] for m in measured.values()])
+    out, root = [], list(skeleton.root)
+    for group, i in choose_samples(errors.mean(0), PICTURES):
+        view = test.read(torch.tensor([i]))
+        true = (view.pose[0] - view.pose[0, root].mean(0)).numpy()
+        panels = []
+        for name, m in measured.items():
+            pose = m.pictures[f"{look}.pose"][i]
+            n, p = m.pictures[f"{look}.n_mpjpe"][i], m.pictures[f"{look}.p_mpjpe"][i]
+            known = np.isfinite(true) & np.isfinite(pose)
+            scale = (pose * true)[known].sum() / max((pose * pose)[known].sum(), 1e-9)
+            words = [f"{word} {value:.0f}" for word, value in (("N", n), ("P", p)) if np.isfinite(value)]
+            panels.append(Panel(name, pose * max(scale, 0.0), f"{', '.join(words)} mm"))
+        up = view.up[0].numpy()
+        out.append(
+            Strip(
+                title=f"{look}, {group}: subject {int(view.subject[0])}, camera {int(view.view[0])}",
+                image=view.image[0].permute(1, 2, 0).contiguous().numpy(),
+                pose_true=true,
+                panels=panels,
+                up=up if np.isfinite(up).all() else None,
+            )
+        )
+    return out
+
+
+def markdown(page: Page) -> str:
+    """The page's tables as Markdown."""
+    return f"# {page.title}\n\n" + "\n".join(table_markdown(table) for table in (*page.tables, *page.details))
+
+
+def table_markdown(table: Table) -> str:
+    rows = [list(table.columns), ["---"] + ["---:"] * (len(table.columns) - 1)]
+    rows += [[cell_text(cell).replace("|", "\\|") for cell in row] for row in table.rows]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    note = f"\n{table.note}\n" if table.note else ""
+    return f"## {table.title}\n\n" + "\n".join(lines) + f"\n\n{table.protocol}\n{note}"
+
+
+def _facts(results: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        "command": results["command"],
+        "version": f"vergence {__version__}, torch {torch.__version__}, Python {platform.python_version()}",
+        "device": torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f"CPU, {torch.get_num_threads()} threads",
+        "seeds": ", ".join(map(str, results["protocol"]["seeds"])),
+        "compared": ", ".join(results["methods"]),
+    }

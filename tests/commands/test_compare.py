@@ -1,0 +1,226 @@
+"""`vergence compare` from words to files: made once, resumed, refused where it would mislead."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+import vergence.runs as runs
+from vergence.cli import main
+from vergence.commands import _compare
+from vergence.commands.compare import split_overrides
+from vergence.mixture import Mixture
+
+SET = """
+base:
+  image_size: 32
+  network: {embedding_size: 4, hidden_sizes: [4, 8], depths: [1, 1], width: 8, pose_embedding: 8, pose_hidden: 8}
+  sources:
+    wild: {kind: world_pictures, count: 16, seed: 1, keypoints: true}
+    studio: {kind: world_recordings, look: studio, subjects: 2, frames_per_subject: 6, views: [3], seed: 2}
+  test:
+    studio: {kind: world_recordings, look: studio, subjects: 3, frames_per_subject: 2, views: [2], seed: 3,
+             pose: all, keypoints: true}
+    wild: {kind: world_pictures, count: 5, seed: 4, pose: all, keypoints: true}
+  stages:
+    keypoints: {train: {steps: 4, batch: {wild: 4}, losses: {heatmap: 1.0, coordinates: 0.1}}}
+  checkpoint_every: 2
+methods:
+  supervised:
+    method: supervised
+    sources: {studio: {keypoints: true, pose: all}}
+    stages: {pose: {train: {steps: 5, batch: {wild: 2, studio: 3}, losses: {heatmap: 1.0, depth: 1.0}}}}
+  epipolar_pose:
+    method: epipolar_pose
+    stages:
+      labels: {label: {source: studio, stores: keypoints}}
+      pose: {train: {steps: 3, batch: {studio: 3}, labels: [labels], losses: {heatmap: 1.0}, start: scratch}}
+  mcss:
+    method: mcss
+    sources: {studio: {pose: "1"}}
+    stages:
+      pose:
+        train:
+          steps: 3
+          batch: {labelled: 4}
+          draw: {labelled: {source: studio, labelled: true}}
+          losses: {pose: 1.0}
+          frozen: [network]
+"""
+
+
+class Killed(BaseException):
+    pass
+
+
+def words(where, *more: str) -> list[str]:
+    return ["compare", str(where / "set.yaml"), "--out", str(where / "out"), "--device", "cpu", "--quiet", *more]
+
+
+@pytest.fixture(scope="module")
+def where(tmp_path_factory):
+    """A comparison of two seeds that was killed in the middle of its second method and went on; with its count of steps."""
+    folder = tmp_path_factory.mktemp("compare")
+    (folder / "set.yaml").write_text(SET)
+    real, drawn = Mixture.batch, []
+
+    def batch(self, step):
+        drawn.append(step)
+        if len(drawn) == 4 + 5 + 1:
+            raise Killed
+        return real(self, step)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Mixture, "batch", batch)
+        with pytest.raises(Killed):
+            main(words(folder, "--seeds", "2"))
+        assert not (folder / "out" / "results.json").exists()
+        assert main(words(folder, "--seeds", "2")) == 0
+    (folder / "steps").write_text(str(len(drawn)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(where):
+    return json.loads((where / "out" / "results.json").read_text())
+
+
+def test_what_is_shared_and_what_is_finished_is_not_done_again(where):
+    """Each seed: four steps of 2D for all, then 5, 3 and 3; one was lost when it was killed."""
+    assert int((where / "steps").read_text()) == 1 + 2 * (4 + 5 + 3 + 3)
+
+
+def test_every_method_has_its_figures_with_their_spread(results):
+    methods = results["methods"]
+    assert list(methods) == ["supervised", "epipolar_pose", "mcss"]
+    for found in methods.values():
+        assert found["n_mpjpe"]["mean"] > 0
+        assert found["n_mpjpe"]["std"] >= 0
+        assert found["n_mpjpe"] == found["by_look"]["studio"]["n_mpjpe"]
+        assert {"p_mpjpe", "pck", "auc", "left_right_mm", "depth_correlation", "keypoints_2d"} <= set(found)
+        assert set(found["by_look"]) == {"studio", "wild"}
+        assert set(found["seeds"]) == {"0", "1"}
+        for clock in ("seconds", "cpu_seconds"):
+            assert found[clock]["mean"] == pytest.approx(sum(stage[clock] for stage in found["stages"].values()))
+        assert 0 <= found["detection_1"]["mean"] <= 100
+    assert [found["labels_3d"] for found in methods.values()] == [36, 0, 18]
+    assert methods["mcss"]["parameters"] > methods["supervised"]["parameters"]
+    keypoints = {found["stages"]["keypoints"]["seconds"] for found in methods.values()}
+    assert len(keypoints) == 1  # one stage, counted for each
+
+
+def test_seeds_bring_other_people_and_weights(where, results):
+    one, other = (results["methods"]["supervised"]["seeds"][seed]["n_mpjpe"] for seed in ("0", "1"))
+    assert one != other
+    recipe = yaml.safe_load((where / "out" / "runs" / "mcss-1" / "recipe.yaml").read_text())
+    assert (recipe["seed"], recipe["sources"]["studio"]["seed"], recipe["test"]["wild"]["seed"]) == (1, 12, 14)
+
+
+def test_differences_anchors_and_protocol(results):
+    pair = results["differences"]["studio"]["p_mpjpe"]["mcss - supervised"]
+    p = [results["methods"][name]["p_mpjpe"]["mean"] for name in ("mcss", "supervised")]
+    assert pair["difference"]["mean"] == pytest.approx(p[0] - p[1], abs=0.01)
+    assert pair["difference"]["low"] <= pair["difference"]["mean"] <= pair["difference"]["high"]
+    assert (pair["people"], pair["pictures"]) == (6, 24)
+    assert results["reference"] == "supervised"
+    assert results["anchors"]["studio"]["mean_pose"]["n_mpjpe"] > 0
+    about = results["protocol"]
+    assert about["seeds"] == [0, 1]
+    assert about["studio"]["pictures"] == 12
+    assert about["methods"]["mcss"]["studio"]["frame"] == "canonical"
+    assert about["methods"]["supervised"]["studio"]["frame"] == "camera"
+
+
+def test_the_page_and_the_markdown_hold_the_table(where, results):
+    html, text = (where / "out" / "report.html").read_text(), (where / "out" / "results.md").read_text()
+    for name, found in results["methods"].items():
+        cell = f"{found['p_mpjpe']['mean']:.1f} ± {found['p_mpjpe']['std']:.1f}"
+        assert cell in html
+        assert f"| {name} |" in text
+        assert cell in text
+    assert html.count('class="beside"') > 3
+    assert 'src="http' not in html
+
+
+def test_runs_are_whole_by_themselves(where):
+    import vergence
+
+    run = where / "out" / "runs" / "mcss-0"
+    assert vergence.load(run).image_size == 32
+    assert (run / "report.html").exists()
+    assert json.loads((run / "results.json").read_text())["tests"]["studio"]["model"]["n_mpjpe"] > 0
+
+
+def test_a_finished_comparison_is_only_told_again(where, monkeypatch, capsys):
+    for name in ("train_stage", "find_keypoints"):
+        monkeypatch.setattr(runs, name, None)
+    monkeypatch.setattr(_compare, "finish", None)
+    before = json.loads((where / "out" / "results.json").read_text())
+    assert main(words(where, "--seeds", "2")) == 0
+    assert json.loads((where / "out" / "results.json").read_text()) == before
+    assert "supervised, seed 1: studio" in capsys.readouterr().out
+
+
+def test_a_finished_run_is_measured_on_the_tests_of_its_seed_and_left_alone(where, tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "train_stage", None)
+    run = where / "out" / "runs" / "mcss-1"
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    more = ["--seeds", "2", "--only", "supervised,mcss-1", "--reference", "mcss-1"]
+    (tmp_path / "set.yaml").write_text(SET)
+    import shutil
+
+    shutil.copytree(where / "out", tmp_path / "out")
+    assert main([*words(tmp_path, *more), str(run)]) == 0
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    kept = json.loads((where / "out" / "measured" / "mcss-1.json").read_text())["results"]["tests"]
+    assert found["methods"]["mcss-1"]["seeds"]["1"]["p_mpjpe"] == pytest.approx(kept["studio"]["model"]["p_mpjpe"])
+    assert found["reference"] == "mcss-1"
+    assert found["differences"]["studio"]["p_mpjpe"]["mcss-1 - supervised"]["people"] == 3  # of one seed
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+def test_error_against_the_number_of_3d_labels(where, tmp_path):
+    (tmp_path / "set.yaml").write_text(SET)
+    assert main(words(tmp_path, "--labels", "1,all", "--only", "supervised,epipolar_pose")) == 0
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    curves = found["label_efficiency"]
+    assert [(p["people"], p["labels_3d"]) for p in curves["supervised"]] == [("1", 18), ("all", 36)]
+    assert [p["labels_3d"] for p in curves["epipolar_pose"]] == [0]
+    for point in curves["supervised"]:
+        assert point["by_look"]["wild"]["n_mpjpe"]["mean"] == point["seeds"]["0"]["wild"]["n_mpjpe"]
+    assert list(found["methods"]) == ["supervised@1", "supervised@all", "epipolar_pose"]
+    assert found["reference"] == "supervised@all"
+    assert "Error and 3D labels" in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (["nosuch"], "no recipe 'nosuch'"),
+        (["--only", "x"], "nothing to compare is called 'x'"),
+        (["--seed", "0"], "there is no option --seed"),
+        (["--seeds", "0"], "--seeds is 0"),
+        (["--labels", "few"], "--labels has 'few'"),
+        (["--labels", "3", "--only", "mcss"], "3D of 3 people: mcss's 'studio' has 2"),
+        (["--reference", "x"], "the reference 'x' is not compared"),
+        (["--test.studio.subjects", "4"], "holds another comparison: test.studio.subjects is 3 there and 4 here"),
+        (["--stages.keypoints.train.steps=9"], "supervised, seed 0: "),
+        (["demo"], "supervised and demo are not comparable: test.studio.subjects is 3 in supervised and 40 in demo"),
+    ],
+)
+def test_bad_words_are_one_line_and_status_2(where, capsys, more, said):
+    assert main(words(where, *more)) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("vergence compare: ")
+    assert said in error
+    assert len(error.splitlines()) == 1
+
+
+def test_options_of_recipes_are_told_from_the_verbs_own():
+    own, overrides = split_overrides(
+        ["a", "--seeds", "2", "--test.x.count", "3", "b", "--network.width=4", "--sources.y.pose"]
+    )
+    assert own == ["a", "--seeds", "2", "b"]
+    assert overrides == ["--test.x.count=3", "--network.width=4", "--sources.y.pose"]

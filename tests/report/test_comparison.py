@@ -1,0 +1,180 @@
+"""The page of a comparison and the charts that it adds."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from vergence.errors import VergenceError
+from vergence.report.beside import SIDE, dots_svg, strip_html
+from vergence.report.comparison import (
+    cell_text,
+    efficiency_curves,
+    interval,
+    result_table,
+    seconds_table,
+    table_markdown,
+    value_text,
+    versus_table,
+)
+from vergence.report.figures import curve_svg
+from vergence.report.page import Curve, Dots, Page, Panel, Strip
+from vergence.report.render import render_page
+from vergence.skeleton import H36M_17
+
+POSE = np.stack([np.linspace(-300, 300, 17), np.linspace(700, -800, 17), np.linspace(50, -90, 17)], 1)
+
+
+def numbers(pattern: str, text: str) -> list[float]:
+    return [float(found) for found in re.findall(pattern, text)]
+
+
+def test_dots_stand_in_the_order_of_their_values_with_their_mean_among_them():
+    svg = dots_svg(Dots("error", "mm", {"a": [10.0, 30.0], "<b>": [20.0, float("nan")]}))
+    x = numbers(r'cx="([\d.]+)"', svg)
+    assert len(x) == 3
+    assert x[0] < x[2] < x[1]
+    means = numbers(r'class="mean s\d" d="M([\d.]+)', svg)
+    assert means == pytest.approx([(x[0] + x[1]) / 2, x[2]], abs=0.11)
+    assert "<b>" not in svg
+    assert "nan" not in svg
+    assert "<svg" in dots_svg(Dots("nothing", "mm", {"a": []}))
+
+
+def test_a_strip_draws_each_pose_from_the_front_and_the_side_over_the_truth():
+    strip = Strip(
+        "one", np.zeros((8, 8, 3), np.uint8), POSE, [Panel("m<1>", POSE, "N 0 mm"), Panel("none", POSE * np.nan)]
+    )
+    html = strip_html(strip, H36M_17)
+    first, second = html.split("<svg")[1:]
+    assert first.count('class="truth"') == second.count('class="truth"') == 2
+    assert first.count('class="l"') == 2
+    assert 'class="l"' not in second  # unknown poses are not drawn
+    assert "m&lt;1&gt;" in html
+    y = numbers(r"[ML][\d.]+ ([\d.]+)", first)
+    assert 0 < min(y) < SIDE < max(y) < 2 * SIDE
+    truth, left = (re.findall(rf'class="{kind}" d="([^"]+)"', first) for kind in ("truth", "l"))
+    assert all(part in truth[0] for part in re.findall(r"M[^M]+", left[0]))  # equal poses lie on each other
+
+
+def test_strips_with_notes_need_a_protocol():
+    strip = Strip("one", np.zeros((8, 8, 3), np.uint8), POSE, [Panel("m", POSE, "N 0 mm")])
+    with pytest.raises(VergenceError, match="samples_protocol"):
+        Page("t", "s", H36M_17, strips=[strip])
+    with pytest.raises(VergenceError, match="the pose of 'm' in strip 'one'"):
+        Page("t", "s", H36M_17, strips=[Strip("one", strip.image, POSE, [Panel("m", POSE[:3])])])
+    html = render_page(Page("t", "s", H36M_17, strips=[strip], samples_protocol="as ever", dots=[Dots("d", "mm", {})]))
+    assert 'class="beside"' in html
+
+
+def test_a_curve_may_have_a_log_axis_and_bars():
+    curve = Curve(
+        "c", "labels", "mm", {"a": ([10.0, 100.0, 1000.0], [3.0, 2.0, 1.0])}, log_x=True,
+        spread={"a": ([2.5, 2.0, 0.5], [4.0, 2.0, 1.5])},
+    )  # fmt: skip
+    svg = curve_svg(curve)
+    line, bars = re.findall(r'class="line s0" d="([^"]+)"', svg)
+    x = numbers(r"[ML]([\d.]+) ", line)
+    assert x[1] - x[0] == pytest.approx(x[2] - x[1], abs=0.11)  # decades are equally wide
+    ends = [tuple(map(float, pair)) for pair in re.findall(r"M[\d.]+ ([\d.]+)V([\d.]+)", bars)]
+    assert len(ends) == 3
+    assert all(f">{tick}</text>" in svg for tick in ("10", "100", "1,000"))
+    assert ends[0][0] > ends[0][1]  # larger is higher up
+    assert ends[1][0] == ends[1][1]
+    assert all(0 <= y <= 300 for pair in ends for y in pair)  # the axis reaches as far as the bars
+
+
+def found(n: float, labels: int = 0) -> dict:
+    return {
+        "by_look": {"studio": {"n_mpjpe": {"mean": n, "std": 0.5}, "p_mpjpe": {"mean": n / 2, "std": None}}},
+        "labels_3d": labels, "parameters": 1234, "seconds": {"mean": 61.0, "std": 2.0},
+        "cpu_seconds": {"mean": 122.0, "std": 2.0}, "stages": {"pose": {"seconds": 61.0, "cpu_seconds": 122.0}},
+    }  # fmt: skip
+
+
+STAGES = {"labels": {"seconds": 9.5, "cpu_seconds": 9.0}, "pose": {"seconds": 51.5, "cpu_seconds": 113.0}}
+RESULTS = {
+    "methods": {"supervised": found(60.0, 12000), "free": {**found(66.0), "stages": STAGES}},
+    "reference": "supervised",
+    "anchors": {"studio": {"mean_pose": {"n_mpjpe": 150.0}, "random": {"detection_1": 16.7}}},
+    "differences": {
+        "studio": {
+            "n_mpjpe": {
+                "free - supervised": {
+                    "difference": {"mean": 6.0, "low": 4.0, "high": 8.0},
+                    "ratio": {"mean": 1.1, "low": 1.05, "high": 1.15}, "people": 40,
+                }
+            }
+        }
+    },
+    "protocol": {
+        "studio": {"pictures": 960, "subjects": 40, "look": "studio"},
+        "figures_of": "studio", "seeds": [0, 1], "world_version": "4",
+        "methods": {"supervised": {"studio": {"frame": "camera"}}, "free": {"studio": {"frame": "canonical"}}},
+    },
+}  # fmt: skip
+
+
+def test_the_table_holds_methods_then_anchors_and_says_how_it_was_measured():
+    table = result_table(RESULTS)
+    assert list(table.columns) == ["", "3D labels", "N-MPJPE mm", "P-MPJPE mm", "parameters", "seconds"]
+    assert table.rows[0] == ["supervised", "12,000", "60.0 ± 0.5", "30.0", "1,234", "61.0 ± 2.0"]
+    assert table.rows[2][:3] == ["mean pose", None, "150.0"]
+    assert len(table.rows) == 3  # random has none of these figures
+    assert "960 pictures of 40 people" in table.protocol
+    assert "true* heading" in table.protocol
+    text = table_markdown(table)
+    assert "| free | 0 | 66.0 ± 0.5 | 33.0 | 1,234 | 61.0 ± 2.0 |" in text
+    assert table.protocol in text
+
+
+def test_a_difference_is_told_from_either_side():
+    table = versus_table(RESULTS)
+    assert table is not None
+    assert table.rows == [["free", "6.0 [4.0, 8.0]", "1.100 [1.050, 1.150]", "–", "–"]]
+    turned = versus_table({**RESULTS, "reference": "free"})
+    assert turned is not None
+    assert turned.rows[0][:3] == ["supervised", "-6.0 [-8.0, -4.0]", "0.909 [0.870, 0.952]"]
+    assert versus_table({**RESULTS, "differences": {}}) is None
+
+
+def test_seconds_stand_by_stage():
+    table = seconds_table(RESULTS)
+    assert list(table.columns) == ["", "pose", "labels", "all"]
+    assert table.rows == [
+        ["supervised", "61 (122)", None, "61 (122)"],
+        ["free", "52 (113)", "9.5 (9.0)", "61 (122)"],
+    ]
+
+
+def test_a_method_without_labels_is_a_level_line_in_the_efficiency_curve():
+    def point(labels: int, *errors: float) -> dict:
+        return {
+            "labels_3d": labels,
+            "by_look": {"studio": {"n_mpjpe": {"mean": float(np.mean(errors)), "std": None}}},
+            "seeds": {str(i): {"studio": {"n_mpjpe": e}} for i, e in enumerate(errors)},
+        }
+
+    results = {
+        **RESULTS,
+        "label_efficiency": {"few": [point(80, 90.0, 94.0), point(800, 70.0)], "free": [point(0, 66.0)]},
+    }
+    curve, other = efficiency_curves(results)
+    assert curve.series["few"] == ([80.0, 800.0], [92.0, 70.0])
+    assert curve.spread["few"] == ([90.0, 70.0], [94.0, 70.0])
+    assert curve.series["free"] == ([80.0, 800.0], [66.0, 66.0])
+    assert other.series["few"] == ([], [])  # no P-MPJPE was given
+    assert "<svg" in curve_svg(curve)
+    assert "<svg" in curve_svg(other)
+    assert efficiency_curves(RESULTS) == []
+
+
+def test_values_as_text():
+    assert value_text({"mean": 3.14159, "std": 0.2}) == "3.14 ± 0.20"
+    assert value_text({"mean": 1234.5, "std": None}) == "1,234"
+    assert value_text({"mean": None, "std": None}) is None
+    assert value_text(None) is None
+    assert cell_text(None) == "–"
+    assert interval({"mean": -0.04, "low": -1.0, "high": 1.0}, 1) == "-0.0 [-1.0, 1.0]"
