@@ -101,6 +101,7 @@ class MultiView:
         shield: the 3D losses do not move the 2D keypoints (ours).
         rotations: of one view against another; `free`, the paper's: the best for each pair of poses, or `given`: the
             cameras' own where both are visible, true or found by a label stage, else free (ours).
+        residual: of two views' poses; `squared`, or `absolute`: distances, which wrong 2D pulls less (ours).
         ramp: share of the stage over which the consistency term grows from 0 to its weight.
         confidence: a joint whose heatmap holds less than this in its best 3 x 3 cells is left out.
         tilt: a view whose reference bone leans more than this out of the picture (as a sine, by its 2D length) makes no
@@ -114,6 +115,7 @@ class MultiView:
     root_depth: Literal["closed_form", "limbs"] = "closed_form"
     shield: bool = False
     rotations: Literal["free", "given"] = "free"
+    residual: Literal["squared", "absolute"] = "squared"
     ramp: float = 0.0
     confidence: float = 0.3
     tilt: float = 0.85

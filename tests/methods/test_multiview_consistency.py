@@ -118,7 +118,7 @@ def test_pairs_are_every_two_views_of_an_instant_once():
 # Losses against plain Python
 
 
-def slow_consistency(a: Poses, b: Poses, between=None) -> float:
+def slow_consistency(a: Poses, b: Poses, between=None, absolute=False) -> float:
     total, count = 0.0, 0
     for n in range(len(a.pose)):
         w = (a.weight[n] * b.weight[n]).numpy()
@@ -134,13 +134,17 @@ def slow_consistency(a: Poses, b: Poses, between=None) -> float:
         else:
             r = between[n].double().numpy()
         t = cp - r @ cq
-        total += sum(w[j] * np.sum((p[j] - r @ q[j] - t) ** 2) for j in range(17))
+        squares = [np.sum((p[j] - r @ q[j] - t) ** 2) for j in range(17)]
+        if absolute:
+            squares = [(square + 1e-4) ** 0.5 - 0.01 for square in squares]
+        total += w @ squares
         count += 1
     return total / count if count else 0.0
 
 
+@pytest.mark.parametrize("absolute", [False, True])
 @pytest.mark.parametrize("given", [False, True])
-def test_consistency_against_plain_python(given):
+def test_consistency_against_plain_python(given, absolute):
     a, b = random_poses(7, 1), random_poses(7, 2)
     a.usable[2] = False
     b.weight[4, 3:] = 0.0
@@ -148,7 +152,24 @@ def test_consistency_against_plain_python(given):
     if given:
         between = axis_angle_to_matrix(torch.randn(7, 3, generator=torch.Generator().manual_seed(3)))
         between[5] = math.nan  # free
-    assert float(consistency_loss(a, b, between)) == pytest.approx(slow_consistency(a, b, between), rel=1e-9)
+    expected = slow_consistency(a, b, between, absolute)
+    assert float(consistency_loss(a, b, between, absolute)) == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_joint_far_off_pulls_no_harder_than_another_where_distances_count():
+    """The joint that differs, and everything that the motion shifts because of it."""
+    pull = {}
+    turn = torch.eye(3, dtype=torch.double).expand(3, 3, 3)
+    for absolute in (False, True):
+        for off in (1.0, 10.0):
+            a = random_poses(3, 12)
+            b = Poses(a.pose.clone(), a.weight, a.usable)
+            b.pose[:, 5, 0] += off
+            a.pose.requires_grad_()
+            consistency_loss(a, b, turn, absolute).backward()
+            pull[absolute, off] = float(a.pose.grad[:, 5].norm())
+    assert pull[False, 10.0] == pytest.approx(10 * pull[False, 1.0], rel=1e-6)
+    assert pull[True, 10.0] == pytest.approx(pull[True, 1.0], rel=0.01)
 
 
 @pytest.mark.parametrize("given", [False, True])
@@ -196,15 +217,15 @@ def test_bend_loss_against_plain_python():
     assert float(bend_loss(poses, H36M_17)) == pytest.approx(total / weights, rel=1e-9)
 
 
-@pytest.mark.parametrize("name", ["consistency", "given", "limbs", "bend"])
+@pytest.mark.parametrize("name", ["consistency", "given", "absolute", "limbs", "bend"])
 def test_gradients(name):
     a, b = random_poses(3, 9), random_poses(3, 10)
     turn = axis_angle_to_matrix(torch.randn(3, 3, generator=torch.Generator().manual_seed(1), dtype=torch.double))
 
     def loss(p, q):
         one, two = Poses(p, a.weight, a.usable), Poses(q, b.weight, b.usable)
-        if name in ("consistency", "given"):
-            return consistency_loss(one, two, turn if name == "given" else None)
+        if name in ("consistency", "given", "absolute"):
+            return consistency_loss(one, two, None if name == "consistency" else turn, name == "absolute")
         return limb_loss(one, LIMBS, MU) if name == "limbs" else bend_loss(one, H36M_17) + q.sum() * 0
 
     # The alignment is detached: it is optimal, so the numerical gradient, which moves it, must still agree.

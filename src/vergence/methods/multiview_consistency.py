@@ -43,6 +43,7 @@ from vergence.skeleton import Skeleton
 from vergence.views import Views
 
 MIN_JOINTS = 4  # joints that two views must share; three points fit each other too easily
+ROUNDING = 0.01  # reference bones; nearer than this a distance is as smooth as its square
 LONG_LIMB = 0.3  # reference bones; pixels of noise change a shorter limb's 2D length too much
 NEAR_LIMBS = (
     0.3  # quantile of the long limbs' distances taken as the root's: the limbs seen least foreshortened are the nearest
@@ -160,7 +161,9 @@ def pairs_of(views: Views) -> tuple[Int[Tensor, " P"], Int[Tensor, " P"]]:
     return rows[:, a][both], rows[:, b][both]
 
 
-def consistency_loss(a: Poses, b: Poses, between: Float[Tensor, "P 3 3"] | None = None) -> Float[Tensor, ""]:
+def consistency_loss(
+    a: Poses, b: Poses, between: Float[Tensor, "P 3 3"] | None = None, absolute: bool = False
+) -> Float[Tensor, ""]:
     """How far poses of the same instant differ after the best rigid motion, squared, in reference bones squared.
 
     `sum_j w_j |P_j^a - (R P_j^b + t)|^2 / sum_j w_j`, mean over pairs, with w_j the product of both confidences and
@@ -169,6 +172,9 @@ def consistency_loss(a: Poses, b: Poses, between: Float[Tensor, "P 3 3"] | None 
     Args:
         a, b: pairs of poses; pairs with fewer than four joints in common, or with an unusable view, are left out.
         between: rotations from b's camera to a's, where they are known; NaN: free. A translation is always found.
+        absolute: distances instead of their squares (rounded off below `ROUNDING`). A joint that one view sees in the
+            wrong place, an elbow on the other side, then pulls as hard as any other and no harder. The motion is the
+            same, so held constant it is no longer the best one.
     """
     weight = a.weight * b.weight
     weight = torch.where((weight > 0).sum(1, keepdim=True) >= MIN_JOINTS, weight, 0.0)
@@ -183,6 +189,8 @@ def consistency_loss(a: Poses, b: Poses, between: Float[Tensor, "P 3 3"] | None 
     share = (weight / weight.sum(1, keepdim=True))[..., None]
     p, q = p - (share * p).sum(1, keepdim=True), q - (share * q).sum(1, keepdim=True)
     residual = (p - rotate(q, rotation)).square().sum(-1)
+    if absolute:
+        residual = (residual + ROUNDING**2).sqrt() - ROUNDING
     return (share[..., 0] * residual).sum(1).mean()
 
 
@@ -290,7 +298,8 @@ class MultiViewConsistency(Supervised):
             between = views.rotation[a].double() @ views.rotation[b].double().mT
         return {
             **terms,
-            "consistency": self.growth() * consistency_loss(poses[a], poses[b], between),
+            "consistency": self.growth()
+            * consistency_loss(poses[a], poses[b], between, self.settings.residual == "absolute"),
             "limbs": limb_loss(several, self.limbs, self._ratios(maps)),
             "bend": bend_loss(several, self.skeleton),
         }
