@@ -38,7 +38,7 @@ ROWS_AT_ONCE = 8192  # of the index; bounds the float64 arrays on the way
 
 _SHAPES: dict[str, tuple[int | str, ...]] = {
     "size": (2,), "box": (4,), "keypoints": ("J", 2), "confidence": ("J",), "pose": ("J", 3), "intrinsics": (3, 3),
-    "distortion": (5,), "rotation": (3, 3), "translation": (3,), "up": (3,), "subject": (), "sequence": (), "view": (),
+    "distortion": ("D",), "rotation": (3, 3), "translation": (3,), "up": (3,), "subject": (), "sequence": (), "view": (),
     "frame": (), "instant": (), "time": (),
 }  # fmt: skip
 _WHOLE = ("subject", "sequence", "view", "frame", "instant")
@@ -70,7 +70,7 @@ class Records:
         confidence: N J, 0 to 1; 0 where a keypoint is missing.
         pose: N J 3, mm, absolute, in the camera's frame (x right, y down, z forward).
         intrinsics: N 3 3, px.
-        distortion: N 5, OpenCV's k1 k2 p1 p2 k3.
+        distortion: N 5, OpenCV's k1 k2 p1 p2 k3, or N 12 (`camera.distort`).
         rotation: N 3 3, `x_camera = rotation x_world + translation`.
         translation: N 3, mm.
         up: N 3, a unit vector in the camera's frame.
@@ -89,7 +89,7 @@ class Records:
     confidence: Float[ndarray, "N J"]
     pose: Float[ndarray, "N J 3"]
     intrinsics: Float[ndarray, "N 3 3"]
-    distortion: Float[ndarray, "N 5"]
+    distortion: Float[ndarray, "N D"]
     rotation: Float[ndarray, "N 3 3"]
     translation: Float[ndarray, "N 3"]
     up: Float[ndarray, "N 3"]
@@ -110,7 +110,8 @@ class Records:
             value = np.asarray(getattr(self, name))
             if kind is np.int64 and not np.issubdtype(value.dtype, np.integer) and value.size:
                 raise VergenceError(f"records have a {name} of type {value.dtype}", "Give integers.")
-            wanted = (n, *(joints if size == "J" else size for size in shape))
+            lens = 12 if value.shape[1:] == (12,) else 5
+            wanted = (n, *({"J": joints, "D": lens}[size] if isinstance(size, str) else size for size in shape))
             if value.shape != wanted:
                 raise VergenceError(
                     f"records of {n} pictures and {joints} joints have a {name} of shape {value.shape}",
@@ -166,12 +167,15 @@ class Records:
                     f"with records of {part.skeleton.name} grouped by {', '.join(part.groups) or 'nothing'}",
                     "Convert them to one skeleton and give both the same groups.",
                 )
+        most = max(part.distortion.shape[1] for part in parts)
+        fields = {name: [getattr(part, name) for part in parts] for name in _SHAPES}
+        fields["distortion"] = [np.pad(lens, ((0, 0), (0, most - lens.shape[1]))) for lens in fields["distortion"]]
         return Records(
             pictures=tuple(picture for part in parts for picture in part.pictures),
             groups={name: np.concatenate([part.groups[name] for part in parts]) for name in first.groups},
             skeleton=first.skeleton,
             report=joined_report([part.report for part in parts]),
-            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in _SHAPES},
+            **{name: np.concatenate(value) for name, value in fields.items()},
         )
 
 
@@ -235,7 +239,7 @@ def crop_cameras(records: Records, size: int, mode: CropMode = "virtual") -> Cro
     )
 
 
-def _rays(points: Float[ndarray, "N P 2"], k: Float[ndarray, "N 3 3"], lens: Float[ndarray, "N 5"]) -> ndarray:
+def _rays(points: Float[ndarray, "N P 2"], k: Float[ndarray, "N 3 3"], lens: Float[ndarray, "N D"]) -> ndarray:
     bends = torch.from_numpy(np.nan_to_num(lens)) if np.nan_to_num(lens).any() else None
     ideal = normalise(torch.from_numpy(points), torch.from_numpy(k), bends).numpy()
     return np.concatenate([ideal, np.ones_like(ideal[..., :1])], -1)

@@ -61,6 +61,7 @@ def run_page(
         facts=_facts(recipe, results, command),
         tables=[
             _table(results["tests"], results["protocol"]),
+            *_protocol_tables(results.get("protocols", {})),
             *_retrieval_tables(results["tests"]),
             *_label_tables(results["labels"]),
         ],
@@ -104,7 +105,9 @@ def _words(source: dict[str, Any]) -> str:
     labels = [k for k in ("keypoints",) if source[k]] + (
         [f"3D of {source['pose']}"] if source["pose"] != "none" else []
     )
-    if source["kind"] == "capture":
+    if source["kind"] == "human36m":
+        what = f"human36m {source['path']}, {source['protocol'] or source['split']}, every {source['step']} frames, {source['cameras']} cameras"
+    elif source["kind"] == "capture":
         what = f"capture {source['path']}" + (f", frames {source['frames']}" if source["frames"] else "")
     elif source["kind"] == "world_pictures":
         what = f"{source['count']} single pictures, {source['look']} look"
@@ -136,6 +139,23 @@ def _table(tests: Mapping[str, Any], protocols: Mapping[str, Any]) -> Table:
         protocol=f"{PROTOCOL} {counts}." + (f" {HEADING}." if canonical else ""),
         highlight=[i for i, row in enumerate(rows) if str(row[0]).endswith("the model")],
     )
+
+
+def _protocol_tables(protocols: Mapping[str, Any]) -> list[Table]:
+    """One table for each named protocol, with its words."""
+    tables = []
+    for name, found in protocols.items():
+        how, figures = found["protocol"], list(found["average"])
+        rows: list[list[Cell]] = [[how["average"], *found["average"].values(), found["poses"]]]
+        for values in found["tables"].values():
+            rows += [[value, *(row[f] for f in figures), int(row["poses"])] for value, row in values.items()]
+        words = "; ".join(f"{figure}: {text}" for figure, text in how["figures"].items())
+        pictures = ", ".join(f"{key} {value}" for key, value in how["pictures"].items())
+        about = f"{how['title']}. {how['dataset']}: {pictures}. {words}. Root {how['root']}; scale: {found['scale']}; truth: "
+        about += f"{how['truth']}."
+        title = f"{name}: protocol {how['name']}"
+        tables.append(Table(title, ["", *figures, "poses"], rows, about, highlight=[0]))
+    return tables
 
 
 def retrieval_rows(tests: Mapping[str, Any]) -> list[list[Cell]]:
