@@ -27,6 +27,19 @@ def open_source(source: Source, image_size: int, skeleton: str) -> Dataset:
 
         records = read_human36m(source.path, source.split, source.step, source.cameras, source.faulty)
         return PictureDataset(records, image_size, get_skeleton(skeleton))
+    if source.kind == "mpi_inf_3dhp":
+        from vergence.data.mpi_inf_3dhp import read_mpi_inf_3dhp
+        from vergence.data.records import PictureDataset
+
+        records = read_mpi_inf_3dhp(source.path, source.split, source.step, source.cameras, source.universal)
+        return PictureDataset(records, image_size, get_skeleton(skeleton))
+    if source.kind in ("mpii", "coco"):
+        from vergence.data.coco import read_coco
+        from vergence.data.mpii import read_mpii
+        from vergence.data.records import PictureDataset
+
+        records = (read_mpii if source.kind == "mpii" else read_coco)(source.path, source.split)
+        return PictureDataset(records, image_size, get_skeleton(skeleton))
     if get_skeleton(skeleton) != H36M_17:
         raise VergenceError(f"the built-in world has no skeleton {skeleton!r}", "Use skeleton: h36m_17 with it.")
     return MemoryDataset(_world(source, image_size))

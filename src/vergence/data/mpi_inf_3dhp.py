@@ -31,21 +31,13 @@ from numpy import ndarray
 
 from vergence.data.matlab import read_mat5, read_mat73
 from vergence.data.media import frame_count, picture_size
+from vergence.data.mpi_inf_3dhp_cameras import StudioCamera, fit_intrinsics, read_calibration, read_test_turn
 from vergence.data.people import person_boxes, seen_within, with_crops
 from vergence.data.records import Picture, Records
 from vergence.errors import VergenceError
 from vergence.skeleton import MPI_INF_17, MPI_INF_28
 
-TRAIN_CAMERAS = (
-    0,
-    1,
-    2,
-    4,
-    5,
-    6,
-    7,
-    8,
-)  # at about chest height; 3, 9 and 10 are others on the walls, 11 to 13 the ceiling
+CAMERA_SETS = {"all": tuple(range(14)), "vnect": (0, 1, 2, 4, 5, 6, 7, 8), "chest": (0, 2, 4, 7, 8)}
 SUBJECTS, SEQUENCES, CAMERAS, TESTS = range(1, 9), (1, 2), 14, range(1, 7)
 FIFTY_FPS = {(1, 2), (3, 1), (3, 2), (5, 1), (5, 2)}  # subject and sequence; the others have 25
 TEST_FPS = 25.0
@@ -54,63 +46,68 @@ ACTIVITIES = (
     "standing_walking", "exercising", "sitting", "reaching_crouching", "on_the_floor", "sports", "miscellaneous",
 )  # fmt: skip
 INSTANTS_EACH = 100_000  # more than any sequence has frames
+CHECKED_FRAMES, MOST_REPROJECTION_PX = 200, 5.0
 FIT_JOINTS = [i for i, name in enumerate(MPI_INF_17.joint_names) if "hip" not in name and name != "spine"]
 
 
-@dataclass(frozen=True)
-class StudioCamera:
-    """One camera of a `camera.calibration`: x_camera = rotation x_world + translation, mm; size is (width, height)."""
-
-    size: tuple[int, int]
-    intrinsics: Float[ndarray, "3 3"]
-    rotation: Float[ndarray, "3 3"]
-    translation: Float[ndarray, " 3"]
-
-
 def read_mpi_inf_3dhp(
-    path: Path | str,
-    split: str = "train",
-    subjects: Sequence[int] = (),
-    cameras: Sequence[int] = TRAIN_CAMERAS,
-    step: int = 1,
-    universal: bool = False,
+    path: Path | str, split: str = "train", step: int = 1, cameras: str = "all", universal: bool = False
 ) -> Records:
     """The training or the test set; skeleton `mpi_inf_17`.
 
     Args:
         path: the folder that holds S1 to S8, or TS1 to TS6, or both (`mpi_inf_3dhp_test_set` may be nested twice).
-        split: `train` or `test`.
-        subjects: 1 to 8 of S, or 1 to 6 of TS; empty means all that are there.
-        cameras: 0 to 13 (`train`). A sequence without a camera's pictures goes without it, and the report says so.
-        step: every which frame (`train`); of the test set all valid frames are read.
+        split: `train` (S1 to S8), `test` (TS1 to TS6), or some of one of them, as `S1,S2` or `TS5,TS6`.
+        step: every which frame; of the test set, every which valid frame.
+        cameras: of the training set: `all` 14, `vnect` (0 1 2 4 5 6 7 8, which papers train on), `chest` (0 2 4 7 8), or
+            numbers as `0,2`. A sequence without a camera's pictures goes without it, and the report says so.
         universal: poses at the one body size of `univ_annot3`, which do not project onto the keypoints.
+
+    Returns:
+        Records grouped by `subject`, `sequence`, `camera`, `scene` and, of the test set, `activity`.
 
     Raises:
         VergenceError: nothing of the dataset there; a damaged or incomplete annotation or calibration file; a video of
             another size than its calibration.
     """
-    if split not in ("train", "test"):
-        raise VergenceError(f"split {split!r} of MPI-INF-3DHP", "Use train or test.")
-    if step < 1 or not set(cameras) <= set(range(CAMERAS)):
-        raise VergenceError(
-            f"step {step}, cameras {list(cameras)} of MPI-INF-3DHP", "Step is 1 or more, cameras 0 to 13."
-        )
-    known = SUBJECTS if split == "train" else TESTS
-    if not set(subjects) <= set(known):
-        raise VergenceError(
-            f"subjects {list(subjects)} of MPI-INF-3DHP's {split} set", f"Use 1 to {max(known)}, or leave them out."
-        )
-    chosen = tuple(subjects) or tuple(known)
+    if step < 1:
+        raise VergenceError(f"step is {step}", "Give 1 for every frame, 5 for every fifth.")
+    testing, subjects = _subjects(split)
+    chosen = _cameras(cameras)
     counts: Counter[str] = Counter()
     variable = "univ_annot3" if universal else "annot3"
     parts = (
-        _train(Path(path), chosen, sorted(set(cameras)), step, variable, counts)
-        if split == "train"
-        else _test(Path(path), chosen, variable, counts)
+        _test(Path(path), subjects, step, variable, counts)
+        if testing
+        else _train(Path(path), subjects, chosen, step, variable, counts)
     )
     records = with_crops(Records.cat(parts), counts)
-    report: dict[str, Any] = {**records.report, "poses": variable, "skipped": dict(counts)}
-    return dataclasses.replace(records, report=report)
+    sequences = len(set(records.sequence.tolist()))
+    report: dict[str, Any] = {"split": split, "step": step, "poses": variable, "sequences": sequences}
+    return dataclasses.replace(records, report={**report, "left_out": {k: v for k, v in counts.items() if v}})
+
+
+def _subjects(split: str) -> tuple[bool, tuple[int, ...]]:
+    """Is it the test set, and which people of it."""
+    if split in ("train", "test"):
+        return split == "test", tuple(TESTS if split == "test" else SUBJECTS)
+    words = [word.strip().upper() for word in split.split(",")]
+    for letter, known in (("TS", TESTS), ("S", SUBJECTS)):
+        if all(word in {f"{letter}{n}" for n in known} for word in words):
+            return letter == "TS", tuple(sorted({int(word.removeprefix(letter)) for word in words}))
+    raise VergenceError(
+        f"split {split!r} of MPI-INF-3DHP", "Use train, test, or people of one of them, as S1,S8 or TS5,TS6."
+    )
+
+
+def _cameras(cameras: str) -> tuple[int, ...]:
+    """Camera numbers of `all`, `vnect`, `chest` or `0,2`."""
+    if cameras in CAMERA_SETS:
+        return CAMERA_SETS[cameras]
+    words = [word.strip() for word in cameras.split(",")]
+    if not all(word.isdigit() and int(word) < CAMERAS for word in words):
+        raise VergenceError(f"cameras {cameras!r}", f"Use {', '.join(CAMERA_SETS)}, or numbers 0 to 13 as 0,2.")
+    return tuple(sorted({int(word) for word in words}))
 
 
 def _train(
@@ -164,6 +161,10 @@ def _train_sequence(
                 f"{rig[camera].size[0]}x{rig[camera].size[1]}",
                 "Use the original videos; labels and cameras belong to their size.",
             )
+        if there and variable == "annot3":
+            _check_projection(
+                folder, camera, pose[there[:CHECKED_FRAMES]], keypoints[there[:CHECKED_FRAMES]], rig[camera]
+            )
         if there:
             which = (subject - 1) * len(SEQUENCES) + number - 1
             fps = 50.0 if (subject, number) in FIFTY_FPS else 25.0
@@ -192,13 +193,27 @@ def _train_sequence(
     return parts
 
 
-def _test(root: Path, subjects: Sequence[int], variable: str, counts: Counter[str]) -> list[Records]:
+def _check_projection(
+    folder: Path, camera: int, pose: Float[ndarray, "N 28 3"], keypoints: Float[ndarray, "N 28 2"], rig: StudioCamera
+) -> None:
+    """Labels and calibration belong together: a wrong axis, unit, order or camera is hundreds of pixels."""
+    projected = (pose / pose[..., 2:] @ rig.intrinsics.T)[..., :2]
+    off = float(np.nanmedian(np.linalg.norm(projected - keypoints, axis=-1)))
+    if not off <= MOST_REPROJECTION_PX:
+        raise VergenceError(
+            f"{folder / 'annot.mat'}, camera {camera}: its 3D falls {off:.4g} px beside its 2D (median; at most "
+            f"{MOST_REPROJECTION_PX:g})",
+            "Take annot.mat and camera.calibration of one sequence, as downloaded.",
+        )
+
+
+def _test(root: Path, subjects: Sequence[int], step: int, variable: str, counts: Counter[str]) -> list[Records]:
     nested = "mpi_inf_3dhp_test_set"
     base = _find(root, "TS", subjects, ("", nested, f"{nested}/{nested}", f"mpi_inf_3dhp/{nested}"))
     parts = []
     for subject in subjects:
         if (base / f"TS{subject}").is_dir():
-            parts += _test_sequence(base, subject, variable, counts)
+            parts += _test_sequence(base, subject, step, variable, counts)
         else:
             counts["sequences without a folder"] += 1
     if not parts:
@@ -208,13 +223,13 @@ def _test(root: Path, subjects: Sequence[int], variable: str, counts: Counter[st
     return parts
 
 
-def _test_sequence(base: Path, subject: int, variable: str, counts: Counter[str]) -> list[Records]:
+def _test_sequence(base: Path, subject: int, step: int, variable: str, counts: Counter[str]) -> list[Records]:
     folder = base / f"TS{subject}"
     file = folder / "annot_data.mat"
     names = ["annot2", "annot3", variable, "valid_frame", "activity_annotation"]
     data = read_mat73(file, list(dict.fromkeys(names)))
     n = len(data["valid_frame"])
-    wanted = {"annot2": (n, 1, 17, 2), "annot3": (n, 1, 17, 3), variable: (n, 1, 17, 3)}
+    wanted: dict[str, tuple[int, ...]] = {"annot2": (n, 1, 17, 2), "annot3": (n, 1, 17, 3), variable: (n, 1, 17, 3)}
     wanted |= {"valid_frame": (n, 1), "activity_annotation": (n, 1)}
     for name, shape in wanted.items():
         if data[name].shape != shape:
@@ -226,6 +241,7 @@ def _test_sequence(base: Path, subject: int, variable: str, counts: Counter[str]
             f"{file}: activities {sorted(set(activity[valid]))}", "They are 1 to 7; take the original file."
         )
     counts["frames that are not valid"] += n - len(valid)
+    valid = valid[::step]
     images = folder / "imageSequence"
     present = {p.name for p in images.iterdir()} if images.is_dir() else set()
     there = np.array([f for f in valid if f"img_{f + 1:06d}.jpg" in present], dtype=int)
@@ -360,80 +376,3 @@ def _cell(folder: Path, cells: dict[str, ndarray], name: str, camera: int, width
             "Take the original file.",
         )
     return rows.reshape(len(rows), len(MPI_INF_28), width)
-
-
-def read_calibration(path: Path | str) -> dict[int, StudioCamera]:
-    """A `camera.calibration` by camera number.
-
-    Raises:
-        VergenceError: missing, or a camera without size, intrinsics or extrinsics, or with a rotation that is none.
-    """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise VergenceError(f"{path} cannot be read: {error.strerror}", "Every S*/Seq* needs it.") from error
-    found: dict[int, StudioCamera] = {}
-    for block in re.split(r"(?m)^\s*name\s+", text)[1:]:
-        name, *lines = block.splitlines()
-        fields = {words[0]: words[1:] for line in lines if (words := line.split())}
-        try:
-            k, m = (np.array(fields[key], dtype=float).reshape(4, 4) for key in ("intrinsic", "extrinsic"))
-            width, height = (int(float(value)) for value in fields["size"])
-            number = int(name)
-        except (KeyError, ValueError) as error:
-            raise VergenceError(
-                f"{path}: camera {name.strip()!r} cannot be read ({error})", "Download it again."
-            ) from None
-        if np.abs(m[:3, :3] @ m[:3, :3].T - np.eye(3)).max() > 1e-3 or np.linalg.det(m[:3, :3]) < 0:
-            raise VergenceError(f"{path}: the extrinsics of camera {number} hold no rotation", "Download it again.")
-        found[number] = StudioCamera((width, height), k[:3, :3], m[:3, :3], m[:3, 3])
-    if not found:
-        raise VergenceError(f"{path} describes no camera", "Its blocks begin with `name 0`; download it again.")
-    return found
-
-
-def fit_intrinsics(
-    pose: Float[ndarray, "N J 3"], keypoints: Float[ndarray, "N J 2"], name: str, tolerance: float = 1.0
-) -> Float[ndarray, "3 3"]:
-    """The pinhole without lens distortion under which poses (mm) fall onto keypoints (px): two lines, by least squares.
-
-    Raises:
-        VergenceError: no pinhole brings half of them within `tolerance` px: wrong axes, units or joints.
-    """
-    k, residuals = np.eye(3), []
-    for axis in (0, 1):
-        slope = pose[..., axis].ravel() / pose[..., 2].ravel()
-        value = keypoints[..., axis].ravel()
-        known = np.isfinite(slope) & np.isfinite(value)
-        design = np.stack([slope[known], np.ones(known.sum())], 1)
-        (k[axis, axis], k[axis, 2]), *_ = np.linalg.lstsq(design, value[known], rcond=None)
-        residuals.append(np.abs(design @ [k[axis, axis], k[axis, 2]] - value[known]))
-    off = float(np.median(np.concatenate(residuals)))
-    if not off <= tolerance or k[0, 0] <= 0 or k[1, 1] <= 0:
-        raise VergenceError(
-            f"{name}: annot3 does not project onto annot2 (median {off:.3g} px off under the best pinhole of focal "
-            f"lengths {k[0, 0]:.4g} and {k[1, 1]:.4g})",
-            "Take the original file.",
-        )
-    return k
-
-
-def read_test_turn(base: Path, subject: int) -> tuple[Float[ndarray, "3 3"], Float[ndarray, " 3"]] | None:
-    """Rotation and translation (mm) of a test camera, from `test_util/camera_calibration`; None without that file.
-
-    Rows of the rotation are right, down and forward: right, -up, up x right.
-    """
-    name = "ts1-4cameras.calib" if subject <= 4 else "ts5-6cameras.calib"
-    path = base / "test_util" / "camera_calibration" / name
-    if not path.exists():
-        return None
-    fields = {words[0]: words[1:] for line in path.read_text(errors="replace").splitlines() if (words := line.split())}
-    try:
-        origin, up, right = (np.array(fields[key][:3], dtype=float).reshape(3) for key in ("origin", "up", "right"))
-    except (KeyError, ValueError) as error:
-        raise VergenceError(f"{path} cannot be read ({error})", "It needs origin, up and right.") from None
-    rotation = np.stack([right, -up, np.cross(up, right)])
-    if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-3:
-        raise VergenceError(f"{path}: up and right are not at right angles", "Download it again.")
-    return rotation, -rotation @ origin

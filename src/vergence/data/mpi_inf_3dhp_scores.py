@@ -17,6 +17,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from vergence.data.mpi_inf_3dhp import ACTIVITIES, SCENES
+from vergence.data.protocols import Figure, Protocol
 from vergence.errors import VergenceError
 from vergence.metrics import bone_sum_scale
 from vergence.skeleton import MPI_INF_17, Skeleton
@@ -124,3 +126,32 @@ def like_zhou(
         pose[:, MPI_INF_17.index(name)] += rise
     scale = np.asarray(bone_sum_scale(pose, np.asarray(target, dtype=np.float64), ZHOU_LIMBS))
     return pose * scale[:, None, None]
+
+
+_PCK = Figure("PCK", "pck", strict=True)
+_AUC = Figure("AUC", "auc", strict=True)
+_MPJPE = Figure("MPJPE", joints=MPI_INF_17.joint_names)
+_ORDER = (*dict.fromkeys(SCENES.values()), *ACTIVITIES)
+_SIZE = "mm, {}; hips and pelvis as this dataset has them"
+
+
+def _protocol(name: str, title: str, universal: bool, *figures: Figure) -> Protocol:
+    truth = _SIZE.format("univ_annot3, everybody at one body size" if universal else "annot3, each person's own size")
+    return Protocol(
+        name, title, "mpi_inf_3dhp", {"split": "test", "universal": universal}, figures, SCORED,
+        tables=("scene", "activity", "sequence"), order=_ORDER, truth=truth,
+    )  # fmt: skip
+
+
+PROTOCOLS = (
+    _protocol("3dhp", "the official evaluation: valid frames, 14 joints, below 150 mm", True, _PCK, _AUC, _MPJPE),
+    _protocol("3dhp-true-size", "the same against each person's own size", False, _PCK, _AUC, _MPJPE),
+    _protocol(
+        "3dhp-scaled",
+        "the same with each pose at its least-squares scale: N-MPJPE, NPCK (Kocabas, Iqbal, CanonPose)",
+        False,
+        Figure("N-MPJPE", alignment="scale", joints=MPI_INF_17.joint_names),
+        Figure("NPCK", "pck", "scale", strict=True),
+        Figure("P-MPJPE", alignment="procrustes", joints=MPI_INF_17.joint_names),
+    ),
+)

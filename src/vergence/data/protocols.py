@@ -32,7 +32,7 @@ from vergence.errors import VergenceError
 from vergence.metrics.position import AUC_THRESHOLDS_MM, PCK_THRESHOLD_MM, per_joint_error
 from vergence.skeleton import Skeleton
 
-MODULES = ("vergence.data.human36m",)  # each lists its own PROTOCOLS
+MODULES = ("vergence.data.human36m", "vergence.data.mpi_inf_3dhp_scores")  # each lists its own PROTOCOLS
 SAMPLES = "samples"
 ALIGNMENTS = {
     "root": "roots put together",
@@ -219,7 +219,8 @@ def measure(
     own = {group: np.asarray(values)[rows] for group, values in groups.items()}
     root = list(skeleton.sources(protocol.root)) or [skeleton.index(protocol.root)]
     values = {
-        f.name: f.values(p, t, root, [skeleton.index(j) for j in f.joints or protocol.joints]) for f in protocol.figures
+        f.name: f.values(p, t, root, [_joint(skeleton, j) for j in f.joints or protocol.joints])
+        for f in protocol.figures
     }
     known = ~np.isnan(np.stack(list(values.values()))).all(0)
     if not known.any():
@@ -234,6 +235,12 @@ def measure(
         means = _table(values, own[protocol.average], known, protocol.order).values()
         average = {name: _mean(np.array([row[name] for row in means])) for name in values}
     return Measured(protocol, average, tables, int(known.sum()))
+
+
+def _joint(skeleton: Skeleton, name: str) -> int:
+    """The joint of that name, or the one that stands for it here: the thorax of one dataset is the neck of another."""
+    found = skeleton.sources(name)
+    return found[0] if len(found) == 1 else skeleton.index(name)
 
 
 def _kept(protocol: Protocol, groups: Mapping[str, ndarray], n: int) -> Bool[ndarray, " N"]:
