@@ -37,7 +37,7 @@ def slow(prediction, target):
     errors = []
     for p, t in zip(prediction, target):
         errors.append([math.dist(p[j] - p[14], t[j] - t[14]) for j in range(17)])
-    hits = {threshold: 0 for threshold in range(0, 151, 5)}
+    hits = dict.fromkeys(range(0, 151, 5), 0)
     for frame in errors:
         for joint in range(14):
             for threshold in hits:
@@ -55,7 +55,7 @@ def test_the_figures_by_loops():
     assert found.frames == 20
     weighted = sum(found.joints[name] * len(joints) for name, joints in JOINT_GROUPS.items()) / 14
     assert found.pck == pytest.approx(weighted)
-    assert [MPI_INF_17.joint_names[j] for js in JOINT_GROUPS.values() for j in js if j > 7][0] == "right_hip"
+    assert next(MPI_INF_17.joint_names[j] for js in JOINT_GROUPS.values() for j in js if j > 7) == "right_hip"
     assert sorted(j for js in JOINT_GROUPS.values() for j in js) == list(range(14))
 
 

@@ -136,10 +136,10 @@ def slow_precision(truth, found, low, high):
                     else:
                         value = one_oks(detection.keypoints, person.keypoints, person.area)
                     if value >= threshold:
-                        candidates.append((idle[i], -value, i))
+                        candidates.append((idle[i], -value, -i))  # of equals the last, as COCO has it
                 if candidates:
                     ignored, _, chosen = min(candidates)
-                    taken.add(chosen)
+                    taken.add(-chosen)
                     rows.append((detection.score, None if ignored else True))
                 else:
                     area = np.prod(np.ptp(detection.keypoints, axis=0))

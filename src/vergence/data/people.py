@@ -131,7 +131,7 @@ def flat_records(
         skeleton=skeleton,
     )
     records = with_crops(records, counts)
-    return dataclasses.replace(records, report={**report, "skipped": {k: v for k, v in counts.items() if v}})
+    return dataclasses.replace(records, report={**report, "left_out": {k: v for k, v in counts.items() if v}})
 
 
 def _size(path: Path) -> tuple[int, int] | None:
