@@ -106,7 +106,8 @@ def _words(source: dict[str, Any]) -> str:
         [f"3D of {source['pose']}"] if source["pose"] != "none" else []
     )
     if source["kind"] == "human36m":
-        what = f"human36m {source['path']}, {source['protocol'] or source['split']}, every {source['step']} frames, {source['cameras']} cameras"
+        part = source["protocol"] or source["split"]
+        what = f"human36m {source['path']}, {part}, every {source['step']} frames, {source['cameras']} cameras"
     elif source["kind"] == "capture":
         what = f"capture {source['path']}" + (f", frames {source['frames']}" if source["frames"] else "")
     elif source["kind"] == "world_pictures":
