@@ -65,7 +65,8 @@ def measure_protocol(
     """
     if not isinstance(dataset, PictureDataset):
         raise VergenceError(f"protocol {protocol.name} needs a dataset's records", f"Give {protocol.dataset} data.")
-    index, missing = dataset.index, {}
+    index = dataset.index
+    missing: dict[str, str] = {}
     posed = replace(prediction, pose=in_camera_frame(prediction, index, skeleton))
     if not posed.pose.isfinite().all():  # no heading: a similarity needs none
         missing |= {f.name: "true heading unknown" for f in protocol.figures if f.alignment != "procrustes"}
