@@ -8,6 +8,7 @@ P-MPJPE need none.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -92,3 +93,15 @@ def measure_protocol(
     about |= {"bone_sum_mm": bones_mm} if scale == "training" and metric is not None else {}
     about |= {"heading": HEADING} if prediction.frame == "canonical" else {}
     return found, {**about, "true_depth_or_scale_used": metric is not None and scale != "training"}
+
+
+def protocol_words(found: Mapping[str, Any]) -> str:
+    """How a named protocol's figures, as a results file has them, were measured."""
+    protocol = found["protocol"]
+    pictures = ", ".join(f"{key} {value}" for key, value in protocol["pictures"].items())
+    left = "".join(f" {figure} left out: {why}." for figure, why in found["left_out"].items())
+    columns = "; ".join(f"{figure}: {words}" for figure, words in protocol["figures"].items())
+    return (
+        f"{protocol['title']}. {protocol['dataset']}: {pictures}; {columns}. Root {protocol['root']}; average: "
+        f"{protocol['average']}; truth: {protocol['truth']}; scale: {found['scale']}.{left}"
+    )

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from vergence.benchmark import Scale, measure_protocol
+from vergence.benchmark import Scale, measure_protocol, protocol_words
 from vergence.data.protocols import get_protocol
 from vergence.dataset import Dataset, MemoryDataset, withhold
 from vergence.evaluation import (
@@ -235,22 +235,8 @@ def protocol_table(name: str, found: Mapping[str, Any]) -> Table:
         for value, row in rows.items():
             table.add_row(value, *(f"{row[f]:.1f}" for f in figures), f"{row['poses']:.0f}")
         table.add_section()
-    table.add_row(
-        protocol["average"], *(f"{found['average'][f]:.1f}" for f in figures), str(found["poses"]), style="bold"
-    )
+    table.add_row("average", *(f"{found['average'][f]:.1f}" for f in figures), str(found["poses"]), style="bold")
     return table
-
-
-def protocol_words(found: Mapping[str, Any]) -> str:
-    """How a named protocol's figures were measured."""
-    protocol = found["protocol"]
-    pictures = ", ".join(f"{key} {value}" for key, value in protocol["pictures"].items())
-    left = "".join(f" {figure} left out: {why}." for figure, why in found["left_out"].items())
-    columns = "; ".join(f"{figure}: {words}" for figure, words in protocol["figures"].items())
-    return (
-        f"{protocol['title']}. {protocol['dataset']}: {pictures}; {columns}. Root {protocol['root']}; truth: "
-        f"{protocol['truth']}; scale: {found['scale']}.{left}"
-    )
 
 
 def write_report(
