@@ -8,9 +8,9 @@ model's own 2D with no depth at all, the honest one, since good 2D alone already
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,8 +18,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vergence import metrics
-from vergence.data.protocols import Measured, Protocol, measure
-from vergence.data.records import PictureDataset
 from vergence.dataset import Dataset, batches
 from vergence.errors import VergenceError
 from vergence.geometry.alignment import ridge_regression
@@ -33,12 +31,6 @@ from vergence.views import Views
 RETRIEVAL_INSTANTS = 50  # of each subject: what the figures here are for
 RETRIEVAL_WINDOW = 0.5  # seconds
 RIDGE_STRENGTH = 1e-4  # on unit embeddings, whose variance along an axis is about a hundredth
-Scale = Literal["training", "true", "depth"]
-SCALES = {
-    "training": "each pose at the training people's mean sum of limb lengths",
-    "true": "each pose at its own TRUE sum of limb lengths",
-    "depth": "each pose at the TRUE distance of its root (EpipolarPose)",
-}
 HEADING = (
     "canonical poses: P-MPJPE needs no heading; N-MPJPE and the figures beside it after the *true* heading rotation, from "
     "the true pose's hip line and the true vertical"
@@ -363,67 +355,6 @@ class Ridge:
 def fit_ridge(embedding: Float[Tensor, "N E"], pose: Float[Tensor, "N J 3"], strength: float = RIDGE_STRENGTH) -> Ridge:
     """Poses without NaN by `ridge_regression` on embeddings."""
     return Ridge(*ridge_regression(embedding.double(), pose.double().flatten(1), strength))
-
-
-def in_millimetres(
-    prediction: Prediction, index: Views, skeleton: Skeleton, scale: Scale, bones_mm: float | None
-) -> Float[Tensor, "N J 3"] | None:
-    """Predictions in a camera's frame, free of scale, in mm by one of `SCALES`; None where nothing gives that scale."""
-    pose = prediction.pose.double()
-    if scale == "depth":
-        if prediction.root_depth is None:
-            return None
-        factor = index.pose[:, list(skeleton.root), 2].double().mean(1) / prediction.root_depth.double()
-    elif scale == "training" and bones_mm is None:
-        return None
-    else:
-        factor = metrics.bone_sum_scale(pose, index.pose, skeleton.limbs, None if scale == "true" else bones_mm)
-    return pose * factor[:, None, None]
-
-
-def measure_protocol(
-    protocol: Protocol,
-    prediction: Prediction,
-    dataset: Dataset,
-    skeleton: Skeleton,
-    scale: Scale = "training",
-    bones_mm: float | None = None,
-) -> tuple[Measured, dict[str, Any]]:
-    """A model's table under a named protocol, and how its poses, which are free of scale, got their millimetres.
-
-    Figures that need a scale, or a heading, which this model does not have are left out, and said to be.
-
-    Raises:
-        VergenceError: a test set without the groups that the protocol averages over; no figure is left.
-    """
-    if not isinstance(dataset, PictureDataset):
-        raise VergenceError(f"protocol {protocol.name} needs a dataset's records", f"Give {protocol.dataset} data.")
-    index, missing = dataset.index, {}
-    posed = replace(prediction, pose=in_camera_frame(prediction, index, skeleton))
-    if not posed.pose.isfinite().all():  # no heading: a similarity needs none
-        missing |= {f.name: "true heading unknown" for f in protocol.figures if f.alignment != "procrustes"}
-        posed = replace(prediction)
-    metric = in_millimetres(posed, index, skeleton, scale, bones_mm)
-    if metric is None:
-        missing |= {f.name: f"no scale: {SCALES[scale]}" for f in protocol.figures if f.alignment == "root"}
-    kept = tuple(f for f in protocol.figures if f.name not in missing)
-    if not kept:
-        raise VergenceError(
-            f"protocol {protocol.name} needs poses in mm, and nothing gives their scale ({SCALES[scale]})",
-            "Give --scale true, which uses the truth, or training data with 3D.",
-        )
-    pose = posed.pose if metric is None else metric
-    found = measure(
-        replace(protocol, figures=kept),
-        pose.double().numpy(),
-        index.pose.double().numpy(),
-        dataset.records.groups,
-        skeleton,
-    )
-    about: dict[str, Any] = {"scale": SCALES[scale] if metric is not None else "none", "left_out": missing}
-    about |= {"bone_sum_mm": bones_mm} if scale == "training" and metric is not None else {}
-    about |= {"heading": HEADING} if prediction.frame == "canonical" else {}
-    return found, {**about, "true_depth_or_scale_used": metric is not None and scale != "training"}
 
 
 def projected_truth(index: Views) -> Tensor:

@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from vergence.benchmark import Scale, measure_protocol, protocol_words
 from vergence.data.protocols import get_protocol
 from vergence.dataset import Dataset, MemoryDataset, withhold
 from vergence.evaluation import (
     HEADING,
     RETRIEVAL,
     Ridge,
-    Scale,
     Scores,
     camera_mean_poses,
     evaluate,
@@ -26,7 +26,6 @@ from vergence.evaluation import (
     label_scores,
     mean_bone_sum,
     mean_pose,
-    measure_protocol,
     nearest_poses,
     predict_all,
     protocol,
@@ -75,7 +74,7 @@ def measure_tests(
         opened: datasets that are open already, by source name.
         folder: the run's, which keeps the clusters of the Pose Structure Score.
         open_: opens the others.
-        scale: how poses get their millimetres where a test's protocol needs them (`evaluation.SCALES`).
+        scale: how poses get their millimetres where a test's protocol needs them (`benchmark.SCALES`).
     """
     skeleton = get_skeleton(recipe.skeleton)
     training = [_training_index(recipe, name, opened or {}, open_) for name in _anchor_sources(recipe)]
@@ -95,7 +94,7 @@ def measure_tests(
         if source.protocol:
             table, how = measure_protocol(get_protocol(source.protocol), found[1], dataset, skeleton, scale, bones_mm)
             results.setdefault("protocols", {})[name] = {**table.plain(), **how}
-        about = {"look": source.look, "seed": source.seed, "world_version": world_version()}
+        about: dict[str, Any] = {"look": source.look, "seed": source.seed, "world_version": world_version()}
         about |= {k: getattr(source, k) for k in ("occlusion", "truncation") if getattr(source, k) is not None}
         if source.kind == "capture":
             about = {
@@ -236,22 +235,8 @@ def protocol_table(name: str, found: Mapping[str, Any]) -> Table:
         for value, row in rows.items():
             table.add_row(value, *(f"{row[f]:.1f}" for f in figures), f"{row['poses']:.0f}")
         table.add_section()
-    table.add_row(
-        protocol["average"], *(f"{found['average'][f]:.1f}" for f in figures), str(found["poses"]), style="bold"
-    )
+    table.add_row("average", *(f"{found['average'][f]:.1f}" for f in figures), str(found["poses"]), style="bold")
     return table
-
-
-def protocol_words(found: Mapping[str, Any]) -> str:
-    """How a named protocol's figures were measured."""
-    protocol = found["protocol"]
-    pictures = ", ".join(f"{key} {value}" for key, value in protocol["pictures"].items())
-    left = "".join(f" {figure} left out: {why}." for figure, why in found["left_out"].items())
-    columns = "; ".join(f"{figure}: {words}" for figure, words in protocol["figures"].items())
-    return (
-        f"{protocol['title']}. {protocol['dataset']}: {pictures}; {columns}. Root {protocol['root']}; truth: "
-        f"{protocol['truth']}; scale: {found['scale']}.{left}"
-    )
 
 
 def write_report(

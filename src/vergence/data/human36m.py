@@ -98,7 +98,7 @@ def read_human36m(
         "mmpose": lambda: mmpose_clips(root, wanted, left),
         "videopose3d": lambda: videopose_clips(file, wanted, rigs, left),
     }[layout]()
-    read = [_settled(clip, rigs) for clip in _without_faulty(clips, faulty, rigs, left)]
+    read = sorted((_settled(clip, rigs) for clip in _without_faulty(clips, faulty, rigs, left)), key=_order)
     if not read:
         raise VergenceError(
             f"{root} has no pictures of {', '.join(f'S{s}' for s in wanted.subjects)} that go with its 3D "
@@ -153,6 +153,11 @@ def _layout(root: Path, file: Path, told: bool, step: int) -> str:
     )
 
 
+def _order(clip: Clip) -> tuple[int, int, int]:
+    """Rows come in one order, whatever the preparation, so that a seed draws the same batches from each."""
+    return clip.subject, sequence_number(clip.subject, clip.stem), CAMERAS.index(clip.camera)
+
+
 def _without_faulty(clips: Iterator[Clip], faulty: Faulty, rigs: Cameras, left: Left) -> Iterator[Clip]:
     """S9's shifted sequences as they are, left out, or moved back (their 2D is then that of the moved 3D)."""
     for clip in clips:
@@ -183,7 +188,8 @@ def seen(pose: Float[ndarray, "F J 3"], camera: Camera) -> Float[ndarray, "F J 2
 
 def _soundness(clips: Sequence[Clip], rigs: Cameras, root: Path) -> dict[str, Any]:
     """How far 3D lies off its 2D and views off each other, on the first frame of each clip; large ones are refused."""
-    off, world = [], {}
+    off: list[ndarray] = []
+    world: dict[tuple[int, str, int], list[ndarray]] = {}
     for clip in clips:
         camera = rigs[clip.subject, clip.camera]
         assert clip.keypoints is not None
@@ -209,12 +215,12 @@ def _soundness(clips: Sequence[Clip], rigs: Cameras, root: Path) -> dict[str, An
 def _records(clips: Sequence[Clip], rigs: Cameras, report: dict[str, Any]) -> Records:
     counts = [len(clip.frames) for clip in clips]
 
-    def rows(values: Sequence[Any]) -> ndarray:
+    def rows(values: Sequence[Any] | ndarray) -> ndarray:
         """One value for each clip, on each of its rows."""
         return np.repeat(np.asarray(values), counts, axis=0)
 
     rig = [rigs[clip.subject, clip.camera] for clip in clips]
-    keypoints = np.concatenate([clip.keypoints for clip in clips])  # type: ignore[misc]
+    keypoints = np.concatenate([clip.keypoints for clip in clips])
     frame = np.concatenate([clip.frames for clip in clips])
     sequence = rows([sequence_number(clip.subject, clip.stem) for clip in clips])
     rotation = np.array([camera.rotation for camera in rig])

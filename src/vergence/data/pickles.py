@@ -32,10 +32,16 @@ def _bytes_of_text(text: str, encoding: str = "latin1") -> bytes:
     return codecs.encode(text, "latin1")
 
 
+def _empty_bytes() -> bytes:
+    """`bytes()`, as pickles of protocol 2 write no bytes; with an argument it could ask for any amount of memory."""
+    return b""
+
+
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): np.ndarray,
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): _bytes_of_text,
+    ("__builtin__", "bytes"): _empty_bytes,
     ("collections", "OrderedDict"): collections.OrderedDict,
     **{(module, "_reconstruct"): np._core.multiarray._reconstruct for module in _ARRAY_MODULES},  # type: ignore[attr-defined]
     **{(module, "scalar"): np._core.multiarray.scalar for module in _ARRAY_MODULES},  # type: ignore[attr-defined]

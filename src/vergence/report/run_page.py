@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from vergence.benchmark import protocol_words
 from vergence.dataset import Dataset
 from vergence.evaluation import HEADING, RETRIEVAL, Scores, in_camera_frame
 from vergence.methods.base import Prediction
@@ -106,7 +107,8 @@ def _words(source: dict[str, Any]) -> str:
         [f"3D of {source['pose']}"] if source["pose"] != "none" else []
     )
     if source["kind"] == "human36m":
-        what = f"human36m {source['path']}, {source['protocol'] or source['split']}, every {source['step']} frames, {source['cameras']} cameras"
+        part = source["protocol"] or source["split"]
+        what = f"human36m {source['path']}, {part}, every {source['step']} frames, {source['cameras']} cameras"
     elif source["kind"] == "capture":
         what = f"capture {source['path']}" + (f", frames {source['frames']}" if source["frames"] else "")
     elif source["kind"] == "world_pictures":
@@ -146,15 +148,11 @@ def _protocol_tables(protocols: Mapping[str, Any]) -> list[Table]:
     tables = []
     for name, found in protocols.items():
         how, figures = found["protocol"], list(found["average"])
-        rows: list[list[Cell]] = [[how["average"], *found["average"].values(), found["poses"]]]
+        rows: list[list[Cell]] = [["average", *found["average"].values(), found["poses"]]]
         for values in found["tables"].values():
             rows += [[value, *(row[f] for f in figures), int(row["poses"])] for value, row in values.items()]
-        words = "; ".join(f"{figure}: {text}" for figure, text in how["figures"].items())
-        pictures = ", ".join(f"{key} {value}" for key, value in how["pictures"].items())
-        about = f"{how['title']}. {how['dataset']}: {pictures}. {words}. Root {how['root']}; scale: {found['scale']}; truth: "
-        about += f"{how['truth']}."
         title = f"{name}: protocol {how['name']}"
-        tables.append(Table(title, ["", *figures, "poses"], rows, about, highlight=[0]))
+        tables.append(Table(title, ["", *figures, "poses"], rows, protocol_words(found), highlight=[0]))
     return tables
 
 
