@@ -20,6 +20,7 @@ from vergence.errors import VergenceError
 HEIGHT, WIDTH = 480, 640
 K = np.array([[600.0, 0, 310], [0, 620, 250], [0, 0, 1]])
 LENS = np.array([-0.28, 0.11, 0.0012, -0.0009, -0.02])
+TWELVE = np.array([-0.2, 0.1, 0.0012, -0.0009, -0.02, 0.08, 0.02, 0.01, 0.004, -0.002, -0.006, 0.003])
 
 
 def project(points, intrinsics=K, lens=LENS):
@@ -46,10 +47,9 @@ def person(seed, joints=12, x=900.0, y=-300.0):
     return rng.normal(0, [250, 400, 250], (joints, 3)) + [x, y, 3500]
 
 
-@pytest.mark.parametrize("mode", ["virtual", "rectangular"])
-def test_the_crops_camera_sees_the_pose_where_the_keypoints_are(mode):
+@pytest.mark.parametrize(("mode", "lens"), [("virtual", LENS), ("virtual", TWELVE), ("rectangular", np.zeros(5))])
+def test_the_crops_camera_sees_the_pose_where_the_keypoints_are(mode, lens):
     pose = person(0)
-    lens = LENS if mode == "virtual" else np.zeros(5)
     keypoints = project(pose, lens=lens)
     view = crop_view(
         np.zeros((HEIGHT, WIDTH, 3), np.uint8), K, lens, box_from_keypoints(keypoints), 128,
@@ -62,10 +62,11 @@ def test_the_crops_camera_sees_the_pose_where_the_keypoints_are(mode):
 
 @pytest.mark.parametrize("mode", ["virtual", "rectangular"])
 @pytest.mark.parametrize("size", [160, (200, 120), 48])
-def test_the_pixels_are_where_the_keypoints_say(mode, size):
+@pytest.mark.parametrize("lens", [LENS, TWELVE])
+def test_the_pixels_are_where_the_keypoints_say(mode, size, lens):
     keypoints = np.array([[420.3, 120.7], [520.2, 300.4], [450.9, 390.1]])
     image = picture_of(keypoints)
-    view = crop_view(image, K, LENS, [390, 90, 160, 330], size, keypoints=keypoints, mode=mode)
+    view = crop_view(image, K, lens, [390, 90, 160, 330], size, keypoints=keypoints, mode=mode)
     scale = view.image.shape[2] / 330
     for point in view.keypoints[0].numpy():
         np.testing.assert_allclose(
@@ -165,15 +166,16 @@ def test_what_is_not_given_is_not_known():
     assert not view.confidence.any()
 
 
-def test_a_lens_that_folds_shows_nothing_twice():
-    """Far outside the picture the polynomial comes back in; the crop must be black there."""
-    lens = np.array([-0.5, 0, 0, 0, 0.0])
+@pytest.mark.parametrize("lens", [[-0.5, 0, 0, 0, 0.0], [0, 0, 0, 0, 0, 1.5, 0, 0, 0, 0, 0, 0]])
+def test_a_lens_that_folds_shows_nothing_twice(lens):
+    """Far outside the picture r (1 - r^2 / 2) comes back in, and so does r / (1 + 1.5 r^2): the crop must be black there."""
+    lens = np.array(lens)
     white = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
     wide = np.array([[200.0, 0, 320], [0, 200, 240], [0, 0, 1]])
     camera = crop_camera(wide, lens, [300, 220, 40, 40], 64)
     far = crop_camera(wide * [[0.1], [0.1], [1]], np.zeros(5), [20, 15, 24, 18], 64)
     assert warp(white, camera).min() == 255
-    radius = np.sqrt(1 / 1.5)
+    radius = np.sqrt(1 / 1.5)  # of either
     image = warp(white, type(camera)(far.intrinsics, np.eye(3), camera.homography, (64, 64), wide, lens, "virtual"))
     y, x = np.mgrid[:64, :64]
     rays = np.stack([x, y], -1) - far.intrinsics[:2, 2]

@@ -7,7 +7,7 @@ import torch
 
 from vergence.errors import VergenceError
 from vergence.recipe import Source
-from vergence.sources import open_source, world_version
+from vergence.sources import as_protocol, open_source, world_version
 from vergence.synthetic import WORLD_VERSION
 
 
@@ -111,3 +111,17 @@ def test_occlusion_and_truncation_are_a_sources_own():
         open_source(film(occlusion=1.5), 16, "h36m_17")
     with pytest.raises(VergenceError, match="built-in world's"):
         Source(kind="capture", path="x", occlusion=0.2)
+
+
+def test_a_protocol_says_which_pictures_and_contradicts_nobody():
+    source = Source(kind="human36m", path="x", protocol="h36m-hmr-frontal", seed=3)
+    found = as_protocol(source)
+    assert (found.split, found.step, found.cameras, found.faulty, found.seed) == ("test", 5, "frontal", "keep", 3)
+    with pytest.raises(VergenceError, match="step: 5, the source step: 2"):
+        as_protocol(Source(kind="human36m", path="x", protocol="h36m-hmr", step=2))
+    with pytest.raises(VergenceError, match="measured on human36m"):
+        as_protocol(Source(kind="capture", path="x", protocol="h36m"))
+    with pytest.raises(VergenceError, match="no path"):
+        Source(kind="human36m")
+    with pytest.raises(VergenceError, match="step is 0"):
+        Source(kind="human36m", path="x", step=0)

@@ -170,7 +170,7 @@ def ladder(entries: Sequence[Entry], amounts: Sequence[str]) -> list[Entry]:
             recipe = deepcopy(entry.recipe)
             for name in varied:
                 most = recipe.sources[name].subjects
-                if amount.isdigit() and recipe.sources[name].kind != "capture" and int(amount) > most:
+                if amount.isdigit() and recipe.sources[name].of_world and int(amount) > most:
                     raise VergenceError(
                         f"3D of {amount} people: {entry.name}'s {name!r} has {most}", "Give fewer, or all."
                     )
@@ -226,9 +226,10 @@ def slot_of(entry: Entry, base: Recipe, seeds: int) -> int:
 
 
 def _same_people(a: Source, b: Source) -> bool:
-    """Whether two sources may show the same people: same world and seed; captures: the same folder."""
-    if "capture" in (a.kind, b.kind):
-        return a.kind == b.kind and Path(a.path).resolve() == Path(b.path).resolve() and a.frames == b.frames
+    """Whether two sources may show the same people: same world and seed; captures and datasets: the same part of a folder."""
+    if not (a.of_world and b.of_world):
+        part = [(s.kind, Path(s.path).resolve(), s.frames, s.split, s.protocol) for s in (a, b)]
+        return part[0] == part[1]
     return pictures_of(a)["seed"] == pictures_of(b)["seed"] and a.kind == b.kind
 
 

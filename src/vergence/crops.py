@@ -48,7 +48,8 @@ class CropCamera:
         homography: 3 3, full picture pixels (lens distortion removed; in rectangular mode: as they are) to crop pixels.
         size: (height, width) of the crop.
         full_intrinsics: 3 3 of the full picture; NaN where unknown.
-        distortion: of the full picture, OpenCV's k1 k2 p1 p2 k3; zero in rectangular mode: it stays in the pixels.
+        distortion: of the full picture, OpenCV's k1 k2 p1 p2 k3 or its twelve; zero in rectangular mode: it stays in the
+            pixels.
         mode: `virtual` or `rectangular`.
     """
 
@@ -57,7 +58,7 @@ class CropCamera:
     homography: Float[ndarray, "3 3"]
     size: tuple[int, int]
     full_intrinsics: Float[ndarray, "3 3"]
-    distortion: Float[ndarray, " 5"]
+    distortion: Float[ndarray, " D"]
     mode: CropMode
 
 
@@ -111,7 +112,8 @@ def crop_camera(
 
     Args:
         intrinsics: 3 3 of the full picture; None or NaN where unknown, and then the crop is rectangular.
-        distortion: up to five of OpenCV's k1 k2 p1 p2 k3; None where there is none.
+        distortion: OpenCV's k1 k2 p1 p2 k3, four or five of them, or its twelve (`camera.distort`); None where there is
+            none.
         box: x, y, width, height in px of the full picture (as recorded, distorted).
         size: of the crop, one number or (height, width).
         mode: `virtual`, or `rectangular` for the papers' plain scale and shift.
@@ -292,15 +294,16 @@ def _checked_box(box: ArrayLike) -> Float[ndarray, " 4"]:
     return values
 
 
-def _checked_distortion(distortion: ArrayLike | None) -> Float[ndarray, " 5"]:
+def _checked_distortion(distortion: ArrayLike | None) -> Float[ndarray, " D"]:
     if distortion is None:
         return np.zeros(5)
     values = np.asarray(distortion, dtype=np.float64).ravel()
-    if len(values) > 5 or len(values) < 4 or not np.isfinite(values).all():
+    if len(values) not in (4, 5, 12) or not np.isfinite(values).all():
         raise VergenceError(
-            f"a lens distortion of {_words(values)}", "Give four or five finite numbers, OpenCV's k1 k2 p1 p2 [k3]."
+            f"a lens distortion of {_words(values)}",
+            "Give four or five finite numbers, OpenCV's k1 k2 p1 p2 [k3], or its twelve.",
         )
-    return np.pad(values, (0, 5 - len(values)))
+    return np.pad(values, (0, max(5 - len(values), 0)))
 
 
 def _look_at(ray: Float[ndarray, " 3"]) -> Float[ndarray, "3 3"]:
@@ -329,22 +332,25 @@ def _to_full(points: Float[ndarray, "P 2"], camera: CropCamera) -> Float[ndarray
 
 
 def _rays(
-    points: Float[ndarray, "P 2"], intrinsics: Float[ndarray, "3 3"], lens: Float[ndarray, " 5"]
+    points: Float[ndarray, "P 2"], intrinsics: Float[ndarray, "3 3"], lens: Float[ndarray, " D"]
 ) -> Float[ndarray, "P 3"]:
     distortion = torch.from_numpy(lens) if lens.any() else None
     ideal = normalise(torch.from_numpy(points), torch.from_numpy(intrinsics), distortion).numpy()
     return np.concatenate([ideal, np.ones((len(points), 1))], axis=1)
 
 
-def _radius_limit(lens: Float[ndarray, " 5"]) -> float:
-    """Where the radial polynomial r (1 + k1 r^2 + k2 r^4 + k3 r^6) turns back: beyond it the lens model folds."""
-    k1, k2, _, _, k3 = lens
-    roots = np.roots([7 * k3, 5 * k2, 3 * k1, 1.0]) if any(lens[[0, 1, 4]]) else np.array([])
+def _radius_limit(lens: Float[ndarray, " D"]) -> float:
+    """Where the radial function r (1 + k1 r^2 + k2 r^4 + k3 r^6) / (1 + k4 r^2 + k5 r^4 + k6 r^6) turns back, or has no
+    value: beyond it the lens model folds. In q = r^2, n + 2 q n' = 2 q n d' / d."""
+    k1, k2, k3 = lens[[0, 1, 4]]
+    n, d = np.poly1d([k3, k2, k1, 1.0]), np.poly1d([*lens[[7, 6, 5]], 1.0] if len(lens) > 5 else [1.0])
+    q = np.poly1d([1.0, 0.0])
+    roots = np.concatenate([((n + 2 * q * n.deriv()) * d - 2 * q * n * d.deriv()).roots, d.roots])
     real = roots.real[(np.abs(roots.imag) < 1e-9) & (roots.real > 0)]
     return math.sqrt(real.min()) if len(real) else math.inf
 
 
-def _bend(points: Float[ndarray, "P 2"], lens: Float[ndarray, " 5"]) -> Float[ndarray, "P 2"]:
+def _bend(points: Float[ndarray, "P 2"], lens: Float[ndarray, " D"]) -> Float[ndarray, "P 2"]:
     """Ideal to lens-distorted normalised coordinates; NaN where the lens model folds, so that nothing is seen twice."""
     if not lens.any():
         return points

@@ -58,10 +58,18 @@ class Source:
 
     Args:
         kind: `world_pictures` (one picture per person), `world_recordings` (several cameras, moving people),
-            `world_static` (a camera walks around people who stand still) or `capture` (footage in a folder).
+            `world_static` (a camera walks around people who stand still), `capture` (footage in a folder), or a dataset
+            (`docs/datasets.md`): `human36m`, `mpi_inf_3dhp`, `mpii`, `coco`.
         keypoints: use its 2D labels.
         pose: use its 3D labels: `none`, `all`, or the number of subjects whose labels are used (the papers' S1 row: 1).
-        path: the capture's folder.
+        path: the capture's or the dataset's folder.
+        split: of a dataset: `train`, `test`, or names of subjects, as `S1,S5`; of MPII `train`, `valid` or `trainval`, of COCO
+            `train` or `val`.
+        step: of a dataset: every so many frames.
+        cameras: of a dataset: `all`, the names it has for some of them (`frontal`), or names joined by commas.
+        universal: 3D of `mpi_inf_3dhp` at its one body size (the official evaluation's), not at each person's own.
+        faulty: what becomes of a dataset's sequences whose labels are known to be wrong: `keep`, `drop` or `repair`.
+        protocol: of a dataset that is measured: a named protocol, which then sets split, step, cameras, universal and faulty.
         frames: frames of the capture to use, as `0-34,65-99`; empty means all.
         reconstruction: folder that `vergence reconstruct` wrote for the capture; its poses are what a model is measured
             against, and they count as made, never as truth.
@@ -75,10 +83,18 @@ class Source:
         truncation: share of the world's pictures that cut the person off; empty: the look's own.
     """
 
-    kind: Literal["world_pictures", "world_recordings", "world_static", "capture"] = "world_pictures"
+    kind: Literal[
+        "world_pictures", "world_recordings", "world_static", "capture", "human36m", "mpi_inf_3dhp", "mpii", "coco"
+    ] = "world_pictures"
     keypoints: bool = False
     pose: str | int = "none"
     path: str = ""
+    split: str = "train"
+    step: int = 1
+    cameras: str = "all"
+    universal: bool = False
+    faulty: Literal["keep", "drop", "repair"] = "keep"
+    protocol: str = ""
     frames: str = ""
     reconstruction: str = ""
     look: Literal["studio", "wild"] = "wild"
@@ -94,10 +110,19 @@ class Source:
         self.pose = str(self.pose)  # YAML reads 1 as a number
         if self.pose not in ("none", "all") and not self.pose.isdigit():
             raise VergenceError(f"source.pose is {self.pose!r}", "Use none, all, or a number of subjects.")
-        if self.kind == "capture" and not self.path:
-            raise VergenceError("a capture source has no path", "Set path: to the folder of a capture.")
-        if self.kind == "capture" and (self.occlusion is not None or self.truncation is not None):
-            raise VergenceError("occlusion and truncation are the built-in world's", "Leave them out of a capture.")
+        if not self.of_world and not self.path:
+            raise VergenceError(f"a {self.kind} source has no path", f"Set path: to the folder of the {self.kind}.")
+        if not self.of_world and (self.occlusion is not None or self.truncation is not None):
+            raise VergenceError(
+                "occlusion and truncation are the built-in world's", f"Leave them out of a {self.kind}."
+            )
+        if self.step < 1:
+            raise VergenceError(f"source.step is {self.step}", "Give 1 for every frame, 5 for every fifth.")
+
+    @property
+    def of_world(self) -> bool:
+        """Drawn by the built-in world, not read from files."""
+        return self.kind.startswith("world_")
 
 
 @dataclass

@@ -157,7 +157,7 @@ class Run:
             about += [self.prints.get(self._before(stage.label.network, name)) if predicted else None]
         elif stage.refine:
             about += [recipe.method, asdict(recipe.network), self.prints.get(self._before("", name))]
-        world = world_version() if any(s.kind != "capture" for s in sources.values()) else ""
+        world = world_version() if any(s.of_world for s in sources.values()) else ""
         return fingerprint(*about, asdict(stage), {n: asdict(source) for n, source in sources.items()}, world)
 
     def _carrier(self, name: str) -> str:

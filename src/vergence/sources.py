@@ -1,6 +1,8 @@
-"""A recipe's sources opened: the built-in world and captures on equal footing."""
+"""A recipe's sources opened: the built-in world, captures and datasets on equal footing."""
 
 from __future__ import annotations
+
+import dataclasses
 
 from vergence.dataset import Dataset, MemoryDataset
 from vergence.errors import VergenceError
@@ -17,9 +19,54 @@ def open_source(source: Source, image_size: int, skeleton: str) -> Dataset:
         from vergence.data.capture import read_capture
 
         return read_capture(source, image_size, get_skeleton(skeleton))
+    if source.protocol:
+        source = as_protocol(source)
+    if source.kind == "human36m":
+        from vergence.data.human36m import read_human36m
+        from vergence.data.records import PictureDataset
+
+        records = read_human36m(source.path, source.split, source.step, source.cameras, source.faulty)
+        return PictureDataset(records, image_size, get_skeleton(skeleton))
+    if source.kind == "mpi_inf_3dhp":
+        from vergence.data.mpi_inf_3dhp import read_mpi_inf_3dhp
+        from vergence.data.records import PictureDataset
+
+        records = read_mpi_inf_3dhp(source.path, source.split, source.step, source.cameras, source.universal)
+        return PictureDataset(records, image_size, get_skeleton(skeleton))
+    if source.kind in ("mpii", "coco"):
+        from vergence.data.coco import read_coco
+        from vergence.data.mpii import read_mpii
+        from vergence.data.records import PictureDataset
+
+        records = (read_mpii if source.kind == "mpii" else read_coco)(source.path, source.split)
+        return PictureDataset(records, image_size, get_skeleton(skeleton))
     if get_skeleton(skeleton) != H36M_17:
         raise VergenceError(f"the built-in world has no skeleton {skeleton!r}", "Use skeleton: h36m_17 with it.")
     return MemoryDataset(_world(source, image_size))
+
+
+def as_protocol(source: Source) -> Source:
+    """A source with the pictures that its protocol is measured on.
+
+    Raises:
+        VergenceError: the protocol is another dataset's, or the source asks for other pictures.
+    """
+    from vergence.data.protocols import get_protocol
+
+    protocol = get_protocol(source.protocol)
+    if source.kind != protocol.dataset:
+        raise VergenceError(
+            f"protocol {protocol.name} is measured on {protocol.dataset}, not on {source.kind}",
+            "Choose another protocol, or give its data.",
+        )
+    usual = {f.name: f.default for f in dataclasses.fields(Source)}
+    for name, value in protocol.source.items():
+        if getattr(source, name) not in (value, usual[name]):
+            raise VergenceError(
+                f"protocol {protocol.name} has {name}: {value}, the source {name}: {getattr(source, name)}",
+                f"Leave {name} out, or the protocol.",
+            )
+    return dataclasses.replace(source, **protocol.source)
 
 
 def world_version() -> str:

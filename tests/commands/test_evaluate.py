@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import fixtures_human36m
 import pytest
 import yaml
 
@@ -12,6 +13,7 @@ from vergence.commands.reconstruct import reconstruct
 from vergence.commands.synth import synth
 from vergence.config import load_recipe
 from vergence.runs import Run
+from vergence.skeleton import H36M_17
 
 RECIPE = """
 image_size: 32
@@ -80,6 +82,80 @@ def test_twice_gives_the_same_figures(run, tmp_path):
 def test_what_cannot_be_measured_is_one_line_and_status_2(run, capture, capsys, words, said):
     places = {"CAPTURE": str(capture / "c"), "FOUND": str(capture / "found")}
     assert main(["evaluate", str(run), "--device", "cpu", *(places.get(w, w) for w in words)]) == 2
+    error = capsys.readouterr().err.strip()
+    assert said in error
+    assert len(error.splitlines()) == 1
+
+
+H36M = """
+image_size: 32
+network: {embedding_size: 4, hidden_sizes: [4, 8], depths: [1, 1], width: 8}
+sources: {film: {kind: human36m, path: ROOT, step: 2, keypoints: true, pose: 1}}
+test: {held_out: {kind: human36m, path: ROOT, protocol: h36m-hmr}}
+stages: {pose: {train: {steps: 2, batch: {film: 4}, losses: {heatmap: 1, depth: 1}}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def human36m(tmp_path_factory):
+    """A folder of Human3.6M's files, and a run that was trained on them."""
+    folder = tmp_path_factory.mktemp("evaluate-h36m")
+    root = fixtures_human36m.write_official(folder / "h36m", fixtures_human36m.make_truth(frames=2))
+    (folder / "r.yaml").write_text(H36M.replace("ROOT", str(root)))
+    Run(load_recipe(str(folder / "r.yaml")), folder / "run", "cpu", progress=False).execute()
+    return folder
+
+
+def test_on_a_dataset_by_a_protocol(human36m, capsys):
+    words = ["evaluate", str(human36m / "run"), "--data", str(human36m / "h36m"), "--device", "cpu"]
+    assert main([*words, "--protocol", "h36m", "--out", str(human36m / "e")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    for word in (
+        "protocol h36m",
+        "WalkDog",
+        "S11",
+        "mean of the means of each action",
+        "training people's mean sum of limb",
+    ):
+        assert (word in said) is (word != "WalkDog")  # nobody walks a dog in this test set
+    results = json.loads((human36m / "e" / "results.json").read_text())
+    found = results["protocols"]["human36m"]
+    assert set(found["average"]) == {"MPJPE", "P-MPJPE", "N-MPJPE"}
+    assert set(found["tables"]["action"]) == {"Directions", "Greeting", "Sitting", "Walking"}
+    assert found["poses"] == 4 * 4 * 2
+    assert found["protocol"]["joints"] == list(H36M_17.joint_names)
+    assert found["true_depth_or_scale_used"] is False
+    means = [row["MPJPE"] for row in found["tables"]["action"].values()]
+    assert found["average"]["MPJPE"] == pytest.approx(sum(means) / 4)
+    assert results["protocol"]["human36m"]["data"]["reprojection_px"] < 0.01
+    assert "protocol h36m" in (human36m / "e" / "report.html").read_text()
+    words += ["--protocol", "h36m-14", "--scale", "true", "--out", str(human36m / "true")]
+    assert main(words) == 0
+    other = json.loads((human36m / "true" / "results.json").read_text())["protocols"]["human36m"]
+    assert other["true_depth_or_scale_used"] is True
+    assert len(other["protocol"]["joints"]) == 14
+
+
+def test_on_the_recipes_own_protocol(human36m):
+    assert main(["evaluate", str(human36m / "run"), "--device", "cpu", "--out", str(human36m / "own")]) == 0
+    found = json.loads((human36m / "own" / "results.json").read_text())["protocols"]["held_out"]
+    assert found["protocol"]["name"] == "h36m-hmr"
+    assert found["poses"] == 4 * 4  # every fifth frame: the first of two
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--protocol", "h36m"], "Give --data"),
+        (["--protocol", "h36n", "--data", "DATA"], "h36n"),
+        (["--protocol", "h36m", "--data", "DATA", "--frames", "3"], "no --frames"),
+        (["--protocol", "h36m", "--data", "nowhere"], "holds no Human3.6M"),
+        (["--protocol", "h36m", "--data", "DATA", "--scale", "mine"], "scale"),
+    ],
+)
+def test_a_protocol_that_cannot_be_measured_is_one_line(human36m, capsys, words, said):
+    words = [str(human36m / "h36m") if w == "DATA" else w for w in words]
+    assert main(["evaluate", str(human36m / "run"), "--device", "cpu", *words]) == 2
     error = capsys.readouterr().err.strip()
     assert said in error
     assert len(error.splitlines()) == 1

@@ -33,6 +33,7 @@ LENSES = [
     [0.1, -0.2, 5e-4, 1e-3, 0.05],
     [-0.4, 0.2, 0.0, 0.0, -0.05],
     [-0.2070, 0.2478, -0.0031, -0.0009, -0.0014],  # a camera of Human3.6M
+    [-0.2, 0.1, 1e-3, -2e-3, 0.01, 0.1, 0.05, -0.02, 1e-3, -5e-4, -2e-3, 3e-4],
 ]
 vectors = arrays(np.float64, 3, elements=st.floats(-2, 2))
 
@@ -136,9 +137,10 @@ def test_a_pixel_beyond_the_fold_of_a_barrel_lens_is_nan():
     assert (r < 0.913).all()
 
 
-def test_gradients_of_projection_and_undistortion():
+@pytest.mark.parametrize("lens", [LENSES[0], LENSES[-1]])
+def test_gradients_of_projection_and_undistortion(lens):
     xyz = random_points(shape=(3,)).requires_grad_()
-    k, lens = some_intrinsics(), torch.tensor(LENSES[0], dtype=F64, requires_grad=True)
+    k, lens = some_intrinsics(), torch.tensor(lens, dtype=F64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda p, d: project(p, k, d), (xyz, lens))
     pixels = project(xyz, k, lens).detach().requires_grad_()
     assert torch.autograd.gradcheck(lambda p, d: normalise(p, k, d), (pixels, lens))

@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from vergence.benchmark import Scale, measure_protocol, protocol_words
+from vergence.data.protocols import get_protocol
 from vergence.dataset import Dataset, MemoryDataset, withhold
 from vergence.evaluation import (
     HEADING,
@@ -61,6 +63,7 @@ def measure_tests(
     opened: Mapping[str, Dataset] | None = None,
     folder: Path | None = None,
     open_: Open = open_source,
+    scale: Scale = "training",
 ) -> tuple[dict[str, Any], dict[str, Tested]]:
     """Results by test set beside their anchors, with the protocol; and the predictions behind them.
 
@@ -71,6 +74,7 @@ def measure_tests(
         opened: datasets that are open already, by source name.
         folder: the run's, which keeps the clusters of the Pose Structure Score.
         open_: opens the others.
+        scale: how poses get their millimetres where a test's protocol needs them (`benchmark.SCALES`).
     """
     skeleton = get_skeleton(recipe.skeleton)
     training = [_training_index(recipe, name, opened or {}, open_) for name in _anchor_sources(recipe)]
@@ -87,7 +91,10 @@ def measure_tests(
         found = evaluate(method, dataset, skeleton, anchors, device, clusters, bones_mm, refit)
         tested[name] = Tested(dataset, *found)
         results["tests"][name] = found[0]
-        about = {"look": source.look, "seed": source.seed, "world_version": world_version()}
+        if source.protocol:
+            table, how = measure_protocol(get_protocol(source.protocol), found[1], dataset, skeleton, scale, bones_mm)
+            results.setdefault("protocols", {})[name] = {**table.plain(), **how}
+        about: dict[str, Any] = {"look": source.look, "seed": source.seed, "world_version": world_version()}
         about |= {k: getattr(source, k) for k in ("occlusion", "truncation") if getattr(source, k) is not None}
         if source.kind == "capture":
             about = {
@@ -95,6 +102,10 @@ def measure_tests(
                 "frames": source.frames,
                 "reference": f"reconstruction {source.reconstruction}",
             }
+        elif not source.of_world:
+            report = dict(getattr(getattr(dataset, "records", None), "report", {}))
+            about = {"path": source.path, "split": source.split, "step": source.step, "cameras": source.cameras,
+                     "named": source.protocol, "data": report}  # fmt: skip
         results["protocol"][name] = protocol(
             dataset.index, skeleton, source=source.kind, flip_averaging=method.mirrored,
             frame=found[1].frame, **({"heading": HEADING} if found[1].frame == "canonical" else {}),
@@ -193,6 +204,9 @@ def show(results: Mapping[str, Any]) -> None:
                 table.add_row(f"{name}: {label}", f"{found[key]['n_mpjpe']:.1f}", f"{found[key]['p_mpjpe']:.1f}")
     console = Console()
     console.print(table)
+    for name, found in results.get("protocols", {}).items():
+        console.print(protocol_table(name, found))
+        console.print(f"[dim]{protocol_words(found)}[/dim]")
     if any("retrieval" in found for found in results["tests"].values()):
         console.print(_retrieval_table(results))
         console.print(f"[dim]{RETRIEVAL}[/dim]")
@@ -207,6 +221,21 @@ def _retrieval_table(results: Mapping[str, Any]) -> Table:
     table = Table(*RETRIEVAL_COLUMNS, title="Cross-view retrieval")
     for row in retrieval_rows(results["tests"]):
         table.add_row(str(row[0]), *(f"{value:.1f}" for value in row[1:]))
+    return table
+
+
+def protocol_table(name: str, found: Mapping[str, Any]) -> Table:
+    """A named protocol's table: a row for each action, subject or scene, and the average that papers print."""
+    figures, protocol = list(found["average"]), found["protocol"]
+    units = {
+        figure: "mm" if words.startswith("mean distance") else "%" for figure, words in protocol["figures"].items()
+    }
+    table = Table("", *(f"{f} {units[f]}" for f in figures), "poses", title=f"{name}: protocol {protocol['name']}")
+    for rows in found["tables"].values():
+        for value, row in rows.items():
+            table.add_row(value, *(f"{row[f]:.1f}" for f in figures), f"{row['poses']:.0f}")
+        table.add_section()
+    table.add_row("average", *(f"{found['average'][f]:.1f}" for f in figures), str(found["poses"]), style="bold")
     return table
 
 

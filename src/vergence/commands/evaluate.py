@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 
 def evaluate(
@@ -10,19 +11,24 @@ def evaluate(
     data: str = "",
     frames: str = "",
     reconstruction: str = "",
+    protocol: str = "",
+    scale: Literal["training", "true", "depth"] = "training",
     out: Path | None = None,
     device: str = "auto",
 ) -> None:
-    """Measures a run on the recipe's own test sets, or on a capture beside its reconstruction.
+    """Measures a run on the recipe's own test sets, on a capture beside its reconstruction, or on a dataset by a protocol.
 
     Prints N-MPJPE and P-MPJPE beside anchors (mean pose, each camera's mean pose, nearest training pose, own 2D with zero
     depth) and writes results.json with the protocol.
 
     Args:
         run: folder that `vergence train` or `vergence demo` wrote.
-        data: a capture's folder; empty means the test sets of the run's recipe.
+        data: a capture's folder, or with --protocol a dataset's; empty means the test sets of the run's recipe.
         frames: frames of the capture, as in 35-64.
         reconstruction: folder that `vergence reconstruct` wrote for the capture.
+        protocol: name of a published protocol, as h36m: which pictures, joints, alignment and average.
+        scale: how poses get their millimetres where a protocol needs them: the training people's mean limb lengths, or (by
+            truth) each pose's own (true) or its root's distance (depth).
         out: folder for results.json and report.html; default RUN/evaluation.
         device: auto, cpu, cuda or mps.
     """
@@ -41,7 +47,17 @@ def evaluate(
     recipe = load_recipe(str(recipe_file))
     if not data and (frames or reconstruction):
         raise VergenceError("--frames and --reconstruction belong to a capture", "Give --data: the capture's folder.")
-    if data:
+    if protocol:
+        from vergence.data.protocols import get_protocol
+
+        kind = get_protocol(protocol).dataset
+        if not data or frames or reconstruction:
+            raise VergenceError(
+                f"--protocol {protocol} measures {kind} data",
+                "Give --data: its folder, no --frames or --reconstruction.",
+            )
+        recipe.test = {kind: Source(kind=kind, path=data, protocol=protocol)}  # type: ignore[arg-type]
+    elif data:
         if not reconstruction:
             raise VergenceError(
                 "a capture has no 3D truth of its own",
@@ -53,8 +69,9 @@ def evaluate(
         recipe.test = {"capture": Source(kind="capture", path=data, frames=frames, reconstruction=reconstruction)}
     if not recipe.test:
         raise VergenceError(f"the recipe of {run} has no test sets", "Give --data.")
-    results, tested = measure_tests(recipe, estimator.method, estimator.device, folder=run)
+    results, tested = measure_tests(recipe, estimator.method, estimator.device, folder=run, scale=scale)
     results["command"] = f"vergence evaluate {run}" + (f" --data {data}" if data else "")
+    results["command"] += f" --protocol {protocol} --scale {scale}" if protocol else ""
     folder = out or run / "evaluation"
     write_json(folder / "results.json", results)
     write_report(recipe, results, tested, {}, folder / "report.html")

@@ -4,10 +4,11 @@ Everything here is elementwise arithmetic rather than matrix products, so that a
 keeps the precision of its inputs: at 5 m, bfloat16 is a step of 32 mm.
 
 Conventions: x right, y down, z forward; `x_camera = R x_world + t`; pixel (0, 0) is the centre of the top-left pixel;
-distortion is k1 k2 p1 p2 k3; what is missing is NaN and stays NaN.
+distortion is k1 k2 p1 p2 k3, or OpenCV's twelve, with k4 k5 k6 (a denominator) and s1 s2 s3 s4 (thin prism) behind them;
+what is missing is NaN and stays NaN.
 
 **Broadcasting.** Points and pixels always carry a joint axis, second to last, and cameras never do: points `... J 3`
-go with intrinsics `... 3 3`, distortion `... 5`, rotation `... 3 3` and translation `... 3`, whose leading dimensions
+go with intrinsics `... 3 3`, distortion `... 5` (or 12), rotation `... 3 3` and translation `... 3`, whose leading dimensions
 broadcast against the points' leading dimensions *without* J. One camera `3 3` fits any points; cameras `V 3 3` see
 points `J 3` as `V J 2`; one camera per point is points `N 1 3` with cameras `N 3 3`.
 
@@ -40,7 +41,7 @@ def _check(points: Tensor, size: int, what: str) -> None:
 def project(
     points: Float[Tensor, "... J 3"],
     intrinsics: Float[Tensor, "... 3 3"],
-    distortion: Float[Tensor, "... 5"] | None = None,
+    distortion: Float[Tensor, "... D"] | None = None,
 ) -> Float[Tensor, "... J 2"]:
     """Pixels of points in the camera frame. A point at or behind the camera (z <= 0) has none: NaN, zero gradient."""
     _check(points, 3, "points")
@@ -54,7 +55,7 @@ def project(
 def denormalise(
     xy: Float[Tensor, "... J 2"],
     intrinsics: Float[Tensor, "... 3 3"],
-    distortion: Float[Tensor, "... 5"] | None = None,
+    distortion: Float[Tensor, "... D"] | None = None,
 ) -> Float[Tensor, "... J 2"]:
     """Pixels of normalised coordinates (x/z, y/z): the lens, then K."""
     _check(xy, 2, "normalised coordinates")
@@ -68,7 +69,7 @@ def denormalise(
 def normalise(
     pixels: Float[Tensor, "... J 2"],
     intrinsics: Float[Tensor, "... 3 3"],
-    distortion: Float[Tensor, "... 5"] | None = None,
+    distortion: Float[Tensor, "... D"] | None = None,
 ) -> Float[Tensor, "... J 2"]:
     """Normalised coordinates (x/z, y/z) of pixels: K^-1, then the lens undone.
 
@@ -82,41 +83,52 @@ def normalise(
     return xy if distortion is None else undistort(xy, distortion)
 
 
-def distort(xy: Float[Tensor, "... J 2"], distortion: Float[Tensor, "... 5"]) -> Float[Tensor, "... J 2"]:
-    """The lens: radial k1 k2 k3 and tangential p1 p2 (Brown-Conrady; OpenCV's `calib3d` documentation)."""
-    k1, k2, p1, p2, k3 = distortion[..., None, :].unbind(-1)
+def distort(xy: Float[Tensor, "... J 2"], distortion: Float[Tensor, "... D"]) -> Float[Tensor, "... J 2"]:
+    """The lens: radial k1 k2 k3 and tangential p1 p2 (Brown-Conrady; OpenCV's `calib3d` documentation), and of twelve
+    coefficients the radial denominator k4 k5 k6 and the thin prism s1 s2 s3 s4."""
+    k1, k2, p1, p2, k3, *more = distortion[..., None, :].unbind(-1)
     x, y = xy.unbind(-1)
     r2 = x * x + y * y
     radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
-    return torch.stack(
-        [
-            x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
-            y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
-        ],
-        dim=-1,
-    )
+    bent = [
+        p2 * (r2 + 2 * x * x) + 2 * p1 * x * y,
+        p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
+    ]
+    if more:
+        k4, k5, k6, s1, s2, s3, s4 = more
+        radial = radial / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
+        bent = [bent[0] + r2 * (s1 + r2 * s2), bent[1] + r2 * (s3 + r2 * s4)]
+    return torch.stack([x * radial + bent[0], y * radial + bent[1]], dim=-1)
 
 
-def _distort_jacobian(xy: Tensor, distortion: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The symmetric 2x2 derivative of `distort` by its point: (xx, xy, yy)."""
-    k1, k2, p1, p2, k3 = distortion[..., None, :].unbind(-1)
+def _distort_jacobian(xy: Tensor, distortion: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The 2x2 derivative of `distort` by its point: (xx, xy, yx, yy)."""
+    k1, k2, p1, p2, k3, *more = distortion[..., None, :].unbind(-1)
     x, y = xy.unbind(-1)
     r2 = x * x + y * y
     radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
     slope = 2 * (k1 + r2 * (2 * k2 + r2 * 3 * k3))
-    xx = radial + slope * x * x + 2 * p1 * y + 6 * p2 * x
-    yy = radial + slope * y * y + 6 * p1 * y + 2 * p2 * x
-    return xx, slope * x * y + 2 * p1 * x + 2 * p2 * y, yy
+    prism = [torch.zeros_like(r2)] * 2
+    if more:
+        k4, k5, k6, s1, s2, s3, s4 = more
+        below = 1 + r2 * (k4 + r2 * (k5 + r2 * k6))
+        slope = (slope - radial / below * 2 * (k4 + r2 * (2 * k5 + r2 * 3 * k6))) / below
+        radial = radial / below
+        prism = [2 * (s1 + 2 * r2 * s2), 2 * (s3 + 2 * r2 * s4)]
+    xx = radial + slope * x * x + 2 * p1 * y + 6 * p2 * x + prism[0] * x
+    yy = radial + slope * y * y + 6 * p1 * y + 2 * p2 * x + prism[1] * y
+    both = slope * x * y + 2 * p1 * x + 2 * p2 * y
+    return xx, both + prism[0] * y, both + prism[1] * x, yy
 
 
-def _newton_step(xy: Tensor, residual: Tensor, jacobian: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-    a, b, d = jacobian
-    det = a * d - b * b
+def _newton_step(xy: Tensor, residual: Tensor, jacobian: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:
+    a, b, c, d = jacobian
+    det = a * d - b * c
     rx, ry = residual.unbind(-1)
-    return xy - torch.stack([(d * rx - b * ry) / det, (a * ry - b * rx) / det], dim=-1)
+    return xy - torch.stack([(d * rx - b * ry) / det, (a * ry - c * rx) / det], dim=-1)
 
 
-def undistort(xy: Float[Tensor, "... J 2"], distortion: Float[Tensor, "... 5"]) -> Float[Tensor, "... J 2"]:
+def undistort(xy: Float[Tensor, "... J 2"], distortion: Float[Tensor, "... D"]) -> Float[Tensor, "... J 2"]:
     """Inverse of `distort` by Newton's method, to rounding (OpenCV's fixed-point iteration stops at five steps).
 
     The first derivative is exact, by the implicit function theorem, whatever the number of steps. Where the model has
@@ -137,7 +149,7 @@ def undistort(xy: Float[Tensor, "... J 2"], distortion: Float[Tensor, "... 5"]) 
         jacobian = _distort_jacobian(solution, lens)
         error = (distort(solution, lens) - wanted).abs().amax(-1)
         tolerance = 1e3 * torch.finfo(xy.dtype).eps * (1 + wanted.abs().amax(-1))
-        sound = (error <= tolerance) & (jacobian[0] * jacobian[2] - jacobian[1] ** 2 > 0) & (jacobian[0] > 0)
+        sound = (error <= tolerance) & (jacobian[0] * jacobian[3] - jacobian[1] * jacobian[2] > 0) & (jacobian[0] > 0)
     refined = _newton_step(solution, distort(solution, distortion) - xy, jacobian)
     return torch.where(sound[..., None], refined, torch.full_like(refined, math.nan))
 

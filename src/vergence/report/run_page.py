@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from vergence.benchmark import protocol_words
 from vergence.dataset import Dataset
 from vergence.evaluation import HEADING, RETRIEVAL, Scores, in_camera_frame
 from vergence.methods.base import Prediction
@@ -61,6 +62,7 @@ def run_page(
         facts=_facts(recipe, results, command),
         tables=[
             _table(results["tests"], results["protocol"]),
+            *_protocol_tables(results.get("protocols", {})),
             *_retrieval_tables(results["tests"]),
             *_label_tables(results["labels"]),
         ],
@@ -104,7 +106,10 @@ def _words(source: dict[str, Any]) -> str:
     labels = [k for k in ("keypoints",) if source[k]] + (
         [f"3D of {source['pose']}"] if source["pose"] != "none" else []
     )
-    if source["kind"] == "capture":
+    if source["kind"] == "human36m":
+        part = source["protocol"] or source["split"]
+        what = f"human36m {source['path']}, {part}, every {source['step']} frames, {source['cameras']} cameras"
+    elif source["kind"] == "capture":
         what = f"capture {source['path']}" + (f", frames {source['frames']}" if source["frames"] else "")
     elif source["kind"] == "world_pictures":
         what = f"{source['count']} single pictures, {source['look']} look"
@@ -136,6 +141,19 @@ def _table(tests: Mapping[str, Any], protocols: Mapping[str, Any]) -> Table:
         protocol=f"{PROTOCOL} {counts}." + (f" {HEADING}." if canonical else ""),
         highlight=[i for i, row in enumerate(rows) if str(row[0]).endswith("the model")],
     )
+
+
+def _protocol_tables(protocols: Mapping[str, Any]) -> list[Table]:
+    """One table for each named protocol, with its words."""
+    tables = []
+    for name, found in protocols.items():
+        how, figures = found["protocol"], list(found["average"])
+        rows: list[list[Cell]] = [["average", *found["average"].values(), found["poses"]]]
+        for values in found["tables"].values():
+            rows += [[value, *(row[f] for f in figures), int(row["poses"])] for value, row in values.items()]
+        title = f"{name}: protocol {how['name']}"
+        tables.append(Table(title, ["", *figures, "poses"], rows, protocol_words(found), highlight=[0]))
+    return tables
 
 
 def retrieval_rows(tests: Mapping[str, Any]) -> list[list[Cell]]:

@@ -1,0 +1,84 @@
+"""MATLAB files of both kinds: version 5 (SciPy) and version 7.3, which is HDF5 (h5py).
+
+A file says by its first bytes which it is; asking the wrong library is an error that names the right one. Neither holds
+code, so neither needs a restricted loader. What breaks reading: a download that was cut off, which both libraries notice,
+and variables of another release, which are named with those that are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy import ndarray
+
+from vergence.errors import VergenceError
+
+HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+
+
+def is_hdf5(path: Path) -> bool:
+    """A MAT file of version 7.3: HDF5 at the start or after MATLAB's 512 bytes.
+
+    Raises:
+        VergenceError: the file is missing or may not be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            head = file.read(520)
+    except OSError as error:
+        raise VergenceError(f"{path} cannot be read: {error.strerror}", "Check the path.") from error
+    return HDF5_MAGIC in (head[:8], head[512:])
+
+
+def read_mat5(path: Path, names: Sequence[str]) -> dict[str, ndarray]:
+    """Variables of a MAT file of version 4 to 7, as `scipy.io.loadmat` gives them: 2D at least, structs as records.
+
+    Raises:
+        VergenceError: missing, cut off, not a MAT file, of version 7.3, or without one of the variables.
+    """
+    from scipy.io import loadmat, whosmat
+
+    if is_hdf5(path):
+        raise VergenceError(f"{path} is a MAT file of version 7.3, version 5 is expected", "Take the original file.")
+    try:
+        there = [name for name, _, _ in whosmat(str(path))]
+        found: dict[str, Any] = loadmat(str(path), variable_names=list(names)) if set(names) <= set(there) else {}
+    except Exception as error:  # a damaged file raises whatever its bytes lead to
+        raise VergenceError(
+            f"{path} cannot be read as a MAT file: {error or type(error).__name__}", "Download it again."
+        ) from error
+    _check_names(path, names, there)
+    return {name: found[name] for name in names}
+
+
+def read_mat73(path: Path, names: Sequence[str]) -> dict[str, ndarray]:
+    """Numeric variables of a MAT file of version 7.3, with their axes in h5py's order: MATLAB's reversed.
+
+    Raises:
+        VergenceError: missing, cut off, of an older version, or without one of the variables.
+    """
+    import h5py
+
+    if not is_hdf5(path):
+        raise VergenceError(f"{path} is not a MAT file of version 7.3 (HDF5)", "Download it again.")
+    try:
+        with h5py.File(path, "r") as file:
+            there = list(file)
+            found = {name: file[name][()] for name in names} if set(names) <= set(there) else {}
+    except Exception as error:  # as above
+        raise VergenceError(
+            f"{path} cannot be read as HDF5: {error or type(error).__name__}", "Download it again."
+        ) from error
+    _check_names(path, names, there)
+    return found
+
+
+def _check_names(path: Path, names: Sequence[str], there: Sequence[str]) -> None:
+    missing = [name for name in names if name not in there]
+    if missing:
+        raise VergenceError(
+            f"{path} has no variable {', '.join(missing)}; it has {', '.join(there) or 'none'}",
+            "Take the dataset's original file.",
+        )
