@@ -27,6 +27,8 @@ class NetworkSettings:
         head: `depth_map` (2.5D heatmap and depth map) or `volume` (soft-argmax over three axes).
         depth_bins: slices of the volume.
         depth_box: depth of the volume in reference bones; EpipolarPose's 2,000 mm are 4.2 of 480 mm.
+        cells: where the joints are read in the heatmap; at the cells' `centre`, or as EpipolarPose's released weights were
+            trained (`published`: cell i at pixel i times the stride, from the heatmap itself).
         stacks: hourglasses one after the other (`hourglass` only).
         modules: residual modules at each of its places (`hourglass` only).
         pose_embedding: size of the embedding (`mcss` only).
@@ -45,6 +47,7 @@ class NetworkSettings:
     head: Literal["depth_map", "volume"] = "depth_map"
     depth_bins: int = 32
     depth_box: float = 4.2
+    cells: Literal["centre", "published"] = "centre"
     stacks: int = 2
     modules: int = 2
     pose_embedding: int = 128

@@ -20,7 +20,7 @@ def evaluate(
 
     Args:
         run: folder that `vergence train` or `vergence demo` wrote.
-        data: a capture's folder; empty means the test sets of the run's recipe.
+        data: a capture's folder, a recipe's line as '{kind: shards, path: FOLDER}', or RECIPE:NAME; empty means the test sets of the run's recipe.
         frames: frames of the capture, as in 35-64.
         reconstruction: folder that `vergence reconstruct` wrote for the capture.
         out: folder for results.json and report.html; default RUN/evaluation.
@@ -41,7 +41,11 @@ def evaluate(
     recipe = load_recipe(str(recipe_file))
     if not data and (frames or reconstruction):
         raise VergenceError("--frames and --reconstruction belong to a capture", "Give --data: the capture's folder.")
-    if data:
+    if data and not Path(data).is_dir():
+        from vergence.commands._sources import parse_source
+
+        recipe.test = {"data": parse_source(data)}
+    elif data:
         if not reconstruction:
             raise VergenceError(
                 "a capture has no 3D truth of its own",
