@@ -63,7 +63,8 @@ def run(verb: str, words: list[str]) -> int:
         raise VergenceError(
             f"there is no verb {verb!r}", f"Did you mean {near[0]}?" if near else f"Verbs: {', '.join(VERBS)}."
         )
-    function = getattr(import_module(f"vergence.commands.{verb}"), verb)
+    module = import_module(f"vergence.commands.{verb}")
+    function = module.chosen(words) if hasattr(module, "chosen") else getattr(module, verb)
     if getattr(function, "takes_words", False):
         return int(function(words) or 0)
     return call(function, verb, words)

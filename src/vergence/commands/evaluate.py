@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+
+def chosen(words: Sequence[str]) -> Callable[..., None]:
+    """The function for these words: with `--predictions` there is no run."""
+    if any(word.partition("=")[0] == "--predictions" for word in words):
+        from vergence.commands._predictions import evaluate_predictions
+
+        return evaluate_predictions
+    return evaluate
 
 
 def evaluate(
@@ -16,7 +26,8 @@ def evaluate(
     """Measures a run on the recipe's own test sets, or on a capture beside its reconstruction.
 
     Prints N-MPJPE and P-MPJPE beside anchors (mean pose, each camera's mean pose, nearest training pose, own 2D with zero
-    depth) and writes results.json with the protocol.
+    depth) and writes results.json with the protocol. Poses that others predicted are measured by `vergence evaluate
+    --predictions FILE --data DATA`; `--predictions x --help` shows its options.
 
     Args:
         run: folder that `vergence train` or `vergence demo` wrote.
