@@ -143,7 +143,8 @@ def _filled(value: Any) -> Any:
 
 
 def on_rows(predicted: Predicted, dataset: Dataset, skeleton: Skeleton) -> tuple[Float[Tensor, "N J 3"], Tensor]:
-    """The predictions on a dataset's rows, in its crops' cameras; NaN where there is none, and which rows have one.
+    """The predictions on a dataset's rows, in its crops' cameras; NaN where there is none, and which rows have one: of
+    every joint whose truth is known, since a mean over the joints that somebody chose to predict is another figure.
 
     Raises:
         VergenceError: joints that the file cannot give; a key twice, or that fits several rows; nothing that fits.
@@ -158,6 +159,7 @@ def on_rows(predicted: Predicted, dataset: Dataset, skeleton: Skeleton) -> tuple
     if not found.any():
         raise VergenceError("no prediction belongs to any sample of the data", "Look at their keys, and at --data.")
     pose = torch.from_numpy(predicted.skeleton.convert(predicted.pose, skeleton))[rows]
+    found = found & ~(pose.isnan() & ~dataset.index.pose.isnan()).flatten(1).any(1)
     pose[~found] = float("nan")
     if predicted.axes == "camera":
         pose = pose @ full_camera(dataset.index)[1].mT

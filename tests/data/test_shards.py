@@ -15,7 +15,8 @@ from fixtures_world import world, world_records
 
 from vergence.data import shards
 from vergence.data.records import Picture, PictureDataset
-from vergence.data.shards import Joined, ShardDataset, prepare
+from vergence.data.shard_writer import Joined, prepare
+from vergence.data.shards import ShardDataset
 from vergence.dataset import MemoryDataset
 from vergence.errors import VergenceError
 from vergence.geometry.camera import project

@@ -46,11 +46,8 @@ def evaluate_predictions(
             "Give all, or --partial to measure the rest.",
         )
     found_ = score_poses(pose, predicted.metric, dataset, joints)
-    about = (
-        {"path": source.path}
-        if source.path
-        else {"look": source.look, "seed": source.seed, "world_version": world_version()}
-    )
+    world = {"look": source.look, "seed": source.seed, "world_version": world_version()}
+    about = {"path": source.path} if source.path else world
     how = protocol(
         dataset.index, joints, flip_averaging=False, source=source.kind, predictions=str(predictions),
         measured=found_["samples"], without_prediction=missing, axes=predicted.axes, metric=predicted.metric, **about,

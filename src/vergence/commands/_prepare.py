@@ -29,7 +29,8 @@ def prepare(words: Sequence[str]) -> int:
     from rich.progress import Progress
 
     from vergence.commands._sources import parse_source
-    from vergence.data import shards
+    from vergence.data.shard_writer import Joined
+    from vergence.data.shard_writer import prepare as write_shards
     from vergence.errors import VergenceError
     from vergence.shared import pictures_of
     from vergence.skeleton import get_skeleton
@@ -41,11 +42,11 @@ def prepare(words: Sequence[str]) -> int:
         raise VergenceError(f"{options.out} is a file", "Choose another folder.")
     skeleton = get_skeleton(options.skeleton)
     opened = {text: open_source(parse_source(text), options.size, skeleton.name) for text in options.sources}
-    dataset = shards.Joined(opened) if len(opened) > 1 else next(iter(opened.values()))
+    dataset = Joined(opened) if len(opened) > 1 else next(iter(opened.values()))
     settings = {"sources": [pictures_of(parse_source(text)) for text in opened]}
     with Progress(disable=options.quiet) as progress:
         task = progress.add_task("preparing", total=len(dataset))
-        manifest = shards.prepare(
+        manifest = write_shards(
             dataset, options.out, options.size, skeleton, settings,
             skip_unreadable=options.skip_unreadable, advance=lambda rows: progress.advance(task, rows),
         )  # fmt: skip

@@ -31,7 +31,8 @@ def evaluate(
 
     Args:
         run: folder that `vergence train` or `vergence demo` wrote.
-        data: a capture's folder, a recipe's line as '{kind: shards, path: FOLDER}', or RECIPE:NAME; empty means the test sets of the run's recipe.
+        data: a capture's folder, a recipe's line as '{kind: shards, path: FOLDER}', or RECIPE:NAME; empty means the test
+            sets of the run's recipe.
         frames: frames of the capture, as in 35-64.
         reconstruction: folder that `vergence reconstruct` wrote for the capture.
         out: folder for results.json and report.html; default RUN/evaluation.
