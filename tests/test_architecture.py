@@ -36,7 +36,7 @@ FLOORS: list[list[tuple[str, ...]]] = [
     ],
     [("methods",), ("data",), ("synthetic",)],
     [("sources",), ("training", "optimizers"), ("estimator",), ("runs", "shared")],
-    [("evaluation", "benchmark"), ("comparison",), ("search",)],
+    [("evaluation", "benchmark", "predictions"), ("comparison",), ("search",)],
     [("report",)],
     [("cli", "commands")],
 ]

@@ -19,6 +19,8 @@ VERBS = {
     "predict": "picture, folder or video to 3D poses, overlay and files",
     "search": "a picture's or a clip's pose found in footage",
     "synth": "a dataset from the built-in world",
+    "data": "datasets on disk: prepared for fast reading",
+    "adopt": "weights that others released, as a run",
     "doctor": "what is installed, what is wrong, how to mend it",
 }
 
@@ -61,7 +63,8 @@ def run(verb: str, words: list[str]) -> int:
         raise VergenceError(
             f"there is no verb {verb!r}", f"Did you mean {near[0]}?" if near else f"Verbs: {', '.join(VERBS)}."
         )
-    function = getattr(import_module(f"vergence.commands.{verb}"), verb)
+    module = import_module(f"vergence.commands.{verb}")
+    function = module.chosen(words) if hasattr(module, "chosen") else getattr(module, verb)
     if getattr(function, "takes_words", False):
         return int(function(words) or 0)
     return call(function, verb, words)

@@ -27,6 +27,8 @@ class NetworkSettings:
         head: `depth_map` (2.5D heatmap and depth map) or `volume` (soft-argmax over three axes).
         depth_bins: slices of the volume.
         depth_box: depth of the volume in reference bones; EpipolarPose's 2,000 mm are 4.2 of 480 mm.
+        cells: where the joints are read in the heatmap; at the cells' `centre`, or as EpipolarPose's released weights were
+            trained (`published`: cell i at pixel i times the stride, from the heatmap itself).
         stacks: hourglasses one after the other (`hourglass` only).
         modules: residual modules at each of its places (`hourglass` only).
         pose_embedding: size of the embedding (`mcss` only).
@@ -45,6 +47,7 @@ class NetworkSettings:
     head: Literal["depth_map", "volume"] = "depth_map"
     depth_bins: int = 32
     depth_box: float = 4.2
+    cells: Literal["centre", "published"] = "centre"
     stacks: int = 2
     modules: int = 2
     pose_embedding: int = 128
@@ -58,11 +61,11 @@ class Source:
 
     Args:
         kind: `world_pictures` (one picture per person), `world_recordings` (several cameras, moving people),
-            `world_static` (a camera walks around people who stand still), `capture` (footage in a folder), or a dataset
-            (`docs/datasets.md`): `human36m`, `mpi_inf_3dhp`, `mpii`, `coco`.
+            `world_static` (a camera walks around people who stand still), `capture` (footage in a folder), `shards` (what
+            `vergence data prepare` wrote), or a dataset (`docs/datasets.md`): `human36m`, `mpi_inf_3dhp`, `mpii`, `coco`.
         keypoints: use its 2D labels.
         pose: use its 3D labels: `none`, `all`, or the number of subjects whose labels are used (the papers' S1 row: 1).
-        path: the capture's or the dataset's folder.
+        path: the capture's, the shards' or the dataset's folder.
         split: of a dataset: `train`, `test`, or names of subjects, as `S1,S5`; of MPII `train`, `valid` or `trainval`, of COCO
             `train` or `val`.
         step: of a dataset: every so many frames.
@@ -84,7 +87,15 @@ class Source:
     """
 
     kind: Literal[
-        "world_pictures", "world_recordings", "world_static", "capture", "human36m", "mpi_inf_3dhp", "mpii", "coco"
+        "world_pictures",
+        "world_recordings",
+        "world_static",
+        "capture",
+        "shards",
+        "human36m",
+        "mpi_inf_3dhp",
+        "mpii",
+        "coco",
     ] = "world_pictures"
     keypoints: bool = False
     pose: str | int = "none"

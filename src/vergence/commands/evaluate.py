@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
+
+
+def chosen(words: Sequence[str]) -> Callable[..., None]:
+    """The function for these words: with `--predictions` there is no run."""
+    if any(word.partition("=")[0] == "--predictions" for word in words):
+        from vergence.commands._predictions import evaluate_predictions
+
+        return evaluate_predictions
+    return evaluate
 
 
 def evaluate(
@@ -19,11 +29,13 @@ def evaluate(
     """Measures a run on the recipe's own test sets, on a capture beside its reconstruction, or on a dataset by a protocol.
 
     Prints N-MPJPE and P-MPJPE beside anchors (mean pose, each camera's mean pose, nearest training pose, own 2D with zero
-    depth) and writes results.json with the protocol.
+    depth) and writes results.json with the protocol. Poses that others predicted are measured by `vergence evaluate
+    --predictions FILE --data DATA`; `--predictions x --help` shows its options.
 
     Args:
         run: folder that `vergence train` or `vergence demo` wrote.
-        data: a capture's folder, or with --protocol a dataset's; empty means the test sets of the run's recipe.
+        data: a capture's folder, a recipe's line as '{kind: shards, path: FOLDER}', or RECIPE:NAME, or with --protocol a
+            dataset's folder; empty means the test sets of the run's recipe.
         frames: frames of the capture, as in 35-64.
         reconstruction: folder that `vergence reconstruct` wrote for the capture.
         protocol: name of a published protocol, as h36m: which pictures, joints, alignment and average.
@@ -57,6 +69,10 @@ def evaluate(
                 "Give --data: its folder, no --frames or --reconstruction.",
             )
         recipe.test = {kind: Source(kind=kind, path=data, protocol=protocol)}  # type: ignore[arg-type]
+    elif data and not Path(data).is_dir():
+        from vergence.commands._sources import parse_source
+
+        recipe.test = {"data": parse_source(data)}
     elif data:
         if not reconstruction:
             raise VergenceError(

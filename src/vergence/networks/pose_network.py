@@ -126,10 +126,13 @@ class PoseNetwork(nn.Module):
             log_heatmap = latent.flatten(2).log_softmax(-1).view(n, self.joints, h, w)
             heatmap = log_heatmap.exp()
             depth = (heatmap * depths).sum((-1, -2))
-        sharp = heatmap if self.training else (SHARPNESS * log_heatmap).flatten(2).softmax(-1).view_as(log_heatmap)
+        published = self.settings.cells == "published"
+        plain = self.training or published
+        sharp = heatmap if plain else (SHARPNESS * log_heatmap).flatten(2).softmax(-1).view_as(log_heatmap)
+        keypoints = expected_pixel(sharp, stride)
         return Maps(
             log_heatmap=log_heatmap,
-            keypoints=expected_pixel(sharp, stride),
+            keypoints=keypoints - (stride - 1) / 2 if published else keypoints,
             depth=depth,
             confidence=depth.new_zeros(depth.shape) if self.training else best_window(heatmap),
             features=features[-1],

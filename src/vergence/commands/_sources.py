@@ -1,0 +1,44 @@
+"""A source named on the command line: a recipe's, a recipe line, or a folder that says itself what it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from vergence.config import load_recipe, recipe_from
+from vergence.errors import VergenceError
+from vergence.recipe import Source
+
+FORMS = (
+    "Give a recipe's line, as '{kind: capture, path: FOLDER}' (`vergence data check FOLDER` prints it), a recipe and the "
+    "name of its source, as epipolar_pose:footage, or the folder of a capture or of shards."
+)
+
+
+def parse_source(text: str) -> Source:
+    """The source that a word of the command line means; one that is given so shows all its labels.
+
+    Raises:
+        VergenceError: none of `FORMS`, or settings that a source does not have.
+    """
+    folder = Path(text)
+    if folder.is_dir():
+        for kind, name in (("capture", "capture.toml"), ("shards", "manifest.json")):
+            if (folder / name).is_file():
+                return Source(kind=kind, path=text)  # type: ignore[arg-type]
+        raise VergenceError(f"{text} is neither a capture nor shards", FORMS)
+    if text.lstrip().startswith("{"):
+        try:
+            raw = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise VergenceError(f"{text} is not a recipe's line: {str(error).splitlines()[0]}", FORMS) from error
+        return recipe_from({"sources": {"source": raw}}, "the source").sources["source"]
+    recipe, colon, name = text.rpartition(":")
+    if not colon:
+        raise VergenceError(f"there is no folder {text}", FORMS)
+    loaded = load_recipe(recipe)
+    known = {**loaded.sources, **loaded.test}
+    if name not in known:
+        raise VergenceError(f"recipe {recipe} has no source {name!r}", f"It has {', '.join(known) or 'none'}.")
+    return known[name]

@@ -1,0 +1,57 @@
+"""`vergence adopt`: weights that others released, as a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def adopt(
+    checkpoint: Path,
+    out: Path,
+    image_size: int = 256,
+    depth_bins: int = 64,
+    box_mm: float = 2000.0,
+    bone_mm: float = 480.0,
+) -> None:
+    """Makes a run of an EpipolarPose checkpoint (ResNet, deconv_layers, final_layer), for evaluate, predict and compare.
+
+    Args:
+        checkpoint: .pth file.
+        out: the run's folder, new.
+        image_size: side of the crops it was trained on, px.
+        depth_bins: slices of its volume.
+        box_mm: depth of its volume, mm.
+        bone_mm: pelvis to thorax, mm: turns the volume's depth into the reference bones that predictions are in.
+    """
+    from dataclasses import asdict
+
+    import yaml
+
+    from vergence.errors import VergenceError
+    from vergence.estimator import save
+    from vergence.files import write_text
+    from vergence.methods.registry import build_method
+    from vergence.networks.released import read_pose_resnet
+    from vergence.recipe import Recipe
+
+    for name, value in (
+        ("image_size", image_size - 31),
+        ("depth_bins", depth_bins),
+        ("box_mm", box_mm),
+        ("bone_mm", bone_mm),
+    ):
+        if not value > 0:
+            raise VergenceError(f"--{name} is too small", "Give a size of 32 or more, the others above 0.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise VergenceError(f"{out} is not empty", "Choose a new folder.")
+    released = read_pose_resnet(checkpoint, depth_bins, box_mm, bone_mm)
+    method = build_method("epipolar_pose", released.network, released.skeleton, pretrained=False)
+    method.network.load_state_dict(released.weights)
+    method.mirrored = False
+    recipe = Recipe("epipolar_pose", released.skeleton, image_size, released.network)
+    write_text(
+        out / "recipe.yaml",
+        f"# weights of {checkpoint.name}, not trained here\n{yaml.safe_dump(asdict(recipe), sort_keys=False)}",
+    )
+    save(method, out, "epipolar_pose", released.network, image_size, adopted=checkpoint.name)
+    print(f"{out}: {released.network.backbone}, {released.skeleton}, {image_size} px")

@@ -1,0 +1,243 @@
+"""Predictions of others: 3D poses in a file, keyed by sample, brought to a dataset's rows and into its crops' cameras.
+
+NPZ arrays, or the same names in JSON, with `samples` a list of mappings that hold a `pose` and its key:
+
+    pose         N J 3; NaN (null) where a joint is not predicted; the root may lie anywhere
+    joint_names  J
+    unit         mm, m, or free (each pose at a scale of its own)
+    axes         camera (default): x right, y down, z forward of the full picture's camera; or crop: of Vergence's crops
+    sequence, view, frame   N integers each, the dataset's numbers; or
+    picture      N names, the picture's path or its end, `video.mp4#17` for a frame of a video; or
+    row          N integers; without any key, sample i is row i and N is the dataset's length
+
+Others predict in the camera that took the picture, our truth lies in the crop's camera, turned by up to some 20 degrees:
+compared without that turn, good poses look wrong, and only P-MPJPE does not see it. What else breaks figures silently is
+refused in words: metres read as millimetres, samples that are missing, joints that the file does not have.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+from torch import Tensor
+
+from vergence import metrics
+from vergence.dataset import Dataset
+from vergence.errors import VergenceError
+from vergence.evaluation import score
+from vergence.labels import match
+from vergence.methods.epipolar_pose import full_camera
+from vergence.skeleton import Skeleton, skeleton_from_names
+
+UNITS = {"mm": 1.0, "m": 1000.0, "free": 1.0}
+AXES = ("camera", "crop")
+KEYS = ("sequence", "view", "frame")
+PLAUSIBLE_SIZE = 4.0  # a person is not that many times as large, or as small, as another
+MOST_GROUPS = 60
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a file says.
+
+    Attributes:
+        pose: as in the file, in mm where `metric`.
+        skeleton: its joints.
+        metric: poses have a size.
+        axes: `camera` or `crop`.
+        key: its arrays of `sequence`, `view` and `frame`, or `picture`, or `row`; empty: in order.
+    """
+
+    pose: Float[ndarray, "N J 3"]
+    skeleton: Skeleton
+    metric: bool
+    axes: str
+    key: Mapping[str, ndarray]
+
+
+def read_predictions(path: Path | str) -> Predicted:
+    """A file of predictions.
+
+    Raises:
+        VergenceError: missing, damaged, not of the form above.
+    """
+    path = Path(path)
+    found = _json(path) if path.suffix.lower() == ".json" else _npz(path)
+    for name in ("pose", "joint_names", "unit"):
+        if name not in found:
+            raise VergenceError(
+                f"{path} has no {name}", "It needs pose, joint_names and unit, and a key for each sample."
+            )
+    try:
+        pose = np.array(found["pose"], dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise VergenceError(
+            f"the poses of {path} are no N x J x 3 numbers: {error}", "Give null for no joint."
+        ) from error
+    skeleton = skeleton_from_names([str(name) for name in np.asarray(found["joint_names"]).ravel()])
+    unit, axes = str(found["unit"]), str(found.get("axes", "camera"))
+    if pose.shape[1:] != (len(skeleton), 3) or not len(pose):
+        raise VergenceError(f"{path}: pose has shape {pose.shape}, with {len(skeleton)} joint names", "Give N x J x 3.")
+    if unit not in UNITS or axes not in AXES:
+        raise VergenceError(f"{path}: unit is {unit!r}, axes is {axes!r}", "Units: mm, m, free. Axes: camera, crop.")
+    key = {name: np.asarray(found[name]) for name in (*KEYS, "picture", "row") if name in found}
+    if any(name in key for name in KEYS) and not all(name in key for name in KEYS):
+        raise VergenceError(f"{path} is keyed by {', '.join(key)}", f"Give all of {', '.join(KEYS)}.")
+    for name, value in key.items():
+        whole = name == "picture" or np.issubdtype(value.dtype, np.integer)
+        if value.shape != (len(pose),) or not whole:
+            raise VergenceError(
+                f"{path}: {name} has shape {value.shape}, {value.dtype}", "One for each pose; integers."
+            )
+    return Predicted(pose * UNITS[unit], skeleton, unit != "free", axes, key)
+
+
+def _npz(path: Path) -> dict[str, Any]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("one array, not an NPZ")
+            return {name: file[name][()] for name in file.files}
+    except FileNotFoundError:
+        raise VergenceError(f"there is no file of predictions {path}", "Check the path.") from None
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise VergenceError(f"{path} cannot be read as NPZ: {error}", "Give NPZ of plain arrays, or JSON.") from error
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+        samples = found.pop("samples")
+        names = [name for name in ("pose", *KEYS, "picture", "row") if name in samples[0]]
+        return found | {name: [_filled(sample[name]) for sample in samples] for name in names}
+    except FileNotFoundError:
+        raise VergenceError(f"there is no file of predictions {path}", "Check the path.") from None
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise VergenceError(
+            f"{path} cannot be read as predictions: {type(error).__name__} {error}",
+            "It needs unit, joint_names and `samples`, each with a pose and the same key.",
+        ) from error
+
+
+def _filled(value: Any) -> Any:
+    """Null joints and null numbers as NaN."""
+    if not isinstance(value, list):
+        return value
+    return [
+        [np.nan] * 3
+        if joint is None
+        else [np.nan if v is None else v for v in joint]
+        if isinstance(joint, list)
+        else joint
+        for joint in value
+    ]
+
+
+def on_rows(predicted: Predicted, dataset: Dataset, skeleton: Skeleton) -> tuple[Float[Tensor, "N J 3"], Tensor]:
+    """The predictions on a dataset's rows, in its crops' cameras; NaN where there is none, and which rows have one: of
+    every joint whose truth is known, since a mean over the joints that somebody chose to predict is another figure.
+
+    Raises:
+        VergenceError: joints that the file cannot give; a key twice, or that fits several rows; nothing that fits.
+    """
+    lacking = [name for name in skeleton.joint_names if not predicted.skeleton.sources(name)]
+    if lacking:
+        raise VergenceError(
+            f"the predictions have no {', '.join(lacking)}, which are measured",
+            "Measure in a skeleton that they give, with --skeleton.",
+        )
+    rows, found = _rows(predicted, dataset)
+    if not found.any():
+        raise VergenceError("no prediction belongs to any sample of the data", "Look at their keys, and at --data.")
+    pose = torch.from_numpy(predicted.skeleton.convert(predicted.pose, skeleton))[rows]
+    found = found & ~(pose.isnan() & ~dataset.index.pose.isnan()).flatten(1).any(1)
+    pose[~found] = float("nan")
+    if predicted.axes == "camera":
+        pose = pose @ full_camera(dataset.index)[1].mT
+    return pose, found
+
+
+def _rows(predicted: Predicted, dataset: Dataset) -> tuple[Tensor, Tensor]:
+    """For each row of the dataset its sample, and whether it has one."""
+    index, key = dataset.index, predicted.key
+    n = len(index)
+    if all(name in key for name in KEYS):
+        wanted = torch.stack([getattr(index, name) for name in KEYS], 1)
+        return match(wanted, torch.from_numpy(np.stack([key[name].astype(np.int64) for name in KEYS], 1)))
+    if "picture" in key:
+        return _by_picture(key["picture"], dataset)
+    if not key and len(predicted.pose) != n:
+        raise VergenceError(
+            f"{len(predicted.pose)} predictions without keys for {n} samples", "Give a key, or one for each sample."
+        )
+    number = torch.from_numpy(key["row"].astype(np.int64)) if key else torch.arange(n)
+    return match(torch.arange(n)[:, None], number[:, None])
+
+
+def _by_picture(names: ndarray, dataset: Dataset) -> tuple[Tensor, Tensor]:
+    """Samples by the end of their picture's path."""
+    records = getattr(dataset, "records", None)
+    if records is None:
+        raise VergenceError("this data does not say which pictures its samples come from", "Key by row.")
+    places: dict[str, list[int]] = {}
+    for row, picture in enumerate(records.pictures):
+        parts = (picture.path.as_posix() + ("" if picture.frame is None else f"#{picture.frame}")).split("/")
+        for i in range(len(parts)):
+            places.setdefault("/".join(parts[i:]), []).append(row)
+    rows, found = torch.zeros(len(dataset), dtype=torch.long), torch.zeros(len(dataset), dtype=torch.bool)
+    for sample, name in enumerate(names.astype(str).tolist()):
+        own = places.get(name.removeprefix("./"), [])
+        if len(own) > 1 or (own and found[own[0]]):
+            raise VergenceError(f"the picture {name} is that of several samples", "Give more of its path, or row.")
+        if own:
+            rows[own[0]], found[own[0]] = sample, True
+    return rows, found
+
+
+def score_poses(pose: Float[Tensor, "N J 3"], metric: bool, dataset: Dataset, skeleton: Skeleton) -> dict[str, Any]:
+    """Figures of predictions on a dataset's rows, NaN where there is none; by group too, where the dataset has groups.
+
+    Raises:
+        VergenceError: no truth; poses of another size than people.
+    """
+    index = dataset.index
+    known = index.posed & ~pose.isnan().flatten(1).all(1)
+    if not known.any():
+        raise VergenceError("no sample has both a prediction and a true 3D pose", "Give data with 3D.")
+    p, t = pose[known].double(), index.pose[known].double()
+    results: dict[str, Any] = {"model": score(p, t, skeleton).summary, "samples": int(known.sum())}
+    each = {"n_mpjpe": metrics.n_mpjpe(p, t, skeleton.root), "p_mpjpe": metrics.p_mpjpe(p, t)}
+    if metric:
+        _check_size(p, t, skeleton)
+        each |= {"mpjpe": metrics.mpjpe(p, t, skeleton.root), "pck": metrics.pck(p, t, skeleton.root)}
+        each |= {"auc": metrics.auc(p, t, skeleton.root)}
+        results["model"] |= {name: float(each[name].nanmean()) for name in ("mpjpe", "pck", "auc")}
+    groups = getattr(dataset, "groups", {})
+    for name, values in groups.items():
+        own = np.asarray(values)[known.numpy()]
+        present = np.unique(own)
+        if len(present) <= MOST_GROUPS:
+            results.setdefault("groups", {})[name] = {
+                str(value): {key: float(x[torch.from_numpy(own == value)].nanmean()) for key, x in each.items()}
+                for value in present
+            }
+    return results
+
+
+def _check_size(p: Tensor, t: Tensor, skeleton: Skeleton) -> None:
+    sizes = [float(metrics.limb_lengths(x, skeleton.limbs).sum(1).nanmedian()) for x in (p, t)]
+    ratio = sizes[0] / sizes[1]
+    if not 1 / PLAUSIBLE_SIZE < ratio < PLAUSIBLE_SIZE:
+        raise VergenceError(
+            f"the predicted people's limbs are {ratio:.3g} times as long as the true ones",
+            "State the unit that the poses are in: mm, m, or free.",
+        )
