@@ -68,8 +68,8 @@ def check_pictures(records: Records, most: int = 100) -> list[Finding]:
     out = []
     if missing:
         rows = sum(files[path] for path in missing)
-        out.append(Finding("files", "wrong", f"{len(missing):,} of {len(files):,} are missing, with {rows:,} of {len(records):,} "
-                           f"rows (limit 0); the first is {missing[0]}",
+        out.append(Finding("files", "wrong", f"{len(missing):,} of {len(files):,} are missing, with {rows:,} of "
+                           f"{len(records):,} rows (limit 0); the first is {missing[0]}",
                            "Complete the download, or leave these parts out."))  # fmt: skip
     there = [i for i, picture in enumerate(records.pictures) if picture.path not in set(missing)] if missing else None
     rows = np.arange(len(records)) if there is None else np.array(there, dtype=int)

@@ -156,7 +156,7 @@ def check_boxes(records: Records) -> list[Finding]:
             findings.append(Finding("boxes", "wrong",
                                     f"{int(bad.sum()):,} of {len(records):,} {words} (limit 0); the first, of row {row}: "
                                     f"{_numbers(box[row])} in a picture of {_numbers(size[row])}",
-                                    "A box is x y width height in px of the full picture; leave rows without one out."))  # fmt: skip
+                                    "A box is x y width height in px of the full picture; leave other rows out."))  # fmt: skip
     share = float(out_of.sum() / max(known.sum(), 1))
     if share > BOX_SHARE:
         findings.append(Finding("boxes", "wrong", f"{percent(share)} of the keypoints lie outside their row's box, grown by "
@@ -187,7 +187,7 @@ def check_keypoints(records: Records) -> list[Finding]:
     share = float(outside.sum() / known.sum())
     if share > OUTSIDE_SHARE:
         return [Finding("2D keypoints", "wrong", f"{percent(share)} lie outside their picture (limit "
-                        f"{percent(OUTSIDE_SHARE)}); they reach {np.nanmax(points[..., 0]):.0f}, {np.nanmax(points[..., 1]):.0f}",
+                        f"{percent(OUTSIDE_SHARE)}); they reach {reach:.0f}",
                         "They are for pictures of another size, or x and y are exchanged.")]  # fmt: skip
     rows = some_rows(records, known.sum(1) >= POINTS_2D)
     compact = limb_share_2d(points[rows], records.skeleton) if len(rows) else np.nan
@@ -270,7 +270,7 @@ def check_cameras(records: Records) -> list[Finding]:
             )
         if left.any():
             out.append(Finding("rotations", "wrong", f"{int(left.sum()):,} mirror (determinant -1)",
-                               "One axis of the world or the camera is turned around: x right, y down, z forward."))  # fmt: skip
+                               "One axis of the world or the camera is turned: x right, y down, z forward."))  # fmt: skip
     if not out:
         words = f"intrinsics in {percent(float(known.mean()))} of the rows, rotations in {percent(float(rigid.mean()))}"
         out.append(Finding("cameras", "good", words))

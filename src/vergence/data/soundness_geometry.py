@@ -372,8 +372,9 @@ def check_knees(records: Records) -> list[Finding]:
         if own.sum() >= LEAST_BENT and (bends[own] > 0).mean() < 0.5:
             backward.append(str(number))
     if backward:
-        return [Finding("knees", "note", f"{text}, but not in sequences {', '.join(backward[:5])}"
-                        f"{f' and {len(backward) - 5} more' if len(backward) > 5 else ''}: left and right may be exchanged there",
+        more = f" and {len(backward) - 5} more" if len(backward) > 5 else ""
+        return [Finding("knees", "note", f"{text}, but not in sequences {', '.join(backward[:5])}{more}: left and right may be "
+                        "exchanged there",
                         "Look at these sequences in the contact sheet.")]  # fmt: skip
     return [Finding("knees", "good", text)]
 
