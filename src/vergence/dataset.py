@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import torch
@@ -62,3 +62,18 @@ def withhold(index: Views, source: Source) -> Views:
             value[hidden] = nan
             changes[name] = value
     return index.replace(**changes)
+
+
+def numbered_apart(parts: Sequence[Views]) -> list[Views]:
+    """Sequences, subjects and instants of several sets numbered on from each other."""
+    out: list[Views] = []
+    for part in parts:
+        if out:
+            last = out[-1]
+            part = part.replace(
+                sequence=part.sequence - part.sequence.min() + last.sequence.max() + 1,
+                subject=part.subject - part.subject.min() + last.subject.max() + 1,
+                instant=part.instant - part.instant.min() + last.instant.max() + 1,
+            )
+        out.append(part)
+    return out

@@ -58,10 +58,11 @@ class Source:
 
     Args:
         kind: `world_pictures` (one picture per person), `world_recordings` (several cameras, moving people),
-            `world_static` (a camera walks around people who stand still) or `capture` (footage in a folder).
+            `world_static` (a camera walks around people who stand still), `capture` (footage in a folder) or `shards` (what
+            `vergence data prepare` wrote).
         keypoints: use its 2D labels.
         pose: use its 3D labels: `none`, `all`, or the number of subjects whose labels are used (the papers' S1 row: 1).
-        path: the capture's folder.
+        path: the capture's folder, or the shards'.
         frames: frames of the capture to use, as `0-34,65-99`; empty means all.
         reconstruction: folder that `vergence reconstruct` wrote for the capture; its poses are what a model is measured
             against, and they count as made, never as truth.
@@ -75,7 +76,7 @@ class Source:
         truncation: share of the world's pictures that cut the person off; empty: the look's own.
     """
 
-    kind: Literal["world_pictures", "world_recordings", "world_static", "capture"] = "world_pictures"
+    kind: Literal["world_pictures", "world_recordings", "world_static", "capture", "shards"] = "world_pictures"
     keypoints: bool = False
     pose: str | int = "none"
     path: str = ""
@@ -96,6 +97,8 @@ class Source:
             raise VergenceError(f"source.pose is {self.pose!r}", "Use none, all, or a number of subjects.")
         if self.kind == "capture" and not self.path:
             raise VergenceError("a capture source has no path", "Set path: to the folder of a capture.")
+        if self.kind == "shards" and not self.path:
+            raise VergenceError("a source of shards has no path", "Set path: to what `vergence data prepare` wrote.")
         if self.kind == "capture" and (self.occlusion is not None or self.truncation is not None):
             raise VergenceError("occlusion and truncation are the built-in world's", "Leave them out of a capture.")
 

@@ -1,8 +1,8 @@
-"""A recipe's sources opened: the built-in world and captures on equal footing."""
+"""A recipe's sources opened: the built-in world, captures and prepared crops on equal footing."""
 
 from __future__ import annotations
 
-from vergence.dataset import Dataset, MemoryDataset
+from vergence.dataset import Dataset, MemoryDataset, numbered_apart
 from vergence.errors import VergenceError
 from vergence.recipe import Source
 from vergence.skeleton import H36M_17, get_skeleton
@@ -17,6 +17,10 @@ def open_source(source: Source, image_size: int, skeleton: str) -> Dataset:
         from vergence.data.capture import read_capture
 
         return read_capture(source, image_size, get_skeleton(skeleton))
+    if source.kind == "shards":
+        from vergence.data.shards import ShardDataset
+
+        return ShardDataset(source.path, image_size, get_skeleton(skeleton))
     if get_skeleton(skeleton) != H36M_17:
         raise VergenceError(f"the built-in world has no skeleton {skeleton!r}", "Use skeleton: h36m_17 with it.")
     return MemoryDataset(_world(source, image_size))
@@ -46,19 +50,4 @@ def _world(source: Source, size: int) -> Views:
         elif subjects:
             frames = source.frames_per_subject
             parts.append(recordings(subjects, frames, views, size, look=source.look, seed=seed, faults=faults))
-    return Views.cat(_apart(parts))
-
-
-def _apart(parts: list[Views]) -> list[Views]:
-    """Sequences, subjects and instants of several sets numbered on from each other."""
-    out: list[Views] = []
-    for part in parts:
-        if out:
-            last = out[-1]
-            part = part.replace(
-                sequence=part.sequence - part.sequence.min() + last.sequence.max() + 1,
-                subject=part.subject - part.subject.min() + last.subject.max() + 1,
-                instant=part.instant - part.instant.min() + last.instant.max() + 1,
-            )
-        out.append(part)
-    return out
+    return Views.cat(numbered_apart(parts))

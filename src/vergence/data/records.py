@@ -321,6 +321,22 @@ class PictureDataset:
     def __len__(self) -> int:
         return len(self.records)
 
+    @property
+    def groups(self) -> Mapping[str, ndarray]:
+        """Names of the rows over which protocols average."""
+        return self.records.groups
+
+    @property
+    def report(self) -> Mapping[str, Any]:
+        return self.records.report
+
+    def order(self) -> Int[Tensor, " N"]:
+        """Rows in the order of files and frames, in which each video is decoded once."""
+        files: dict[Path, int] = {}
+        file = np.array([files.setdefault(picture.path, len(files)) for picture in self.records.pictures], np.int64)
+        frame = np.array([picture.frame or 0 for picture in self.records.pictures], np.int64)
+        return torch.from_numpy(np.lexsort((frame, file)))
+
     def read(self, rows: Int[Tensor, " n"]) -> Views:
         """The rows with their pixels. Pictures are opened in the order of files and frames, each once.
 
