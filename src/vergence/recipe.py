@@ -58,11 +58,12 @@ class Source:
 
     Args:
         kind: `world_pictures` (one picture per person), `world_recordings` (several cameras, moving people),
-            `world_static` (a camera walks around people who stand still), `capture` (footage in a folder) or `shards` (what
-            `vergence data prepare` wrote).
+            `world_static` (a camera walks around people who stand still), `capture` (footage in a folder), `shards` (what
+            `vergence data prepare` wrote) or `mannequin_challenge` (people who stand still, seen by a moving camera).
         keypoints: use its 2D labels.
         pose: use its 3D labels: `none`, `all`, or the number of subjects whose labels are used (the papers' S1 row: 1).
-        path: the capture's folder, or the shards'.
+        path: the capture's folder, the shards' or the dataset's.
+        parallax: least angle in degrees between any two pictures kept of a person (`mannequin_challenge`).
         frames: frames of the capture to use, as `0-34,65-99`; empty means all.
         reconstruction: folder that `vergence reconstruct` wrote for the capture; its poses are what a model is measured
             against, and they count as made, never as truth.
@@ -76,10 +77,13 @@ class Source:
         truncation: share of the world's pictures that cut the person off; empty: the look's own.
     """
 
-    kind: Literal["world_pictures", "world_recordings", "world_static", "capture", "shards"] = "world_pictures"
+    kind: Literal[
+        "world_pictures", "world_recordings", "world_static", "capture", "shards", "mannequin_challenge"
+    ] = "world_pictures"
     keypoints: bool = False
     pose: str | int = "none"
     path: str = ""
+    parallax: float = 5.0
     frames: str = ""
     reconstruction: str = ""
     look: Literal["studio", "wild"] = "wild"
@@ -99,6 +103,8 @@ class Source:
             raise VergenceError("a capture source has no path", "Set path: to the folder of a capture.")
         if self.kind == "shards" and not self.path:
             raise VergenceError("a source of shards has no path", "Set path: to what `vergence data prepare` wrote.")
+        if self.kind == "mannequin_challenge" and not self.path:
+            raise VergenceError("a mannequin_challenge source has no path", "Set path: to the dataset's folder.")
         if self.kind == "capture" and (self.occlusion is not None or self.truncation is not None):
             raise VergenceError("occlusion and truncation are the built-in world's", "Leave them out of a capture.")
 
