@@ -251,7 +251,7 @@ def people_of(source: Path, frames: ClipFrames) -> tuple[Detections, list[Float[
         raise VergenceError(f"{source} is for pictures of {found.image_size}, they are {frames.size}",
                             "Detect people in these very pictures.")  # fmt: skip
     known, first, last = set(found.people), min(found.people), max(found.people)
-    if known <= set(frames.numbers.tolist()) or (frames.numbers == frames.position).all() and last < frames.count:
+    if known <= set(frames.numbers.tolist()) or ((frames.numbers == frames.position).all() and last < frames.count):
         numbers = frames.numbers + (first == 1 and last == frames.count and found.last_known)
     elif last < frames.count:
         numbers = frames.position

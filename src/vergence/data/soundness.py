@@ -15,8 +15,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+from numpy import ndarray
 
 from vergence.data import soundness_arrays as arrays
 from vergence.data import soundness_geometry as geometry
@@ -25,7 +27,13 @@ from vergence.data.soundness_arrays import Finding, State, percent
 from vergence.data.soundness_geometry import reprojection_by_camera
 from vergence.errors import VergenceError
 
-__all__ = ["Finding", "State", "check_pictures", "check_records", "is_sound", "reprojection_by_camera"]
+__all__ = ["Finding", "PictureReader", "State", "check_pictures", "check_records", "is_sound", "reprojection_by_camera"]
+
+
+class PictureReader(Protocol):
+    """What opens pictures: `records.OpenFiles`, or another dataset's own."""
+
+    def read(self, picture: Picture) -> ndarray: ...
 
 
 def is_sound(findings: Sequence[Finding]) -> bool:
@@ -56,7 +64,7 @@ def check_records(records: Records) -> list[Finding]:
     return found + (geometry.check_agreement(records) if is_sound(placed) else [])
 
 
-def check_pictures(records: Records, most: int = 100) -> list[Finding]:
+def check_pictures(records: Records, most: int = 100, opened: PictureReader | None = None) -> list[Finding]:
     """Every file is there; `most` pictures, spread over the dataset, can be decoded and have the size their labels say.
 
     Videos are only opened for pictures that are decoded: opening all of a large dataset takes minutes.
@@ -74,7 +82,7 @@ def check_pictures(records: Records, most: int = 100) -> list[Finding]:
     there = [i for i, picture in enumerate(records.pictures) if picture.path not in set(missing)] if missing else None
     rows = np.arange(len(records)) if there is None else np.array(there, dtype=int)
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(int)] if len(rows) else rows
-    damaged, other = _decode(records, rows)
+    damaged, other = _decode(records, rows, opened or OpenFiles())
     for faults, words, remedy in (
         (damaged, "cannot be decoded", "Download or export these files again, or leave them out."),
         (other, "have another size than their labels are for", "Use the pictures that the labels were made on."),
@@ -90,9 +98,8 @@ def check_pictures(records: Records, most: int = 100) -> list[Finding]:
     return out
 
 
-def _decode(records: Records, rows: np.ndarray) -> tuple[list[str], list[str]]:
+def _decode(records: Records, rows: ndarray, opened: PictureReader) -> tuple[list[str], list[str]]:
     """What went wrong with some rows' pictures: damaged ones, and ones of another size."""
-    opened = OpenFiles()
     damaged, other = [], []
     order = sorted(rows.tolist(), key=lambda i: (str(records.pictures[i].path), records.pictures[i].frame or 0))
     last: tuple[Picture, tuple[int, ...]] | None = None

@@ -1,0 +1,25 @@
+"""`vergence data`: datasets on disk, looked at and prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+
+ACTIONS = {"check": "what a folder holds, whether it is sound, and the recipe line that uses it"}
+
+
+def data(words: Sequence[str]) -> int:
+    """`vergence data ACTION ...`."""
+    from vergence.errors import VergenceError
+
+    action, rest = (words[0], list(words[1:])) if words else ("--help", [])
+    if action in ("-h", "--help"):
+        print("usage: vergence data ACTION [options]        vergence data ACTION --help\n")
+        print("\n".join(f"  {name:<10} {text}" for name, text in ACTIONS.items()))
+        return 0
+    if action not in ACTIONS:
+        raise VergenceError(f"there is no action {action!r}", f"Actions: {', '.join(ACTIONS)}.")
+    return int(getattr(import_module(f"vergence.commands._{action}"), action)(rest) or 0)
+
+
+data.takes_words = True  # type: ignore[attr-defined]
