@@ -41,6 +41,9 @@ def check(words: Sequence[str]) -> int:
     kind = recognise(path)
     print(f"{path} is {kind.title}", flush=True)
     parts = read_kind(kind, path)
+    for part, found in parts:
+        if report := _words(found.report):
+            print(f"read{''.join(f' {k} {v}' for k, v in part.items())}: {report}")
     records = joined([found for _, found in parts])
     opened = pixels_of(kind, path) if len(records) else None
     findings = check_records(records) + (check_pictures(records, options.pictures, opened) if opened else [])
@@ -79,7 +82,7 @@ def _words(report: Any) -> str:
     """A reader's report in one line."""
     if isinstance(report, dict):
         return (
-            ", ".join(f"{key}: {_words(value)}" for key, value in report.items() if value not in ({}, [], None)) or "-"
+            ", ".join(f"{key}: {_words(value)}" for key, value in report.items() if value not in ({}, [], None))
         )
     if isinstance(report, list | tuple):
         return " / ".join(map(_words, report))
