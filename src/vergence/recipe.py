@@ -77,9 +77,9 @@ class Source:
         truncation: share of the world's pictures that cut the person off; empty: the look's own.
     """
 
-    kind: Literal[
-        "world_pictures", "world_recordings", "world_static", "capture", "shards", "mannequin_challenge"
-    ] = "world_pictures"
+    kind: Literal["world_pictures", "world_recordings", "world_static", "capture", "shards", "mannequin_challenge"] = (
+        "world_pictures"
+    )
     keypoints: bool = False
     pose: str | int = "none"
     path: str = ""

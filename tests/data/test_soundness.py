@@ -63,7 +63,14 @@ def world_of(records: Records) -> np.ndarray:
 def test_sound_data_passes_with_a_number_and_a_limit_for_everything(sound):
     findings = check_records(sound)
     assert {f.state for f in findings} == {"good"}
-    assert {f.what for f in findings} >= {"units", "limb lengths", "reprojection", "knees", "extrinsics", "2D keypoints"}
+    assert {f.what for f in findings} >= {
+        "units",
+        "limb lengths",
+        "reprojection",
+        "knees",
+        "extrinsics",
+        "2D keypoints",
+    }
     assert all("limit" in f.found for f in findings if f.what in ("units", "reprojection", "knees", "extrinsics"))
 
 

@@ -81,9 +81,7 @@ def _page(
 def _words(report: Any) -> str:
     """A reader's report in one line."""
     if isinstance(report, dict):
-        return (
-            ", ".join(f"{key}: {_words(value)}" for key, value in report.items() if value not in ({}, [], None))
-        )
+        return ", ".join(f"{key}: {_words(value)}" for key, value in report.items() if value not in ({}, [], None))
     if isinstance(report, list | tuple):
         return " / ".join(map(_words, report))
     return str(report)

@@ -12,8 +12,9 @@ by time from its start (the whole download). Anything else is refused: an offset
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +24,8 @@ from numpy import ndarray
 
 from vergence.data.records import Picture
 from vergence.errors import VergenceError
-from vergence.footage.keypoints import Detections, read_keypoints
-from vergence.footage.video import PICTURE_SUFFIXES, VIDEO_SUFFIXES, PictureFolder, open_video
+from vergence.footage.keypoints import Detections, frame_number, read_keypoints
+from vergence.footage.video import PICTURE_SUFFIXES, VIDEO_SUFFIXES, PictureFolder, natural_key, open_video
 
 COLUMNS = 19
 ROTATION_TOLERANCE = 1e-3
@@ -240,7 +241,7 @@ def _of_video(source: Path, cameras: ClipCameras) -> ClipFrames:
 def people_of(source: Path, frames: ClipFrames) -> tuple[Detections, list[Float[ndarray, "P J 3"]]]:
     """A detector's people in the picture of each line; none where it saw nobody.
 
-    Frame numbers in the files are those of the pictures' names or of the video's frames; a file that counts all pictures
+    Frame numbers in the files are those of the video's frames, or of the pictures' names; a file that counts all pictures
     from 0, or from 1, is read in order.
 
     Raises:
@@ -250,18 +251,37 @@ def people_of(source: Path, frames: ClipFrames) -> tuple[Detections, list[Float[
     if found.image_size not in (None, frames.size):
         raise VergenceError(f"{source} is for pictures of {found.image_size}, they are {frames.size}",
                             "Detect people in these very pictures.")  # fmt: skip
-    known, first, last = set(found.people), min(found.people), max(found.people)
-    if known <= set(frames.numbers.tolist()) or ((frames.numbers == frames.position).all() and last < frames.count):
-        numbers = frames.numbers + (first == 1 and last == frames.count and found.last_known)
-    elif last < frames.count:
+    people = _by_name(source, found) if source.is_file() else found.people
+    seen = frames.position >= 0
+    known, ours, count = set(people), set(frames.numbers[seen].tolist()), frames.count
+    first, last = min(known), max(known)
+    whole = first == 1 and last == count and found.last_known
+    of_video = any(picture is not None and picture.frame is not None for picture in frames.pictures)
+    if of_video and known & ours:
+        numbers = frames.numbers + whole
+    elif known <= ours or known >= ours:
+        numbers = frames.numbers
+    elif last < count:
         numbers = frames.position
-    elif first >= 1 and last == frames.count:
+    elif first >= 1 and last == count:
         numbers = frames.position + 1
     else:
         raise VergenceError(
-            f"{source} numbers its frames {first} to {last}; the clip has {frames.count} pictures",
+            f"{source} numbers its frames {first} to {last}; the clip has {count} pictures",
             "Give keypoints by the pictures' names, or by their order.",
         )
     nobody = np.empty((0, len(found.skeleton), 3))
-    seen = frames.position >= 0
-    return found, [found.people.get(int(n), nobody) if there else nobody for n, there in zip(numbers, seen)]
+    return found, [people.get(int(n), nobody) if there else nobody for n, there in zip(numbers, seen)]
+
+
+def _by_name(source: Path, found: Detections) -> Mapping[int, Float[ndarray, "P J 3"]]:
+    """COCO-style people by the numbers in their pictures' names, also where these are times and so do not count frames."""
+    data = json.loads(source.read_text(encoding="utf-8"))  # `read_keypoints` has read it before
+    images = data.get("images") if isinstance(data, dict) else None
+    names = {str(image.get("file_name", image["id"])) for image in images or ()}
+    if not names:
+        names = {str(row["image_id"]) for row in (data if isinstance(data, list) else data["annotations"])}
+    numbers = [frame_number(name, -1) for name in sorted(names, key=natural_key)]
+    if set(found.people) != set(range(len(numbers))) or min(numbers) < 0 or len(set(numbers)) < len(numbers):
+        return found.people
+    return {number: found.people[i] for i, number in enumerate(numbers)}
