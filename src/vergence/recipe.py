@@ -62,7 +62,8 @@ class Source:
     Args:
         kind: `world_pictures` (one picture per person), `world_recordings` (several cameras, moving people),
             `world_static` (a camera walks around people who stand still), `capture` (footage in a folder), `shards` (what
-            `vergence data prepare` wrote), or a dataset (`docs/datasets.md`): `human36m`, `mpi_inf_3dhp`, `mpii`, `coco`.
+            `vergence data prepare` wrote), or a dataset (`docs/datasets.md`): `human36m`, `mpi_inf_3dhp`, `mpii`, `coco`,
+            `mannequin_challenge` (people who stand still, seen by a moving camera).
         keypoints: use its 2D labels.
         pose: use its 3D labels: `none`, `all`, or the number of subjects whose labels are used (the papers' S1 row: 1).
         path: the capture's, the shards' or the dataset's folder.
@@ -73,6 +74,7 @@ class Source:
         universal: 3D of `mpi_inf_3dhp` at its one body size (the official evaluation's), not at each person's own.
         faulty: what becomes of a dataset's sequences whose labels are known to be wrong: `keep`, `drop` or `repair`.
         protocol: of a dataset that is measured: a named protocol, which then sets split, step, cameras, universal and faulty.
+        parallax: least angle in degrees between any two pictures kept of a person (`mannequin_challenge`).
         frames: frames of the capture to use, as `0-34,65-99`; empty means all.
         reconstruction: folder that `vergence reconstruct` wrote for the capture; its poses are what a model is measured
             against, and they count as made, never as truth.
@@ -96,6 +98,7 @@ class Source:
         "mpi_inf_3dhp",
         "mpii",
         "coco",
+        "mannequin_challenge",
     ] = "world_pictures"
     keypoints: bool = False
     pose: str | int = "none"
@@ -106,6 +109,7 @@ class Source:
     universal: bool = False
     faulty: Literal["keep", "drop", "repair"] = "keep"
     protocol: str = ""
+    parallax: float = 5.0
     frames: str = ""
     reconstruction: str = ""
     look: Literal["studio", "wild"] = "wild"

@@ -44,6 +44,12 @@ def open_source(source: Source, image_size: int, skeleton: str) -> Dataset:
 
         records = (read_mpii if source.kind == "mpii" else read_coco)(source.path, source.split)
         return PictureDataset(records, image_size, get_skeleton(skeleton))
+    if source.kind == "mannequin_challenge":
+        from vergence.data.mannequin_challenge import read_mannequin_challenge
+        from vergence.data.records import PictureDataset
+
+        records = read_mannequin_challenge(source.path, source.parallax)
+        return PictureDataset(records, image_size, get_skeleton(skeleton))
     if get_skeleton(skeleton) != H36M_17:
         raise VergenceError(f"the built-in world has no skeleton {skeleton!r}", "Use skeleton: h36m_17 with it.")
     return MemoryDataset(_world(source, image_size))

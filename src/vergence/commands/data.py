@@ -1,11 +1,14 @@
-"""`vergence data`: datasets on disk, prepared."""
+"""`vergence data`: datasets on disk, looked at and prepared."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
 
-ACTIONS = {"prepare": "crops and labels of sources, written once into shards that are read fast"}
+ACTIONS = {
+    "check": "what a folder holds, whether it is sound, and the recipe line that uses it",
+    "prepare": "crops and labels of sources, written once into shards that are read fast",
+}
 
 
 def data(words: Sequence[str]) -> int:

@@ -1,0 +1,115 @@
+"""The page of a dataset's check: its findings, and pictures with their labels, since some faults only an eye can see.
+
+Each cut-out shows the 2D labels and, where there is 3D, its projection: two skeletons that lie on each other, or do not.
+Most pictures are spread over the dataset; those whose 3D misses its 2D most are shown beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+
+from vergence.crops import crop_view
+from vergence.data.records import Records
+from vergence.data.soundness import Finding, PictureReader, is_sound, reprojection_by_camera
+from vergence.data.soundness_geometry import reprojection_errors, row_median
+from vergence.errors import VergenceError
+from vergence.geometry.camera import project
+from vergence.report.page import Cell, Page, Sample, Table, Verdict
+
+SPREAD, WORST = 12, 4
+CROP_PX = 256
+MOST_MEASURED = 5000  # rows among which the worst are sought
+PROTOCOL = "distance in px of the full picture from the projected 3D joint to its 2D label, lens included"
+
+
+def check_page(
+    records: Records, findings: Sequence[Finding], facts: Mapping[str, str], opened: PictureReader | None
+) -> Page:
+    """A check as a page.
+
+    Args:
+        records: what was checked.
+        findings: the answers.
+        facts: what was read, and how.
+        opened: opens the pictures; None where there are none.
+    """
+    wrong = [finding for finding in findings if finding.state == "wrong"]
+    reasons = [f"{finding.what}: {finding.found}. {finding.remedy}" for finding in wrong]
+    samples = _samples(records, opened) if opened is not None else []
+    return Page(
+        title="Vergence: data check",
+        subtitle=facts.get("what it is", ""),
+        skeleton=records.skeleton,
+        facts=facts,
+        verdict=Verdict("good" if is_sound(findings) else "refused", reasons or ("Nothing was found wrong.",)),
+        tables=[_findings(findings, len(records)), *_cameras(records)],
+        samples=samples,
+        samples_protocol=f"median over joints of the {PROTOCOL}",
+        labels=("projected 3D", "2D label"),
+        sections=("results", "samples", "run"),
+    )
+
+
+def _findings(findings: Sequence[Finding], rows: int) -> Table:
+    cells: list[list[Cell]] = [[f.what, f.state, f.found, f.remedy] for f in findings]
+    return Table("Findings", ["what", "state", "found", "what to do"], cells, f"{rows:,} rows; each limit stands beside "
+                 "its number", highlight=[i for i, f in enumerate(findings) if f.state == "wrong"])  # fmt: skip
+
+
+def _cameras(records: Records) -> list[Table]:
+    found = reprojection_by_camera(records) if len(records) else {}
+    rows: list[list[Cell]] = [
+        [name, count, f"{middle:.3g}", f"{high:.3g}"] for name, (middle, high, count) in found.items()
+    ]
+    columns = ["camera", "rows", "median px", "95th percentile px"]
+    return [Table("Reprojection by camera", columns, rows, PROTOCOL)] if rows else []
+
+
+def _samples(records: Records, opened: PictureReader) -> list[Sample]:
+    rows = np.linspace(0, len(records) - 1, min(len(records), MOST_MEASURED)).astype(int)
+    error = row_median(reprojection_errors(records[rows])) if len(rows) else np.empty(0)
+    order = np.argsort(-np.where(np.isnan(error), -np.inf, error), kind="stable")
+    worst = [int(rows[i]) for i in order[:WORST] if error[i] > 0]
+    spread = [int(row) for row in np.linspace(0, len(records) - 1, min(len(records), SPREAD)).astype(int)]
+    chosen = [("spread over the dataset", row) for row in dict.fromkeys(spread)]
+    chosen += [("3D farthest from 2D", row) for row in worst]
+    return [sample for group, row in chosen if (sample := _sample(records, row, group, opened)) is not None]
+
+
+def _sample(records: Records, row: int, group: str, opened: PictureReader) -> Sample | None:
+    """One row's cut-out; None where its picture or box is damaged, which is a finding already."""
+    part = records[[row]]
+    try:
+        picture = opened.read(part.pictures[0])
+        view = crop_view(
+            picture,
+            part.intrinsics[0],
+            np.nan_to_num(part.distortion[0]),
+            part.box[0],
+            CROP_PX,
+            keypoints=part.keypoints[0],
+            pose=part.pose[0],
+            up=part.up[0],
+        )
+    except VergenceError:
+        return None
+    pose = view.pose[0]
+    projected = project(pose, view.intrinsics[0]).numpy() if pose.isfinite().any() else None
+    error = float(row_median(reprojection_errors(part))[0])
+    place = part.pictures[0]
+    names = ", ".join(f"{name} {values[0]}" for name, values in part.groups.items())
+    up = view.up[0].numpy()
+    return Sample(
+        title=f"{place.path.name}" + (f" frame {place.frame}" if place.frame is not None else ""),
+        group=group,
+        image=view.image[0].permute(1, 2, 0).contiguous().numpy(),
+        keypoints=projected,
+        keypoints_true=view.keypoints[0].numpy(),
+        pose=pose.numpy() if torch.isfinite(pose).any() else None,
+        errors={"reprojection": f"{error:.2g} px"} if np.isfinite(error) else {},
+        up=up if np.isfinite(up).all() else None,
+        note=f"row {row}: person {int(part.subject[0])}, view {int(part.view[0])}" + (f"; {names}" if names else ""),
+    )

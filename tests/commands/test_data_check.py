@@ -1,0 +1,190 @@
+"""`vergence data check`: what a folder is, its verdict as an exit status, the page, and the recipe line that reads it."""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import fixtures_mannequin as fixtures
+import numpy as np
+import pytest
+import yaml
+
+from vergence.cli import main
+from vergence.commands.synth import synth
+from vergence.config import recipe_from
+from vergence.data.recognise import KINDS, recognise
+from vergence.errors import VergenceError
+from vergence.sources import open_source
+
+
+@pytest.fixture(scope="module")
+def capture(tmp_path_factory):
+    out = tmp_path_factory.mktemp("check") / "rec"
+    synth(out, frames=5, views=3, size=96, known="cameras", seed=8, device="cpu", quiet=True)
+    return out
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    out = tmp_path_factory.mktemp("check") / "pics"
+    synth(out, kind="pictures", subjects=25, size=48, seed=8, device="cpu", quiet=True)
+    return out
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    out = tmp_path_factory.mktemp("check") / "clips"
+    fixtures.write_clip(out, "0123456789abcdef", *fixtures.truth())
+    return out
+
+
+def checked(path: Path, out: Path, capsys, *words: str) -> tuple[int, str]:
+    status = main(["data", "check", str(path), "--out", str(out / "page.html"), *words])
+    return status, capsys.readouterr().out
+
+
+def changed(folder: Path, to: Path) -> Path:
+    return Path(shutil.copytree(folder, to / folder.name))
+
+
+def test_a_sound_capture_and_the_line_that_reads_it(capture, tmp_path, capsys):
+    status, text = checked(capture, tmp_path, capsys)
+    assert status == 0
+    assert "is a capture" in text
+    assert "sound" in text
+    assert "unsound" not in text
+    assert re.search(r"reprojection: median cam0\d [\d.e-]+ px", text)
+    line = text.split("sources:\n")[1].splitlines()[0]
+    sources = recipe_from({"sources": yaml.safe_load(line)}, "printed").sources
+    assert len(open_source(sources["my_capture"], 32, "h36m_17")) == 15
+    page = (tmp_path / "page.html").read_text()
+    assert "Findings" in page
+    assert page.count("data:image/") >= 10
+    assert "http" not in re.sub(r"http://www\.w3\.org/\S+", "", page)
+
+
+def test_sound_pictures_of_the_world_and_clips(pictures, clips, tmp_path, capsys):
+    status, text = checked(pictures, tmp_path, capsys)
+    assert status == 0, text
+    assert "no source" in (tmp_path / "page.html").read_text()
+    status, text = checked(clips, tmp_path, capsys)
+    assert status == 0, text
+    assert "clips used: 1" in text
+    assert "kind: mannequin_challenge" in text
+
+
+def truth_changed(folder: Path, to: Path, change) -> Path:
+    out = changed(folder, to)
+    with np.load(out / "truth.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    arrays["pose"] = change(arrays["pose"])
+    np.savez(out / "truth.npz", **arrays)
+    return out
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda p: p[:, np.random.default_rng(3).permutation(17)], "joints are shuffled"),
+        (lambda p: p * [-1, 1, 1], "the poses are mirrored"),
+        (lambda p: p / 1000, "the poses are in metres, not in millimetres"),
+        (lambda p: (p - [0, 0, 4000]) @ np.linalg.qr(np.arange(9).reshape(3, 3) + np.eye(3))[0], "another frame"),
+    ],
+)
+def test_faults_end_in_words_and_status_1(pictures, tmp_path, capsys, change, words):
+    status, text = checked(truth_changed(pictures, tmp_path, change), tmp_path, capsys)
+    assert status == 1
+    assert words in text
+    assert "unsound" in text
+    assert words in (tmp_path / "page.html").read_text()
+
+
+def test_missing_and_damaged_pictures_end_in_status_1(pictures, tmp_path, capsys):
+    out = changed(pictures, tmp_path)
+    files = sorted((out / "images").glob("*.jpg"))
+    files[0].unlink()
+    files[1].write_bytes(b"no picture")
+    status, text = checked(out, tmp_path, capsys)
+    assert status == 1
+    assert "1 of 25 are missing" in text
+    assert "1 of 24 that were opened cannot be decoded" in text
+
+
+def test_a_truncated_video_ends_in_words(capture, tmp_path, capsys):
+    out = changed(capture, tmp_path)
+    (out / "cam02.mp4").write_bytes((out / "cam02.mp4").read_bytes()[:300])
+    assert main(["data", "check", str(out), "--out", str(tmp_path / "page.html")]) == 2
+    assert "cam02.mp4" in capsys.readouterr().err
+
+
+def test_unknown_folders_and_options_end_in_one_sentence(tmp_path, capsys):
+    assert main(["data", "check", str(tmp_path)]) == 2
+    text = capsys.readouterr().err
+    assert "of no kind that is known here" in text
+    assert "Human3.6M" in text
+    assert main(["data", "check", str(tmp_path / "gone")]) == 2
+    assert main(["data", "chek"]) == 2
+    assert "Actions: " in capsys.readouterr().err
+
+
+def touched(root: Path, *files: str) -> Path:
+    for name in files:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("files", "title"),
+    [
+        (["S1/MyPoseFeatures/D3_Positions/x.cdf", "S1/Videos/a.mp4"], "Human3.6M, the official download"),
+        (["annotation_body3d/fps50/h36m_train.npz"], "Human3.6M as mmpose prepares it"),
+        (["data_3d_h36m.npz"], "Human3.6M as VideoPose3D prepares it"),
+        (["S1/Seq1/annot.mat", "S1/Seq1/camera.calibration"], "MPI-INF-3DHP"),
+        (["TS1/annot_data.mat"], "MPI-INF-3DHP"),
+        (["images/1.jpg", "mpii_human_pose_v1_u12_2/mpii_human_pose_v1_u12_1.mat"], "MPII Human Pose"),
+        (["annotations/person_keypoints_val2017.json"], "COCO person keypoints"),
+        (["plan.json", "shard-00000.h5"], "crops that `vergence data prepare` wrote"),
+        (["one/capture.toml"], "a folder of captures"),
+        (["a.mp4", "b.mp4"], "a capture (videos of one moment, capture.toml)"),
+    ],
+)
+def test_layouts_are_told_by_their_names(tmp_path, files, title):
+    assert recognise(touched(tmp_path, *files)).title == title
+
+
+def test_mpii_lists_are_told_from_other_json(tmp_path):
+    touched(tmp_path, "annot/valid.json")
+    with pytest.raises(VergenceError, match="no kind"):
+        recognise(tmp_path)
+    (tmp_path / "annot/valid.json").write_text(json.dumps([{"joints_vis": [1], "image": "1.jpg"}]))
+    assert recognise(tmp_path).name == "mpii"
+
+
+def test_the_worlds_folders_and_clips_are_told_apart(capture, pictures, clips):
+    assert [recognise(p).name for p in (capture, clips)] == ["capture", "mannequin_challenge"]
+    assert recognise(pictures).title.startswith("pictures that")
+    assert recognise(clips / "train").name == "mannequin_challenge"
+    assert len({kind.title for kind in KINDS}) == len(KINDS)
+
+
+def test_help_is_instant():
+    least = min(_seconds() for _ in range(3))
+    assert least < 0.5
+
+
+def _seconds() -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(
+        [sys.executable, "-m", "vergence.cli", "data", "check", "--help"], capture_output=True, text=True
+    )
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert done.returncode == 0, done.stderr
+    assert "PATH" in done.stdout
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
