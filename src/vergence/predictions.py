@@ -10,9 +10,10 @@ NPZ arrays, or the same names in JSON, with `samples` a list of mappings that ho
     picture      N names, the picture's path or its end, `video.mp4#17` for a frame of a video; or
     row          N integers; without any key, sample i is row i and N is the dataset's length
 
-Others predict in the camera that took the picture, our truth lies in the crop's camera, turned by up to some 20 degrees:
-compared without that turn, good poses look wrong, and only P-MPJPE does not see it. What else breaks figures silently is
-refused in words: metres read as millimetres, samples that are missing, joints that the file does not have.
+Others predict in the camera that took the picture, our truth lies in the crop's camera, turned by as much as the person
+stands off the axis: compared without that turn, good poses look wrong, and only P-MPJPE does not see it. What else breaks
+figures silently is refused in words: metres read as millimetres, samples that are missing, joints that the file does not
+have.
 """
 
 from __future__ import annotations

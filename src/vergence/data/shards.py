@@ -3,7 +3,7 @@
 Why HDF5 through h5py: batches are drawn row by row in an order of their own (`vergence.mixture`), so the store must give
 any row at once, which tar archives (webdataset) cannot; it must not bring a second deep-learning stack (litdata brings
 torchvision and two cloud clients, `datasets` pandas and Arrow); and the official MPI-INF-3DHP files need h5py anyway
-(17 MB, BSD licence, kept since 2008, HDF5 itself since 1998). Whatever reads HDF5 reads the shards.
+(17 MB, BSD licence). Whatever reads HDF5 reads the shards.
 
 A folder of shards:
 
@@ -14,7 +14,7 @@ A folder of shards:
 
 Every file appears whole, by a rename, so a kill at any time leaves whole shards, and the same command goes on behind
 them. Labels are mapped into memory rather than read, pixels are decoded when asked for: memory does not grow with the
-dataset. What breaks it: JPEG is lossy (quality 95, 4:2:0: about one grey level); crops cannot become larger than they
+dataset. What breaks it: JPEG is lossy (quality 95, 4:2:0); crops cannot become larger than they
 were prepared, and are cropped with the box that they had; those whose own box should vary wider need `augmentation`.
 """
 
