@@ -13,7 +13,6 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-
 from vergence.data.mannequin_challenge import (
     farthest_first,
     find_clips,

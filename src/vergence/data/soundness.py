@@ -75,12 +75,12 @@ def check_pictures(records: Records, most: int = 100, opened: PictureReader | No
     missing = [path for path in files if not path.is_file()]
     out = []
     if missing:
-        rows = sum(files[path] for path in missing)
-        out.append(Finding("files", "wrong", f"{len(missing):,} of {len(files):,} are missing, with {rows:,} of "
+        lost = sum(files[path] for path in missing)
+        out.append(Finding("files", "wrong", f"{len(missing):,} of {len(files):,} are missing, with {lost:,} of "
                            f"{len(records):,} rows (limit 0); the first is {missing[0]}",
                            "Complete the download, or leave these parts out."))  # fmt: skip
-    there = [i for i, picture in enumerate(records.pictures) if picture.path not in set(missing)] if missing else None
-    rows = np.arange(len(records)) if there is None else np.array(there, dtype=int)
+    gone = set(missing)
+    rows = np.array([i for i, picture in enumerate(records.pictures) if picture.path not in gone], dtype=int)
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(int)] if len(rows) else rows
     damaged, other = _decode(records, rows, opened or OpenFiles())
     for faults, words, remedy in (
