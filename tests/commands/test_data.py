@@ -55,6 +55,6 @@ def test_actions_are_named(capsys):
     assert main(["data", "--help"]) == 0
     assert "prepare" in capsys.readouterr().out
     assert main(["data", "prepar"]) == 2
-    assert "Actions: prepare" in capsys.readouterr().err
+    assert "Actions: check, prepare" in capsys.readouterr().err
     assert main(["data", "prepare", LINE, "--out", "x", "--size", "4"]) == 2
     assert "--size is 4" in capsys.readouterr().err

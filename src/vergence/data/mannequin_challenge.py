@@ -301,7 +301,7 @@ def farthest_first(angle: Float[ndarray, "V V"], least: float) -> Int[ndarray, "
     apart = np.nan_to_num(angle)
     if not apart.size or apart.max() < least:
         return np.arange(min(len(apart), 1))
-    kept = [int(i) for i in np.unravel_index(int(apart.argmax()), apart.shape)]
+    kept = [int(view) for view in np.unravel_index(int(apart.argmax()), apart.shape)]
     while True:
         nearest = apart[:, kept].min(1)
         if nearest.max() < least:

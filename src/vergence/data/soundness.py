@@ -79,8 +79,8 @@ def check_pictures(records: Records, most: int = 100, opened: PictureReader | No
         out.append(Finding("files", "wrong", f"{len(missing):,} of {len(files):,} are missing, with {lost:,} of "
                            f"{len(records):,} rows (limit 0); the first is {missing[0]}",
                            "Complete the download, or leave these parts out."))  # fmt: skip
-    absent = set(missing)
-    rows = np.array([i for i, picture in enumerate(records.pictures) if picture.path not in absent], dtype=int)
+    gone = set(missing)
+    rows = np.array([i for i, picture in enumerate(records.pictures) if picture.path not in gone], dtype=int)
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(int)] if len(rows) else rows
     damaged, other = _decode(records, rows, opened or OpenFiles())
     for faults, words, remedy in (

@@ -237,22 +237,14 @@ def _explanations() -> Iterator[tuple[str, str, Fix]]:
     for scale, words in ((1e-3, "and the translations are mm where the poses are metres"),
                          (1e3, "and the translations are metres where the poses are mm")):  # fmt: skip
         yield (f"moved by R and t it fits: the poses are in the world's frame, {words}", _FRAME,
-               partial(_moved, scale=scale))  # fmt: skip
+               partial(_from_world, scale=scale))  # fmt: skip
     yield "the poses are mirrored about their root: left is right in them", _MIRROR, _about_root
     for axes, sign in _axes():
         shown = ", ".join(("-" if s < 0 else "") + "xyz"[a] for a, s in zip(axes, sign))
         mirrored = _parity(axes) * math.prod(sign) < 0
         words = "the poses are mirrored: " if mirrored else "the poses have other axes: "
         yield (f"{words}read as ({shown}) they fit", _MIRROR if mirrored else "Axes are x right, y down, z forward.",
-               partial(_exchanged, axes=axes, sign=sign))  # fmt: skip
-
-
-def _moved(records: Records, scale: float) -> ndarray:
-    return in_camera(records, records.pose, scale)
-
-
-def _exchanged(records: Records, axes: tuple[int, ...], sign: tuple[int, ...]) -> ndarray:
-    return records.pose[..., list(axes)] * np.array(sign)
+               partial(_turned, axes=axes, sign=sign))  # fmt: skip
 
 
 def _axes() -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
@@ -264,6 +256,14 @@ def _axes() -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
 
 def _parity(axes: tuple[int, ...]) -> int:
     return round(float(np.linalg.det(np.eye(3)[list(axes)])))
+
+
+def _from_world(records: Records, scale: float) -> ndarray:
+    return in_camera(records, records.pose, scale)
+
+
+def _turned(records: Records, axes: tuple[int, ...], sign: tuple[int, ...]) -> ndarray:
+    return records.pose[..., list(axes)] * np.array(sign)
 
 
 def _about_root(records: Records) -> ndarray:
