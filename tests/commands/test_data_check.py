@@ -8,6 +8,7 @@ import resource
 import shutil
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import fixtures_mannequin as fixtures
@@ -18,7 +19,8 @@ import yaml
 from vergence.cli import main
 from vergence.commands.synth import synth
 from vergence.config import recipe_from
-from vergence.data.recognise import KINDS, recognise
+from vergence.data.mannequin_challenge import read_mannequin_challenge
+from vergence.data.recognise import KINDS, Kind, read_kind, recognise
 from vergence.errors import VergenceError
 from vergence.sources import open_source
 
@@ -66,7 +68,7 @@ def test_a_sound_capture_and_the_line_that_reads_it(capture, tmp_path, capsys):
     page = (tmp_path / "page.html").read_text()
     assert "Findings" in page
     assert page.count("data:image/") >= 10
-    assert re.findall(r"(?:src|href)=\"(?!data:|#|' \+)[^\"]*", page) == []
+    assert re.findall(r"(?:src|href)=\"(?:http|//)", page) == []
 
 
 def test_sound_pictures_of_the_world_and_clips(pictures, clips, tmp_path, capsys):
@@ -121,6 +123,24 @@ def test_a_truncated_video_ends_in_words(capture, tmp_path, capsys):
     (out / "cam02.mp4").write_bytes((out / "cam02.mp4").read_bytes()[:300])
     assert main(["data", "check", str(out), "--out", str(tmp_path / "page.html")]) == 2
     assert "cam02.mp4" in capsys.readouterr().err
+
+
+def test_a_part_that_cannot_be_read_is_said(clips):
+    def reader(path, split):
+        if split == "test":
+            raise VergenceError("test is damaged", "Download it again.")
+        return read_mannequin_challenge(path)
+
+    module = types.ModuleType("a_reader_for_tests")
+    module.read = reader  # type: ignore[attr-defined]
+    sys.modules[module.__name__] = module
+    parts = ({"split": "train"}, {"split": "test"})
+    kind = Kind("x", "X", lambda path: True, "a_reader_for_tests:read", parts)
+    found, refused = read_kind(kind, clips)
+    assert [part for part, _ in found] == [parts[0]]
+    assert [(part, error.problem) for part, error in refused] == [(parts[1], "test is damaged")]
+    with pytest.raises(VergenceError, match="test is damaged"):
+        read_kind(Kind("x", "X", lambda path: True, "a_reader_for_tests:read", parts[1:]), clips)
 
 
 def test_unknown_folders_and_options_end_in_one_sentence(tmp_path, capsys):

@@ -32,7 +32,7 @@ def check(words: Sequence[str]) -> int:
     options = parser.parse_args(list(words))
 
     from vergence.data.recognise import joined, pixels_of, read_kind, recipe_line, recognise
-    from vergence.data.soundness import check_pictures, check_records, is_sound
+    from vergence.data.soundness import Finding, check_pictures, check_records, is_sound
     from vergence.errors import VergenceError
 
     if options.pictures < 1:
@@ -40,13 +40,16 @@ def check(words: Sequence[str]) -> int:
     path = options.path
     kind = recognise(path)
     print(f"{path} is {kind.title}", flush=True)
-    parts = read_kind(kind, path)
+    parts, refused = read_kind(kind, path)
     for part, found in parts:
         if report := _words(found.report):
             print(f"read{''.join(f' {k} {v}' for k, v in part.items())}: {report}")
     records = joined([found for _, found in parts])
     opened = pixels_of(kind, path) if len(records) else None
     findings = check_records(records) + (check_pictures(records, options.pictures, opened) if opened else [])
+    findings += [
+        Finding(_words(dict(part)), "note", f"not read: {error.problem}", error.remedy) for part, error in refused
+    ]
     lines = [recipe_line(kind, path, part, found) for part, found in parts] if kind.name else []
     out = options.out or Path(f"check-{path.resolve().name}.html")
     _page(out, path, kind, records, [found.report for _, found in parts], findings, lines, opened)

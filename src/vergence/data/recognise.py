@@ -38,8 +38,8 @@ class Kind:
         title: for people.
         fits: a glance at the folder.
         reader: `module:function`; called with the folder and one of `parts`, gives `Records`.
-        parts: settings of the reader, which are settings of the source too; one set for each split. A part that the folder
-            does not have is left out where another is there.
+        parts: settings of the reader, which are settings of the source too; one set for each split. A part that
+            cannot be read is a note where another can: few people have all splits.
         checked: further settings for a check, as a `step`.
         labels: what a recipe may use of it.
         pixels: `module:function`; called with the folder, gives something whose `read` takes the records' pictures. Empty:
@@ -73,8 +73,10 @@ def recognise(path: Path) -> Kind:
     )
 
 
-def read_kind(kind: Kind, path: Path) -> list[tuple[Mapping[str, Any], Records]]:
-    """Each part of a folder that is there, with its settings.
+def read_kind(
+    kind: Kind, path: Path
+) -> tuple[list[tuple[Mapping[str, Any], Records]], list[tuple[Mapping[str, Any], VergenceError]]]:
+    """Each part of a folder that can be read, with its settings; and those that cannot, with the reason.
 
     Raises:
         VergenceError: no part can be read; the first one's reason.
@@ -86,15 +88,16 @@ def read_kind(kind: Kind, path: Path) -> list[tuple[Mapping[str, Any], Records]]
         if error.name != module:
             raise VergenceError(f"{kind.title} needs {error.name}", f"Install it: pip install {error.name}.") from error
         raise VergenceError(f"{path} is {kind.title}, which this version does not read", "Update Vergence.") from error
-    found, reasons = [], []
+    found: list[tuple[Mapping[str, Any], Records]] = []
+    refused: list[tuple[Mapping[str, Any], VergenceError]] = []
     for part in kind.parts:
         try:
             found.append((part, function(path, **part, **kind.checked)))
         except VergenceError as error:
-            reasons.append(error)
+            refused.append((part, error))
     if not found:
-        raise reasons[0]
-    return found
+        raise refused[0][1]
+    return found, refused
 
 
 def pixels_of(kind: Kind, path: Path) -> PictureReader:
