@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 from vergence.dataset import Dataset, MemoryDataset, numbered_apart
 from vergence.errors import VergenceError
 from vergence.recipe import Source
 from vergence.skeleton import H36M_17, get_skeleton
 from vergence.views import Views
+
+if TYPE_CHECKING:
+    from vergence.data.records import Records
 
 SEEDS_APART = 100_000  # between the world seeds of a source's several rigs; a recipe's own seeds lie below
 
@@ -25,34 +29,38 @@ def open_source(source: Source, image_size: int, skeleton: str) -> Dataset:
         return ShardDataset(source.path, image_size, get_skeleton(skeleton))
     if source.protocol:
         source = as_protocol(source)
-    if source.kind == "human36m":
-        from vergence.data.human36m import read_human36m
+    if (records := _records(source)) is not None:
         from vergence.data.records import PictureDataset
 
-        records = read_human36m(source.path, source.split, source.step, source.cameras, source.faulty)
-        return PictureDataset(records, image_size, get_skeleton(skeleton))
-    if source.kind == "mpi_inf_3dhp":
-        from vergence.data.mpi_inf_3dhp import read_mpi_inf_3dhp
-        from vergence.data.records import PictureDataset
-
-        records = read_mpi_inf_3dhp(source.path, source.split, source.step, source.cameras, source.universal)
-        return PictureDataset(records, image_size, get_skeleton(skeleton))
-    if source.kind in ("mpii", "coco"):
-        from vergence.data.coco import read_coco
-        from vergence.data.mpii import read_mpii
-        from vergence.data.records import PictureDataset
-
-        records = (read_mpii if source.kind == "mpii" else read_coco)(source.path, source.split)
-        return PictureDataset(records, image_size, get_skeleton(skeleton))
-    if source.kind == "mannequin_challenge":
-        from vergence.data.mannequin_challenge import read_mannequin_challenge
-        from vergence.data.records import PictureDataset
-
-        records = read_mannequin_challenge(source.path, source.parallax)
         return PictureDataset(records, image_size, get_skeleton(skeleton))
     if get_skeleton(skeleton) != H36M_17:
         raise VergenceError(f"the built-in world has no skeleton {skeleton!r}", "Use skeleton: h36m_17 with it.")
     return MemoryDataset(_world(source, image_size))
+
+
+def _records(source: Source) -> Records | None:
+    """What a dataset's reader says; None where the source is no dataset."""
+    if source.kind == "human36m":
+        from vergence.data.human36m import read_human36m
+
+        return read_human36m(source.path, source.split, source.step, source.cameras, source.faulty)
+    if source.kind == "mpi_inf_3dhp":
+        from vergence.data.mpi_inf_3dhp import read_mpi_inf_3dhp
+
+        return read_mpi_inf_3dhp(source.path, source.split, source.step, source.cameras, source.universal)
+    if source.kind == "mpii":
+        from vergence.data.mpii import read_mpii
+
+        return read_mpii(source.path, source.split)
+    if source.kind == "coco":
+        from vergence.data.coco import read_coco
+
+        return read_coco(source.path, source.split)
+    if source.kind == "mannequin_challenge":
+        from vergence.data.mannequin_challenge import read_mannequin_challenge
+
+        return read_mannequin_challenge(source.path, source.parallax)
+    return None
 
 
 def as_protocol(source: Source) -> Source:
