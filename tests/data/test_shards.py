@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -157,22 +158,31 @@ def test_a_stopped_preparation_goes_on(dataset, folder, tmp_path):
     equal(ShardDataset(out, SIZE, H36M_17).index, dataset.index)
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from vergence.data.shard_writer import prepare
+from vergence.dataset import MemoryDataset
+from vergence.skeleton import H36M_17
+from vergence.views import Views
+
+replace = os.replace
+
+def kill(partial, path):
+    if str(path).endswith("shard-00001.h5"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(partial, path)
+
+os.replace = kill
+prepare(MemoryDataset(Views.empty(4, 17, 32, 32)), Path(sys.argv[1]), 32, H36M_17, {}, rows_per_shard=2)
+"""
+
+
 def test_a_killed_process_leaves_only_whole_files(tmp_path):
     """SIGKILL at the moment a shard's bytes are written but not yet named."""
     out, blank = tmp_path / "out", MemoryDataset(Views.empty(4, 17, 32, 32))
-    child = os.fork()
-    if not child:
-        replace = os.replace
-
-        def kill(partial, path):
-            if str(path).endswith("shard-00001.h5"):
-                os.kill(os.getpid(), signal.SIGKILL)
-            replace(partial, path)
-
-        os.replace = kill
-        prepare(blank, out, 32, H36M_17, {}, rows_per_shard=2)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    died = subprocess.run([sys.executable, "-c", KILLED, str(out)], check=False)
+    assert died.returncode == -signal.SIGKILL
     names = sorted(path.name for path in out.iterdir())
     assert [name for name in names if not name.startswith(".")] == ["plan.json", "shard-00000.h5"]
     assert len(names) == 3
