@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from vergence.crops import box_from_keypoints, crop_view
+from vergence.data.people import SEEN_JOINTS
 from vergence.dataset import MemoryDataset
 from vergence.errors import VergenceError
 from vergence.footage.calibration import read_rig_toml
@@ -23,8 +24,6 @@ from vergence.posefiles.trc import trc_scale
 from vergence.recipe import Source
 from vergence.skeleton import Skeleton
 from vergence.views import Views
-
-SEEN_JOINTS = 4  # fewer known joints make no box
 
 
 def read_capture(source: Source, image_size: int, skeleton: Skeleton) -> MemoryDataset:

@@ -13,15 +13,14 @@ import numpy as np
 import torch
 from numpy import ndarray
 
-from vergence.crops import box_from_keypoints, whole_picture_box
+from vergence.crops import whole_picture_box
+from vergence.data.people import SEEN_JOINTS, person_boxes
 from vergence.data.records import OpenFiles, Picture, Records
 from vergence.data.shards import INDEX, ShardDataset, check_files, read_manifest
 from vergence.errors import VergenceError
 from vergence.footage.capture import Capture, load_capture
 from vergence.posefiles.tables import read_npz
 from vergence.skeleton import skeleton_from_names
-
-SEEN_JOINTS = 4  # fewer known joints make no box
 
 
 def read_capture_records(path: Path, number: int = 0) -> Records:
@@ -54,7 +53,7 @@ def read_capture_records(path: Path, number: int = 0) -> Records:
     return Records(
         pictures=pictures,
         size=np.array([c.image_size for c in capture.cameras], dtype=float)[view],
-        box=np.stack([box_from_keypoints(p[:, :2]) for p in points]),
+        box=person_boxes(points[..., :2]),
         keypoints=points[..., :2],
         confidence=np.nan_to_num(points[..., 2]),
         pose=nan if pose is None else pose,

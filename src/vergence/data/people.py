@@ -14,7 +14,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from vergence.data.media import picture_size
-from vergence.data.records import Picture, Records, crop_cameras
+from vergence.data.records import ROWS_AT_ONCE, Picture, Records, crop_cameras
 from vergence.errors import VergenceError
 from vergence.skeleton import Skeleton
 
@@ -46,9 +46,8 @@ def with_crops(records: Records, counts: Counter[str]) -> Records:
     Raises:
         VergenceError: no row is left.
     """
-    good = np.concatenate(
-        [crop_cameras(records[i : i + 8192], 64).good for i in range(0, len(records), 8192)] or [np.zeros(0, bool)]
-    )
+    starts = range(0, len(records), ROWS_AT_ONCE)
+    good = np.concatenate([crop_cameras(records[i : i + ROWS_AT_ONCE], 64).good for i in starts] or [np.zeros(0, bool)])
     counts["boxes that cannot be cropped"] += int((~good).sum())
     if not good.any():
         told = ", ".join(f"{number} {what}" for what, number in counts.items() if number)

@@ -30,6 +30,7 @@ from vergence.dataset import Dataset, batches
 from vergence.errors import VergenceError
 from vergence.geometry.camera import normalise, project
 from vergence.geometry.peaks import choose_peaks
+from vergence.geometry.quality import reference_length
 from vergence.geometry.reconstruction import Reconstruction, reconstruct
 from vergence.labels import Labels
 from vergence.methods.base import depth_target, relative_depth
@@ -272,8 +273,7 @@ def _agreed(points: np.ndarray, trust: np.ndarray, rig: Reconstruction) -> tuple
 
 def _bone_length(pose: np.ndarray, skeleton: Skeleton) -> float:
     """Median length of the reference bone over a recording; 1 where the reconstruction is free of scale already."""
-    start, end = (pose[:, list(ends)].mean(1) for ends in skeleton.reference_bone)
-    length = float(np.nanmedian(np.linalg.norm(end - start, axis=-1)))
+    length = reference_length(pose, skeleton)
     if not length > 0:
         raise VergenceError("the reference bone was never seen by two cameras", "Its joints are needed for the scale.")
     return length
