@@ -310,8 +310,27 @@ def test_a_finished_refinement_is_not_made_again(refined, tmp_path, monkeypatch)
 def test_labels_that_are_withheld_refine_nothing(tmp_path):
     recipe = refining()
     recipe.sources["labelled"].pose = "none"
-    with pytest.raises(VergenceError, match="0 pictures with a whole 3D label"):
+    with pytest.raises(VergenceError, match="0 pictures with a 3D label"):
         carry_out(tmp_path, recipe)
+
+
+def test_made_labels_refine_without_any_true_one(tmp_path):
+    recipe = tiny()
+    recipe.sources["studio"].frames_per_subject = 16
+    assert recipe.sources["studio"].pose == "none"
+    stage = RefineStage(sources=["studio"], labels=["labels"], pictures=40, steps=5, width=8)
+    recipe.stages["refinement"] = Stage(refine=stage)
+    run = carry_out(tmp_path, recipe)
+    about = load(tmp_path).method.protocol["refinement_unit"]
+    assert (about["uses_3d_labels"], about["labels_made"], about["pictures"]) == (False, 40, 40)
+    assert about["poses_without_pictures"] == 0
+    before = run.prints["refinement"]
+    run.recipe.stages["labels"].label.frames = 7
+    run.prints["labels"] = run._fingerprint("labels")
+    assert run._fingerprint("refinement") != before
+    stage.labels = ["nothing"]
+    with pytest.raises(VergenceError, match="no label stage 'nothing'"):
+        run._goals("studio", stage)
 
 
 def test_a_refinement_is_the_last_of_all(tmp_path):

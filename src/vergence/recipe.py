@@ -291,21 +291,29 @@ class LabelStage:
 
 @dataclass
 class RefineStage:
-    """A refinement unit behind the trained method (EpipolarPose 3.3). It uses 3D labels, and every result says so.
+    """A refinement unit behind the trained method (EpipolarPose 3.3).
+
+    Its goals are 3D labels, and every result says so; or, with `labels`, poses that several views made: then it needs none.
 
     Args:
-        sources: whose pictures the method predicts; their visible 3D is the goal.
+        sources: whose pictures the method predicts; their visible 3D, and what `labels` make of them, is the goal.
+        labels: label stages whose poses are goals.
+        pictures: at most so many of each source, spread over it; 0 is all.
         poses: more sources, of which the visible 3D alone is used: their poses get an error like the method's.
+        mirror: every pair is learned mirrored as well (the paper's is not).
         steps: number of batches.
         batch: poses in a batch.
-        learning_rate: Adam's, times 0.96 every 100,000 steps.
+        learning_rate: Adam's, with a cosine to 0.
         width: of the hidden layers.
         dropout: share of features dropped in training.
         correct: the unit's answers are added to its input; False is the paper's form, which wants far more labels and steps.
     """
 
     sources: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    pictures: int = 0
     poses: list[str] = field(default_factory=list)
+    mirror: bool = True
     steps: int = 5000
     batch: int = 64
     learning_rate: float = 1e-3

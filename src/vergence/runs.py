@@ -41,6 +41,7 @@ from vergence.skeleton import get_skeleton
 from vergence.sources import open_source, world_version
 from vergence.training import train_stage
 from vergence.version import __version__
+from vergence.views import Views
 
 
 class Run:
@@ -157,6 +158,7 @@ class Run:
             about += [self.prints.get(self._before(stage.label.network, name)) if predicted else None]
         elif stage.refine:
             about += [recipe.method, asdict(recipe.network), self.prints.get(self._before("", name))]
+            about += [[self.prints.get(label) for label in stage.refine.labels]]
         world = world_version() if any(s.of_world for s in sources.values()) else ""
         return fingerprint(*about, asdict(stage), {n: asdict(source) for n, source in sources.items()}, world)
 
@@ -253,9 +255,13 @@ class Run:
 
     def _part(self, name: str, stage: TrainStage, count: int, whole: bool = False) -> Part:
         source = stage.source_of(name)
-        dataset = self.dataset(source)
-        visible = withhold(dataset.index, self.recipe.sources[source])
-        for label in stage.labels:
+        visible = self._visible(source, stage.labels)
+        return Part(name, self.dataset(source), visible, count, stage.draw.get(name, Draw()), whole)
+
+    def _visible(self, source: str, labels: list[str]) -> Views:
+        """A source's index with the labels that the recipe shows, and those that stages made of it."""
+        visible = withhold(self.dataset(source).index, self.recipe.sources[source])
+        for label in labels:
             if label not in self.labels:
                 raise VergenceError(
                     f"no label stage {label!r} comes before", f"There are {', '.join(self.labels) or 'none'}."
@@ -263,7 +269,7 @@ class Run:
             settings = self.recipe.stages[label].label
             if settings and settings.source == source:
                 visible = self.labels[label].apply(visible)
-        return Part(name, dataset, visible, count, stage.draw.get(name, Draw()), whole)
+        return visible
 
     def _label(self, name: str, stage: LabelStage) -> None:
         path = self.folder / "labels" / f"{name}-{self.prints[name]}.npz"
@@ -340,11 +346,15 @@ class Run:
         self, name: str, stage: RefineStage, method: Method, unit: RefinementUnit, folder: Path
     ) -> dict[str, Any]:
         """Trains a unit in place; returns what it was made with."""
-        predicted, truth = self._predicted(method, stage.sources)
-        bare = [self._true_poses(source)[1] for source in stage.poses]
+        method = method.to(self.device)
+        found = [self._predicted(method, source, stage) for source in stage.sources]
+        method.cpu()
+        poses = torch.cat([pose for pose, _ in found])
+        bare = [self._goals(source, replace(stage, labels=[], pictures=0))[1].pose for source in stage.poses]
         generator = torch.Generator().manual_seed(self.recipe.seed)
-        pairs = make_pairs(unit, predicted, truth, torch.cat([truth[:0], *bare]), generator)
-        self.console.print(f"[bold]{name}[/bold]: a refinement unit from {len(pairs.targets)} 3D labels")
+        goals = Views.cat([goals for _, goals in found])
+        pairs = make_pairs(unit, poses, goals, torch.cat([poses[:0], *bare]), generator, stage.mirror)
+        self.console.print(f"[bold]{name}[/bold]: a refinement unit from {pairs.report['pictures']} pictures")
         curve = train_unit(unit, pairs, stage, self.recipe.seed, self.device)
         made_with = describe(stage, pairs.report)
         save_weights(unit, folder / "model.safetensors")
@@ -352,28 +362,28 @@ class Run:
         write_text(folder / "metrics.jsonl", "".join(line + "\n" for line in lines))
         return made_with
 
-    def _true_poses(self, source: str) -> tuple[Tensor, Tensor]:
-        """A source's rows with visible 3D that was not made, and that 3D."""
-        visible = withhold(self.dataset(source).index, self.recipe.sources[source])
-        rows = torch.nonzero(visible.posed & ~visible.made)[:, 0]
-        return rows, visible.pose[rows]
+    def _goals(self, source: str, stage: RefineStage) -> tuple[Tensor, Views]:
+        """The rows of a source whose 3D is visible or was made by the stage's label stages, and their index with that 3D.
+        What somebody else made (a reconstruction) is no goal."""
+        shown, views = self._visible(source, []), self._visible(source, stage.labels)
+        rows = torch.nonzero((shown.posed & ~shown.made) | (views.posed & ~shown.posed))[:, 0]
+        if 0 < stage.pictures < len(rows):
+            rows = rows[torch.linspace(0, len(rows) - 1, stage.pictures).round().long()]
+        return rows, views[rows]
 
-    def _predicted(self, method: Method, sources: list[str]) -> tuple[Tensor, Tensor]:
-        """The method's poses of all pictures with visible 3D, and that 3D."""
-        joints = len(method.skeleton)
-        predicted, truth = [torch.zeros(0, joints, 3)], [torch.zeros(0, joints, 3)]
-        method = method.to(self.device)
-        for source in sources:
-            rows, poses = self._true_poses(source)
-            for chunk in rows.split(64) if len(rows) else ():
-                views = self.dataset(source).read(chunk)
-                found = method.predict(views.image.to(self.device), views.intrinsics.to(self.device))
-                if found.frame != "camera":
-                    raise VergenceError(f"poses in a {found.frame} frame cannot be refined", "Refine another method.")
-                predicted.append(found.pose.cpu().float())
-            truth.append(poses)
-        method.cpu()
-        return torch.cat(predicted), torch.cat(truth)
+    def _predicted(self, method: Method, source: str, stage: RefineStage) -> tuple[Tensor, Views]:
+        """The method's poses of a source's goals, and those."""
+        rows, goals = self._goals(source, stage)
+        found = [torch.zeros(0, len(method.skeleton), 3)]
+        half = self.recipe.precision == "bf16-mixed"
+        for chunk in torch.arange(len(rows)).split(64) if len(rows) else ():
+            image = self.dataset(source).read(rows[chunk]).image.to(self.device)
+            with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=half):
+                poses = method.predict(image, goals.intrinsics[chunk].to(self.device))
+            if poses.frame != "camera":
+                raise VergenceError(f"poses in a {poses.frame} frame cannot be refined", "Refine another method.")
+            found.append(poses.pose.cpu().float())
+        return torch.cat(found), goals
 
 
 def labelled_from(source: Source, stage: LabelStage) -> Source:

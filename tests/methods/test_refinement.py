@@ -10,11 +10,20 @@ from torch import nn
 
 from vergence.errors import VergenceError
 from vergence.methods.base import Method, Prediction
-from vergence.methods.refinement import ErrorModel, Refined, RefinementUnit, comparable, make_pairs, train_unit
+from vergence.methods.refinement import (
+    ErrorModel,
+    Refined,
+    RefinementUnit,
+    comparable,
+    limb_lengths,
+    make_pairs,
+    train_unit,
+)
 from vergence.metrics import p_mpjpe
 from vergence.recipe import RefineStage
 from vergence.skeleton import COCO_17, H36M_17
 from vergence.synthetic import recordings
+from vergence.views import Views
 
 PELVIS, THORAX = H36M_17.index("pelvis"), H36M_17.index("thorax")
 
@@ -38,6 +47,11 @@ def wrong(pose, seed):
     return 1.3 * (out + 0.04 * torch.randn(out.shape, generator=torch.Generator().manual_seed(seed)))
 
 
+def goals(pose, made=False):
+    index = Views.empty(len(pose), 17, 0, 0)
+    return index.replace(pose=pose, pose_weight=torch.ones(pose.shape[:2]), made=torch.full((len(pose),), made))
+
+
 def unit(width=32, dropout=0.0, skeleton=H36M_17, correct=True):
     torch.manual_seed(0)
     return RefinementUnit(skeleton, width, dropout, correct)
@@ -49,6 +63,20 @@ def test_comparable_poses_have_a_mean_limb_of_1(poses):
         lengths = [math.dist(p[a].tolist(), p[b].tolist()) for a, b in H36M_17.limbs]
         assert sum(lengths) / len(lengths) == pytest.approx(1, abs=1e-4)
         assert p[PELVIS].abs().max() < 1e-6
+
+
+def test_a_pose_with_unknown_joints_keeps_its_size(poses):
+    whole = comparable(poses[0], H36M_17)
+    usual = limb_lengths(poses[0], H36M_17).nanmedian(0).values
+    holes = poses[0].clone()
+    holes[:, H36M_17.index("left_elbow")] = math.nan
+    found = comparable(holes, H36M_17, usual)
+    known = found.isfinite().all(-1)
+    assert known.sum(1).tolist() == [16] * len(holes)
+    size = (found / whole)[known[:, :, None].expand_as(found) & (whole.abs() > 0.1)]
+    assert (size - 1).abs().median() < 0.01
+    assert (size - 1).abs().max() < 0.1
+    assert torch.allclose(comparable(poses[0], H36M_17, usual), whole, atol=1e-5)  # with all joints nothing changes
 
 
 @pytest.mark.parametrize("correct", [True, False])
@@ -111,16 +139,20 @@ def test_both_losses_by_loops_and_their_gradient():
         assert float(net.target_std[column]) == pytest.approx(std)
     for layer in net.answers:
         nn.init.normal_(layer.weight)
-    expected = 0.0
+    weight = torch.rand(7, 48, generator=g, dtype=torch.double)
+    targets[2, 5:9], known = math.nan, torch.ones(7, 48)
+    known[2, 5:9] = 0
+    expected, total = 0.0, float((weight * known).sum())
     for answer in net.answer(inputs):
         answer = answer.detach()
         for i in range(7):
             for d in range(48):
-                goal = (float(targets[i, d]) - float(net.target_mean[d])) / float(net.target_std[d])
-                expected += (float(answer[i, d]) - goal) ** 2 / (7 * 48)
-    assert net.loss(inputs, targets).item() == pytest.approx(expected)
-    first = inputs[:2].clone().requires_grad_()
-    assert torch.autograd.gradcheck(lambda x: net.loss(x, targets[:2]), (first,))
+                if known[i, d]:
+                    goal = (float(targets[i, d]) - float(net.target_mean[d])) / float(net.target_std[d])
+                    expected += float(weight[i, d]) * (float(answer[i, d]) - goal) ** 2 / total
+    assert net.loss(inputs, targets, weight).item() == pytest.approx(expected)
+    first = inputs[1:3].clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: net.loss(x, targets[1:3], weight[1:3]), (first,))
 
 
 def test_the_truth_costs_less_than_any_degenerate_answer(poses):
@@ -138,7 +170,7 @@ def test_the_truth_costs_less_than_any_degenerate_answer(poses):
     cost = {}
     for name, answer in answers.items():
         net.answer = lambda inputs, answer=answer: (answer, answer)
-        cost[name] = float(net.loss(flat, flat))
+        cost[name] = float(net.loss(flat, flat, torch.ones_like(flat)))
     assert cost["truth"] < 1e-10
     assert min(value for name, value in cost.items() if name != "truth") > 1
 
@@ -181,13 +213,34 @@ def test_pairs_without_pictures_are_drawn_and_counted(poses):
     predicted = wrong(poses[0], 0)
     truth = poses[0].clone()
     truth[3, 5] = math.nan
-    pairs = make_pairs(net, predicted, truth, poses[1], torch.Generator().manual_seed(0))
-    assert pairs.report == {"pictures": len(truth) - 1, "poses_without_pictures": len(poses[1])}
-    assert len(pairs.inputs) == len(pairs.targets) == len(truth) - 1 + len(poses[1])
-    assert torch.allclose(pairs.inputs[: len(truth) - 1], net.flat(predicted)[torch.arange(len(truth)) != 3])
-    assert torch.allclose(pairs.targets[len(truth) - 1 :], net.flat(poses[1]))
+    truth[7] = math.nan
+    pairs = make_pairs(net, predicted, goals(truth), poses[1], torch.Generator().manual_seed(0))
+    assert pairs.report == {
+        "pictures": len(truth) - 1, "labels_made": 0, "poses_without_pictures": len(poses[1])
+    }  # fmt: skip
+    assert len(pairs.inputs) == len(pairs.targets) == len(pairs.weight) == len(truth) - 1 + len(poses[1])
+    assert torch.equal(pairs.inputs[: len(truth) - 1], net.flat(predicted)[torch.arange(len(truth)) != 7])
+    assert torch.equal(pairs.targets[len(truth) - 1 :], net.flat(poses[1]))
+    assert pairs.targets[3].isnan().sum() == 3
+    assert pairs.inputs.isfinite().all()
     with pytest.raises(VergenceError, match="20 pictures"):
-        make_pairs(net, predicted[:20], poses[0][:20], poses[1], torch.Generator())
+        make_pairs(net, predicted[:20], goals(poses[0][:20]), poses[1], torch.Generator())
+
+
+def test_mirrored_pairs_are_those_of_mirrored_people(poses):
+    net = unit()
+    truth = poses[0].clone()
+    truth[3, 5] = math.nan
+    predicted, across = wrong(poses[0], 0), torch.tensor([-1.0, 1.0, 1.0])
+    other = [pose[:, list(H36M_17.mirror)] * across for pose in (predicted, truth)]
+    both = make_pairs(net, predicted, goals(truth), poses[1], torch.Generator().manual_seed(0), mirror=True)
+    ours = make_pairs(net, predicted, goals(truth), poses[1][:0], torch.Generator())
+    theirs = make_pairs(net, other[0], goals(other[1]), poses[1][:0], torch.Generator())
+    n, half = len(truth), len(both.inputs) // 2
+    for name in ("inputs", "targets"):
+        found = getattr(both, name)
+        assert torch.equal(found[:n].nan_to_num(-9), getattr(ours, name).nan_to_num(-9))
+        assert torch.allclose(found[half : half + n].nan_to_num(-9), getattr(theirs, name).nan_to_num(-9), atol=1e-5)
 
 
 @pytest.mark.parametrize("pictures", [800, 100])
@@ -196,7 +249,7 @@ def test_it_corrects_new_people(poses, pictures):
     net = unit(64, 0.1)
     predicted = wrong(poses[0], 0)
     g = torch.Generator().manual_seed(0)
-    pairs = make_pairs(net, predicted[:pictures], poses[0][:pictures], poses[0][pictures:], g)
+    pairs = make_pairs(net, predicted[:pictures], goals(poses[0][:pictures]), poses[0][pictures:], g)
     curve = train_unit(net, pairs, RefineStage(steps=150, batch=64), seed=0)
     assert curve[-1] < 0.7 * curve[0]
     test = wrong(poses[1], 1)
@@ -208,7 +261,7 @@ def test_training_is_a_function_of_the_seed(poses):
     results = []
     for seed in (0, 0, 1):
         net = unit(16, 0.2)
-        pairs = make_pairs(net, wrong(poses[0], 0), poses[0], poses[1][:0], torch.Generator().manual_seed(0))
+        pairs = make_pairs(net, wrong(poses[0], 0), goals(poses[0]), poses[1][:0], torch.Generator().manual_seed(0))
         train_unit(net, pairs, RefineStage(steps=20, batch=32), seed)
         results.append(net(poses[1][:4]))
     assert torch.equal(results[0], results[1])
@@ -223,11 +276,15 @@ def test_a_refined_method_changes_the_pose_alone_and_says_that_it_saw_labels(pos
 
     method = Fixed(nn.Identity(), H36M_17)  # type: ignore[arg-type]
     net = unit().eval()
-    refined = Refined(method, net, {"sources": ["labelled"], "pictures": 5})
+    about = {"sources": ["labelled"], "pictures": 5, "labels_made": 0, "poses_without_pictures": 0}
+    refined = Refined(method, net, about)
     found = refined.predict(torch.zeros(3, 3, 8, 8), torch.eye(3).expand(3, 3, 3))
     assert torch.equal(found.pose, net(poses[1][:3]))
     assert found.root_depth.tolist() == [9.0] * 3
-    assert refined.protocol["refinement_unit"] == {"uses_3d_labels": True, "sources": ["labelled"], "pictures": 5}
+    assert refined.protocol["refinement_unit"] == {"uses_3d_labels": True, **about}
+    for made, bare, labelled in ((5, 0, False), (4, 0, True), (5, 1, True)):
+        other = Refined(method, net, {**about, "labels_made": made, "poses_without_pictures": bare})
+        assert other.protocol["refinement_unit"]["uses_3d_labels"] is labelled
     assert method.protocol == {}
     with pytest.raises(VergenceError, match="finished"):
         refined.losses(None)

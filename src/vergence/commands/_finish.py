@@ -214,7 +214,8 @@ def show(results: Mapping[str, Any]) -> None:
         how = next(iter(results["protocol"].values()))
         console.print(f"[dim]{how['alignment']}[/dim]")
         if unit := how.get("refinement_unit"):
-            console.print(f"[bold]With a refinement unit trained on 3D labels of {', '.join(unit['sources'])}.[/bold]")
+            labels = "3D labels" if unit["uses_3d_labels"] else "made labels"
+            console.print(f"[bold]With a refinement unit trained on {labels} of {', '.join(unit['sources'])}.[/bold]")
 
 
 def _retrieval_table(results: Mapping[str, Any]) -> Table:

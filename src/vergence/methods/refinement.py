@@ -8,7 +8,8 @@ ReLU and dropout; two residual blocks of two such layers; a first answer p1; p1 
 this stage and of the input; the same once more; the answer p2. Loss `mse(p1) + mse(p2)` on z-scored data.
 Ours: both answers are *corrections* of the input, 0 at the start. The paper's form (`correct: false`) has to learn to
 write down every pose first, which takes its 200 epochs of 300,000 poses; with the few thousand labels and steps here
-it made poses worse (62 mm became 98).
+it made poses worse (62 mm became 98). Pairs are mirrored, which doubles them (`mirror`), and Adam's rate falls to 0 along a
+cosine (published: times 0.96 every 100,000 steps).
 
 Input. Where there are pictures, the method's own predictions of them. Where there are poses without pictures (or
 pictures that are not to be read), the truth plus an error that was fitted to the method's residuals: an affine part
@@ -34,23 +35,32 @@ from vergence.errors import VergenceError
 from vergence.geometry.alignment import ridge_regression
 from vergence.geometry.lifting import bone_vector
 from vergence.methods.base import Method, Prediction
+from vergence.methods.losses import weighted_mean
 from vergence.recipe import RefineStage
 from vergence.skeleton import Skeleton
 from vergence.views import Views
 
-DECAY, DECAY_STEPS = 0.96, 100_000
 CLIP = 1.0
 LEAST_SPREAD = 1e-3  # of a coordinate, in mean limb lengths: one that never moves is not divided by
 RIDGE = 1e-2  # of the affine error, per pair and unit variance
 LEAST_PAIRS = 32
 
 
-def comparable(pose: Float[Tensor, "N J 3"], skeleton: Skeleton) -> Float[Tensor, "N J 3"]:
-    """Root-relative, mean limb length 1."""
-    first, second = (list(side) for side in zip(*skeleton.limbs, strict=True))
-    length = (pose[:, second] - pose[:, first]).norm(dim=-1).nanmean(1)
+def comparable(
+    pose: Float[Tensor, "N J 3"], skeleton: Skeleton, usual: Float[Tensor, " L"] | None = None
+) -> Float[Tensor, "N J 3"]:
+    """Root-relative, mean limb length 1; of poses with unknown joints, what it would be if the limbs that are known have
+    the share in it that they have in the `usual` lengths."""
+    length = limb_lengths(pose, skeleton)
+    usual = torch.ones_like(length[:1]) if usual is None else usual
+    share = torch.where(length.isfinite(), usual / usual.mean(), 0.0).sum(1)
     rooted = pose - pose[:, list(skeleton.root)].mean(1, keepdim=True)
-    return rooted / length.clamp(min=1e-9)[:, None, None]
+    return rooted / (length.nansum(1) / share).clamp(min=1e-9)[:, None, None]
+
+
+def limb_lengths(pose: Float[Tensor, "N J 3"], skeleton: Skeleton) -> Float[Tensor, "N L"]:
+    first, second = (list(side) for side in zip(*skeleton.limbs, strict=True))
+    return (pose[:, second] - pose[:, first]).norm(dim=-1)
 
 
 class _Block(nn.Module):
@@ -111,10 +121,12 @@ class RefinementUnit(nn.Module):
         return comparable(pose, self.skeleton)[:, self.joints].flatten(1)
 
     def fit_scales(self, inputs: Float[Tensor, "N D"], targets: Float[Tensor, "N D"]) -> None:
-        """Means and standard deviations of the z-scores."""
+        """Means and standard deviations of the z-scores, of what is known."""
         for name, data in (("input", inputs), ("target", targets)):
-            getattr(self, f"{name}_mean").copy_(data.mean(0))
-            getattr(self, f"{name}_std").copy_(data.std(0).clamp(min=LEAST_SPREAD))
+            mean = data.nanmean(0)
+            std = ((data - mean).square().nansum(0) / (data.isfinite().sum(0) - 1).clamp(min=1)).sqrt()
+            getattr(self, f"{name}_mean").copy_(mean.nan_to_num(0.0))
+            getattr(self, f"{name}_std").copy_(std.clamp(min=LEAST_SPREAD))
 
     def answer(self, inputs: Float[Tensor, "N D"]) -> tuple[Float[Tensor, "N D"], Float[Tensor, "N D"]]:
         """p1 and p2, z-scored."""
@@ -125,11 +137,14 @@ class RefinementUnit(nn.Module):
         second = self.stages[1](self.back(p1) + first + start)
         return p1, base + self.answers[1](second)
 
-    def loss(self, inputs: Float[Tensor, "N D"], targets: Float[Tensor, "N D"]) -> Float[Tensor, ""]:
-        """Mean squared error of both answers, added."""
+    def loss(
+        self, inputs: Float[Tensor, "N D"], targets: Float[Tensor, "N D"], weight: Float[Tensor, "N D"]
+    ) -> Float[Tensor, ""]:
+        """Weighted mean squared errors of both answers, added; a target that is unknown (NaN) has no part in them."""
         goal = (targets - self.target_mean) / self.target_std
-        p1, p2 = self.answer(inputs)
-        return (p1 - goal).square().mean() + (p2 - goal).square().mean()
+        weight = torch.where(goal.isnan(), 0.0, weight)
+        p1, p2 = ((p - goal.nan_to_num(0.0)).square() for p in self.answer(inputs))
+        return weighted_mean(p1, weight) + weighted_mean(p2, weight)
 
     def forward(self, pose: Float[Tensor, "N J 3"]) -> Float[Tensor, "N J 3"]:
         """Refined poses, root-relative, reference bone of length 1."""
@@ -184,8 +199,10 @@ class Refined(Method):
 
     @property
     def protocol(self) -> dict[str, Any]:
-        """What results must say: a refinement unit was trained with 3D labels."""
-        return {"refinement_unit": {"uses_3d_labels": True, **self.made_with}}
+        """What results must say: a refinement unit was trained, and whether with 3D labels."""
+        made, poses = self.made_with["labels_made"], self.made_with["poses_without_pictures"]
+        labelled = self.made_with["pictures"] + poses > made
+        return {"refinement_unit": {"uses_3d_labels": labelled, **self.made_with}}
 
     def losses(self, views: Views) -> dict[str, Tensor]:
         raise VergenceError("a refined method is finished", "Train the method, then refine it.")
@@ -204,56 +221,84 @@ class Pairs:
 
     Attributes:
         inputs: predicted, or truth with a drawn error.
-        targets: truth.
+        targets: the goals; NaN where a joint of them is unknown.
+        weight: trust in each coordinate of a goal.
         report: counts, plain values.
     """
 
     inputs: Float[Tensor, "N D"]
     targets: Float[Tensor, "N D"]
+    weight: Float[Tensor, "N D"]
     report: dict[str, Any]
 
 
 def make_pairs(
     unit: RefinementUnit,
     predicted: Float[Tensor, "M J 3"],
-    truth: Float[Tensor, "M J 3"],
+    goals: Views,
     without_pictures: Float[Tensor, "K J 3"],
     generator: torch.Generator,
+    mirror: bool = False,
 ) -> Pairs:
     """Pairs from predictions of pictures, and from poses without pictures by an error model fitted to the first.
 
-    Poses with an unknown joint are left out. Raises `VergenceError` where fewer than 32 pairs with pictures remain.
+    Goals are an index without pictures: `pose`, true or made, in any unit, `pose_weight` and `made`. Of a goal the joints
+    that are known count; an error model is fitted to whole ones, and poses without pictures must be whole. With `mirror`
+    every pair stands there mirrored as well. Raises `VergenceError` where fewer than 32 pairs with pictures remain.
     """
-    inputs, targets, bare = unit.flat(predicted), unit.flat(truth), unit.flat(without_pictures)
-    whole = inputs.isfinite().all(1) & targets.isfinite().all(1)
-    inputs, targets, bare = inputs[whole], targets[whole], bare[bare.isfinite().all(1)]
-    if len(inputs) < LEAST_PAIRS:
+    inputs = unit.flat(predicted)
+    sound = inputs.isfinite().all(1) & goals.posed
+    if sound.sum() < LEAST_PAIRS:
         raise VergenceError(
-            f"{len(inputs)} pictures with a whole 3D label to refine on", f"Name sources with at least {LEAST_PAIRS}."
+            f"{int(sound.sum())} pictures with a 3D label to refine on", f"Name sources with at least {LEAST_PAIRS}."
         )
-    report: dict[str, Any] = {"pictures": len(inputs), "poses_without_pictures": len(bare)}
+    inputs, goals = inputs[sound], goals[sound]
+    usual = limb_lengths(goals.pose, unit.skeleton).nanmedian(0).values
+    targets = comparable(goals.pose, unit.skeleton, usual)[:, unit.joints].flatten(1)
+    weight = goals.pose_weight[:, unit.joints].repeat_interleave(3, 1)
+    bare = unit.flat(without_pictures)
+    bare = bare[bare.isfinite().all(1)]
+    report: dict[str, Any] = {"pictures": len(inputs), "labels_made": int(goals.made.sum())}
+    report["poses_without_pictures"] = len(bare)
     if len(bare):
-        drawn = ErrorModel.fit(inputs, targets).sample(bare, generator)
+        whole = targets.isfinite().all(1)
+        drawn = ErrorModel.fit(inputs[whole], targets[whole]).sample(bare, generator)
         inputs, targets = torch.cat([inputs, drawn]), torch.cat([targets, bare])
-    return Pairs(inputs, targets, report)
+        weight = torch.cat([weight, torch.ones_like(bare)])
+    pairs = Pairs(inputs, targets, weight, report)
+    return mirrored(pairs, unit) if mirror else pairs
+
+
+def mirrored(pairs: Pairs, unit: RefinementUnit) -> Pairs:
+    """The pairs, and behind them the same of people mirrored left to right."""
+    place = {joint: i for i, joint in enumerate(unit.joints)}
+    other = torch.tensor([place[unit.skeleton.mirror[joint]] for joint in unit.joints])
+    across = torch.tensor([-1.0, 1.0, 1.0])
+
+    def both(flat: Tensor, sign: Tensor) -> Tensor:
+        joints = flat.view(len(flat), -1, 3)
+        return torch.cat([flat, (joints[:, other] * sign).flatten(1)])
+
+    inputs, targets = both(pairs.inputs, across), both(pairs.targets, across)
+    return Pairs(inputs, targets, both(pairs.weight, across.abs()), pairs.report)
 
 
 def train_unit(unit: RefinementUnit, pairs: Pairs, stage: RefineStage, seed: int, device: str = "cpu") -> list[float]:
-    """Trains in place, Adam as in the paper; returns the loss of each hundredth step. A function of the seed."""
+    """Trains in place, Adam with a cosine to 0; returns the loss of each hundredth step. A function of the seed."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     unit.fit_scales(pairs.inputs, pairs.targets)
     unit.train().to(device)
-    inputs, targets = pairs.inputs.to(device), pairs.targets.to(device)
+    inputs, targets, weight = (part.to(device) for part in (pairs.inputs, pairs.targets, pairs.weight))
     optimizer = torch.optim.Adam(unit.parameters(), lr=stage.learning_rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: DECAY ** (step / DECAY_STEPS))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, stage.steps)
     batch = min(stage.batch, len(inputs))
     order, curve = torch.empty(0, dtype=torch.long), []
     for step in range(stage.steps):
         if len(order) < batch:
             order = torch.randperm(len(inputs), generator=generator)
         rows, order = order[:batch].to(device), order[batch:]
-        loss = unit.loss(inputs[rows], targets[rows])
+        loss = unit.loss(inputs[rows], targets[rows], weight[rows])
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(unit.parameters(), CLIP)
