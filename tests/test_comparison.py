@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,10 +29,13 @@ from vergence.comparison import (
     spread,
     summary,
 )
+from vergence.config import read_yaml
 from vergence.errors import VergenceError
 from vergence.recipe import Recipe, Source, Stage, TrainStage
 from vergence.runs import Run
 from vergence.shared import Shared, pictures_of
+
+BUILT_IN_SET = Path(str(resources.files("vergence"))) / "recipes" / "sets" / "compare.yaml"
 
 
 def recipe(**changes) -> Recipe:
@@ -60,31 +65,70 @@ def test_one_recipe_is_written_over_another_key_by_key():
 
 
 def test_the_built_in_set_is_sound_and_shares_its_pictures_tests_and_first_stage(tmp_path):
-    usual = [entry.name for entry in read_entries([])]
-    variants = ["epipolar_pose_ru", "multiview_consistency_plain", "mcss_baseline"]
-    entries = read_entries([], [*usual, *variants])
-    names = [entry.name for entry in entries]
-    assert names == [*usual, *variants]
-    assert {"supervised", "epipolar_pose", "multiview_consistency", "mcss", "geometric_constraint"} <= set(names)
+    entries = read_entries([])
+    assert [entry.name for entry in entries] == [
+        "supervised", "epipolar_pose", "multiview_consistency", "mcss", "geometric_constraint", "vergence"
+    ]  # fmt: skip
     check_comparable(entries)
     first = entries[0].recipe
-    made_by = set()
+    made_by, steps = set(), {}
     for entry in entries:
         recipe = entry.recipe
-        assert entry.name.startswith(recipe.method) or entry.name == "vergence"
+        assert recipe.method == ("epipolar_pose" if entry.name == "vergence" else entry.name)
         for name in ("wild", "studio"):
             assert pictures_of(recipe.sources[name]) == pictures_of(first.sources[name])
-        made_by.add(Run(recipe, tmp_path / entry.name, "cpu", progress=False)._fingerprint("keypoints"))
-        assert next(iter(recipe.stages)) == "keypoints"
+        steps[entry.name] = sum(stage.train.steps for stage in recipe.stages.values() if stage.train)
+        if entry.name != "mcss":  # which learns no 2D
+            assert next(iter(recipe.stages)) == "keypoints"
+            made_by.add(Run(recipe, tmp_path / entry.name, "cpu", progress=False)._fingerprint("keypoints"))
     assert len(made_by) == 1
-    steps = {
-        entry.name: sum(stage.train.steps for stage in entry.recipe.stages.values() if stage.train) for entry in entries
-    }
-    assert len(set(steps.values())) == 1
-    by_name = {entry.name: entry.recipe.sources["studio"].pose for entry in entries}
-    assert by_name["supervised"] == "all"
-    assert by_name["epipolar_pose"] == by_name["multiview_consistency"] == "none"
-    assert by_name["mcss"] == "1"
+    assert (
+        len({steps[n] for n in ("supervised", "epipolar_pose", "multiview_consistency", "geometric_constraint")}) == 1
+    )
+    assert steps["vergence"] < steps["supervised"]  # its refinement unit takes time as well
+    shown = {entry.name: entry.recipe.sources["studio"].pose for entry in entries}
+    assert shown == {
+        "supervised": "all", "epipolar_pose": "none", "multiview_consistency": "none", "mcss": "1",
+        "geometric_constraint": "8", "vergence": "none",
+    }  # fmt: skip
+    assert not any(source.pose != "none" for source in entries[-1].recipe.sources.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "variant", "differs"),
+    [
+        ("epipolar_pose", "epipolar_pose_occluded", "sources.studio.occlusion"),
+        ("multiview_consistency", "multiview_consistency_occluded", "sources.studio.occlusion"),
+        ("multiview_consistency", "few_labels_and_views", "sources.wild.count"),
+        ("mcss", "mcss_baseline", "stages.pose.train.losses.metric"),
+        ("geometric_constraint", "geometric_constraint_large", "stages.geometry.train.losses.geometry"),
+        ("vergence", "vergence_one_peak", "stages.labels.label.peaks"),
+    ],
+)
+def test_a_variant_differs_where_its_name_says(name, variant, differs):
+    one, other = read_entries([], [name, variant])
+    check_comparable([one, other])
+    a, b = (dataclasses.asdict(entry.recipe) for entry in (one, other))
+    *path, last = differs.split(".")
+    for key in path:
+        a, b = a[key], b[key]
+    assert a[last] != b[last]
+    a[last] = b[last]
+    whole = [dataclasses.asdict(entry.recipe) for entry in (one, other)]
+    for side, part in zip(whole, (a, b), strict=True):
+        for key in path[:-1]:
+            side = side[key]
+        side[path[-1]] = part
+    assert whole[0] == whole[1]
+
+
+def test_all_variants_can_be_compared():
+    entries = read_entries([], list(read_yaml(BUILT_IN_SET)["variants"]))
+    check_comparable(entries)
+    few, alone = (e.recipe for e in read_entries([], ["few_labels_and_views", "few_labels_alone"]))
+    assert few.sources["wild"] == alone.sources["wild"]
+    total = [sum(stage.train.steps for stage in r.stages.values() if stage.train) for r in (few, alone)]
+    assert total[0] == total[1]
 
 
 def test_names_paths_and_sets_may_be_mixed(tmp_path):

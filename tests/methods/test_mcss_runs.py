@@ -90,9 +90,11 @@ def test_the_baseline_differs_in_the_metric_loss_alone():
     assert baseline.stages["pose"].train.losses.pop("metric") == 0
     assert ours.stages["pose"].train.losses.pop("metric") > 0
     assert ours == baseline
-    frozen = load_recipe("mcss_frozen")
-    assert (frozen.sources, frozen.test, frozen.network) == (ours.sources, ours.test, ours.network)
-    assert frozen.stages["keypoints"] == ours.stages["keypoints"]
+    assert not any(source.keypoints for source in ours.sources.values())  # no 2D label, as in the paper
+    frozen, trained = load_recipe("mcss_frozen"), load_recipe("mcss_2d")
+    assert (frozen.sources, frozen.test, frozen.network) == (trained.sources, trained.test, trained.network)
+    assert (trained.sources["studio"], trained.test) == (ours.sources["studio"], ours.test)
+    assert frozen.stages["keypoints"] == trained.stages["keypoints"]
 
 
 def test_settings_of_draws_and_loss_are_options():
