@@ -21,9 +21,8 @@ def compare(words: Sequence[str]) -> int:
     )
     parser.add_argument(
         "what", nargs="*", metavar="RECIPE|SET|RUN",
-        help="a recipe's file or built-in name, a row of a table (TABLE/ROW), a set of recipes, or the folder of a finished run, "
-        "which is only measured "
-        "(default: the built-in set)",
+        help="a recipe's file or built-in name, a row of a table (TABLE/ROW), a set of recipes, or the folder of a finished "
+        "run, which is only measured (default: the built-in set)",
     )  # fmt: skip
     parser.add_argument(
         "--seeds", type=int, default=1, metavar="N", help="train each with seeds 0 to N - 1 (default: 1)"

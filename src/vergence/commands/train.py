@@ -13,9 +13,8 @@ def train(words: Sequence[str]) -> int:
 
     parser = argparse.ArgumentParser(
         prog="vergence train",
-        description="Carries a recipe out: a YAML file, a built-in recipe's name, or a row of a table, as TABLE/ROW. Any key of the "
-        "recipe is an option, "
-        "as in --stages.pose.train.steps 2000. A run that was stopped goes on where it was.",
+        description="Carries a recipe out: a YAML file, a built-in recipe's name, or a row of a table, as TABLE/ROW. Any key "
+        "of the recipe is an option, as in --stages.pose.train.steps 2000. A run that was stopped goes on where it was.",
     )
     parser.add_argument(
         "recipe", help="file, name of a built-in recipe, or TABLE/ROW (`vergence reproduce` lists them)"
