@@ -25,7 +25,7 @@ FLOORS: list[list[tuple[str, ...]]] = [
         ("files",),
         ("devices",),
         ("skeleton",),
-        ("settings", "recipe", "config"),
+        ("settings", "recipe", "config", "tables"),
         ("geometry",),
         ("networks",),
     ],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from vergence.errors import VergenceError
@@ -76,6 +77,8 @@ class Source:
         universal: 3D of `mpi_inf_3dhp` at its one body size (the official evaluation's), not at each person's own.
         faulty: what becomes of a dataset's sequences whose labels are known to be wrong: `keep`, `drop` or `repair`.
         protocol: of a dataset that is measured: a named protocol, which then sets split, step, cameras, universal and faulty.
+        scale: how poses get their millimetres where that protocol needs them (`benchmark.SCALES`): the `training` people's
+            mean size, or (by truth) each pose's `true` size or its root's distance (`depth`).
         parallax: least angle in degrees between any two pictures kept of a person (`mannequin_challenge`).
         frames: frames of the capture to use, as `0-34,65-99`; empty means all.
         reconstruction: folder that `vergence reconstruct` wrote for the capture; its poses are what a model is measured
@@ -111,6 +114,7 @@ class Source:
     universal: bool = False
     faulty: Literal["keep", "drop", "repair"] = "keep"
     protocol: str = ""
+    scale: Literal["training", "true", "depth"] = "training"
     parallax: float = 5.0
     frames: str = ""
     reconstruction: str = ""
@@ -400,6 +404,14 @@ class Recipe:
                         f"stage {name!r} reads source {source!r}, which the recipe does not have",
                         f"Its sources are {', '.join(self.sources) or 'none'}.",
                     )
+
+    def under(self, root: Path | None) -> Recipe:
+        """The same recipe with relative paths of its datasets below a folder; None changes nothing."""
+        other = copy.deepcopy(self)
+        for source in (*other.sources.values(), *other.test.values()):
+            if root is not None and source.path and not Path(source.path).is_absolute():
+                source.path = str(root / source.path)
+        return other
 
     def at_seed(self, seed: int) -> Recipe:
         """The same recipe with other people, cameras, weights and batches: `seed` 0 is itself."""

@@ -81,8 +81,9 @@ class Shared:
 
 
 def pictures_of(source: Source) -> dict[str, object]:
-    """The settings of a source that its pictures and their truth depend on: all but those that hide labels."""
-    return asdict(replace(source, keypoints=False, pose="none"))
+    """The settings of a source that its pictures and their truth depend on: all but those that hide labels or
+    say how poses are measured."""
+    return asdict(replace(source, keypoints=False, pose="none", scale="training"))
 
 
 def _copy(file: Path, to: Path) -> None:

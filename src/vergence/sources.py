@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vergence.dataset import Dataset, MemoryDataset, numbered_apart
 from vergence.errors import VergenceError
-from vergence.recipe import Source
+from vergence.recipe import Recipe, Source
 from vergence.skeleton import H36M_17, get_skeleton
 from vergence.views import Views
 
@@ -36,6 +38,25 @@ def open_source(source: Source, image_size: int, skeleton: str) -> Dataset:
     if get_skeleton(skeleton) != H36M_17:
         raise VergenceError(f"the built-in world has no skeleton {skeleton!r}", "Use skeleton: h36m_17 with it.")
     return MemoryDataset(_world(source, image_size))
+
+
+def check_present(recipes: Iterable[Recipe]) -> None:
+    """Refuses recipes of which a source's files are not there, before anything is trained.
+
+    Raises:
+        VergenceError: names each dataset that is missing and its folder.
+    """
+    missing = {}
+    for recipe in recipes:
+        for source in (*recipe.sources.values(), *recipe.test.values()):
+            if source.path and not Path(source.path).exists():
+                missing[source.path] = source.kind
+    if missing:
+        raise VergenceError(
+            "; ".join(f"{kind} is not there: no {path}" for path, kind in missing.items()),
+            "Put it there, or a link to it, or say where it lies (--data ROOT, --sources.NAME.path FOLDER); "
+            "docs/datasets.md says what the folder holds.",
+        )
 
 
 def _records(source: Source) -> Records | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ from vergence.report.render import write_page
 from vergence.runs import Run, first_difference
 from vergence.shared import Shared
 from vergence.skeleton import get_skeleton
-from vergence.sources import world_version
+from vergence.sources import check_present, world_version
 from vergence.version import __version__
 
 REFERENCE = "supervised"
@@ -76,8 +76,11 @@ class Plan:
         overrides: Sequence[str],
         seeds: int,
         reference: str,
+        data: Path | None = None,
     ) -> Plan:
-        entries = read_entries(words, only, overrides)
+        found = read_entries(words, only, overrides)
+        entries = [entry if entry.run else replace(entry, recipe=entry.recipe.under(data)) for entry in found]
+        check_present(entry.recipe for entry in entries if not entry.run)
         if amounts:
             entries = ladder(entries, amounts)
         check_comparable(entries)

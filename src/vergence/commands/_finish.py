@@ -63,7 +63,7 @@ def measure_tests(
     opened: Mapping[str, Dataset] | None = None,
     folder: Path | None = None,
     open_: Open = open_source,
-    scale: Scale = "training",
+    scale: Scale | None = None,
 ) -> tuple[dict[str, Any], dict[str, Tested]]:
     """Results by test set beside their anchors, with the protocol; and the predictions behind them.
 
@@ -74,7 +74,7 @@ def measure_tests(
         opened: datasets that are open already, by source name.
         folder: the run's, which keeps the clusters of the Pose Structure Score.
         open_: opens the others.
-        scale: how poses get their millimetres where a test's protocol needs them (`benchmark.SCALES`).
+        scale: how poses get their millimetres where a test's protocol needs them (`benchmark.SCALES`); None: as the test says.
     """
     skeleton = get_skeleton(recipe.skeleton)
     training = [_training_index(recipe, name, opened or {}, open_) for name in _anchor_sources(recipe)]
@@ -92,7 +92,9 @@ def measure_tests(
         tested[name] = Tested(dataset, *found)
         results["tests"][name] = found[0]
         if source.protocol:
-            table, how = measure_protocol(get_protocol(source.protocol), found[1], dataset, skeleton, scale, bones_mm)
+            table, how = measure_protocol(
+                get_protocol(source.protocol), found[1], dataset, skeleton, scale or source.scale, bones_mm
+            )
             results.setdefault("protocols", {})[name] = {**table.plain(), **how}
         about: dict[str, Any] = {"look": source.look, "seed": source.seed, "world_version": world_version()}
         about |= {k: getattr(source, k) for k in ("occlusion", "truncation") if getattr(source, k) is not None}
