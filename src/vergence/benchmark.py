@@ -79,7 +79,11 @@ def measure_protocol(
     if protocol.fit is not None:
         metric, sized, true = posed.pose.double(), protocol.fit.words, protocol.fit.true_scale
     else:
-        metric, sized, true = in_millimetres(posed, index, skeleton, scale, bones_mm), SCALES[scale], scale != "training"
+        metric, sized, true = (
+            in_millimetres(posed, index, skeleton, scale, bones_mm),
+            SCALES[scale],
+            scale != "training",
+        )
     if metric is None:
         missing |= {f.name: f"no scale: {sized}" for f in protocol.figures if f.needs_scale}
     kept = tuple(f for f in protocol.figures if f.name not in missing)

@@ -33,11 +33,11 @@ def _protocol(name: str, dataset: str, who: str, database: Literal["same", "all"
 
 
 _H36M: dict[str, Any] = {"split": "test", "step": 64, "cameras": "all", "faulty": "keep"}
-_3DHP: dict[str, Any] = {"split": HELD_OUT, "step": 64, "cameras": "chest"}
+_3DHP: dict[str, Any] = {"split": HELD_OUT, "step": 50, "cameras": "chest"}
 
 PROTOCOLS = (
     _protocol("h36m-retrieval", "human36m", "S9 and S11, every 64th frame", "all", **_H36M),
     _protocol("h36m-retrieval-same", "human36m", "S9 and S11, every 64th frame", "same", **_H36M),
-    _protocol("3dhp-retrieval", "mpi_inf_3dhp", "S7 and S8, every 64th frame, five cameras", "all", **_3DHP),
-    _protocol("3dhp-retrieval-same", "mpi_inf_3dhp", "S7 and S8, every 64th frame, five cameras", "same", **_3DHP),
+    _protocol("3dhp-retrieval", "mpi_inf_3dhp", "S7 and S8, every 50th frame, five cameras", "all", **_3DHP),
+    _protocol("3dhp-retrieval-same", "mpi_inf_3dhp", "S7 and S8, every 50th frame, five cameras", "same", **_3DHP),
 )
