@@ -106,6 +106,26 @@ def measure_protocol(
     return found, {**about, "true_depth_or_scale_used": metric is not None and true}
 
 
+def measure_truthless(
+    protocol: Protocol, prediction: Prediction, dataset: Dataset, skeleton: Skeleton
+) -> tuple[Measured, dict[str, Any]]:
+    """A table of what predictions alone tell, in pixels of the crops (`metrics.pixel_scale`).
+
+    Raises:
+        VergenceError: the model finds no joints, or poses that are not in the camera's frame.
+    """
+    if prediction.keypoints is None or prediction.frame != "camera":
+        raise VergenceError(
+            f"protocol {protocol.name} measures poses in pixels, and this model's are not tied to the picture",
+            "Use another protocol.",
+        )
+    scale = metrics.pixel_scale(prediction.pose.double(), prediction.keypoints, skeleton.limbs)
+    pose = (prediction.pose.double() * scale[:, None, None]).numpy()
+    found = measure(protocol, pose, dataset.index.pose.double().numpy(), getattr(dataset, "groups", {}), skeleton)
+    about: dict[str, Any] = {"scale": "each pose at the size of its own 2D, px of the crop", "left_out": {}}
+    return found, {**about, "true_depth_or_scale_used": False}
+
+
 def measure_retrieval(
     protocol: Protocol, prediction: Prediction, index: Views, skeleton: Skeleton
 ) -> tuple[Measured, dict[str, Any]]:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from vergence.benchmark import Scale, measure_protocol, protocol_words
+from vergence.benchmark import Scale, measure_protocol, measure_truthless, protocol_words
 from vergence.data.protocols import get_protocol
 from vergence.dataset import Dataset, MemoryDataset, shown
 from vergence.evaluation import (
@@ -86,6 +86,11 @@ def measure_tests(
     tested = {}
     for name, source in recipe.test.items():
         dataset = open_(source, recipe.image_size, recipe.skeleton)
+        if source.protocol and (named := get_protocol(source.protocol)).truthless:
+            table, how = measure_truthless(named, predict_all(method, dataset, device), dataset, skeleton)
+            results.setdefault("protocols", {})[name] = {**table.plain(), **how}
+            results["protocol"][name] = protocol(dataset.index, skeleton, method.mirrored, source=source.kind, path=source.path)
+            continue
         anchors = _anchors(known, dataset.index, skeleton, same_cameras=source.kind == "capture")
         clusters = _clusters(true, dataset.index, skeleton, folder, name)
         found = evaluate(method, dataset, skeleton, anchors, device, clusters, bones_mm, refit)

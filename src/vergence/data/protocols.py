@@ -54,9 +54,9 @@ class Figure:
     Attributes:
         name: as printed.
         measure: `error` (mean distance, mm), `pck` or `auc` (percent); `left_right`, the difference of two limbs' lengths in
-            mm; of a protocol that retrieves, `detection` (percent) or `retrieved` (mm).
+            mm, `left_right_px` in pixels, which needs no truth; of a protocol that retrieves, `detection` (percent) or `retrieved` (mm).
         alignment: `root`, `scale`, `procrustes_scale` or `procrustes` (`metrics.per_joint_error`).
-        joints: names; empty: the protocol's. Of `left_right` four: the ends of the one limb, then those of the other.
+        joints: names; empty: the protocol's. Of left and right four: the ends of the one limb, then those of the other.
         strict: a joint counts below the threshold only, not at it (`pck`, `auc`); an AUC then cannot reach 100.
         threshold: mm (`pck`).
         thresholds: mm (`auc`).
@@ -64,7 +64,7 @@ class Figure:
     """
 
     name: str
-    measure: Literal["error", "pck", "auc", "left_right", "detection", "retrieved"] = "error"
+    measure: Literal["error", "pck", "auc", "left_right", "left_right_px", "detection", "retrieved"] = "error"
     alignment: Literal["root", "scale", "procrustes_scale", "procrustes"] = "root"
     joints: tuple[str, ...] = ()
     strict: bool = False
@@ -74,7 +74,8 @@ class Figure:
 
     @property
     def unit(self) -> str:
-        return "mm" if self.measure in ("error", "left_right", "retrieved") else "%"
+        units = {"error": "mm", "left_right": "mm", "retrieved": "mm", "left_right_px": "px"}
+        return units.get(self.measure, "%")
 
     @property
     def needs_scale(self) -> bool:
@@ -89,8 +90,8 @@ class Figure:
         joints: Sequence[int],
     ) -> Float[ndarray, " N"]:
         """The figure of every pose, NaN where the target knows none of the joints (or not the root)."""
-        if self.measure == "left_right":
-            known = np.isfinite(target[:, joints]).all((1, 2))
+        if self.measure.startswith("left_right"):
+            known = np.isfinite(target[:, joints]).all((1, 2)) | (self.measure == "left_right_px")
             ends = prediction[:, joints]
             one, other = (np.linalg.norm(ends[:, i + 1] - ends[:, i], axis=-1) for i in (0, 2))
             return np.where(known, np.abs(one - other), np.nan)
@@ -112,10 +113,11 @@ class Figure:
             "auc": f"mean share of joints {sign} {len(self.thresholds)} thresholds from {self.thresholds[0]:g} to "
             f"{self.thresholds[-1]:g} mm",
             "left_right": f"mean difference in length of {'-'.join(own[:2])} and {'-'.join(own[2:])}, mm",
+            "left_right_px": f"mean difference in length of {'-'.join(own[:2])} and {'-'.join(own[2:])}, px of the crop",
             "detection": f"share of queries with their own instant among the {self.hits} nearest",
             "retrieved": f"mean distance, mm, between the true poses of query and its {self.hits} nearest, after a similarity",
         }[self.measure]
-        if self.measure in ("left_right", "detection", "retrieved"):
+        if self.measure not in ("error", "pck", "auc"):
             return what
         return f"{what}; {ALIGNMENTS[self.alignment]}; {len(own)} joints"
 
@@ -171,6 +173,11 @@ class Protocol:
     truth: str = "motion capture, mm"
     fit: Fit | None = None
     retrieval: Literal["", "same", "all"] = ""
+
+    @property
+    def truthless(self) -> bool:
+        """Measured on pictures alone: no figure needs a true pose."""
+        return all(figure.measure == "left_right_px" for figure in self.figures)
 
     def describe(self) -> dict[str, Any]:
         """The protocol in plain values, for the results file."""

@@ -6,14 +6,17 @@ it, hips and pelvis are moved a fifth of the way to the neck, since that dataset
 sum of its *true* pose: true scale is used, so these figures are not those of the official evaluation.
 
 **Geometric validity** stands in the same table: the mean difference in length between left and right of upper and lower
-arms and legs. A constant symmetric pose scores 0, so it is read beside PCK.
+arms and legs; on MPII's validation people, of whom no 3D is known, in pixels of the crop. A constant symmetric pose scores
+0, so it is read beside PCK.
 
 Not told by the sources that we could read: which limbs the 14 are (legs, arms, hips, shoulders, trunk and head here), which
-frames of Human3.6M are scored (every 64th here), on which data the published validity in mm was measured (here
-MPI-INF-3DHP). The published mean of Human3.6M (64.90) is not the mean of its 15 actions (64.61): it is over pictures.
+frames of Human3.6M are scored (every 64th here), on which data the published validity was measured (in mm on
+MPI-INF-3DHP here, in px on MPII), and of what the pixels are (crops of 256). The published mean of Human3.6M (64.90) is not the mean of its 15 actions (64.61): it is over pictures.
 """
 
 from __future__ import annotations
+
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -63,10 +66,10 @@ def like_zhou_3dhp(
     return pose * np.asarray(bone_sum_scale(pose, target, limbs_of(skeleton)))[:, None, None]
 
 
-def left_right(group: str) -> Figure:
+def left_right(group: str, measure: Literal["left_right", "left_right_px"] = "left_right") -> Figure:
     """The validity figure of a limb group: `LR-upper-arm`."""
     right, left = LIMB_GROUPS[group]
-    return Figure(f"LR-{group.replace('_', '-')}", "left_right", joints=(*right, *left))
+    return Figure(f"LR-{group.replace('_', '-')}", measure, joints=(*right, *left))
 
 
 PROTOCOLS = (
@@ -101,5 +104,14 @@ PROTOCOLS = (
             like_zhou_3dhp,
             True,
         ),
+    ),
+    Protocol(
+        "mpii-zhou",
+        "Zhou 2017: geometric validity in the wild",
+        "mpii",
+        {"split": "valid"},
+        tuple(left_right(group, "left_right_px") for group in VALIDITY),
+        (),
+        truth="none: the predictions' own limbs",
     ),
 )
