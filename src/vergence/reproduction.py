@@ -18,7 +18,7 @@ from vergence.errors import VergenceError
 from vergence.tables import Published, Row, Table
 
 PICTURES_TOLERANCE = 0.05  # by how much, as a share, our test's pictures may be more or fewer than the paper's
-HARMLESS = re.compile(r"--(checkpoint_every|(sources|test)\.[^.]+\.path)\b")  # options that change no result
+HARMLESS = re.compile(r"--(checkpoint_every=.*|(sources|test)\.[^.]+\.(path=.*|kind=shards))")  # change no result
 
 
 def figure_key(name: str) -> str:
@@ -103,7 +103,7 @@ def _at(value: Any, path: str) -> float | None:
 def not_comparable(published: Published, poses: int, overrides: Sequence[str]) -> list[str]:
     """Why ours and the published figures are not comparable, in sentences; none where they are."""
     reasons = [published.differs] if published.differs else []
-    if changed := [word for word in overrides if not HARMLESS.match(word)]:
+    if changed := [word for word in overrides if not HARMLESS.fullmatch(word)]:
         reasons.append(f"The row was trained with other settings than its own: {' '.join(changed)}.")
     if published.pictures and abs(poses / published.pictures - 1) > PICTURES_TOLERANCE:
         reasons.append(f"{poses:,} pictures are measured here, the paper's test has about {published.pictures:,}.")
