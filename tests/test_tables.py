@@ -32,7 +32,7 @@ rows:
 @pytest.fixture
 def file(tmp_path):
     path = tmp_path / "mine.yaml"
-    path.write_text(TABLE.replace("scale: true", "scale: 'true'"))
+    path.write_text(TABLE)
     return path
 
 
@@ -62,7 +62,7 @@ def test_a_row_is_a_recipe_by_its_name(file, tmp_path):
     assert there.test["h36m"].path == str(tmp_path / "data" / "human36m")
     assert recipe.sources["film"].path == "human36m"
     assert recipe.under(None) == recipe
-    with pytest.raises(VergenceError, match="no row 'widest'.*plain, wider"):
+    with pytest.raises(VergenceError, match=r"no row 'widest'.*plain, wider"):
         read_row(f"{file}/widest")
     with pytest.raises(VergenceError, match="is a table of recipes"):
         load_recipe(str(file))
@@ -87,6 +87,7 @@ def test_all_stands_for_every_entry_that_has_such_a_part(file):
         ("{protocol: 3dhp, figures: {}}", "{protocol: h36m-64}", "two entries of one protocol"),
         ("{protocol: 3dhp, figures: {}}", "{figures: {}}", "an entry of `published:` is"),
         ("published: [{protocol: h36m, figures: {mpjpe: 49}}]", "published: []", "row wider has no list `published:`"),
+        ("scale: true", "scale: big", "the scale is 'big'"),
         ("source: table 2", "sorce: table 2", "an entry of `published:` is"),
     ],
 )
@@ -114,7 +115,7 @@ def test_the_tables_that_come_with_the_package_are_sound(name):
     table = read_table(name)
     check_figures(table)
     head = [line for line in table.path.read_text().splitlines() if line.startswith("#")]
-    assert any(line.startswith("# Time: ") for line in head)
+    assert any("time" in line.lower() for line in head)
     for row in table.rows.values():
         recipe = load_recipe(f"{name}/{row.name}")
         assert any(stage.train for stage in recipe.stages.values())
