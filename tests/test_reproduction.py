@@ -48,7 +48,7 @@ def test_ours_stand_beside_theirs_over_seeds():
     assert mpjpe["ours"] == {"mean": 62.0, "std": pytest.approx(math.sqrt(8))}
     assert mpjpe["difference"] == pytest.approx(10.2)
     assert mpjpe["seeds"] == {"0": 60.0, "1": 64.0}
-    assert found["figures"]["p_mpjpe"] == {"ours": {"mean": 52.0, "std": pytest.approx(math.sqrt(8))},
+    assert found["figures"]["p_mpjpe"] == {"heading": "P-MPJPE mm", "ours": {"mean": 52.0, "std": pytest.approx(math.sqrt(8))},
                                            "seeds": {"0": 50.0, "1": 54.0}, "published": None, "difference": None}  # fmt: skip
     assert found["figures"]["left_right.mm.upper_arm"]["difference"] == pytest.approx(2.5)
     assert found["figures"]["left_right.mm.tail"]["ours"]["mean"] is None
@@ -83,7 +83,7 @@ def test_the_table_says_what_its_figures_are():
     }
     (table,) = published_tables({"rows": rows})
     text = table_markdown(table)
-    assert table.columns[:4] == ["row", "MPJPE", "published", "difference"]
+    assert table.columns[:4] == ["row", "MPJPE mm", "published", "difference"]
     assert "| row | 60.0 | 51.8 | +8.2* |" in text
     assert "| alone | 61.0 | – | – |" in text
     assert "left right, mm, upper arm" in text

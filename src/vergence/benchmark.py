@@ -22,6 +22,8 @@ from vergence.dataset import Dataset
 from vergence.errors import VergenceError
 from vergence.evaluation import HEADING, in_camera_frame
 from vergence.methods.base import Prediction
+from vergence.methods.mcss import pose_descriptor
+from vergence.metrics import retrieval
 from vergence.skeleton import Skeleton
 from vergence.views import Views
 
@@ -66,19 +68,28 @@ def measure_protocol(
     """
     if not isinstance(dataset, PictureDataset):
         raise VergenceError(f"protocol {protocol.name} needs a dataset's records", f"Give {protocol.dataset} data.")
+    if protocol.retrieval:
+        return measure_retrieval(protocol, prediction, dataset.index, skeleton)
     index = dataset.index
     missing: dict[str, str] = {}
     posed = replace(prediction, pose=in_camera_frame(prediction, index, skeleton))
     if not posed.pose.isfinite().all():  # no heading: a similarity needs none
         missing |= {f.name: "true heading unknown" for f in protocol.figures if f.alignment != "procrustes"}
         posed = replace(prediction)
-    metric = in_millimetres(posed, index, skeleton, scale, bones_mm)
+    if protocol.fit is not None:
+        metric, sized, true = posed.pose.double(), protocol.fit.words, protocol.fit.true_scale
+    else:
+        metric, sized, true = (
+            in_millimetres(posed, index, skeleton, scale, bones_mm),
+            SCALES[scale],
+            scale != "training",
+        )
     if metric is None:
-        missing |= {f.name: f"no scale: {SCALES[scale]}" for f in protocol.figures if f.alignment == "root"}
+        missing |= {f.name: f"no scale: {sized}" for f in protocol.figures if f.needs_scale}
     kept = tuple(f for f in protocol.figures if f.name not in missing)
     if not kept:
         raise VergenceError(
-            f"protocol {protocol.name} needs poses in mm, and nothing gives their scale ({SCALES[scale]})",
+            f"protocol {protocol.name} needs poses in mm, and nothing gives their scale ({sized})",
             "Give --scale true, which uses the truth, or training data with 3D.",
         )
     pose = posed.pose if metric is None else metric
@@ -89,10 +100,46 @@ def measure_protocol(
         dataset.records.groups,
         skeleton,
     )
-    about: dict[str, Any] = {"scale": SCALES[scale] if metric is not None else "none", "left_out": missing}
-    about |= {"bone_sum_mm": bones_mm} if scale == "training" and metric is not None else {}
+    about: dict[str, Any] = {"scale": sized if metric is not None else "none", "left_out": missing}
+    about |= {"bone_sum_mm": bones_mm} if sized == SCALES["training"] and metric is not None else {}
     about |= {"heading": HEADING} if prediction.frame == "canonical" else {}
-    return found, {**about, "true_depth_or_scale_used": metric is not None and scale != "training"}
+    return found, {**about, "true_depth_or_scale_used": metric is not None and true}
+
+
+def measure_retrieval(
+    protocol: Protocol, prediction: Prediction, index: Views, skeleton: Skeleton
+) -> tuple[Measured, dict[str, Any]]:
+    """A model's table under a protocol of retrieval: by its embedding, or where it has none by its predicted poses.
+
+    The table `cameras` has the figures of each ordered pair; `descriptor` those of every way to rank, among them the best
+    (`oracle`) and chance (`random`).
+
+    Raises:
+        VergenceError: no instant is seen by two cameras.
+    """
+    assert protocol.retrieval
+    rows = ((~index.pose.isnan().any(-1)).sum(1) >= 3).nonzero()[:, 0]
+    shown = index[rows]
+    gallery = retrieval.Gallery(shown.instant, shown.subject, shown.sequence, shown.view, shown.time, shown.pose)
+    ks = sorted({figure.hits for figure in protocol.figures})
+    ways = {"predicted_pose": pose_descriptor(prediction, skeleton)[rows]}
+    if prediction.embedding is not None:
+        ways = {"embedding": prediction.embedding[rows], **ways}
+    found = {name: retrieval.measure(way, gallery, protocol.retrieval, ks) for name, way in ways.items()}
+    found["oracle"] = retrieval.oracle(gallery, protocol.retrieval, ks)
+    found["random"] = retrieval.random(gallery, protocol.retrieval, ks)
+
+    def row(one: retrieval.Retrieval) -> dict[str, float]:
+        of = {"detection": one.detection, "retrieved": one.mean_pa_mpjpe}
+        return {figure.name: of[figure.measure][figure.hits] for figure in protocol.figures}
+
+    main = next(iter(found))
+    tables = {
+        "cameras": {pair: {**row(one), "poses": float(one.queries)} for pair, one in found[main].by_pair.items()},
+        "descriptor": {name: {**row(one), "poses": float(one.queries)} for name, one in found.items()},
+    }
+    about = {"scale": "none", "left_out": {}, "descriptor": main, "true_depth_or_scale_used": False}
+    return Measured(protocol, row(found[main]), tables, len(rows)), about
 
 
 def protocol_words(found: Mapping[str, Any]) -> str:

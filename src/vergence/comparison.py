@@ -25,7 +25,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence.config import load_recipe, raw_recipe, recipe_from, recipe_path
-from vergence.dataset import withhold
+from vergence.dataset import shown
 from vergence.errors import VergenceError
 from vergence.files import atomic_path, read_yaml, write_json
 from vergence.recipe import Recipe, Source
@@ -234,9 +234,9 @@ def labels_3d(recipe: Recipe, shared: Shared) -> dict[str, int]:
         source = recipe.sources[name]
         if source.pose == "none":
             continue
-        visible = withhold(shared.open(source, recipe.image_size, recipe.skeleton).index, source)
-        shown = ~visible.pose.isnan().flatten(1).all(1) & ~visible.made
-        pictures, people = pictures + int(shown.sum()), people + len(visible.subject[shown].unique())
+        visible = shown(shared.open(source, recipe.image_size, recipe.skeleton), source)
+        labelled = ~visible.pose.isnan().flatten(1).all(1) & ~visible.made
+        pictures, people = pictures + int(labelled.sum()), people + len(visible.subject[labelled].unique())
     return {"labels_3d": pictures, "people_3d": people}
 
 

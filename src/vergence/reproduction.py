@@ -59,11 +59,13 @@ def row_results(row: Row, measured: Sequence[Measured], overrides: Sequence[str]
 def _beside(published: Published, measured: Sequence[Measured], overrides: Sequence[str]) -> dict[str, Any]:
     name = published.protocol
     each = [_ours(published, one) for one in measured]
+    headings = {figure_key(f.name): f"{f.name} {f.unit}" for f in get_protocol(name).figures}
     figures: dict[str, Any] = {}
     for key in dict.fromkeys(key for one in each for key in one):
         ours, theirs = spread(one.get(key) for one in each), published.figures.get(key)
         both = ours["mean"] is not None and theirs is not None
         figures[key] = {
+            "heading": headings.get(key, key.replace(".", ", ").replace("_", " ")),
             "ours": ours,
             "seeds": {str(m.seed): one.get(key) for m, one in zip(measured, each, strict=True)},
             "published": theirs,

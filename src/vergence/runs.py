@@ -23,7 +23,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vergence.dataset import Dataset, withhold
+from vergence.dataset import Dataset, shown
 from vergence.devices import resolve_device
 from vergence.errors import VergenceError
 from vergence.estimator import save, save_weights
@@ -254,7 +254,7 @@ class Run:
     def _part(self, name: str, stage: TrainStage, count: int, whole: bool = False) -> Part:
         source = stage.source_of(name)
         dataset = self.dataset(source)
-        visible = withhold(dataset.index, self.recipe.sources[source])
+        visible = shown(dataset, self.recipe.sources[source])
         for label in stage.labels:
             if label not in self.labels:
                 raise VergenceError(
@@ -289,7 +289,7 @@ class Run:
 
     def _make_labels(self, name: str, stage: LabelStage) -> Labels:
         dataset = self.dataset(stage.source)
-        visible = withhold(dataset.index, labelled_from(self.recipe.sources[stage.source], stage))
+        visible = shown(dataset, labelled_from(self.recipe.sources[stage.source], stage))
         if stage.cameras == "known":
             visible = visible.replace(rotation=dataset.index.rotation, translation=dataset.index.translation)
         if stage.keypoints == "labelled":
@@ -354,7 +354,7 @@ class Run:
 
     def _true_poses(self, source: str) -> tuple[Tensor, Tensor]:
         """A source's rows with visible 3D that was not made, and that 3D."""
-        visible = withhold(self.dataset(source).index, self.recipe.sources[source])
+        visible = shown(self.dataset(source), self.recipe.sources[source])
         rows = torch.nonzero(visible.posed & ~visible.made)[:, 0]
         return rows, visible.pose[rows]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vergence.benchmark import Scale, measure_protocol, protocol_words
 from vergence.data.protocols import get_protocol
-from vergence.dataset import Dataset, MemoryDataset, withhold
+from vergence.dataset import Dataset, MemoryDataset, shown
 from vergence.evaluation import (
     HEADING,
     RETRIEVAL,
@@ -140,7 +140,7 @@ def _refit(recipe: Recipe, method: Method, opened: Mapping[str, Dataset], device
         if source.pose == "none":
             continue
         dataset = opened.get(name) or open_(source, recipe.image_size, recipe.skeleton)
-        visible = withhold(dataset.index, source)
+        visible = shown(dataset, source)
         target, weight = canonical_target(visible, method.skeleton)
         rows = (weight > 0).all(1).nonzero()[:, 0]
         if len(rows):
@@ -229,9 +229,7 @@ def _retrieval_table(results: Mapping[str, Any]) -> Table:
 def protocol_table(name: str, found: Mapping[str, Any]) -> Table:
     """A named protocol's table: a row for each action, subject or scene, and the average that papers print."""
     figures, protocol = list(found["average"]), found["protocol"]
-    units = {
-        figure: "mm" if words.startswith("mean distance") else "%" for figure, words in protocol["figures"].items()
-    }
+    units = protocol["units"]
     table = Table("", *(f"{f} {units[f]}" for f in figures), "poses", title=f"{name}: protocol {protocol['name']}")
     for rows in found["tables"].values():
         for value, row in rows.items():

@@ -26,7 +26,8 @@ def _table(rows: Mapping[str, Any], protocol: str) -> Table:
     told = [key for key in keys if any(_theirs(one, key) is not None for one in found.values())]
     columns = ["row"]
     for key in keys:
-        columns += [_heading(key), "published", "difference"] if key in told else [_heading(key)]
+        heading = next(one["figures"][key]["heading"] for one in found.values() if key in one["figures"])
+        columns += [heading, "published", "difference"] if key in told else [heading]
     out: list[list[Cell]] = []
     for name, one in found.items():
         mark = "" if one["comparable"] else NOT_COMPARABLE
@@ -44,13 +45,6 @@ def _table(rows: Mapping[str, Any], protocol: str) -> Table:
 
 def _theirs(one: Mapping[str, Any], key: str) -> float | None:
     return (one["figures"].get(key) or {}).get("published")
-
-
-def _heading(key: str) -> str:
-    """`P-MPJPE` of `p_mpjpe`, `left right, mm, upper arm` of a path."""
-    if "." in key:
-        return key.replace(".", ", ").replace("_", " ")
-    return key.upper().replace("_", "-")
 
 
 def _notes(found: Mapping[str, Any]) -> list[str]:
