@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from vergence.config import load_recipe
@@ -108,6 +110,11 @@ def test_figures_and_protocols_that_there_are_none_of(file):
 def test_a_protocol_s_name_begins_with_its_dataset():
     for protocol in protocols().values():
         assert dataset_of(protocol.name) == protocol.dataset
+
+
+def test_the_documentation_names_every_table():
+    text = (Path(__file__).parent.parent / "docs" / "reproducing.md").read_text()
+    assert [name for name in built_in_tables() if f"`{name}`" not in text] == []
 
 
 @pytest.mark.parametrize("name", built_in_tables())

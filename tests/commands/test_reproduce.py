@@ -66,20 +66,20 @@ def test_every_row_runs_and_stands_beside_its_published_figures(table, root, tmp
     for only, more in groups(table):
         arguments = words(table, root, tmp_path, "--only", only, *more, *MORE.get(table, []))
         assert main(arguments) == 0, capsys.readouterr().err
-        found = json.loads((tmp_path / "results.json").read_text())
+        found = json.loads((tmp_path / table / "results.json").read_text())
         assert list(found["rows"]) == [name for name in read_table(table).rows if name in only.split(",")]
         for name, row in found["rows"].items():
             check_row(read_table(table).rows[name], row)
-        text = (tmp_path / "results.md").read_text()
+        text = (tmp_path / table / "results.md").read_text()
         assert all(f"| {name} |" in text for name in found["rows"])
         assert "Not comparable: The row was trained with other settings than its own" in text
-        assert (tmp_path / "report.html").is_file()
+        assert (tmp_path / table / "report.html").is_file()
         with monkeypatch.context() as patch:  # the same command has nothing left to do
             for name in ("train_stage", "find_keypoints"):
                 patch.setattr(runs, name, None)
             patch.setattr(_rows, "finish", None)
             assert main(arguments) == 0
-        assert json.loads((tmp_path / "results.json").read_text()) == found
+        assert json.loads((tmp_path / table / "results.json").read_text()) == found
 
 
 def check_row(row, found) -> None:
@@ -116,7 +116,7 @@ def test_a_dataset_that_cannot_be_read_is_known_before_any_training(root, tmp_pa
     (tmp_path / "root" / "mpii").symlink_to(root / "mpii")
     assert main(words("epipolar_pose_h36m", tmp_path / "root", tmp_path / "out", "--only", "full_r18")) == 2
     assert "full_r18, film (" in capsys.readouterr().err
-    assert not (tmp_path / "out" / "runs").exists()
+    assert not (tmp_path / "out").exists()
 
 
 def test_alone_it_lists_tables_rows_and_datasets(capsys):

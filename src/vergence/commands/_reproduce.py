@@ -58,8 +58,12 @@ class Plan:
 
 
 def carry_out(plan: Plan, out: Path, device: str, quiet: bool, command: str) -> dict[str, Any]:
-    """Trains and measures what is not done yet; writes `results.json`, `results.md` and `report.html` after every seed."""
-    work, console = Work(out, device, quiet, f"vergence reproduce {plan.table.name}"), Console()
+    """Trains and measures what is not done yet; writes `results.json`, `results.md` and `report.html` after every seed.
+
+    Each table has its folder in `out`; what tables have in common, as a network that two of them measure, is made once.
+    """
+    common, out = out / "shared", out / plan.table.name
+    work, console = Work(out, device, quiet, f"vergence reproduce {plan.table.name}", common), Console()
     _open_all(plan, work)
     results: dict[str, Any] = {}
     for measured in each_seed(work, plan.entries, lambda entry: range(plan.seeds), lambda entry: entry.recipe):

@@ -41,10 +41,11 @@ class Work:
     """Where and how recipes are carried out.
 
     Attributes:
-        out: folder of their runs, of what they share, and of what was measured.
+        out: folder of their runs and of what was measured.
         device: `auto`, `cpu`, `cuda` or `mps`.
         quiet: no progress bars.
         verb: the command, for the results of each run.
+        common: folder of stages and labels that are made once; None: in `out`.
         one_structure: the clusters of the Pose Structure Score are the first one's for all, not each one's own.
     """
 
@@ -52,11 +53,12 @@ class Work:
     device: str
     quiet: bool
     verb: str
+    common: Path | None = None
     one_structure: bool = False
 
     @cached_property
     def shared(self) -> Shared:
-        return Shared(self.out / "shared")
+        return Shared(self.common or self.out / "shared")
 
     @property
     def kept(self) -> Path:

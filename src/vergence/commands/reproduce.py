@@ -23,7 +23,9 @@ def reproduce(words: Sequence[str]) -> int:
     parser.add_argument("table", nargs="?", help="a built-in table's name, or a file; none: list them")
     parser.add_argument("--data", type=Path, metavar="ROOT", help="folder in which the datasets' folders lie")
     parser.add_argument("--only", default="", metavar="ROW,ROW", help="only these rows")
-    parser.add_argument("--out", type=Path, help="folder (default: reproduced/TABLE)")
+    parser.add_argument(
+        "--out", type=Path, default=Path("reproduced"), help="folder of all tables (default: reproduced)"
+    )
     parser.add_argument(
         "--seeds", type=int, default=1, metavar="N", help="train each row with seeds 0 to N - 1 (default: 1)"
     )
@@ -49,8 +51,7 @@ def reproduce(words: Sequence[str]) -> int:
         )
     only = [word for word in options.only.split(",") if word]
     plan = Plan.of(options.table, only, overrides, options.seeds, options.data)
-    out = options.out or Path("reproduced") / plan.table.name
-    carry_out(plan, out, options.device, options.quiet, " ".join(["vergence reproduce", *words]))
+    carry_out(plan, options.out, options.device, options.quiet, " ".join(["vergence reproduce", *words]))
     return 0
 
 
