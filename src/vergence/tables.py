@@ -20,6 +20,7 @@ from typing import Any
 from vergence.errors import VergenceError
 from vergence.files import read_yaml
 
+SCALES = ("training", "true", "depth")
 DATASETS = {"h36m": "human36m", "3dhp": "mpi_inf_3dhp"}  # of a protocol's name the first word; other words are kinds
 
 
@@ -131,7 +132,10 @@ def _published(where: str, entry: Any) -> Published:
         raise VergenceError(
             f"{where}: an entry of `published:` is {entry!r}", f"It has the keys {', '.join(sorted(known))}."
         )
-    found = Published(**{"figures": {}, **entry})
+    scale = "true" if entry.get("scale") is True else entry.get("scale", "training")  # YAML's true is ours as well
+    if scale not in SCALES:
+        raise VergenceError(f"{where}: the scale is {scale!r}", f"Give {', '.join(SCALES)}.")
+    found = Published(**{"figures": {}, **entry, "scale": scale})
     for name, value in found.figures.items():
         if value is not None and not isinstance(value, int | float):
             raise VergenceError(
