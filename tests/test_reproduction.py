@@ -19,6 +19,7 @@ NAME = "h36m-64"
 def measured(seed: int, mpjpe: float, poses: int = 8600, left_out: dict | None = None) -> Measured:
     about = {
         "average": {"MPJPE": mpjpe, "P-MPJPE": mpjpe - 10},
+        "tables": {"action": {"Walking": {"MPJPE": mpjpe / 2, "poses": 5.0}}},
         "poses": poses,
         "scale": "none",
         "left_out": {"AUC": "no scale"},
@@ -35,7 +36,7 @@ def measured(seed: int, mpjpe: float, poses: int = 8600, left_out: dict | None =
 
 
 PUBLISHED = Published(
-    NAME, {"mpjpe": 51.8, "left_right.mm.upper_arm": 18.0, "left_right.mm.tail": None}, "table 2", pictures=8606
+    NAME, {"mpjpe": 51.8, "left_right.mm.upper_arm": 18.0, "left_right.mm.tail": None, "action.Walking.MPJPE": 30.0}, "table 2", pictures=8606
 )
 
 
@@ -52,6 +53,7 @@ def test_ours_stand_beside_theirs_over_seeds():
                                            "seeds": {"0": 50.0, "1": 54.0}, "published": None, "difference": None}  # fmt: skip
     assert found["figures"]["left_right.mm.upper_arm"]["difference"] == pytest.approx(2.5)
     assert found["figures"]["left_right.mm.tail"]["ours"]["mean"] is None
+    assert found["figures"]["action.Walking.MPJPE"]["difference"] == pytest.approx(1.0)
     assert found["figures"]["auc"]["ours"]["mean"] is None
     assert found["comparable"] is True
 

@@ -85,13 +85,15 @@ def _beside(published: Published, measured: Sequence[Measured], overrides: Seque
 
 
 def _ours(published: Published, measured: Measured) -> dict[str, float | None]:
-    """All figures of the protocol, None where one was left out, and those that the table asks for by their path."""
+    """All figures of the protocol, None where one was left out, and those that the table asks for by their path: of the
+    protocol's own tables (`scene.outdoor.PCK`), or of the test's results."""
     name = published.protocol
     average = measured.about["results"]["protocols"][name]["average"]
     out = {figure_key(f.name): average.get(f.name) for f in get_protocol(name).figures}
     for key in published.figures:
         if "." in key:
-            out[key] = _at(measured.tests[name], key)
+            tables = measured.about["results"]["protocols"][name].get("tables", {})
+            out[key] = _at({**tables, **measured.tests.get(name, {})}, key)
     return out
 
 

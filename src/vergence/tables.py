@@ -31,7 +31,8 @@ class Published:
     Attributes:
         protocol: its name (`data/protocols.py`).
         figures: value by figure, in the paper's unit, None where it could not be read. Names are the protocol's in small
-            letters (`p_mpjpe`), or lead to another figure of the test's results (`left_right.mm.upper_arm`).
+            letters (`p_mpjpe`), or lead to a row of its tables (`scene.outdoor.PCK`) or to another figure of the test's
+            results (`left_right.mm.upper_arm`).
         source: where the figures were read.
         scale: how poses get their millimetres (`Source.scale`).
         pictures: test pictures that the paper counts, about; 0 where it does not say.
