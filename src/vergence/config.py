@@ -157,7 +157,7 @@ def _for_all(words: Sequence[str], raw: dict[str, Any]) -> list[str]:
 def _set_entries(words: list[str], raw: dict[str, Any]) -> list[str]:
     """Writes options that name an entry of a plain mapping (a loss's weight, a source's share) into `raw`; gives the rest.
 
-    jsonargparse overrides fields, but not the entries of a mapping.
+    jsonargparse overrides fields, but not the entries of a mapping, nor fields in a mapping inside another.
     """
     rest = []
     while words:
@@ -179,12 +179,16 @@ def _set_entries(words: list[str], raw: dict[str, Any]) -> list[str]:
 
 
 def _is_entry(keys: list[str]) -> bool:
-    """Whether the last key is an entry of a mapping to plain values."""
+    """Whether the last key is an entry of a mapping to plain values, or lies in a mapping inside a mapping (a stage's
+    `draw`)."""
     kind: Any = Recipe
+    inside = 0
     for key in keys:
         kind = _plain(kind)
         if typing.get_origin(kind) is dict:
-            kind = typing.get_args(kind)[1]
+            kind, inside = typing.get_args(kind)[1], inside + 1
+            if inside > 1:
+                return True
             if not dataclasses.is_dataclass(_plain(kind)):
                 return key == keys[-1]
         elif dataclasses.is_dataclass(kind):

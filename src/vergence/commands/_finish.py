@@ -43,6 +43,9 @@ from vergence.skeleton import Skeleton, get_skeleton
 from vergence.sources import open_source, world_version
 from vergence.views import Views
 
+REFIT_PICTURES = 20_000  # of a source, evenly spread: enough for a linear map, and a dataset may label a million
+REFIT_AT_ONCE = 512  # in memory
+
 Open = Callable[[Source, int, str], Dataset]
 
 
@@ -89,7 +92,9 @@ def measure_tests(
         if source.protocol and (named := get_protocol(source.protocol)).truthless:
             table, how = measure_truthless(named, predict_all(method, dataset, device), dataset, skeleton)
             results.setdefault("protocols", {})[name] = {**table.plain(), **how}
-            results["protocol"][name] = protocol(dataset.index, skeleton, method.mirrored, source=source.kind, path=source.path)
+            results["protocol"][name] = protocol(
+                dataset.index, skeleton, method.mirrored, source=source.kind, path=source.path
+            )
             continue
         anchors = _anchors(known, dataset.index, skeleton, same_cameras=source.kind == "capture")
         clusters = _clusters(true, dataset.index, skeleton, folder, name)
@@ -148,12 +153,13 @@ def _refit(recipe: Recipe, method: Method, opened: Mapping[str, Dataset], device
         visible = shown(dataset, source)
         target, weight = canonical_target(visible, method.skeleton)
         rows = (weight > 0).all(1).nonzero()[:, 0]
-        if len(rows):
-            labelled = MemoryDataset(dataset.read(rows))
-            embedding = predict_all(method, labelled, device, flip=False).embedding
+        if len(rows) > REFIT_PICTURES:
+            rows = rows[torch.linspace(0, len(rows) - 1, REFIT_PICTURES).round().long()]
+        for some in rows.split(REFIT_AT_ONCE):
+            embedding = predict_all(method, MemoryDataset(dataset.read(some)), device, flip=False).embedding
             assert embedding is not None
             embeddings.append(embedding)
-            poses.append(target[rows])
+            poses.append(target[some])
     return fit_ridge(torch.cat(embeddings), torch.cat(poses)) if poses else None
 
 

@@ -53,8 +53,9 @@ class Figure:
 
     Attributes:
         name: as printed.
-        measure: `error` (mean distance, mm), `pck` or `auc` (percent); `left_right`, the difference of two limbs' lengths in
-            mm, `left_right_px` in pixels, which needs no truth; of a protocol that retrieves, `detection` (percent) or `retrieved` (mm).
+        measure: `error` (mean distance, mm), `pck` or `auc` (percent); `left_right`, the difference of two limbs' lengths,
+            mm, or `left_right_px`, which needs no truth; of a protocol that retrieves, `detection` (percent) or `retrieved`
+            (mm).
         alignment: `root`, `scale`, `procrustes_scale` or `procrustes` (`metrics.per_joint_error`).
         joints: names; empty: the protocol's. Of left and right four: the ends of the one limb, then those of the other.
         strict: a joint counts below the threshold only, not at it (`pck`, `auc`); an AUC then cannot reach 100.

@@ -11,7 +11,8 @@ arms and legs; on MPII's validation people, of whom no 3D is known, in pixels of
 
 Not told by the sources that we could read: which limbs the 14 are (legs, arms, hips, shoulders, trunk and head here), which
 frames of Human3.6M are scored (every 64th here), on which data the published validity was measured (in mm on
-MPI-INF-3DHP here, in px on MPII), and of what the pixels are (crops of 256). The published mean of Human3.6M (64.90) is not the mean of its 15 actions (64.61): it is over pictures.
+MPI-INF-3DHP here, in px on MPII), and of what the pixels are (crops of 256). The published mean of Human3.6M (64.90) is not
+the mean of its 15 actions (64.61): it is over pictures.
 """
 
 from __future__ import annotations
