@@ -93,5 +93,5 @@ def test_canonical_poses_are_turned_by_the_true_heading(dataset, true):
 
 
 def test_pictures_without_names_of_their_actions_are_refused(dataset, true):
-    with pytest.raises(VergenceError, match="needs a dataset's records"):
+    with pytest.raises(VergenceError, match="needs the groups of a dataset's rows"):
         measure_protocol(H36M, true, MemoryDataset(dataset.index), H36M_17)

@@ -32,7 +32,11 @@ from vergence.errors import VergenceError
 from vergence.metrics.position import AUC_THRESHOLDS_MM, PCK_THRESHOLD_MM, per_joint_error
 from vergence.skeleton import Skeleton
 
-MODULES = ("vergence.data.human36m", "vergence.data.mpi_inf_3dhp_scores")  # each lists its own PROTOCOLS
+MODULES = (  # each lists its own PROTOCOLS
+    "vergence.data.human36m",
+    "vergence.data.mpi_inf_3dhp_scores",
+    "vergence.data.keypoint_protocols",
+)
 SAMPLES = "samples"
 ALIGNMENTS = {
     "root": "roots put together",
@@ -128,6 +132,12 @@ class Protocol:
     average: str = SAMPLES
     order: tuple[str, ...] = ()
     truth: str = "motion capture, mm"
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Joints that a prediction must have."""
+        own = (joint for figure in self.figures for joint in figure.joints or self.joints)
+        return tuple(dict.fromkeys((self.root, *own) if self.figures else self.joints))
 
     def describe(self) -> dict[str, Any]:
         """The protocol in plain values, for the results file."""
