@@ -135,5 +135,5 @@ def test_retrieval_is_a_protocol(dataset, true):
 
 
 def test_pictures_without_names_of_their_actions_are_refused(dataset, true):
-    with pytest.raises(VergenceError, match="needs a dataset's records"):
+    with pytest.raises(VergenceError, match="needs the groups of a dataset's rows"):
         measure_protocol(H36M, true, MemoryDataset(dataset.index), H36M_17)

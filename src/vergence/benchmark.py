@@ -1,4 +1,4 @@
-"""A model under a published protocol: its poses brought to mm, its table, and the words that belong to it.
+"""A model under a published protocol: its poses brought to mm (or its 2D to px), its table, and the words belonging to it.
 
 A network that learned without metric labels predicts up to scale, and protocols ask for millimetres. Where they come from
 changes the figures by more than papers differ, so it is chosen by name and printed: the training people's mean size
@@ -12,12 +12,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal
 
+import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from vergence import metrics
+from vergence.data.keypoint_protocols import KeypointProtocol, measure_keypoints
 from vergence.data.protocols import Measured, Protocol, measure
-from vergence.data.records import PictureDataset
 from vergence.dataset import Dataset
 from vergence.errors import VergenceError
 from vergence.evaluation import HEADING, in_camera_frame
@@ -66,8 +68,11 @@ def measure_protocol(
     Raises:
         VergenceError: a test set without the groups that the protocol averages over; no figure is left.
     """
-    if not isinstance(dataset, PictureDataset):
-        raise VergenceError(f"protocol {protocol.name} needs a dataset's records", f"Give {protocol.dataset} data.")
+    groups = getattr(dataset, "groups", None)
+    if groups is None:
+        raise VergenceError(
+            f"protocol {protocol.name} needs the groups of a dataset's rows", f"Give {protocol.dataset} data."
+        )
     if protocol.retrieval:
         return measure_retrieval(protocol, prediction, dataset.index, skeleton)
     index = dataset.index
@@ -97,7 +102,7 @@ def measure_protocol(
         replace(protocol, figures=kept),
         pose.double().numpy(),
         index.pose.double().numpy(),
-        dataset.records.groups,
+        groups,
         skeleton,
     )
     about: dict[str, Any] = {"scale": sized if metric is not None else "none", "left_out": missing}
@@ -160,6 +165,47 @@ def measure_retrieval(
     }
     about = {"scale": "none", "left_out": {}, "descriptor": main, "true_depth_or_scale_used": False}
     return Measured(protocol, row(found[main]), tables, len(rows)), about
+
+
+def measure_keypoint_protocol(
+    protocol: KeypointProtocol,
+    keypoints: Float[Tensor, "N J 2"],
+    confidence: Float[Tensor, " N"],
+    dataset: Dataset,
+    skeleton: Skeleton,
+) -> tuple[Measured, dict[str, Any]]:
+    """A 2D protocol's table of predicted keypoints, px of the full picture, and the words that belong to it.
+
+    Raises:
+        VergenceError: a dataset without the people's sizes; see `measure_keypoints`.
+    """
+    sizes = getattr(dataset, "measures", {}).get(protocol.measure)
+    if sizes is None:
+        raise VergenceError(
+            f"protocol {protocol.name} needs the {protocol.measure} of every person, which this data does not tell",
+            f"Give {protocol.dataset} data; shards of an older version want to be prepared again.",
+        )
+    index = dataset.index
+    found = measure_keypoints(
+        protocol,
+        keypoints.double().numpy(),
+        full_pixels(index.keypoints, index.crop).numpy(),
+        sizes,
+        confidence.double().numpy(),
+        index.sequence.numpy(),
+        skeleton,
+    )
+    unknown = int((~np.isfinite(sizes)).sum())
+    left = {f"{unknown} people": f"no {protocol.measure} is known"} if unknown else {}
+    about: dict[str, Any] = {"scale": f"distances by each person's {protocol.measure}", "left_out": left}
+    return found, {**about, "true_depth_or_scale_used": False}
+
+
+def full_pixels(points: Float[Tensor, "N J 2"], crop: Float[Tensor, "N 3 3"]) -> Float[Tensor, "N J 2"]:
+    """Crop pixels as those of the full picture, up to its lens distortion (which is not put back)."""
+    ones = torch.ones_like(points[..., :1])
+    there = torch.cat([points, ones], -1).double() @ torch.linalg.inv(crop.double()).mT
+    return there[..., :2] / there[..., 2:]
 
 
 def protocol_words(found: Mapping[str, Any]) -> str:

@@ -39,6 +39,25 @@ class MemoryDataset:
         return self.views[rows]
 
 
+class Selected:
+    """Some rows of a dataset, with their groups, measures and its report."""
+
+    def __init__(self, dataset: Dataset, rows: Int[Tensor, " n"]) -> None:
+        self.dataset = dataset
+        self.rows = torch.as_tensor(rows, dtype=torch.long)
+        self.index = dataset.index[self.rows]
+        chosen = self.rows.numpy()
+        self.groups = {name: value[chosen] for name, value in getattr(dataset, "groups", {}).items()}
+        self.measures = {name: value[chosen] for name, value in getattr(dataset, "measures", {}).items()}
+        self.report = dict(getattr(dataset, "report", {}))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, rows: Int[Tensor, " n"]) -> Views:
+        return self.dataset.read(self.rows[torch.as_tensor(rows, dtype=torch.long)])
+
+
 def batches(dataset: Dataset, size: int) -> Iterator[Views]:
     """All rows in order."""
     for start in range(0, len(dataset), size):

@@ -28,7 +28,12 @@ def open_source(source: Source, image_size: int, skeleton: str) -> Dataset:
     if source.kind == "shards":
         from vergence.data.shards import ShardDataset
 
-        return ShardDataset(source.path, image_size, get_skeleton(skeleton))
+        shards = ShardDataset(source.path, image_size, get_skeleton(skeleton))
+        if not source.protocol:
+            return shards
+        from vergence.data.shard_protocols import under_protocol
+
+        return under_protocol(shards, source.protocol)
     if source.protocol:
         source = as_protocol(source)
     if (records := _records(source)) is not None:
@@ -99,7 +104,8 @@ def as_protocol(source: Source) -> Source:
             "Choose another protocol, or give its data.",
         )
     usual = {f.name: f.default for f in dataclasses.fields(Source)}
-    for name, value in protocol.source.items():
+    for name in ("split", "step", "cameras", "universal", "faulty"):
+        value = protocol.source.get(name, usual[name])
         if getattr(source, name) not in (value, usual[name]):
             raise VergenceError(
                 f"protocol {protocol.name} has {name}: {value}, the source {name}: {getattr(source, name)}",

@@ -12,9 +12,18 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from vergence.benchmark import Scale, measure_protocol, measure_truthless, protocol_words
-from vergence.data.protocols import get_protocol
+from vergence.benchmark import (
+    Scale,
+    full_pixels,
+    measure_keypoint_protocol,
+    measure_protocol,
+    measure_truthless,
+    protocol_words,
+)
+from vergence.data.keypoint_protocols import KeypointProtocol
+from vergence.data.protocols import Protocol, get_protocol
 from vergence.dataset import Dataset, MemoryDataset, shown
+from vergence.errors import VergenceError
 from vergence.evaluation import (
     HEADING,
     RETRIEVAL,
@@ -89,42 +98,56 @@ def measure_tests(
     tested = {}
     for name, source in recipe.test.items():
         dataset = open_(source, recipe.image_size, recipe.skeleton)
-        if source.protocol and (named := get_protocol(source.protocol)).truthless:
-            table, how = measure_truthless(named, predict_all(method, dataset, device), dataset, skeleton)
-            results.setdefault("protocols", {})[name] = {**table.plain(), **how}
+        named = get_protocol(source.protocol) if source.protocol else None
+        if named and (named.truthless or isinstance(named, KeypointProtocol)):
+            results.setdefault("protocols", {})[name] = _without_3d(named, method, dataset, skeleton, device)
             results["protocol"][name] = protocol(
-                dataset.index, skeleton, method.mirrored, source=source.kind, path=source.path
-            )
+                dataset.index, skeleton, method.mirrored, source=source.kind, **_about(source, dataset), **method.protocol,
+                alignment="none: px", root=[],
+            )  # fmt: skip
             continue
         anchors = _anchors(known, dataset.index, skeleton, same_cameras=source.kind == "capture")
         clusters = _clusters(true, dataset.index, skeleton, folder, name)
         found = evaluate(method, dataset, skeleton, anchors, device, clusters, bones_mm, refit)
         tested[name] = Tested(dataset, *found)
         results["tests"][name] = found[0]
-        if source.protocol:
-            table, how = measure_protocol(
-                get_protocol(source.protocol), found[1], dataset, skeleton, scale or source.scale, bones_mm
-            )
+        if named:
+            table, how = measure_protocol(named, found[1], dataset, skeleton, scale or source.scale, bones_mm)
             results.setdefault("protocols", {})[name] = {**table.plain(), **how}
-        about: dict[str, Any] = {"look": source.look, "seed": source.seed, "world_version": world_version()}
-        about |= {k: getattr(source, k) for k in ("occlusion", "truncation") if getattr(source, k) is not None}
-        if source.kind == "capture":
-            about = {
-                "path": source.path,
-                "frames": source.frames,
-                "reference": f"reconstruction {source.reconstruction}",
-            }
-        elif not source.of_world:
-            report = dict(getattr(getattr(dataset, "records", None), "report", {}))
-            about = {"path": source.path, "split": source.split, "step": source.step, "cameras": source.cameras,
-                     "named": source.protocol, "data": report}  # fmt: skip
         results["protocol"][name] = protocol(
             dataset.index, skeleton, source=source.kind, flip_averaging=method.mirrored,
             frame=found[1].frame, **({"heading": HEADING} if found[1].frame == "canonical" else {}),
-            **({"retrieval": RETRIEVAL} if "retrieval" in found[0] else {}), **about, **method.protocol,
+            **({"retrieval": RETRIEVAL} if "retrieval" in found[0] else {}), **_about(source, dataset), **method.protocol,
             bone_sum_mm=bones_mm, structure={c.k: {**c.provenance, "joints": c.joints} for c in clusters},
         )  # fmt: skip
     return results, tested
+
+
+def _without_3d(named: Protocol, method: Method, dataset: Dataset, skeleton: Skeleton, device: str) -> dict[str, Any]:
+    """A model under a protocol that asks for no 3D truth and no intrinsics: its 2D, or its limbs in pixels."""
+    found = predict_all(method, dataset, device)
+    if not isinstance(named, KeypointProtocol):
+        table, how = measure_truthless(named, found, dataset, skeleton)
+        return {**table.plain(), **how}
+    if found.keypoints is None:
+        raise VergenceError(
+            f"protocol {named.name} measures 2D keypoints, and this model finds none", "Use another protocol."
+        )
+    points = full_pixels(found.keypoints, dataset.index.crop)
+    trust = torch.ones(len(points)) if found.confidence is None else found.confidence.mean(1)
+    table, how = measure_keypoint_protocol(named, points, trust, dataset, skeleton)
+    return {**table.plain(), **how}
+
+
+def _about(source: Source, dataset: Dataset) -> dict[str, Any]:
+    """Where a test set's pictures are from."""
+    if source.kind == "capture":
+        return {"path": source.path, "frames": source.frames, "reference": f"reconstruction {source.reconstruction}"}
+    if source.of_world:
+        about = {"look": source.look, "seed": source.seed, "world_version": world_version()}
+        return about | {k: getattr(source, k) for k in ("occlusion", "truncation") if getattr(source, k) is not None}
+    own = {} if source.kind == "shards" else {k: getattr(source, k) for k in ("split", "step", "cameras")}
+    return {"path": source.path, **own, "named": source.protocol, "data": dict(getattr(dataset, "report", {}))}
 
 
 def _clusters(training: list[Views], test: Views, skeleton: Skeleton, folder: Path | None, name: str) -> list[Clusters]:

@@ -37,6 +37,7 @@ MODULES = (  # each lists its own PROTOCOLS
     "vergence.data.mpi_inf_3dhp_scores",
     "vergence.data.zhou_2017",
     "vergence.data.mcss_2020",
+    "vergence.data.keypoint_protocols",
 )
 SAMPLES = "samples"
 ALIGNMENTS = {
@@ -178,7 +179,13 @@ class Protocol:
     @property
     def truthless(self) -> bool:
         """Measured on pictures alone: no figure needs a true pose."""
-        return all(figure.measure == "left_right_px" for figure in self.figures)
+        return {figure.measure for figure in self.figures} == {"left_right_px"}
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Joints that a prediction must have."""
+        own = (joint for figure in self.figures for joint in figure.joints or self.joints)
+        return tuple(dict.fromkeys((self.root, *own) if self.figures else self.joints))
 
     def describe(self) -> dict[str, Any]:
         """The protocol in plain values, for the results file."""

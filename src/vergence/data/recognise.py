@@ -213,7 +213,7 @@ def joined(parts: Iterable[Records]) -> Records:
     names = set.intersection(*(set(part.groups) for part in parts))
     out: list[Records] = []
     for part in parts:
-        change: dict[str, Any] = {"groups": {name: part.groups[name] for name in sorted(names)}}
+        change: dict[str, Any] = {"groups": {name: part.groups[name] for name in sorted(names)}, "measures": {}}
         for name in ("subject", "sequence", "instant"):
             value, last = getattr(part, name), getattr(out[-1], name) if out else np.array([-1])
             change[name] = value - value.min(initial=0) + last.max(initial=-1) + 1 if out else value

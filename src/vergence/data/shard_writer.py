@@ -97,8 +97,10 @@ def prepare(
 
 
 def _digest(dataset: Dataset) -> str:
-    """A hash of all labels."""
+    """A hash of all labels, groups and measures."""
     digest = hashlib.sha256()
+    for name, values in {**_groups(dataset), **_measures(dataset)}.items():
+        digest.update(name.encode() + b"\0" + "\0".join(map(str, values.tolist())).encode())
     for name, value in dataset.index.items():
         if name not in ("image", "source"):
             digest.update(name.encode())
@@ -187,10 +189,16 @@ def _write_index(out: Path, dataset: Dataset, shards: int) -> None:
             file[name] = array[kept]
         for i, names in enumerate(_groups(dataset).values()):
             file[f"group_{i}"] = np.unique(names, return_inverse=True)[1].astype(np.int32)[kept]
+        for i, numbers in enumerate(_measures(dataset).values()):
+            file[f"measure_{i}"] = np.asarray(numbers, np.float64)[kept]
 
 
 def _groups(dataset: Dataset) -> Mapping[str, ndarray]:
     return getattr(dataset, "groups", {})
+
+
+def _measures(dataset: Dataset) -> Mapping[str, ndarray]:
+    return getattr(dataset, "measures", {})
 
 
 def _write_manifest(
@@ -204,6 +212,7 @@ def _write_manifest(
         **plan,
         "rows": plan["rows"] - len(skipped),
         "groups": {name: np.unique(values).tolist() for name, values in _groups(dataset).items()},
+        "measures": list(_measures(dataset)),
         "report": report,
         "files": {name: {"bytes": (out / name).stat().st_size, "sha256": sha256(out / name)} for name in names},
     }
@@ -226,6 +235,10 @@ class Joined:
         self.groups = {
             name: np.concatenate([_groups(part).get(name, np.full(len(part), "")) for part in self.parts])
             for name in names
+        }
+        self.measures = {
+            name: np.concatenate([_measures(part).get(name, np.full(len(part), np.nan)) for part in self.parts])
+            for name in dict.fromkeys(name for part in self.parts for name in _measures(part))
         }
         self.groups["source"] = np.repeat(np.array(list(parts)), [len(part) for part in self.parts])
         self.report = {name: dict(getattr(part, "report", {})) for name, part in parts.items()}
