@@ -144,7 +144,7 @@ class Source:
     @property
     def named(self) -> tuple[str, ...]:
         """The people whom `pose` names; () where it counts them, or shows all or none."""
-        words = tuple(word.strip() for word in self.pose.split(","))
+        words = tuple(word.strip() for word in str(self.pose).split(","))
         return words if all(re.fullmatch(r"[A-Za-z]+[0-9]+", word) for word in words) else ()
 
     @property
