@@ -85,7 +85,7 @@ def recipe_from(raw: Any, name: str, overrides: Sequence[str] = ()) -> Recipe:
     for word in overrides:
         if word.startswith("--"):
             check_path(word[2:].partition("=")[0].split("."), Recipe, raw)
-    overrides = _set_entries(overrides, raw)
+    overrides = _set_entries(list(overrides), raw)
     parser = recipe_parser()
     try:
         with_file = parser.parse_object(raw)
