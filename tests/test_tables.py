@@ -127,6 +127,8 @@ def test_the_tables_that_come_with_the_package_are_sound(name):
         recipe = load_recipe(f"{name}/{row.name}")
         assert any(stage.train for stage in recipe.stages.values())
         assert recipe.test
-        assert all(source.path.split("/")[0] == source.kind for source in (*recipe.sources.values(), *recipe.test.values()))
+        assert all(
+            source.path.split("/")[0] == source.kind for source in (*recipe.sources.values(), *recipe.test.values())
+        )
         for published in row.published:
             assert published.source or not any(v is not None for v in published.figures.values()), row.name

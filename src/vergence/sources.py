@@ -21,6 +21,8 @@ SEEDS_APART = 100_000  # between the world seeds of a source's several rigs; a r
 
 def open_source(source: Source, image_size: int, skeleton: str) -> Dataset:
     """Pictures with the whole truth about them, at the run's crop size and in its skeleton."""
+    if source.protocol and source.kind != "shards":
+        source = as_protocol(source)
     if source.kind == "capture":
         from vergence.data.capture import read_capture
 
@@ -34,8 +36,6 @@ def open_source(source: Source, image_size: int, skeleton: str) -> Dataset:
         from vergence.data.shard_protocols import under_protocol
 
         return under_protocol(shards, source.protocol)
-    if source.protocol:
-        source = as_protocol(source)
     if (records := _records(source)) is not None:
         from vergence.data.records import PictureDataset
 
