@@ -90,20 +90,22 @@ def head_boxes(count: int) -> np.ndarray:
     return np.array([[10.0 + i, 20.0, 16.0 + 2 * i, 28.0 + i] for i in range(count)])
 
 
-def write_mpii_mat(root: Path, data: Shots, visible: list[Any]) -> None:
+def write_mpii_mat(root: Path, data: Shots, visible: list[Any], labels: np.ndarray | None = None) -> None:
     """The official file: pictures 0, 1 ... of training with one person each, then what real files have as well:
-    a picture without people, one person without points, one with a single point, and a test picture."""
+    a picture without people, one person without points, one with a single point, and a test picture. `labels` N 16 2 stand
+    in place of the true ones."""
     count = len(data.pictures)
     save_pictures(root / "images", data.pictures, names(count))
     heads = head_boxes(count)
     pictures: list[dict[str, Any]] = []
-    for i, points in enumerate(data.of(MPII_16)):
+    for i, true in enumerate(data.of(MPII_16)):
+        points = true if labels is None else labels[i]
         marks = [
             {"x": points[j, 0] + 1, "y": points[j, 1] + 1, "id": float(j), "is_visible": visible[j % len(visible)]}
             for j in reversed(range(16))
             if np.isfinite(points[j]).all()
         ]
-        centre, scale = centre_and_scale(points)
+        centre, scale = centre_and_scale(true)
         person = dict(zip(("x1", "y1", "x2", "y2"), heads[i]))
         person |= {"annopoints": structs([{"point": structs(marks)}]), "scale": scale}
         person |= {"objpos": structs([{"x": centre[0], "y": centre[1]}])}

@@ -73,18 +73,22 @@ def theirs(points: np.ndarray, k: np.ndarray) -> np.ndarray:
     return np.stack([u, v], -1)
 
 
-def bent(picture: np.ndarray, k: np.ndarray) -> np.ndarray:
-    """A pinhole picture as the lens shows it: each pixel is looked up where its ray came from (fixed-point inverse)."""
+def bent(picture: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """A pinhole picture as the lens shows it; `source` is `bent_from` of the camera."""
     import cv2
 
-    y, x = np.mgrid[: picture.shape[0], : picture.shape[1]].astype(float)
+    return cv2.remap(picture, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def bent_from(k: np.ndarray) -> np.ndarray:
+    """`SIZE SIZE 2`: where each pixel's ray came from (fixed-point inverse of the lens)."""
+    y, x = np.mgrid[:SIZE, :SIZE].astype(float)
     goal = np.stack([x, y], -1)
     ray = (goal - k[:2, 2]) / k[[0, 1], [0, 1]]
     for _ in range(30):
         ones = np.ones_like(ray[..., :1])
         ray = ray + (goal - theirs(np.concatenate([ray, ones], -1), k)) / k[[0, 1], [0, 1]]
-    source = (ray * k[[0, 1], [0, 1]] + k[:2, 2]).astype(np.float32)
-    return cv2.remap(picture, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return (ray * k[[0, 1], [0, 1]] + k[:2, 2]).astype(np.float32)
 
 
 def marked(picture: np.ndarray, point: np.ndarray, frame: int) -> np.ndarray:
@@ -100,6 +104,7 @@ def make_truth(frames: int = FRAMES) -> Truth:
     k[:, 0, 1] = 0
     rotation = Rotation.from_matrix(rig.rotation.double().numpy()).as_matrix()
     world, pixels, pictures, translation = {}, {}, {}, {}
+    lens = [bent_from(k[v]) for v in range(4)]
     for subject, names in SEQUENCES.items():
         translation[subject] = rig.translation.double().numpy() + HALL[subject]
         moved = Rig(torch.tensor(k).float(), rig.rotation, torch.tensor(translation[subject]).float(), rig.size)
@@ -112,7 +117,7 @@ def make_truth(frames: int = FRAMES) -> Truth:
                 pixels[subject, stem, camera] = theirs(pose, k[v])
                 marks = pixels[subject, stem, camera][:, 8]
                 pictures[subject, stem, camera] = [
-                    marked(bent(f.image[v], k[v]), marks[t], t) for t, f in enumerate(shown)
+                    marked(bent(f.image[v], lens[v]), marks[t], t) for t, f in enumerate(shown)
                 ]
     return Truth(world, pixels, pictures, rotation, translation, k)
 
@@ -168,13 +173,13 @@ def write_videos(root: Path, truth: Truth, more: int = 1) -> None:
                         video.write(picture)
 
 
-def write_images(root: Path, truth: Truth) -> None:
+def write_images(root: Path, truth: Truth, apart: int = 1, times: int = 1) -> None:
     """mmpose's pictures: `images/S1/S1_Directions_1.54138969/S1_Directions_1.54138969_000001.jpg`."""
     for subject, names in SEQUENCES.items():
         for name in names:
             for camera in CAMERAS:
-                for i, picture in enumerate(truth.pictures[subject, canonical(name), camera]):
-                    path = root / "images" / image_name(subject, name, camera, i)
+                for i, picture in enumerate(truth.pictures[subject, canonical(name), camera] * times):
+                    path = root / "images" / image_name(subject, name, camera, i * apart)
                     path.parent.mkdir(parents=True, exist_ok=True)
                     Image.fromarray(picture).save(path, quality=95)
 
@@ -216,8 +221,11 @@ def write_videopose(root: Path, truth: Truth) -> Path:
     return root
 
 
-def write_mmpose(root: Path, truth: Truth, steps: tuple[int, ...] = (1, 5)) -> Path:
-    """mmpose's annotation_body3d: one row per picture, camera frame, metres; cameras.pkl: camera-to-world, metres."""
+def write_mmpose(root: Path, truth: Truth, steps: tuple[int, ...] = (1, 5), apart: int = 1, times: int = 1) -> Path:
+    """mmpose's annotation_body3d: one row per picture, camera frame, metres; cameras.pkl: camera-to-world, metres.
+
+    The frames that are written lie `apart`, and the truth's are repeated so many `times`: long recordings of few pictures.
+    """
     base = root / "annotation_body3d"
     for step in steps:
         for part, subjects in (("train", (1, 5, 6, 7, 8)), ("test", (9, 11))):
@@ -227,8 +235,9 @@ def write_mmpose(root: Path, truth: Truth, steps: tuple[int, ...] = (1, 5)) -> P
                     for v, camera in enumerate(CAMERAS):
                         pose = truth.camera_frame(subject, canonical(name), v) / 1000
                         points = truth.pixels[subject, canonical(name), camera]
-                        for i in range(0, len(pose), step):
-                            rows["imgname"].append(image_name(subject, name, camera, i))
+                        for number in range(0, len(pose) * times, step):
+                            i = number % len(pose)
+                            rows["imgname"].append(image_name(subject, name, camera, number * apart))
                             rows["center"].append((points[i].min(0) + points[i].max(0)) / 2)
                             rows["scale"].append(1.2 * np.ptp(points[i], axis=0).max() / 200)
                             rows["part"].append(np.c_[points[i], np.ones(17)])
@@ -245,5 +254,5 @@ def write_mmpose(root: Path, truth: Truth, steps: tuple[int, ...] = (1, 5)) -> P
                 "k": RADIAL[:, None], "p": TANGENTIAL[:, None], "w": SIZE, "h": SIZE, "name": f"camera{v + 1}", "id": camera,
             }  # fmt: skip
     (base / "cameras.pkl").write_bytes(pickle.dumps(cameras))
-    write_images(root, truth)
+    write_images(root, truth, apart, times)
     return root

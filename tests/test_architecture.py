@@ -25,7 +25,7 @@ FLOORS: list[list[tuple[str, ...]]] = [
         ("files",),
         ("devices",),
         ("skeleton",),
-        ("settings", "recipe", "config"),
+        ("settings", "recipe", "config", "tables"),
         ("geometry",),
         ("networks",),
     ],
@@ -36,7 +36,7 @@ FLOORS: list[list[tuple[str, ...]]] = [
     ],
     [("methods",), ("data",), ("synthetic",)],
     [("sources",), ("training", "optimizers"), ("estimator",), ("runs", "shared")],
-    [("evaluation", "benchmark", "predictions"), ("comparison",), ("search",)],
+    [("evaluation", "benchmark", "predictions"), ("comparison", "reproduction"), ("search",)],
     [("report",)],
     [("cli", "commands")],
 ]

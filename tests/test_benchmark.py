@@ -11,6 +11,7 @@ from fixtures_world import world, world_records
 
 from vergence.benchmark import measure_protocol
 from vergence.data.human36m import PROTOCOLS
+from vergence.data.protocols import get_protocol
 from vergence.data.records import PictureDataset
 from vergence.dataset import MemoryDataset
 from vergence.errors import VergenceError
@@ -92,6 +93,47 @@ def test_canonical_poses_are_turned_by_the_true_heading(dataset, true):
     assert about["left_out"]["MPJPE"] == "true heading unknown"
 
 
+def test_a_protocol_that_sizes_poses_needs_no_scale_and_says_whose_it_is(dataset, true):
+    """Zhou's: the pose comes in any unit; nothing is left out, whatever scale was asked for."""
+    for scale, factor in (("training", 1.0), ("depth", 37.0)):
+        pose = dataclasses.replace(true, pose=factor * true.pose)
+        found, about = measure_protocol(get_protocol("h36m-zhou"), pose, dataset, H36M_17, scale)
+        assert about["left_out"] == {}
+        assert "4296.99" in about["scale"]
+        assert about["true_depth_or_scale_used"] is False
+        assert "bone_sum_mm" not in about
+        assert 0 < found.average["MPJPE"] < 80  # the spine, and another size than the training people's
+    protocol = dataclasses.replace(H36M, fit=get_protocol("3dhp-zhou").fit, figures=H36M.figures[:1])
+    assert measure_protocol(protocol, true, dataset, H36M_17)[1]["true_depth_or_scale_used"] is True
+
+
+def test_retrieval_is_a_protocol(dataset, true):
+    """Two views of four instants: by the truth as its embedding every query is found, by noise not all."""
+    protocol = get_protocol("h36m-retrieval")
+    found, about = measure_protocol(protocol, true, dataset, H36M_17)
+    assert about["descriptor"] == "predicted_pose"
+    instant = torch.nn.functional.one_hot(torch.unique(dataset.index.instant, return_inverse=True)[1]).float()
+    found, about = measure_protocol(protocol, dataclasses.replace(true, embedding=instant), dataset, H36M_17)
+    assert about["descriptor"] == "embedding"
+    assert found.average["Detection@1"] == 100
+    assert found.average["Mean-PA-MPJPE@1"] == pytest.approx(0, abs=0.01)
+    assert set(found.tables["cameras"]) == {"0-1", "1-0"}
+    assert set(found.tables["descriptor"]) == {"embedding", "predicted_pose", "oracle", "random"}
+    assert found.tables["descriptor"]["random"]["Detection@1"] == pytest.approx(25)
+    assert found.average["Mean-PA-MPJPE@5"] == pytest.approx(found.tables["descriptor"]["random"]["Mean-PA-MPJPE@5"])
+    wrong = dataclasses.replace(true, embedding=instant.roll(1, 1) * (dataset.index.view == 0)[:, None] + instant)
+    missed, _ = measure_protocol(protocol, wrong, dataset, H36M_17)
+    assert missed.average["Detection@1"] < 100
+    told = found.plain()["protocol"]
+    assert told["units"] == {"Detection@1": "%", "Detection@5": "%", "Detection@10": "%", "Mean-PA-MPJPE@1": "mm",
+                             "Mean-PA-MPJPE@5": "mm", "Mean-PA-MPJPE@10": "mm"}  # fmt: skip
+    for who in ("all", "same"):
+        named = get_protocol("h36m-retrieval" + ("-same" if who == "same" else ""))
+        assert named.retrieval == who
+        of_one = measure_protocol(named, dataclasses.replace(true, embedding=instant), dataset, H36M_17)[0]
+        assert of_one.average["Detection@1"] == 100
+
+
 def test_pictures_without_names_of_their_actions_are_refused(dataset, true):
-    with pytest.raises(VergenceError, match="needs a dataset's records"):
+    with pytest.raises(VergenceError, match="needs the groups of a dataset's rows"):
         measure_protocol(H36M, true, MemoryDataset(dataset.index), H36M_17)

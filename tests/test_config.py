@@ -9,7 +9,7 @@ import yaml
 
 from vergence.config import built_in_recipes, load_recipe
 from vergence.errors import VergenceError
-from vergence.recipe import Recipe
+from vergence.recipe import Draw, Recipe
 
 TEXT = """
 method: supervised
@@ -131,6 +131,23 @@ def test_a_wrong_file_is_one_sentence_that_names_it(tmp_path, text, said):
     with pytest.raises(VergenceError, match=said) as caught:
         load_recipe(str(tmp_path / "bad.yaml"))
     assert "\n" not in str(caught.value)
+
+
+def test_a_draw_lies_in_a_mapping_within_a_mapping(file):
+    text = file.read_text().replace(
+        "losses: {heatmap: 1}", "losses: {heatmap: 1}, draw: {wild: {instants: 4, views: 1}}"
+    )
+    file.write_text(text)
+    at = "--stages.pose.train.draw.wild"
+    recipe = load_recipe(str(file), [f"{at}.instants", "2", f"{at}.apart=0.5"])
+    assert recipe.stages["pose"].train.draw == {"wild": Draw(instants=2, apart=0.5, views=1)}
+    for words, said in (
+        ([f"{at}.instantz", "2"], "instants"),
+        ([f"{at}.instants", "few"], "few"),
+        (["--stages.pose.train.draw.studio.views", "2"], r"no stages\.pose\.train\.draw\.studio"),
+    ):
+        with pytest.raises(VergenceError, match=said):
+            load_recipe(str(file), words)
 
 
 def test_bytes_that_are_no_text(tmp_path):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import numpy as np
 import pytest
 import torch
 
-from vergence.dataset import MemoryDataset, batches, withhold
+from vergence.dataset import MemoryDataset, batches, shown, withhold
+from vergence.errors import VergenceError
 from vergence.recipe import Source
 from vergence.views import Views
 
@@ -45,6 +49,25 @@ def test_the_3d_of_the_first_subjects_is_kept_and_all_else_of_the_rig_hidden(pos
     rows = [i for i, s in enumerate(index.subject.tolist()) if s not in kept]
     found = hidden(withhold(index, Source(keypoints=True, pose=pose)), index)
     assert found == (dict.fromkeys(TRUTH_OF_A_RIG, rows) if rows else {})
+
+
+@pytest.mark.parametrize(("pose", "kept"), [("S5", (5,)), ("S9, S5", (5, 9)), ("S5,S7,S9", (5, 7, 9))])
+def test_the_3d_of_named_people_is_kept_and_all_else_of_the_rig_hidden(pose, kept):
+    dataset = MemoryDataset(views())
+    dataset.groups = {"subject": np.array([f"S{s}" for s in dataset.index.subject.tolist()])}
+    rows = [i for i, s in enumerate(dataset.index.subject.tolist()) if s not in kept]
+    found = hidden(shown(dataset, Source(kind="human36m", path="x", keypoints=True, pose=pose)), dataset.index)
+    assert found == (dict.fromkeys(TRUTH_OF_A_RIG, rows) if rows else {})
+
+
+def test_somebody_whom_the_pictures_do_not_show_is_named():
+    dataset = MemoryDataset(views())
+    source = Source(kind="human36m", path="x", pose="S5,S6")
+    with pytest.raises(VergenceError, match=r"S6.*nobody with a name"):
+        shown(dataset, dataclasses.replace(source, pose="S6"))
+    dataset.groups = {"subject": np.array([f"S{s}" for s in dataset.index.subject.tolist()])}
+    with pytest.raises(VergenceError, match=r"names S6, whom the pictures do not show.*S5, S7, S9"):
+        shown(dataset, source)
 
 
 def test_all_of_the_3d():

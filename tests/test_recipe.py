@@ -21,6 +21,23 @@ def test_other_words_for_3d_labels_are_refused(pose):
         Source(pose=pose)
 
 
+def test_3d_labels_by_name_are_those_of_datasets():
+    assert Source(kind="human36m", path="x", pose="S1,S5").named == ("S1", "S5")
+    assert Source(kind="human36m", path="x", pose="2").named == ()
+    with pytest.raises(VergenceError, match=r"source\.pose is 'S1'"):
+        Source(pose="S1")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"unchanged": ["b"]}, {"drops": [0.5]}, {"schedule": "steps", "drops": [1.0]}],
+    ids=["nobody", "cosine", "end"],
+)
+def test_a_stage_whose_keys_do_not_fit_each_other_is_refused(wrong):
+    with pytest.raises(VergenceError, match=next(reversed(wrong))):
+        TrainStage(batch={"a": 1}, **wrong)
+
+
 def test_a_capture_needs_its_folder():
     with pytest.raises(VergenceError, match="no path"):
         Source(kind="capture")

@@ -9,6 +9,7 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 
+from vergence.augment import augment
 from vergence.dataset import MemoryDataset
 from vergence.errors import VergenceError
 from vergence.methods.base import Watch
@@ -16,7 +17,7 @@ from vergence.methods.registry import build_method
 from vergence.mixture import Mixture, Part
 from vergence.recipe import NetworkSettings, TrainStage
 from vergence.settings import Augmentation
-from vergence.training import rate, read_metrics, train_stage
+from vergence.training import _Module, rate, read_metrics, stage_rate, train_stage
 from vergence.views import Views
 
 NETWORK = NetworkSettings(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], width=8)
@@ -55,7 +56,7 @@ class KillAt(Callback):
             raise Killed
 
 
-def train(folder, kill_at: int | None = None, optimizer: Literal["adamw", "muon"] = "adamw"):
+def train(folder, kill_at: int | None = None, optimizer: Literal["adamw", "muon", "rmsprop"] = "adamw"):
     views = random_views()
     torch.manual_seed(0)
     method = build_method("supervised", NETWORK, "h36m_17")
@@ -75,8 +76,9 @@ def train(folder, kill_at: int | None = None, optimizer: Literal["adamw", "muon"
     return method.state_dict()
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-@pytest.mark.parametrize("kill_at", [3, 5, 7, 11])
+@pytest.mark.parametrize(
+    ("optimizer", "kill_at"), [(name, at) for name in ("adamw", "muon") for at in (3, 5, 7, 11)] + [("rmsprop", 7)]
+)
 def test_killed_and_resumed_equals_uninterrupted_bit_for_bit(tmp_path, kill_at, optimizer):
     whole = train(tmp_path / "whole", optimizer=optimizer)
     with pytest.raises(Killed):
@@ -107,6 +109,31 @@ def test_learning_rate_rises_then_falls():
     assert rates[2] == max(rates) == 1
     assert rates[-1] < 0.02
     assert all(b <= a for a, b in itertools.pairwise(rates[3:]))
+
+
+def test_a_schedule_of_steps_is_constant_but_for_its_drops():
+    stage = TrainStage(steps=50, schedule="steps", drops=[0.5, 0.8])
+    rates = [stage_rate(s, stage) for s in range(50)]
+    assert rates == pytest.approx([1.0] * 25 + [0.1] * 15 + [0.01] * 10)
+    assert {stage_rate(s, dataclasses.replace(stage, drops=[])) for s in range(50)} == {1.0}
+    assert [stage_rate(s, TrainStage(steps=9)) for s in range(9)] == [rate(s, 9) for s in range(9)]
+
+
+def test_pictures_of_unchanged_sources_are_as_they_were():
+    """Two sources in a batch, of which the second is augmented: pictures, keypoints and poses of the first stay."""
+    views = random_views(4)
+    stage = dataclasses.replace(STAGE, batch={"none": 0, "lab": 4, "wild": 4}, unchanged=["lab"])
+    parts = [Part(name, MemoryDataset(views), views, count) for name, count in stage.batch.items()]
+    batch = Mixture(parts, seed=1).batch(0)
+    module = _Module(build_method("supervised", NETWORK, "h36m_17"), stage, 0)
+    found = module._augmented(batch, torch.Generator().manual_seed(3))
+    whole = augment(batch, stage.augmentation, module.method.skeleton, torch.Generator().manual_seed(3))
+    assert torch.allclose(found.image[:4], batch.image[:4] / 255)
+    for name, value in found.items():
+        if name != "image":
+            assert torch.equal(value[:4].nan_to_num(-1), getattr(batch, name)[:4].nan_to_num(-1)), name
+        assert torch.equal(value[4:].nan_to_num(-1), getattr(whole, name)[4:].nan_to_num(-1)), name
+    assert not torch.allclose(found.keypoints[4:], batch.keypoints[4:])
 
 
 def test_batches_are_a_function_of_the_step_and_cover_an_epoch_once():

@@ -16,6 +16,7 @@ VERBS = {
     "train": "any method, any mixture of supervision, from a recipe",
     "evaluate": "a run measured on a test set, beside its anchors",
     "compare": "recipes and runs side by side, on equal data and tests",
+    "reproduce": "a paper's table trained again, ours beside theirs",
     "predict": "picture, folder or video to 3D poses, overlay and files",
     "search": "a picture's or a clip's pose found in footage",
     "synth": "a dataset from the built-in world",

@@ -24,13 +24,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from vergence.config import load_recipe, read_yaml, recipe_from, recipe_path
-from vergence.dataset import withhold
+from vergence.config import load_recipe, raw_recipe, recipe_from, recipe_path
+from vergence.dataset import shown
 from vergence.errors import VergenceError
-from vergence.files import atomic_path, write_json
+from vergence.files import atomic_path, read_yaml, write_json
 from vergence.recipe import Recipe, Source
 from vergence.runs import first_difference
 from vergence.shared import Shared, pictures_of
+from vergence.tables import is_row, merged
 
 BUILT_IN = "sets/compare.yaml"
 RESAMPLES = 5000
@@ -99,20 +100,10 @@ def read_set(path: Path, only: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
     for name, entry in {**methods, **{n: own for n, own in variants.items() if n in only}}.items():
         own = dict(entry or {})
         other = own.pop("recipe", None)
-        recipes[str(name)] = merged(read_yaml(recipe_path(str(other))) if other else base, own)
+        recipes[str(name)] = merged(raw_recipe(str(other))[0] if other else base, own)
     if not recipes:
         raise VergenceError(f"{path} is a set of no recipes", "Put some under `methods:`.")
     return recipes
-
-
-def merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """`own` written over `base`, mapping by mapping; None takes a key out."""
-    out = {key: deepcopy(value) for key, value in base.items() if key not in own}
-    both = {key: value for key, value in own.items() if value is not None}
-    for key, value in both.items():
-        old = base.get(key)
-        out[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else deepcopy(value)
-    return {key: out[key] for key in [*(k for k in base if k in out), *(k for k in out if k not in base)]}
 
 
 def read_entries(words: Sequence[str], only: Sequence[str] = (), overrides: Sequence[str] = ()) -> list[Entry]:
@@ -138,6 +129,8 @@ def read_entries(words: Sequence[str], only: Sequence[str] = (), overrides: Sequ
 def _read(word: str, only: Sequence[str], overrides: Sequence[str]) -> list[Entry]:
     if word and Path(word).is_dir():
         return [_finished(Path(word))]
+    if is_row(word):
+        return [Entry(word.rpartition("/")[2], load_recipe(word, overrides))]
     path = recipe_path(word) if word else Path(str(resources.files("vergence"))) / "recipes" / BUILT_IN
     raw = read_yaml(path)
     if not (isinstance(raw, dict) and "methods" in raw):
@@ -241,9 +234,9 @@ def labels_3d(recipe: Recipe, shared: Shared) -> dict[str, int]:
         source = recipe.sources[name]
         if source.pose == "none":
             continue
-        visible = withhold(shared.open(source, recipe.image_size, recipe.skeleton).index, source)
-        shown = ~visible.pose.isnan().flatten(1).all(1) & ~visible.made
-        pictures, people = pictures + int(shown.sum()), people + len(visible.subject[shown].unique())
+        visible = shown(shared.open(source, recipe.image_size, recipe.skeleton), source)
+        labelled = ~visible.pose.isnan().flatten(1).all(1) & ~visible.made
+        pictures, people = pictures + int(labelled.sum()), people + len(visible.subject[labelled].unique())
     return {"labels_3d": pictures, "people_3d": people}
 
 

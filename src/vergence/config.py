@@ -14,7 +14,11 @@ import jsonargparse
 import yaml
 
 from vergence.errors import VergenceError
+from vergence.files import read_yaml
 from vergence.recipe import Recipe
+from vergence.tables import built_in_tables, is_row, is_table, read_row
+
+EVERY = ("stages", "sources", "test")  # mappings of which `all` names every entry in an option
 
 
 def built_in_recipes() -> dict[str, Path]:
@@ -31,7 +35,14 @@ def recipe_path(recipe: str) -> Path:
     known = built_in_recipes()
     if recipe in known:
         return known[recipe]
-    raise VergenceError(f"no recipe {recipe!r}", f"Give a YAML file or one of: {', '.join(known)}.")
+    if recipe in built_in_tables():
+        raise VergenceError(
+            f"{recipe} is a table of recipes", f"Give one of its rows, {recipe}/ROW; `vergence reproduce` lists them."
+        )
+    raise VergenceError(
+        f"no recipe {recipe!r}",
+        f"Give a YAML file, one of {', '.join(known)}, or a row of a table ({', '.join(built_in_tables())}) as TABLE/ROW.",
+    )
 
 
 def recipe_parser() -> jsonargparse.ArgumentParser:
@@ -43,32 +54,34 @@ def recipe_parser() -> jsonargparse.ArgumentParser:
 
 
 def load_recipe(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
-    """A recipe from its file or built-in name.
+    """A recipe from its file or built-in name, or from a row of a table.
 
     Args:
-        recipe: path or name.
+        recipe: path, name or `TABLE/ROW`.
         overrides: `--any.key value` words.
 
     Raises:
         VergenceError: names the key that is wrong and the nearest right one.
     """
+    return recipe_from(*raw_recipe(recipe), overrides)
+
+
+def raw_recipe(recipe: str) -> tuple[Any, str]:
+    """The plain values of what `load_recipe` loads, and what errors call it."""
+    if is_row(recipe):
+        return read_row(recipe).recipe, recipe
     path = recipe_path(recipe)
-    return recipe_from(read_yaml(path), path.name, overrides)
-
-
-def read_yaml(path: Path) -> Any:
-    """What a YAML file holds."""
-    try:
-        return yaml.safe_load(path.read_text()) or {}
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise VergenceError(f"{path} is not readable YAML: {str(error).splitlines()[0]}") from error
+    return read_yaml(path), path.name
 
 
 def recipe_from(raw: Any, name: str, overrides: Sequence[str] = ()) -> Recipe:
     """A recipe from the plain values of its file, whose `name` errors say; see `load_recipe`."""
     if isinstance(raw, dict):
         raw.pop("vergence", None)  # written by a run
+    if is_table(raw):
+        raise VergenceError(f"{name} is a table of recipes", f"Give one of its rows: {name}/ROW.")
     check_keys(raw, Recipe, "")
+    overrides = _for_all(overrides, raw)
     for word in overrides:
         if word.startswith("--"):
             check_path(word[2:].partition("=")[0].split("."), Recipe, raw)
@@ -122,10 +135,29 @@ def check_path(keys: list[str], kind: Any, value: Any) -> None:
         value = value.get(key) if isinstance(value, dict) else None
 
 
+def _for_all(words: Sequence[str], raw: dict[str, Any]) -> list[str]:
+    """Options `--stages.all.train.steps 2` and `--sources.all.step 5` as one for each stage or source that has such a part,
+    each with its value in the same word."""
+    out, rest = [], list(words)
+    while rest:
+        word = rest.pop(0)
+        group, _, tail = word[2:].partition(".all.")
+        if not word.startswith("--") or not tail or group not in EVERY or "all" in (raw.get(group) or {}):
+            out.append(word)
+            continue
+        word = word if "=" in word or not rest else f"{word}={rest.pop(0)}"
+        _, _, tail = word.partition(".all.")
+        part = tail.partition(".")[0]
+        for name, entry in (raw.get(group) or {}).items():
+            if group != "stages" or part in entry:
+                out.append(f"--{group}.{name}.{tail}")
+    return out
+
+
 def _set_entries(words: list[str], raw: dict[str, Any]) -> list[str]:
     """Writes options that name an entry of a plain mapping (a loss's weight, a source's share) into `raw`; gives the rest.
 
-    jsonargparse overrides fields, but not the entries of a mapping.
+    jsonargparse overrides fields, but not the entries of a mapping, nor fields in a mapping inside another.
     """
     rest = []
     while words:
@@ -147,12 +179,16 @@ def _set_entries(words: list[str], raw: dict[str, Any]) -> list[str]:
 
 
 def _is_entry(keys: list[str]) -> bool:
-    """Whether the last key is an entry of a mapping to plain values."""
+    """Whether the last key is an entry of a mapping to plain values, or lies in a mapping inside a mapping (a stage's
+    `draw`)."""
     kind: Any = Recipe
+    inside = 0
     for key in keys:
         kind = _plain(kind)
         if typing.get_origin(kind) is dict:
-            kind = typing.get_args(kind)[1]
+            kind, inside = typing.get_args(kind)[1], inside + 1
+            if inside > 1:
+                return True
             if not dataclasses.is_dataclass(_plain(kind)):
                 return key == keys[-1]
         elif dataclasses.is_dataclass(kind):

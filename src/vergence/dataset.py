@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from vergence.errors import VergenceError
 from vergence.recipe import Source
 from vergence.views import Views
 
@@ -37,17 +39,49 @@ class MemoryDataset:
         return self.views[rows]
 
 
+class Selected:
+    """Some rows of a dataset, with their groups, measures and its report."""
+
+    def __init__(self, dataset: Dataset, rows: Int[Tensor, " n"]) -> None:
+        self.dataset = dataset
+        self.rows = torch.as_tensor(rows, dtype=torch.long)
+        self.index = dataset.index[self.rows]
+        chosen = self.rows.numpy()
+        self.groups = {name: value[chosen] for name, value in getattr(dataset, "groups", {}).items()}
+        self.measures = {name: value[chosen] for name, value in getattr(dataset, "measures", {}).items()}
+        self.report = dict(getattr(dataset, "report", {}))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, rows: Int[Tensor, " n"]) -> Views:
+        return self.dataset.read(self.rows[torch.as_tensor(rows, dtype=torch.long)])
+
+
 def batches(dataset: Dataset, size: int) -> Iterator[Views]:
     """All rows in order."""
     for start in range(0, len(dataset), size):
         yield dataset.read(torch.arange(start, min(start + size, len(dataset))))
 
 
-def withhold(index: Views, source: Source) -> Views:
+def shown(dataset: Dataset, source: Source) -> Views:
+    """What a recipe lets a method see of a dataset (`withhold`)."""
+    return withhold(dataset.index, source, getattr(dataset, "groups", {}).get("subject"))
+
+
+def withhold(index: Views, source: Source, people: Sequence[str] | np.ndarray | None = None) -> Views:
     """The labels that a recipe lets a method see: everything else becomes unknown.
 
-    The 3D of `source.pose` subjects is kept (the lowest subject numbers); where 3D is withheld, so are the rotation,
-    translation and up direction, which only a calibrated rig knows.
+    The 3D of `source.pose` subjects is kept (the lowest subject numbers, or those named); where 3D is withheld, so are the
+    rotation, translation and up direction, which only a calibrated rig knows.
+
+    Args:
+        index: the whole truth.
+        source: what the recipe says of it.
+        people: name of the subject on each row, where there are names.
+
+    Raises:
+        VergenceError: the recipe names somebody whom the pictures do not show.
     """
     nan = float("nan")
     changes: dict[str, Tensor] = {}
@@ -55,8 +89,17 @@ def withhold(index: Views, source: Source) -> Views:
         changes["keypoints"] = torch.full_like(index.keypoints, nan)
         changes["confidence"] = torch.zeros_like(index.confidence)
     if source.pose != "all":
-        subjects = torch.unique(index.subject)[: 0 if source.pose == "none" else int(source.pose)]
-        hidden = ~torch.isin(index.subject, subjects)
+        if source.named:
+            names = np.asarray([] if people is None else people, dtype=np.str_)
+            if missing := [name for name in source.named if name not in names]:
+                raise VergenceError(
+                    f"pose: {source.pose} names {missing[0]}, whom the pictures do not show",
+                    f"They show {', '.join(sorted(set(names.tolist()))) or 'nobody with a name'}.",
+                )
+            hidden = ~torch.from_numpy(np.isin(names, source.named))
+        else:
+            subjects = torch.unique(index.subject)[: 0 if source.pose == "none" else int(source.pose)]
+            hidden = ~torch.isin(index.subject, subjects)
         for name in ("pose", "rotation", "translation", "up"):
             value = getattr(index, name).clone()
             value[hidden] = nan

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from vergence.errors import VergenceError
 
@@ -49,6 +50,14 @@ def write_text(path: Path | str, text: str) -> None:
     """Writes a UTF-8 text file atomically, with `\\n` line ends everywhere."""
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
         file.write(text)
+
+
+def read_yaml(path: Path | str) -> Any:
+    """What a YAML file holds; an empty one holds an empty mapping."""
+    try:
+        return yaml.safe_load(Path(path).read_text()) or {}
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise VergenceError(f"{path} is not readable YAML: {str(error).splitlines()[0]}") from error
 
 
 def write_json(path: Path | str, value: Any) -> None:

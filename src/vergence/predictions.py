@@ -1,10 +1,11 @@
-"""Predictions of others: 3D poses in a file, keyed by sample, brought to a dataset's rows and into its crops' cameras.
+"""Predictions of others: poses in a file, keyed by sample, brought to a dataset's rows and into its crops' cameras.
 
 NPZ arrays, or the same names in JSON, with `samples` a list of mappings that hold a `pose` and its key:
 
     pose         N J 3; NaN (null) where a joint is not predicted; the root may lie anywhere
     joint_names  J
     unit         mm, m, or free (each pose at a scale of its own)
+    keypoints    N J 2, instead of pose and unit: px of the full picture, from 0, for protocols in 2D; score: N, how sure
     axes         camera (default): x right, y down, z forward of the full picture's camera; or crop: of Vergence's crops
     sequence, view, frame   N integers each, the dataset's numbers; or
     picture      N names, the picture's path or its end, `video.mp4#17` for a frame of a video; or
@@ -20,8 +21,8 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,10 @@ from numpy import ndarray
 from torch import Tensor
 
 from vergence import metrics
-from vergence.dataset import Dataset
+from vergence.benchmark import measure_keypoint_protocol
+from vergence.data.keypoint_protocols import KeypointProtocol
+from vergence.data.protocols import Measured, Protocol, measure
+from vergence.dataset import Dataset, Selected
 from vergence.errors import VergenceError
 from vergence.evaluation import score
 from vergence.labels import match
@@ -42,6 +46,7 @@ from vergence.skeleton import Skeleton, skeleton_from_names
 UNITS = {"mm": 1.0, "m": 1000.0, "free": 1.0}
 AXES = ("camera", "crop")
 KEYS = ("sequence", "view", "frame")
+SIZES = {"pose": 3, "keypoints": 2}
 PLAUSIBLE_SIZE = 4.0  # a person is not that many times as large, or as small, as another
 MOST_GROUPS = 60
 
@@ -55,14 +60,21 @@ class Predicted:
         skeleton: its joints.
         metric: poses have a size.
         axes: `camera` or `crop`.
+        keypoints: px of the full picture.
+        score: of each sample, for average precision.
         key: its arrays of `sequence`, `view` and `frame`, or `picture`, or `row`; empty: in order.
     """
 
-    pose: Float[ndarray, "N J 3"]
+    pose: Float[ndarray, "N J 3"] | None
     skeleton: Skeleton
     metric: bool
     axes: str
     key: Mapping[str, ndarray]
+    keypoints: Float[ndarray, "N J 2"] | None = None
+    score: Float[ndarray, " N"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.pose if self.pose is not None else self.keypoints if self.keypoints is not None else ())
 
 
 def read_predictions(path: Path | str) -> Predicted:
@@ -73,33 +85,49 @@ def read_predictions(path: Path | str) -> Predicted:
     """
     path = Path(path)
     found = _json(path) if path.suffix.lower() == ".json" else _npz(path)
-    for name in ("pose", "joint_names", "unit"):
+    flat = "keypoints" in found and "pose" not in found
+    for name in ("keypoints", "joint_names") if flat else ("pose", "joint_names", "unit"):
         if name not in found:
             raise VergenceError(
-                f"{path} has no {name}", "It needs pose, joint_names and unit, and a key for each sample."
+                f"{path} has no {name}",
+                "It needs pose, joint_names and unit (in 2D keypoints and joint_names), and a key for each sample.",
             )
-    try:
-        pose = np.array(found["pose"], dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise VergenceError(
-            f"the poses of {path} are no N x J x 3 numbers: {error}", "Give null for no joint."
-        ) from error
     skeleton = skeleton_from_names([str(name) for name in np.asarray(found["joint_names"]).ravel()])
-    unit, axes = str(found["unit"]), str(found.get("axes", "camera"))
-    if pose.shape[1:] != (len(skeleton), 3) or not len(pose):
-        raise VergenceError(f"{path}: pose has shape {pose.shape}, with {len(skeleton)} joint names", "Give N x J x 3.")
+    points = {
+        name: _points(path, name, found[name], len(skeleton), size)
+        for name, size in (("pose", 3), ("keypoints", 2))
+        if name in found
+    }
+    count = len(next(iter(points.values())))
+    unit, axes = str(found.get("unit", "free")), str(found.get("axes", "camera"))
     if unit not in UNITS or axes not in AXES:
         raise VergenceError(f"{path}: unit is {unit!r}, axes is {axes!r}", "Units: mm, m, free. Axes: camera, crop.")
     key = {name: np.asarray(found[name]) for name in (*KEYS, "picture", "row") if name in found}
     if any(name in key for name in KEYS) and not all(name in key for name in KEYS):
         raise VergenceError(f"{path} is keyed by {', '.join(key)}", f"Give all of {', '.join(KEYS)}.")
-    for name, value in key.items():
-        whole = name == "picture" or np.issubdtype(value.dtype, np.integer)
-        if value.shape != (len(pose),) or not whole:
+    score = np.asarray(found["score"], dtype=np.float64) if "score" in found else None
+    for name, value in {**key, **points, **({} if score is None else {"score": score})}.items():
+        whole = name not in KEYS + ("row",) or np.issubdtype(value.dtype, np.integer)
+        if value.shape[:1] != (count,) or (name not in points and value.ndim != 1) or not whole:
             raise VergenceError(
-                f"{path}: {name} has shape {value.shape}, {value.dtype}", "One for each pose; integers."
+                f"{path}: {name} has shape {value.shape}, {value.dtype}", "One for each pose; keys are integers."
             )
-    return Predicted(pose * UNITS[unit], skeleton, unit != "free", axes, key)
+    pose = points["pose"] * UNITS[unit] if "pose" in points else None
+    return Predicted(pose, skeleton, unit != "free", axes, key, points.get("keypoints"), score)
+
+
+def _points(path: Path, name: str, value: Any, joints: int, size: int) -> ndarray:
+    try:
+        points = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise VergenceError(
+            f"the {name} of {path} are no N x J x {size} numbers: {error}", "Give null for no joint."
+        ) from error
+    if points.shape[1:] != (joints, size) or not len(points):
+        raise VergenceError(
+            f"{path}: {name} has shape {points.shape}, with {joints} joint names", f"Give N x J x {size}."
+        )
+    return points
 
 
 def _npz(path: Path) -> dict[str, Any]:
@@ -118,8 +146,8 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text())
         samples = found.pop("samples")
-        names = [name for name in ("pose", *KEYS, "picture", "row") if name in samples[0]]
-        return found | {name: [_filled(sample[name]) for sample in samples] for name in names}
+        names = [name for name in (*SIZES, "score", *KEYS, "picture", "row") if name in samples[0]]
+        return found | {name: [_filled(sample[name], SIZES.get(name, 0)) for sample in samples] for name in names}
     except FileNotFoundError:
         raise VergenceError(f"there is no file of predictions {path}", "Check the path.") from None
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
@@ -129,12 +157,12 @@ def _json(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _filled(value: Any) -> Any:
+def _filled(value: Any, size: int) -> Any:
     """Null joints and null numbers as NaN."""
     if not isinstance(value, list):
         return value
     return [
-        [np.nan] * 3
+        [np.nan] * size
         if joint is None
         else [np.nan if v is None else v for v in joint]
         if isinstance(joint, list)
@@ -143,32 +171,66 @@ def _filled(value: Any) -> Any:
     ]
 
 
-def on_rows(predicted: Predicted, dataset: Dataset, skeleton: Skeleton) -> tuple[Float[Tensor, "N J 3"], Tensor]:
+def on_rows(
+    predicted: Predicted, dataset: Dataset, skeleton: Skeleton, needed: Sequence[str] = ()
+) -> tuple[Float[Tensor, "N J 3"], Tensor]:
     """The predictions on a dataset's rows, in its crops' cameras; NaN where there is none, and which rows have one: of
     every joint whose truth is known, since a mean over the joints that somebody chose to predict is another figure.
 
+    `needed` joints are those that are measured, by name; all, if none are named.
+
     Raises:
-        VergenceError: joints that the file cannot give; a key twice, or that fits several rows; nothing that fits.
+        VergenceError: 2D alone; joints that the file cannot give; a key twice, or that fits several rows; nothing that fits.
     """
-    lacking = [name for name in skeleton.joint_names if not predicted.skeleton.sources(name)]
-    if lacking:
-        raise VergenceError(
-            f"the predictions have no {', '.join(lacking)}, which are measured",
-            "Measure in a skeleton that they give, with --skeleton.",
-        )
+    if predicted.pose is None:
+        raise VergenceError("the predictions are 2D keypoints alone", "Give poses, or --protocol: one in 2D.")
+    _check_joints(predicted, needed or skeleton.joint_names)
     rows, found = _rows(predicted, dataset)
-    if not found.any():
-        raise VergenceError("no prediction belongs to any sample of the data", "Look at their keys, and at --data.")
     pose = torch.from_numpy(predicted.skeleton.convert(predicted.pose, skeleton))[rows]
-    found = found & ~(pose.isnan() & ~dataset.index.pose.isnan()).flatten(1).any(1)
+    measured = [i for name in needed or skeleton.joint_names for i in skeleton.sources(name)]
+    found = found & ~(pose.isnan() & ~dataset.index.pose.isnan())[:, measured].flatten(1).any(1)
     pose[~found] = float("nan")
     if predicted.axes == "camera":
         pose = pose @ full_camera(dataset.index)[1].mT
     return pose, found
 
 
+def keypoints_on_rows(
+    predicted: Predicted, dataset: Dataset, skeleton: Skeleton, needed: Sequence[str]
+) -> tuple[Float[Tensor, "N J 2"], Float[Tensor, " N"], Tensor]:
+    """Keypoints, px of the full picture, and scores on a dataset's rows; which rows have a sample.
+
+    Raises:
+        VergenceError: no 2D; joints that the file cannot give; a key twice, or that fits several rows; nothing that fits.
+    """
+    if predicted.keypoints is None:
+        raise VergenceError("the predictions have no 2D keypoints", "Give `keypoints`, N J 2, px of the full picture.")
+    _check_joints(predicted, needed)
+    rows, found = _rows(predicted, dataset)
+    points = torch.from_numpy(predicted.skeleton.convert(predicted.keypoints, skeleton))[rows]
+    points[~found] = float("nan")
+    score = torch.ones(len(found)) if predicted.score is None else torch.from_numpy(predicted.score)[rows]
+    return points, score, found
+
+
+def _check_joints(predicted: Predicted, needed: Sequence[str]) -> None:
+    lacking = [name for name in needed if not predicted.skeleton.sources(name)]
+    if lacking:
+        raise VergenceError(
+            f"the predictions have no {', '.join(lacking)}, which are measured",
+            "Measure in a skeleton that they give, with --skeleton.",
+        )
+
+
 def _rows(predicted: Predicted, dataset: Dataset) -> tuple[Tensor, Tensor]:
-    """For each row of the dataset its sample, and whether it has one."""
+    """For each row of the dataset its sample, and whether it has one: some have."""
+    rows, found = _matched(predicted, dataset)
+    if not found.any():
+        raise VergenceError("no prediction belongs to any sample of the data", "Look at their keys, and at --data.")
+    return rows, found
+
+
+def _matched(predicted: Predicted, dataset: Dataset) -> tuple[Tensor, Tensor]:
     index, key = dataset.index, predicted.key
     n = len(index)
     if all(name in key for name in KEYS):
@@ -176,9 +238,9 @@ def _rows(predicted: Predicted, dataset: Dataset) -> tuple[Tensor, Tensor]:
         return match(wanted, torch.from_numpy(np.stack([key[name].astype(np.int64) for name in KEYS], 1)))
     if "picture" in key:
         return _by_picture(key["picture"], dataset)
-    if not key and len(predicted.pose) != n:
+    if not key and len(predicted) != n:
         raise VergenceError(
-            f"{len(predicted.pose)} predictions without keys for {n} samples", "Give a key, or one for each sample."
+            f"{len(predicted)} predictions without keys for {n} samples", "Give a key, or one for each sample."
         )
     number = torch.from_numpy(key["row"].astype(np.int64)) if key else torch.arange(n)
     return match(torch.arange(n)[:, None], number[:, None])
@@ -235,10 +297,51 @@ def score_poses(pose: Float[Tensor, "N J 3"], metric: bool, dataset: Dataset, sk
 
 
 def _check_size(p: Tensor, t: Tensor, skeleton: Skeleton) -> None:
-    sizes = [float(metrics.limb_lengths(x, skeleton.limbs).sum(1).nanmedian()) for x in (p, t)]
+    lengths = [metrics.limb_lengths(x, skeleton.limbs) for x in (p, t)]
+    both = lengths[0].isfinite() & lengths[1].isfinite()
+    sizes = [float(x.masked_fill(~both, 0).sum(1)[both.any(1)].median()) for x in lengths]
     ratio = sizes[0] / sizes[1]
     if not 1 / PLAUSIBLE_SIZE < ratio < PLAUSIBLE_SIZE:
         raise VergenceError(
             f"the predicted people's limbs are {ratio:.3g} times as long as the true ones",
             "State the unit that the poses are in: mm, m, or free.",
         )
+
+
+def score_protocol(
+    protocol: Protocol, predicted: Predicted, dataset: Dataset, skeleton: Skeleton
+) -> tuple[Measured, dict[str, Any], int]:
+    """Predictions under a named protocol: its table, the words that belong to it, and how many samples have none.
+
+    Poses count at their own scale; of `free` ones figures that need a scale are left out, and said to be.
+
+    Raises:
+        VergenceError: see `on_rows` and `protocols.measure`; poses of another size than people; no figure is left.
+    """
+    if isinstance(protocol, KeypointProtocol):
+        points, score, found = keypoints_on_rows(predicted, dataset, skeleton, protocol.needs)
+        missing = int((~found).sum())
+        there = Selected(dataset, found.nonzero()[:, 0])
+        return *measure_keypoint_protocol(protocol, points[found], score[found], there, skeleton), missing
+    if protocol.retrieval or protocol.truthless:
+        raise VergenceError(
+            f"protocol {protocol.name} measures what a model makes of pictures, not poses from a file",
+            "Give a run, or another protocol.",
+        )
+    pose, found = on_rows(predicted, dataset, skeleton, protocol.needs)
+    index = dataset.index
+    known = index.posed & found
+    if predicted.metric and known.any():
+        _check_size(pose[known].double(), index.pose[known].double(), skeleton)
+    sized = predicted.metric or protocol.fit is not None
+    left = {} if sized else {f.name: "no scale: each pose has its own" for f in protocol.figures if f.needs_scale}
+    kept = tuple(f for f in protocol.figures if f.name not in left)
+    if not kept:
+        raise VergenceError(f"protocol {protocol.name} needs poses in mm, and the unit is free", "Give mm or m.")
+    target = torch.where(found[:, None, None], index.pose, float("nan")).double().numpy()
+    groups = getattr(dataset, "groups", {})
+    table = measure(replace(protocol, figures=kept), pose.double().numpy(), target, groups, skeleton)
+    scale = protocol.fit.words if protocol.fit else "the file's own" if predicted.metric else "none"
+    true = protocol.fit is not None and protocol.fit.true_scale
+    about = {"scale": scale, "left_out": left, "true_depth_or_scale_used": true}
+    return table, about, int((~found & index.posed).sum())

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 from vergence.errors import VergenceError
@@ -65,7 +67,8 @@ class Source:
             `vergence data prepare` wrote), or a dataset (`docs/datasets.md`): `human36m`, `mpi_inf_3dhp`, `mpii`, `coco`,
             `mannequin_challenge` (people who stand still, seen by a moving camera).
         keypoints: use its 2D labels.
-        pose: use its 3D labels: `none`, `all`, or the number of subjects whose labels are used (the papers' S1 row: 1).
+        pose: use its 3D labels: `none`, `all`, the number of subjects whose labels are used, or, of a dataset, their names
+            as `S1,S5` (the papers' rows S1, S1+S5, ...).
         path: the capture's, the shards' or the dataset's folder.
         split: of a dataset: `train`, `test`, or names of subjects, as `S1,S5`; of MPII `train`, `valid` or `trainval`, of COCO
             `train` or `val`.
@@ -74,6 +77,8 @@ class Source:
         universal: 3D of `mpi_inf_3dhp` at its one body size (the official evaluation's), not at each person's own.
         faulty: what becomes of a dataset's sequences whose labels are known to be wrong: `keep`, `drop` or `repair`.
         protocol: of a dataset that is measured: a named protocol, which then sets split, step, cameras, universal and faulty.
+        scale: how poses get their millimetres where that protocol needs them (`benchmark.SCALES`): the `training` people's
+            mean size, or (by truth) each pose's `true` size or its root's distance (`depth`).
         parallax: least angle in degrees between any two pictures kept of a person (`mannequin_challenge`).
         frames: frames of the capture to use, as `0-34,65-99`; empty means all.
         reconstruction: folder that `vergence reconstruct` wrote for the capture; its poses are what a model is measured
@@ -109,6 +114,7 @@ class Source:
     universal: bool = False
     faulty: Literal["keep", "drop", "repair"] = "keep"
     protocol: str = ""
+    scale: Literal["training", "true", "depth"] = "training"
     parallax: float = 5.0
     frames: str = ""
     reconstruction: str = ""
@@ -123,8 +129,9 @@ class Source:
 
     def __post_init__(self) -> None:
         self.pose = str(self.pose)  # YAML reads 1 as a number
-        if self.pose not in ("none", "all") and not self.pose.isdigit():
-            raise VergenceError(f"source.pose is {self.pose!r}", "Use none, all, or a number of subjects.")
+        if self.pose not in ("none", "all") and not self.pose.isdigit() and (self.of_world or not self.named):
+            names = "" if self.of_world else ", or names of subjects as S1,S5"
+            raise VergenceError(f"source.pose is {self.pose!r}", f"Use none, all, a number of subjects{names}.")
         if not self.of_world and not self.path:
             raise VergenceError(f"a {self.kind} source has no path", f"Set path: to the folder of the {self.kind}.")
         if not self.of_world and (self.occlusion is not None or self.truncation is not None):
@@ -133,6 +140,12 @@ class Source:
             )
         if self.step < 1:
             raise VergenceError(f"source.step is {self.step}", "Give 1 for every frame, 5 for every fifth.")
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The people whom `pose` names; () where it counts them, or shows all or none."""
+        words = tuple(word.strip() for word in str(self.pose).split(","))
+        return words if all(re.fullmatch(r"[A-Za-z]+[0-9]+", word) for word in words) else ()
 
     @property
     def of_world(self) -> bool:
@@ -209,13 +222,18 @@ class TrainStage:
         frozen: parts of the method that keep their weights and batch statistics, as `network`.
         start: stage whose weights it starts from; empty is the training stage before it, `scratch` is none.
         labels: label stages whose labels it reads.
-        optimizer: `adamw`, or `muon` for kernels and matrices with AdamW for the rest: learns from fewer steps, from scratch.
-        learning_rate: AdamW's peak of the schedule (linear warm-up over 3 %, then a cosine to 1 % of the peak).
+        optimizer: `adamw`; `rmsprop` (Zhou 2017; decay 0.99, no momentum); or `muon` for kernels and matrices with AdamW
+            for the rest: learns from fewer steps, from scratch.
+        schedule: of the learning rate: `cosine`, a linear warm-up over 3 % and then a cosine to 1 % of the peak; or
+            `steps`, constant but for its `drops`.
+        drops: shares of the stage at which the rate becomes a tenth of what it was (`steps`).
+        learning_rate: the peak; with `muon`, AdamW's.
         kernel_rate: Muon's peak of the same schedule.
-        weight_decay: decoupled, for both.
+        weight_decay: decoupled; RMSprop has none.
         average: decay of the running average of weights that is kept as the result; 0 keeps the last weights.
         clip: largest gradient norm.
         augmentation: what is done to the pictures.
+        unchanged: names in `batch` whose pictures are not augmented.
         multiview: how views of one instant teach each other (`multiview_consistency`).
     """
 
@@ -227,22 +245,30 @@ class TrainStage:
     frozen: list[str] = field(default_factory=list)
     start: str = ""
     labels: list[str] = field(default_factory=list)
-    optimizer: Literal["adamw", "muon"] = "adamw"
+    optimizer: Literal["adamw", "rmsprop", "muon"] = "adamw"
+    schedule: Literal["cosine", "steps"] = "cosine"
+    drops: list[float] = field(default_factory=list)
     learning_rate: float = 5e-3
     kernel_rate: float = 0.06
     weight_decay: float = 1e-4
     average: float = 0.98
     clip: float = 1.0
     augmentation: Augmentation = field(default_factory=Augmentation)
+    unchanged: list[str] = field(default_factory=list)
     multiview: MultiView = field(default_factory=MultiView)
 
     def __post_init__(self) -> None:
-        for name in self.draw:
-            if name not in self.batch:
+        for key, names in (("draw", list(self.draw)), ("unchanged", self.unchanged)):
+            if strange := [name for name in names if name not in self.batch]:
                 raise VergenceError(
-                    f"draw says how {name!r} is drawn, but the batch takes none of it",
+                    f"{key} names {strange[0]!r}, but the batch takes none of it",
                     f"The batch has {', '.join(self.batch) or 'nothing'}.",
                 )
+        if not all(0 < share < 1 for share in self.drops) or (self.drops and self.schedule != "steps"):
+            raise VergenceError(
+                f"drops are {self.drops} of a schedule {self.schedule}",
+                "Give shares of the stage between 0 and 1, and schedule: steps.",
+            )
 
     def source_of(self, name: str) -> str:
         """The source behind a name of the batch."""
@@ -386,6 +412,14 @@ class Recipe:
                         f"stage {name!r} reads source {source!r}, which the recipe does not have",
                         f"Its sources are {', '.join(self.sources) or 'none'}.",
                     )
+
+    def under(self, root: Path | None) -> Recipe:
+        """The same recipe with relative paths of its datasets below a folder; None changes nothing."""
+        other = copy.deepcopy(self)
+        for source in (*other.sources.values(), *other.test.values()):
+            if root is not None and source.path and not Path(source.path).is_absolute():
+                source.path = str(root / source.path)
+        return other
 
     def at_seed(self, seed: int) -> Recipe:
         """The same recipe with other people, cameras, weights and batches: `seed` 0 is itself."""

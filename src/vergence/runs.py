@@ -23,7 +23,7 @@ from rich.console import Console
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vergence.dataset import Dataset, withhold
+from vergence.dataset import Dataset, shown
 from vergence.devices import resolve_device
 from vergence.errors import VergenceError
 from vergence.estimator import save, save_weights
@@ -260,7 +260,7 @@ class Run:
 
     def _visible(self, source: str, labels: list[str]) -> Views:
         """A source's index with the labels that the recipe shows, and those that stages made of it."""
-        visible = withhold(self.dataset(source).index, self.recipe.sources[source])
+        visible = shown(self.dataset(source), self.recipe.sources[source])
         for label in labels:
             if label not in self.labels:
                 raise VergenceError(
@@ -295,7 +295,7 @@ class Run:
 
     def _make_labels(self, name: str, stage: LabelStage) -> Labels:
         dataset = self.dataset(stage.source)
-        visible = withhold(dataset.index, labelled_from(self.recipe.sources[stage.source], stage))
+        visible = shown(dataset, labelled_from(self.recipe.sources[stage.source], stage))
         if stage.cameras == "known":
             visible = visible.replace(rotation=dataset.index.rotation, translation=dataset.index.translation)
         if stage.keypoints == "labelled":
@@ -365,8 +365,8 @@ class Run:
     def _goals(self, source: str, stage: RefineStage) -> tuple[Tensor, Views]:
         """The rows of a source whose 3D is visible or was made by the stage's label stages, and their index with that 3D.
         What somebody else made (a reconstruction) is no goal."""
-        shown, views = self._visible(source, []), self._visible(source, stage.labels)
-        rows = torch.nonzero((shown.posed & ~shown.made) | (views.posed & ~shown.posed))[:, 0]
+        before, views = self._visible(source, []), self._visible(source, stage.labels)
+        rows = torch.nonzero((before.posed & ~before.made) | (views.posed & ~before.posed))[:, 0]
         if 0 < stage.pictures < len(rows):
             rows = rows[torch.linspace(0, len(rows) - 1, stage.pictures).round().long()]
         return rows, views[rows]

@@ -81,8 +81,10 @@ class Shared:
 
 
 def pictures_of(source: Source) -> dict[str, object]:
-    """The settings of a source that its pictures and their truth depend on: all but those that hide labels."""
-    return asdict(replace(source, keypoints=False, pose="none"))
+    """The settings of a source that its pictures and their truth depend on: all but those that hide labels or
+    say how poses are measured."""
+    seed = source.seed if source.of_world else 0
+    return asdict(replace(source, keypoints=False, pose="none", scale="training", seed=seed))
 
 
 def _copy(file: Path, to: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vergence.dataset import Dataset, MemoryDataset, numbered_apart
 from vergence.errors import VergenceError
-from vergence.recipe import Source
+from vergence.recipe import Recipe, Source
 from vergence.skeleton import H36M_17, get_skeleton
 from vergence.views import Views
 
@@ -19,6 +21,8 @@ SEEDS_APART = 100_000  # between the world seeds of a source's several rigs; a r
 
 def open_source(source: Source, image_size: int, skeleton: str) -> Dataset:
     """Pictures with the whole truth about them, at the run's crop size and in its skeleton."""
+    if source.protocol and source.kind != "shards":
+        source = as_protocol(source)
     if source.kind == "capture":
         from vergence.data.capture import read_capture
 
@@ -26,9 +30,12 @@ def open_source(source: Source, image_size: int, skeleton: str) -> Dataset:
     if source.kind == "shards":
         from vergence.data.shards import ShardDataset
 
-        return ShardDataset(source.path, image_size, get_skeleton(skeleton))
-    if source.protocol:
-        source = as_protocol(source)
+        shards = ShardDataset(source.path, image_size, get_skeleton(skeleton))
+        if not source.protocol:
+            return shards
+        from vergence.data.shard_protocols import under_protocol
+
+        return under_protocol(shards, source.protocol)
     if (records := _records(source)) is not None:
         from vergence.data.records import PictureDataset
 
@@ -36,6 +43,25 @@ def open_source(source: Source, image_size: int, skeleton: str) -> Dataset:
     if get_skeleton(skeleton) != H36M_17:
         raise VergenceError(f"the built-in world has no skeleton {skeleton!r}", "Use skeleton: h36m_17 with it.")
     return MemoryDataset(_world(source, image_size))
+
+
+def check_present(recipes: Iterable[Recipe]) -> None:
+    """Refuses recipes of which a source's files are not there, before anything is trained.
+
+    Raises:
+        VergenceError: names each dataset that is missing and its folder.
+    """
+    missing = {}
+    for recipe in recipes:
+        for source in (*recipe.sources.values(), *recipe.test.values()):
+            if source.path and not Path(source.path).exists():
+                missing[source.path] = source.kind
+    if missing:
+        raise VergenceError(
+            "; ".join(f"{kind} is not there: no {path}" for path, kind in missing.items()),
+            "Put it there, or a link to it, or say where it lies (--data ROOT, --sources.NAME.path FOLDER); "
+            "docs/datasets.md says what the folder holds.",
+        )
 
 
 def _records(source: Source) -> Records | None:
@@ -78,7 +104,8 @@ def as_protocol(source: Source) -> Source:
             "Choose another protocol, or give its data.",
         )
     usual = {f.name: f.default for f in dataclasses.fields(Source)}
-    for name, value in protocol.source.items():
+    for name in ("split", "step", "cameras", "universal", "faulty"):
+        value = protocol.source.get(name, usual[name])
         if getattr(source, name) not in (value, usual[name]):
             raise VergenceError(
                 f"protocol {protocol.name} has {name}: {value}, the source {name}: {getattr(source, name)}",

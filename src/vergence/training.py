@@ -26,7 +26,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, IterableDataset
 
-from vergence.augment import augment
+from vergence.augment import augment, to_float
 from vergence.errors import VergenceError
 from vergence.methods.base import Method
 from vergence.mixture import Mixture
@@ -73,6 +73,8 @@ class _Module(pl.LightningModule):
             optimizer = Muon(
                 self.named_parameters(), stage.learning_rate, stage.kernel_rate, weight_decay=stage.weight_decay
             )
+        elif stage.optimizer == "rmsprop":
+            optimizer = torch.optim.RMSprop([p for p in self.parameters() if p.requires_grad], lr=stage.learning_rate)
         else:
             optimizer = torch.optim.AdamW(
                 [p for p in self.parameters() if p.requires_grad],
@@ -80,18 +82,30 @@ class _Module(pl.LightningModule):
                 weight_decay=stage.weight_decay,
                 fused=not stage.clip,  # Lightning cannot clip the gradients of a fused optimizer in mixed precision
             )
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate(step, stage.steps))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: stage_rate(step, stage))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def transfer_batch_to_device(self, batch: Views, device: torch.device, dataloader_idx: int) -> Views:
         return batch.to(device)
+
+    def _augmented(self, batch: Views, generator: torch.Generator) -> Views:
+        """The batch augmented, but for the pictures of the stage's `unchanged`."""
+        changed = augment(batch, self.stage.augmentation, self.method.skeleton, generator)
+        if not self.stage.unchanged:
+            return changed
+        names = [name for name, count in self.stage.batch.items() if count > 0]  # as `Mixture` numbers them
+        numbers = torch.tensor([names.index(n) for n in self.stage.unchanged if n in names], device=batch.source.device)
+        plain = torch.isin(batch.source, numbers)
+        before = dict(batch.replace(image=to_float(batch.image)).items())
+        rows = {name: plain.view(-1, *[1] * (value.ndim - 1)) for name, value in before.items()}
+        return changed.replace(**{n: torch.where(rows[n], before[n], value) for n, value in changed.items()})
 
     def training_step(self, batch: Views, batch_idx: int) -> Tensor:
         seed = zlib.crc32(f"{self.seed} {self.global_step}".encode())
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
-            batch = augment(batch, self.stage.augmentation, self.method.skeleton, generator)
+            batch = self._augmented(batch, generator)
         self.method.progress = self.global_step / self.stage.steps
         terms = self.method.losses(batch)
         unknown = set(self.stage.losses) - set(terms)
@@ -131,6 +145,13 @@ def rate(step: int, steps: int) -> float:
         return (step + 1) / warm
     progress = min(1.0, (step - warm) / max(1, steps - warm))
     return FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def stage_rate(step: int, stage: TrainStage) -> float:
+    """Share of a stage's peak learning rate, by its schedule."""
+    if stage.schedule == "steps":
+        return 0.1 ** sum(step >= round(share * stage.steps) for share in stage.drops)
+    return rate(step, stage.steps)
 
 
 class Alarms:

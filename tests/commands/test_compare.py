@@ -9,7 +9,7 @@ import yaml
 
 import vergence.runs as runs
 from vergence.cli import main
-from vergence.commands import _compare
+from vergence.commands import _rows
 from vergence.commands.compare import split_overrides
 from vergence.mixture import Mixture
 
@@ -156,7 +156,7 @@ def test_runs_are_whole_by_themselves(where):
 def test_a_finished_comparison_is_only_told_again(where, monkeypatch, capsys):
     for name in ("train_stage", "find_keypoints"):
         monkeypatch.setattr(runs, name, None)
-    monkeypatch.setattr(_compare, "finish", None)
+    monkeypatch.setattr(_rows, "finish", None)
     before = json.loads((where / "out" / "results.json").read_text())
     assert main(words(where, "--seeds", "2")) == 0
     assert json.loads((where / "out" / "results.json").read_text()) == before

@@ -12,6 +12,7 @@ import types
 from pathlib import Path
 
 import fixtures_mannequin as fixtures
+import h5py
 import numpy as np
 import pytest
 import yaml
@@ -21,6 +22,7 @@ from vergence.commands.synth import synth
 from vergence.config import recipe_from
 from vergence.data.mannequin_challenge import read_mannequin_challenge
 from vergence.data.recognise import KINDS, Kind, read_kind, recognise
+from vergence.data.shards import sha256
 from vergence.errors import VergenceError
 from vergence.sources import open_source
 
@@ -105,6 +107,62 @@ def test_faults_end_in_words_and_status_1(pictures, tmp_path, capsys, change, wo
     assert words in text
     assert "unsound" in text
     assert words in (tmp_path / "page.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def crops(tmp_path_factory):
+    out = tmp_path_factory.mktemp("check") / "crops"
+    line = "{kind: world_recordings, subjects: 4, frames_per_subject: 6, views: [3], look: studio, seed: 31}"
+    assert main(["data", "prepare", line, "--out", str(out), "--size", "64", "--quiet"]) == 0
+    return out
+
+
+def crops_changed(folder: Path, to: Path, change) -> Path:
+    """Shards as they would be of a faulty source: their own checksums are right."""
+    out = changed(folder, to)
+    with h5py.File(out / "index.h5", "r+") as file:
+        file["pose"][:] = change(file["pose"][:]).astype(np.float32)
+    manifest = json.loads((out / "manifest.json").read_text())
+    manifest["files"]["index.h5"]["sha256"] = sha256(out / "index.h5")
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    return out
+
+
+def test_sound_shards_and_the_line_that_reads_them(crops, tmp_path, capsys):
+    status, text = checked(crops, tmp_path, capsys)
+    assert status == 0, text
+    assert "is crops that" in text
+    line = text.split("sources:\n")[1].splitlines()[0]
+    sources = recipe_from({"sources": yaml.safe_load(line)}, "printed").sources
+    assert len(open_source(sources["my_shards"], 32, "h36m_17")) == 72
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda p: p[:, np.random.default_rng(3).permutation(17)], "joints are shuffled"),
+        (lambda p: p * [-1, 1, 1], "the poses are mirrored"),
+        (lambda p: p / 1000, "the poses are in metres, not in millimetres"),
+        (lambda p: (p - [0, 0, 4000]) @ np.linalg.qr(np.arange(9).reshape(3, 3) + np.eye(3))[0], "another frame"),
+    ],
+    ids=["shuffled", "mirrored", "metres", "world"],
+)
+def test_planted_mistakes_of_shards_are_caught(crops, tmp_path, capsys, change, words):
+    status, text = checked(crops_changed(crops, tmp_path, change), tmp_path, capsys)
+    assert status == 1
+    assert words in text
+
+
+def test_damaged_and_unfinished_shards_end_in_words(crops, tmp_path, capsys):
+    out = changed(crops, tmp_path)
+    data = bytearray((out / "shard-00000.h5").read_bytes())
+    data[-5000:-4000] = bytes(1000)
+    (out / "shard-00000.h5").write_bytes(data)
+    assert main(["data", "check", str(out), "--out", str(tmp_path / "page.html")]) == 2
+    assert "shard-00000.h5 missing or changed" in capsys.readouterr().err
+    (out / "manifest.json").unlink()
+    assert main(["data", "check", str(out), "--out", str(tmp_path / "page.html")]) == 2
+    assert "is not finished" in capsys.readouterr().err
 
 
 def test_missing_and_damaged_pictures_end_in_status_1(pictures, tmp_path, capsys):

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import json
 
+import fixtures_flat
 import fixtures_human36m
+import numpy as np
 import pytest
 import yaml
+from scipy.io import savemat
 
 from vergence.cli import main
 from vergence.commands.reconstruct import reconstruct
 from vergence.commands.synth import synth
 from vergence.config import load_recipe
+from vergence.data.protocols import get_protocol
+from vergence.estimator import load
+from vergence.evaluation import predict_all
+from vergence.metrics.keypoints import COCO_SIGMAS
+from vergence.recipe import Source
 from vergence.runs import Run
-from vergence.skeleton import H36M_17
+from vergence.skeleton import COCO_17, H36M_17
+from vergence.sources import open_source
 
 RECIPE = """
 image_size: 32
@@ -134,6 +143,76 @@ def test_on_a_dataset_by_a_protocol(human36m, capsys):
     other = json.loads((human36m / "true" / "results.json").read_text())["protocols"]["human36m"]
     assert other["true_depth_or_scale_used"] is True
     assert len(other["protocol"]["joints"]) == 14
+
+
+def test_on_shards_of_the_dataset(human36m, capsys):
+    """The figures are those on the dataset, up to JPEG; a protocol that wants fewer frames takes its own."""
+    shards, data = human36m / "shards", human36m / "h36m"
+    words = ["data", "prepare", f"{{kind: human36m, path: {data}, protocol: h36m}}", "--out", str(shards)]
+    assert main([*words, "--size", "32", "--quiet"]) == 0
+    for protocol in ("h36m", "h36m-hmr-frontal", "h36m-sound"):
+        found = []
+        for place in (data, shards):
+            out = human36m / f"{protocol}-{place.name}"
+            words = ["evaluate", str(human36m / "run"), "--data", str(place), "--protocol", protocol, "--out", str(out)]
+            assert main([*words, "--device", "cpu"]) == 0
+            found.append(json.loads((out / "results.json").read_text()))
+        one, other = (f["protocols"]["human36m"] for f in found)
+        assert other["poses"] == one["poses"]
+        assert other["average"] == pytest.approx(one["average"], rel=0.02)
+        assert list(other["tables"]["action"]) == list(one["tables"]["action"])
+        assert found[1]["protocol"]["human36m"]["source"] == "shards"
+    capsys.readouterr()
+    words = ["evaluate", str(human36m / "run"), "--data", str(shards), "--protocol", "3dhp", "--device", "cpu"]
+    assert main(words) == 2
+    assert "is measured on mpi_inf_3dhp" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["mpii", "coco"])
+def test_on_2d_by_a_protocol(human36m, tmp_path, capsys, kind):
+    """Distances by a loop over the predictions of the same run; without any 3D in the test set."""
+    data = fixtures_flat.shots()
+    if kind == "mpii":
+        fixtures_flat.write_mpii_json(tmp_path, data, fixtures_flat.mpii_rows(data), "valid")
+        boxes = 8 * fixtures_flat.head_boxes(6).reshape(6, 2, 2).transpose(1, 2, 0)
+        savemat(tmp_path / "annot" / "gt_valid.mat", {"headboxes_src": boxes})
+    else:
+        fixtures_flat.write_coco(tmp_path, data, fixtures_flat.coco(data), "val")
+    name = {"mpii": "mpii-pckh", "coco": "coco-oks-body"}[kind]
+    words = ["evaluate", str(human36m / "run"), "--data", str(tmp_path), "--protocol", name, "--device", "cpu"]
+    assert main([*words, "--out", str(tmp_path / "e")]) == 0
+    assert f"protocol {name}" in " ".join(capsys.readouterr().out.split())
+    results = json.loads((tmp_path / "e" / "results.json").read_text())
+    assert results["tests"] == {}
+    found = results["protocols"][kind]
+    assert found["poses"] == 6
+    assert name in (tmp_path / "e" / "report.html").read_text()
+    dataset = open_source(Source(kind=kind, path=str(tmp_path), protocol=name), 32, "h36m_17")
+    prediction = predict_all(load(human36m / "run").method, dataset)
+    size = dataset.measures[{"mpii": "head_px", "coco": "area_px"}[kind]]
+    right, scores, total = 0, [], 0
+    for i in range(6):
+        side = float(dataset.records.box[i, 2:].max())
+        corner = dataset.records.box[i, :2] + dataset.records.box[i, 2:] / 2 - side / 2
+        each = []
+        for joint in get_protocol(name).joints:
+            j = H36M_17.sources(joint)[0]
+            true = dataset.records.convert(H36M_17).keypoints[i, j]
+            if np.isnan(true).any():
+                continue
+            there = corner + (prediction.keypoints[i, j].numpy() + 0.5) * side / 32
+            distance = float(np.linalg.norm(there - true))
+            right, total = right + (distance <= 0.5 * size[i]), total + 1
+            sigma = COCO_SIGMAS[COCO_17.index(joint)] if kind == "coco" else 1
+            each.append(np.exp(-(distance**2) / (2 * size[i] * (2 * sigma) ** 2)))
+        scores.append(np.mean(each))
+    if kind == "mpii":
+        assert found["average"]["PCKh@0.5"] == pytest.approx(100 * right / total)
+        assert 0 < right < total
+        assert sum(row["poses"] for row in found["tables"]["joint"].values()) == total
+    else:
+        assert found["average"]["OKS"] == pytest.approx(100 * np.mean(scores), rel=1e-2)
+        assert found["average"]["OKS"] > 0
 
 
 def test_on_the_recipes_own_protocol(human36m):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import pickle
+import re
 import shutil
 
 import fixtures_human36m as h36m
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from vergence.cli import main
 from vergence.crops import box_from_keypoints, crop_view
 from vergence.data.human36m import (
     FAULTY_SHIFT_MM,
@@ -202,11 +204,13 @@ class Hostile:
         return os.system, ("touch /tmp/vergence-was-here",)
 
 
-def test_a_hostile_pickle_is_not_run(roots, tmp_path):
+def test_a_hostile_pickle_is_not_run(roots, tmp_path, capsys):
     root = linked(roots["mmpose"], tmp_path / "h", "annotation_body3d/cameras.pkl")
     (root / "annotation_body3d/cameras.pkl").write_bytes(pickle.dumps({("S1", "54138969"): Hostile()}))
     with pytest.raises(VergenceError, match=r"asks for (posix|nt)\.system"):
         read_human36m(root, "test")
+    assert main(["data", "check", str(root), "--out", str(tmp_path / "page.html")]) == 2
+    assert re.search(r"asks for (posix|nt)\.system", capsys.readouterr().err)
     root = linked(roots["videopose3d"], tmp_path / "v", "data_3d_h36m.npz")
     np.savez(root / "data_3d_h36m.npz", positions_3d=np.array(Hostile(), dtype=object))
     with pytest.raises(VergenceError, match=r"asks for (posix|nt)\.system"):

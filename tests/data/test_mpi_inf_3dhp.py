@@ -8,10 +8,13 @@ import shutil
 import numpy as np
 import pytest
 import torch
+import yaml
 from fixtures_mpi_inf_3dhp import studio, universal, write_avi, write_calib, write_hdf5_mat, write_test, write_train
 from PIL import Image
 from scipy.io import loadmat, savemat
 
+from vergence.cli import main
+from vergence.config import recipe_from
 from vergence.crops import crop_view
 from vergence.data.matlab import read_mat73
 from vergence.data.media import frame_count
@@ -283,6 +286,60 @@ def test_damage_is_one_error(copy, spoil, words):
     spoil(copy / "S1" / "Seq1")
     with pytest.raises(VergenceError, match=words):
         read_mpi_inf_3dhp(copy, cameras="0,2")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [(spoil_mat, "annot.mat cannot be read"), (spoil_camera, "no camera 2"), (spoil_rows, "4 rows of 2D and 3 of 3D"),
+     (spoil_video, "cannot be opened"), (spoil_order, "px beside its 2D")],
+)  # fmt: skip
+def test_damage_ends_a_check_in_words(copy, spoil, words, capsys):
+    spoil(copy / "S1" / "Seq1")
+    assert main(["data", "check", str(copy), "--out", str(copy / "page.html")]) == 2
+    error = capsys.readouterr().err.strip()
+    assert words in error
+    assert len(error.splitlines()) == 1
+    assert not (copy / "page.html").exists()
+
+
+def test_the_test_set_is_recognised_and_sound(test_set, tmp_path, capsys):
+    assert main(["data", "check", str(test_set), "--out", str(tmp_path / "page.html")]) == 0
+    text = capsys.readouterr().out
+    assert "is MPI-INF-3DHP" in text
+    assert "frames that are not valid: 4" in text
+    assert "not read" in text  # the training part, which is not there
+    line = text.split("sources:\n")[1].splitlines()[0]
+    source = recipe_from({"sources": yaml.safe_load(line)}, "printed").sources["my_mpi_inf_3dhp_test"]
+    assert len(open_source(source, 32, "h36m_17")) == 4
+
+
+WORLD_TURN = np.linalg.qr(np.arange(9).reshape(3, 3) + np.eye(3))[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "words"),
+    [
+        (lambda p2, p3: (p2[:, :, SHUFFLED], p3[:, :, SHUFFLED]), 1, "joints are shuffled"),
+        (lambda p2, p3: (p2, p3 / 1000), 1, "metres"),
+        (lambda p2, p3: (p2, p3 * [-1, 1, 1]), 2, "is mirrored"),
+        (lambda p2, p3: (p2, (p3 - [0, 0, 4000]) @ WORLD_TURN), 2, "does not project"),
+        (lambda p2, p3: (p2, p3[:, :, SHUFFLED]), 2, "does not project"),
+    ],
+    ids=["shuffled", "metres", "mirrored", "world", "3D shuffled"],
+)
+def test_planted_mistakes_of_the_test_set_are_caught(test_set, tmp_path, capsys, change, status, words):
+    base = test_set / "mpi_inf_3dhp_test_set" / "mpi_inf_3dhp_test_set"
+    shutil.copytree(base / "TS1", tmp_path / "TS1")
+    names = ["annot2", "annot3", "univ_annot3", "valid_frame", "activity_annotation"]
+    content = read_mat73(base / "TS1" / "annot_data.mat", names)
+    content["annot2"], content["annot3"] = change(content["annot2"], content["annot3"])
+    write_hdf5_mat(tmp_path / "TS1" / "annot_data.mat", content)
+    assert main(["data", "check", str(tmp_path), "--out", str(tmp_path / "page.html")]) == status
+    said = capsys.readouterr()
+    assert words in said.out + said.err
+
+
+SHUFFLED = np.random.default_rng(3).permutation(17)
 
 
 def test_an_empty_folder_is_no_dataset(tmp_path):

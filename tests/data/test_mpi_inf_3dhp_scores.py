@@ -12,9 +12,7 @@ from vergence.data.mpi_inf_3dhp_scores import (
     JOINT_GROUPS,
     PROTOCOLS,
     SCORED,
-    ZHOU_LIMBS,
     joint_errors,
-    like_zhou,
     scores,
     scores_by,
 )
@@ -154,15 +152,3 @@ def test_every_protocol_says_which_size_it_is_measured_at():
     for protocol in PROTOCOLS:
         assert ("univ_annot3" in protocol.truth) == protocol.source["universal"]
         assert protocol.joints == SCORED
-
-
-def test_zhous_hips_and_scale_by_loops():
-    prediction, target = poses(4)
-    found = like_zhou(prediction / 900, target)
-    assert len(ZHOU_LIMBS) == len(set(ZHOU_LIMBS)) == 14
-    for p, t, f in zip(prediction / 900, target, found):
-        neck, moved = p[1], p.copy()
-        for joint in (8, 11, 14):
-            moved[joint] = p[joint] + 0.2 * (neck - p[14])
-        length = [sum(math.dist(x[a], x[b]) for a, b in ZHOU_LIMBS) for x in (moved, t)]
-        assert f == pytest.approx(moved * length[1] / length[0])

@@ -7,9 +7,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from fixtures_flat import head_boxes, mpii_rows, shots, write_mpii_json, write_mpii_mat
+import yaml
+from fixtures_flat import Shots, head_boxes, mpii_rows, shots, write_mpii_json, write_mpii_mat
 from scipy.io import savemat
 
+from vergence.cli import main
+from vergence.config import recipe_from
 from vergence.crops import crop_view
 from vergence.data.mpii import SCORED, read_head_sizes, read_mpii
 from vergence.data.records import PictureDataset
@@ -95,6 +98,7 @@ def test_heads_by_the_mat_and_by_the_validation_file(as_mat, data):
     savemat(as_mat / "annot" / "gt_valid.mat", {"headboxes_src": boxes})
     assert np.allclose(read_head_sizes(as_mat, "valid"), expected)
     records = read_mpii(as_mat, "valid")
+    assert np.allclose(records.measures["head_px"], expected)
     perfect = pckh(records.keypoints, records.keypoints, read_head_sizes(as_mat)[records.frame], joints=SCORED)
     assert perfect.mean == 100
     assert len(SCORED) == 14
@@ -136,7 +140,34 @@ def test_a_broken_json_is_one_error(as_json, text, words):
         read_mpii(as_json)
 
 
-def test_what_is_not_there_is_said(as_mat, tmp_path):
+def test_the_official_file_is_recognised_and_sound(as_mat, capsys):
+    assert main(["data", "check", str(as_mat), "--out", str(as_mat / "page.html")]) == 0
+    text = capsys.readouterr().out
+    assert "is MPII Human Pose" in text
+    assert "people without labels: 1" in text
+    line = text.split("sources:\n")[1].splitlines()[0]
+    source = recipe_from({"sources": yaml.safe_load(line)}, "printed").sources["my_mpii_trainval"]
+    assert (source.split, source.pose) == ("trainval", "none")
+    assert len(open_source(source, 32, "mpii_16")) == 7
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda p: p[:, np.random.default_rng(3).permutation(17)], "shuffled"),
+        (lambda p: p * 3, "outside their picture"),
+        (lambda p: np.roll(p, 3, axis=0) + 60, "box"),
+    ],
+    ids=["shuffled", "scaled", "moved"],
+)
+def test_planted_mistakes_of_the_official_file_are_caught(data, tmp_path, capsys, change, words):
+    wrong = Shots(data.pictures, change(data.keypoints))
+    write_mpii_mat(tmp_path, data, visible=["1"], labels=wrong.of(MPII_16))
+    assert main(["data", "check", str(tmp_path), "--out", str(tmp_path / "page.html")]) == 1
+    assert words in capsys.readouterr().out
+
+
+def test_what_is_not_there_is_said(as_mat, tmp_path, capsys):
     with pytest.raises(VergenceError, match="does not know the split 'valid'"):
         read_mpii(as_mat, "valid")
     with pytest.raises(VergenceError, match="split 'test'"):
@@ -147,3 +178,5 @@ def test_what_is_not_there_is_said(as_mat, tmp_path):
     file.write_bytes(file.read_bytes()[:2000])
     with pytest.raises(VergenceError, match="cannot be read as a MAT file"):
         read_mpii(as_mat, "trainval")
+    assert main(["data", "check", str(as_mat), "--out", str(tmp_path / "page.html")]) == 2
+    assert "cannot be read as a MAT file" in capsys.readouterr().err

@@ -273,6 +273,50 @@ def test_several_sources_are_joined(dataset, tmp_path):
     assert torch.equal(joined.read(rows).image[0], other.views.image[1])
 
 
+def test_several_processes_write_the_same_bytes(dataset, folder, tmp_path):
+    """One shard is there already, one picture cannot be read."""
+    records = dataset.records
+    broken = dataclasses.replace(records, pictures=[*records.pictures[:11], Picture(Path("gone.png"))])
+    source = PictureDataset(broken, SIZE, H36M_17)
+    with pytest.raises(VergenceError, match=r"gone\.png"):
+        written(source, tmp_path / "stops", workers=2)
+    assert not (tmp_path / "stops" / "manifest.json").exists()
+    alone = written(source, tmp_path / "alone", skip_unreadable=True)
+    out, told = tmp_path / "several", []
+    dying = Dying(source, 5)
+    dying.groups, dying.report, dying.order = source.groups, source.report, source.order
+    with pytest.raises(KeyboardInterrupt):
+        written(dying, out, skip_unreadable=True)
+    several = written(source, out, skip_unreadable=True, workers=2, advance=told.append)
+    assert alone["files"] == several["files"]
+    assert sorted(told) == [2, 5, 5]
+    assert alone["report"]["unreadable"]["pictures"] == 1
+
+
+def test_numbers_of_people_and_old_folders(dataset, folder, tmp_path):
+    """Measures travel; a folder of the format before has none, and is read as ever."""
+    heads = np.arange(12.0)
+    heads[3] = np.nan
+    source = PictureDataset(dataclasses.replace(dataset.records, measures={"head_px": heads}), SIZE, H36M_17)
+    written(source, tmp_path / "out")
+    again = ShardDataset(tmp_path / "out", SIZE, H36M_17)
+    assert np.array_equal(again.measures["head_px"], heads, equal_nan=True)
+    assert Joined({"a": source, "b": dataset}).measures["head_px"][[1, 12]].tolist()[0] == 1
+    assert np.isnan(Joined({"a": source, "b": dataset}).measures["head_px"][12:]).all()
+    with pytest.raises(VergenceError, match="other labels"):
+        written(dataset, tmp_path / "out")
+    with pytest.raises(VergenceError, match="measure head_px of shape"):
+        dataclasses.replace(dataset.records, measures={"head_px": heads[1:]})
+    manifest = tmp_path / "out" / "manifest.json"
+    old = json.loads(manifest.read_text()) | {"format": 1}
+    del old["measures"]
+    manifest.write_text(json.dumps(old))
+    assert ShardDataset(tmp_path / "out", SIZE, H36M_17).measures == {}
+    manifest.write_text(json.dumps(old | {"format": 3}))
+    with pytest.raises(VergenceError, match="has format 3; this version reads 2"):
+        ShardDataset(tmp_path / "out", SIZE, H36M_17)
+
+
 def test_nothing_to_prepare_is_refused(tmp_path):
     with pytest.raises(VergenceError, match="no pictures"):
         prepare(MemoryDataset(Views.empty(0, 17, 8, 8)), tmp_path / "out", 8, H36M_17, {})

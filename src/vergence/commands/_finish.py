@@ -12,9 +12,18 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from vergence.benchmark import Scale, measure_protocol, protocol_words
-from vergence.data.protocols import get_protocol
-from vergence.dataset import Dataset, MemoryDataset, withhold
+from vergence.benchmark import (
+    Scale,
+    full_pixels,
+    measure_keypoint_protocol,
+    measure_protocol,
+    measure_truthless,
+    protocol_words,
+)
+from vergence.data.keypoint_protocols import KeypointProtocol
+from vergence.data.protocols import Protocol, get_protocol
+from vergence.dataset import Dataset, MemoryDataset, shown
+from vergence.errors import VergenceError
 from vergence.evaluation import (
     HEADING,
     RETRIEVAL,
@@ -43,6 +52,9 @@ from vergence.skeleton import Skeleton, get_skeleton
 from vergence.sources import open_source, world_version
 from vergence.views import Views
 
+REFIT_PICTURES = 20_000  # of a source, evenly spread: enough for a linear map, and a dataset may label a million
+REFIT_AT_ONCE = 512  # in memory
+
 Open = Callable[[Source, int, str], Dataset]
 
 
@@ -63,7 +75,7 @@ def measure_tests(
     opened: Mapping[str, Dataset] | None = None,
     folder: Path | None = None,
     open_: Open = open_source,
-    scale: Scale = "training",
+    scale: Scale | None = None,
 ) -> tuple[dict[str, Any], dict[str, Tested]]:
     """Results by test set beside their anchors, with the protocol; and the predictions behind them.
 
@@ -74,7 +86,7 @@ def measure_tests(
         opened: datasets that are open already, by source name.
         folder: the run's, which keeps the clusters of the Pose Structure Score.
         open_: opens the others.
-        scale: how poses get their millimetres where a test's protocol needs them (`benchmark.SCALES`).
+        scale: how poses get their millimetres where a test's protocol needs them (`benchmark.SCALES`); None: as the test says.
     """
     skeleton = get_skeleton(recipe.skeleton)
     training = [_training_index(recipe, name, opened or {}, open_) for name in _anchor_sources(recipe)]
@@ -86,33 +98,56 @@ def measure_tests(
     tested = {}
     for name, source in recipe.test.items():
         dataset = open_(source, recipe.image_size, recipe.skeleton)
+        named = get_protocol(source.protocol) if source.protocol else None
+        if named and (named.truthless or isinstance(named, KeypointProtocol)):
+            results.setdefault("protocols", {})[name] = _without_3d(named, method, dataset, skeleton, device)
+            results["protocol"][name] = protocol(
+                dataset.index, skeleton, method.mirrored, source=source.kind, **_about(source, dataset), **method.protocol,
+                alignment="none: px", root=[],
+            )  # fmt: skip
+            continue
         anchors = _anchors(known, dataset.index, skeleton, same_cameras=source.kind == "capture")
         clusters = _clusters(true, dataset.index, skeleton, folder, name)
         found = evaluate(method, dataset, skeleton, anchors, device, clusters, bones_mm, refit)
         tested[name] = Tested(dataset, *found)
         results["tests"][name] = found[0]
-        if source.protocol:
-            table, how = measure_protocol(get_protocol(source.protocol), found[1], dataset, skeleton, scale, bones_mm)
+        if named:
+            table, how = measure_protocol(named, found[1], dataset, skeleton, scale or source.scale, bones_mm)
             results.setdefault("protocols", {})[name] = {**table.plain(), **how}
-        about: dict[str, Any] = {"look": source.look, "seed": source.seed, "world_version": world_version()}
-        about |= {k: getattr(source, k) for k in ("occlusion", "truncation") if getattr(source, k) is not None}
-        if source.kind == "capture":
-            about = {
-                "path": source.path,
-                "frames": source.frames,
-                "reference": f"reconstruction {source.reconstruction}",
-            }
-        elif not source.of_world:
-            report = dict(getattr(getattr(dataset, "records", None), "report", {}))
-            about = {"path": source.path, "split": source.split, "step": source.step, "cameras": source.cameras,
-                     "named": source.protocol, "data": report}  # fmt: skip
         results["protocol"][name] = protocol(
             dataset.index, skeleton, source=source.kind, flip_averaging=method.mirrored,
             frame=found[1].frame, **({"heading": HEADING} if found[1].frame == "canonical" else {}),
-            **({"retrieval": RETRIEVAL} if "retrieval" in found[0] else {}), **about, **method.protocol,
+            **({"retrieval": RETRIEVAL} if "retrieval" in found[0] else {}), **_about(source, dataset), **method.protocol,
             bone_sum_mm=bones_mm, structure={c.k: {**c.provenance, "joints": c.joints} for c in clusters},
         )  # fmt: skip
     return results, tested
+
+
+def _without_3d(named: Protocol, method: Method, dataset: Dataset, skeleton: Skeleton, device: str) -> dict[str, Any]:
+    """A model under a protocol that asks for no 3D truth and no intrinsics: its 2D, or its limbs in pixels."""
+    found = predict_all(method, dataset, device)
+    if not isinstance(named, KeypointProtocol):
+        table, how = measure_truthless(named, found, dataset, skeleton)
+        return {**table.plain(), **how}
+    if found.keypoints is None:
+        raise VergenceError(
+            f"protocol {named.name} measures 2D keypoints, and this model finds none", "Use another protocol."
+        )
+    points = full_pixels(found.keypoints, dataset.index.crop)
+    trust = torch.ones(len(points)) if found.confidence is None else found.confidence.mean(1)
+    table, how = measure_keypoint_protocol(named, points, trust, dataset, skeleton)
+    return {**table.plain(), **how}
+
+
+def _about(source: Source, dataset: Dataset) -> dict[str, Any]:
+    """Where a test set's pictures are from."""
+    if source.kind == "capture":
+        return {"path": source.path, "frames": source.frames, "reference": f"reconstruction {source.reconstruction}"}
+    if source.of_world:
+        about = {"look": source.look, "seed": source.seed, "world_version": world_version()}
+        return about | {k: getattr(source, k) for k in ("occlusion", "truncation") if getattr(source, k) is not None}
+    own = {} if source.kind == "shards" else {k: getattr(source, k) for k in ("split", "step", "cameras")}
+    return {"path": source.path, **own, "named": source.protocol, "data": dict(getattr(dataset, "report", {}))}
 
 
 def _clusters(training: list[Views], test: Views, skeleton: Skeleton, folder: Path | None, name: str) -> list[Clusters]:
@@ -138,15 +173,16 @@ def _refit(recipe: Recipe, method: Method, opened: Mapping[str, Dataset], device
         if source.pose == "none":
             continue
         dataset = opened.get(name) or open_(source, recipe.image_size, recipe.skeleton)
-        visible = withhold(dataset.index, source)
+        visible = shown(dataset, source)
         target, weight = canonical_target(visible, method.skeleton)
         rows = (weight > 0).all(1).nonzero()[:, 0]
-        if len(rows):
-            labelled = MemoryDataset(dataset.read(rows))
-            embedding = predict_all(method, labelled, device, flip=False).embedding
+        if len(rows) > REFIT_PICTURES:
+            rows = rows[torch.linspace(0, len(rows) - 1, REFIT_PICTURES).round().long()]
+        for some in rows.split(REFIT_AT_ONCE):
+            embedding = predict_all(method, MemoryDataset(dataset.read(some)), device, flip=False).embedding
             assert embedding is not None
             embeddings.append(embedding)
-            poses.append(target[rows])
+            poses.append(target[some])
     return fit_ridge(torch.cat(embeddings), torch.cat(poses)) if poses else None
 
 
@@ -228,9 +264,7 @@ def _retrieval_table(results: Mapping[str, Any]) -> Table:
 def protocol_table(name: str, found: Mapping[str, Any]) -> Table:
     """A named protocol's table: a row for each action, subject or scene, and the average that papers print."""
     figures, protocol = list(found["average"]), found["protocol"]
-    units = {
-        figure: "mm" if words.startswith("mean distance") else "%" for figure, words in protocol["figures"].items()
-    }
+    units = protocol["units"]
     table = Table("", *(f"{f} {units[f]}" for f in figures), "poses", title=f"{name}: protocol {protocol['name']}")
     for rows in found["tables"].values():
         for value, row in rows.items():

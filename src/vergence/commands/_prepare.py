@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 
 def prepare(words: Sequence[str]) -> int:
-    """`vergence data prepare SOURCE... --out SHARDS [--size 256] [--skeleton h36m_17] [--skip_unreadable] [--quiet]`."""
+    """`vergence data prepare SOURCE... --out SHARDS [--size 256] [--skeleton h36m_17] [--skip_unreadable] [--workers N]`."""
     import argparse
+    import os
     from pathlib import Path
 
     parser = argparse.ArgumentParser(
@@ -23,6 +24,8 @@ def prepare(words: Sequence[str]) -> int:
     parser.add_argument("--skeleton", default="h36m_17", help="joints of the labels (default: h36m_17)")
     parser.add_argument("--skip_unreadable", "--skip-unreadable", action="store_true",
                         help="leave out, and count, pictures that cannot be read")  # fmt: skip
+    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
+                        else os.cpu_count() or 1, help="processes (default: the machine's cores)")  # fmt: skip
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     options = parser.parse_args(list(words))
 
@@ -38,6 +41,8 @@ def prepare(words: Sequence[str]) -> int:
 
     if not 16 <= options.size <= 2048:
         raise VergenceError(f"--size is {options.size}", "Give 16 to 2048 px.")
+    if options.workers < 1:
+        raise VergenceError(f"--workers is {options.workers}", "Give 1 or more processes.")
     if options.out.is_file():
         raise VergenceError(f"{options.out} is a file", "Choose another folder.")
     skeleton = get_skeleton(options.skeleton)
@@ -48,7 +53,7 @@ def prepare(words: Sequence[str]) -> int:
         task = progress.add_task("preparing", total=len(dataset))
         manifest = write_shards(
             dataset, options.out, options.size, skeleton, settings,
-            skip_unreadable=options.skip_unreadable, advance=lambda rows: progress.advance(task, rows),
+            skip_unreadable=options.skip_unreadable, workers=options.workers, advance=lambda rows: progress.advance(task, rows),
         )  # fmt: skip
     count = manifest["rows"]
     size = sum(file["bytes"] for file in manifest["files"].values())

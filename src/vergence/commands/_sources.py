@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import yaml
@@ -14,6 +15,22 @@ FORMS = (
     "Give a recipe's line, as '{kind: capture, path: FOLDER}' (`vergence data check FOLDER` prints it), a recipe and the "
     "name of its source, as epipolar_pose:footage, or the folder of a capture or of shards."
 )
+
+
+def protocol_source(name: str, data: str) -> Source:
+    """The pictures of a named protocol: in a dataset's folder, in shards, or in what `parse_source` reads.
+
+    Raises:
+        VergenceError: no such protocol; none of those.
+    """
+    from vergence.data.protocols import get_protocol
+
+    kind = get_protocol(name).dataset
+    folder = Path(data)
+    if data.lstrip().startswith("{") or (not folder.exists() and ":" in data):
+        return replace(parse_source(data), protocol=name)
+    shards = (folder / "manifest.json").is_file() or (folder / "plan.json").is_file()
+    return Source(kind="shards" if shards else kind, path=data, protocol=name)  # type: ignore[arg-type]
 
 
 def parse_source(text: str) -> Source:

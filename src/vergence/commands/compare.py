@@ -21,8 +21,8 @@ def compare(words: Sequence[str]) -> int:
     )
     parser.add_argument(
         "what", nargs="*", metavar="RECIPE|SET|RUN",
-        help="a recipe's file or built-in name, a set of recipes, or the folder of a finished run, which is only measured "
-        "(default: the built-in set)",
+        help="a recipe's file or built-in name, a row of a table (TABLE/ROW), a set of recipes, or the folder of a finished "
+        "run, which is only measured (default: the built-in set)",
     )  # fmt: skip
     parser.add_argument(
         "--seeds", type=int, default=1, metavar="N", help="train each with seeds 0 to N - 1 (default: 1)"
@@ -35,6 +35,7 @@ def compare(words: Sequence[str]) -> int:
     parser.add_argument(
         "--reference", default="", metavar="NAME", help="what the others are held against (default: supervised)"
     )
+    parser.add_argument("--data", type=Path, metavar="ROOT", help="folder that relative paths of datasets are in")
     parser.add_argument("--out", type=Path, default=Path("comparison"), help="folder (default: comparison)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
@@ -53,7 +54,7 @@ def compare(words: Sequence[str]) -> int:
         if amount != "all" and not (amount.isdigit() and int(amount)):
             raise VergenceError(f"--labels has {amount!r}", "Give numbers of people, and all: 1,2,4,all.")
     only = [word for word in options.only.split(",") if word]
-    plan = Plan.of(options.what, only, amounts, overrides, options.seeds, options.reference)
+    plan = Plan.of(options.what, only, amounts, overrides, options.seeds, options.reference, options.data)
     carry_out(plan, options.out, options.device, options.quiet, " ".join(["vergence compare", *words]))
     return 0
 

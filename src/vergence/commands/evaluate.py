@@ -35,10 +35,11 @@ def evaluate(
     Args:
         run: folder that `vergence train` or `vergence demo` wrote.
         data: a capture's folder, a recipe's line as '{kind: shards, path: FOLDER}', or RECIPE:NAME, or with --protocol a
-            dataset's folder; empty means the test sets of the run's recipe.
+            dataset's folder or shards made of it; empty means the test sets of the run's recipe.
         frames: frames of the capture, as in 35-64.
         reconstruction: folder that `vergence reconstruct` wrote for the capture.
-        protocol: name of a published protocol, as h36m: which pictures, joints, alignment and average.
+        protocol: name of a published protocol, as h36m, or mpii-pckh and coco-oks for 2D: which pictures, joints, alignment
+            and average.
         scale: how poses get their millimetres where a protocol needs them: the training people's mean limb lengths, or (by
             truth) each pose's own (true) or its root's distance (depth).
         out: folder for results.json and report.html; default RUN/evaluation.
@@ -60,15 +61,16 @@ def evaluate(
     if not data and (frames or reconstruction):
         raise VergenceError("--frames and --reconstruction belong to a capture", "Give --data: the capture's folder.")
     if protocol:
+        from vergence.commands._sources import protocol_source
         from vergence.data.protocols import get_protocol
 
         kind = get_protocol(protocol).dataset
         if not data or frames or reconstruction:
             raise VergenceError(
                 f"--protocol {protocol} measures {kind} data",
-                "Give --data: its folder, no --frames or --reconstruction.",
+                "Give --data: its folder, or shards of it, no --frames or --reconstruction.",
             )
-        recipe.test = {kind: Source(kind=kind, path=data, protocol=protocol)}  # type: ignore[arg-type]
+        recipe.test = {kind: protocol_source(protocol, data)}
     elif data and not Path(data).is_dir():
         from vergence.commands._sources import parse_source
 

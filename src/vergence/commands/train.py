@@ -7,16 +7,19 @@ from collections.abc import Sequence
 
 
 def train(words: Sequence[str]) -> int:
-    """`vergence train RECIPE [--out DIR] [--device D] [--any.key value] [--print_config]`."""
+    """`vergence train RECIPE [--data ROOT] [--out DIR] [--device D] [--any.key value] [--print_config]`."""
     import argparse
     from pathlib import Path
 
     parser = argparse.ArgumentParser(
         prog="vergence train",
-        description="Carries a recipe out: a YAML file or a built-in recipe's name. Any key of the recipe is an option, "
-        "as in --stages.pose.train.steps 2000. A run that was stopped goes on where it was.",
+        description="Carries a recipe out: a YAML file, a built-in recipe's name, or a row of a table, as TABLE/ROW. Any key "
+        "of the recipe is an option, as in --stages.pose.train.steps 2000. A run that was stopped goes on where it was.",
     )
-    parser.add_argument("recipe", help="file, or name of a built-in recipe")
+    parser.add_argument(
+        "recipe", help="file, name of a built-in recipe, or TABLE/ROW (`vergence reproduce` lists them)"
+    )
+    parser.add_argument("--data", type=Path, metavar="ROOT", help="folder that relative paths of datasets are in")
     parser.add_argument("--out", type=Path, help="the run's folder (default: runs/RECIPE)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument("--print_config", action="store_true", help="print the resolved recipe and stop")
@@ -29,14 +32,19 @@ def train(words: Sequence[str]) -> int:
 
     from vergence.config import load_recipe
 
-    recipe = load_recipe(options.recipe, overrides)
+    recipe = load_recipe(options.recipe, overrides).under(options.data)
     if options.print_config:
         yaml.safe_dump(asdict(recipe), sys.stdout, sort_keys=False)
         return 0
     from vergence.commands._finish import finish
     from vergence.runs import Run
+    from vergence.sources import check_present
+    from vergence.tables import is_row
 
-    run = Run(recipe, options.out or Path("runs") / Path(options.recipe).stem, options.device, not options.quiet)
+    check_present([recipe])
+    named = Path(options.recipe)
+    name = Path(named.parent.stem) / named.name if is_row(options.recipe) else Path(named.stem)
+    run = Run(recipe, options.out or Path("runs") / name, options.device, not options.quiet)
     method = run.execute()
     finish(run, method, " ".join(["vergence train", *words]))
     return 0

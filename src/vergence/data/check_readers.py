@@ -205,6 +205,7 @@ def read_shards(path: Path) -> Records:
         pose=np.where(metric, index.pose.double().numpy(), np.nan),
         distortion=np.zeros((n, 5)),
         groups=dataset.groups,
+        measures=dataset.measures,
         skeleton=skeleton,
         report=dataset.report,
         **floats,

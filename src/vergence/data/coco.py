@@ -5,7 +5,8 @@
 
 The category `person` names the joints, so files of other skeletons (such as those that `vergence synth` writes) are read
 alike. A label with v = 1 is hidden: its confidence is 0.5. Crowds and people without a labelled joint are left out and
-counted. Average precision needs what is not a crop: `read_coco_truth` gives everybody, crowds included, by image.
+counted. The segment's area, by which OKS measures, is the measure `area_px`. Average precision over whole pictures
+needs what is not a crop: `read_coco_truth` gives everybody, crowds included, by image.
 """
 
 from __future__ import annotations
@@ -133,6 +134,7 @@ def _person(
         picture = pictures[row["image_id"]]
         x, y, w, h = np.array(row["bbox"], dtype=float)
         name, size = str(picture["file_name"]), (int(picture["width"]), int(picture["height"]))
+        area = float(row.get("area", np.nan))
     except (KeyError, TypeError, ValueError) as error:
         raise _broken(file, number, error) from None
     known = labels[:, 2] > 0
@@ -143,6 +145,7 @@ def _person(
         confidence=np.where(known, np.where(labels[:, 2] == 1, HIDDEN_CONFIDENCE, 1.0), 0.0),
         number=number,
         size=size,
+        measures={"area_px": area},
     )
 
 

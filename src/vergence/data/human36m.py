@@ -264,6 +264,7 @@ def boxes(keypoints: Float[ndarray, "N J 2"]) -> Float[ndarray, "N 4"]:
 _ALL = H36M_17.joint_names
 _16 = tuple(name for name in _ALL if name != "neck_nose")
 _14 = tuple(name for name in _ALL if name not in ("pelvis", "spine", "neck_nose"))
+_MPII = tuple(name for name in _ALL if name != "spine")
 MPJPE = Figure("MPJPE")
 P_MPJPE = Figure("P-MPJPE", alignment="procrustes")
 N_MPJPE = Figure("N-MPJPE", alignment="scale")
@@ -293,6 +294,8 @@ PROTOCOLS = (
               "CanonPose, MCSS", (MPJPE, P_MPJPE, N_MPJPE, N_PCK, PCK, AUC), step=64),
     _protocol("h36m-64-epipolar", "EpipolarPose: the same, its N-MPJPE with the scale of the full Procrustes solution",
               (MPJPE, P_MPJPE, Figure("N-MPJPE", alignment="procrustes_scale")), step=64),
+    _protocol("h36m-64-epipolar-16", "EpipolarPose, its self-supervised rows: the same on MPII's 16 joints, without the spine",
+              (MPJPE, P_MPJPE, Figure("N-MPJPE", alignment="procrustes_scale")), _MPII, step=64),
     _protocol("h36m-s11", "every 64th frame of S11, 17 joints: 'Protocol 1' of integral regression and 3DMPPE", (P_MPJPE,),
               split="S11", step=64),
     _protocol("h36m-s11-14", "the same on 14 joints, as first published", (P_MPJPE,), _14, split="S11", step=64),

@@ -77,8 +77,10 @@ def fit_intrinsics(
         residuals.append(np.abs(design @ [k[axis, axis], k[axis, 2]] - value[known]))
     off = float(np.median(np.concatenate(residuals)))
     if not off <= tolerance or k[0, 0] <= 0 or k[1, 1] <= 0:
+        mirrored = off <= tolerance and k[0, 0] * k[1, 1] < 0
+        what = "is mirrored against annot2, or has another axis" if mirrored else "does not project onto annot2"
         raise VergenceError(
-            f"{name}: annot3 does not project onto annot2 (median {off:.3g} px off under the best pinhole of focal "
+            f"{name}: annot3 {what} (median {off:.3g} px off under the best pinhole of focal "
             f"lengths {k[0, 0]:.4g} and {k[1, 1]:.4g})",
             "Take the original file.",
         )

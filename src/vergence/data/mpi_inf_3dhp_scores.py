@@ -5,7 +5,7 @@ mm cannot pass 30/31 = 96.77 %. Pelvis, spine and head are not scored. All valid
 frame-weighted mean of its sequences. The official truth is `univ_annot3` (`read_mpi_inf_3dhp(..., universal=True)`);
 papers that score on `annot3` say so, and it matters to nobody but large and small people. MPJPE is over all 17 joints.
 
-Scale is not forgiven. `like_zhou` brings poses of another dataset to this one as Zhou 2017 did, with the true body size.
+Scale is not forgiven. Zhou 2017's scoring of poses learned elsewhere is in `zhou_2017`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from numpy import ndarray
 from vergence.data.mpi_inf_3dhp import ACTIVITIES, SCENES
 from vergence.data.protocols import Figure, Protocol
 from vergence.errors import VergenceError
-from vergence.metrics import bone_sum_scale
 from vergence.skeleton import MPI_INF_17, Skeleton
 
 THRESHOLD_MM = 150.0
@@ -37,12 +36,6 @@ JOINT_GROUPS: dict[str, tuple[int, ...]] = {
     "ankle": (10, 13),
 }
 PELVIS = MPI_INF_17.index("pelvis")
-ZHOU_HIP_SHIFT = 0.2  # of the way from the pelvis to the neck
-# The legs, arms, hips and shoulders of the paper's groups, the trunk and the head: 14 limbs.
-ZHOU_LIMBS = tuple(pair for group in MPI_INF_17.limb_groups.values() for pair in group) + (
-    (PELVIS, MPI_INF_17.index("neck")),
-    (MPI_INF_17.index("neck"), MPI_INF_17.index("head_top")),
-)
 
 
 @dataclass(frozen=True)
@@ -109,23 +102,6 @@ def scores_by(errors: Float[ndarray, "N 17"], group: Sequence[str] | ndarray) ->
     if names.shape != (len(errors),):
         raise VergenceError(f"a group of shape {names.shape} for {len(errors)} frames", "Give one name for each frame.")
     return {str(name): scores(errors[names == name]) for name in dict.fromkeys(names.tolist())}
-
-
-def like_zhou(
-    prediction: Float[ndarray, "N 17 3"], target: Float[ndarray, "N 17 3"], shift: float = ZHOU_HIP_SHIFT
-) -> Float[ndarray, "N 17 3"]:
-    """Poses learned on Human3.6M as Zhou 2017 scored them here: `mpi_inf_17`, ready for `joint_errors`.
-
-    Pelvis and hips move by `shift` of the way to the neck, since this dataset's hips lie higher; then each pose is scaled to
-    its true pose's sum of limb lengths. True scale is used: the figures are not those of the official evaluation. That the
-    sum is over these 14 limbs is our reading.
-    """
-    pose = np.array(prediction, dtype=np.float64)
-    rise = shift * (pose[:, MPI_INF_17.index("neck")] - pose[:, PELVIS])
-    for name in ("pelvis", "right_hip", "left_hip"):
-        pose[:, MPI_INF_17.index(name)] += rise
-    scale = np.asarray(bone_sum_scale(pose, np.asarray(target, dtype=np.float64), ZHOU_LIMBS))
-    return pose * scale[:, None, None]
 
 
 _PCK = Figure("PCK", "pck", strict=True)

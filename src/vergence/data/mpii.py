@@ -6,8 +6,8 @@
 
 The JSON lists hold the split into training and validation that papers use; the MAT knows only training and test, so with
 it alone `trainval` is all there is. Files count pixels from 1; `Records` from 0. Hidden joints are labelled in both; only
-the MAT says which they are (confidence 0.5). PCKh needs heads: `read_head_sizes` gives them by `Records.frame`, from the
-MAT or, for the validation list, from `gt_valid.mat`.
+the MAT says which they are (confidence 0.5). PCKh needs heads: everybody's size is the measure `head_px`, from the MAT or,
+for the validation list, from `gt_valid.mat`; NaN where neither is there.
 """
 
 from __future__ import annotations
@@ -52,7 +52,10 @@ def read_mpii(path: Path | str, split: str = "train") -> Records:
     root = Path(path)
     file = _annotations(root, split)
     counts: Counter[str] = Counter()
-    listed = _from_json(file, root / "images") if file.suffix == ".json" else _from_mat(file, root / "images")
+    if file.suffix == ".json":
+        listed = _from_json(file, root / "images", _heads_of_list(root, split, file))
+    else:
+        listed = _from_mat(file, root / "images")
     people = []
     for person in listed:
         if person is None:
@@ -75,6 +78,17 @@ def read_head_sizes(path: Path | str, split: str = "valid") -> Float[ndarray, " 
     file = _annotations(root, split)
     if file.suffix == ".mat":
         return np.array([_head(rect) for _, rect, _ in _people(file)])
+    heads = _heads_of_list(root, split, file)
+    if heads is None:
+        raise VergenceError(
+            f"{root} has no head rectangles for split {split!r} of {file.name}",
+            "They are in annot/gt_valid.mat for valid, and in the official MAT.",
+        )
+    return heads
+
+
+def _heads_of_list(root: Path, split: str, file: Path) -> Float[ndarray, " P"] | None:
+    """Head sizes of a JSON list, where they lie beside it."""
     for name in ("annot/gt_valid.mat", "annotations/mpii_gt_val.mat"):
         if split == "valid" and (root / name).exists():
             boxes = read_mat5(root / name, ["headboxes_src"])["headboxes_src"].astype(float)  # 2 corners, x y, P
@@ -84,10 +98,7 @@ def read_head_sizes(path: Path | str, split: str = "valid") -> Float[ndarray, " 
                     "Take both from one source.",
                 )
             return head_size(boxes.transpose(2, 0, 1).reshape(-1, 4))
-    raise VergenceError(
-        f"{root} has no head rectangles for split {split!r} of {file.name}",
-        "They are in annot/gt_valid.mat for valid, and in the official MAT.",
-    )
+    return None
 
 
 def _annotations(root: Path, split: str) -> Path:
@@ -121,7 +132,7 @@ def _load(file: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def _from_json(file: Path, images: Path) -> Iterator[Person | None]:
+def _from_json(file: Path, images: Path, heads: Float[ndarray, " P"] | None) -> Iterator[Person | None]:
     for number, row in enumerate(_load(file)):
         try:
             points = np.array(row["joints"], dtype=float).reshape(len(MPII_16), 2) - 1
@@ -133,7 +144,9 @@ def _from_json(file: Path, images: Path) -> Iterator[Person | None]:
                 f"{file}: person {number} cannot be read ({error})",
                 "Each has image, center, scale, joints (16 x 2) and joints_vis (16).",
             ) from None
-        yield _person(images / name, points, known.astype(float), None if (centre < 0).all() else centre, scale, number)
+        head = float("nan") if heads is None else float(heads[number])
+        given = None if (centre < 0).all() else centre
+        yield _person(images / name, points, known.astype(float), given, scale, number, head)
 
 
 def _person(
@@ -143,6 +156,7 @@ def _person(
     centre: ndarray | None,
     scale: float,
     number: int,
+    head: float,
     groups: dict[str, str] | None = None,
 ) -> Person | None:
     """Pixels count from 0 here. None for somebody who has no label."""
@@ -157,7 +171,8 @@ def _person(
         box = box_from_keypoints(points)
     else:
         box = np.full(4, np.nan)  # counted as one that cannot be cropped
-    return Person(path, box, points, np.where(known, confidence, 0.0), number, groups=groups or {})
+    trust = np.where(known, confidence, 0.0)
+    return Person(path, box, points, trust, number, groups=groups or {}, measures={"head_px": head})
 
 
 def _from_mat(file: Path, images: Path) -> Iterator[Person | None]:
@@ -175,7 +190,7 @@ def _from_mat(file: Path, images: Path) -> Iterator[Person | None]:
         centre = np.array([_number(place, "x"), _number(place, "y")]) - 1
         scale = _number(rect, "scale")
         given = None if not np.isfinite([*centre, scale]).all() else centre
-        yield _person(images / name, points, confidence, given, scale, number, {"activity": activity})
+        yield _person(images / name, points, confidence, given, scale, number, _head(rect), {"activity": activity})
 
 
 def _people(file: Path) -> Iterator[tuple[str, Any, str]]:

@@ -67,6 +67,7 @@ class Person:
         number: of the person in the annotation file, from 0.
         size: (width, height), where the annotations say so.
         groups: names by group.
+        measures: numbers by name (`Records.measures`).
     """
 
     path: Path
@@ -76,6 +77,7 @@ class Person:
     number: int
     size: tuple[int, int] | None = None
     groups: Mapping[str, str] = field(default_factory=dict)
+    measures: Mapping[str, float] = field(default_factory=dict)
 
 
 def flat_records(
@@ -127,6 +129,9 @@ def flat_records(
         instant=np.arange(n),
         time=np.zeros(n),
         groups={name: np.array([person.groups[name] for person in kept]) for name in (kept[0].groups if kept else ())},
+        measures={
+            name: np.array([person.measures[name] for person in kept]) for name in (kept[0].measures if kept else ())
+        },
         skeleton=skeleton,
     )
     records = with_crops(records, counts)

@@ -18,7 +18,7 @@ metric, beside the table.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Literal
@@ -32,7 +32,13 @@ from vergence.errors import VergenceError
 from vergence.metrics.position import AUC_THRESHOLDS_MM, PCK_THRESHOLD_MM, per_joint_error
 from vergence.skeleton import Skeleton
 
-MODULES = ("vergence.data.human36m", "vergence.data.mpi_inf_3dhp_scores")  # each lists its own PROTOCOLS
+MODULES = (  # each lists its own PROTOCOLS
+    "vergence.data.human36m",
+    "vergence.data.mpi_inf_3dhp_scores",
+    "vergence.data.zhou_2017",
+    "vergence.data.mcss_2020",
+    "vergence.data.keypoint_protocols",
+)
 SAMPLES = "samples"
 ALIGNMENTS = {
     "root": "roots put together",
@@ -48,25 +54,35 @@ class Figure:
 
     Attributes:
         name: as printed.
-        measure: `error` (mean distance, mm), `pck` or `auc` (percent).
+        measure: `error` (mean distance, mm), `pck` or `auc` (percent); `left_right`, the difference of two limbs' lengths,
+            mm, or `left_right_px`, which needs no truth; of a protocol that retrieves, `detection` (percent) or `retrieved`
+            (mm).
         alignment: `root`, `scale`, `procrustes_scale` or `procrustes` (`metrics.per_joint_error`).
-        joints: names; empty: the protocol's.
+        joints: names; empty: the protocol's. Of left and right four: the ends of the one limb, then those of the other.
         strict: a joint counts below the threshold only, not at it (`pck`, `auc`); an AUC then cannot reach 100.
         threshold: mm (`pck`).
         thresholds: mm (`auc`).
+        hits: number of nearest pictures that count (`detection`, `retrieved`).
     """
 
     name: str
-    measure: Literal["error", "pck", "auc"] = "error"
+    measure: Literal["error", "pck", "auc", "left_right", "left_right_px", "detection", "retrieved"] = "error"
     alignment: Literal["root", "scale", "procrustes_scale", "procrustes"] = "root"
     joints: tuple[str, ...] = ()
     strict: bool = False
     threshold: float = PCK_THRESHOLD_MM
     thresholds: tuple[float, ...] = AUC_THRESHOLDS_MM
+    hits: int = 1
 
     @property
     def unit(self) -> str:
-        return "mm" if self.measure == "error" else "%"
+        units = {"error": "mm", "left_right": "mm", "retrieved": "mm", "left_right_px": "px"}
+        return units.get(self.measure, "%")
+
+    @property
+    def needs_scale(self) -> bool:
+        """Whether poses free of scale must be brought to mm first."""
+        return self.measure == "left_right" or (self.measure != "detection" and self.alignment == "root")
 
     def values(
         self,
@@ -76,6 +92,11 @@ class Figure:
         joints: Sequence[int],
     ) -> Float[ndarray, " N"]:
         """The figure of every pose, NaN where the target knows none of the joints (or not the root)."""
+        if self.measure.startswith("left_right"):
+            known = np.isfinite(target[:, joints]).all((1, 2)) | (self.measure == "left_right_px")
+            ends = prediction[:, joints]
+            one, other = (np.linalg.norm(ends[:, i + 1] - ends[:, i], axis=-1) for i in (0, 2))
+            return np.where(known, np.abs(one - other), np.nan)
         if self.measure == "error":
             error = np.asarray(per_joint_error(prediction, target, root, self.alignment, joints))
             known = np.isfinite(error)
@@ -93,8 +114,29 @@ class Figure:
             "pck": f"share of joints {sign} {self.threshold:g} mm",
             "auc": f"mean share of joints {sign} {len(self.thresholds)} thresholds from {self.thresholds[0]:g} to "
             f"{self.thresholds[-1]:g} mm",
+            "left_right": f"mean difference in length of {'-'.join(own[:2])} and {'-'.join(own[2:])}, mm",
+            "left_right_px": f"mean difference in length of {'-'.join(own[:2])} and {'-'.join(own[2:])}, px of the crop",
+            "detection": f"share of queries with their own instant among the {self.hits} nearest",
+            "retrieved": f"mean distance, mm, between the true poses of query and its {self.hits} nearest, after a similarity",
         }[self.measure]
+        if self.measure not in ("error", "pck", "auc"):
+            return what
         return f"{what}; {ALIGNMENTS[self.alignment]}; {len(own)} joints"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a protocol does to predictions of any scale before it compares them.
+
+    Attributes:
+        words: what that is, for the results.
+        apply: predictions, true poses and their skeleton to predictions in mm.
+        true_scale: it takes a size from the true poses.
+    """
+
+    words: str
+    apply: Callable[[Float[ndarray, "N J 3"], Float[ndarray, "N J 3"], Skeleton], Float[ndarray, "N J 3"]]
+    true_scale: bool
 
 
 @dataclass(frozen=True)
@@ -114,6 +156,9 @@ class Protocol:
         average: `samples`, or a group: the mean of that group's means.
         order: values in the order of the papers' tables; others follow.
         truth: what the poses are measured against.
+        fit: how predictions get their size, where the protocol says so itself.
+        retrieval: pictures of another camera that are searched, of the `same` person or of `all`; then the figures are of
+            retrieval.
     """
 
     name: str
@@ -128,6 +173,19 @@ class Protocol:
     average: str = SAMPLES
     order: tuple[str, ...] = ()
     truth: str = "motion capture, mm"
+    fit: Fit | None = None
+    retrieval: Literal["", "same", "all"] = ""
+
+    @property
+    def truthless(self) -> bool:
+        """Measured on pictures alone: no figure needs a true pose."""
+        return {figure.measure for figure in self.figures} == {"left_right_px"}
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Joints that a prediction must have."""
+        own = (joint for figure in self.figures for joint in figure.joints or self.joints)
+        return tuple(dict.fromkeys((self.root, *own) if self.figures else self.joints))
 
     def describe(self) -> dict[str, Any]:
         """The protocol in plain values, for the results file."""
@@ -137,6 +195,7 @@ class Protocol:
             "dataset": self.dataset,
             "pictures": dict(self.source) | {f"only_{group}": list(values) for group, values in self.keep.items()},
             "figures": {figure.name: figure.words(self.joints) for figure in self.figures},
+            "units": {figure.name: figure.unit for figure in self.figures},
             "joints": list(self.joints),
             "root": self.root,
             "average": "over poses" if self.average == SAMPLES else f"mean of the means of each {self.average}",
@@ -199,7 +258,7 @@ def measure(
 
     Args:
         protocol: what to measure.
-        prediction: poses in the target's frame and unit.
+        prediction: poses in the target's frame and unit; of any scale where the protocol has a `fit`.
         target: true poses, mm, NaN where unknown.
         groups: of every row, as a dataset's records have them.
         skeleton: the joints of both.
@@ -216,6 +275,8 @@ def measure(
             )
     rows = _kept(protocol, groups, len(target))
     p, t = prediction[rows], target[rows]
+    if protocol.fit is not None:
+        p = protocol.fit.apply(p, t, skeleton)
     own = {group: np.asarray(values)[rows] for group, values in groups.items()}
     root = list(skeleton.sources(protocol.root)) or [skeleton.index(protocol.root)]
     values = {

@@ -79,6 +79,8 @@ class Records:
         time: N, seconds from the recording's start.
         groups: names such as `action`, `camera` or `scene` to N strings each, over which protocols average.
         skeleton: of keypoints and poses.
+        measures: names such as `head_px` or `area_px` to N numbers each, by which figures in 2D are measured; NaN where one
+            is not known.
         report: what was skipped, counted, and what was assumed, in plain values.
     """
 
@@ -102,6 +104,7 @@ class Records:
     groups: Mapping[str, ndarray]
     skeleton: Skeleton
     report: Mapping[str, Any] = field(default_factory=dict)
+    measures: Mapping[str, ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         n, joints = len(self.pictures), len(self.skeleton)
@@ -119,12 +122,14 @@ class Records:
                 )
             object.__setattr__(self, name, value.astype(kind, copy=False))
         groups = {name: np.asarray(value).astype(np.str_, copy=False) for name, value in self.groups.items()}
-        for name, value in groups.items():
+        measures = {name: np.asarray(value, dtype=np.float64) for name, value in self.measures.items()}
+        for what, name, value in [("group", *g) for g in groups.items()] + [("measure", *m) for m in measures.items()]:
             if value.shape != (n,):
                 raise VergenceError(
-                    f"records of {n} pictures have a group {name} of shape {value.shape}", "Give N names."
+                    f"records of {n} pictures have a {what} {name} of shape {value.shape}", "Give one for each picture."
                 )
         object.__setattr__(self, "groups", groups)
+        object.__setattr__(self, "measures", measures)
 
     def __len__(self) -> int:
         return len(self.pictures)
@@ -138,6 +143,7 @@ class Records:
             self,
             pictures=tuple(self.pictures[i] for i in chosen.tolist()),
             groups={name: value[chosen] for name, value in self.groups.items()},
+            measures={name: value[chosen] for name, value in self.measures.items()},
             **{name: getattr(self, name)[chosen] for name in _SHAPES},
         )
 
@@ -155,17 +161,19 @@ class Records:
 
     @staticmethod
     def cat(parts: Sequence[Records]) -> Records:
-        """Joins records of one skeleton and the same groups. Numbers stay as they are: give parts that are not one
+        """Joins records of one skeleton, the same groups and measures. Numbers stay as they are: give parts that are not one
         recording distinct `sequence` and `instant` numbers. Counts of the reports are added up."""
         if not parts:
             raise VergenceError("no records to join", "Give at least one part.")
         first = parts[0]
         for part in parts:
-            if part.skeleton != first.skeleton or set(part.groups) != set(first.groups):
+            if (part.skeleton, {*part.groups}, {*part.measures}) != (
+                first.skeleton, {*first.groups}, {*first.measures}
+            ):  # fmt: skip
                 raise VergenceError(
                     f"records of {first.skeleton.name} grouped by {', '.join(first.groups) or 'nothing'} cannot be joined "
                     f"with records of {part.skeleton.name} grouped by {', '.join(part.groups) or 'nothing'}",
-                    "Convert them to one skeleton and give both the same groups.",
+                    "Convert them to one skeleton and give both the same groups and measures.",
                 )
         most = max(part.distortion.shape[1] for part in parts)
         fields = {name: [getattr(part, name) for part in parts] for name in _SHAPES}
@@ -173,6 +181,7 @@ class Records:
         return Records(
             pictures=tuple(picture for part in parts for picture in part.pictures),
             groups={name: np.concatenate([part.groups[name] for part in parts]) for name in first.groups},
+            measures={name: np.concatenate([part.measures[name] for part in parts]) for name in first.measures},
             skeleton=first.skeleton,
             report=joined_report([part.report for part in parts]),
             **{name: np.concatenate(value) for name, value in fields.items()},
@@ -329,6 +338,11 @@ class PictureDataset:
     def groups(self) -> Mapping[str, ndarray]:
         """Names of the rows over which protocols average."""
         return self.records.groups
+
+    @property
+    def measures(self) -> Mapping[str, ndarray]:
+        """Numbers of the rows by which figures in 2D are measured."""
+        return self.records.measures
 
     @property
     def report(self) -> Mapping[str, Any]:

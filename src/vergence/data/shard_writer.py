@@ -1,10 +1,19 @@
-"""Preparing crops: sources to shards (`vergence.data.shards`), whole file by whole file, so that a kill costs one of them."""
+"""Preparing crops: sources to shards (`vergence.data.shards`), whole file by whole file, so that a kill costs one of them.
+
+Shards do not depend on each other, so several processes write them, each its own; which rows a shard holds depends on the
+dataset alone, and so do its bytes. Processes are started anew (spawned): a decoder, or a library's threads, do not survive
+a fork. Each holds the labels of the dataset and, while it writes, one shard's bytes.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +56,7 @@ def prepare(
     *,
     skip_unreadable: bool = False,
     rows_per_shard: int = ROWS_PER_SHARD,
+    workers: int = 1,
     advance: Callable[[int], None] = lambda rows: None,
 ) -> dict[str, Any]:
     """Writes a dataset's crops and labels as shards; goes on where a killed one stopped; checks what is finished.
@@ -59,6 +69,7 @@ def prepare(
         settings: plain values that say what the dataset is; with the labels they tell one preparation from another.
         skip_unreadable: leave out, and count, rows whose picture cannot be read, instead of stopping at the first.
         rows_per_shard: crops in a file.
+        workers: processes that write; the bytes do not depend on them.
         advance: called with every number of rows that is done.
 
     Returns:
@@ -85,20 +96,19 @@ def prepare(
     order = dataset.order() if hasattr(dataset, "order") else torch.arange(len(dataset))
     skipped: dict[str, str] = {}
     parts = order.split(rows_per_shard)
-    for number, rows in enumerate(parts):
-        path = out / shard_name(number)
-        if not path.is_file():
-            _write_shard(path, dataset, rows, skip_unreadable)
-        with open_h5(path) as file:
+    _write_shards(out, dataset, parts, skip_unreadable, workers, advance)
+    for number in range(len(parts)):
+        with open_h5(out / shard_name(number)) as file:
             skipped |= json.loads(file.attrs["skipped"])
-        advance(len(rows))
     _write_index(out, dataset, len(parts))
     return _write_manifest(out, plan, dataset, len(parts), skipped)
 
 
 def _digest(dataset: Dataset) -> str:
-    """A hash of all labels."""
+    """A hash of all labels, groups and measures."""
     digest = hashlib.sha256()
+    for name, values in {**_groups(dataset), **_measures(dataset)}.items():
+        digest.update(name.encode() + b"\0" + "\0".join(map(str, values.tolist())).encode())
     for name, value in dataset.index.items():
         if name not in ("image", "source"):
             digest.update(name.encode())
@@ -126,6 +136,56 @@ def _claim(out: Path, plan: dict[str, Any]) -> None:
             (out / name).unlink(missing_ok=True)
     if PLAN not in names:
         write_json(out / PLAN, plan)
+
+
+def _write_shards(
+    out: Path,
+    dataset: Dataset,
+    parts: Sequence[Tensor],
+    skip_unreadable: bool,
+    workers: int,
+    advance: Callable[[int], None],
+) -> None:
+    """Every shard that is not there yet, here or by several processes."""
+    paths = {out / shard_name(number): rows for number, rows in enumerate(parts)}
+    waiting = {path: rows for path, rows in paths.items() if not path.is_file()}
+    advance(sum(len(rows) for path, rows in paths.items() if path not in waiting))
+    if min(workers, len(waiting)) <= 1:
+        for path, rows in waiting.items():
+            _write_shard(path, dataset, rows, skip_unreadable)
+            advance(len(rows))
+        return
+    whole = pickle.dumps(dataset)  # plain: torch's own way to other processes would move the labels to shared memory
+    with ProcessPoolExecutor(
+        min(workers, len(waiting)), get_context("spawn"), _take_dataset, (whole, skip_unreadable)
+    ) as pool:
+        jobs = {pool.submit(_write_taken, path, rows.tolist()): len(rows) for path, rows in waiting.items()}
+        try:
+            for job in as_completed(jobs):
+                job.result()
+                advance(jobs[job])
+        except BrokenProcessPool as error:
+            raise VergenceError(
+                "a process that prepared crops was ended from outside, perhaps for want of memory",
+                "Run the same command again, with fewer --workers; whole shards are kept.",
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+_taken: tuple[Dataset, bool] | None = None  # a writing process's own
+
+
+def _take_dataset(whole: bytes, skip_unreadable: bool) -> None:
+    global _taken
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    _taken = pickle.loads(whole), skip_unreadable
+
+
+def _write_taken(path: Path, rows: list[int]) -> None:
+    assert _taken is not None
+    _write_shard(path, _taken[0], torch.tensor(rows), _taken[1])
 
 
 def _write_shard(path: Path, dataset: Dataset, rows: Tensor, skip_unreadable: bool) -> None:
@@ -187,10 +247,16 @@ def _write_index(out: Path, dataset: Dataset, shards: int) -> None:
             file[name] = array[kept]
         for i, names in enumerate(_groups(dataset).values()):
             file[f"group_{i}"] = np.unique(names, return_inverse=True)[1].astype(np.int32)[kept]
+        for i, numbers in enumerate(_measures(dataset).values()):
+            file[f"measure_{i}"] = np.asarray(numbers, np.float64)[kept]
 
 
 def _groups(dataset: Dataset) -> Mapping[str, ndarray]:
     return getattr(dataset, "groups", {})
+
+
+def _measures(dataset: Dataset) -> Mapping[str, ndarray]:
+    return getattr(dataset, "measures", {})
 
 
 def _write_manifest(
@@ -204,6 +270,7 @@ def _write_manifest(
         **plan,
         "rows": plan["rows"] - len(skipped),
         "groups": {name: np.unique(values).tolist() for name, values in _groups(dataset).items()},
+        "measures": list(_measures(dataset)),
         "report": report,
         "files": {name: {"bytes": (out / name).stat().st_size, "sha256": sha256(out / name)} for name in names},
     }
@@ -226,6 +293,10 @@ class Joined:
         self.groups = {
             name: np.concatenate([_groups(part).get(name, np.full(len(part), "")) for part in self.parts])
             for name in names
+        }
+        self.measures = {
+            name: np.concatenate([_measures(part).get(name, np.full(len(part), np.nan)) for part in self.parts])
+            for name in dict.fromkeys(name for part in self.parts for name in _measures(part))
         }
         self.groups["source"] = np.repeat(np.array(list(parts)), [len(part) for part in self.parts])
         self.report = {name: dict(getattr(part, "report", {})) for name, part in parts.items()}

@@ -41,7 +41,7 @@ from vergence.errors import VergenceError
 from vergence.skeleton import Skeleton, skeleton_from_names
 from vergence.views import Views
 
-FORMAT = 1
+FORMAT, READS = 2, (1, 2)  # 1 had no measures
 OPEN_SHARDS = 64
 MANIFEST, PLAN, INDEX = "manifest.json", "plan.json", "index.h5"
 AGAIN = "Prepare it again: `vergence data prepare` into a new folder."
@@ -63,6 +63,7 @@ class ShardDataset:
     Attributes:
         index: every field of every row, pictures of size 0; mapped from the file.
         groups: N names each for every group that the source had (`action`, `camera`, ...).
+        measures: N numbers each for every measure that it had (`head_px`, ...).
         report: of the sources, and what preparing skipped.
 
     Raises:
@@ -89,6 +90,7 @@ class ShardDataset:
             name: np.array(names)[arrays[f"group_{i}"]]
             for i, (name, names) in enumerate(self.manifest["groups"].items())
         }
+        self.measures = {name: arrays[f"measure_{i}"] for i, name in enumerate(self.manifest.get("measures", []))}
         self._shard, self._start, self._length = (arrays[name] for name in ("shard", "start", "length"))
         self.index = _resized(_converted(_views(arrays), self._skeleton, skeleton), self.size, image_size)
         self._files = _Files(self.path)
@@ -239,7 +241,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             )
         raise VergenceError(f"{folder} holds no prepared crops", "Give a folder that `vergence data prepare` wrote.")
     manifest = read_json(folder / MANIFEST)
-    if manifest.get("format") != FORMAT:
+    if manifest.get("format") not in READS:
         raise VergenceError(f"{folder} has format {manifest.get('format')}; this version reads {FORMAT}", AGAIN)
     return manifest
 

@@ -116,6 +116,8 @@ def _words(source: dict[str, Any]) -> str:
     elif source["kind"] == "world_static":
         places = " or ".join(map(str, source["views"]))
         what = f"{source['subjects']} people standing still, from {places} places of one camera, {source['look']} look"
+    elif not source["kind"].startswith("world_"):
+        what = f"{source['kind']} {source['path']}, {source['protocol'] or source['split']}"
     else:
         cameras = " or ".join(map(str, source["views"]))
         what = f"{source['subjects']} recordings of {source['frames_per_subject']} instants by {cameras} cameras, "
@@ -132,7 +134,11 @@ def _table(tests: Mapping[str, Any], protocols: Mapping[str, Any]) -> Table:
                 rows.append(
                     [f"{name}: {label}", f["n_mpjpe"], f["p_mpjpe"], f["n_pck"], f["n_auc"], f["depth_correlation"]]
                 )
-    counts = "; ".join(f"{name}: {p['pictures']} pictures of {p['subjects']} subjects" for name, p in protocols.items())
+    counts = "; ".join(
+        f"{name}: {p['pictures']} pictures of {p['subjects']} subjects"
+        for name, p in protocols.items()
+        if name in tests
+    )
     canonical = any(p.get("frame") == "canonical" for p in protocols.values())
     return Table(
         title="Results",
