@@ -101,7 +101,7 @@ def test_settings_of_draws_and_loss_are_options():
     recipe = load_recipe("mcss", ["--stages.pose.train.metric.kind", "hardnet", "--sources.studio.pose", "4"])
     assert recipe.stages["pose"].train.metric.kind == "hardnet"
     assert recipe.sources["studio"].pose == "4"
-    with pytest.raises(VergenceError, match="draw says how 'rig'"):
+    with pytest.raises(VergenceError, match="draw names 'rig'"):
         TrainStage(batch={"wild": 3}, draw={"rig": Draw()})
     with pytest.raises(VergenceError, match="margin"):
         MetricLoss(margin=0)
