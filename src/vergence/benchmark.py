@@ -81,6 +81,7 @@ def measure_protocol(
     if not posed.pose.isfinite().all():  # no heading: a similarity needs none
         missing |= {f.name: "true heading unknown" for f in protocol.figures if f.alignment != "procrustes"}
         posed = replace(prediction)
+    metric: Float[Tensor, "N J 3"] | None
     if protocol.fit is not None:
         metric, sized, true = posed.pose.double(), protocol.fit.words, protocol.fit.true_scale
     else:

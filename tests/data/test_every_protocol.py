@@ -1,4 +1,4 @@
-"""Every named protocol on its dataset in its real format, as folder and as shards: the truth is without error, nothing else is."""
+"""Every named protocol on its dataset in its real format, as folder and as shards: the truth is without error, and only it."""
 
 from __future__ import annotations
 
@@ -99,15 +99,13 @@ def predictions(path: Path, dataset, skeleton, change=lambda x: x, **more) -> Pa
     return path
 
 
-def best(figure) -> float:
-    return 0.0 if figure.measure == "error" else STRICT_AUC if figure.measure == "auc" and figure.strict else 100.0
-
-
 def expected(protocol: Protocol, average) -> dict[str, float]:
-    """What the truth scores; size classes of COCO without people score nothing."""
+    """What the truth scores; size classes of COCO without people score nothing. One threshold of an AUC is 0 mm, which what
+    was turned from one camera to another does not meet."""
     if isinstance(protocol, KeypointProtocol):
         return {name: 100.0 for name in protocol.columns if not np.isnan(average[name])}
-    return {figure.name: best(figure) for figure in protocol.figures}
+    assert all(average[f.name] >= STRICT_AUC - 0.02 for f in protocol.figures if f.measure == "auc")
+    return {f.name: 0.0 if f.measure == "error" else 100.0 for f in protocol.figures if f.measure != "auc"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -190,7 +188,7 @@ def test_the_command_scores_a_file_and_says_what_is_missing(roots, tmp_path, cap
 
 
 def test_a_protocols_joints_are_enough(roots, tmp_path):
-    """Files of 14 joints, and 2D in another order."""
+    """Files of 15 joints: those measured, and the root. What the others are nobody asks."""
     files = open_source(protocol_source("h36m-s11-14", str(roots("human36m"))), SIDE, "h36m_17")
     some = [H36M_17.index(name) for name in (*get_protocol("h36m-s11-14").joints, "pelvis")]
     path = tmp_path / "some.npz"
@@ -199,7 +197,7 @@ def test_a_protocols_joints_are_enough(roots, tmp_path):
     np.savez(path, joint_names=names, unit="mm", pose=files.records.pose[:, some], **key)
     table, _, _ = score_protocol(get_protocol("h36m-s11-14"), read_predictions(path), files, H36M_17)
     assert table.average["P-MPJPE"] < 0.02
-    with pytest.raises(VergenceError, match="no spine, neck_nose"):
+    with pytest.raises(VergenceError, match="no neck_nose, which"):
         score_protocol(get_protocol("h36m-s11"), read_predictions(path), files, H36M_17)
     with pytest.raises(VergenceError, match="no 2D keypoints"):
         score_protocol(get_protocol("mpii-pckh"), read_predictions(path), files, H36M_17)

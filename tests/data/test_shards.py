@@ -283,8 +283,10 @@ def test_several_processes_write_the_same_bytes(dataset, folder, tmp_path):
     assert not (tmp_path / "stops" / "manifest.json").exists()
     alone = written(source, tmp_path / "alone", skip_unreadable=True)
     out, told = tmp_path / "several", []
+    dying = Dying(source, 5)
+    dying.groups, dying.report, dying.order = source.groups, source.report, source.order
     with pytest.raises(KeyboardInterrupt):
-        written(Dying(source, 5), out, skip_unreadable=True)
+        written(dying, out, skip_unreadable=True)
     several = written(source, out, skip_unreadable=True, workers=2, advance=told.append)
     assert alone["files"] == several["files"]
     assert sorted(told) == [2, 5, 5]

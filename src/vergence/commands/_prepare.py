@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def prepare(words: Sequence[str]) -> int:
-    """`vergence data prepare SOURCE... --out SHARDS [--size 256] [--skeleton h36m_17] [--skip_unreadable] [--workers N] [--quiet]`."""
+    """`vergence data prepare SOURCE... --out SHARDS [--size 256] [--skeleton h36m_17] [--skip_unreadable] [--workers N]`."""
     import argparse
     import os
     from pathlib import Path

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
@@ -79,7 +79,7 @@ def read_kind(
     """Each part of a folder that can be read, with its settings; and those that cannot, with the reason.
 
     Raises:
-        VergenceError: no part can be read; the first one's reason.
+        VergenceError: no part can be read; each one's reason, since the first may only be missing.
     """
     module, _, name = kind.reader.partition(":")
     try:
@@ -96,8 +96,13 @@ def read_kind(
         except VergenceError as error:
             refused.append((part, error))
     if not found:
-        raise refused[0][1]
+        raise refused[0][1] if len(refused) == 1 else _all_reasons(refused)
     return found, refused
+
+
+def _all_reasons(refused: Sequence[tuple[Mapping[str, Any], VergenceError]]) -> VergenceError:
+    said = [f"{' '.join(map(str, part.values()))}: {error.problem.rstrip('.')}" for part, error in refused]
+    return VergenceError("; ".join(said), " ".join(dict.fromkeys(error.remedy for _, error in refused)))
 
 
 def pixels_of(kind: Kind, path: Path) -> PictureReader:
