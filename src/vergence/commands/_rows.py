@@ -119,7 +119,7 @@ def _measured(work: Work, entry: Entry, seed: int, base: Recipe) -> Measured:
     run.console.rule(f"{entry.name}, seed {seed}")
     method = run.execute()
     results, tested = finish(run, method, f"{work.verb}: {entry.name}, seed {seed}", work.structure(entry, seed))
-    about = {"results": results, "seconds": run.seconds, "cpu_seconds": run.cpu_seconds}
+    about: dict[str, Any] = {"results": results, "seconds": run.seconds, "cpu_seconds": run.cpu_seconds}
     about |= labels_3d(recipe, work.shared)
     return _keep(entry, seed, about, tested, _made_by(run.folder, recipe), work.kept)
 
