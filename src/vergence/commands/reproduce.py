@@ -36,6 +36,7 @@ def reproduce(words: Sequence[str]) -> int:
 
     from vergence.commands._reproduce import Plan, carry_out, overview
     from vergence.errors import VergenceError
+    from vergence.tables import read_table
 
     if unknown:
         raise VergenceError(f"there is no option {unknown[0]}", "`vergence reproduce --help` shows the options.")
@@ -44,6 +45,7 @@ def reproduce(words: Sequence[str]) -> int:
         return 0
     if options.seeds < 1:
         raise VergenceError(f"--seeds is {options.seeds}", "Give 1 or more.")
+    read_table(options.table)
     if options.data is None:
         raise VergenceError(
             f"where the datasets of {options.table} lie is not said",
