@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -339,6 +340,26 @@ def test_terms_read_their_own_pictures(views):
     assert terms["geometry_3d"].item() == pytest.approx(sum(each[:20]) / 20, rel=1e-4)
     none = GeometricConstraint(Saying(maps), H36M_17).losses(views)  # type: ignore[arg-type]
     assert none["geometry"] == 0
+
+
+@pytest.mark.parametrize("network", ["hourglass", "ours"])
+def test_lengths_are_of_the_2d_that_a_network_says_and_on_the_hourglass_of_the_labelled(views, network):
+    hidden = views.keypoints.clone()
+    hidden[:, 13] = math.nan  # the left wrist
+    batch = half_labelled(views.replace(keypoints=hidden))
+    maps = (published if network == "hourglass" else ours)(views, true_depth(views))
+    said = (views.keypoints.nan_to_num(0.0) + 3 * torch.rand(40, 17, 2)).requires_grad_()
+    maps = replace(maps, keypoints=said)
+    terms = GeometricConstraint(Saying(maps), H36M_17).losses(batch)  # type: ignore[arg-type]
+    if network == "hourglass":
+        assert not terms["geometry"].requires_grad
+        return
+    (gradient,) = torch.autograd.grad(terms["geometry"], said)
+    moved = gradient.abs().sum(-1) > 0
+    assert not moved[:20].any()  # which have 3D labels
+    assert not moved[:, 13].any()
+    assert moved[20:, 12].any()
+    assert moved[20:, 16].any()
 
 
 def test_the_hourglass_terms_are_the_published_ones(views):
