@@ -211,6 +211,9 @@ def test_other_tests_are_not_comparable_and_the_difference_is_named(changes, sai
 def test_nothing_to_measure_on_is_refused():
     with pytest.raises(VergenceError, match="a has no test sets"):
         check_comparable([Entry("a", recipe(test={}))])
+    pictures = Source(kind="mpii", path="mpii", protocol="mpii-pckh", keypoints=True)
+    with pytest.raises(VergenceError, match="'people' is measured by mpii-pckh, which knows no 3D"):
+        check_comparable([Entry("a", recipe(test={"people": pictures}))])
 
 
 def test_a_run_is_measured_on_its_own_seeds_tests_and_never_on_people_it_was_trained_on():
