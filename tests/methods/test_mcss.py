@@ -367,7 +367,7 @@ def test_keypoints_are_told_where_a_stage_learned_them_and_kept_them(method, vie
 def test_terms_without_labels_are_zero_and_every_part_learns_from_its_own(method, views):
     nothing = Views.empty(6, 17, 32, 32)
     terms = method.losses(nothing)
-    assert {name: float(term) for name, term in terms.items()} == dict.fromkeys(
+    assert {name: float(term.detach()) for name, term in terms.items()} == dict.fromkeys(
         ("pose", "metric", "heatmap", "coordinates"), 0.0
     )
     method.metric = MetricLoss(apart=0.3)
