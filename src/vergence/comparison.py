@@ -25,7 +25,6 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence.config import load_recipe, raw_recipe, recipe_from, recipe_path
-from vergence.data.keypoint_protocols import KeypointProtocol
 from vergence.data.protocols import get_protocol
 from vergence.dataset import shown
 from vergence.errors import VergenceError
@@ -191,7 +190,7 @@ def check_comparable(entries: Sequence[Entry]) -> None:
         raise VergenceError(f"{first.name} has no test sets to be compared on", "Add test: to its recipe.")
     for name, test in first.recipe.test.items():
         named = get_protocol(test.protocol) if test.protocol else None
-        if named and (named.truthless or isinstance(named, KeypointProtocol)):
+        if named and named.without_3d:
             raise VergenceError(
                 f"the test {name!r} is measured by {named.name}, which knows no 3D, and compare tells of 3D",
                 "Leave it out, and measure each run with `vergence evaluate RUN --data D --protocol NAME`.",

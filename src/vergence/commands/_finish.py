@@ -99,7 +99,7 @@ def measure_tests(
     for name, source in recipe.test.items():
         dataset = open_(source, recipe.image_size, recipe.skeleton)
         named = get_protocol(source.protocol) if source.protocol else None
-        if named and (named.truthless or isinstance(named, KeypointProtocol)):
+        if named and named.without_3d:
             results.setdefault("protocols", {})[name] = _without_3d(named, method, dataset, skeleton, device)
             results["protocol"][name] = protocol(
                 dataset.index, skeleton, method.mirrored, source=source.kind, **_about(source, dataset), **method.protocol,

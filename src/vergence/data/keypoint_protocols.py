@@ -47,6 +47,10 @@ class KeypointProtocol(Protocol):
     measure: str = HEAD
     columns: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def without_3d(self) -> bool:
+        return True
+
     def describe(self) -> dict[str, Any]:
         """As of any protocol, with this one's columns."""
         average = "over all labelled joints together" if self.measure == HEAD else "over people"

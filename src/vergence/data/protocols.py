@@ -182,6 +182,11 @@ class Protocol:
         return {figure.measure for figure in self.figures} == {"left_right_px"}
 
     @property
+    def without_3d(self) -> bool:
+        """Its figures are of pixels, and it is measured on data without any 3D."""
+        return self.truthless
+
+    @property
     def needs(self) -> tuple[str, ...]:
         """Joints that a prediction must have."""
         own = (joint for figure in self.figures for joint in figure.joints or self.joints)
