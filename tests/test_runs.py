@@ -14,11 +14,12 @@ from safetensors.torch import load_file
 import vergence.runs as runs
 from vergence.errors import VergenceError
 from vergence.estimator import load
+from vergence.files import first_difference
 from vergence.labels import Labels
 from vergence.methods.refinement import Refined
 from vergence.mixture import Mixture
 from vergence.recipe import LabelStage, NetworkSettings, Recipe, RefineStage, Source, Stage, TrainStage
-from vergence.runs import Run, first_difference
+from vergence.runs import Run
 from vergence.settings import Augmentation, MultiView
 from vergence.sources import open_source
 

@@ -28,9 +28,8 @@ from vergence.config import load_recipe, raw_recipe, recipe_from, recipe_path
 from vergence.data.protocols import get_protocol
 from vergence.dataset import shown
 from vergence.errors import VergenceError
-from vergence.files import atomic_path, read_yaml, write_json
+from vergence.files import atomic_path, first_difference, read_yaml, write_json
 from vergence.recipe import Recipe, Source
-from vergence.runs import first_difference
 from vergence.shared import Shared, pictures_of
 from vergence.tables import is_row, merged
 

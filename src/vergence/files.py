@@ -11,7 +11,7 @@ import json
 import math
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -82,3 +82,26 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     return str(value)
+
+
+def claim(path: Path, values: Mapping[str, Any], other: str) -> None:
+    """Writes what a folder is for into a file of it, or makes sure that it is for the same; `other` says what else it is."""
+    text, remedy = yaml.safe_dump(values, sort_keys=False), "Choose another --out, or delete it."
+    if path.exists():
+        try:
+            old = yaml.safe_load(path.read_text()) or {}
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise VergenceError(f"{path} is not readable YAML", remedy) from error
+        if different := first_difference(old, yaml.safe_load(text)):
+            raise VergenceError(f"{path.parent} holds {other}: {different}", remedy)
+    write_text(path, text)
+
+
+def first_difference(old: Any, new: Any, path: str = "") -> str:
+    """Where two nested mappings differ first, in words; empty where they are equal."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in [*old, *(k for k in new if k not in old)]:
+            if found := first_difference(old.get(key), new.get(key), f"{path}.{key}" if path else str(key)):
+                return found
+        return ""
+    return "" if old == new else f"{path} is {old!r} there and {new!r} here"

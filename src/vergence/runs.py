@@ -18,7 +18,6 @@ from typing import Any
 
 import rich
 import torch
-import yaml
 from rich.console import Console
 from safetensors.torch import load_file
 from torch import Tensor
@@ -27,7 +26,7 @@ from vergence.dataset import Dataset, shown
 from vergence.devices import resolve_device
 from vergence.errors import VergenceError
 from vergence.estimator import save, save_weights
-from vergence.files import write_json, write_text
+from vergence.files import claim, write_json, write_text
 from vergence.labels import Labels, fingerprint, keypoint_labels
 from vergence.methods.base import Method
 from vergence.methods.epipolar_pose import find_keypoints, make_labels
@@ -74,19 +73,7 @@ class Run:
 
     def _claim(self) -> None:
         """Writes the resolved recipe, or makes sure that the folder's is the same."""
-        text = yaml.safe_dump({"vergence": __version__, **asdict(self.recipe)}, sort_keys=False)
-        path = self.folder / "recipe.yaml"
-        if path.exists():
-            try:
-                old = yaml.safe_load(path.read_text()) or {}
-            except (yaml.YAMLError, UnicodeDecodeError) as error:
-                raise VergenceError(f"{path} is not readable YAML", "Choose another --out, or delete it.") from error
-            different = first_difference(old, yaml.safe_load(text))
-            if different:
-                raise VergenceError(
-                    f"{self.folder} holds a run of another recipe: {different}", "Choose another --out, or delete it."
-                )
-        write_text(path, text)
+        claim(self.folder / "recipe.yaml", {"vergence": __version__, **asdict(self.recipe)}, "a run of another recipe")
 
     def dataset(self, name: str) -> Dataset:
         """A source, opened once."""
@@ -389,13 +376,3 @@ class Run:
 def labelled_from(source: Source, stage: LabelStage) -> Source:
     """A source as a label stage sees it: none of its 3D, and its 2D only where that is what makes the labels."""
     return replace(source, pose="none", keypoints=source.keypoints and stage.keypoints == "labelled")
-
-
-def first_difference(old: Any, new: Any, path: str = "") -> str:
-    """Where two nested mappings differ first, in words; empty where they are equal."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in [*old, *(k for k in new if k not in old)]:
-            if found := first_difference(old.get(key), new.get(key), f"{path}.{key}" if path else str(key)):
-                return found
-        return ""
-    return "" if old == new else f"{path} is {old!r} there and {new!r} here"

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 
 from vergence.commands._rows import Work, each_seed, print_table
@@ -26,11 +25,10 @@ from vergence.comparison import (
     summary,
 )
 from vergence.errors import VergenceError
-from vergence.files import write_json, write_text
+from vergence.files import claim, write_json, write_text
 from vergence.recipe import Recipe
 from vergence.report.comparison import comparison_page, markdown, result_table, versus_table
 from vergence.report.render import write_page
-from vergence.runs import first_difference
 from vergence.shared import Shared
 from vergence.skeleton import get_skeleton
 from vergence.sources import check_present, world_version
@@ -93,7 +91,7 @@ class Plan:
 
 def carry_out(plan: Plan, out: Path, device: str, quiet: bool, command: str) -> dict[str, Any]:
     """Trains and measures what is not done yet; writes `results.json`, `results.md` and `report.html` after every seed."""
-    _claim(plan, out)
+    claim(out / "comparison.yaml", measured_like(plan.base), "another comparison")
     work, console = Work(out, device, quiet, "vergence compare", one_structure=True), Console()
     results: dict[str, Any] = {}
     for measured in each_seed(work, plan.entries, plan.seeds_of, lambda entry: plan.base):
@@ -102,20 +100,6 @@ def carry_out(plan: Plan, out: Path, device: str, quiet: bool, command: str) -> 
     _show(results, console)
     console.print(f"{out / 'report.html'}")
     return results
-
-
-def _claim(plan: Plan, out: Path) -> None:
-    """Writes what makes the comparison's figures comparable, or makes sure that the folder's are."""
-    text = yaml.safe_dump(measured_like(plan.base), sort_keys=False)
-    path = out / "comparison.yaml"
-    if path.exists():
-        try:
-            old = yaml.safe_load(path.read_text()) or {}
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise VergenceError(f"{path} is not readable YAML", "Choose another --out, or delete it.") from error
-        if different := first_difference(old, yaml.safe_load(text)):
-            raise VergenceError(f"{out} holds another comparison: {different}", "Choose another --out, or delete it.")
-    write_text(path, text)
 
 
 def _results(plan: Plan, measured: Mapping[str, Sequence[Measured]], command: str) -> dict[str, Any]:
