@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,11 +26,11 @@ from vergence.evaluation import HEADING, in_camera_frame
 from vergence.methods.base import Prediction
 from vergence.methods.mcss import pose_descriptor
 from vergence.metrics import retrieval
+from vergence.recipe import Scale
 from vergence.skeleton import Skeleton
 from vergence.views import Views
 
-Scale = Literal["training", "true", "depth"]
-SCALES = {
+SCALES: dict[Scale, str] = {
     "training": "each pose at the training people's mean sum of limb lengths",
     "true": "each pose at its own TRUE sum of limb lengths",
     "depth": "each pose at the TRUE distance of its root (EpipolarPose)",

@@ -11,6 +11,8 @@ from typing import Literal
 from vergence.errors import VergenceError
 from vergence.settings import Augmentation, MultiView
 
+Scale = Literal["training", "true", "depth"]  # where a protocol's millimetres come from (`benchmark.SCALES`)
+
 
 @dataclass
 class NetworkSettings:
@@ -114,7 +116,7 @@ class Source:
     universal: bool = False
     faulty: Literal["keep", "drop", "repair"] = "keep"
     protocol: str = ""
-    scale: Literal["training", "true", "depth"] = "training"
+    scale: Scale = "training"
     parallax: float = 5.0
     frames: str = ""
     reconstruction: str = ""

@@ -15,12 +15,12 @@ from copy import deepcopy
 from dataclasses import dataclass, field, fields
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from vergence.errors import VergenceError
 from vergence.files import read_yaml
+from vergence.recipe import Scale
 
-SCALES = ("training", "true", "depth")
 DATASETS = {"h36m": "human36m", "3dhp": "mpi_inf_3dhp"}  # of a protocol's name the first word; other words are kinds
 
 
@@ -134,8 +134,8 @@ def _published(where: str, entry: Any) -> Published:
             f"{where}: an entry of `published:` is {entry!r}", f"It has the keys {', '.join(sorted(known))}."
         )
     scale = "true" if entry.get("scale") is True else entry.get("scale", "training")  # YAML's true is ours as well
-    if scale not in SCALES:
-        raise VergenceError(f"{where}: the scale is {scale!r}", f"Give {', '.join(SCALES)}.")
+    if scale not in get_args(Scale):
+        raise VergenceError(f"{where}: the scale is {scale!r}", f"Give {', '.join(get_args(Scale))}.")
     found = Published(**{"figures": {}, **entry, "scale": scale})
     for name, value in found.figures.items():
         if value is not None and not isinstance(value, int | float):

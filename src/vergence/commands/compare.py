@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
 
 KEYS = ("method", "skeleton", "image_size", "network", "sources", "stages", "test", "precision", "checkpoint_every")
 
@@ -39,24 +43,36 @@ def compare(words: Sequence[str]) -> int:
     parser.add_argument("--out", type=Path, default=Path("comparison"), help="folder (default: comparison)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    own, overrides = split_overrides(words)
-    options, unknown = parser.parse_known_intermixed_args(own)
+    options, overrides = read_options(parser, words)
 
     from vergence.commands._compare import Plan, carry_out
     from vergence.errors import VergenceError
 
-    if unknown:
-        raise VergenceError(f"there is no option {unknown[0]}", "`vergence compare --help` shows the options.")
-    if options.seeds < 1:
-        raise VergenceError(f"--seeds is {options.seeds}", "Give 1 or more.")
     amounts = [word for word in options.labels.split(",") if word]
     for amount in amounts:
         if amount != "all" and not (amount.isdigit() and int(amount)):
             raise VergenceError(f"--labels has {amount!r}", "Give numbers of people, and all: 1,2,4,all.")
-    only = [word for word in options.only.split(",") if word]
-    plan = Plan.of(options.what, only, amounts, overrides, options.seeds, options.reference, options.data)
+    plan = Plan.of(options.what, options.only, amounts, overrides, options.seeds, options.reference, options.data)
     carry_out(plan, options.out, options.device, options.quiet, " ".join(["vergence compare", *words]))
     return 0
+
+
+def read_options(parser: ArgumentParser, words: Sequence[str]) -> tuple[Namespace, list[str]]:
+    """The verb's options, `only` as a list, and those that set a recipe's keys.
+
+    Raises:
+        VergenceError: an option that is none, or no seed.
+    """
+    from vergence.errors import VergenceError
+
+    own, overrides = split_overrides(words)
+    options, unknown = parser.parse_known_intermixed_args(own)
+    if unknown:
+        raise VergenceError(f"there is no option {unknown[0]}", f"`{parser.prog} --help` shows the options.")
+    if options.seeds < 1:
+        raise VergenceError(f"--seeds is {options.seeds}", "Give 1 or more.")
+    options.only = [word for word in options.only.split(",") if word]
+    return options, overrides
 
 
 def split_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+
+from vergence.recipe import Scale
 
 
 def chosen(words: Sequence[str]) -> Callable[..., None]:
@@ -22,7 +23,7 @@ def evaluate(
     frames: str = "",
     reconstruction: str = "",
     protocol: str = "",
-    scale: Literal["training", "true", "depth"] = "training",
+    scale: Scale = "training",
     out: Path | None = None,
     device: str = "auto",
 ) -> None:

@@ -10,7 +10,7 @@ def reproduce(words: Sequence[str]) -> int:
     import argparse
     from pathlib import Path
 
-    from vergence.commands.compare import split_overrides
+    from vergence.commands.compare import read_options
 
     parser = argparse.ArgumentParser(
         prog="vergence reproduce",
@@ -31,28 +31,22 @@ def reproduce(words: Sequence[str]) -> int:
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
-    own, overrides = split_overrides(words)
-    options, unknown = parser.parse_known_intermixed_args(own)
+    options, overrides = read_options(parser, words)
 
     from vergence.commands._reproduce import Plan, carry_out, overview
     from vergence.errors import VergenceError
     from vergence.tables import read_table
 
-    if unknown:
-        raise VergenceError(f"there is no option {unknown[0]}", "`vergence reproduce --help` shows the options.")
     if not options.table:
         print(overview())
         return 0
-    if options.seeds < 1:
-        raise VergenceError(f"--seeds is {options.seeds}", "Give 1 or more.")
     read_table(options.table)
     if options.data is None:
         raise VergenceError(
             f"where the datasets of {options.table} lie is not said",
             "Give --data ROOT, the folder in which they lie, each in a folder of its kind's name (docs/datasets.md).",
         )
-    only = [word for word in options.only.split(",") if word]
-    plan = Plan.of(options.table, only, overrides, options.seeds, options.data)
+    plan = Plan.of(options.table, options.only, overrides, options.seeds, options.data)
     carry_out(plan, options.out, options.device, options.quiet, " ".join(["vergence reproduce", *words]))
     return 0
 
