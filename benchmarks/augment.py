@@ -7,10 +7,10 @@ import time
 
 import torch
 
-from vergence.augment import augment
-from vergence.settings import Augmentation
+from vergence.batches.augment import augment
+from vergence.batches.views import Views
+from vergence.recipes.settings import Augmentation
 from vergence.skeleton import H36M_17
-from vergence.views import Views
 
 CASES = {
     "nothing": Augmentation(),

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import torch
 
-from vergence.config import load_recipe
-from vergence.dataset import withhold
-from vergence.evaluation import evaluate
+from vergence.batches.dataset import withhold
+from vergence.batches.sampler import Mixture, Part
+from vergence.evaluation.scores import evaluate
 from vergence.methods.registry import build_method
-from vergence.mixture import Mixture, Part
+from vergence.recipes.load import load_recipe
 from vergence.skeleton import get_skeleton
-from vergence.sources import open_source
-from vergence.training import train_stage
+from vergence.training.loop import train_stage
+from vergence.training.sources import open_source
 
 
 def main() -> None:

@@ -29,12 +29,12 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from vergence.data.shard_writer import encoded, prepare
-from vergence.data.shards import ShardDataset
-from vergence.dataset import MemoryDataset
+from vergence.batches.dataset import MemoryDataset
+from vergence.batches.views import Views
+from vergence.datasets.shards.reader import ShardDataset
+from vergence.datasets.shards.writer import encoded, prepare
 from vergence.skeleton import H36M_17
-from vergence.synthetic import single_pictures
-from vergence.views import Views
+from vergence.world import single_pictures
 
 DRAWN = 64  # different pictures; the rest are these again with other numbers
 BATCH = 64

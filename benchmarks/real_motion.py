@@ -14,10 +14,10 @@ from pathlib import Path
 
 import torch
 
-from vergence.dataset import MemoryDataset
-from vergence.estimator import load
-from vergence.evaluation import evaluate
-from vergence.synthetic import WORLD_VERSION, read_motion, recordings
+from vergence.batches.dataset import MemoryDataset
+from vergence.evaluation.scores import evaluate
+from vergence.inference.estimator import load
+from vergence.world import WORLD_VERSION, read_motion, recordings
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ import torch
 from vergence.errors import VergenceError
 from vergence.geometry.alignment import align_points
 from vergence.geometry.camera import project, relative_pose, rotation_angle, transform
-from vergence.geometry.reconstruction import Reconstruction, reconstruct
+from vergence.reconstruction.solve import Reconstruction, reconstruct
 from vergence.skeleton import H36M_17
 
 NOISE_PX, MISSING, OUTLIERS, OUTLIER_PX = 3.0, 0.20, 0.05, 80.0

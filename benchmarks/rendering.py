@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import torch
 
-from vergence.synthetic import WORLD_VERSION, recordings, single_pictures
+from vergence.world import WORLD_VERSION, recordings, single_pictures
 
 
 def timed(draw: Callable[[], object]) -> tuple[float, float]:

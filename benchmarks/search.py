@@ -16,10 +16,10 @@ os.environ |= {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2", "MKL_NUM_THR
 import numpy as np
 import torch
 
-from vergence.estimator import Estimator
+from vergence.inference.estimator import Estimator
+from vergence.inference.search import Index, search
 from vergence.methods.registry import build_method
-from vergence.recipe import NetworkSettings
-from vergence.search import Index, search
+from vergence.recipes.recipe import NetworkSettings
 from vergence.skeleton import H36M_17
 
 PICTURES, CAMERAS, FPS = 100_000, 4, 25

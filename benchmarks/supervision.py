@@ -17,14 +17,14 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file
 
-from vergence.config import load_recipe
-from vergence.evaluation import evaluate, label_scores
+from vergence.evaluation.scores import evaluate, label_scores
 from vergence.files import write_json
 from vergence.methods.registry import build_method
-from vergence.recipe import LabelStage, Recipe, Source, Stage
-from vergence.runs import Run
+from vergence.recipes.load import load_recipe
+from vergence.recipes.recipe import LabelStage, Recipe, Source, Stage
 from vergence.skeleton import get_skeleton
-from vergence.sources import open_source
+from vergence.training.run import Run
+from vergence.training.sources import open_source
 
 
 def rows_of(studio: Source) -> dict[str, tuple[Source, LabelStage | None]]:

@@ -15,13 +15,13 @@ from dataclasses import fields, replace
 import torch
 from torch import Tensor
 
-from vergence.config import recipe_from
-from vergence.devices import resolve_device
 from vergence.methods.base import Method
 from vergence.methods.mcss import MCSS
 from vergence.methods.registry import build_method
-from vergence.recipe import Recipe
-from vergence.tables import built_in_tables, read_table
+from vergence.networks.devices import resolve_device
+from vergence.recipes.load import recipe_from
+from vergence.recipes.paper_tables import built_in_tables, read_table
+from vergence.recipes.recipe import Recipe
 
 LOCAL = {"microsoft/resnet-18": "resnet18", "microsoft/resnet-34": "resnet34", "microsoft/resnet-50": "resnet50"}
 

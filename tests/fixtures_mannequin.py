@@ -11,9 +11,9 @@ from PIL import Image
 
 from vergence.footage.video import VideoWriter
 from vergence.skeleton import COCO_17, H36M_17
-from vergence.synthetic.rigs import Rig, walk
-from vergence.synthetic.world import Frame, render_capture
-from vergence.synthetic.writer import resized
+from vergence.world.rigs import Rig, walk
+from vergence.world.scenes import Frame, render_capture
+from vergence.world.writer import resized
 
 UNIT_MM = 1375.0  # the clip's own unit: its cameras are known up to scale
 STEP_US = 33_367  # 29.97 frames a second

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vergence.crops import box_from_keypoints
-from vergence.data.records import Picture, Records
+from vergence.batches.crops import box_from_keypoints
+from vergence.datasets.records import Picture, Records
 from vergence.footage.video import VideoWriter
 from vergence.skeleton import H36M_17
-from vergence.synthetic.rigs import Rig, draw_rigs
-from vergence.synthetic.world import Frame, render_capture
-from vergence.synthetic.writer import resized
+from vergence.world.rigs import Rig, draw_rigs
+from vergence.world.scenes import Frame, render_capture
+from vergence.world.writer import resized
 
 
 def world(frames: int = 3, views: int = 2, size: int = 160, seed: int = 3) -> tuple[Rig, list[Frame]]:

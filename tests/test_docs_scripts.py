@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vergence.config import load_recipe
 from vergence.footage.capture import load_capture
 from vergence.footage.video import VideoWriter
+from vergence.recipes.load import load_recipe
 
 SCRIPTS = Path(__file__).parent.parent / "docs" / "scripts"
 

@@ -18,11 +18,11 @@ import torch
 from PIL import Image
 
 import vergence
-from vergence.geometry.reconstruction import Reconstruction, reconstruct
+from vergence.reconstruction.solve import Reconstruction, reconstruct
 from vergence.report.overlay import ON_PICTURE, draw_skeleton
 from vergence.report.viewer import bone_sides
 from vergence.skeleton import H36M_17
-from vergence.synthetic import draw_rigs, render_capture, single_pictures
+from vergence.world import draw_rigs, render_capture, single_pictures
 
 OUT = Path(__file__).parent.parent / "images" / "overview.svg"
 WIDTH, HEIGHT, TILE = 1180, 400, 132

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from vergence.version import __version__
 
 if TYPE_CHECKING:
-    from vergence.estimator import load
+    from vergence.inference.estimator import load
 
 __all__ = ["__version__", "load"]
 
@@ -20,7 +20,7 @@ __all__ = ["__version__", "load"]
 def __getattr__(name: str) -> Any:
     # torch takes seconds to import; `vergence --help` must not wait for it.
     if name == "load":
-        return importlib.import_module("vergence.estimator").load
+        return importlib.import_module("vergence.inference.estimator").load
     if name == "metrics":
         return importlib.import_module("vergence.metrics")
     raise AttributeError(f"module 'vergence' has no attribute {name!r}")

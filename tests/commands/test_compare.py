@@ -7,11 +7,11 @@ import json
 import pytest
 import yaml
 
-import vergence.runs as runs
+import vergence.training.run as runs
+from vergence.batches.sampler import Mixture
 from vergence.cli import main
-from vergence.commands import _rows
 from vergence.commands.compare import split_overrides
-from vergence.mixture import Mixture
+from vergence.comparison import runner as _rows
 
 SET = """
 base:

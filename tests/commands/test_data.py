@@ -9,11 +9,11 @@ import torch
 import yaml
 
 from vergence.cli import main
-from vergence.commands._sources import parse_source
 from vergence.commands.synth import synth
-from vergence.config import recipe_from
 from vergence.errors import VergenceError
-from vergence.sources import open_source
+from vergence.recipes.load import recipe_from
+from vergence.training.source_words import parse_source
+from vergence.training.sources import open_source
 
 LINE = "{kind: world_pictures, count: 5, look: studio, seed: 2}"
 

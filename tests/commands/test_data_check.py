@@ -19,12 +19,12 @@ import yaml
 
 from vergence.cli import main
 from vergence.commands.synth import synth
-from vergence.config import recipe_from
-from vergence.data.mannequin_challenge import read_mannequin_challenge
-from vergence.data.recognise import KINDS, Kind, read_kind, recognise
-from vergence.data.shards import sha256
+from vergence.datasets.mannequin_challenge import read_mannequin_challenge
+from vergence.datasets.shards.reader import sha256
+from vergence.datasets.validation.detect_format import KINDS, Kind, read_kind, recognise
 from vergence.errors import VergenceError
-from vergence.sources import open_source
+from vergence.recipes.load import recipe_from
+from vergence.training.sources import open_source
 
 
 @pytest.fixture(scope="module")

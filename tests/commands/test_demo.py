@@ -7,7 +7,7 @@ import json
 import pytest
 
 import vergence
-import vergence.config as config
+import vergence.recipes.load as config
 from vergence.cli import main
 
 SMALL = [

@@ -14,15 +14,15 @@ from scipy.io import savemat
 from vergence.cli import main
 from vergence.commands.reconstruct import reconstruct
 from vergence.commands.synth import synth
-from vergence.config import load_recipe
-from vergence.data.protocols import get_protocol
-from vergence.estimator import load
-from vergence.evaluation import predict_all
+from vergence.evaluation.scores import predict_all
+from vergence.inference.estimator import load
 from vergence.metrics.keypoints import COCO_SIGMAS
-from vergence.recipe import Source
-from vergence.runs import Run
+from vergence.protocols.base import get_protocol
+from vergence.recipes.load import load_recipe
+from vergence.recipes.recipe import Source
 from vergence.skeleton import COCO_17, H36M_17
-from vergence.sources import open_source
+from vergence.training.run import Run
+from vergence.training.sources import open_source
 
 RECIPE = """
 image_size: 32

@@ -6,19 +6,19 @@ import pytest
 import torch
 from PIL import Image
 
-from vergence import estimator as estimators
 from vergence.cli import main
-from vergence.commands._predict import BATCH, estimate
-from vergence.commands._predict_input import Lens, Person, find_lens, find_person, open_footage
 from vergence.commands.predict import predict
 from vergence.errors import VergenceError
-from vergence.footage.frames import wanted_frames
+from vergence.footage.frame_ranges import wanted_frames
 from vergence.footage.video import VideoWriter, open_video
 from vergence.geometry.camera import normalise, project
+from vergence.inference import estimator as estimators
+from vergence.inference.inputs import Lens, Person, find_lens, find_person, open_footage
+from vergence.inference.video import BATCH, estimate
 from vergence.methods.base import Prediction
 from vergence.methods.registry import build_method
-from vergence.posefiles import read_npz, read_trc
-from vergence.recipe import NetworkSettings
+from vergence.outputs import read_npz, read_trc
+from vergence.recipes.recipe import NetworkSettings
 from vergence.skeleton import H36M_17
 
 WIDTH, HEIGHT, FRAMES = 320, 240, 12

@@ -12,7 +12,7 @@ from vergence.cli import plain_options
 from vergence.commands.reconstruct import reconstruct
 from vergence.errors import VergenceError
 from vergence.footage.calibration import read_rig_toml
-from vergence.posefiles import read_npz, read_trc
+from vergence.outputs import read_npz, read_trc
 from vergence.skeleton import H36M_17
 
 FRAMES, SIZE = 80, (1280, 720)

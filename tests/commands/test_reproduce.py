@@ -9,10 +9,11 @@ import pytest
 import torch
 from fixtures_root import write_root
 
-import vergence.runs as runs
+import vergence.training.run as runs
 from vergence.cli import main
-from vergence.commands import _finish, _rows
-from vergence.tables import built_in_tables, read_table
+from vergence.comparison import runner as _rows
+from vergence.evaluation import run_tests as _finish
+from vergence.recipes.paper_tables import built_in_tables, read_table
 
 TINY = (
     "--image_size=32 --precision=32-true --checkpoint_every=50 --network.embedding_size=4 --network.hidden_sizes=[4,8] "

@@ -10,11 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from vergence import estimator as estimators
 from vergence.cli import main
+from vergence.inference import estimator as estimators
 from vergence.methods.registry import build_method
-from vergence.recipe import NetworkSettings
-from vergence.synthetic import recordings
+from vergence.recipes.recipe import NetworkSettings
+from vergence.world import recordings
 
 NETWORK = NetworkSettings(
     embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], width=8, pose_embedding=16, pose_hidden=16

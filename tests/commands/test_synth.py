@@ -14,10 +14,10 @@ from vergence.errors import VergenceError
 from vergence.footage.capture import load_capture
 from vergence.footage.keypoints import read_coco
 from vergence.geometry.camera import project
-from vergence.posefiles import read_npz
+from vergence.outputs import read_npz
 from vergence.skeleton import H36M_17
-from vergence.synthetic import Faults, draw_rigs
-from vergence.synthetic.writer import faulty, resized
+from vergence.world import Faults, draw_rigs
+from vergence.world.writer import faulty, resized
 
 FRAMES, VIEWS, SIZE = 4, 3, 96
 
@@ -134,7 +134,7 @@ def test_pictures_come_with_coco_keypoints_and_truth(tmp_path):
 
 
 def test_pictures_drawn_in_parts_keep_their_subjects_apart(tmp_path, monkeypatch):
-    monkeypatch.setattr("vergence.synthetic.writer.PICTURES_AT_ONCE", 4)
+    monkeypatch.setattr("vergence.world.writer.PICTURES_AT_ONCE", 4)
     synth(tmp_path / "p", kind="pictures", subjects=5, frames=2, size=32, device="cpu", quiet=True)
     with np.load(tmp_path / "p" / "truth.npz") as truth:
         subjects, counts = np.unique(truth["subject"], return_counts=True)

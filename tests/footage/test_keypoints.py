@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 from vergence.errors import VergenceError
-from vergence.footage.keypoints import HIDDEN_CONFIDENCE, clean, frame_number, read_keypoint_npz, read_keypoints
+from vergence.footage.keypoints import (
+    HIDDEN_CONFIDENCE,
+    clean,
+    frame_number,
+    read_keypoint_npz,
+    read_keypoints,
+)
 from vergence.skeleton import BODY_25, BODY_25B, COCO_17, H36M_17, Skeleton
 
 PLACES = {

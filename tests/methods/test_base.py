@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
+from vergence.batches.views import Views
 from vergence.geometry.camera import project
 from vergence.methods.base import Method, Prediction, averaged_maps, depth_target, relative_depth
 from vergence.metrics import n_mpjpe
 from vergence.networks.pose_network import Maps
 from vergence.skeleton import COCO_17, H36M_17
-from vergence.synthetic import single_pictures
-from vergence.views import Views
+from vergence.world import single_pictures
 
 SIZE = 32
 PELVIS, THORAX = H36M_17.index("pelvis"), H36M_17.index("thorax")

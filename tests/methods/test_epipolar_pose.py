@@ -7,17 +7,17 @@ import math
 import pytest
 import torch
 
-from vergence.crops import crop_camera
-from vergence.dataset import MemoryDataset, withhold
+from vergence.batches.crops import crop_camera
+from vergence.batches.dataset import MemoryDataset, withhold
+from vergence.batches.views import Views
 from vergence.errors import VergenceError
-from vergence.evaluation import label_scores
+from vergence.evaluation.scores import label_scores
 from vergence.methods.epipolar_pose import EpipolarPose, find_keypoints, full_camera, make_labels
 from vergence.methods.registry import build_method
 from vergence.networks.pose_network import Maps
-from vergence.recipe import LabelStage, NetworkSettings, Source
+from vergence.recipes.recipe import LabelStage, NetworkSettings, Source
 from vergence.skeleton import H36M_17
-from vergence.synthetic import draw_rigs, recordings
-from vergence.views import Views
+from vergence.world import draw_rigs, recordings
 
 HIDDEN = Source(kind="world_recordings", keypoints=True)
 LABELLED = LabelStage(keypoints="labelled")

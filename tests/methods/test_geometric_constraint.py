@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from vergence.batches.views import Views
 from vergence.geometry.camera import project
 from vergence.methods.geometric_constraint import (
     CANONICAL_MM,
@@ -26,10 +27,9 @@ from vergence.methods.registry import build_method
 from vergence.metrics import limb_differences, n_mpjpe
 from vergence.networks.hourglass import HourglassMaps, StackedHourglass
 from vergence.networks.pose_network import Maps
-from vergence.recipe import NetworkSettings
+from vergence.recipes.recipe import NetworkSettings
 from vergence.skeleton import COCO_17, H36M_17, MPII_16
-from vergence.synthetic import single_pictures
-from vergence.views import Views
+from vergence.world import single_pictures
 
 SIDE = 64
 GROUPS = limb_groups(H36M_17)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import pytest
 
-from vergence.evaluation import evaluate, mean_pose
-from vergence.recipe import LabelStage, NetworkSettings, Recipe, Source, Stage, TrainStage
-from vergence.runs import Run
-from vergence.settings import Augmentation
+from vergence.evaluation.scores import evaluate, mean_pose
+from vergence.recipes.recipe import LabelStage, NetworkSettings, Recipe, Source, Stage, TrainStage
+from vergence.recipes.settings import Augmentation
 from vergence.skeleton import H36M_17
-from vergence.sources import open_source
+from vergence.training.run import Run
+from vergence.training.sources import open_source
 
 NETWORK = NetworkSettings(embedding_size=12, hidden_sizes=[12, 24, 48, 64], depths=[1, 1, 1, 1], width=24)
 SIZE = 48

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.autograd import gradcheck
 
+from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.geometry.camera import rotate
 from vergence.methods.base import Prediction
@@ -24,10 +25,9 @@ from vergence.methods.mcss import (
     pose_descriptor,
 )
 from vergence.methods.registry import build_method
-from vergence.recipe import MetricLoss, NetworkSettings, TrainStage
+from vergence.recipes.recipe import MetricLoss, NetworkSettings, TrainStage
 from vergence.skeleton import H36M_17
-from vergence.synthetic import recordings
-from vergence.views import Views
+from vergence.world import recordings
 
 PELVIS, THORAX = H36M_17.index("pelvis"), H36M_17.index("thorax")
 HIPS = H36M_17.index("right_hip"), H36M_17.index("left_hip")

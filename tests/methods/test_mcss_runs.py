@@ -8,14 +8,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from vergence.config import load_recipe
 from vergence.errors import VergenceError
-from vergence.evaluation import evaluate
-from vergence.recipe import Draw, MetricLoss, NetworkSettings, Recipe, Source, Stage, TrainStage
-from vergence.runs import Run
-from vergence.settings import Augmentation
+from vergence.evaluation.scores import evaluate
+from vergence.recipes.load import load_recipe
+from vergence.recipes.recipe import Draw, MetricLoss, NetworkSettings, Recipe, Source, Stage, TrainStage
+from vergence.recipes.settings import Augmentation
 from vergence.skeleton import H36M_17
-from vergence.sources import open_source
+from vergence.training.run import Run
+from vergence.training.sources import open_source
 
 NETWORK = NetworkSettings(
     embedding_size=8, hidden_sizes=[8, 16, 32], depths=[1, 1, 1], width=16, pose_embedding=16, pose_hidden=32
@@ -48,7 +48,7 @@ def tiny(steps: int, **changes) -> Recipe:
 
 def test_a_run_that_was_stopped_equals_one_that_was_not(tmp_path, monkeypatch, one_thread):
     whole = Run(tiny(7), tmp_path / "whole", "cpu", progress=False).execute()
-    from vergence import mixture
+    from vergence.batches import sampler as mixture
 
     real = mixture.Mixture.batch
 

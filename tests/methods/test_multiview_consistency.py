@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.geometry.camera import axis_angle_to_matrix
 from vergence.methods.multiview_consistency import (
@@ -26,11 +27,10 @@ from vergence.methods.multiview_consistency import (
 )
 from vergence.methods.registry import build_method
 from vergence.networks.pose_network import Maps
-from vergence.recipe import NetworkSettings, TrainStage
-from vergence.settings import MultiView
+from vergence.recipes.recipe import NetworkSettings, TrainStage
+from vergence.recipes.settings import MultiView
 from vergence.skeleton import H36M_17
-from vergence.synthetic import recordings
-from vergence.views import Views
+from vergence.world import recordings
 
 TINY = NetworkSettings(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], width=8)
 LIMBS = limbs_of(H36M_17)

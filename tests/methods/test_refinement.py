@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.methods.base import Method, Prediction
 from vergence.methods.refinement import (
@@ -20,10 +21,9 @@ from vergence.methods.refinement import (
     train_unit,
 )
 from vergence.metrics import p_mpjpe
-from vergence.recipe import RefineStage
+from vergence.recipes.recipe import RefineStage
 from vergence.skeleton import COCO_17, H36M_17
-from vergence.synthetic import recordings
-from vergence.views import Views
+from vergence.world import recordings
 
 PELVIS, THORAX = H36M_17.index("pelvis"), H36M_17.index("thorax")
 

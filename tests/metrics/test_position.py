@@ -12,7 +12,16 @@ from scipy.spatial import procrustes
 from scipy.spatial.transform import Rotation
 
 from vergence.errors import VergenceError
-from vergence.metrics import auc, bone_sum_mpjpe, bone_sum_scale, mpjpe, n_mpjpe, p_mpjpe, pck, per_joint_error
+from vergence.metrics import (
+    auc,
+    bone_sum_mpjpe,
+    bone_sum_scale,
+    mpjpe,
+    n_mpjpe,
+    p_mpjpe,
+    pck,
+    per_joint_error,
+)
 from vergence.skeleton import H36M_17
 
 METRICS = [mpjpe, n_mpjpe, p_mpjpe, pck, auc]

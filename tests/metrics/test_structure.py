@@ -12,7 +12,7 @@ from vergence.errors import VergenceError
 from vergence.metrics import Clusters, fit_clusters, mpjpe, pose_structure_score
 from vergence.metrics.structure import assign, k_means, structure_vectors
 from vergence.skeleton import H36M_17
-from vergence.synthetic import recordings
+from vergence.world import recordings
 
 ROOT = H36M_17.root
 

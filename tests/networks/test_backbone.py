@@ -10,7 +10,7 @@ from transformers import AutoBackbone, ResNetConfig, ResNetForImageClassificatio
 from vergence.errors import VergenceError
 from vergence.methods.registry import build_method
 from vergence.networks.backbone import RESNETS, Backbone
-from vergence.recipe import NetworkSettings
+from vergence.recipes.recipe import NetworkSettings
 
 # Parameters of He et al.'s networks without their classifier (torchvision prints 11.69, 21.80 and 25.56 M with it).
 MILLIONS = {"resnet18": 11.69 - 0.513, "resnet34": 21.80 - 0.513, "resnet50": 25.56 - 2.049}

@@ -9,7 +9,7 @@ from vergence.errors import VergenceError
 from vergence.methods.geometric_constraint import GeometricConstraint
 from vergence.methods.registry import build_method
 from vergence.networks.hourglass import HourglassMaps, StackedHourglass, highest_pixel
-from vergence.recipe import NetworkSettings
+from vergence.recipes.recipe import NetworkSettings
 
 
 def small(**sizes) -> StackedHourglass:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vergence.networks.pose_network import PoseNetwork, expected_pixel, peaks
-from vergence.recipe import NetworkSettings
+from vergence.recipes.recipe import NetworkSettings
 
 TINY = NetworkSettings(embedding_size=4, hidden_sizes=[4, 6, 8, 8], depths=[1, 1, 1, 1], width=8)
 J = 5

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from vergence.commands.adopt import adopt
 from vergence.commands.evaluate import evaluate
 from vergence.errors import VergenceError
-from vergence.estimator import load
+from vergence.inference.estimator import load
 from vergence.methods.base import relative_depth
 from vergence.networks.backbone import IMAGENET_MEAN, IMAGENET_STD
 from vergence.networks.pose_network import PoseNetwork

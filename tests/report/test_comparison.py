@@ -9,6 +9,7 @@ import pytest
 
 from vergence.errors import VergenceError
 from vergence.report.beside import SIDE, dots_svg, strip_html
+from vergence.report.charts import curve_svg
 from vergence.report.comparison import (
     cell_text,
     efficiency_curves,
@@ -19,7 +20,6 @@ from vergence.report.comparison import (
     value_text,
     versus_table,
 )
-from vergence.report.figures import curve_svg
 from vergence.report.page import Curve, Dots, Page, Panel, Strip
 from vergence.report.render import render_page
 from vergence.skeleton import H36M_17

@@ -27,7 +27,14 @@ from vergence.report import (
     render_page,
     write_page,
 )
-from vergence.report.figures import curve_svg, encode_picture, format_number, linear_ticks, rescale_keypoints, thin
+from vergence.report.charts import (
+    curve_svg,
+    encode_picture,
+    format_number,
+    linear_ticks,
+    rescale_keypoints,
+    thin,
+)
 from vergence.report.viewer import (
     MAX_FRAMES,
     bone_sides,

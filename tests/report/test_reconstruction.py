@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from vergence.errors import VergenceError
-from vergence.geometry.reconstruction import Reconstruction, reconstruct
+from vergence.reconstruction.solve import Reconstruction, reconstruct
 from vergence.report import Page, Verdict, render_page
 from vergence.report.reconstruction import (
     _moments,

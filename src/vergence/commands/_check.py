@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from vergence.data.recognise import Kind
-    from vergence.data.records import Records
-    from vergence.data.soundness import Finding
+    from vergence.datasets.records import Records
+    from vergence.datasets.validation.checks import Finding
+    from vergence.datasets.validation.detect_format import Kind
 
 COLOURS = {"good": "green", "note": "yellow", "wrong": "bold red"}
 
@@ -31,8 +31,14 @@ def check(words: Sequence[str]) -> int:
     parser.add_argument("--pictures", type=int, default=100, help="pictures that are decoded (default: 100)")
     options = parser.parse_args(list(words))
 
-    from vergence.data.recognise import joined, pixels_of, read_kind, recipe_line, recognise
-    from vergence.data.soundness import Finding, check_pictures, check_records, is_sound
+    from vergence.datasets.validation.checks import Finding, check_pictures, check_records, is_sound
+    from vergence.datasets.validation.detect_format import (
+        joined,
+        pixels_of,
+        read_kind,
+        recipe_line,
+        recognise,
+    )
     from vergence.errors import VergenceError
 
     if options.pictures < 1:

@@ -31,13 +31,13 @@ def prepare(words: Sequence[str]) -> int:
 
     from rich.progress import Progress
 
-    from vergence.commands._sources import parse_source
-    from vergence.data.shard_writer import Joined
-    from vergence.data.shard_writer import prepare as write_shards
+    from vergence.datasets.shards.writer import Joined
+    from vergence.datasets.shards.writer import prepare as write_shards
     from vergence.errors import VergenceError
-    from vergence.shared import pictures_of
     from vergence.skeleton import get_skeleton
-    from vergence.sources import open_source
+    from vergence.training.source_words import parse_source
+    from vergence.training.sources import open_source
+    from vergence.training.stage_cache import pictures_of
 
     if not 16 <= options.size <= 2048:
         raise VergenceError(f"--size is {options.size}", "Give 16 to 2048 px.")

@@ -28,11 +28,11 @@ def adopt(
     import yaml
 
     from vergence.errors import VergenceError
-    from vergence.estimator import save
     from vergence.files import write_text
+    from vergence.inference.estimator import save
     from vergence.methods.registry import build_method
     from vergence.networks.released import read_pose_resnet
-    from vergence.recipe import Recipe
+    from vergence.recipes.recipe import Recipe
 
     for name, value in (
         ("image_size", image_size - 31),

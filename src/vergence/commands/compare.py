@@ -45,7 +45,7 @@ def compare(words: Sequence[str]) -> int:
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     options, overrides = read_options(parser, words)
 
-    from vergence.commands._compare import Plan, carry_out
+    from vergence.comparison.compare import Plan, carry_out
     from vergence.errors import VergenceError
 
     amounts = [word for word in options.labels.split(",") if word]

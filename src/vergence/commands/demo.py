@@ -19,9 +19,9 @@ def demo(out: Path = Path("vergence-demo"), seed: int = 0, device: str = "auto",
     import time
 
     started = time.monotonic()
-    from vergence.commands._finish import finish_demo
-    from vergence.config import load_recipe
-    from vergence.runs import Run
+    from vergence.evaluation.run_tests import finish_demo
+    from vergence.recipes.load import load_recipe
+    from vergence.training.run import Run
 
     recipe = load_recipe("demo").at_seed(seed)
     run = Run(recipe, out / "run", device, not quiet)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vergence.recipe import Scale
+from vergence.recipes.recipe import Scale
 
 
 def chosen(words: Sequence[str]) -> Callable[..., None]:
     """The function for these words: with `--predictions` there is no run."""
     if any(word.partition("=")[0] == "--predictions" for word in words):
-        from vergence.commands._predictions import evaluate_predictions
+        from vergence.evaluation.external_tests import evaluate_predictions
 
         return evaluate_predictions
     return evaluate
@@ -46,13 +46,13 @@ def evaluate(
         out: folder for results.json and report.html; default RUN/evaluation.
         device: auto, cpu, cuda or mps.
     """
-    from vergence.commands._finish import measure_tests, show, write_report
-    from vergence.config import load_recipe
-    from vergence.devices import resolve_device
     from vergence.errors import VergenceError
-    from vergence.estimator import load
+    from vergence.evaluation.run_tests import measure_tests, show, write_report
     from vergence.files import write_json
-    from vergence.recipe import Source
+    from vergence.inference.estimator import load
+    from vergence.networks.devices import resolve_device
+    from vergence.recipes.load import load_recipe
+    from vergence.recipes.recipe import Source
 
     recipe_file = run / "recipe.yaml"
     estimator = load(run, resolve_device(device))
@@ -62,8 +62,8 @@ def evaluate(
     if not data and (frames or reconstruction):
         raise VergenceError("--frames and --reconstruction belong to a capture", "Give --data: the capture's folder.")
     if protocol:
-        from vergence.commands._sources import protocol_source
-        from vergence.data.protocols import get_protocol
+        from vergence.protocols.base import get_protocol
+        from vergence.training.source_words import protocol_source
 
         kind = get_protocol(protocol).dataset
         if not data or frames or reconstruction:
@@ -73,7 +73,7 @@ def evaluate(
             )
         recipe.test = {kind: protocol_source(protocol, data)}
     elif data and not Path(data).is_dir():
-        from vergence.commands._sources import parse_source
+        from vergence.training.source_words import parse_source
 
         recipe.test = {"data": parse_source(data)}
     elif data:

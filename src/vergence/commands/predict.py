@@ -49,11 +49,11 @@ def predict(
     from rich.console import Console
     from rich.progress import track
 
-    from vergence.commands._predict import estimate, write_poses
-    from vergence.commands._predict_input import find_lens, find_person, open_footage
-    from vergence.devices import resolve_device
-    from vergence.estimator import load
-    from vergence.footage.frames import wanted_frames
+    from vergence.footage.frame_ranges import wanted_frames
+    from vergence.inference.estimator import load
+    from vergence.inference.inputs import find_lens, find_person, open_footage
+    from vergence.inference.video import estimate, write_poses
+    from vergence.networks.devices import resolve_device
 
     given = [f"--{name}" for name, value in (("box", box), ("boxes", boxes), ("keypoints", keypoints)) if value]
     if len(given) > 1:

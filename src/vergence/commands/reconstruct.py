@@ -35,10 +35,10 @@ def reconstruct(
     """
     import time
 
-    from vergence.commands import _reconstruct as steps
     from vergence.files import write_json
     from vergence.footage.capture import load_capture
-    from vergence.geometry import reconstruction
+    from vergence.reconstruction import solve as reconstruction
+    from vergence.reconstruction import steps as steps
 
     start = time.perf_counter()
     recording = load_capture(capture)

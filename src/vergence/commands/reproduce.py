@@ -33,9 +33,9 @@ def reproduce(words: Sequence[str]) -> int:
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     options, overrides = read_options(parser, words)
 
-    from vergence.commands._reproduce import Plan, carry_out, overview
+    from vergence.comparison.reproduce import Plan, carry_out, overview
     from vergence.errors import VergenceError
-    from vergence.tables import read_table
+    from vergence.recipes.paper_tables import read_table
 
     if not options.table:
         print(overview())

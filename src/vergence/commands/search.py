@@ -52,11 +52,11 @@ def search(
 
     from rich.console import Console
 
-    from vergence.commands import _search as steps
-    from vergence.devices import resolve_device
     from vergence.errors import VergenceError
-    from vergence.estimator import load
-    from vergence.search import search as find
+    from vergence.inference import search_footage as steps
+    from vergence.inference.estimator import load
+    from vergence.inference.search import search as find
+    from vergence.networks.devices import resolve_device
 
     started = time.perf_counter()
     if footage is None:

@@ -56,9 +56,9 @@ def synth(
         device: where to draw: auto, cpu, cuda or mps.
         quiet: no progress bar.
     """
-    from vergence.devices import resolve_device
-    from vergence.synthetic import Faults
-    from vergence.synthetic.writer import write_pictures, write_recording
+    from vergence.networks.devices import resolve_device
+    from vergence.world import Faults
+    from vergence.world.writer import write_pictures, write_recording
 
     capture = kind == "capture"
     _refuse_foreign(capture, occlusion=occlusion, truncation=truncation)

@@ -30,16 +30,16 @@ def train(words: Sequence[str]) -> int:
 
     import yaml
 
-    from vergence.config import load_recipe
+    from vergence.recipes.load import load_recipe
 
     recipe = load_recipe(options.recipe, overrides).under(options.data)
     if options.print_config:
         yaml.safe_dump(asdict(recipe), sys.stdout, sort_keys=False)
         return 0
-    from vergence.commands._finish import finish
-    from vergence.runs import Run
-    from vergence.sources import check_present
-    from vergence.tables import is_row
+    from vergence.evaluation.run_tests import finish
+    from vergence.recipes.paper_tables import is_row
+    from vergence.training.run import Run
+    from vergence.training.sources import check_present
 
     check_present([recipe])
     named = Path(options.recipe)

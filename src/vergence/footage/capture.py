@@ -38,8 +38,8 @@ from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.footage import calibration as calib
-from vergence.footage.fit import PictureFit, fit_sizes
 from vergence.footage.observations import Observations, observe
+from vergence.footage.resize import PictureFit, fit_sizes
 from vergence.footage.video import PICTURE_SUFFIXES, VIDEO_SUFFIXES, Picture, Video, natural_key, open_video
 from vergence.skeleton import Skeleton, get_skeleton
 

@@ -10,13 +10,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vergence.batches.views import Views
 from vergence.geometry.camera import normalise
 from vergence.geometry.lifting import bone_vector, lift
 from vergence.networks.hourglass import StackedHourglass
 from vergence.networks.pose_network import Maps, PoseNetwork
-from vergence.recipe import TrainStage
+from vergence.recipes.recipe import TrainStage
 from vergence.skeleton import Skeleton
-from vergence.views import Views
 
 
 @dataclass

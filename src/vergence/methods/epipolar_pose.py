@@ -26,20 +26,20 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.utils import data
 
-from vergence.dataset import Dataset, batches
+from vergence.batches.dataset import Dataset, batches
+from vergence.batches.pseudo_labels import Labels
+from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.geometry.camera import normalise, project
-from vergence.geometry.peaks import choose_peaks
-from vergence.geometry.quality import reference_length
-from vergence.geometry.reconstruction import Reconstruction, reconstruct
-from vergence.labels import Labels
 from vergence.methods.base import depth_target, relative_depth
 from vergence.methods.losses import weighted_mean
 from vergence.methods.supervised import Supervised
 from vergence.networks.pose_network import Maps, peaks
-from vergence.recipe import LabelStage
+from vergence.recipes.recipe import LabelStage
+from vergence.reconstruction.peaks import choose_peaks
+from vergence.reconstruction.quality import reference_length
+from vergence.reconstruction.solve import Reconstruction, reconstruct
 from vergence.skeleton import Skeleton
-from vergence.views import Views
 
 
 class EpipolarPose(Supervised):

@@ -32,6 +32,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from vergence.batches.views import Views
 from vergence.geometry.camera import normalise
 from vergence.geometry.lifting import bone_vector, lift
 from vergence.methods.base import Prediction, depth_target, relative_depth
@@ -40,7 +41,6 @@ from vergence.methods.supervised import Supervised
 from vergence.networks.hourglass import HourglassMaps, StackedHourglass
 from vergence.networks.pose_network import Maps
 from vergence.skeleton import Skeleton
-from vergence.views import Views
 
 # Mean lengths on Human3.6M, mm, from the authors' code; only ratios within a group count.
 CANONICAL_MM = {

@@ -32,16 +32,16 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from vergence.batches.sampler import least_gap
+from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.geometry.camera import rotate
 from vergence.geometry.lifting import bone_vector
 from vergence.methods.base import Method, Prediction, label_bone
 from vergence.methods.losses import coordinate_loss, heatmap_loss, known, weighted_mean
-from vergence.mixture import least_gap
 from vergence.networks.pose_network import PoseNetwork
-from vergence.recipe import MetricLoss, TrainStage
+from vergence.recipes.recipe import MetricLoss, TrainStage
 from vergence.skeleton import Skeleton
-from vergence.views import Views
 
 LEVEL_SHARE = 0.3  # a line less level than this (73 degrees from it) gives no heading
 LEAST_BONE = 0.1  # reference bones; a predicted pose is not blown up by more than ten

@@ -29,6 +29,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.geometry.alignment import align
 from vergence.geometry.camera import normalise, rotate
@@ -37,10 +38,9 @@ from vergence.methods.base import Watch, relative_depth
 from vergence.methods.losses import weighted_mean
 from vergence.methods.supervised import Supervised
 from vergence.networks.pose_network import Maps, PoseNetwork, best_window
-from vergence.recipe import TrainStage
-from vergence.settings import MultiView
+from vergence.recipes.recipe import TrainStage
+from vergence.recipes.settings import MultiView
 from vergence.skeleton import Skeleton
-from vergence.views import Views
 
 MIN_JOINTS = 4  # joints that two views must share; three points fit each other too easily
 ROUNDING = 0.01  # reference bones; nearer than this a distance is as smooth as its square

@@ -31,14 +31,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.geometry.alignment import ridge_regression
 from vergence.geometry.lifting import bone_vector
 from vergence.methods.base import Method, Prediction
 from vergence.methods.losses import weighted_mean
-from vergence.recipe import RefineStage
+from vergence.recipes.recipe import RefineStage
 from vergence.skeleton import Skeleton
-from vergence.views import Views
 
 CLIP = 1.0
 LEAST_SPREAD = 1e-3  # of a coordinate, in mean limb lengths: one that never moves is not divided by

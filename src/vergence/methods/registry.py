@@ -14,7 +14,7 @@ from vergence.methods.multiview_consistency import MultiViewConsistency
 from vergence.methods.supervised import Supervised
 from vergence.networks.hourglass import StackedHourglass
 from vergence.networks.pose_network import PoseNetwork
-from vergence.recipe import NetworkSettings, TrainStage
+from vergence.recipes.recipe import NetworkSettings, TrainStage
 from vergence.skeleton import get_skeleton
 
 METHODS: dict[str, type[Method]] = {

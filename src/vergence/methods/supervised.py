@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from vergence.batches.views import Views
 from vergence.methods.base import Method, depth_target, relative_depth
 from vergence.methods.losses import coordinate_loss, heatmap_loss, weighted_mean
 from vergence.networks.pose_network import Maps
-from vergence.views import Views
 
 
 class Supervised(Method):

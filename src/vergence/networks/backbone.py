@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import AutoBackbone, AutoConfig, ResNetConfig
 
 from vergence.errors import VergenceError
-from vergence.recipe import NetworkSettings
+from vergence.recipes.recipe import NetworkSettings
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

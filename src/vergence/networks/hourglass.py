@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from vergence.networks.backbone import IMAGENET_MEAN, IMAGENET_STD
 from vergence.networks.pose_network import Maps
-from vergence.recipe import NetworkSettings
+from vergence.recipes.recipe import NetworkSettings
 
 STRIDE = 4  # pixels per cell of a heatmap
 LEVELS = 4  # poolings inside an hourglass

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vergence.networks.backbone import Backbone
-from vergence.recipe import NetworkSettings
+from vergence.recipes.recipe import NetworkSettings
 
 SHARPNESS = 2.0  # power of the heatmap that joints are read from once training is over (see `PoseNetwork.decode`)
 

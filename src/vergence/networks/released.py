@@ -28,7 +28,7 @@ from torch import Tensor
 
 from vergence.errors import VergenceError
 from vergence.networks.backbone import RESNETS
-from vergence.recipe import NetworkSettings
+from vergence.recipes.recipe import NetworkSettings
 
 DEPTH_BINS = 64
 BOX_MM = 2000.0

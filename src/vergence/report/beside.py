@@ -11,7 +11,7 @@ from html import escape
 import numpy as np
 from jaxtyping import Float
 
-from vergence.report.figures import WIDTH, encode_picture, format_number, linear_ticks
+from vergence.report.charts import WIDTH, encode_picture, format_number, linear_ticks
 from vergence.report.page import Dots, Strip
 from vergence.report.viewer import bone_sides, display_rotation, points_only
 from vergence.skeleton import Skeleton

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from vergence.comparison import BOOTSTRAP, FIGURES, MORE, Measured
-from vergence.dataset import Dataset
-from vergence.evaluation import HEADING
-from vergence.report.figures import format_number
+from vergence.batches.dataset import Dataset
+from vergence.comparison.entries import BOOTSTRAP, FIGURES, MORE, Measured
+from vergence.evaluation.scores import HEADING
+from vergence.report.charts import format_number
 from vergence.report.page import Cell, Curve, Dots, Page, Panel, Strip, Table, choose_samples
 from vergence.report.run_page import PROTOCOL
 from vergence.skeleton import Skeleton

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from vergence.crops import crop_view
-from vergence.data.records import Records
-from vergence.data.soundness import Finding, PictureReader, is_sound, reprojection_by_camera
-from vergence.data.soundness_geometry import reprojection_errors, row_median
+from vergence.batches.crops import crop_view
+from vergence.datasets.records import Records
+from vergence.datasets.validation.checks import Finding, PictureReader, is_sound, reprojection_by_camera
+from vergence.datasets.validation.geometry import reprojection_errors, row_median
 from vergence.errors import VergenceError
 from vergence.geometry.camera import project
 from vergence.report.page import Cell, Page, Sample, Table, Verdict

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vergence.benchmark import protocol_words
+from vergence.evaluation.measure import protocol_words
 from vergence.report.comparison import value_text
 from vergence.report.page import Cell, Page, Table
 from vergence.skeleton import Skeleton

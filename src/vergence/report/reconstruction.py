@@ -18,7 +18,7 @@ from jaxtyping import Float, UInt8
 
 from vergence.errors import VergenceError
 from vergence.geometry import camera
-from vergence.geometry.reconstruction import REPORT_CONFIDENCE, Reconstruction
+from vergence.reconstruction.solve import REPORT_CONFIDENCE, Reconstruction
 from vergence.report.page import Cell, Curve, Page, RigCamera, RigScene, Sample, Table, Verdict
 
 Array = np.ndarray

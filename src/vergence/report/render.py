@@ -19,7 +19,7 @@ import numpy as np
 
 from vergence.files import write_text
 from vergence.report.beside import dots_svg, strip_html
-from vergence.report.figures import curve_svg, format_number
+from vergence.report.charts import curve_svg, format_number
 from vergence.report.page import Cell, Curve, Page, RigScene, Section, Table, Verdict
 from vergence.report.viewer import MAX_FRAMES, display_rotation, page_data
 

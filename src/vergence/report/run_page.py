@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from vergence.benchmark import protocol_words
-from vergence.dataset import Dataset
-from vergence.evaluation import HEADING, RETRIEVAL, Scores, in_camera_frame
+from vergence.batches.dataset import Dataset
+from vergence.evaluation.measure import protocol_words
+from vergence.evaluation.scores import HEADING, RETRIEVAL, Scores, in_camera_frame
 from vergence.methods.base import Prediction
-from vergence.recipe import Recipe
+from vergence.recipes.recipe import Recipe
 from vergence.report.page import Cell, Curve, Page, Sample, Table, choose_samples
 from vergence.skeleton import Skeleton, get_skeleton
-from vergence.training import read_metrics
+from vergence.training.loop import read_metrics
 from vergence.version import __version__
 
 PROTOCOL = (

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from vergence.report.figures import encode_picture, format_number, rescale_keypoints
+from vergence.report.charts import encode_picture, format_number, rescale_keypoints
 from vergence.report.page import Page, RigScene, Sample
 from vergence.skeleton import Skeleton
 

@@ -1,0 +1,1 @@
+"""The one batch type, and what is done to images and their geometry at once."""

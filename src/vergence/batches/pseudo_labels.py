@@ -1,0 +1,130 @@
+"""Made labels: poses that came from several views, or the 2D of a network, kept in a file named by what made them.
+
+Rows are keyed by sequence, view and frame, so that a label finds its picture in whatever order pictures are read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vergence.batches.views import Views
+from vergence.errors import VergenceError
+from vergence.files import atomic_path
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels of N pictures, in each crop camera's frame and reference bones.
+
+    Attributes:
+        key: sequence, view, frame; `N 3`.
+        pose: `N J 3`; NaN where no two views agreed, or where only 2D is kept.
+        weight: trust in each joint, 0 to 1; `N J`.
+        keypoints: the pose projected into the crop, or what the network found, pixels; `N J 2`.
+        intrinsics: of the crop, as known or as estimated; `N 3 3`.
+        report: what was counted while making them; plain values.
+        rotation: of the crop's camera in the rig as it was found, NaN where it was not; `N 3 3`. None: nothing was found
+            about cameras.
+    """
+
+    key: Tensor
+    pose: Tensor
+    weight: Tensor
+    keypoints: Tensor
+    intrinsics: Tensor
+    report: dict[str, Any]
+    rotation: Tensor | None = None
+
+    def save(self, path: Path) -> None:
+        arrays = {n: getattr(self, n).numpy() for n in ("key", "pose", "weight", "keypoints", "intrinsics")}
+        if self.rotation is not None:
+            arrays["rotation"] = self.rotation.numpy()
+        with atomic_path(path) as partial:
+            np.savez_compressed(partial, report=json.dumps(self.report), unit="reference bones", **arrays)
+
+    @staticmethod
+    def load(path: Path) -> Labels:
+        with np.load(path) as file:
+            names = ("key", "pose", "weight", "keypoints", "intrinsics", "rotation")
+            arrays = {n: torch.from_numpy(file[n]) for n in names if n in file}
+            return Labels(**arrays, report=json.loads(str(file["report"])))
+
+    def cameras_only(self) -> Labels:
+        """The cameras' rotations and lenses without the poses."""
+        pose, keypoints = (torch.full_like(x, float("nan")) for x in (self.pose, self.keypoints))
+        return replace(self, pose=pose, keypoints=keypoints, weight=torch.zeros_like(self.weight))
+
+    def apply(self, index: Views) -> Views:
+        """Puts the labels where `index` has none of its own; true labels stay. Rows without a label are unchanged."""
+        rows, found = match(torch.stack([index.sequence, index.view, index.frame], 1), self.key)
+        nothing = self.pose[rows].isnan().flatten(1).all(1)
+        take = found & (~index.posed | nothing)
+        posed, rows = (take & ~nothing)[take], rows[take]
+        pose, weight, made = index.pose.clone(), index.pose_weight.clone(), index.made.clone()
+        keypoints, confidence = index.keypoints.clone(), index.confidence.clone()
+        intrinsics, metric, rotation = index.intrinsics.clone(), index.metric.clone(), index.rotation.clone()
+        pose[take & ~nothing], weight[take & ~nothing] = self.pose[rows[posed]], self.weight[rows[posed]]
+        made[take & ~nothing], metric[take & ~nothing] = True, False
+        intrinsics[take] = self.intrinsics[rows]
+        unlabelled = keypoints[take].isnan().any(-1)
+        keypoints[take] = torch.where(unlabelled[..., None], self.keypoints[rows], keypoints[take])
+        confidence[take] = torch.where(unlabelled, self.weight[rows], confidence[take])
+        if self.rotation is not None:
+            rotation[take] = torch.where(rotation[take].isnan(), self.rotation[rows], rotation[take])
+        return index.replace(
+            pose=pose,
+            pose_weight=weight,
+            made=made,
+            metric=metric,
+            keypoints=keypoints,
+            confidence=confidence,
+            intrinsics=intrinsics,
+            rotation=rotation,
+        )
+
+
+def keypoint_labels(index: Views, keypoints: Tensor, confidence: Tensor, least: float) -> Labels:
+    """2D that a network found (crop pixels, `N J 2`, and its confidence, `N J`) as labels, without those found with less
+    than `least`."""
+    kept = confidence >= least
+    return Labels(
+        key=torch.stack([index.sequence, index.view, index.frame], 1),
+        pose=torch.full((*keypoints.shape[:2], 3), float("nan")),
+        weight=torch.where(kept, confidence, 0.0),
+        keypoints=torch.where(kept[..., None], keypoints, float("nan")),
+        intrinsics=index.intrinsics.clone(),
+        report={"pictures": len(index), "joints_labelled": float(kept.float().mean())},
+    )
+
+
+def match(wanted: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
+    """For each row of `wanted` (N, K) its position in `keys` (M, K), and whether it has one. Keys must be unique."""
+    _, code = torch.unique(torch.cat([wanted, keys]), dim=0, return_inverse=True)
+    ours, theirs = code[: len(wanted)], code[len(wanted) :]
+    if len(torch.unique(theirs)) < len(theirs):
+        raise VergenceError("a label file has two labels for one picture", "Delete it; the next run makes it again.")
+    table = torch.full((int(code.max()) + 1 if len(code) else 0,), -1)
+    table[theirs] = torch.arange(len(theirs))
+    rows = table[ours]
+    return rows.clamp(min=0), rows >= 0
+
+
+def fingerprint(*parts: Any) -> str:
+    """Twelve hex digits of what made something: settings (dataclasses, plain values) and tensors."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, dict) and any(isinstance(v, Tensor) for v in part.values()):
+            for name in sorted(part):
+                digest.update(name.encode() + part[name].detach().cpu().contiguous().numpy().tobytes())
+        else:
+            plain = asdict(part) if hasattr(part, "__dataclass_fields__") else part
+            digest.update(json.dumps(plain, sort_keys=True, default=str).encode())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,121 @@
+"""A capture as a dataset: crops of the subject by every camera, with the footage's own 2D, and a reconstruction's 3D.
+
+The subject and its keypoints come from `footage`; what a reconstruction of the same capture says may be given as the
+pose to compare with. It counts as made, never as truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vergence.batches.crops import box_from_keypoints, crop_view
+from vergence.batches.dataset import MemoryDataset
+from vergence.batches.views import Views
+from vergence.datasets.people import SEEN_JOINTS
+from vergence.errors import VergenceError
+from vergence.footage.calibration import read_rig_toml
+from vergence.footage.capture import Capture, load_capture
+from vergence.footage.frame_ranges import wanted_frames
+from vergence.outputs.tables import read_npz
+from vergence.outputs.trc import trc_scale
+from vergence.recipes.recipe import Source
+from vergence.skeleton import Skeleton
+
+
+def read_capture(source: Source, image_size: int, skeleton: Skeleton) -> MemoryDataset:
+    """All wanted frames of all cameras as crops in memory.
+
+    Args:
+        source: `path`, `frames`, and `reconstruction`: a folder that `vergence reconstruct` wrote for this capture.
+        image_size: side of the crops.
+        skeleton: the run's joints; the capture's are converted.
+
+    Raises:
+        VergenceError: no pictures, no keypoints, no such frames, or a reconstruction of another recording.
+    """
+    capture = load_capture(source.path)
+    seen = capture.observations
+    frames = wanted_frames(source.frames, len(seen.keypoints), "frames:")
+    points = seen.skeleton.convert(seen.keypoints[..., :2], skeleton)
+    trust = seen.skeleton.convert_confidence(np.nan_to_num(seen.keypoints[..., 2]), skeleton)
+    known = np.isfinite(points).all(-1)
+    trust = np.where(known, trust, 0.0)
+    poses = (
+        _reconstruction(Path(source.reconstruction), capture, len(seen.keypoints), skeleton)
+        if source.reconstruction
+        else None
+    )
+    parts: list[Views] = []
+    for v in range(len(capture.cameras)):
+        for t in frames:
+            whole = seen.keypoints[t, v, :, :2]
+            if np.isfinite(whole).all(-1).sum() < SEEN_JOINTS:
+                continue
+            view = _view(
+                capture, v, t, whole, points[t, v], trust[t, v], None if poses is None else poses[v][t], image_size
+            )
+            parts.append(
+                view.replace(
+                    instant=torch.tensor([t]),
+                    view=torch.tensor([v]),
+                    frame=torch.tensor([t]),
+                    time=torch.tensor([t / capture.fps]),
+                )
+            )
+    if not parts:
+        raise VergenceError(
+            f"the capture {source.path} shows nobody in frames {source.frames or 'all'}", "Look at its keypoints."
+        )
+    return MemoryDataset(Views.cat(parts))
+
+
+def _view(
+    capture: Capture,
+    v: int,
+    t: int,
+    whole: np.ndarray,
+    points: np.ndarray,
+    trust: np.ndarray,
+    pose: np.ndarray | None,
+    size: int,
+) -> Views:
+    camera = capture.cameras[v]
+    turn, shift = camera.rotation, camera.translation
+    up = None if capture.up is None or turn is None else turn @ capture.up
+    view = crop_view(
+        capture.picture(v, t),
+        camera.intrinsics,
+        camera.distortion,
+        box_from_keypoints(whole),
+        size,
+        keypoints=points,
+        confidence=trust,
+        pose=pose,
+        rotation=turn,
+        translation=shift,
+        up=up,
+    )
+    return view.replace(made=torch.tensor([pose is not None]), metric=torch.tensor([pose is not None]))
+
+
+def _reconstruction(folder: Path, capture: Capture, frames: int, skeleton: Skeleton) -> Sequence[np.ndarray]:
+    """Each camera's poses `T J 3` in its own frame, mm (free of scale: at the assumed height), from its two files."""
+    poses, rig = read_npz(folder / "poses.npz"), read_rig_toml(folder / "rig.toml")
+    if len(poses.pose) != frames:
+        raise VergenceError(
+            f"{folder} has {len(poses.pose)} frames, the capture {frames}", "Reconstruct this very capture, whole."
+        )
+    scale, _ = trc_scale(poses)
+    world = poses.skeleton.convert(poses.pose, skeleton) * scale
+    named = {camera.name: camera for camera in rig.cameras}
+    out = []
+    for name in capture.names:
+        camera = named.get(name)
+        if camera is None or camera.rotation is None or camera.translation is None:
+            raise VergenceError(f"{folder / 'rig.toml'} has no camera {name}", "Reconstruct this very capture, whole.")
+        out.append(world @ camera.rotation.T + camera.translation * scale)
+    return out

@@ -1,0 +1,305 @@
+"""Human3.6M (Ionescu 2014): 3.6 million frames of eleven actors, four cameras, and motion capture; and its protocols.
+
+`read_human36m` finds out which of three preparations lies in a folder (`human36m_layouts`) and ends in the same `Records`
+for all of them: frames of the 50 fps video, mm, the cameras of each subject with their own lens (`human36m_cameras`), boxes
+around the 17 joints, one moment's four views under one `instant`. Before anything is used, the 3D is projected
+onto the 2D and the views are compared: labels and cameras that do not belong together are refused with what was measured.
+
+**Protocol 1 and Protocol 2 mean different things** to different authors: alignments to some, training subjects and frame
+steps to others. `PROTOCOLS` has both readings under names of ours; each result states subjects, step, joints, alignment
+and average.
+
+**S9.** In three sequences (Greeting, SittingDown 1, Waiting 1) the 3D is shifted against the pictures, by some 200 mm along
+the hall. Root-relative errors do not notice; absolute and multi-view ones do. They can be kept (as most single-view papers
+do), dropped (as most multi-view papers do) or moved back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+
+from vergence.datasets.human36m_cameras import CAMERAS, FRONTAL, Camera, Cameras, find_cameras
+from vergence.datasets.human36m_layouts import (
+    ACTIONS,
+    TEST,
+    TRAIN,
+    VIDEOPOSE_FILE,
+    Clip,
+    Left,
+    Wanted,
+    action_of,
+    mmpose_clips,
+    mmpose_files,
+    official_clips,
+    official_folders,
+    sequence_number,
+    videopose_clips,
+)
+from vergence.datasets.records import Records
+from vergence.errors import VergenceError
+from vergence.geometry.camera import project
+from vergence.protocols.base import Figure, Protocol
+from vergence.skeleton import H36M_17
+
+FPS = 50.0
+FRAMES_AT_MOST = 100_000  # of a sequence: room in `instant`
+FAULTY = {(9, "Greeting"), (9, "SittingDown 1"), (9, "Waiting 1")}
+FAULTY_SHIFT_MM = np.array([-200.0, 0.0, 0.0])  # in the world: what moves them back
+MOST_REPROJECTION_PX = 5.0
+MOST_DISAGREEMENT_MM = 20.0
+MARGIN = 0.2  # of the box around the joints, as `crops.box_from_keypoints` has it
+
+Faulty = Literal["keep", "drop", "repair"]
+
+
+def read_human36m(
+    path: str | Path, split: str = "train", step: int = 1, cameras: str = "all", faulty: Faulty = "keep"
+) -> Records:
+    """Human3.6M from a folder.
+
+    Args:
+        path: the folder of the official download (`S1/MyPoseFeatures/...`, `S1/Videos/...`), or that of VideoPose3D's
+            `data_3d_h36m.npz` (or that file), or that of mmpose's `annotation_body3d` and `images`. Cameras lie in it as
+            `metadata.xml` or `cameras.pkl`; pictures as official videos or mmpose's pictures, whichever are there.
+        split: `train` (S1, S5, S6, S7, S8), `test` (S9, S11), or subjects as `S1,S5`.
+        step: every so many frames of the video, from its first.
+        cameras: `all`, `frontal` (60457274), or names joined by commas.
+        faulty: what becomes of S9's three shifted sequences.
+
+    Returns:
+        Records of h36m_17, grouped by `action`, `subject`, `camera` and `sequence`; its report counts what was left out.
+
+    Raises:
+        VergenceError: no Human3.6M there, a subject or the cameras missing, a damaged or hostile file, no pictures, or 3D
+            that does not fit its 2D or its other views.
+    """
+    root, file = (Path(path).parent, Path(path)) if Path(path).is_file() else (Path(path), Path(path) / VIDEOPOSE_FILE)
+    wanted = Wanted(subjects_of(split), cameras_of(cameras), step)
+    if step < 1:
+        raise VergenceError(f"step is {step}", "Give 1 for every frame, 5 for every fifth.")
+    left = Left()
+    layout = _layout(root, file, Path(path).is_file(), step)
+    rigs, camera_file = find_cameras(root)
+    for subject in wanted.subjects:
+        if lacking := [name for name in wanted.cameras if (subject, name) not in rigs]:
+            raise VergenceError(
+                f"{camera_file} has no camera {lacking[0]} of S{subject}", "Use the official metadata.xml."
+            )
+    clips: Iterator[Clip] = {
+        "official": lambda: official_clips(root, wanted, rigs, left),
+        "mmpose": lambda: mmpose_clips(root, wanted, left),
+        "videopose3d": lambda: videopose_clips(file, wanted, rigs, left),
+    }[layout]()
+    read = sorted((_settled(clip, rigs) for clip in _without_faulty(clips, faulty, rigs, left)), key=_order)
+    if not read:
+        raise VergenceError(
+            f"{root} has no pictures of {', '.join(f'S{s}' for s in wanted.subjects)} that go with its 3D "
+            f"({', '.join(f'{count} {reason}' for reason, count in left.counts.items()) or 'nothing at all'})",
+            "Videos belong in S1/Videos/Directions 1.54138969.mp4, pictures in "
+            "images/S1/S1_Directions_1.54138969/S1_Directions_1.54138969_000001.jpg.",
+        )
+    found = _soundness(read, rigs, root)
+    report = {
+        "layout": layout, "cameras": camera_file.name, "split": split, "step": step, "faulty_s9": faulty,
+        "sequences": len({(c.subject, c.stem) for c in read}), "left_out": left.counts, "left_out_first": left.names, **found,
+        "box": f"around the 17 joints, {MARGIN:g} of the larger side added on every side",
+    }  # fmt: skip
+    return _records(read, rigs, report)
+
+
+def subjects_of(split: str) -> tuple[int, ...]:
+    """`train`, `test`, or subjects as `S1,S5`."""
+    if split in ("train", "test"):
+        return TRAIN if split == "train" else TEST
+    words = [word.strip().upper().removeprefix("S") for word in split.split(",")]
+    if not all(word.isdigit() and int(word) in TRAIN + TEST for word in words):
+        raise VergenceError(
+            f"split is {split!r}",
+            f"Give train, test, or subjects with public 3D ({', '.join(f'S{s}' for s in TRAIN + TEST)}), as S1,S5.",
+        )
+    return tuple(sorted({int(word) for word in words}))
+
+
+def cameras_of(cameras: str) -> tuple[str, ...]:
+    """`all`, `frontal`, or names joined by commas."""
+    if cameras in ("all", "frontal"):
+        return CAMERAS if cameras == "all" else FRONTAL
+    names = [word.strip() for word in cameras.split(",")]
+    if bad := [name for name in names if name not in CAMERAS]:
+        raise VergenceError(f"there is no camera {bad[0]!r}", f"Give all, frontal, or of {', '.join(CAMERAS)}.")
+    return tuple(name for name in CAMERAS if name in names)
+
+
+def _layout(root: Path, file: Path, told: bool, step: int) -> str:
+    if told:
+        return "videopose3d"
+    if any(official_folders(root, subject) for subject in TRAIN + TEST):
+        return "official"
+    if mmpose_files(root, step):
+        return "mmpose"
+    if file.is_file():
+        return "videopose3d"
+    raise VergenceError(
+        f"{root} holds no Human3.6M",
+        "Give the folder with S1/MyPoseFeatures (official), annotation_body3d (mmpose) or data_3d_h36m.npz (VideoPose3D).",
+    )
+
+
+def _order(clip: Clip) -> tuple[int, int, int]:
+    """Rows come in one order, whatever the preparation, so that a seed draws the same batches from each."""
+    return clip.subject, sequence_number(clip.subject, clip.stem), CAMERAS.index(clip.camera)
+
+
+def _without_faulty(clips: Iterator[Clip], faulty: Faulty, rigs: Cameras, left: Left) -> Iterator[Clip]:
+    """S9's shifted sequences as they are, left out, or moved back (their 2D is then that of the moved 3D)."""
+    for clip in clips:
+        if (clip.subject, clip.stem) not in FAULTY or faulty == "keep":
+            yield clip
+        elif faulty == "drop":
+            left.out("faulty_views", f"S{clip.subject} {clip.stem}.{clip.camera}")
+        else:
+            shift = rigs[clip.subject, clip.camera].rotation @ FAULTY_SHIFT_MM
+            yield replace(clip, pose=clip.pose + shift, keypoints=None)
+
+
+def _settled(clip: Clip, rigs: Cameras) -> Clip:
+    """A clip with 2D: its own, or its 3D seen by its camera. Labels in single precision, which is 0.0005 mm at 5 m."""
+    if len(clip.frames) and clip.frames[-1] >= FRAMES_AT_MOST:
+        raise VergenceError(
+            f"S{clip.subject} {clip.stem} has a frame {clip.frames[-1]}", f"Sequences end below {FRAMES_AT_MOST}."
+        )
+    points = seen(clip.pose, rigs[clip.subject, clip.camera]) if clip.keypoints is None else clip.keypoints
+    return replace(clip, pose=clip.pose.astype(np.float32), keypoints=points.astype(np.float32))
+
+
+def seen(pose: Float[ndarray, "F J 3"], camera: Camera) -> Float[ndarray, "F J 2"]:
+    """Pixels of camera-frame poses, the lens included."""
+    values = (pose.astype(np.float64), camera.intrinsics, camera.distortion)
+    return project(*(torch.from_numpy(value) for value in values)).numpy()
+
+
+def _soundness(clips: Sequence[Clip], rigs: Cameras, root: Path) -> dict[str, Any]:
+    """How far 3D lies off its 2D and views off each other, on the first frame of each clip; large ones are refused."""
+    off: list[ndarray] = []
+    world: dict[tuple[int, str, int], list[ndarray]] = {}
+    for clip in clips:
+        camera = rigs[clip.subject, clip.camera]
+        assert clip.keypoints is not None
+        off.append(np.linalg.norm(seen(clip.pose[:1], camera) - clip.keypoints[:1], axis=-1))
+        place = (clip.pose[0].astype(np.float64) - camera.translation) @ camera.rotation
+        world.setdefault((clip.subject, clip.stem, int(clip.frames[0])), []).append(place)
+    apart = [np.linalg.norm(p[1:] - p[:1], axis=-1) for p in map(np.array, world.values()) if len(p) > 1]
+    pixels = float(np.nanmedian(np.concatenate(off)))
+    mm = float(np.nanmedian(np.concatenate(apart))) if apart else 0.0
+    if not pixels <= MOST_REPROJECTION_PX:
+        raise VergenceError(
+            f"{root}: the 3D lies {pixels:.0f} px (median) off its 2D, over {MOST_REPROJECTION_PX:g}",
+            "The cameras and the poses are of different versions, or the unit is not the one expected.",
+        )
+    if not mm <= MOST_DISAGREEMENT_MM:
+        raise VergenceError(
+            f"{root}: views of one moment put the person {mm:.0f} mm (median) apart, over {MOST_DISAGREEMENT_MM:g}",
+            "The cameras' rotations and positions do not belong to these poses.",
+        )
+    return {"reprojection_px": pixels, "views_disagree_mm": mm}
+
+
+def _records(clips: Sequence[Clip], rigs: Cameras, report: dict[str, Any]) -> Records:
+    counts = [len(clip.frames) for clip in clips]
+
+    def rows(values: Sequence[Any] | ndarray) -> ndarray:
+        """One value for each clip, on each of its rows."""
+        return np.repeat(np.asarray(values), counts, axis=0)
+
+    rig = [rigs[clip.subject, clip.camera] for clip in clips]
+    keypoints = np.concatenate([clip.keypoints for clip in clips])
+    frame = np.concatenate([clip.frames for clip in clips])
+    sequence = rows([sequence_number(clip.subject, clip.stem) for clip in clips])
+    rotation = np.array([camera.rotation for camera in rig])
+    return Records(
+        pictures=tuple(picture for clip in clips for picture in clip.pictures),
+        size=rows([clip.size for clip in clips]).astype(np.float64),
+        box=boxes(keypoints),
+        keypoints=keypoints,
+        confidence=np.isfinite(keypoints).all(-1),
+        pose=np.concatenate([clip.pose for clip in clips]),
+        intrinsics=rows([camera.intrinsics for camera in rig]),
+        distortion=rows([camera.distortion for camera in rig]),
+        rotation=rows(rotation),
+        translation=rows([camera.translation for camera in rig]),
+        up=rows(rotation[:, :, 2]),
+        subject=rows([clip.subject for clip in clips]),
+        sequence=sequence,
+        view=rows([CAMERAS.index(clip.camera) for clip in clips]),
+        frame=frame,
+        instant=sequence * FRAMES_AT_MOST + frame,
+        time=frame / FPS,
+        groups={
+            "action": rows([action_of(clip.stem) for clip in clips]),
+            "subject": rows([f"S{clip.subject}" for clip in clips]),
+            "camera": rows([clip.camera for clip in clips]),
+            "sequence": rows([f"S{clip.subject} {clip.stem}" for clip in clips]),
+        },
+        skeleton=H36M_17,
+        report=report,
+    )
+
+
+def boxes(keypoints: Float[ndarray, "N J 2"]) -> Float[ndarray, "N 4"]:
+    """`crops.box_from_keypoints`, of all rows at once."""
+    points = keypoints.astype(np.float64)
+    low, high = np.nanmin(points, 1), np.nanmax(points, 1)
+    border = MARGIN * (high - low).max(1, keepdims=True)
+    return np.concatenate([low - border, high - low + 2 * border], 1)
+
+
+_ALL = H36M_17.joint_names
+_16 = tuple(name for name in _ALL if name != "neck_nose")
+_14 = tuple(name for name in _ALL if name not in ("pelvis", "spine", "neck_nose"))
+_MPII = tuple(name for name in _ALL if name != "spine")
+MPJPE = Figure("MPJPE")
+P_MPJPE = Figure("P-MPJPE", alignment="procrustes")
+N_MPJPE = Figure("N-MPJPE", alignment="scale")
+PCK, AUC = Figure("PCK@150", "pck"), Figure("AUC", "auc")
+N_PCK = Figure("N-PCK@150", "pck", alignment="scale")
+
+
+def _protocol(
+    name: str, title: str, figures: tuple[Figure, ...] = (MPJPE, P_MPJPE, N_MPJPE), joints: tuple[str, ...] = _ALL,
+    average: str = "samples", **source: Any,
+) -> Protocol:  # fmt: skip
+    settings = {"split": "test", "step": 1, "cameras": "all", "faulty": "keep"} | source
+    return Protocol(
+        name, title, "human36m", settings, figures, joints, tables=("action", "subject"), average=average,
+        order=tuple(ACTIONS), truth="motion capture, mm, each actor's own size",
+    )  # fmt: skip
+
+
+PROTOCOLS = (
+    _protocol("h36m", "Martinez, VideoPose3D, MotionBERT: P1 is MPJPE, P2 is P-MPJPE, P3 is N-MPJPE; mean over actions",
+              average="action"),
+    _protocol("h36m-16", "the same on 16 joints, without neck/nose (hourglass order; Zhou)", joints=_16, average="action"),
+    _protocol("h36m-14", "the same on 14 joints, without pelvis, spine and neck/nose", joints=_14, average="action"),
+    _protocol("h36m-sound", "the same without S9's three shifted sequences (multi-view papers, MotionBERT)", average="action",
+              faulty="drop"),
+    _protocol("h36m-64", "every 64th frame, mean over samples: 'Protocol 2' of integral regression and 3DMPPE; Rhodin, "
+              "CanonPose, MCSS", (MPJPE, P_MPJPE, N_MPJPE, N_PCK, PCK, AUC), step=64),
+    _protocol("h36m-64-epipolar", "EpipolarPose: the same, its N-MPJPE with the scale of the full Procrustes solution",
+              (MPJPE, P_MPJPE, Figure("N-MPJPE", alignment="procrustes_scale")), step=64),
+    _protocol("h36m-64-epipolar-16", "EpipolarPose, its self-supervised rows: the same on MPII's 16 joints, without the spine",
+              (MPJPE, P_MPJPE, Figure("N-MPJPE", alignment="procrustes_scale")), _MPII, step=64),
+    _protocol("h36m-s11", "every 64th frame of S11, 17 joints: 'Protocol 1' of integral regression and 3DMPPE", (P_MPJPE,),
+              split="S11", step=64),
+    _protocol("h36m-s11-14", "the same on 14 joints, as first published", (P_MPJPE,), _14, split="S11", step=64),
+    _protocol("h36m-hmr", "HMR, SPIN: P1, every 5th frame of all cameras, 14 joints", (MPJPE, P_MPJPE), _14, step=5),
+    _protocol("h36m-hmr-frontal", "HMR, SPIN: P2, every 5th frame of the frontal camera, 14 joints", (MPJPE, P_MPJPE), _14,
+              step=5, cameras="frontal"),
+)  # fmt: skip

@@ -1,0 +1,383 @@
+"""MPI-INF-3DHP as it is downloaded: eight people before 14 cameras (training), six people before one (test).
+
+    ROOT/S1/Seq1/annot.mat, camera.calibration, imageSequence/video_0.avi ...       training
+    ROOT/mpi_inf_3dhp_test_set/TS1/annot_data.mat, imageSequence/img_000001.jpg ... test (ROOT may be this folder too)
+
+Poses come in two sizes: `annot3`, true millimetres, which projects onto the 2D labels; and `univ_annot3`, everybody at one
+body size, on which the official evaluation is done. Which one a `Records.pose` is, the report says. Hips and spine of the
+3D lie 1 to 2 px beside the 2D: the dataset is so.
+
+Of the training set's 28 joints the 17 of the test set are kept; both parts are then one skeleton, `mpi_inf_17`. World y is
+up. Pictures have no lens distortion. The test set's intrinsics are those that its own `annot2` and `annot3` have in common,
+fitted per sequence; its cameras' turn, and so `up`, are known where `test_util/camera_calibration` lies beside it.
+
+What breaks it: annotations run past the end of some videos, or a copy of a video is cut off; such frames are left out and
+counted. Left and right are said to be swapped in S4/Seq2, frames 3759 to 5852; that could not be checked, and they are kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from vergence.datasets.formats.matlab import read_mat5, read_mat73
+from vergence.datasets.formats.media import frame_count, picture_size
+from vergence.datasets.mpi_inf_3dhp_cameras import (
+    StudioCamera,
+    fit_intrinsics,
+    read_calibration,
+    read_test_turn,
+)
+from vergence.datasets.people import person_boxes, seen_within, with_crops
+from vergence.datasets.records import Picture, Records
+from vergence.errors import VergenceError
+from vergence.skeleton import MPI_INF_17, MPI_INF_28
+
+CAMERA_SETS = {"all": tuple(range(14)), "vnect": (0, 1, 2, 4, 5, 6, 7, 8), "chest": (0, 2, 4, 7, 8)}
+SUBJECTS, SEQUENCES, CAMERAS, TESTS = range(1, 9), (1, 2), 14, range(1, 7)
+FIFTY_FPS = {(1, 2), (3, 1), (3, 2), (5, 1), (5, 2)}  # subject and sequence; the others have 25
+TEST_FPS = 25.0
+SCENES = {1: "green_screen", 2: "green_screen", 3: "no_green_screen", 4: "no_green_screen", 5: "outdoor", 6: "outdoor"}
+ACTIVITIES = (
+    "standing_walking", "exercising", "sitting", "reaching_crouching", "on_the_floor", "sports", "miscellaneous",
+)  # fmt: skip
+INSTANTS_EACH = 100_000  # more than any sequence has frames
+CHECKED_FRAMES, MOST_REPROJECTION_PX = 200, 5.0
+FIT_JOINTS = [i for i, name in enumerate(MPI_INF_17.joint_names) if "hip" not in name and name != "spine"]
+
+
+def read_mpi_inf_3dhp(
+    path: Path | str, split: str = "train", step: int = 1, cameras: str = "all", universal: bool = False
+) -> Records:
+    """The training or the test set; skeleton `mpi_inf_17`.
+
+    Args:
+        path: the folder that holds S1 to S8, or TS1 to TS6, or both (`mpi_inf_3dhp_test_set` may be nested twice).
+        split: `train` (S1 to S8), `test` (TS1 to TS6), or some of one of them, as `S1,S2` or `TS5,TS6`.
+        step: every which frame; of the test set, every which valid frame.
+        cameras: of the training set: `all` 14, `vnect` (0 1 2 4 5 6 7 8, which papers train on), `chest` (0 2 4 7 8), or
+            numbers as `0,2`. A sequence without a camera's pictures goes without it, and the report says so.
+        universal: poses at the one body size of `univ_annot3`, which do not project onto the keypoints.
+
+    Returns:
+        Records grouped by `subject`, `sequence`, `camera`, `scene` and, of the test set, `activity`.
+
+    Raises:
+        VergenceError: nothing of the dataset there; a damaged or incomplete annotation or calibration file; a video of
+            another size than its calibration.
+    """
+    if step < 1:
+        raise VergenceError(f"step is {step}", "Give 1 for every frame, 5 for every fifth.")
+    testing, subjects = _subjects(split)
+    chosen = _cameras(cameras)
+    counts: Counter[str] = Counter()
+    variable = "univ_annot3" if universal else "annot3"
+    parts = (
+        _test(Path(path), subjects, step, variable, counts)
+        if testing
+        else _train(Path(path), subjects, chosen, step, variable, counts)
+    )
+    records = with_crops(Records.cat(parts), counts)
+    sequences = len(set(records.sequence.tolist()))
+    report: dict[str, Any] = {"split": split, "step": step, "poses": variable, "sequences": sequences}
+    return dataclasses.replace(records, report={**report, "left_out": {k: v for k, v in counts.items() if v}})
+
+
+def _subjects(split: str) -> tuple[bool, tuple[int, ...]]:
+    """Is it the test set, and which people of it."""
+    if split in ("train", "test"):
+        return split == "test", tuple(TESTS if split == "test" else SUBJECTS)
+    words = [word.strip().upper() for word in split.split(",")]
+    for letter, known in (("TS", TESTS), ("S", SUBJECTS)):
+        if all(word in {f"{letter}{n}" for n in known} for word in words):
+            return letter == "TS", tuple(sorted({int(word.removeprefix(letter)) for word in words}))
+    raise VergenceError(
+        f"split {split!r} of MPI-INF-3DHP", "Use train, test, or people of one of them, as S1,S8 or TS5,TS6."
+    )
+
+
+def _cameras(cameras: str) -> tuple[int, ...]:
+    """Camera numbers of `all`, `vnect`, `chest` or `0,2`."""
+    if cameras in CAMERA_SETS:
+        return CAMERA_SETS[cameras]
+    words = [word.strip() for word in cameras.split(",")]
+    if not all(word.isdigit() and int(word) < CAMERAS for word in words):
+        raise VergenceError(f"cameras {cameras!r}", f"Use {', '.join(CAMERA_SETS)}, or numbers 0 to 13 as 0,2.")
+    return tuple(sorted({int(word) for word in words}))
+
+
+def _train(
+    root: Path, subjects: Sequence[int], cameras: Sequence[int], step: int, variable: str, counts: Counter[str]
+) -> list[Records]:
+    base = _find(root, "S", subjects, ("", "mpi_inf_3dhp"))
+    parts = []
+    for subject in subjects:
+        for sequence in SEQUENCES:
+            folder = base / f"S{subject}" / f"Seq{sequence}"
+            if folder.is_dir():
+                parts += _train_sequence(folder, subject, sequence, cameras, step, variable, counts)
+            else:
+                counts["sequences without a folder"] += 1
+    if not parts:
+        raise VergenceError(
+            f"{base} has no pictures of cameras {', '.join(map(str, cameras))}",
+            "Each S*/Seq* needs imageSequence/video_<camera>.avi, or its frames as img_<camera>_000001.jpg.",
+        )
+    return parts
+
+
+def _train_sequence(
+    folder: Path, subject: int, number: int, cameras: Sequence[int], step: int, variable: str, counts: Counter[str]
+) -> list[Records]:
+    """One part for each camera that has pictures."""
+    rig = read_calibration(folder / "camera.calibration")
+    cells = read_mat5(folder / "annot.mat", ["annot2", variable])
+    parts = []
+    for camera in cameras:
+        pictures = _pictures(folder, camera)
+        if pictures is None:
+            counts["cameras without pictures"] += 1
+            continue
+        if camera not in rig:
+            raise VergenceError(
+                f"{folder / 'camera.calibration'} has no camera {camera}", "Take the original file, or leave it out."
+            )
+        keypoints = _cell(folder, cells, "annot2", camera, 2)
+        pose = _cell(folder, cells, variable, camera, 3)
+        if len(keypoints) != len(pose):
+            raise VergenceError(
+                f"{folder / 'annot.mat'}, camera {camera}: {len(keypoints)} rows of 2D and {len(pose)} of 3D",
+                "Take the original file.",
+            )
+        there = [f for f in range(0, len(pose), step) if f in pictures.frames]
+        counts["frames beyond the pictures"] += len(range(0, len(pose), step)) - len(there)
+        if pictures.size is not None and pictures.size != rig[camera].size:
+            raise VergenceError(
+                f"{pictures.name} is {pictures.size[0]}x{pictures.size[1]}, its calibration is for "
+                f"{rig[camera].size[0]}x{rig[camera].size[1]}",
+                "Use the original videos; labels and cameras belong to their size.",
+            )
+        if there and variable == "annot3":
+            _check_projection(
+                folder, camera, pose[there[:CHECKED_FRAMES]], keypoints[there[:CHECKED_FRAMES]], rig[camera]
+            )
+        if there:
+            which = (subject - 1) * len(SEQUENCES) + number - 1
+            fps = 50.0 if (subject, number) in FIFTY_FPS else 25.0
+            frames = np.array(there)
+            parts.append(
+                _part(
+                    pictures=[pictures.at(f) for f in there],
+                    size=rig[camera].size,
+                    keypoints=MPI_INF_28.convert(keypoints[frames], MPI_INF_17),
+                    around=keypoints[frames],
+                    pose=MPI_INF_28.convert(pose[frames], MPI_INF_17),
+                    k=rig[camera].intrinsics,
+                    rotation=rig[camera].rotation,
+                    translation=rig[camera].translation,
+                    numbers=(subject - 1, which, camera),
+                    frames=frames,
+                    fps=fps,
+                    groups={
+                        "subject": f"S{subject}",
+                        "sequence": f"S{subject}/Seq{number}",
+                        "camera": str(camera),
+                        "scene": "green_screen",
+                    },
+                )
+            )
+    return parts
+
+
+def _check_projection(
+    folder: Path, camera: int, pose: Float[ndarray, "N 28 3"], keypoints: Float[ndarray, "N 28 2"], rig: StudioCamera
+) -> None:
+    """Labels and calibration belong together: a wrong axis, unit, order or camera is hundreds of pixels."""
+    projected = (pose / pose[..., 2:] @ rig.intrinsics.T)[..., :2]
+    off = float(np.nanmedian(np.linalg.norm(projected - keypoints, axis=-1)))
+    if not off <= MOST_REPROJECTION_PX:
+        raise VergenceError(
+            f"{folder / 'annot.mat'}, camera {camera}: its 3D falls {off:.4g} px beside its 2D (median; at most "
+            f"{MOST_REPROJECTION_PX:g})",
+            "Take annot.mat and camera.calibration of one sequence, as downloaded.",
+        )
+
+
+def _test(root: Path, subjects: Sequence[int], step: int, variable: str, counts: Counter[str]) -> list[Records]:
+    nested = "mpi_inf_3dhp_test_set"
+    base = _find(root, "TS", subjects, ("", nested, f"{nested}/{nested}", f"mpi_inf_3dhp/{nested}"))
+    parts = []
+    for subject in subjects:
+        if (base / f"TS{subject}").is_dir():
+            parts += _test_sequence(base, subject, step, variable, counts)
+        else:
+            counts["sequences without a folder"] += 1
+    if not parts:
+        raise VergenceError(
+            f"{base} has no pictures of valid frames", "Each TS* needs imageSequence/img_000001.jpg ..."
+        )
+    return parts
+
+
+def _test_sequence(base: Path, subject: int, step: int, variable: str, counts: Counter[str]) -> list[Records]:
+    folder = base / f"TS{subject}"
+    file = folder / "annot_data.mat"
+    names = ["annot2", "annot3", variable, "valid_frame", "activity_annotation"]
+    data = read_mat73(file, list(dict.fromkeys(names)))
+    n = len(data["valid_frame"])
+    wanted: dict[str, tuple[int, ...]] = {"annot2": (n, 1, 17, 2), "annot3": (n, 1, 17, 3), variable: (n, 1, 17, 3)}
+    wanted |= {"valid_frame": (n, 1), "activity_annotation": (n, 1)}
+    for name, shape in wanted.items():
+        if data[name].shape != shape:
+            raise VergenceError(f"{file}: {name} has shape {data[name].shape}, not {shape}", "Take the original file.")
+    activity = data["activity_annotation"][:, 0].astype(int)
+    valid = np.flatnonzero(data["valid_frame"][:, 0])
+    if not np.isin(activity[valid], np.arange(1, 8)).all():
+        raise VergenceError(
+            f"{file}: activities {sorted(set(activity[valid]))}", "They are 1 to 7; take the original file."
+        )
+    counts["frames that are not valid"] += n - len(valid)
+    valid = valid[::step]
+    images = folder / "imageSequence"
+    present = {p.name for p in images.iterdir()} if images.is_dir() else set()
+    there = np.array([f for f in valid if f"img_{f + 1:06d}.jpg" in present], dtype=int)
+    counts["frames beyond the pictures"] += len(valid) - len(there)
+    if not len(there):
+        return []
+    keypoints, true = data["annot2"][there, 0].astype(float), data["annot3"][there, 0].astype(float)
+    turn = read_test_turn(base, subject)
+    part = _part(
+        pictures=[Picture(images / f"img_{f + 1:06d}.jpg") for f in there],
+        size=picture_size(images / f"img_{there[0] + 1:06d}.jpg"),
+        keypoints=keypoints,
+        around=keypoints,
+        pose=data[variable][there, 0].astype(float),
+        k=fit_intrinsics(true[:, FIT_JOINTS], keypoints[:, FIT_JOINTS], str(file)),
+        rotation=np.full((3, 3), np.nan) if turn is None else turn[0],
+        translation=np.full(3, np.nan) if turn is None else turn[1],
+        numbers=(subject - 1, subject - 1, 0),
+        frames=there,
+        fps=TEST_FPS,
+        groups={"subject": f"TS{subject}", "sequence": f"TS{subject}", "camera": "0", "scene": SCENES[subject]},
+    )
+    activities = np.array(ACTIVITIES)[activity[there] - 1]
+    return [dataclasses.replace(part, groups={**part.groups, "activity": activities})]
+
+
+def _part(
+    *,
+    pictures: list[Picture],
+    size: tuple[int, int],
+    keypoints: Float[ndarray, "N 17 2"],
+    around: Float[ndarray, "N P 2"],
+    pose: Float[ndarray, "N 17 3"],
+    k: Float[ndarray, "3 3"],
+    rotation: Float[ndarray, "3 3"],
+    translation: Float[ndarray, " 3"],
+    numbers: tuple[int, int, int],
+    frames: ndarray,
+    fps: float,
+    groups: dict[str, str],
+) -> Records:
+    """Records of one camera's frames; keypoints outside the picture are unknown, and boxes hold those `around` inside."""
+    n = len(frames)
+    sizes = np.tile(np.asarray(size, dtype=float), (n, 1))
+    seen = seen_within(keypoints, sizes)
+    subject, sequence, view = (np.full(n, number) for number in numbers)
+    return Records(
+        pictures=pictures,
+        size=sizes,
+        box=person_boxes(seen_within(around, sizes)),
+        keypoints=seen,
+        confidence=np.isfinite(seen).all(-1).astype(float),
+        pose=pose,
+        intrinsics=np.tile(k, (n, 1, 1)),
+        distortion=np.zeros((n, 5)),
+        rotation=np.tile(rotation, (n, 1, 1)),
+        translation=np.tile(translation, (n, 1)),
+        up=np.tile(rotation[:, 1], (n, 1)),
+        subject=subject,
+        sequence=sequence,
+        view=view,
+        frame=frames,
+        instant=sequence * INSTANTS_EACH + frames,
+        time=frames / fps,
+        groups={name: np.full(n, value) for name, value in groups.items()},
+        skeleton=MPI_INF_17,
+    )
+
+
+def _find(root: Path, letter: str, subjects: Sequence[int], nested: Sequence[str]) -> Path:
+    """The folder that holds S1, S2 ... or TS1, TS2 ..."""
+    for name in nested:
+        if any((root / name / f"{letter}{subject}").is_dir() for subject in subjects):
+            return root / name
+    raise VergenceError(
+        f"{root} has none of {', '.join(f'{letter}{subject}' for subject in subjects)}",
+        "Give the folder of MPI-INF-3DHP that holds them.",
+    )
+
+
+@dataclass(frozen=True)
+class _Pictures:
+    """One camera's pictures: which frames there are, where each lies, and their (width, height) where that is cheap."""
+
+    name: Path
+    frames: range | frozenset[int]
+    size: tuple[int, int] | None
+    pattern: str = ""  # of file names, by frame number; empty for a video
+    first: int = 1  # number of the first frame's file
+
+    def at(self, frame: int) -> Picture:
+        if not self.pattern:
+            return Picture(self.name, frame)
+        return Picture(self.name / self.pattern.format(frame + self.first))
+
+
+def _pictures(folder: Path, camera: int) -> _Pictures | None:
+    """The camera's video, or its frames as files: numbered from 1, or from 0 where a file has that number."""
+    for suffix in (".avi", ".mp4"):
+        video = folder / "imageSequence" / f"video_{camera}{suffix}"
+        if video.exists():
+            count, size = frame_count(video)
+            return _Pictures(video, range(count), size)
+    for place, pattern in (
+        (folder / "imageSequence", f"img_{camera}_{{:06d}}.jpg"),
+        (folder / "imageFrames" / f"video_{camera}", "frame_{:06d}.jpg"),
+    ):
+        if not place.is_dir():
+            continue
+        form = re.compile(re.escape(pattern).replace(r"\{:06d\}", r"(\d{6})"))
+        numbers = {int(m[1]) for p in place.iterdir() if (m := form.fullmatch(p.name))}
+        if numbers:
+            first = 0 if 0 in numbers else 1
+            size = picture_size(place / pattern.format(min(numbers)))
+            return _Pictures(place, frozenset(n - first for n in numbers), size, pattern, first)
+    return None
+
+
+def _cell(folder: Path, cells: dict[str, ndarray], name: str, camera: int, width: int) -> Float[ndarray, "F 28 _"]:
+    """One camera's cell of `annot.mat`: rows of x1 y1 (z1) x2 ... as joints."""
+    value = cells[name]
+    if value.dtype != object or value.size != CAMERAS:
+        raise VergenceError(
+            f"{folder / 'annot.mat'}: {name} has shape {value.shape} of {value.dtype}, not {CAMERAS} cells",
+            "Take the original file.",
+        )
+    rows = np.asarray(value.ravel()[camera], dtype=float)
+    if rows.ndim != 2 or rows.shape[1] != len(MPI_INF_28) * width:
+        raise VergenceError(
+            f"{folder / 'annot.mat'}: {name} of camera {camera} has shape {rows.shape}, not frames x "
+            f"{len(MPI_INF_28) * width}",
+            "Take the original file.",
+        )
+    return rows.reshape(len(rows), len(MPI_INF_28), width)

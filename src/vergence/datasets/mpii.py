@@ -1,0 +1,266 @@
+"""MPII Human Pose: 2D labels of people in single pictures, from the official MAT or the JSON lists that people pass around.
+
+    ROOT/images/000001163.jpg
+    ROOT/annot/train.json, valid.json, trainval.json          (or annotations/mpii_train.json ...)
+    ROOT/mpii_human_pose_v1_u12_2/mpii_human_pose_v1_u12_1.mat (or anywhere in ROOT, one folder down)
+
+The JSON lists hold the split into training and validation that papers use; the MAT knows only training and test, so with
+it alone `trainval` is all there is. Files count pixels from 1; `Records` from 0. Hidden joints are labelled in both; only
+the MAT says which they are (confidence 0.5). PCKh needs heads: everybody's size is the measure `head_px`, from the MAT or,
+for the validation list, from `gt_valid.mat`; NaN where neither is there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from vergence.batches.crops import box_from_keypoints
+from vergence.datasets.formats.matlab import read_mat5
+from vergence.datasets.people import SEEN_JOINTS, Person, flat_records
+from vergence.datasets.records import Records
+from vergence.errors import VergenceError
+from vergence.footage.keypoints import HIDDEN_CONFIDENCE
+from vergence.metrics.keypoints import head_size
+from vergence.skeleton import MPII_16
+
+SPLITS = ("train", "valid", "trainval")
+PERSON_PX = 200.0  # `scale` is the person's height over this
+LOWER, WIDER = 15.0, 1.25  # of the scale: how everybody since the stacked hourglass makes a box of centre and scale
+OFFICIAL = "mpii_human_pose_v1_u12_1.mat"
+LEFT_OUT_OF_MEAN = ("pelvis", "thorax")
+SCORED = tuple(i for i, name in enumerate(MPII_16.joint_names) if name not in LEFT_OUT_OF_MEAN)
+
+
+def read_mpii(path: Path | str, split: str = "train") -> Records:
+    """People of MPII with 2D labels; skeleton `mpii_16`. `frame` counts the people of the annotation file from 0.
+
+    Args:
+        path: the folder that holds `images` and the annotations.
+        split: `train`, `valid` or `trainval`. The test set has no public labels.
+
+    Raises:
+        VergenceError: no annotations of this split, damaged ones, or no picture of anybody.
+    """
+    root = Path(path)
+    file = _annotations(root, split)
+    counts: Counter[str] = Counter()
+    if file.suffix == ".json":
+        listed = _from_json(file, root / "images", _heads_of_list(root, split, file))
+    else:
+        listed = _from_mat(file, root / "images")
+    people = []
+    for person in listed:
+        if person is None:
+            counts["people without labels"] += 1
+        else:
+            people.append(person)
+    return flat_records(people, MPII_16, counts, {"annotations": file.name, "split": split})
+
+
+def read_head_sizes(path: Path | str, split: str = "valid") -> Float[ndarray, " P"]:
+    """Head sizes in px (0.6 of the diagonal) of all people of a split; `Records.frame` indexes them. NaN where unknown.
+
+    The MAT has every head. For the JSON lists it is `annot/gt_valid.mat` or `annotations/mpii_gt_val.mat`, of the validation
+    list alone.
+
+    Raises:
+        VergenceError: neither is there, or another number of people than the list.
+    """
+    root = Path(path)
+    file = _annotations(root, split)
+    if file.suffix == ".mat":
+        return np.array([_head(rect) for _, rect, _ in _people(file)])
+    heads = _heads_of_list(root, split, file)
+    if heads is None:
+        raise VergenceError(
+            f"{root} has no head rectangles for split {split!r} of {file.name}",
+            "They are in annot/gt_valid.mat for valid, and in the official MAT.",
+        )
+    return heads
+
+
+def _heads_of_list(root: Path, split: str, file: Path) -> Float[ndarray, " P"] | None:
+    """Head sizes of a JSON list, where they lie beside it."""
+    for name in ("annot/gt_valid.mat", "annotations/mpii_gt_val.mat"):
+        if split == "valid" and (root / name).exists():
+            boxes = read_mat5(root / name, ["headboxes_src"])["headboxes_src"].astype(float)  # 2 corners, x y, P
+            if boxes.ndim != 3 or boxes.shape[:2] != (2, 2) or boxes.shape[2] != len(_load(file)):
+                raise VergenceError(
+                    f"{root / name} has heads of shape {boxes.shape}, {file.name} {len(_load(file))} people",
+                    "Take both from one source.",
+                )
+            return head_size(boxes.transpose(2, 0, 1).reshape(-1, 4))
+    return None
+
+
+def _annotations(root: Path, split: str) -> Path:
+    """The split's JSON list, else the MAT."""
+    if split not in SPLITS:
+        raise VergenceError(f"split {split!r} of MPII", f"Use {', '.join(SPLITS)}; its test labels are not public.")
+    for name in (f"annot/{split}.json", f"annotations/mpii_{split}.json"):
+        if (root / name).exists():
+            return root / name
+    found = sorted([*root.glob(OFFICIAL), *root.glob(f"*/{OFFICIAL}")])
+    if not found:
+        raise VergenceError(
+            f"{root} has neither annot/{split}.json nor {OFFICIAL}",
+            "Give the folder that holds `images` and one of them.",
+        )
+    if split != "trainval":
+        raise VergenceError(
+            f"{found[0]} does not know the split {split!r}",
+            f"Use split: trainval, or put the common annot/{split}.json beside it.",
+        )
+    return found[0]
+
+
+def _load(file: Path) -> list[dict[str, Any]]:
+    try:
+        rows = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise VergenceError(f"{file} is not readable JSON: {error}", "Download it again.") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise VergenceError(f"{file} is not a list of people", "Each has image, center, scale, joints and joints_vis.")
+    return rows
+
+
+def _from_json(file: Path, images: Path, heads: Float[ndarray, " P"] | None) -> Iterator[Person | None]:
+    for number, row in enumerate(_load(file)):
+        try:
+            points = np.array(row["joints"], dtype=float).reshape(len(MPII_16), 2) - 1
+            known = np.array(row["joints_vis"], dtype=float).reshape(len(MPII_16)) > 0
+            centre, scale = np.array(row["center"], dtype=float).reshape(2) - 1, float(row["scale"])
+            name = str(row["image"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise VergenceError(
+                f"{file}: person {number} cannot be read ({error})",
+                "Each has image, center, scale, joints (16 x 2) and joints_vis (16).",
+            ) from None
+        head = float("nan") if heads is None else float(heads[number])
+        given = None if (centre < 0).all() else centre
+        yield _person(images / name, points, known.astype(float), given, scale, number, head)
+
+
+def _person(
+    path: Path,
+    points: Float[ndarray, "16 2"],
+    confidence: Float[ndarray, " 16"],
+    centre: ndarray | None,
+    scale: float,
+    number: int,
+    head: float,
+    groups: dict[str, str] | None = None,
+) -> Person | None:
+    """Pixels count from 0 here. None for somebody who has no label."""
+    points = np.where(confidence[:, None] > 0, points, np.nan)
+    known = np.isfinite(points).all(-1)
+    if not known.any():
+        return None
+    if centre is not None and scale > 0:
+        side = WIDER * scale * PERSON_PX
+        box = np.array([centre[0] - side / 2, centre[1] + LOWER * scale - side / 2, side, side])
+    elif known.sum() >= SEEN_JOINTS:
+        box = box_from_keypoints(points)
+    else:
+        box = np.full(4, np.nan)  # counted as one that cannot be cropped
+    trust = np.where(known, confidence, 0.0)
+    return Person(path, box, points, trust, number, groups=groups or {}, measures={"head_px": head})
+
+
+def _from_mat(file: Path, images: Path) -> Iterator[Person | None]:
+    for number, (name, rect, activity) in enumerate(_people(file)):
+        points, confidence = np.full((len(MPII_16), 2), np.nan), np.zeros(len(MPII_16))
+        for point in _items(_part(_part(rect, "annopoints"), "point")):
+            joint, x, y = (_number(point, key) for key in ("id", "x", "y"))
+            if not (joint in range(len(MPII_16)) and np.isfinite([x, y]).all()):
+                raise VergenceError(
+                    f"{file}: person {number} has a joint {joint:g} at {x:g}, {y:g}", "Download it again."
+                )
+            points[int(joint)] = x - 1, y - 1
+            confidence[int(joint)] = HIDDEN_CONFIDENCE if _number(point, "is_visible") == 0 else 1.0
+        place = _part(rect, "objpos")
+        centre = np.array([_number(place, "x"), _number(place, "y")]) - 1
+        scale = _number(rect, "scale")
+        given = None if not np.isfinite([*centre, scale]).all() else centre
+        yield _person(images / name, points, confidence, given, scale, number, _head(rect), {"activity": activity})
+
+
+def _people(file: Path) -> Iterator[tuple[str, Any, str]]:
+    """(picture's name, person's struct, activity) of everybody in a training picture."""
+    release = read_mat5(file, ["RELEASE"])["RELEASE"]
+    annolist, train, acts = (_part(_first(release), key) for key in ("annolist", "img_train", "act"))
+    if annolist is None or train is None or np.size(annolist) != np.size(train):
+        raise VergenceError(
+            f"{file}: annolist has {np.size(annolist)} pictures, img_train {np.size(train)}", "Download it again."
+        )
+    kinds = _items(acts)
+    for i, (picture, use) in enumerate(zip(_items(annolist), np.ravel(train))):
+        if not use:
+            continue
+        name = _text(_part(_first(_part(picture, "image")), "name"))
+        if not name:
+            raise VergenceError(f"{file}: picture {i} has no name", "Download it again.")
+        activity = _text(_part(kinds[i], "cat_name")) if i < len(kinds) else ""
+        for rect in _items(_part(picture, "annorect")):
+            yield name, rect, activity
+
+
+def _head(rect: Any) -> float:
+    return float(head_size(np.array([_number(rect, key) for key in ("x1", "y1", "x2", "y2")])))
+
+
+# MATLAB's structs arrive as records whose fields are arrays, at any depth, empty or squeezed; these five read all of it.
+
+
+def _items(value: Any) -> list[Any]:
+    """The elements of a struct array; [] for an empty one, or none."""
+    if value is None:
+        return []
+    array = np.atleast_1d(value)
+    return (
+        list(array.ravel())
+        if array.dtype.names
+        else [v for v in array.ravel() if getattr(v, "dtype", array.dtype).names]
+    )
+
+
+def _first(value: Any) -> Any:
+    found = _items(value)
+    return found[0] if found else None
+
+
+def _part(struct: Any, name: str) -> Any:
+    """A field of a struct (of the first, where there are several), None where it is missing."""
+    if struct is not None and not isinstance(struct, np.void):
+        struct = _first(struct)
+    if struct is None or name not in (struct.dtype.names or ()):
+        return None
+    return struct[name]
+
+
+def _number(struct: Any, name: str) -> float:
+    """A field that holds a number, as one or as text; NaN where it is empty or missing."""
+    value = np.ravel(_part(struct, name))
+    while value.size and isinstance(value[0], ndarray):
+        value = np.ravel(value[0])
+    if not value.size or value[0] is None or str(value[0]).strip() == "":
+        return float("nan")
+    try:
+        return float(value[0])
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def _text(value: Any) -> str:
+    found = np.ravel(value)
+    while found.size and isinstance(found[0], ndarray):
+        found = np.ravel(found[0])
+    return str(found[0]) if found.size and isinstance(found[0], str) else ""

@@ -1,0 +1,145 @@
+"""What readers of datasets share: boxes from keypoints, keypoints beyond the picture's edge, people who cannot be cropped."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from vergence.datasets.formats.media import picture_size
+from vergence.datasets.records import ROWS_AT_ONCE, Picture, Records, crop_cameras
+from vergence.errors import VergenceError
+from vergence.skeleton import Skeleton
+
+SEEN_JOINTS = 4  # fewer in the picture make no box
+BOX_MARGIN = 0.2  # on every side, of the larger side: joints end before the body does
+
+
+def seen_within(keypoints: Float[ndarray, "N J 2"], size: Float[ndarray, "N 2"]) -> Float[ndarray, "N J 2"]:
+    """Keypoints in px, NaN where they lie beyond the picture's edge."""
+    with np.errstate(invalid="ignore"):
+        inside = ((keypoints >= -0.5) & (keypoints <= size[:, None] - 0.5)).all(-1, keepdims=True)
+    return np.where(inside, keypoints, np.nan)
+
+
+def person_boxes(keypoints: Float[ndarray, "N J 2"], margin: float = BOX_MARGIN) -> Float[ndarray, "N 4"]:
+    """`crops.box_from_keypoints` of every row; NaN where fewer than `SEEN_JOINTS` are known."""
+    known = np.isfinite(keypoints).all(-1)
+    low = np.where(known[..., None], keypoints, np.inf).min(1)
+    high = np.where(known[..., None], keypoints, -np.inf).max(1)
+    enough = (known.sum(1) >= SEEN_JOINTS)[:, None]
+    low, high = np.where(enough, low, np.nan), np.where(enough, high, np.nan)
+    border = margin * (high - low).max(1, keepdims=True)
+    return np.concatenate([low - border, high - low + 2 * border], 1)
+
+
+def with_crops(records: Records, counts: Counter[str]) -> Records:
+    """The rows whose boxes can be cropped; the others are counted as `boxes that cannot be cropped`.
+
+    Raises:
+        VergenceError: no row is left.
+    """
+    starts = range(0, len(records), ROWS_AT_ONCE)
+    good = np.concatenate([crop_cameras(records[i : i + ROWS_AT_ONCE], 64).good for i in starts] or [np.zeros(0, bool)])
+    counts["boxes that cannot be cropped"] += int((~good).sum())
+    if not good.any():
+        told = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
+        raise VergenceError(f"no picture with a person is left ({told or 'nothing was there'})", "Check the path.")
+    return records if good.all() else records[good]
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person in one picture, with 2D labels alone.
+
+    Attributes:
+        path: the picture.
+        box: x y w h px.
+        keypoints: px, NaN where unlabelled.
+        confidence: 0 where unlabelled.
+        number: of the person in the annotation file, from 0.
+        size: (width, height), where the annotations say so.
+        groups: names by group.
+        measures: numbers by name (`Records.measures`).
+    """
+
+    path: Path
+    box: Float[ndarray, " 4"]
+    keypoints: Float[ndarray, "J 2"]
+    confidence: Float[ndarray, " J"]
+    number: int
+    size: tuple[int, int] | None = None
+    groups: Mapping[str, str] = field(default_factory=dict)
+    measures: Mapping[str, float] = field(default_factory=dict)
+
+
+def flat_records(
+    people: Sequence[Person], skeleton: Skeleton, counts: Counter[str], report: Mapping[str, Any]
+) -> Records:
+    """People with 2D labels as records: everybody a subject and an instant of their own, every picture a sequence.
+
+    `frame` is the person's number in the annotation file, by which other labels (head and segment sizes) are found. People
+    whose picture is missing or damaged are left out and counted.
+
+    Raises:
+        VergenceError: nobody is left.
+    """
+    listed: dict[Path, set[str]] = {}
+    sizes: dict[Path, tuple[int, int] | None] = {}
+    kept: list[Person] = []
+    for person in people:
+        folder = person.path.parent
+        if folder not in listed:
+            listed[folder] = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
+        if person.path.name not in listed[folder]:
+            counts["people whose picture is missing"] += 1
+            continue
+        if person.path not in sizes:
+            sizes[person.path] = person.size or _size(person.path)
+        if sizes[person.path] is None:
+            counts["people whose picture is damaged"] += 1
+            continue
+        kept.append(person)
+    n, joints = len(kept), len(skeleton)
+    order = {path: i for i, path in enumerate(sizes)}
+    unknown = np.full((n, 3, 3), np.nan)
+    records = Records(
+        pictures=[Picture(person.path) for person in kept],
+        size=np.array([sizes[person.path] for person in kept], dtype=float).reshape(n, 2),
+        box=np.array([person.box for person in kept], dtype=float).reshape(n, 4),
+        keypoints=np.array([person.keypoints for person in kept], dtype=float).reshape(n, joints, 2),
+        confidence=np.array([person.confidence for person in kept], dtype=float).reshape(n, joints),
+        pose=np.full((n, joints, 3), np.nan),
+        intrinsics=unknown,
+        distortion=np.full((n, 5), np.nan),
+        rotation=unknown,
+        translation=unknown[:, 0],
+        up=unknown[:, 0],
+        subject=np.array([person.number for person in kept], dtype=int),
+        sequence=np.array([order[person.path] for person in kept], dtype=int),
+        view=np.zeros(n, dtype=int),
+        frame=np.array([person.number for person in kept], dtype=int),
+        instant=np.arange(n),
+        time=np.zeros(n),
+        groups={name: np.array([person.groups[name] for person in kept]) for name in (kept[0].groups if kept else ())},
+        measures={
+            name: np.array([person.measures[name] for person in kept]) for name in (kept[0].measures if kept else ())
+        },
+        skeleton=skeleton,
+    )
+    records = with_crops(records, counts)
+    return dataclasses.replace(records, report={**report, "left_out": {k: v for k, v in counts.items() if v}})
+
+
+def _size(path: Path) -> tuple[int, int] | None:
+    try:
+        return picture_size(path)
+    except VergenceError:
+        return None

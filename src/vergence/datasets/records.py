@@ -1,0 +1,414 @@
+"""What a dataset says about people in pictures, and those pictures as crops: the one bridge from files to Views.
+
+A reader of a dataset ends in `Records`: plain arrays in the full picture's own camera, no pixels, no crop. The rest is
+the same for all of them and stands here once. Every label is moved into its crop's camera when the dataset is opened,
+so that protocols, draws and label stages see all of it without opening a picture; pixels are read, one picture at a
+time, when a batch asks for them. Both ways end in the same camera (`crops.crop_camera`), the index for all rows at once.
+
+What breaks it: a wrong box, size or lens shows as keypoints that do not lie on the person (`vergence data check` shows
+and measures that); random reading from long videos decodes up to a whole group of pictures for each crop, so training
+from videos wants prepared shards (`vergence data prepare`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy import ndarray
+from torch import Tensor
+
+from vergence.batches.crops import MAX_HALF_ANGLE_DEG, CropMode, crop_camera, warp
+from vergence.batches.views import Views
+from vergence.errors import VergenceError
+from vergence.footage.video import Video, open_video, read_picture
+from vergence.geometry.camera import normalise
+from vergence.skeleton import Skeleton
+
+OPEN_VIDEOS = 4  # a decoder holds some dozen full frames
+ROWS_AT_ONCE = 8192  # of the index; bounds the float64 arrays on the way
+
+_SHAPES: dict[str, tuple[int | str, ...]] = {
+    "size": (2,), "box": (4,), "keypoints": ("J", 2), "confidence": ("J",), "pose": ("J", 3), "intrinsics": (3, 3),
+    "distortion": ("D",), "rotation": (3, 3), "translation": (3,), "up": (3,), "subject": (), "sequence": (), "view": (),
+    "frame": (), "instant": (), "time": (),
+}  # fmt: skip
+_WHOLE = ("subject", "sequence", "view", "frame", "instant")
+_LABELS = ("keypoints", "confidence", "pose")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Where pixels lie.
+
+    Attributes:
+        path: an image file, or a video.
+        frame: None for an image file, else the frame's number in the video, from 0.
+    """
+
+    path: Path
+    frame: int | None = None
+
+
+@dataclass(frozen=True)
+class Records:
+    """What a dataset says about N people in pictures. Missing is NaN. Labels are kept as float32, cameras as float64.
+
+    Attributes:
+        pictures: N, where the pixels lie; one picture may show several people.
+        size: N 2, width and height of the full picture, px.
+        box: N 4, x y width height in px of the full picture (as `vergence.batches.crops` takes it).
+        keypoints: N J 2, px of the full picture as recorded, lens distortion included.
+        confidence: N J, 0 to 1; 0 where a keypoint is missing.
+        pose: N J 3, mm, absolute, in the camera's frame (x right, y down, z forward).
+        intrinsics: N 3 3, px.
+        distortion: N 5, OpenCV's k1 k2 p1 p2 k3, or N 12 (`camera.distort`).
+        rotation: N 3 3, `x_camera = rotation x_world + translation`.
+        translation: N 3, mm.
+        up: N 3, a unit vector in the camera's frame.
+        subject, sequence, view, frame, instant: N integers: who, which recording, which camera, which frame of it; one
+            `instant` for the same person at the same moment, whatever the view, unique over the dataset.
+        time: N, seconds from the recording's start.
+        groups: names such as `action`, `camera` or `scene` to N strings each, over which protocols average.
+        skeleton: of keypoints and poses.
+        measures: names such as `head_px` or `area_px` to N numbers each, by which figures in 2D are measured; NaN where one
+            is not known.
+        report: what was skipped, counted, and what was assumed, in plain values.
+    """
+
+    pictures: Sequence[Picture]
+    size: Float[ndarray, "N 2"]
+    box: Float[ndarray, "N 4"]
+    keypoints: Float[ndarray, "N J 2"]
+    confidence: Float[ndarray, "N J"]
+    pose: Float[ndarray, "N J 3"]
+    intrinsics: Float[ndarray, "N 3 3"]
+    distortion: Float[ndarray, "N D"]
+    rotation: Float[ndarray, "N 3 3"]
+    translation: Float[ndarray, "N 3"]
+    up: Float[ndarray, "N 3"]
+    subject: Int[ndarray, " N"]
+    sequence: Int[ndarray, " N"]
+    view: Int[ndarray, " N"]
+    frame: Int[ndarray, " N"]
+    instant: Int[ndarray, " N"]
+    time: Float[ndarray, " N"]
+    groups: Mapping[str, ndarray]
+    skeleton: Skeleton
+    report: Mapping[str, Any] = field(default_factory=dict)
+    measures: Mapping[str, ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n, joints = len(self.pictures), len(self.skeleton)
+        for name, shape in _SHAPES.items():
+            kind = np.int64 if name in _WHOLE else np.float32 if name in _LABELS else np.float64
+            value = np.asarray(getattr(self, name))
+            if kind is np.int64 and not np.issubdtype(value.dtype, np.integer) and value.size:
+                raise VergenceError(f"records have a {name} of type {value.dtype}", "Give integers.")
+            lens = 12 if value.shape[1:] == (12,) else 5
+            wanted = (n, *({"J": joints, "D": lens}[size] if isinstance(size, str) else size for size in shape))
+            if value.shape != wanted:
+                raise VergenceError(
+                    f"records of {n} pictures and {joints} joints have a {name} of shape {value.shape}",
+                    f"Give {wanted}, NaN where something is missing.",
+                )
+            object.__setattr__(self, name, value.astype(kind, copy=False))
+        groups = {name: np.asarray(value).astype(np.str_, copy=False) for name, value in self.groups.items()}
+        measures = {name: np.asarray(value, dtype=np.float64) for name, value in self.measures.items()}
+        for what, name, value in [("group", *g) for g in groups.items()] + [("measure", *m) for m in measures.items()]:
+            if value.shape != (n,):
+                raise VergenceError(
+                    f"records of {n} pictures have a {what} {name} of shape {value.shape}", "Give one for each picture."
+                )
+        object.__setattr__(self, "groups", groups)
+        object.__setattr__(self, "measures", measures)
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, rows: slice | Sequence[int] | ndarray) -> Records:
+        """Rows by a slice, integers or a mask of N; the report stays."""
+        chosen = np.arange(len(self))[rows if isinstance(rows, slice) else np.asarray(rows)]
+        if chosen.ndim != 1:
+            raise VergenceError(f"rows {rows} of records", "Give a slice, a list of integers or a mask.")
+        return dataclasses.replace(
+            self,
+            pictures=tuple(self.pictures[i] for i in chosen.tolist()),
+            groups={name: value[chosen] for name, value in self.groups.items()},
+            measures={name: value[chosen] for name, value in self.measures.items()},
+            **{name: getattr(self, name)[chosen] for name in _SHAPES},
+        )
+
+    def convert(self, skeleton: Skeleton) -> Records:
+        """The same with another skeleton's joints; those that this one cannot give are NaN, of confidence 0."""
+        if skeleton == self.skeleton:
+            return self
+        return dataclasses.replace(
+            self,
+            keypoints=self.skeleton.convert(self.keypoints, skeleton),
+            confidence=self.skeleton.convert_confidence(self.confidence, skeleton),
+            pose=self.skeleton.convert(self.pose, skeleton),
+            skeleton=skeleton,
+        )
+
+    @staticmethod
+    def cat(parts: Sequence[Records]) -> Records:
+        """Joins records of one skeleton, the same groups and measures. Numbers stay as they are: give parts that are not one
+        recording distinct `sequence` and `instant` numbers. Counts of the reports are added up."""
+        if not parts:
+            raise VergenceError("no records to join", "Give at least one part.")
+        first = parts[0]
+        for part in parts:
+            if (part.skeleton, {*part.groups}, {*part.measures}) != (
+                first.skeleton, {*first.groups}, {*first.measures}
+            ):  # fmt: skip
+                raise VergenceError(
+                    f"records of {first.skeleton.name} grouped by {', '.join(first.groups) or 'nothing'} cannot be joined "
+                    f"with records of {part.skeleton.name} grouped by {', '.join(part.groups) or 'nothing'}",
+                    "Convert them to one skeleton and give both the same groups and measures.",
+                )
+        most = max(part.distortion.shape[1] for part in parts)
+        fields = {name: [getattr(part, name) for part in parts] for name in _SHAPES}
+        fields["distortion"] = [np.pad(lens, ((0, 0), (0, most - lens.shape[1]))) for lens in fields["distortion"]]
+        return Records(
+            pictures=tuple(picture for part in parts for picture in part.pictures),
+            groups={name: np.concatenate([part.groups[name] for part in parts]) for name in first.groups},
+            measures={name: np.concatenate([part.measures[name] for part in parts]) for name in first.measures},
+            skeleton=first.skeleton,
+            report=joined_report([part.report for part in parts]),
+            **{name: np.concatenate(value) for name, value in fields.items()},
+        )
+
+
+def joined_report(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Several reports as one: numbers added up, mappings joined alike, other values once each (a list where they differ)."""
+    out: dict[str, Any] = {}
+    for key in dict.fromkeys(key for report in reports for key in report):
+        values = [report[key] for report in reports if key in report]
+        if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+            out[key] = sum(values)
+        elif all(isinstance(value, Mapping) for value in values):
+            out[key] = joined_report(values)
+        else:
+            flat = [v for value in values for v in (value if isinstance(value, list | tuple) else [value])]
+            once = [v for i, v in enumerate(flat) if v not in flat[:i]]
+            out[key] = once if len(once) != 1 or isinstance(values[0], list | tuple) else once[0]
+    return out
+
+
+class Crops(NamedTuple):
+    """Cameras of N crops: `crops.CropCamera`, batched. `good` is False where a box has no crop; the rest is NaN there."""
+
+    intrinsics: Float[ndarray, "N 3 3"]
+    rotation: Float[ndarray, "N 3 3"]
+    homography: Float[ndarray, "N 3 3"]
+    rectangular: ndarray
+    good: ndarray
+
+
+def crop_cameras(records: Records, size: int, mode: CropMode = "virtual") -> Crops:
+    """What `crops.crop_camera` gives for each row's box, square crops of `size` px; rows whose box it refuses are not good."""
+    k, lens, box = records.intrinsics, records.distortion, records.box
+    n = len(records)
+    rectangular = np.full(n, mode == "rectangular") | ~np.isfinite(k).all((1, 2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        low, high = box[:, :2], box[:, :2] + box[:, 2:]
+        inside = (low < records.size - 0.5).all(1) & (high > -0.5).all(1) & (box[:, 2:] > 0).all(1)
+        along = np.array([[0.5, 0.5], [0, 0.5], [1, 0.5], [0.5, 0], [0.5, 1]])
+        rays = _rays(box[:, None, :2] + along * box[:, None, 2:], k, lens)
+        rotation = _look_at(rays[:, 0])
+        seen = rays[:, 1:] @ rotation.transpose(0, 2, 1)
+        limit = np.cos(np.radians(MAX_HALF_ANGLE_DEG))
+        narrow = (seen[..., 2] > limit * np.linalg.norm(seen, axis=-1)).all(1)
+        focal = size / 2 / np.abs(seen[..., :2] / seen[..., 2:]).max((1, 2))
+        virtual = np.zeros((n, 3, 3))
+        virtual[:, 0, 0] = virtual[:, 1, 1] = focal
+        virtual[:, :2, 2], virtual[:, 2, 2] = (size - 1) / 2, 1
+        homography = virtual @ rotation @ np.linalg.inv(np.where(rectangular[:, None, None], np.eye(3), k))
+        homography /= homography[:, 2:, 2:]
+        affine = np.zeros((n, 3, 3))
+        affine[:, 0, 0] = affine[:, 1, 1] = scale = size / box[:, 2:].max(1)
+        affine[:, :2, 2] = (size - 1) / 2 - scale[:, None] * (low + box[:, 2:] / 2)
+        affine[:, 2, 2] = 1
+    plain = rectangular[:, None, None]
+    return Crops(
+        intrinsics=np.where(plain, affine @ k, virtual),
+        rotation=np.where(plain, np.eye(3), rotation),
+        homography=np.where(plain, affine, homography),
+        rectangular=rectangular,
+        good=inside & (rectangular | narrow),
+    )
+
+
+def _rays(points: Float[ndarray, "N P 2"], k: Float[ndarray, "N 3 3"], lens: Float[ndarray, "N D"]) -> ndarray:
+    bends = torch.from_numpy(np.nan_to_num(lens)) if np.nan_to_num(lens).any() else None
+    ideal = normalise(torch.from_numpy(points), torch.from_numpy(k), bends).numpy()
+    return np.concatenate([ideal, np.ones_like(ideal[..., :1])], -1)
+
+
+def _look_at(ray: Float[ndarray, "N 3"]) -> Float[ndarray, "N 3 3"]:
+    z = ray / np.linalg.norm(ray, axis=-1, keepdims=True)
+    x = np.cross([0.0, 1.0, 0.0], z)
+    x /= np.linalg.norm(x, axis=-1, keepdims=True)
+    return np.stack([x, np.cross(z, x), z], 1)
+
+
+def crop_index(records: Records, size: int, mode: CropMode = "virtual") -> Views:
+    """All that records say, moved into their crops' cameras: Views of N with pictures of size 0.
+
+    Raises:
+        VergenceError: a box without area, outside its picture, or wider than a pinhole sees.
+    """
+    parts = [_index_part(records[i : i + ROWS_AT_ONCE], size, mode) for i in range(0, len(records), ROWS_AT_ONCE)]
+    return Views.cat(parts) if parts else Views.empty(0, len(records.skeleton), 0, 0)
+
+
+def _index_part(records: Records, size: int, mode: CropMode) -> Views:
+    crops = crop_cameras(records, size, mode)
+    if not crops.good.all():
+        row = int(np.flatnonzero(~crops.good)[0])
+        picture = records.pictures[row]
+        where = f"{picture.path}" + ("" if picture.frame is None else f" frame {picture.frame}")
+        raise VergenceError(
+            f"{int((~crops.good).sum())} boxes cannot be cropped; the first, of {where} "
+            f"({records.size[row][0]:g}x{records.size[row][1]:g}), is {' '.join(f'{v:g}' for v in records.box[row])}",
+            "A box is x y width height in px, has an area, overlaps its picture and is no wider than a pinhole sees.",
+        )
+    turn = crops.rotation
+    points = records.keypoints.astype(np.float64)
+    rays = _rays(points, records.intrinsics, records.distortion) @ turn.transpose(0, 2, 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        virtual = (np.where(rays[..., 2:] > 0, rays / rays[..., 2:], np.nan)) @ crops.intrinsics.transpose(0, 2, 1)
+    flat = points @ crops.homography[:, :2, :2].transpose(0, 2, 1) + crops.homography[:, None, :2, 2]
+    keypoints = np.where(crops.rectangular[:, None, None], flat, virtual[..., :2])
+    back = turn.transpose(0, 2, 1)
+    floats = {
+        "intrinsics": crops.intrinsics,
+        "keypoints": keypoints,
+        "confidence": np.where(np.isfinite(keypoints).all(-1), np.nan_to_num(records.confidence), 0.0),
+        "pose": records.pose.astype(np.float64) @ back,
+        "rotation": turn @ records.rotation,
+        "translation": (turn @ records.translation[..., None])[..., 0],
+        "up": (turn @ records.up[..., None])[..., 0],
+        "crop": crops.homography,
+        "time": records.time,
+    }
+    fields = {name: torch.from_numpy(value.astype(np.float32)) for name, value in floats.items()}
+    whole = {name: torch.from_numpy(getattr(records, name).copy()) for name in _WHOLE}
+    known = torch.from_numpy(np.isfinite(records.pose).all(-1).any(-1))
+    return Views.empty(len(records), len(records.skeleton), 0, 0).replace(metric=known, **fields, **whole)
+
+
+class PictureDataset:
+    """Records as a `dataset.Dataset`: crops read from their pictures and videos when a batch asks for them.
+
+    Args:
+        records: any skeleton.
+        image_size: side of the crops, px.
+        skeleton: the run's joints; the records' are converted.
+        mode: `virtual`, or `rectangular` for the papers' plain boxes.
+
+    Attributes:
+        index: every field of every row, pictures of size 0.
+        records: as given; their rows are this dataset's rows.
+
+    Raises:
+        VergenceError: a box that cannot be cropped (`crop_index`).
+    """
+
+    def __init__(self, records: Records, image_size: int, skeleton: Skeleton, mode: CropMode = "virtual") -> None:
+        self.records = records
+        self.image_size = image_size
+        self.mode: CropMode = mode
+        self.index = crop_index(records.convert(skeleton), image_size, mode)
+        self._files = OpenFiles()
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @property
+    def groups(self) -> Mapping[str, ndarray]:
+        """Names of the rows over which protocols average."""
+        return self.records.groups
+
+    @property
+    def measures(self) -> Mapping[str, ndarray]:
+        """Numbers of the rows by which figures in 2D are measured."""
+        return self.records.measures
+
+    @property
+    def report(self) -> Mapping[str, Any]:
+        return self.records.report
+
+    def order(self) -> Int[Tensor, " N"]:
+        """Rows in the order of files and frames, in which each video is decoded once."""
+        files: dict[Path, int] = {}
+        file = np.array([files.setdefault(picture.path, len(files)) for picture in self.records.pictures], np.int64)
+        frame = np.array([picture.frame or 0 for picture in self.records.pictures], np.int64)
+        return torch.from_numpy(np.lexsort((frame, file)))
+
+    def read(self, rows: Int[Tensor, " n"]) -> Views:
+        """The rows with their pixels. Pictures are opened in the order of files and frames, each once.
+
+        Raises:
+            VergenceError: a picture is missing, damaged, or of another size than the records say.
+        """
+        wanted = torch.as_tensor(rows, dtype=torch.long)
+        size = self.image_size
+        image = torch.zeros(len(wanted), 3, size, size, dtype=torch.uint8)
+        places = [self.records.pictures[row] for row in wanted.tolist()]
+        order = sorted(range(len(wanted)), key=lambda i: (str(places[i].path), places[i].frame or 0))
+        last: tuple[Picture, ndarray] | None = None
+        for i in order:
+            if last is None or last[0] != places[i]:
+                last = places[i], self._files.read(places[i])
+            image[i] = torch.from_numpy(self._crop(int(wanted[i]), last[1])).permute(2, 0, 1)
+        return self.index[wanted].replace(image=image)
+
+    def _crop(self, row: int, picture: ndarray) -> ndarray:
+        records = self.records
+        width, height = records.size[row]
+        if picture.shape[:2] != (height, width):
+            raise VergenceError(
+                f"{records.pictures[row].path} is {picture.shape[1]}x{picture.shape[0]}, its labels are for "
+                f"{width:g}x{height:g}",
+                "Use the pictures that the labels were made on, at their own size.",
+            )
+        lens = np.nan_to_num(records.distortion[row])
+        return warp(picture, crop_camera(records.intrinsics[row], lens, records.box[row], self.image_size, self.mode))
+
+
+class OpenFiles:
+    """Pictures by `Picture`; of the videos those used last stay open. Worker processes open their own."""
+
+    def __init__(self) -> None:
+        self._videos: OrderedDict[Path, Video] = OrderedDict()
+        self._process = os.getpid()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__()  # type: ignore[misc]
+
+    def read(self, picture: Picture) -> ndarray:
+        """RGB, `H W 3`, as displayed."""
+        if picture.frame is None:
+            return read_picture(picture.path)
+        if self._process != os.getpid():  # a decoder does not survive a fork
+            self._videos, self._process = OrderedDict(), os.getpid()
+        video = self._videos.pop(picture.path, None)
+        if video is None:
+            video = open_video(picture.path)
+            if len(self._videos) >= OPEN_VIDEOS:
+                self._videos.popitem(last=False)[1].close()
+        self._videos[picture.path] = video
+        return video[picture.frame]

@@ -1,0 +1,1 @@
+"""Crops prepared for fast reading."""

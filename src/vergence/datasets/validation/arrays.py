@@ -1,0 +1,408 @@
+"""What each array of `Records` says by itself: known or not, in px and in mm, boxes on pictures, limbs a body can have.
+
+Units and joint orders show in lengths alone. The median ratio of all limbs to a usual adult's is near 1, or near the
+factor of another unit. A person's limbs keep their length and are alike on both sides; in another joint order they are
+not. In 2D nothing has a fixed length, but limbs join neighbours: in any other order than the skeleton's own they span
+twice as much of the person.
+
+Limits are wide on purpose: they are for faults, not for quality. Bodies between 1.2 m and 2.2 m are sound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from vergence.datasets.records import Records
+from vergence.skeleton import SKELETONS, Skeleton
+
+MOST_ROWS = 20_000  # looked at where a check costs more than a glance; spread evenly, chosen by a fixed seed
+ZERO_SHARE = 0.001
+OUTSIDE_SHARE = 0.05  # of the known keypoints; people are cut off by pictures, labels sometimes go on
+OUTSIDE_MARGIN = 0.05  # of the picture
+BOX_GROWN = 0.25  # of the box: a keypoint farther out is another person's
+BOX_SHARE = 0.2
+# mm of a usual adult; the median ratio of all limbs to these is the unit. Grown-ups of 1.4 to 2.1 m lie within 0.8 to 1.2.
+USUAL_MM = {"upper_leg": 440, "lower_leg": 430, "upper_arm": 285, "lower_arm": 250, "hip": 115, "shoulder": 160}
+SIZE_RANGE = (0.6, 1.4)
+UNITS = {"metres": 1e-3, "centimetres": 0.1, "inches": 1 / 25.4, "feet": 1 / 304.8}
+# mm; from a child of 1.2 m to a man of 2.2 m, and joints placed as datasets differ in placing them
+HUMAN_MM = {
+    "upper_leg": (250, 600),
+    "lower_leg": (250, 580),
+    "upper_arm": (150, 420),
+    "lower_arm": (130, 380),
+    "hip": (50, 220),
+    "shoulder": (70, 280),
+}
+SPREAD_SHARE = 0.1  # of a limb's length, within one person; motion capture has under 0.03, a network 0.05
+UNEVEN_SHARE = 0.15  # between left and right
+LEAST_POSES = 5  # of one person, to speak of a spread
+COMPACT = 0.25  # mean 2D limb over the person's size: people measure 0.13 to 0.22, shuffled joints 0.26 to 0.4
+BETTER = 0.75  # of the score: another skeleton's order must be better by so much before it is named
+POINTS_2D = 6  # fewer known keypoints say nothing of the order
+
+State = Literal["good", "note", "wrong"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        what: that was looked at.
+        state: `good`; `note`: usable, but worth knowing; `wrong`: do not train on it.
+        found: what was found, with its number and limit.
+        remedy: what to do about it, where something is to be done.
+    """
+
+    what: str
+    state: State
+    found: str
+    remedy: str = ""
+
+
+def some_rows(records: Records, wanted: ndarray | None = None, most: int = MOST_ROWS) -> Int[ndarray, " n"]:
+    """Rows (of a mask) to look at: all, or `most` of them spread over the dataset."""
+    rows = np.arange(len(records)) if wanted is None else np.flatnonzero(wanted)
+    return rows if len(rows) <= most else np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
+
+
+def percent(share: float) -> str:
+    if 0 < share < 0.001:
+        return "under 0.1 %"
+    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
+
+
+def check_values(records: Records) -> list[Finding]:
+    """Infinities, half-known points, zeros that mean missing, joints that nobody has."""
+    out = []
+    names = ("keypoints", "pose", "intrinsics", "distortion", "rotation", "translation", "up", "confidence", "time")
+    infinite = {name: int(np.isinf(getattr(records, name)).sum()) for name in names}
+    found = ", ".join(f"{count:,} in {name}" for name, count in infinite.items() if count)
+    if found:
+        out.append(Finding("infinite values", "wrong", f"{found} (limit 0)", "What is missing is NaN, never infinite."))
+    for name, zero in (("keypoints", "(0, 0) or (-1, -1)"), ("pose", "(0, 0, 0)")):
+        value = getattr(records, name)
+        known = np.isfinite(value)
+        half = int((known.any(-1) & ~known.all(-1)).sum())
+        if half:
+            out.append(Finding(f"half-known {name}", "wrong", f"{half:,} joints have some coordinates NaN (limit 0)",
+                               "A joint is known in all its coordinates, or NaN in all."))  # fmt: skip
+        marks = (value == 0).all(-1) | ((value == -1).all(-1) & (name == "keypoints"))
+        if name == "pose":
+            marks &= ~_rooted(records)[:, None]
+        share = marks.sum() / max(known.all(-1).sum(), 1)
+        if share > ZERO_SHARE:
+            out.append(Finding(f"zeros in {name}", "wrong",
+                               f"{percent(float(share))} of the known joints are exactly {zero} (limit {percent(ZERO_SHARE)})",
+                               "These files mark missing joints so: make them NaN when reading."))  # fmt: skip
+    if not out:
+        out.append(Finding("values", "good", _coverage(records)))
+    never = _never(records)
+    if never:
+        out.append(Finding("joints", "note", f"never labelled: {', '.join(never)}"))
+    return out
+
+
+def _rooted(records: Records) -> ndarray:
+    """Rows whose root lies at the origin: root-relative poses, which is another fault."""
+    root = records.pose[:, list(records.skeleton.root)].mean(1)
+    return (np.abs(root) < 1e-6).all(-1)
+
+
+def _coverage(records: Records) -> str:
+    points = np.isfinite(records.keypoints).all(-1)
+    poses = np.isfinite(records.pose).all(-1)
+    return (
+        f"{len(records):,} rows; 2D in {percent(float(points.any(1).mean()))} of them, 3D in "
+        f"{percent(float(poses.any(1).mean()))}; of the 2D joints there {percent(_share(points))} are known, of the 3D joints "
+        f"{percent(_share(poses))}"
+    )
+
+
+def _share(known: ndarray) -> float:
+    return float(known[known.any(1)].mean()) if known.any() else 0.0
+
+
+def _never(records: Records) -> list[str]:
+    out = []
+    for value, what in ((records.keypoints, "2D"), (records.pose, "3D")):
+        known = np.isfinite(value).all(-1).any(0)
+        if known.any():
+            out += [f"{name} ({what})" for name, seen in zip(records.skeleton.joint_names, known) if not seen]
+    return out
+
+
+def check_boxes(records: Records) -> list[Finding]:
+    """Boxes without area or beside their picture, and keypoints that lie outside their box."""
+    box, size = records.box, records.size
+    with np.errstate(invalid="ignore"):
+        empty = ~(np.isfinite(box).all(1) & (box[:, 2:] > 0).all(1))
+        beside = ~empty & ~((box[:, :2] < size - 0.5).all(1) & (box[:, :2] + box[:, 2:] > -0.5).all(1))
+        grown = BOX_GROWN * box[:, 2:].max(1)[:, None]
+        low, high = box[:, :2] - grown, box[:, :2] + box[:, 2:] + grown
+        points, known = records.keypoints, np.isfinite(records.keypoints).all(-1)
+        out_of = known & ((points < low[:, None]) | (points > high[:, None])).any(-1)
+    findings = []
+    for bad, words in ((empty, "have no area or are NaN"), (beside, "lie outside their picture")):
+        if bad.any():
+            row = int(np.flatnonzero(bad)[0])
+            findings.append(Finding("boxes", "wrong",
+                                    f"{int(bad.sum()):,} of {len(records):,} {words} (limit 0); the first, of row {row}: "
+                                    f"{_numbers(box[row])} in a picture of {_numbers(size[row])}",
+                                    "A box is x y width height in px of the full picture; leave other rows out."))  # fmt: skip
+    share = float(out_of.sum() / max(known.sum(), 1))
+    if share > BOX_SHARE:
+        findings.append(Finding("boxes", "wrong", f"{percent(share)} of the keypoints lie outside their row's box, grown by "
+                                f"{percent(BOX_GROWN)} (limit {percent(BOX_SHARE)})",
+                                "Boxes and keypoints are of different people, pictures or units."))  # fmt: skip
+    if not findings:
+        findings.append(Finding("boxes", "good", f"all inside their pictures; {percent(share)} of the keypoints outside "
+                                f"their box (limit {percent(BOX_SHARE)})"))  # fmt: skip
+    return findings
+
+
+def _numbers(values: ndarray) -> str:
+    return " ".join(f"{value:.4g}" for value in values)
+
+
+def check_keypoints(records: Records) -> list[Finding]:
+    """Keypoints in their picture, in px, in an order in which limbs join neighbours."""
+    known = np.isfinite(records.keypoints).all(-1)
+    if not known.any():
+        return [Finding("2D keypoints", "note", "there are none")]
+    points = np.where(known[..., None], records.keypoints, np.nan)
+    reach = float(np.nanmax(np.abs(points)))
+    if reach <= 2.0 < float(records.size.min()) / 4:
+        return [Finding("2D keypoints", "wrong", f"they reach only {reach:.3g} in pictures of {_numbers(records.size[0])}",
+                        "Keypoints are in px of the full picture, not in 0 to 1.")]  # fmt: skip
+    margin = OUTSIDE_MARGIN * records.size[:, None]
+    outside = known & ((points < -margin) | (points > records.size[:, None] + margin)).any(-1)
+    share = float(outside.sum() / known.sum())
+    if share > OUTSIDE_SHARE:
+        return [Finding("2D keypoints", "wrong", f"{percent(share)} lie outside their picture (limit "
+                        f"{percent(OUTSIDE_SHARE)}); they reach {reach:.0f}",
+                        "They are for pictures of another size, or x and y are exchanged.")]  # fmt: skip
+    rows = some_rows(records, known.sum(1) >= POINTS_2D)
+    compact = limb_share_2d(points[rows], records.skeleton) if len(rows) else np.nan
+    better = _better_order(points[rows], records.skeleton, limb_share_2d, COMPACT) if len(rows) else ""
+    if compact > COMPACT or better:
+        return [Finding("2D keypoints", "wrong", f"a limb spans {compact:.2f} of its person's size in the picture (limit "
+                        f"{COMPACT:g}): the 2D joints are shuffled, in another order than {records.skeleton.name}{better}",
+                        "Give the joints in the order of the skeleton's names, or name the right skeleton.")]  # fmt: skip
+    text = f"{percent(share)} outside their picture (limit {percent(OUTSIDE_SHARE)})"
+    if np.isfinite(compact):
+        text += f"; a limb spans {compact:.2f} of its person's size (limit {COMPACT:g})"
+    return [Finding("2D keypoints", "good", text)]
+
+
+def limb_share_2d(points: Float[ndarray, "N J D"], skeleton: Skeleton) -> float:
+    """Mean length of the limbs, in parts of the diagonal of the joints' box; the median over rows."""
+    ends = np.array(skeleton.limbs, dtype=int).reshape(-1, 2)
+    if not len(ends):
+        return np.nan
+    length = np.linalg.norm(points[:, ends[:, 0]] - points[:, ends[:, 1]], axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        known = np.isfinite(length)
+        mean = np.where(known, length, 0).sum(1) / known.sum(1)
+        seen = np.isfinite(points).all(-1, keepdims=True)
+        high = np.where(seen, points, -np.inf).max(1)
+        low = np.where(seen, points, np.inf).min(1)
+        share = mean / np.linalg.norm(high - low, axis=-1)
+    return float(np.median(share[np.isfinite(share)])) if np.isfinite(share).any() else np.nan
+
+
+def _better_order(
+    points: ndarray, skeleton: Skeleton, measure: Callable[[ndarray, Skeleton], float], limit: float
+) -> str:
+    """`; as ... it would be ...` where the order of a known skeleton of as many joints measures much better, and well."""
+    own = measure(points, skeleton)
+    others = [s for s in SKELETONS.values() if len(s) == len(skeleton) and s != skeleton]
+    scores = {other.name: measure(points, other) for other in others}
+    best = min(scores, key=lambda name: scores[name], default="")
+    return f"; as {best} it would be {scores[best]:.2f}" if best and scores[best] < min(BETTER * own, limit) else ""
+
+
+def check_cameras(records: Records) -> list[Finding]:
+    """Intrinsics that are lenses of these pictures, rotations that are rotations."""
+    k, turn = records.intrinsics, records.rotation
+    known = np.isfinite(k).all((1, 2))
+    out = []
+    half = np.isfinite(k).any((1, 2)) & ~known
+    if half.any():
+        out.append(
+            Finding("intrinsics", "wrong", f"{int(half.sum()):,} are NaN in part (limit 0)", "Give all or none.")
+        )
+    with np.errstate(invalid="ignore"):
+        focal = known & ((k[:, 0, 0] <= 0) | (k[:, 1, 1] <= 0))
+        middle = known & ~focal & ((k[:, :2, 2] < 0) | (k[:, :2, 2] > records.size)).any(1)
+        ratio = known & ~focal & (np.abs(np.log(np.where(focal | ~known, 1, k[:, 0, 0] / k[:, 1, 1]))) > np.log(1.1))
+        short = known & ~focal & (k[:, 0, 0] < 0.2 * records.size.max(1))
+    for bad, words, remedy in (
+        (focal, "have a focal length of 0 or less", "K is [[fx 0 cx] [0 fy cy] [0 0 1]] in px."),
+        (middle, "have their principal point outside the picture", "K is of pictures of another size, or transposed."),
+        (
+            ratio,
+            "have fx and fy that differ by more than 10 %",
+            "The pictures were stretched, or K is of another size.",
+        ),
+        (
+            short,
+            "have a focal length under 0.2 of the picture's side",
+            "K is in px of the full picture, not normalised.",
+        ),
+    ):
+        if bad.any():
+            out.append(Finding("intrinsics", "wrong", f"{int(bad.sum()):,} of {len(records):,} rows {words}", remedy))
+    rigid = np.isfinite(turn).all((1, 2))
+    if rigid.any():
+        off = np.abs(turn[rigid] @ turn[rigid].transpose(0, 2, 1) - np.eye(3)).max((1, 2)) > 1e-3
+        left = ~off & (np.linalg.det(turn[rigid]) < 0)
+        if off.any():
+            out.append(
+                Finding("rotations", "wrong", f"{int(off.sum()):,} are not orthonormal to 0.001", "Read R again.")
+            )
+        if left.any():
+            out.append(Finding("rotations", "wrong", f"{int(left.sum()):,} mirror (determinant -1)",
+                               "One axis of the world or the camera is turned: x right, y down, z forward."))  # fmt: skip
+    if not out:
+        words = f"intrinsics in {percent(float(known.mean()))} of the rows, rotations in {percent(float(rigid.mean()))}"
+        out.append(Finding("cameras", "good", words))
+    return out
+
+
+def check_instants(records: Records) -> list[Finding]:
+    """One row for each view of an instant, and one person and recording in each instant."""
+    _, inverse = np.unique(records.instant, return_inverse=True)
+    pairs = np.stack([inverse, records.view], 1)
+    twice = len(pairs) - len(np.unique(pairs, axis=0))
+    mixed = {
+        name: len(np.unique(np.stack([inverse, getattr(records, name)], 1), axis=0)) - (int(inverse.max()) + 1)
+        for name in ("subject", "sequence")
+    }
+    out = []
+    if twice:
+        out.append(Finding("instants", "wrong", f"{twice:,} rows repeat a view of an instant (limit 0)",
+                           "An instant is one person at one moment; give different people different instants."))  # fmt: skip
+    for name, count in mixed.items():
+        if count > 0:
+            out.append(Finding("instants", "wrong", f"{count:,} instants have several {name}s (limit 0)",
+                               "Instant numbers are unique over the dataset."))  # fmt: skip
+    counts = np.bincount(inverse)
+    return out or [Finding("instants", "good", f"{len(counts):,}, each seen by {_range(counts)}")]
+
+
+def _range(counts: ndarray) -> str:
+    low, high = int(counts.min()), int(counts.max())
+    return f"{low} to {high} views" if low != high else f"{low} view{'s' * (low != 1)}"
+
+
+def limb_lengths_of(records: Records) -> dict[str, Float[ndarray, "n 2"]]:
+    """Of each limb group the right and the left length, of some rows with 3D; NaN where an end is missing."""
+    rows = some_rows(records, np.isfinite(records.pose).all(-1).any(-1))
+    pose = records.pose[rows].astype(np.float64)
+    return {
+        group: np.stack([np.linalg.norm(pose[:, a] - pose[:, b], axis=-1) for a, b in pairs], 1)
+        for group, pairs in records.skeleton.limb_groups.items()
+    }
+
+
+def unit_of(records: Records) -> tuple[float, str]:
+    """Size of the bodies in parts of a usual adult's, NaN where there is no 3D, and the unit that would make it human."""
+    lengths = limb_lengths_of(records)
+    known = [np.median(x[np.isfinite(x)]) / USUAL_MM[group] for group, x in lengths.items() if np.isfinite(x).any()]
+    if not known:
+        return np.nan, ""
+    ratio = float(np.median(known))
+    low, high = SIZE_RANGE
+    names = [name for name, factor in UNITS.items() if low * factor <= ratio <= high * factor]
+    return ratio, names[0] if names else ""
+
+
+def check_units(records: Records) -> list[Finding]:
+    """Millimetres: metres and centimetres make bodies of the wrong size by a factor that tells which."""
+    ratio, unit = unit_of(records)
+    low, high = SIZE_RANGE
+    if not np.isfinite(ratio):
+        return [Finding("units", "note", "no 3D limbs to measure")]
+    text = f"limbs are {ratio:.3g} times a usual adult's in mm (limits {low:g} to {high:g})"
+    if low <= ratio <= high:
+        return [Finding("units", "good", text)]
+    if unit:
+        return [Finding("units", "wrong", f"{text}: the poses are in {unit}, not in millimetres",
+                        f"Multiply poses (and translations, if they are too) by {1 / UNITS[unit]:g}.")]  # fmt: skip
+    return [
+        Finding("units", "wrong", f"{text}: no unit makes these bodies human", "Poses are mm, absolute, not scaled.")
+    ]
+
+
+def check_limbs(records: Records) -> list[Finding]:
+    """Lengths within human ranges, constant for each person, alike on both sides."""
+    lengths = {group: x for group, x in limb_lengths_of(records).items() if np.isfinite(x).any()}
+    ratio, unit = unit_of(records)
+    if not lengths:
+        return []
+    mm = 1 / UNITS[unit] if unit else 1.0
+    rows = some_rows(records, np.isfinite(records.pose).all(-1).any(-1))
+    long, wide, uneven, table = [], [], [], []
+    for group, x in lengths.items():
+        middle = float(np.median(x[np.isfinite(x)])) * mm
+        spread, sides = _spread(x, records.subject[rows]), _unevenness(x)
+        table.append(f"{group.replace('_', ' ')} {middle:.0f} ± {percent(spread) if np.isfinite(spread) else '?'}")
+        low, high = HUMAN_MM[group]
+        if not low <= middle <= high:
+            long.append(f"{group.replace('_', ' ')} {middle:.0f} mm (limits {low} to {high})")
+        if spread > SPREAD_SHARE:
+            wide.append(f"{group.replace('_', ' ')} {percent(spread)}")
+        if sides > UNEVEN_SHARE:
+            uneven.append(f"{group.replace('_', ' ')} {percent(sides)}")
+    out = []
+    order = _better_order(records.pose[rows].astype(np.float64), records.skeleton, _unevenness_of, UNEVEN_SHARE)
+    shuffled = f": the 3D joints are shuffled, in another order than {records.skeleton.name}{order}"
+    many = len(wide) + len(uneven) >= 2
+    if wide:
+        out.append(Finding("limb lengths", "wrong", f"within one person they vary by {', '.join(wide)} (limit "
+                           f"{percent(SPREAD_SHARE)})" + (shuffled if many else ""), "Give the joints in the order of the "
+                           "skeleton's names; where that is right, this 3D is too noisy to be truth."))  # fmt: skip
+    if uneven:
+        out.append(Finding("limb lengths", "wrong", f"left and right differ by {', '.join(uneven)} (limit "
+                           f"{percent(UNEVEN_SHARE)})" + (shuffled if many and not wide else ""),
+                           "Give the joints in the order of the skeleton's names."))  # fmt: skip
+    if long and (unit or SIZE_RANGE[0] <= ratio <= SIZE_RANGE[1]):
+        out.append(Finding("limb lengths", "wrong", f"not a human's: {', '.join(long)}",
+                           "Look at the joint order, and at how this dataset places hips and shoulders."))  # fmt: skip
+    return out or [Finding("limb lengths", "good", f"{', '.join(table)} mm (spread within a person, limit "
+                           f"{percent(SPREAD_SHARE)})")]  # fmt: skip
+
+
+def _spread(lengths: Float[ndarray, "n 2"], subject: Int[ndarray, " n"]) -> float:
+    """Robust deviation over median, of each person and side; the median over people."""
+    spreads = []
+    for person in np.unique(subject):
+        for side in (0, 1):
+            own = lengths[subject == person, side]
+            own = own[np.isfinite(own)]
+            if len(own) >= LEAST_POSES:
+                middle = np.median(own)
+                spreads.append(1.4826 * np.median(np.abs(own - middle)) / max(middle, 1e-12))
+    return float(np.median(spreads)) if spreads else np.nan
+
+
+def _unevenness(lengths: Float[ndarray, "n 2"]) -> float:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.abs(lengths[:, 0] - lengths[:, 1]) / lengths.mean(1)
+    return float(np.median(share[np.isfinite(share)])) if np.isfinite(share).any() else np.nan
+
+
+def _unevenness_of(pose: Float[ndarray, "n J 3"], skeleton: Skeleton) -> float:
+    values = [
+        _unevenness(np.stack([np.linalg.norm(pose[:, a] - pose[:, b], axis=-1) for a, b in pairs], 1))
+        for pairs in skeleton.limb_groups.values()
+    ]
+    return float(np.nanmean(values)) if values and np.isfinite(values).any() else np.inf

@@ -1,0 +1,213 @@
+"""What `vergence data check` reads that no recipe reads as `Records`: captures, the world's pictures, prepared crops.
+
+A capture's own truth, where the built-in world wrote it (`truth.npz`), is read here and nowhere else in training's reach:
+a check is a measurement. Prepared crops are cameras of their own, so their records speak of the crops.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy import ndarray
+
+from vergence.batches.crops import whole_picture_box
+from vergence.datasets.people import SEEN_JOINTS, person_boxes
+from vergence.datasets.records import OpenFiles, Picture, Records
+from vergence.datasets.shards.reader import INDEX, ShardDataset, check_files, read_manifest
+from vergence.errors import VergenceError
+from vergence.footage.capture import Capture, load_capture
+from vergence.outputs.tables import read_npz
+from vergence.skeleton import skeleton_from_names
+
+
+def read_capture_records(path: Path, number: int = 0) -> Records:
+    """All pictures of a capture in which its subject is seen; the world's truth as their 3D where it lies there.
+
+    Raises:
+        VergenceError: no capture, no keypoints, nobody in them, or a truth of another recording.
+    """
+    capture = load_capture(path)
+    seen = capture.observations
+    known = np.isfinite(seen.keypoints[..., :2]).all(-1).sum(-1) >= SEEN_JOINTS
+    frame, view = np.nonzero(known)
+    if not len(frame):
+        raise VergenceError(f"the capture {path} shows nobody", "Look at its keypoints.")
+    points = seen.keypoints[frame, view]
+    n, joints = len(frame), len(seen.skeleton)
+    nan = np.full((n, joints, 3), np.nan)
+    truth = capture.folder / "truth.npz"
+    pose = _true_poses(truth, capture)[frame, view] if truth.is_file() else None
+    turn = [np.full((3, 3), np.nan) if c.rotation is None else c.rotation for c in capture.cameras]
+    shift = [np.full(3, np.nan) if c.translation is None else c.translation for c in capture.cameras]
+    k = [np.full((3, 3), np.nan) if c.intrinsics is None else c.intrinsics for c in capture.cameras]
+    rotation = np.array(turn)[view]
+    up = np.full(3, np.nan) if capture.up is None else capture.up
+    pictures = []
+    for t, v in zip(frame.tolist(), view.tolist()):
+        camera = capture.cameras[v]
+        place = camera.video if camera.video is not None else capture.folder / f"{camera.name} (no video)"
+        pictures.append(_picture(place, round(t + camera.offset)))
+    return Records(
+        pictures=pictures,
+        size=np.array([c.image_size for c in capture.cameras], dtype=float)[view],
+        box=person_boxes(points[..., :2]),
+        keypoints=points[..., :2],
+        confidence=np.nan_to_num(points[..., 2]),
+        pose=nan if pose is None else pose,
+        intrinsics=np.array(k)[view],
+        distortion=np.array([c.distortion for c in capture.cameras])[view],
+        rotation=rotation,
+        translation=np.array(shift)[view],
+        up=rotation @ up,
+        subject=np.full(n, number),
+        sequence=np.full(n, number),
+        view=view,
+        frame=frame,
+        instant=frame + number * 10_000_000,
+        time=frame / capture.fps,
+        groups={"camera": np.array(capture.names)[view]},
+        skeleton=seen.skeleton,
+        report={"notes": [*capture.notes, *seen.notes]},
+    )
+
+
+def _picture(place: Path, frame: int) -> Picture:
+    if not place.is_dir():
+        return Picture(place, frame)
+    from vergence.footage.video import PictureFolder
+
+    files = PictureFolder(place).files
+    return Picture(files[frame]) if 0 <= frame < len(files) else Picture(place / f"{frame} (no such picture)")
+
+
+class CapturePixels:
+    """Pictures of a capture (or of several below one folder), brought to the size that its labels are for."""
+
+    def __init__(self, path: Path) -> None:
+        folders = [path] if (path / "capture.toml").is_file() else [f.parent for f in path.glob("*/capture.toml")]
+        captures = [load_capture(folder) for folder in folders or [path]]
+        self._fits = {c.video: c.fit for capture in captures for c in capture.cameras if c.video is not None}
+        self._files = OpenFiles()
+
+    def read(self, picture: Picture) -> ndarray:
+        """RGB, `H W 3`, in the pixels of the capture's keypoints."""
+        fit = self._fits.get(picture.path) or self._fits.get(picture.path.parent)
+        found = self._files.read(picture)
+        return found if fit is None else fit.apply(found)
+
+
+class ShardPixels:
+    """Prepared crops; a picture's frame is its row."""
+
+    def __init__(self, path: Path) -> None:
+        manifest = read_manifest(path)
+        skeleton = skeleton_from_names(manifest["joint_names"])
+        self._dataset = ShardDataset(path, int(manifest["size"]), skeleton)
+
+    def read(self, picture: Picture) -> ndarray:
+        """RGB, `H W 3`."""
+        image = self._dataset.read(torch.tensor([picture.frame or 0])).image
+        return image[0].permute(1, 2, 0).contiguous().numpy()
+
+
+def _true_poses(file: Path, capture: Capture) -> ndarray:
+    """The world's truth in each camera's frame, `T V J 3`, in the joints of the capture's keypoints."""
+    poses = read_npz(file)
+    seen = capture.observations
+    if len(poses.pose) != len(seen.keypoints):
+        raise VergenceError(f"{file} has {len(poses.pose)} frames, the keypoints {len(seen.keypoints)}",
+                            "They belong to different recordings; write the capture again.")  # fmt: skip
+    with np.load(file, allow_pickle=False) as data:
+        names, turn, shift = [str(n) for n in data["cameras"]], data["R"].astype(float), data["t"].astype(float)
+    if missing := [name for name in capture.names if name not in names]:
+        raise VergenceError(f"{file} has no camera {missing[0]}", "It belongs to another capture.")
+    order = [names.index(name) for name in capture.names]
+    world = poses.skeleton.convert(poses.pose, seen.skeleton).astype(float)
+    return np.einsum("vij,tkj->tvki", turn[order], world) + shift[order][None, :, None]
+
+
+def read_captures(path: Path) -> Records:
+    """All captures below a folder, each a person of its own."""
+    from vergence.datasets.validation.detect_format import joined
+
+    folders = sorted(file.parent for file in path.glob("*/capture.toml"))
+    return joined(read_capture_records(folder, number) for number, folder in enumerate(folders))
+
+
+def read_world_pictures(path: Path) -> Records:
+    """`vergence synth --kind pictures`: COCO-style 2D and the truth beside it.
+
+    Raises:
+        VergenceError: files that are damaged or of different lengths.
+    """
+    try:
+        found = json.loads((path / "keypoints.json").read_text(encoding="utf-8"))
+        images, people = found["images"], found["annotations"]
+        skeleton = skeleton_from_names(found["categories"][0]["keypoints"])
+        points = np.array([person["keypoints"] for person in people], dtype=float).reshape(len(people), -1, 3)
+        with np.load(path / "truth.npz", allow_pickle=False) as file:
+            truth = {name: file[name].astype(float) for name in ("pose", "intrinsics", "up", "subject")}
+        files = [path / image["file_name"] for image in images]
+        size = np.array([[image["width"], image["height"]] for image in images], dtype=float)
+    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        raise VergenceError(f"{path} holds damaged keypoints.json or truth.npz: {error}", "Write it again.") from error
+    n = len(images)
+    if {len(people), len(points), *map(len, truth.values())} != {n}:
+        raise VergenceError(f"{path} has {n} pictures, {len(people)} people and {len(truth['pose'])} poses",
+                            "Write it again.")  # fmt: skip
+    known = points[..., 2] > 0
+    number = np.arange(n)
+    return Records(
+        pictures=[Picture(file) for file in files],
+        size=size,
+        box=np.stack([whole_picture_box(int(h), int(w)) for w, h in size]),
+        keypoints=np.where(known[..., None], points[..., :2], np.nan),
+        confidence=known.astype(float),
+        pose=truth["pose"],
+        intrinsics=truth["intrinsics"],
+        distortion=np.zeros((n, 5)),
+        rotation=np.full((n, 3, 3), np.nan),
+        translation=np.full((n, 3), np.nan),
+        up=truth["up"],
+        subject=truth["subject"].astype(int),
+        sequence=number,
+        view=np.zeros(n, dtype=int),
+        frame=np.zeros(n, dtype=int),
+        instant=number,
+        time=np.zeros(n),
+        groups={},
+        skeleton=skeleton,
+    )
+
+
+def read_shards(path: Path) -> Records:
+    """Prepared crops: each is a picture of its own, and a camera. Checksums are compared first.
+
+    Raises:
+        VergenceError: not finished, or files that are missing or have changed.
+    """
+    check_files(path)
+    manifest = read_manifest(path)
+    skeleton, side = skeleton_from_names(manifest["joint_names"]), int(manifest["size"])
+    dataset = ShardDataset(path, side, skeleton)
+    index, n = dataset.index, len(dataset)
+    floats = {name: getattr(index, name).double().numpy()
+              for name in ("keypoints", "confidence", "intrinsics", "rotation", "translation", "up", "time")}  # fmt: skip
+    whole = {name: getattr(index, name).numpy() for name in ("subject", "sequence", "view", "frame", "instant")}
+    metric = index.metric.numpy()[:, None, None] & ~index.made.numpy()[:, None, None]
+    return Records(
+        pictures=[Picture(path / INDEX, row) for row in range(n)],
+        size=np.full((n, 2), float(side)),
+        box=np.tile(whole_picture_box(side, side), (n, 1)),
+        pose=np.where(metric, index.pose.double().numpy(), np.nan),
+        distortion=np.zeros((n, 5)),
+        groups=dataset.groups,
+        measures=dataset.measures,
+        skeleton=skeleton,
+        report=dataset.report,
+        **floats,
+        **whole,
+    )

@@ -1,0 +1,1 @@
+"""A run measured on test sets and under protocols, beside its baselines."""

@@ -1,0 +1,1 @@
+"""A finished run as an estimator, carried through images, videos and searches."""

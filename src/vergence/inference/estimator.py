@@ -1,0 +1,174 @@
+"""A finished run as an estimator: pictures in, 3D poses out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from vergence.errors import VergenceError
+from vergence.files import atomic_path, write_json
+from vergence.methods.base import Method, Prediction
+from vergence.methods.refinement import Refined, RefinementUnit
+from vergence.methods.registry import build_method
+from vergence.recipes.recipe import NetworkSettings
+from vergence.skeleton import Skeleton
+from vergence.version import __version__
+
+BATCH = 64
+
+
+class Estimator:
+    """Sees 3D with one camera.
+
+    Attributes:
+        method: the trained module.
+        image_size: side of the crops it was trained on.
+        config: what `config.json` holds.
+    """
+
+    def __init__(self, method: Method, config: dict[str, Any], device: str = "cpu") -> None:
+        self.method = method.eval().to(device)
+        self.config = config
+        self.image_size = int(config["image_size"])
+        self.device = device
+
+    @property
+    def skeleton(self) -> Skeleton:
+        return self.method.skeleton
+
+    def __call__(
+        self, image: np.ndarray | Tensor, intrinsics: np.ndarray | Tensor | None = None, flip: bool | None = None
+    ) -> Prediction:
+        """3D poses from crops that show one person each.
+
+        Args:
+            image: `H W 3` or `N H W 3` uint8 array, or `N 3 H W` tensor (uint8, or float from 0 to 1). Another size than
+                `image_size` is resized; the crop should be square around the person (`vergence.batches.crops`).
+            intrinsics: `3 3` or `N 3 3` of these crops, in their pixels; None assumes a field of view of 25 degrees, as
+                of a person cropped from a usual picture.
+            flip: average with the mirrored picture; None does so where the training saw mirrored pictures.
+
+        Returns:
+            Prediction on the CPU; keypoints in the pixels of the pictures given.
+        """
+        pictures = _as_batch(image)
+        n, _, height, width = pictures.shape
+        k = _as_intrinsics(intrinsics, n, height, width)
+        size = self.image_size
+        scale = torch.tensor([size / width, size / height])
+        resized = (height, width) != (size, size)
+        if resized:
+            pictures = torch.nn.functional.interpolate(
+                pictures.float() / (255.0 if pictures.dtype == torch.uint8 else 1.0),
+                size=(size, size),
+                mode="bilinear",
+                antialias=True,
+            )
+            k = k.clone()
+            k[:, :2, 2] = (k[:, :2, 2] + 0.5) * scale - 0.5
+            k[:, :2, :2] = k[:, :2, :2] * scale[:, None]
+        parts = [
+            self.method.predict(pictures[i : i + BATCH].to(self.device), k[i : i + BATCH].to(self.device), flip)
+            for i in range(0, n, BATCH)
+        ]
+        whole = Prediction.cat(parts)
+        if resized and whole.keypoints is not None:
+            whole.keypoints = (whole.keypoints + 0.5) / scale - 0.5
+        return whole
+
+
+def _as_batch(image: np.ndarray | Tensor) -> Tensor:
+    if not isinstance(image, np.ndarray | Tensor):
+        raise VergenceError(f"a picture of type {type(image).__name__}", "Give a numpy array or a torch tensor.")
+    if 0 in image.shape:
+        raise VergenceError(f"pictures of shape {tuple(image.shape)}: there is nothing to see", "Give one at least.")
+    if isinstance(image, np.ndarray):
+        array = image[None] if image.ndim == 3 else image
+        if array.ndim != 4 or array.shape[-1] != 3 or array.dtype != np.uint8:
+            raise VergenceError(
+                f"a picture of shape {image.shape} and type {image.dtype}", "Give H W 3 or N H W 3 of uint8, RGB."
+            )
+        return torch.from_numpy(np.ascontiguousarray(array.transpose(0, 3, 1, 2)))
+    tensor = image[None] if image.ndim == 3 else image
+    if tensor.ndim != 4 or tensor.shape[1] != 3:
+        raise VergenceError(f"a tensor of shape {tuple(image.shape)}", "Give N 3 H W.")
+    return tensor
+
+
+def _as_intrinsics(intrinsics: np.ndarray | Tensor | None, n: int, height: int, width: int) -> Tensor:
+    if intrinsics is None:
+        focal = width / 2 / np.tan(np.radians(25 / 2))
+        k = torch.tensor([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1]], dtype=torch.float32)
+    else:
+        k = torch.as_tensor(intrinsics, dtype=torch.float32)
+    k = k.expand(n, 3, 3) if k.shape == (3, 3) else k
+    if k.shape != (n, 3, 3) or not torch.isfinite(k).all():
+        raise VergenceError(f"intrinsics of shape {tuple(k.shape)} for {n} pictures", "Give finite 3 3 or N 3 3.")
+    return k
+
+
+def save(method: Method, folder: Path, name: str, network: NetworkSettings, image_size: int, **more: Any) -> None:
+    """Writes `model.safetensors` and `config.json` (and `refinement.safetensors`): all that `load` needs."""
+    config = {
+        "vergence": __version__,
+        "method": name,
+        "skeleton": method.skeleton.name,
+        "joint_names": list(method.skeleton.joint_names),
+        "image_size": image_size,
+        "network": asdict(network),
+        "mirrored": method.mirrored,
+        "unit": "reference bone (pelvis to thorax)",
+        **more,
+    }
+    if isinstance(method, Refined):
+        config["refinement"] = method.made_with
+        save_weights(method.unit, folder / "refinement.safetensors")
+        method = method.method
+    save_weights(method, folder / "model.safetensors")
+    write_json(folder / "config.json", config)
+
+
+def save_weights(method: nn.Module, path: Path) -> None:
+    """A module's weights as one safetensors file."""
+    with atomic_path(path) as partial:
+        save_file({k: v.detach().cpu().contiguous().clone() for k, v in method.state_dict().items()}, partial)
+
+
+def load(run: str | Path, device: str = "cpu") -> Estimator:
+    """The estimator of a run's folder.
+
+    Raises:
+        VergenceError: no finished model there, or files that do not belong together.
+    """
+    folder = Path(run)
+    files = folder / "config.json", folder / "model.safetensors"
+    for file in files:
+        if not file.is_file():
+            raise VergenceError(
+                f"{folder} is not a finished run: it has no {file.name}",
+                "Give the folder that `vergence train` or `vergence demo` wrote (its model is in OUT/run).",
+            )
+    try:
+        config = json.loads(files[0].read_text())
+        network = NetworkSettings(**config["network"])
+        method = build_method(config["method"], network, config["skeleton"], pretrained=False)
+        method.load_state_dict(load_file(files[1]))
+        method.mirrored = bool(config["mirrored"])
+        if made_with := config.get("refinement"):
+            unit = RefinementUnit(method.skeleton, made_with["width"], made_with["dropout"], made_with["correct"])
+            unit.load_state_dict(load_file(folder / "refinement.safetensors"))
+            method = Refined(method, unit, made_with)
+        return Estimator(method, config, device)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        raise VergenceError(
+            f"the model in {folder} cannot be read: {(str(error).splitlines() or [type(error).__name__])[0]}",
+            "config.json and model.safetensors must come from the same run, whole.",
+        ) from error

@@ -1,0 +1,96 @@
+"""Poses as NPZ, CSV and JSON.
+
+NPZ     `pose` T J 3, `joint_names`, `fps`, `unit`, `up` (NaN where unknown), `frame`, `time`, and `keypoints` and
+        `confidence` where there are any. Plain arrays: it opens without pickle.
+CSV     one row per frame: `frame`, `time`, then `<joint>_x`, `_y`, `_z`. What a table has no place for stands in a
+        first line that starts with `#`: `pandas.read_csv(path, comment="#")`. Missing is an empty field.
+JSON    the same keys as the NPZ; missing is null.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import numpy as np
+
+from vergence.errors import VergenceError
+from vergence.files import atomic_path, plain, write_json, write_text
+from vergence.outputs.sequence import PoseSequence
+
+
+def write_npz(path: Path | str, poses: PoseSequence) -> None:
+    """Writes the NPZ atomically; a `VergenceError` where it cannot be written."""
+    data = {
+        "pose": np.asarray(poses.pose, dtype=np.float64),
+        "joint_names": np.array(poses.joint_names),
+        "fps": np.float64(poses.fps),
+        "unit": np.array(poses.unit),
+        "up": np.full(3, np.nan) if poses.up is None else np.asarray(poses.up, dtype=np.float64),
+        "frame": poses.frames,
+        "time": poses.times,
+    }
+    for name in ("keypoints", "confidence"):
+        if getattr(poses, name) is not None:
+            data[name] = np.asarray(getattr(poses, name))
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        np.savez_compressed(file, **data)  # type: ignore[arg-type]
+
+
+def read_npz(path: Path | str) -> PoseSequence:
+    """Poses from an NPZ that `write_npz` wrote, or that has its required keys.
+
+    Raises:
+        VergenceError: missing, unreadable, or without a required key.
+    """
+    path = Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            data = {key: file[key] for key in file.files}
+    except FileNotFoundError:
+        raise VergenceError(f"there is no pose file {path}", "Check the path.") from None
+    except Exception as error:
+        raise VergenceError(f"{path} is not a readable NPZ: {error}", "Write it again.") from error
+    for key in ("pose", "joint_names", "fps", "unit"):
+        if key not in data:
+            raise VergenceError(f"{path} has no `{key}`; it has {', '.join(data) or 'nothing'}", "Is it a pose file?")
+    up = data.get("up")
+    return PoseSequence(
+        pose=data["pose"],
+        joint_names=tuple(str(name) for name in data["joint_names"]),
+        fps=float(data["fps"]),
+        unit=str(data["unit"]),
+        up=None if up is None or not np.isfinite(up).all() else up,
+        keypoints=data.get("keypoints"),
+        confidence=data.get("confidence"),
+        frame=data.get("frame"),
+        time=data.get("time"),
+    )
+
+
+def write_csv(path: Path | str, poses: PoseSequence) -> None:
+    """Writes the table atomically; a `VergenceError` where it cannot be written."""
+    up = "unknown" if poses.up is None else " ".join(f"{value:.6g}" for value in poses.up)
+    text = io.StringIO()
+    text.write(f"# unit={poses.unit}; fps={poses.fps:g}; up={up}; joints={len(poses.joint_names)}\n")
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["frame", "time", *(f"{name}_{axis}" for name in poses.joint_names for axis in "xyz")])
+    for frame, time, pose in zip(poses.frames, poses.times, np.asarray(poses.pose).reshape(len(poses.pose), -1)):
+        rows.writerow([int(frame), f"{time:.6f}", *("" if not np.isfinite(v) else f"{v:.6g}" for v in pose)])
+    write_text(path, text.getvalue())
+
+
+def write_json_poses(path: Path | str, poses: PoseSequence) -> None:
+    """Writes the JSON atomically; a `VergenceError` where it cannot be written."""
+    data = {
+        "unit": poses.unit,
+        "fps": float(poses.fps),
+        "up": poses.up,
+        "joint_names": list(poses.joint_names),
+        "frame": poses.frames,
+        "time": poses.times,
+        "pose": np.asarray(poses.pose, dtype=np.float64),
+    }
+    data |= {k: getattr(poses, k) for k in ("keypoints", "confidence") if getattr(poses, k) is not None}
+    write_json(path, plain(data))

@@ -1,0 +1,1 @@
+"""Named protocols: which images of a dataset are measured, and how."""

@@ -1,0 +1,432 @@
+"""Recipes: every setting of a run, typed, documented where it stands, and free of torch so that `--help` is instant."""
+
+from __future__ import annotations
+
+import copy
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from vergence.errors import VergenceError
+from vergence.recipes.settings import Augmentation, MultiView
+
+Scale = Literal["training", "true", "depth"]  # where a protocol's millimetres come from (`benchmark.SCALES`)
+
+
+@dataclass
+class NetworkSettings:
+    """The network's sizes.
+
+    Args:
+        backbone: `resnet` built from the sizes below; `resnet18`, `resnet34`, `resnet50`; or a hub name or a local
+            folder of a transformers backbone, whose pretrained weights are then the start; or `hourglass`, Zhou 2017's
+            whole network, which reads `width`, `stacks` and `modules` alone.
+        embedding_size: channels of the stem (`resnet` only).
+        hidden_sizes: channels of each stage (`resnet` only).
+        depths: blocks in each stage (`resnet` only).
+        layer_type: kind of block (`resnet` only).
+        neck: `top_down` over all stages, or `deconvolution` on the last (the papers' choice at 256 pixels).
+        width: channels of the neck, or of the hourglass (256 as published).
+        head: `depth_map` (2.5D heatmap and depth map) or `volume` (soft-argmax over three axes).
+        depth_bins: slices of the volume.
+        depth_box: depth of the volume in reference bones; EpipolarPose's 2,000 mm are 4.2 of 480 mm.
+        cells: where the joints are read in the heatmap; at the cells' `centre`, or as EpipolarPose's released weights were
+            trained (`published`: cell i at pixel i times the stride, from the heatmap itself).
+        stacks: hourglasses one after the other (`hourglass` only).
+        modules: residual modules at each of its places (`hourglass` only).
+        pose_embedding: size of the embedding (`mcss` only).
+        pose_hidden: width of the layers before and after the embedding (`mcss` only).
+        pose_grid: cells a side that the backbone's last map is averaged into before the embedding; 1 is the whole map
+            (`mcss` only).
+    """
+
+    backbone: str = "resnet"
+    embedding_size: int = 24
+    hidden_sizes: list[int] = field(default_factory=lambda: [24, 48, 96, 160])
+    depths: list[int] = field(default_factory=lambda: [1, 1, 1, 1])
+    layer_type: Literal["basic", "bottleneck"] = "basic"
+    neck: Literal["top_down", "deconvolution"] = "top_down"
+    width: int = 48
+    head: Literal["depth_map", "volume"] = "depth_map"
+    depth_bins: int = 32
+    depth_box: float = 4.2
+    cells: Literal["centre", "published"] = "centre"
+    stacks: int = 2
+    modules: int = 2
+    pose_embedding: int = 128
+    pose_hidden: int = 256
+    pose_grid: int = 2
+
+
+@dataclass
+class Source:
+    """Pictures, and what of their labels a method may use.
+
+    Args:
+        kind: `world_pictures` (one picture per person), `world_recordings` (several cameras, moving people),
+            `world_static` (a camera walks around people who stand still), `capture` (footage in a folder), `shards` (what
+            `vergence data prepare` wrote), or a dataset (`docs/datasets.md`): `human36m`, `mpi_inf_3dhp`, `mpii`, `coco`,
+            `mannequin_challenge` (people who stand still, seen by a moving camera).
+        keypoints: use its 2D labels.
+        pose: use its 3D labels: `none`, `all`, the number of subjects whose labels are used, or, of a dataset, their names
+            as `S1,S5` (the papers' rows S1, S1+S5, ...).
+        path: the capture's, the shards' or the dataset's folder.
+        split: of a dataset: `train`, `test`, or names of subjects, as `S1,S5`; of MPII `train`, `valid` or `trainval`, of COCO
+            `train` or `val`.
+        step: of a dataset: every so many frames.
+        cameras: of a dataset: `all`, the names it has for some of them (`frontal`), or names joined by commas.
+        universal: 3D of `mpi_inf_3dhp` at its one body size (the official evaluation's), not at each person's own.
+        faulty: what becomes of a dataset's sequences whose labels are known to be wrong: `keep`, `drop` or `repair`.
+        protocol: of a dataset that is measured: a named protocol, which then sets split, step, cameras, universal and faulty.
+        scale: how poses get their millimetres where that protocol needs them (`benchmark.SCALES`): the `training` people's
+            mean size, or (by truth) each pose's `true` size or its root's distance (`depth`).
+        parallax: least angle in degrees between any two pictures kept of a person (`mannequin_challenge`).
+        frames: frames of the capture to use, as `0-34,65-99`; empty means all.
+        reconstruction: folder that `vergence reconstruct` wrote for the capture; its poses are what a model is measured
+            against, and they count as made, never as truth.
+        look: the world's look.
+        seed: the world's seed; people and cameras of different seeds never meet.
+        count: pictures (`world_pictures`).
+        subjects: people (`world_recordings`, `world_static`), one recording each.
+        frames_per_subject: instants of each recording (`world_recordings`).
+        views: cameras of each recording, or pictures along the walk; several numbers are used in turn.
+        occlusion: share of the world's pictures with an object in front of the person; empty: the look's own.
+        truncation: share of the world's pictures that cut the person off; empty: the look's own.
+    """
+
+    kind: Literal[
+        "world_pictures",
+        "world_recordings",
+        "world_static",
+        "capture",
+        "shards",
+        "human36m",
+        "mpi_inf_3dhp",
+        "mpii",
+        "coco",
+        "mannequin_challenge",
+    ] = "world_pictures"
+    keypoints: bool = False
+    pose: str | int = "none"
+    path: str = ""
+    split: str = "train"
+    step: int = 1
+    cameras: str = "all"
+    universal: bool = False
+    faulty: Literal["keep", "drop", "repair"] = "keep"
+    protocol: str = ""
+    scale: Scale = "training"
+    parallax: float = 5.0
+    frames: str = ""
+    reconstruction: str = ""
+    look: Literal["studio", "wild"] = "wild"
+    seed: int = 0
+    count: int = 1000
+    subjects: int = 10
+    frames_per_subject: int = 20
+    views: list[int] = field(default_factory=lambda: [4])
+    occlusion: float | None = None
+    truncation: float | None = None
+
+    def __post_init__(self) -> None:
+        self.pose = str(self.pose)  # YAML reads 1 as a number
+        if self.pose not in ("none", "all") and not self.pose.isdigit() and (self.of_world or not self.named):
+            names = "" if self.of_world else ", or names of subjects as S1,S5"
+            raise VergenceError(f"source.pose is {self.pose!r}", f"Use none, all, a number of subjects{names}.")
+        if not self.of_world and not self.path:
+            raise VergenceError(f"a {self.kind} source has no path", f"Set path: to the folder of the {self.kind}.")
+        if not self.of_world and (self.occlusion is not None or self.truncation is not None):
+            raise VergenceError(
+                "occlusion and truncation are the built-in world's", f"Leave them out of a {self.kind}."
+            )
+        if self.step < 1:
+            raise VergenceError(f"source.step is {self.step}", "Give 1 for every frame, 5 for every fifth.")
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The people whom `pose` names; () where it counts them, or shows all or none."""
+        words = tuple(word.strip() for word in str(self.pose).split(","))
+        return words if all(re.fullmatch(r"[A-Za-z]+[0-9]+", word) for word in words) else ()
+
+    @property
+    def of_world(self) -> bool:
+        """Drawn by the built-in world, not read from files."""
+        return self.kind.startswith("world_")
+
+
+@dataclass
+class Draw:
+    """How a batch takes a source's pictures; without one, all of them in random order.
+
+    Args:
+        source: whose pictures; empty means the source of the batch's own name. A second name lets one batch take the same
+            source twice, in two ways.
+        labelled: only pictures whose 3D the recipe shows.
+        instants: instants of each clip; then the batch is clips x instants x views. 0: single pictures.
+        apart: seconds between any two instants of one clip (the papers' temporal distance tau).
+        views: pictures of each instant.
+    """
+
+    source: str = ""
+    labelled: bool = False
+    instants: int = 0
+    apart: float = 1.0
+    views: int = 2
+
+    def __post_init__(self) -> None:
+        if self.instants < 0 or self.apart < 0 or self.views < 1:
+            raise VergenceError(
+                f"a draw of {self.instants} instants, {self.apart:g} s apart, by {self.views} views",
+                "Give 0 or more instants and seconds, and at least one view.",
+            )
+
+
+@dataclass
+class MetricLoss:
+    """The metric-learning loss of `mcss`.
+
+    Args:
+        kind: `hardnet`, the hardest negative by a margin; or `infonce`, all negatives in a softmax.
+        margin: between the distances of a positive and its hardest negative, on the unit sphere (`hardnet`).
+        temperature: of the softmax (`infonce`).
+        negatives: instants of the same `clip`, of `others` only, or of `all`.
+        apart: seconds within which two instants of one clip are no negatives (tau).
+        floor: where both poses are labelled, mean joint distance in reference bones below which they are no negatives.
+    """
+
+    kind: Literal["hardnet", "infonce"] = "hardnet"
+    margin: float = 1.0
+    temperature: float = 0.1
+    negatives: Literal["clip", "others", "all"] = "clip"
+    apart: float = 1.0
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.margin <= 0 or self.temperature <= 0 or self.apart < 0 or self.floor < 0:
+            raise VergenceError(
+                f"a metric loss of margin {self.margin:g}, temperature {self.temperature:g}, {self.apart:g} s apart and "
+                f"floor {self.floor:g}",
+                "Margin and temperature must be above 0, the others not below.",
+            )
+
+
+@dataclass
+class TrainStage:
+    """Steps of training.
+
+    Args:
+        steps: number of batches.
+        batch: pictures of each source in a batch.
+        draw: how some of them are drawn, by their name in `batch`.
+        losses: weight of each of the method's loss terms; a term that is not named has weight 0.
+        metric: the metric-learning loss (`mcss` only).
+        frozen: parts of the method that keep their weights and batch statistics, as `network`.
+        start: stage whose weights it starts from; empty is the training stage before it, `scratch` is none.
+        labels: label stages whose labels it reads.
+        optimizer: `adamw`; `rmsprop` (Zhou 2017; decay 0.99, no momentum); or `muon` for kernels and matrices with AdamW
+            for the rest: learns from fewer steps, from scratch.
+        schedule: of the learning rate: `cosine`, a linear warm-up over 3 % and then a cosine to 1 % of the peak; or
+            `steps`, constant but for its `drops`.
+        drops: shares of the stage at which the rate becomes a tenth of what it was (`steps`).
+        learning_rate: the peak; with `muon`, AdamW's.
+        kernel_rate: Muon's peak of the same schedule.
+        weight_decay: decoupled; RMSprop has none.
+        average: decay of the running average of weights that is kept as the result; 0 keeps the last weights.
+        clip: largest gradient norm.
+        augmentation: what is done to the pictures.
+        unchanged: names in `batch` whose pictures are not augmented.
+        multiview: how views of one instant teach each other (`multiview_consistency`).
+    """
+
+    steps: int = 1000
+    batch: dict[str, int] = field(default_factory=dict)
+    draw: dict[str, Draw] = field(default_factory=dict)
+    losses: dict[str, float] = field(default_factory=dict)
+    metric: MetricLoss = field(default_factory=MetricLoss)
+    frozen: list[str] = field(default_factory=list)
+    start: str = ""
+    labels: list[str] = field(default_factory=list)
+    optimizer: Literal["adamw", "rmsprop", "muon"] = "adamw"
+    schedule: Literal["cosine", "steps"] = "cosine"
+    drops: list[float] = field(default_factory=list)
+    learning_rate: float = 5e-3
+    kernel_rate: float = 0.06
+    weight_decay: float = 1e-4
+    average: float = 0.98
+    clip: float = 1.0
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    unchanged: list[str] = field(default_factory=list)
+    multiview: MultiView = field(default_factory=MultiView)
+
+    def __post_init__(self) -> None:
+        for key, names in (("draw", list(self.draw)), ("unchanged", self.unchanged)):
+            if strange := [name for name in names if name not in self.batch]:
+                raise VergenceError(
+                    f"{key} names {strange[0]!r}, but the batch takes none of it",
+                    f"The batch has {', '.join(self.batch) or 'nothing'}.",
+                )
+        if not all(0 < share < 1 for share in self.drops) or (self.drops and self.schedule != "steps"):
+            raise VergenceError(
+                f"drops are {self.drops} of a schedule {self.schedule}",
+                "Give shares of the stage between 0 and 1, and schedule: steps.",
+            )
+
+    def source_of(self, name: str) -> str:
+        """The source behind a name of the batch."""
+        return (self.draw[name].source if name in self.draw else "") or name
+
+
+@dataclass
+class LabelStage:
+    """Labels made by a network and several views.
+
+    Args:
+        source: which source's recordings are labelled.
+        network: training stage whose network, frozen, finds the joints; empty is the last one before.
+        keypoints: `predicted` by that network, or `labelled`: the source's own 2D.
+        cameras: `unknown` or `known` extrinsics.
+        frames: at most this many instants are pooled for one estimate of the cameras.
+        per_frame: each frame alone, as in the paper, for comparison.
+        peaks: of each joint's heatmap, between which the views choose once the cameras are known; 1 is the highest alone,
+            the paper's way (and that of `per_frame`).
+        stores: what is kept: `pose` (3D, its 2D and the cameras' rotations), `cameras` (the rotations alone), or
+            `keypoints`: the 2D that the network found, no geometry.
+        confidence: with `keypoints`, joints found with less are left out.
+    """
+
+    source: str = ""
+    network: str = ""
+    keypoints: Literal["predicted", "labelled"] = "predicted"
+    cameras: Literal["unknown", "known"] = "unknown"
+    frames: int = 200
+    per_frame: bool = False
+    peaks: int = 2
+    stores: Literal["pose", "cameras", "keypoints"] = "pose"
+    confidence: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.confidence <= 1:
+            raise VergenceError(f"label.confidence is {self.confidence:g}", "Give 0 to 1.")
+        if not 1 <= self.peaks <= 4:
+            raise VergenceError(f"label.peaks is {self.peaks}", "Give 1 to 4; every pair of peaks is tried.")
+        if self.confidence and self.stores != "keypoints":
+            raise VergenceError(
+                f"label.confidence is {self.confidence:g} and stores is {self.stores}",
+                "It belongs to stores: keypoints.",
+            )
+
+
+@dataclass
+class RefineStage:
+    """A refinement unit behind the trained method (EpipolarPose 3.3).
+
+    Its goals are 3D labels, and every result says so; or, with `labels`, poses that several views made: then it needs none.
+
+    Args:
+        sources: whose pictures the method predicts; their visible 3D, and what `labels` make of them, is the goal.
+        labels: label stages whose poses are goals.
+        pictures: at most so many of each source, spread over it; 0 is all.
+        poses: more sources, of which the visible 3D alone is used: their poses get an error like the method's.
+        mirror: every pair is learned mirrored as well (the paper's is not).
+        steps: number of batches.
+        batch: poses in a batch.
+        learning_rate: Adam's, with a cosine to 0.
+        width: of the hidden layers.
+        dropout: share of features dropped in training.
+        correct: the unit's answers are added to its input; False is the paper's form, which wants far more labels and steps.
+    """
+
+    sources: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    pictures: int = 0
+    poses: list[str] = field(default_factory=list)
+    mirror: bool = True
+    steps: int = 5000
+    batch: int = 64
+    learning_rate: float = 1e-3
+    width: int = 1024
+    dropout: float = 0.5
+    correct: bool = True
+
+
+@dataclass
+class Stage:
+    """One step of a recipe: `train`, `label` or `refine`.
+
+    Args:
+        train: training.
+        label: making 3D labels.
+        refine: a refinement unit, after the last training.
+    """
+
+    train: TrainStage | None = None
+    label: LabelStage | None = None
+    refine: RefineStage | None = None
+
+    def __post_init__(self) -> None:
+        if sum(kind is not None for kind in (self.train, self.label, self.refine)) != 1:
+            raise VergenceError(
+                "a stage is none of `train:`, `label:` and `refine:`, or several", "Give exactly one of them."
+            )
+
+    @property
+    def sources(self) -> list[str]:
+        """Names of the sources it reads."""
+        if self.train:
+            return [self.train.source_of(name) for name in self.train.batch]
+        return [self.label.source] if self.label else [*self.refine.sources, *self.refine.poses] if self.refine else []
+
+
+@dataclass
+class Recipe:
+    """Everything that makes a run.
+
+    Args:
+        method: `supervised`, `epipolar_pose`, `multiview_consistency`, `geometric_constraint` or `mcss`.
+        skeleton: the run's joints.
+        image_size: side of the crops, pixels.
+        network: sizes of the network.
+        sources: pictures by name.
+        stages: what is done, in this order.
+        test: sources that the finished model is measured on.
+        precision: Lightning's; `bf16-mixed` is 1.7 times as fast where the processor has bf16.
+        checkpoint_every: steps between checkpoints to resume from.
+        seed: of weights, batches and augmentation.
+    """
+
+    method: str = "epipolar_pose"
+    skeleton: str = "h36m_17"
+    image_size: int = 96
+    network: NetworkSettings = field(default_factory=NetworkSettings)
+    sources: dict[str, Source] = field(default_factory=dict)
+    stages: dict[str, Stage] = field(default_factory=dict)
+    test: dict[str, Source] = field(default_factory=dict)
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    checkpoint_every: int = 200
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, stage in self.stages.items():
+            for source in stage.sources:
+                if source not in self.sources:
+                    raise VergenceError(
+                        f"stage {name!r} reads source {source!r}, which the recipe does not have",
+                        f"Its sources are {', '.join(self.sources) or 'none'}.",
+                    )
+
+    def under(self, root: Path | None) -> Recipe:
+        """The same recipe with relative paths of its datasets below a folder; None changes nothing."""
+        other = copy.deepcopy(self)
+        for source in (*other.sources.values(), *other.test.values()):
+            if root is not None and source.path and not Path(source.path).is_absolute():
+                source.path = str(root / source.path)
+        return other
+
+    def at_seed(self, seed: int) -> Recipe:
+        """The same recipe with other people, cameras, weights and batches: `seed` 0 is itself."""
+        other = copy.deepcopy(self)
+        other.seed += seed
+        for source in (*other.sources.values(), *other.test.values()):
+            source.seed += 10 * seed
+        return other

@@ -1,0 +1,134 @@
+"""Settings of augmentation and of multi-view consistency, without torch: recipes are read and `--help` printed at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+from vergence.errors import VergenceError
+
+_SHARES = (
+    "rotation_probability",
+    "mirror",
+    "truncation",
+    "occlusion",
+    "hidden_confidence",
+)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training pictures are changed. Everything is off unless named; what each setting does to the geometry is told
+    in `vergence.batches.augment`.
+
+    EpipolarPose's paper is `rotation=30, rotation_probability=0.6, scale=0.25, gain=0.2, occlusion=1, occluders=7`.
+
+    Args:
+        rotation: standard deviation of the roll about the optical axis, degrees; clipped at twice this.
+        rotation_probability: share of pictures that are rolled.
+        scale: standard deviation of the zoom factor about 1; clipped at once this (0.25: from 0.75 to 1.25).
+        shift: largest move of the window, as a share of its width and height, each uniform in both directions.
+        truncation: share of pictures cut closer, so that part of the person leaves the picture.
+        truncation_zoom: largest extra zoom of those, uniform from 1.2; the window stays within the picture there was.
+        mirror: share of instants shown as in a mirror, left and right joints exchanged; whole instants only.
+        gain: colour; each channel is multiplied by a factor uniform in 1 - gain to 1 + gain.
+        brightness: added to all channels, uniform in both directions; 1 is the whole range.
+        contrast: factor on the distance from the picture's mean, uniform in 1 - contrast to 1 + contrast.
+        occlusion: share of pictures in which occluders are drawn.
+        occluders: largest number of them in one picture, uniform from 1.
+        occluder_size: largest side of one, as a share of the picture's; uniform from a quarter of it.
+        hidden_confidence: factor on the confidence of keypoints under an occluder or outside the picture; 1 keeps it.
+    """
+
+    rotation: float = 0.0
+    rotation_probability: float = 1.0
+    scale: float = 0.0
+    shift: float = 0.0
+    truncation: float = 0.0
+    truncation_zoom: float = 2.0
+    mirror: float = 0.0
+    gain: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    occlusion: float = 0.0
+    occluders: int = 3
+    occluder_size: float = 0.4
+    hidden_confidence: float = 1.0
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            low, high = self._limits(field.name)
+            if not low <= value <= high:
+                raise VergenceError(
+                    f"augmentation.{field.name} is {value:g}; it must lie from {low:g} to {high:g}",
+                    f"The default is {field.default:g}.",
+                )
+
+    @staticmethod
+    def _limits(name: str) -> tuple[float, float]:
+        if name in _SHARES:
+            return 0.0, 1.0
+        special = {
+            "rotation": (0.0, 180.0),
+            "truncation_zoom": (1.2, 10.0),
+            "occluders": (1, 16),
+            "occluder_size": (0.01, 1.0),
+            "brightness": (0.0, 1.0),
+        }
+        return special.get(name, (0.0, 0.9))
+
+    @property
+    def moves_pixels(self) -> bool:
+        """Whether anything but the mirror moves pixels."""
+        return bool(self.rotation * self.rotation_probability or self.scale or self.shift or self.truncation)
+
+    @property
+    def changes_colour(self) -> bool:
+        return bool(self.gain or self.brightness or self.contrast)
+
+
+@dataclass
+class MultiView:
+    """How pictures of one instant teach each other (method `multiview_consistency`).
+
+    The defaults are the paper's plain form; what the paper does not have says so.
+
+    Args:
+        root_depth: in training; `closed_form`, the paper's, from the length of the reference bone, or `limbs`: from the 2D
+            lengths of all limbs, which no predicted depth can move (ours).
+        shield: the 3D losses do not move the 2D keypoints (ours).
+        rotations: of one view against another; `free`, the paper's: the best for each pair of poses, or `given`: the
+            cameras' own where both are visible, true or found by a label stage, else free (ours).
+        residual: of two views' poses; `squared`, or `absolute`: distances, which wrong 2D pulls less (ours).
+        ramp: share of the stage over which the consistency term grows from 0 to its weight.
+        confidence: a joint whose heatmap holds less than this in its best 3 x 3 cells is left out.
+        tilt: a view whose reference bone leans more than this out of the picture (as a sine, by its 2D length) makes no
+            pair, since its root depth is a guess; with `closed_form` only.
+        limb_ratios: length of a limb in reference bones by the name of the joint that ends it, without side (`knee`: the
+            thigh).
+        limbs_from: source, by its name in `batch`, whose visible 3D poses (true ones, or those of a label stage) give the
+            ratios instead.
+    """
+
+    root_depth: Literal["closed_form", "limbs"] = "closed_form"
+    shield: bool = False
+    rotations: Literal["free", "given"] = "free"
+    residual: Literal["squared", "absolute"] = "squared"
+    ramp: float = 0.0
+    confidence: float = 0.3
+    tilt: float = 0.85
+    limb_ratios: dict[str, float] = dataclasses.field(default_factory=dict)
+    limbs_from: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("ramp", "confidence", "tilt"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise VergenceError(f"multiview.{name} is {getattr(self, name):g}", "Give 0 to 1.")
+        for name, ratio in self.limb_ratios.items():
+            if not 0 < ratio < 10:
+                raise VergenceError(
+                    f"multiview.limb_ratios.{name} is {ratio:g}",
+                    "It is a length in reference bones: above 0, below 10.",
+                )

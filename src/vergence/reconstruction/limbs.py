@@ -1,0 +1,194 @@
+"""What a body's constant limbs say about its joints.
+
+Limb lengths do not change while a person moves, and left limbs are as long as right ones. Two uses: a joint thrown far
+off by an outlier that two views happen to agree on makes all its limbs too long or too short, and is dropped; and what
+is left is moved, within its noise, so that lengths vary less.
+
+Lengths come from the footage itself (medians over frames), never from a table of people. What breaks it: detectors
+whose hips wander with the view direction make limbs that truly vary; how much is measured, and a limb only pulls as
+hard as it is constant.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from vergence.reconstruction.bundle import Bundle, normal_equations
+from vergence.skeleton import Skeleton
+
+Array = np.ndarray
+
+LEAST_SPREAD = 0.015  # of the length: no detector's joints are better rooted in the body
+MOST_SPREAD = 0.12  # of the length (a short limb's: of the usual length): what varies more is no limb (a turning head)
+WILD_SIGMA = 5.0
+WILD_SHARE = 0.25  # of the length by which a limb must be off before a joint is dropped
+LOOSE_SHARE = 0.5  # of a usual limb's length: a coordinate's deviation beyond which a joint says nothing
+MIN_FRAMES = 5
+CHUNK_FRAMES = 400  # solved at a time; bounds memory on long recordings
+LIMB_LOSS_SIGMA = 3.0
+
+
+@dataclass(frozen=True)
+class Limbs:
+    """Limbs that the footage shows to be constant.
+
+    Attributes:
+        ends: E 2, joint indices.
+        length: E, in the cameras' unit.
+        spread: E, deviation of the true length over time, same unit.
+    """
+
+    ends: Float[Array, "E 2"]
+    length: Float[Array, " E"]
+    spread: Float[Array, " E"]
+
+
+def limb_vectors(pose: Float[Array, "T J 3"], ends: Array) -> tuple[Float[Array, "T E 3"], Float[Array, "T E"]]:
+    vector = pose[:, ends[:, 0]] - pose[:, ends[:, 1]]
+    return vector, np.linalg.norm(vector, axis=2)
+
+
+def constant_limbs(pose: Float[Array, "T J 3"], deviation: Float[Array, "T J"], skeleton: Skeleton) -> Limbs:
+    """Lengths and true spreads of all limbs whose length hardly varies; left and right share one length.
+
+    The spread over time is the robust deviation of the lengths less what the joints' own noise explains.
+    """
+    pairs = sorted({(min(p), max(p)) for p in (*skeleton.limbs, *skeleton.rigid_limbs)})
+    ends = np.array(pairs, dtype=int).reshape(-1, 2)
+    _, length = limb_vectors(pose, ends)
+    noise = np.sqrt(deviation[:, ends[:, 0]] ** 2 + deviation[:, ends[:, 1]] ** 2)
+    twin = [pairs.index(t) if (t := _mirrored(p, skeleton)) in pairs else i for i, p in enumerate(pairs)]
+    usual = float(np.nanmedian(length)) if np.isfinite(length).any() else 0.0
+    kept, middle, spread = [], [], []
+    for e in range(len(pairs)):
+        both = np.concatenate([length[:, e], length[:, twin[e]]])
+        own = length[:, e][np.isfinite(length[:, e])]
+        if len(own) < MIN_FRAMES:
+            continue
+        centre = float(np.median(both[np.isfinite(both)]))
+        wide = float(1.4826 * np.median(np.abs(own - centre)))
+        known = float(np.nanmedian(noise[:, e]))
+        true = max(np.sqrt(max(wide**2 - known**2, 0.0)), LEAST_SPREAD * centre)
+        if true < MOST_SPREAD * max(centre, usual):
+            kept.append(pairs[e])
+            middle.append(centre)
+            spread.append(true)
+    return Limbs(np.array(kept, dtype=int).reshape(-1, 2), np.array(middle), np.array(spread))
+
+
+def _mirrored(pair: tuple[int, int], skeleton: Skeleton) -> tuple[int, int]:
+    a, b = skeleton.mirror[pair[0]], skeleton.mirror[pair[1]]
+    return (min(a, b), max(a, b))
+
+
+def wild_joints(pose: Float[Array, "T J 3"], deviation: Float[Array, "T J"], limbs: Limbs) -> Bool[Array, "T J"]:
+    """Joints that break their limbs: of a limb's two ends the one with more of its limbs broken, or the less certain."""
+    _, length = limb_vectors(pose, limbs.ends)
+    a, b = limbs.ends[:, 0], limbs.ends[:, 1]
+    noise = np.sqrt(deviation[:, a] ** 2 + deviation[:, b] ** 2 + limbs.spread**2)
+    off = np.abs(length - limbs.length)
+    broken = (off > WILD_SIGMA * noise) & (off > WILD_SHARE * limbs.length)
+    known = np.isfinite(length)
+    bad, all_ = np.zeros(deviation.shape), np.zeros(deviation.shape)
+    for e in range(len(limbs.length)):
+        for joint in limbs.ends[e]:
+            bad[:, joint] += broken[:, e]
+            all_[:, joint] += known[:, e]
+    blame = bad / np.maximum(all_, 1) + 1e-3 * deviation / np.nanmedian(deviation)
+    wild = np.zeros(deviation.shape, dtype=bool)
+    for e in range(len(limbs.length)):
+        first = blame[:, a[e]] > blame[:, b[e]]
+        wild[:, a[e]] |= broken[:, e] & first
+        wild[:, b[e]] |= broken[:, e] & ~first
+    return wild
+
+
+def loose_joints(
+    pose: Float[Array, "T J 3"], deviation: Float[Array, "T J"], contested: Bool[Array, "T J"], limbs: Limbs
+) -> Bool[Array, "T J"]:
+    """Joints without a limb in this frame that could hold them, and without other proof.
+
+    Those that may be anywhere along a line of sight, and those that only two views agree on while a third disagrees: two
+    lines of sight meet by chance often enough.
+    """
+    known = np.isfinite(pose).all(2)
+    held = np.zeros(known.shape, dtype=bool)
+    for a, b in limbs.ends:
+        both = known[:, a] & known[:, b]
+        held[:, a] |= both
+        held[:, b] |= both
+    return known & ~held & ((deviation > LOOSE_SHARE * np.median(limbs.length)) | contested)
+
+
+def hold_limbs(
+    cameras: Bundle,
+    observed: Float[Array, "V 2 N"],
+    weight: Float[Array, "V N"],
+    pose: Float[Array, "T J 3"],
+    deviation: Float[Array, "T J"],
+    limbs: Limbs,
+    *,
+    sigma: float,
+    scale: float,
+    iterations: int = 4,
+) -> Float[Array, "T J 3"]:
+    """Joints of least robust reprojection error and limb deviation together, every frame for itself (Gauss-Newton).
+
+    Minimises `sum rho(r^2) / sigma^2 + sum rho((length - L)^2) / spread^2`. The limbs' Cauchy loss bends where the
+    length is off by more than its joints' own uncertainty explains, so that a joint which two opposite cameras leave
+    loose along their line of sight is drawn in, and one that is plainly elsewhere does not drag its neighbours along.
+    Missing joints stay missing.
+
+    Args:
+        cameras: held.
+        observed, weight: N = T J, outliers at weight 0.
+        pose: where to start; `deviation` of each joint's coordinates there.
+        limbs: lengths and how constant they are.
+        sigma: noise, px; `scale`: where the loss on reprojections bends, px.
+    """
+    frames, joints = pose.shape[:2]
+    if frames > CHUNK_FRAMES:
+        parts = [slice(t, t + CHUNK_FRAMES) for t in range(0, frames, CHUNK_FRAMES)]
+        flat = [slice(p.start * joints, p.stop * joints) for p in parts]
+        how = {"sigma": sigma, "scale": scale, "iterations": iterations}
+        return np.concatenate(
+            [
+                hold_limbs(cameras, observed[:, :, n], weight[:, n], pose[t], deviation[t], limbs, **how)  # type: ignore[arg-type]
+                for t, n in zip(parts, flat, strict=True)
+            ]
+        )
+    known = np.isfinite(pose).all(2)
+    current = np.where(known[..., None], pose, 0.0)
+    a, b = limbs.ends[:, 0], limbs.ends[:, 1]
+    usable = known[:, a] & known[:, b]
+    loose = np.nan_to_num(deviation)
+    bend = LIMB_LOSS_SIGMA * np.sqrt(limbs.spread**2 + loose[:, a] ** 2 + loose[:, b] ** 2)
+    row = 3 * np.arange(joints)[:, None] + np.arange(3)
+    weight = weight * known.reshape(-1)
+    for _ in range(iterations):
+        point, gradient = normal_equations(cameras, current.reshape(-1, 3), observed, weight, scale)
+        hessian = np.zeros((frames, 3 * joints, 3 * joints))
+        hessian[:, row[:, :, None], row[:, None, :]] = point.reshape(frames, joints, 3, 3)
+        right = gradient.reshape(frames, joints, 3).copy()
+        vector, length = limb_vectors(current, limbs.ends)
+        unit = vector / np.maximum(length, 1e-12)[..., None]
+        off = (length - limbs.length) / bend
+        pull = np.where(usable, sigma**2 / limbs.spread**2 / (1 + off**2), 0.0)
+        force = (pull * (length - limbs.length))[..., None] * unit
+        outer = pull[..., None, None] * unit[..., :, None] * unit[..., None, :]
+        for e in range(len(limbs.length)):
+            i, j = row[a[e]], row[b[e]]
+            right[:, a[e]] += force[:, e]
+            right[:, b[e]] -= force[:, e]
+            for p, q, sign in ((i, i, 1), (j, j, 1), (i, j, -1), (j, i, -1)):
+                hessian[:, p[:, None], q[None, :]] += sign * outer[:, e]
+        diagonal = np.arange(3 * joints)
+        hessian[:, diagonal, diagonal] += 1e-9 * hessian[:, diagonal, diagonal].mean(1, keepdims=True) + np.where(
+            np.repeat(known, 3, axis=1), 0.0, 1.0
+        )
+        step = np.linalg.solve(hessian, right.reshape(frames, -1, 1)).reshape(frames, joints, 3)
+        current = current - np.where(known[..., None], step, 0.0)
+    return np.where(known[..., None], current, np.nan)

@@ -1,0 +1,1 @@
+"""A run: its sources opened, its stages trained and labelled, its model saved."""

@@ -1,0 +1,321 @@
+"""One stage of training as a Lightning run that can be killed at any step and resumed bit for bit.
+
+What makes it exact: the batch of a step is a function of its number (`mixture.py`), so are its augmentation and the
+seed of whatever else is random in it; weights, their average, the optimizer and the schedule come from the checkpoint.
+Lightning restarts a loader at its first batch, so the loader is told the step at which to start.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import warnings
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks.weight_averaging import WeightAveraging
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
+from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, IterableDataset
+
+from vergence.batches.augment import augment, to_float
+from vergence.batches.sampler import Mixture
+from vergence.batches.views import Views
+from vergence.errors import VergenceError
+from vergence.methods.base import Method
+from vergence.recipes.recipe import TrainStage
+from vergence.training.optimizers import Muon
+
+WARM_UP = 0.03  # share of the steps over which the learning rate rises
+FINAL_RATE = 0.01  # of the peak, at the last step
+LOG_EVERY = 10
+ALARM_LASTS = 3  # logged steps that an alarm must last before it is said
+
+
+class _Steps(IterableDataset):
+    """The mixture's batches from a step on."""
+
+    def __init__(self, mixture: Mixture, steps: int) -> None:
+        self.mixture, self.steps, self.start = mixture, steps, 0
+
+    def __iter__(self) -> Iterator[Views]:
+        for step in range(self.start, self.steps):
+            yield self.mixture.batch(step)
+
+
+class _Module(pl.LightningModule):
+    def __init__(self, method: Method, stage: TrainStage, seed: int, say: Callable[[str], None] | None = None) -> None:
+        super().__init__()
+        self.method, self.stage, self.seed = method, stage, seed
+        self.alarms = Alarms(say)
+        self.still = [_part(method, name) for name in stage.frozen]
+        for part in self.still:
+            part.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> _Module:
+        super().train(mode)
+        for part in getattr(self, "still", ()):
+            part.eval()
+        return self
+
+    def configure_optimizers(self) -> Any:
+        stage = self.stage
+        optimizer: torch.optim.Optimizer
+        if stage.optimizer == "muon":
+            optimizer = Muon(
+                self.named_parameters(), stage.learning_rate, stage.kernel_rate, weight_decay=stage.weight_decay
+            )
+        elif stage.optimizer == "rmsprop":
+            optimizer = torch.optim.RMSprop([p for p in self.parameters() if p.requires_grad], lr=stage.learning_rate)
+        else:
+            optimizer = torch.optim.AdamW(
+                [p for p in self.parameters() if p.requires_grad],
+                lr=stage.learning_rate,
+                weight_decay=stage.weight_decay,
+                fused=not stage.clip,  # Lightning cannot clip the gradients of a fused optimizer in mixed precision
+            )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: stage_rate(step, stage))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def transfer_batch_to_device(self, batch: Views, device: torch.device, dataloader_idx: int) -> Views:
+        return batch.to(device)
+
+    def _augmented(self, batch: Views, generator: torch.Generator) -> Views:
+        """The batch augmented, but for the pictures of the stage's `unchanged`."""
+        changed = augment(batch, self.stage.augmentation, self.method.skeleton, generator)
+        if not self.stage.unchanged:
+            return changed
+        names = [name for name, count in self.stage.batch.items() if count > 0]  # as `Mixture` numbers them
+        numbers = torch.tensor([names.index(n) for n in self.stage.unchanged if n in names], device=batch.source.device)
+        plain = torch.isin(batch.source, numbers)
+        before = dict(batch.replace(image=to_float(batch.image)).items())
+        rows = {name: plain.view(-1, *[1] * (value.ndim - 1)) for name, value in before.items()}
+        return changed.replace(**{n: torch.where(rows[n], before[n], value) for n, value in changed.items()})
+
+    def training_step(self, batch: Views, batch_idx: int) -> Tensor:
+        seed = zlib.crc32(f"{self.seed} {self.global_step}".encode())
+        torch.manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
+        with torch.no_grad():
+            batch = self._augmented(batch, generator)
+        self.method.progress = self.global_step / self.stage.steps
+        terms = self.method.losses(batch)
+        unknown = set(self.stage.losses) - set(terms)
+        if unknown:
+            raise VergenceError(f"no loss term is called {sorted(unknown)}", f"The method has {', '.join(terms)}.")
+        loss = sum(
+            (weight * terms[name] for name, weight in self.stage.losses.items()), torch.zeros((), device=self.device)
+        )
+        if not torch.isfinite(loss):
+            values = {name: float(term.detach()) for name, term in terms.items()}
+            raise VergenceError(
+                f"the loss at step {self.global_step} is {float(loss)}: {values}", "Lower learning_rate."
+            )
+        if self.global_step % LOG_EVERY == 0:
+            values = {name: float(term.detach()) for name, term in {"loss": loss, **terms}.items()}
+            watch = self.method.watch()
+            for logger in self.loggers:  # Lightning's own `log` would file this step's figures under a later one
+                logger.log_metrics({**values, **watch.figures}, self.global_step)
+                if isinstance(logger, JsonlLogger) and watch.alarms:
+                    logger.log_alarms(watch.alarms, self.global_step)
+            self.alarms.hear(watch.alarms, self.global_step)
+            self.log("loss", values["loss"], prog_bar=True, logger=False)
+        return loss
+
+
+def _part(method: Method, name: str) -> torch.nn.Module:
+    parts = dict(method.named_children())
+    if name not in parts:
+        raise VergenceError(f"no part of the method is called {name!r}", f"It has {', '.join(parts)}.")
+    return parts[name]
+
+
+def rate(step: int, steps: int) -> float:
+    """Share of the peak learning rate: linear warm-up, then half a cosine."""
+    warm = max(1, round(WARM_UP * steps))
+    if step < warm:
+        return (step + 1) / warm
+    progress = min(1.0, (step - warm) / max(1, steps - warm))
+    return FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def stage_rate(step: int, stage: TrainStage) -> float:
+    """Share of a stage's peak learning rate, by its schedule."""
+    if stage.schedule == "steps":
+        return 0.1 ** sum(step >= round(share * stage.steps) for share in stage.drops)
+    return rate(step, stage.steps)
+
+
+class Alarms:
+    """Says what goes wrong once it has lasted, and when it has ended.
+
+    Args:
+        say: prints a line; None says nothing.
+    """
+
+    def __init__(self, say: Callable[[str], None] | None) -> None:
+        self.say = say
+        self.lasted: dict[str, int] = {}
+
+    def hear(self, alarms: dict[str, str], step: int) -> None:
+        if self.say is None:
+            return
+        for name in [n for n in self.lasted if n not in alarms]:
+            if self.lasted.pop(name) >= ALARM_LASTS:
+                self.say(f"step {step}: over: {name.replace('_', ' ')}")
+        for name, text in alarms.items():
+            self.lasted[name] = self.lasted.get(name, 0) + 1
+            if self.lasted[name] == ALARM_LASTS:
+                self.say(f"step {step}: {text}")
+
+
+class JsonlLogger(Logger):
+    """Metrics as one JSON object a line. On resume, lines at or past the resumed step are dropped first."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+
+    name = "vergence"
+    version = ""
+
+    def resume_at(self, step: int) -> None:
+        if self.path.exists():
+            kept = [line for line in self.path.read_text().splitlines() if json.loads(line)["step"] < step]
+            self.path.write_text("".join(line + "\n" for line in kept))
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        values = {k: float(v) for k, v in metrics.items() if k != "epoch"}
+        with self.path.open("a") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+
+    @rank_zero_only
+    def log_alarms(self, alarms: dict[str, str], step: int) -> None:
+        with self.path.open("a") as file:
+            file.write(json.dumps({"step": step, "alarms": alarms}) + "\n")
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        return None
+
+
+def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:
+    """Curves of a `metrics.jsonl`: name to (step, value)."""
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for line in path.read_text().splitlines() if path.exists() else ():
+        row = json.loads(line)
+        for name, value in row.items():
+            if name not in ("step", "alarms"):
+                curves.setdefault(name, []).append((row["step"], value))
+    return curves
+
+
+def train_stage(
+    method: Method,
+    mixture: Mixture,
+    stage: TrainStage,
+    folder: Path,
+    *,
+    seed: int,
+    device: str = "auto",
+    precision: str = "32-true",
+    checkpoint_every: int = 200,
+    progress: bool = True,
+    callbacks: tuple[Callback, ...] = (),
+    say: Callable[[str], None] | None = None,
+) -> None:
+    """Trains `method` in place; resumes from `folder/last.ckpt` where it exists.
+
+    Args:
+        method: what is trained; ends with its averaged weights.
+        mixture: the batches.
+        stage: steps, losses, schedule, augmentation.
+        folder: for the checkpoint and `metrics.jsonl`.
+        seed: of augmentation and of what else is random in a step.
+        device: `auto`, `cpu`, `cuda`, `mps`.
+        precision: Lightning's.
+        checkpoint_every: steps between checkpoints.
+        progress: show a bar with the time left.
+        callbacks: Lightning's, more of them.
+        say: prints what the method warns of.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    logger = JsonlLogger(folder / "metrics.jsonl")
+    checkpoint = folder / "last.ckpt"
+    dataset = _Steps(mixture, stage.steps)
+    if checkpoint.exists():
+        dataset.start = _resumed_step(checkpoint)
+        logger.resume_at(dataset.start)
+    elif logger.path.exists():
+        logger.path.unlink()
+    more: list[Callback] = [ModelCheckpoint(folder, filename="last", every_n_train_steps=checkpoint_every, save_top_k=1,
+                                            enable_version_counter=False, save_on_train_epoch_end=False)]  # fmt: skip
+    if stage.average:
+        more.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(stage.average)))
+    if progress:
+        more.append(RichProgressBar(refresh_rate=5))
+    _quiet()
+    trainer = pl.Trainer(
+        accelerator=device if device != "cuda" else "gpu",
+        devices=1,
+        precision=precision,  # type: ignore[arg-type]
+        max_steps=stage.steps,
+        limit_train_batches=stage.steps,
+        max_epochs=1,
+        gradient_clip_val=stage.clip or None,
+        logger=[logger, *_tensorboard(folder)],
+        callbacks=[*more, *callbacks],
+        log_every_n_steps=LOG_EVERY,
+        enable_model_summary=False,
+        enable_progress_bar=progress,
+        use_distributed_sampler=False,
+    )
+    method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module = _Module(method, stage, seed, say)
+    module.train()  # a method that another stage left in eval mode would keep its batch statistics frozen
+    if dataset.start >= stage.steps:  # stopped before the result was saved; Lightning would hand out unaveraged weights
+        module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
+    else:
+        trainer.fit(module, DataLoader(dataset, batch_size=None), ckpt_path=checkpoint if checkpoint.exists() else None)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    method.eval().cpu()
+
+
+def _resumed_step(checkpoint: Path) -> int:
+    try:
+        return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"])
+    except Exception as error:
+        raise VergenceError(
+            f"the checkpoint {checkpoint} cannot be read ({error})", "Delete it to start the stage anew."
+        ) from error
+
+
+def _tensorboard(folder: Path) -> list[Logger]:
+    try:
+        from lightning.pytorch.loggers import TensorBoardLogger
+
+        return [TensorBoardLogger(folder, name="", version="tensorboard")]
+    except ModuleNotFoundError:
+        return []
+
+
+def _quiet() -> None:
+    """Lightning tells developers much that users cannot act on."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for text in (
+        ".*does not have many workers.*",
+        ".*smaller than the logging interval.*",
+        ".*checkpoint that ended before the epoch ended.*", ".*`IterableDataset` has `__len__`.*",
+        ".*exists and is not empty.*", ".*in eval mode at the start of training.*",
+                 ".*treespec.*", ".*lr_scheduler.step.*"):  # fmt: skip
+        warnings.filterwarnings("ignore", message=text)

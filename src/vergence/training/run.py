@@ -1,0 +1,378 @@
+"""A recipe carried out: its stages in order, each finished one kept and not done again.
+
+A stage's fingerprint is of everything that its result depends on and of nothing else, so that equal stages of different
+runs can be shared: its settings, the network, the sources that *it* reads, the stages that it builds on, the seed. A
+stage that learns nothing but the network's own 2D is trained as `supervised` whatever the method (`registry.trained_as`):
+then all methods share it by construction, and not because their losses happen to agree.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import rich
+import torch
+from rich.console import Console
+from safetensors.torch import load_file
+from torch import Tensor
+
+from vergence.batches.dataset import Dataset, shown
+from vergence.batches.pseudo_labels import Labels, fingerprint, keypoint_labels
+from vergence.batches.sampler import Mixture, Part
+from vergence.batches.views import Views
+from vergence.errors import VergenceError
+from vergence.files import claim, write_json, write_text
+from vergence.inference.estimator import save, save_weights
+from vergence.methods.base import Method
+from vergence.methods.epipolar_pose import find_keypoints, make_labels
+from vergence.methods.refinement import Refined, RefinementUnit, describe, make_pairs, train_unit
+from vergence.methods.registry import build_method, own_settings, trained_as
+from vergence.methods.supervised import Supervised
+from vergence.networks.devices import resolve_device
+from vergence.recipes.recipe import Draw, LabelStage, Recipe, RefineStage, Source, TrainStage
+from vergence.skeleton import get_skeleton
+from vergence.training.loop import train_stage
+from vergence.training.sources import open_source, world_version
+from vergence.training.stage_cache import Shared
+from vergence.version import __version__
+
+
+class Run:
+    """The folder of a run and what is done in it.
+
+    Args:
+        recipe: what to do.
+        folder: where; a folder of the same recipe goes on where it stopped.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        progress: show bars.
+        shared: what other runs made already, and where they find what this one makes.
+
+    Attributes:
+        seconds: each stage's, however often it was stopped and whoever made it, without opening pictures; `data`: that.
+        cpu_seconds: the same of the processor, over all threads: what a stage takes where nothing else runs.
+    """
+
+    def __init__(
+        self, recipe: Recipe, folder: Path, device: str = "auto", progress: bool = True, shared: Shared | None = None
+    ) -> None:
+        self.recipe, self.folder, self.progress, self.shared = recipe, folder, progress, shared
+        self.device = resolve_device(device)
+        self.console = Console(quiet=not progress)
+        self.datasets: dict[str, Dataset] = {}
+        self.labels: dict[str, Labels] = {}
+        self.prints: dict[str, str] = {}
+        self.seconds: dict[str, float] = {}
+        self.cpu_seconds: dict[str, float] = {}
+        self._claim()
+
+    def _claim(self) -> None:
+        """Writes the resolved recipe, or makes sure that the folder's is the same."""
+        claim(self.folder / "recipe.yaml", {"vergence": __version__, **asdict(self.recipe)}, "a run of another recipe")
+
+    def dataset(self, name: str) -> Dataset:
+        """A source, opened once."""
+        if name not in self.datasets:
+            started, cpu = time.monotonic(), time.process_time()
+            open_ = self.shared.open if self.shared else open_source
+            self.datasets[name] = open_(self.recipe.sources[name], self.recipe.image_size, self.recipe.skeleton)
+            self.seconds["data"] = self.seconds.get("data", 0.0) + time.monotonic() - started
+            self.cpu_seconds["data"] = self.cpu_seconds.get("data", 0.0) + time.process_time() - cpu
+        return self.datasets[name]
+
+    def execute(self) -> Method:
+        """All stages; returns the last trained method, saved in the folder."""
+        method: Method | None = None
+        for name, stage in self.recipe.stages.items():
+            self.prints[name] = self._fingerprint(name)
+            if stage.train:
+                method = self._train(name, stage.train)
+            elif stage.label:
+                self._label(name, stage.label)
+            elif stage.refine:
+                method = self._refine(name, stage.refine)
+        if method is None:
+            raise VergenceError("the recipe has no training stage", "Add one under stages:.")
+        recipe = self.recipe
+        save(method, self.folder, recipe.method, recipe.network, recipe.image_size, seed=recipe.seed,
+             labels={name: labels.report for name, labels in self.labels.items()}, seconds=self.seconds,
+             cpu_seconds=self.cpu_seconds)  # fmt: skip
+        return method
+
+    @contextmanager
+    def _clock(self, name: str) -> Iterator[None]:
+        """Adds to a stage's seconds what the block takes without opening pictures, also where it is interrupted."""
+        path = self._clock_file(name)
+        before = json.loads(path.read_text()) if path.exists() else {}
+        before = before if before.get("made_by") == self.prints[name] else {}
+        clocks = (("seconds", self.seconds, time.monotonic), ("cpu_seconds", self.cpu_seconds, time.process_time))
+        started = [now() - kept.get("data", 0.0) - before.get(word, 0.0) for word, kept, now in clocks]
+        try:
+            yield
+        finally:
+            for (_, kept, now), start in zip(clocks, started, strict=True):
+                kept[name] = now() - kept.get("data", 0.0) - start
+            write_json(path, {"made_by": self.prints[name], **self._times(name)})
+
+    def _times(self, name: str) -> dict[str, float]:
+        return {"seconds": self.seconds[name], "cpu_seconds": self.cpu_seconds[name]}
+
+    def _read_times(self, name: str, made: Mapping[str, Any]) -> None:
+        self.seconds[name], self.cpu_seconds[name] = made.get("seconds", 0.0), made.get("cpu_seconds", 0.0)
+
+    def _clock_file(self, name: str) -> Path:
+        return self.folder / "stages" / f"{name}.seconds.json"
+
+    def _fingerprint(self, name: str) -> str:
+        """Of everything a stage's result depends on, and of nothing else; what is new here must be named here."""
+        recipe, stage = self.recipe, self.recipe.stages[name]
+        about: list[Any] = [__version__, recipe.skeleton, recipe.image_size, recipe.seed, recipe.precision]
+        sources = {source: recipe.sources[source] for source in stage.sources}
+        if stage.train:
+            carrier = self._carrier(name)
+            start = "" if stage.train.start == "scratch" else self._before(stage.train.start, name)
+            about += [carrier, own_settings(carrier, recipe.network), self.prints.get(start)]
+            about += [list(stage.train.batch), list(stage.train.losses.items())]  # sums depend on the order
+            about += [[self.prints.get(label) for label in stage.train.labels]]
+        elif stage.label:
+            sources = {n: labelled_from(source, stage.label) for n, source in sources.items()}
+            predicted = stage.label.keypoints == "predicted"
+            about += [self.prints.get(self._before(stage.label.network, name)) if predicted else None]
+        elif stage.refine:
+            about += [recipe.method, asdict(recipe.network), self.prints.get(self._before("", name))]
+            about += [[self.prints.get(label) for label in stage.refine.labels]]
+        world = world_version() if any(s.of_world for s in sources.values()) else ""
+        return fingerprint(*about, asdict(stage), {n: asdict(source) for n, source in sources.items()}, world)
+
+    def _carrier(self, name: str) -> str:
+        """The method that carries out a training stage: the run's own, or `supervised` where it adds nothing to that."""
+        stage, method = self.recipe.stages[name].train, self.recipe.method
+        assert stage is not None
+        before = "" if stage.start == "scratch" else self._before(stage.start, name)
+        if before and self._carrier(before) == method:
+            return method
+        return trained_as(method, self.recipe.network, stage)
+
+    def _fresh(self, method: str = "") -> Method:
+        torch.manual_seed(self.recipe.seed)
+        return build_method(method or self.recipe.method, self.recipe.network, self.recipe.skeleton)
+
+    def _before(self, wanted: str, before: str) -> str:
+        """Name of a training stage before stage `before`: the one wanted, else the last; empty where there is none."""
+        names = list(self.recipe.stages)
+        earlier = [n for n in names[: names.index(before)] if self.recipe.stages[n].train]
+        if wanted and wanted not in earlier:
+            raise VergenceError(
+                f"stage {before!r} wants the network of stage {wanted!r}",
+                f"Training stages before it: {', '.join(earlier) or 'none'}.",
+            )
+        return wanted or (earlier[-1] if earlier else "")
+
+    def _trained(self, wanted: str, before: str, carrier: str = "") -> Method | None:
+        """The run's method (or `carrier`, where that made it) as a training stage left it: the one named, else the last one
+        before stage `before`."""
+        name = self._before(wanted, before)
+        return self._left_by(name, carrier or self.recipe.method) if name else None
+
+    def _left_by(self, name: str, method_name: str) -> Method:
+        method = self._fresh(method_name)
+        weights = load_file(self.folder / "stages" / name / "model.safetensors")
+        if self._carrier(name) == method_name:
+            method.load_state_dict(weights)
+        else:
+            method.adopt(weights)
+        stage = self.recipe.stages[name].train
+        method.mirrored = stage is not None and stage.augmentation.mirror > 0
+        return method.eval()
+
+    def _train(self, name: str, stage: TrainStage) -> Method:
+        folder = self.folder / "stages" / name
+        if self._is_done(name, folder):
+            self.console.print(f"[dim]{name}: done before[/dim]")
+            return self._left_by(name, self.recipe.method)
+        carrier = self._carrier(name)
+        method = (self._trained(stage.start, name, carrier) if stage.start != "scratch" else None) or self._fresh(
+            carrier
+        )
+        method.mirrored = stage.augmentation.mirror > 0
+        with self._clock(name):
+            parts = [self._part(source, stage, count, method.whole_instants) for source, count in stage.batch.items()]
+            method.prepare(stage, {part.name: part.visible for part in parts})
+            self.console.print(f"[bold]{name}[/bold]: {stage.steps} steps of {sum(stage.batch.values())} pictures")
+            train_stage(
+                method,
+                Mixture(parts, seed=self.recipe.seed),
+                stage,
+                folder,
+                seed=self.recipe.seed,
+                device=self.device,
+                precision=self.recipe.precision,
+                checkpoint_every=self.recipe.checkpoint_every,
+                progress=self.progress,
+                say=lambda text: rich.get_console().print(f"[yellow]{name}, {text}[/yellow]"),
+            )
+            save_weights(method, folder / "model.safetensors")
+        self._finish(name, folder)
+        (folder / "last.ckpt").unlink(missing_ok=True)
+        return self._left_by(name, self.recipe.method)
+
+    def _is_done(self, name: str, folder: Path) -> bool:
+        """Whether a stage's folder holds its result, made before or found among what is shared."""
+        done, made_by = folder / "done.json", self.prints[name]
+        for _ in range(2):
+            if done.exists():
+                before = json.loads(done.read_text())
+                if before["made_by"] == made_by:
+                    self._read_times(name, before)
+                    return True
+            if not (self.shared and self.shared.take(made_by, folder)):
+                return False
+        return False
+
+    def _finish(self, name: str, folder: Path, **more: Any) -> None:
+        write_json(folder / "done.json", {"made_by": self.prints[name], **self._times(name), **more})
+        self._clock_file(name).unlink(missing_ok=True)
+        if self.shared:
+            self.shared.put(self.prints[name], folder)
+
+    def _part(self, name: str, stage: TrainStage, count: int, whole: bool = False) -> Part:
+        source = stage.source_of(name)
+        visible = self._visible(source, stage.labels)
+        return Part(name, self.dataset(source), visible, count, stage.draw.get(name, Draw()), whole)
+
+    def _visible(self, source: str, labels: list[str]) -> Views:
+        """A source's index with the labels that the recipe shows, and those that stages made of it."""
+        visible = shown(self.dataset(source), self.recipe.sources[source])
+        for label in labels:
+            if label not in self.labels:
+                raise VergenceError(
+                    f"no label stage {label!r} comes before", f"There are {', '.join(self.labels) or 'none'}."
+                )
+            settings = self.recipe.stages[label].label
+            if settings and settings.source == source:
+                visible = self.labels[label].apply(visible)
+        return visible
+
+    def _label(self, name: str, stage: LabelStage) -> None:
+        path = self.folder / "labels" / f"{name}-{self.prints[name]}.npz"
+        if path.exists() or (self.shared and self.shared.take(self.prints[name], path)):
+            self.labels[name] = Labels.load(path)
+            self._read_times(name, self.labels[name].report)
+            return
+        with self._clock(name):
+            labels = self._make_labels(name, stage)
+        report = {**labels.report, **self._times(name)}
+        labels = replace(labels, report=report)
+        labels.save(path)
+        self._clock_file(name).unlink(missing_ok=True)
+        if self.shared:
+            self.shared.put(self.prints[name], path)
+        self.labels[name] = labels
+        self.console.print(
+            f"[bold]{name}[/bold]: {report['pictures_labelled']} of {report['pictures']} pictures labelled; "
+            f"recordings {report['verdicts']}, refused {sum(report['refused'].values())}"
+            if "recordings" in report
+            else f"[bold]{name}[/bold]: 2D of {report['joints_labelled']:.0%} of the joints kept"
+        )
+
+    def _make_labels(self, name: str, stage: LabelStage) -> Labels:
+        dataset = self.dataset(stage.source)
+        visible = shown(dataset, labelled_from(self.recipe.sources[stage.source], stage))
+        if stage.cameras == "known":
+            visible = visible.replace(rotation=dataset.index.rotation, translation=dataset.index.translation)
+        if stage.keypoints == "labelled":
+            keypoints, confidence = visible.keypoints[:, :, None], visible.confidence[:, :, None]
+            if keypoints.isnan().all():
+                raise VergenceError(
+                    f"stage {name!r} reads labelled 2D, but source {stage.source!r} shows none",
+                    "Set keypoints: true on the source, or keypoints: predicted on the stage.",
+                )
+        else:
+            method = self._trained(stage.network, name)
+            if not isinstance(method, Supervised):
+                raise VergenceError(f"no trained network finds the joints for stage {name!r}", "Train one before it.")
+            keypoints, confidence = find_keypoints(
+                method, dataset, self.device, half=self.recipe.precision == "bf16-mixed", count=stage.peaks
+            )
+        if stage.stores == "keypoints":
+            return keypoint_labels(visible, keypoints[:, :, 0], confidence[:, :, 0], stage.confidence)
+        labels = make_labels(
+            dataset, visible, keypoints, confidence, stage, get_skeleton(self.recipe.skeleton), self.recipe.seed
+        )
+        return labels.cameras_only() if stage.stores == "cameras" else labels
+
+    def _refine(self, name: str, stage: RefineStage) -> Refined:
+        """The last trained method with a refinement unit; short, so it is done in one go."""
+        names = list(self.recipe.stages)
+        later = [
+            n for n in names[names.index(name) + 1 :] if self.recipe.stages[n].train or self.recipe.stages[n].refine
+        ]
+        method = self._trained("", name)
+        if method is None or later:
+            raise VergenceError(
+                f"stage {name!r} refines a finished method"
+                + (f", but {later[0]!r} follows" if later else ", there is none"),
+                "Put it behind the last training stage.",
+            )
+        folder = self.folder / "stages" / name
+        unit = RefinementUnit(method.skeleton, stage.width, stage.dropout, stage.correct)
+        if self._is_done(name, folder):
+            unit.load_state_dict(load_file(folder / "model.safetensors"))
+            return Refined(method, unit.eval(), json.loads((folder / "done.json").read_text())["made_with"])
+        with self._clock(name):
+            made_with = self._fit_unit(name, stage, method, unit, folder)
+        self._finish(name, folder, made_with=made_with)
+        return Refined(method, unit, made_with)
+
+    def _fit_unit(
+        self, name: str, stage: RefineStage, method: Method, unit: RefinementUnit, folder: Path
+    ) -> dict[str, Any]:
+        """Trains a unit in place; returns what it was made with."""
+        method = method.to(self.device)
+        found = [self._predicted(method, source, stage) for source in stage.sources]
+        method.cpu()
+        poses = torch.cat([pose for pose, _ in found])
+        bare = [self._goals(source, replace(stage, labels=[], pictures=0))[1].pose for source in stage.poses]
+        generator = torch.Generator().manual_seed(self.recipe.seed)
+        goals = Views.cat([goals for _, goals in found])
+        pairs = make_pairs(unit, poses, goals, torch.cat([poses[:0], *bare]), generator, stage.mirror)
+        self.console.print(f"[bold]{name}[/bold]: a refinement unit from {pairs.report['pictures']} pictures")
+        curve = train_unit(unit, pairs, stage, self.recipe.seed, self.device)
+        made_with = describe(stage, pairs.report)
+        save_weights(unit, folder / "model.safetensors")
+        lines = [json.dumps({"step": 100 * i, "loss": loss}) for i, loss in enumerate(curve)]
+        write_text(folder / "metrics.jsonl", "".join(line + "\n" for line in lines))
+        return made_with
+
+    def _goals(self, source: str, stage: RefineStage) -> tuple[Tensor, Views]:
+        """The rows of a source whose 3D is visible or was made by the stage's label stages, and their index with that 3D.
+        What somebody else made (a reconstruction) is no goal."""
+        before, views = self._visible(source, []), self._visible(source, stage.labels)
+        rows = torch.nonzero((before.posed & ~before.made) | (views.posed & ~before.posed))[:, 0]
+        if 0 < stage.pictures < len(rows):
+            rows = rows[torch.linspace(0, len(rows) - 1, stage.pictures).round().long()]
+        return rows, views[rows]
+
+    def _predicted(self, method: Method, source: str, stage: RefineStage) -> tuple[Tensor, Views]:
+        """The method's poses of a source's goals, and those."""
+        rows, goals = self._goals(source, stage)
+        found = [torch.zeros(0, len(method.skeleton), 3)]
+        half = self.recipe.precision == "bf16-mixed"
+        for chunk in torch.arange(len(rows)).split(64) if len(rows) else ():
+            image = self.dataset(source).read(rows[chunk]).image.to(self.device)
+            with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=half):
+                poses = method.predict(image, goals.intrinsics[chunk].to(self.device))
+            if poses.frame != "camera":
+                raise VergenceError(f"poses in a {poses.frame} frame cannot be refined", "Refine another method.")
+            found.append(poses.pose.cpu().float())
+        return torch.cat(found), goals
+
+
+def labelled_from(source: Source, stage: LabelStage) -> Source:
+    """A source as a label stage sees it: none of its 3D, and its 2D only where that is what makes the labels."""
+    return replace(source, pose="none", keypoints=source.keypoints and stage.keypoints == "labelled")

@@ -1,0 +1,220 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from vergence.batches.crops import (
+    box_from_keypoints,
+    crop_camera,
+    crop_view,
+    keypoints_from_crop,
+    keypoints_to_crop,
+    pose_from_crop,
+    warp,
+    whole_picture_box,
+)
+from vergence.errors import VergenceError
+
+HEIGHT, WIDTH = 480, 640
+K = np.array([[600.0, 0, 310], [0, 620, 250], [0, 0, 1]])
+LENS = np.array([-0.28, 0.11, 0.0012, -0.0009, -0.02])
+TWELVE = np.array([-0.2, 0.1, 0.0012, -0.0009, -0.02, 0.08, 0.02, 0.01, 0.004, -0.002, -0.006, 0.003])
+
+
+def project(points, intrinsics=K, lens=LENS):
+    """OpenCV's own projection, the reference for ours."""
+    return cv2.projectPoints(points, np.zeros(3), np.zeros(3), intrinsics, lens)[0][:, 0]
+
+
+def picture_of(points, radius=4):
+    """Gaussian blobs at px `P 2` on black: where keypoints really are."""
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    light = sum(np.exp(-((x - p[0]) ** 2 + (y - p[1]) ** 2) / (2 * radius**2)) for p in points)
+    return np.repeat(np.round(255 * np.clip(light, 0, 1))[..., None], 3, 2).astype(np.uint8)
+
+
+def brightest(image, near, reach):
+    """Centroid of the light within `reach` px of a point."""
+    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
+    light = image * ((x - near[0]) ** 2 + (y - near[1]) ** 2 < reach**2)
+    return np.array([(light * x).sum(), (light * y).sum()]) / light.sum()
+
+
+def person(seed, joints=12, x=900.0, y=-300.0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(0, [250, 400, 250], (joints, 3)) + [x, y, 3500]
+
+
+@pytest.mark.parametrize(("mode", "lens"), [("virtual", LENS), ("virtual", TWELVE), ("rectangular", np.zeros(5))])
+def test_the_crops_camera_sees_the_pose_where_the_keypoints_are(mode, lens):
+    pose = person(0)
+    keypoints = project(pose, lens=lens)
+    view = crop_view(
+        np.zeros((HEIGHT, WIDTH, 3), np.uint8), K, lens, box_from_keypoints(keypoints), 128,
+        keypoints=keypoints, pose=pose, mode=mode,
+    )  # fmt: skip
+    seen = project(view.pose[0].numpy().astype(float), view.intrinsics[0].numpy().astype(float), np.zeros(5))
+    np.testing.assert_allclose(seen, view.keypoints[0].numpy(), atol=1e-3)
+    assert ((seen > -0.5) & (seen < 127.5)).all()
+
+
+@pytest.mark.parametrize("mode", ["virtual", "rectangular"])
+@pytest.mark.parametrize("size", [160, (200, 120), 48])
+@pytest.mark.parametrize("lens", [LENS, TWELVE])
+def test_the_pixels_are_where_the_keypoints_say(mode, size, lens):
+    keypoints = np.array([[420.3, 120.7], [520.2, 300.4], [450.9, 390.1]])
+    image = picture_of(keypoints)
+    view = crop_view(image, K, lens, [390, 90, 160, 330], size, keypoints=keypoints, mode=mode)
+    scale = view.image.shape[2] / 330
+    for point in view.keypoints[0].numpy():
+        np.testing.assert_allclose(
+            brightest(view.image[0, 0].numpy().astype(float), point, 16 * scale), point, atol=0.15
+        )
+
+
+def test_the_whole_box_is_shown_and_fills_the_crop():
+    camera = crop_camera(K, None, [400, 50, 200, 300], (128, 96))
+    corners = keypoints_to_crop([[400, 200], [600, 200], [500, 50], [500, 350]], camera)
+    assert (corners > -0.5 - 1e-9).all()
+    assert (corners < [95.5 + 1e-9, 127.5 + 1e-9]).all()
+    edges = np.abs(corners - [47.5, 63.5]) / [48, 64]
+    assert edges.max() == pytest.approx(1, abs=1e-9)
+    np.testing.assert_allclose(keypoints_to_crop([[500, 200]], camera), [[47.5, 63.5]], atol=1e-9)
+
+
+def test_a_crop_of_the_whole_picture_at_its_own_size_is_the_picture():
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    view = crop_view(image, None, None, whole_picture_box(40, 60), (40, 60), joints=3)
+    assert torch.equal(view.image[0].permute(1, 2, 0), torch.from_numpy(image))
+    torch.testing.assert_close(view.crop[0], torch.eye(3))
+
+
+def test_shrinking_does_not_alias():
+    stripes = np.zeros((256, 256, 3), np.uint8)
+    stripes[:, ::2] = 255
+    small = warp(stripes, crop_camera(None, None, whole_picture_box(256, 256), 40))
+    assert np.abs(small[2:-2, 2:-2].astype(float) - 127.5).max() < 12
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from(["virtual", "rectangular"]))
+def test_there_and_back(seed, mode):
+    rng = np.random.default_rng(seed)
+    box = [*rng.uniform([-50, -50], [500, 350]), *rng.uniform(20, 300, 2)]
+    camera = crop_camera(K, LENS, box, (64, 48), mode)
+    points = np.array(box[:2]) + rng.uniform(0, 1, (7, 2)) * box[2:]
+    np.testing.assert_allclose(keypoints_from_crop(keypoints_to_crop(points, camera), camera), points, atol=1e-6)
+    pose = person(seed)
+    np.testing.assert_allclose(pose_from_crop(pose @ camera.rotation.T, camera), pose, atol=1e-9)
+    np.testing.assert_allclose(camera.rotation @ camera.rotation.T, np.eye(3), atol=1e-12)
+    assert np.linalg.det(camera.rotation) > 0
+
+
+def test_the_homography_is_the_way_of_undistorted_pixels():
+    camera = crop_camera(K, LENS, [350, 60, 220, 300], 128)
+    rays = np.array([[0.2, -0.1, 1], [0.3, 0.2, 1], [0.1, 0.0, 1]])
+    ideal = project(rays, lens=np.zeros(5))
+    moved = np.c_[ideal, np.ones(3)] @ camera.homography.T
+    np.testing.assert_allclose(moved[:, :2] / moved[:, 2:], keypoints_to_crop(project(rays), camera), atol=1e-6)
+
+
+def test_two_crops_of_a_rig_are_a_rig():
+    """The extrinsics of two cropped cameras take rig points to where each crop sees them; gravity turns too."""
+    rng = np.random.default_rng(3)
+    points = rng.normal(0, 300, (9, 3))
+    for angle in (0.2, -0.9):
+        rotation = cv2.Rodrigues(np.array([0.1, angle, 0.05]))[0]
+        translation = np.array([400.0, -200, 3800])
+        pose = points @ rotation.T + translation
+        keypoints = project(pose)
+        view = crop_view(
+            np.zeros((HEIGHT, WIDTH, 3), np.uint8), K, LENS, box_from_keypoints(keypoints), 96, keypoints=keypoints,
+            rotation=rotation, translation=translation, up=rotation @ [0, -1.0, 0],
+        )  # fmt: skip
+        turned = points @ view.rotation[0].numpy().T.astype(float) + view.translation[0].numpy()
+        seen = project(turned, view.intrinsics[0].numpy().astype(float), np.zeros(5))
+        np.testing.assert_allclose(seen, view.keypoints[0].numpy(), atol=1e-3)
+        np.testing.assert_allclose(view.up[0], view.rotation[0] @ torch.tensor([0, -1.0, 0]), atol=1e-6)
+
+
+def test_an_unknown_camera_gives_a_rectangle_of_unknown_intrinsics():
+    keypoints = np.array([[100.0, 100], [200, 300], [np.nan, np.nan]])
+    pose = person(1, 3)
+    for unknown in (None, np.full((3, 3), np.nan)):
+        view = crop_view(
+            np.zeros((HEIGHT, WIDTH, 3), np.uint8),
+            unknown,
+            None,
+            [90, 90, 120, 220],
+            110,
+            keypoints=keypoints,
+            pose=pose,
+        )
+        assert view.intrinsics.isnan().all()
+        np.testing.assert_allclose(view.pose[0], pose, rtol=1e-6)
+        np.testing.assert_allclose(view.keypoints[0, 0], [54.5 - 25, 54.5 - 50], atol=1e-4)
+        assert view.keypoints[0, 2].isnan().all()
+        assert view.confidence[0].tolist() == [1, 1, 0]
+
+
+def test_what_is_not_given_is_not_known():
+    view = crop_view(np.zeros((HEIGHT, WIDTH, 3), np.uint8), K, None, [90, 90, 120, 220], 64, joints=5)
+    for name in ("keypoints", "pose", "rotation", "translation", "up"):
+        assert getattr(view, name).isnan().all()
+    assert not view.confidence.any()
+
+
+@pytest.mark.parametrize("lens", [[-0.5, 0, 0, 0, 0.0], [0, 0, 0, 0, 0, 1.5, 0, 0, 0, 0, 0, 0]])
+def test_a_lens_that_folds_shows_nothing_twice(lens):
+    """Far outside the picture r (1 - r^2 / 2) comes back in, and so does r / (1 + 1.5 r^2): the crop must be black there."""
+    lens = np.array(lens)
+    white = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
+    wide = np.array([[200.0, 0, 320], [0, 200, 240], [0, 0, 1]])
+    camera = crop_camera(wide, lens, [300, 220, 40, 40], 64)
+    far = crop_camera(wide * [[0.1], [0.1], [1]], np.zeros(5), [20, 15, 24, 18], 64)
+    assert warp(white, camera).min() == 255
+    radius = np.sqrt(1 / 1.5)  # of either
+    image = warp(white, type(camera)(far.intrinsics, np.eye(3), camera.homography, (64, 64), wide, lens, "virtual"))
+    y, x = np.mgrid[:64, :64]
+    rays = np.stack([x, y], -1) - far.intrinsics[:2, 2]
+    outside = np.hypot(*(rays / far.intrinsics[[0, 1], [0, 1]]).transpose(2, 0, 1)) > radius
+    assert outside.any()
+    assert image[outside].max() == 0
+
+
+def test_box_from_keypoints():
+    points = np.array([[10.0, 20], [30, 60], [np.nan, 5]])
+    np.testing.assert_allclose(box_from_keypoints(points, margin=0.25), [0, 10, 40, 60])
+
+
+@pytest.mark.parametrize(
+    ("box", "words"),
+    [
+        ([10, 10, 0, 50], "10 10 0 50"),
+        ([10, 10, 20, -5], "no area"),
+        ([np.nan, 10, 20, 20], "nan"),
+        ([700, 10, 50, 50], "outside the 640x480 picture"),
+        ([10, -80, 50, 60], "outside"),
+        ([1, 2, 3], "no area"),
+    ],
+)
+@pytest.mark.parametrize("intrinsics", [K, None])
+def test_a_degenerate_box_is_one_error(box, words, intrinsics):
+    with pytest.raises(VergenceError, match=words):
+        crop_view(np.zeros((HEIGHT, WIDTH, 3), np.uint8), intrinsics, None, box, 64, joints=2)
+
+
+def test_other_bad_input_is_one_error():
+    image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+    with pytest.raises(VergenceError, match="wider than a pinhole"):
+        crop_view(image, [[5.0, 0, 320], [0, 5, 240], [0, 0, 1]], None, [0, 0, 640, 480], 64, joints=2)
+    with pytest.raises(VergenceError, match="lens distortion"):
+        crop_view(image, K, [0.1, 0.2], [0, 0, 64, 48], 64, joints=2)
+    with pytest.raises(VergenceError, match="number of joints"):
+        crop_view(image, K, None, [0, 0, 64, 48], 64, keypoints=np.zeros((3, 2)), pose=np.zeros((4, 3)))
+    with pytest.raises(VergenceError, match="H x W x 3"):
+        crop_view(image.astype(float), K, None, [0, 0, 64, 48], 64, joints=2)
+    with pytest.raises(VergenceError, match="give no box"):
+        box_from_keypoints([[1, 2], [np.nan, 3]])

@@ -1,0 +1,173 @@
+"""Records against the built-in world's truth: files to crops, geometry, pixels, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fixtures_world import world, world_records
+
+from vergence.batches.crops import crop_view, keypoints_from_crop
+from vergence.batches.dataset import withhold
+from vergence.datasets.records import (
+    OPEN_VIDEOS,
+    Picture,
+    PictureDataset,
+    Records,
+    crop_cameras,
+    joined_report,
+)
+from vergence.errors import VergenceError
+from vergence.footage.video import read_picture
+from vergence.geometry.camera import project
+from vergence.recipes.recipe import Source
+from vergence.skeleton import COCO_17, H36M_17
+
+CROP = 48
+
+
+@pytest.fixture(scope="module")
+def scene():
+    return world()
+
+
+@pytest.fixture(scope="module")
+def records(scene, tmp_path_factory) -> Records:
+    return world_records(tmp_path_factory.mktemp("records"), *scene)
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "mp4"])
+def test_files_come_back_as_crops_of_the_truth(scene, tmp_path, kind):
+    rig, frames = scene
+    dataset = PictureDataset(world_records(tmp_path, rig, frames, kind), CROP, H36M_17)
+    views = dataset.read(torch.arange(len(dataset)))
+    # 2D: the pose seen by the crop's camera, and the joints of the world through rotation and translation
+    seen = ~views.keypoints.isnan().any(-1)
+    assert seen.float().mean() > 0.9
+    pixels = project(views.pose.double(), views.intrinsics.double())
+    assert (pixels - views.keypoints)[seen].abs().max() < 0.01
+    joints = torch.from_numpy(np.stack([f.joints for f in frames])).double()[views.frame]
+    again = torch.einsum("nij,nkj->nki", views.rotation.double(), joints) + views.translation.double()[:, None]
+    assert (again - views.pose).abs().max() < 0.01  # mm
+    assert torch.allclose(views.up, views.rotation[:, :, 2])
+    # pixels: each row is the crop of its own full picture
+    for i in range(len(views)):
+        full = frames[int(views.frame[i])].image[int(views.view[i])]
+        row = dataset.records
+        expected = crop_view(full, row.intrinsics[i], None, row.box[i], CROP, keypoints=row.keypoints[i]).image[0]
+        off = (views.image[i].float() - expected.float()).abs().mean()
+        assert off < {"png": 0.01, "jpg": 3, "mp4": 6}[kind]
+        others = [f.image[1 - int(views.view[i])] for f in frames]
+        wrong = crop_view(others[0], row.intrinsics[i], None, row.box[i], CROP, keypoints=row.keypoints[i]).image[0]
+        assert (views.image[i].float() - wrong.float()).abs().mean() > 3 * off
+
+
+@pytest.mark.parametrize("mode", ["virtual", "rectangular"])
+def test_the_index_is_that_of_crop_view(scene, records, mode):
+    """All rows at once give what one crop at a time gives, lenses and unknown intrinsics included."""
+    rng = np.random.default_rng(0)
+    distortion = np.stack([rng.normal(0, s, len(records)) for s in (0.1, 0.02, 1e-3, 1e-3, 1e-3)], 1)
+    distortion[0] = np.nan
+    intrinsics = records.intrinsics.copy()
+    intrinsics[1] = np.nan
+    changed = dataclasses.replace(records, distortion=distortion, intrinsics=intrinsics)
+    index = PictureDataset(changed, CROP, H36M_17, mode).index
+    names = ("intrinsics", "keypoints", "confidence", "pose", "rotation", "translation", "up", "crop")
+    for i in range(len(records)):
+        one = crop_view(
+            read_picture(records.pictures[i].path), intrinsics[i], np.nan_to_num(distortion[i]), records.box[i], CROP,
+            keypoints=records.keypoints[i], pose=records.pose[i], rotation=records.rotation[i],
+            translation=records.translation[i], up=records.up[i], mode=mode,
+        )  # fmt: skip
+        for name in names:
+            got, expected = getattr(index, name)[i], getattr(one, name)[0]
+            assert torch.allclose(got, expected, rtol=1e-5, atol=2e-4, equal_nan=True), (i, name)
+    assert index.intrinsics[1].isnan().all()
+    assert index.metric.all()
+
+
+def test_rows_are_read_in_any_order_and_repeated(records):
+    dataset = PictureDataset(records, CROP, H36M_17)
+    whole = dataset.read(torch.arange(len(dataset)))
+    rows = torch.tensor([4, 0, 4, 5, 1])
+    part = dataset.read(rows)
+    for name, value in part.items():
+        assert torch.equal(value.nan_to_num(-7), getattr(whole, name)[rows].nan_to_num(-7)), name
+    groups, mask = dataset.index.groups()
+    assert groups.shape == (3, 2)
+    assert mask.all()
+    assert dataset.index.image.numel() == 0
+    assert withhold(dataset.index, Source()).pose.isnan().all()
+
+
+def test_few_videos_stay_open(scene, tmp_path):
+    rig, frames = scene
+    parts = [world_records(tmp_path / str(i), rig, frames, "mp4", subject=i) for i in range(OPEN_VIDEOS)]
+    dataset = PictureDataset(Records.cat(parts), CROP, H36M_17)
+    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))
+    shuffled = dataset.read(order)
+    assert len(dataset._files._videos) == OPEN_VIDEOS < len({p.path for p in dataset.records.pictures})
+    again = pickle.loads(pickle.dumps(dataset))
+    assert not again._files._videos
+    assert torch.equal(again.read(order[:3]).image, shuffled.image[:3])
+
+
+def test_records_are_chosen_joined_and_converted(records):
+    mask = records.view == 1
+    assert len(records[mask]) == 3
+    assert records[mask].groups["camera"].tolist() == ["cam1"] * 3
+    assert records[2:4].pictures == tuple(records.pictures[2:4])
+    both = Records.cat([records[mask], records[~mask]])
+    assert both.frame.tolist() == [0, 1, 2, 0, 1, 2]
+    assert both.report == {"skipped": {"nobody": 0}, "assumed": "no lens distortion"}
+    other = records.convert(COCO_17)
+    assert np.isnan(other.keypoints[:, COCO_17.index("left_eye")]).all()
+    knee = COCO_17.index("left_knee"), H36M_17.index("left_knee")
+    assert np.array_equal(other.pose[:, knee[0]], records.pose[:, knee[1]])
+    with pytest.raises(VergenceError, match="cannot be joined"):
+        Records.cat([records, other])
+
+
+def test_reports_are_added_up():
+    parts = [{"a": 1, "b": {"c": 2}, "d": "x", "e": ["p"]}, {"a": 3, "b": {"c": 1, "f": 1}, "d": "y", "e": ["q", "p"]}]
+    assert joined_report(parts) == {"a": 4, "b": {"c": 3, "f": 1}, "d": ["x", "y"], "e": ["p", "q"]}
+
+
+def test_wrong_shapes_and_boxes_are_refused_by_name(records):
+    with pytest.raises(VergenceError, match=r"translation of shape \(6, 2\)"):
+        dataclasses.replace(records, translation=records.translation[:, :2])
+    with pytest.raises(VergenceError, match="instant of type float64"):
+        dataclasses.replace(records, instant=records.time)
+    with pytest.raises(VergenceError, match="group action of shape"):
+        dataclasses.replace(records, groups={"action": ["a"]})
+    for bad in ([0, 0, -3, 4], [400, 0, 20, 20], [0, 0, np.nan, 4]):
+        box = records.box.copy()
+        box[3] = bad
+        changed = dataclasses.replace(records, box=box)
+        assert crop_cameras(changed, CROP).good.tolist() == [True] * 3 + [False] + [True] * 2
+        with pytest.raises(VergenceError, match=r"1 boxes .*/cam1_000001\.jpg"):
+            PictureDataset(changed, CROP, H36M_17)
+
+
+def test_missing_and_resized_pictures_are_refused_by_name(records, tmp_path):
+    gone = dataclasses.replace(records, pictures=[Picture(Path("nowhere.jpg"))] * 6)
+    with pytest.raises(VergenceError, match=r"no picture nowhere\.jpg"):
+        PictureDataset(gone, CROP, H36M_17).read(torch.tensor([1]))
+    other = dataclasses.replace(records, size=records.size * 2)
+    with pytest.raises(VergenceError, match="160x160, its labels are for 320x320"):
+        PictureDataset(other, CROP, H36M_17).read(torch.tensor([1]))
+
+
+def test_crop_pixels_lead_back_to_the_full_picture(records):
+    """The crop's camera undone: keypoints of the index land on those of the records."""
+    from vergence.batches.crops import crop_camera
+
+    index = PictureDataset(records, CROP, H36M_17).index
+    for i in range(len(records)):
+        camera = crop_camera(records.intrinsics[i], None, records.box[i], CROP)
+        back = keypoints_from_crop(index.keypoints[i].double().numpy(), camera)
+        assert np.nanmax(np.abs(back - records.keypoints[i])) < 0.01

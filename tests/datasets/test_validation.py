@@ -1,0 +1,283 @@
+"""Each fault of a dataset is caught in words, and sound data passes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vergence.datasets.records import Picture, Records
+from vergence.datasets.validation import arrays as arrays
+from vergence.datasets.validation import geometry as geometry
+from vergence.datasets.validation.checks import (
+    Finding,
+    check_pictures,
+    check_records,
+    is_sound,
+    reprojection_by_camera,
+)
+from vergence.skeleton import COCO_17, H36M_17, MPI_INF_17
+from vergence.world.scenes import recordings, single_pictures
+
+SIDE = 64
+NAN = np.nan
+
+
+def as_records(views, folder) -> Records:
+    """Crops of the world as if each were a full picture."""
+    n = len(views)
+    floats = ("keypoints", "confidence", "pose", "intrinsics", "rotation", "translation", "up", "time")
+    whole = ("subject", "sequence", "view", "frame", "instant")
+    return Records(
+        pictures=[Picture(folder / f"{i}.jpg") for i in range(n)],
+        size=np.full((n, 2), float(SIDE)),
+        box=np.tile([-0.5, -0.5, SIDE, SIDE], (n, 1)),
+        distortion=np.zeros((n, 5)),
+        groups={"camera": np.array([f"cam{v}" for v in views.view])},
+        skeleton=H36M_17,
+        **{name: getattr(views, name).double().numpy() for name in floats},
+        **{name: getattr(views, name).numpy() for name in whole},
+    )
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory) -> Records:
+    return as_records(recordings(4, 10, 3, SIDE, seed=31), tmp_path_factory.mktemp("sound"))
+
+
+def replaced(records: Records, **changes) -> Records:
+    return dataclasses.replace(records, **changes)
+
+
+def wrong(records: Records) -> dict[str, str]:
+    """What was found wrong, by what was looked at."""
+    out: dict[str, str] = {}
+    for finding in check_records(records):
+        if finding.state == "wrong":
+            out[finding.what] = out.get(finding.what, "") + finding.found
+            assert finding.remedy
+            assert any(c.isdigit() for c in finding.found), "no number"
+    return out
+
+
+def world_of(records: Records) -> np.ndarray:
+    return (records.pose - records.translation[:, None]) @ records.rotation
+
+
+def test_sound_data_passes_with_a_number_and_a_limit_for_everything(sound):
+    findings = check_records(sound)
+    assert {f.state for f in findings} == {"good"}
+    assert {f.what for f in findings} >= {
+        "units",
+        "limb lengths",
+        "reprojection",
+        "knees",
+        "extrinsics",
+        "2D keypoints",
+    }
+    assert all("limit" in f.found for f in findings if f.what in ("units", "reprojection", "knees", "extrinsics"))
+
+
+@pytest.mark.parametrize("skeleton", [COCO_17, MPI_INF_17])
+def test_sound_data_in_other_skeletons_passes(sound, skeleton):
+    assert is_sound(check_records(sound.convert(skeleton)))
+
+
+def test_single_pictures_of_the_wild_pass(tmp_path):
+    assert is_sound(check_records(as_records(single_pictures(150, SIDE, seed=32), tmp_path)))
+
+
+def test_two_dimensional_data_alone_passes(sound):
+    bare = replaced(sound, pose=sound.pose * NAN, rotation=sound.rotation * NAN, translation=sound.translation * NAN,
+                    intrinsics=sound.intrinsics * NAN)  # fmt: skip
+    assert is_sound(check_records(bare))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_shuffled_joints_are_named(sound, seed):
+    order = np.random.default_rng(seed).permutation(17)
+    in_3d = wrong(replaced(sound, pose=sound.pose[:, order]))
+    assert "joints are shuffled" in in_3d["limb lengths"]
+    assert "17 of 17 joints" in in_3d["reprojection"] or "shuffled" in in_3d["reprojection"]
+    in_2d = wrong(replaced(sound, keypoints=sound.keypoints[:, order]))
+    assert "shuffled" in in_2d["reprojection"]
+    both = wrong(replaced(sound, keypoints=sound.keypoints[:, order], pose=sound.pose[:, order]))
+    assert "shuffled" in both["limb lengths"]
+    assert "shuffled" in both["2D keypoints"]
+
+
+def test_two_exchanged_joints_are_found_and_named(sound):
+    order = np.arange(17)
+    order[[3, 13]] = [13, 3]
+    found = wrong(replaced(sound, keypoints=sound.keypoints[:, order], pose=sound.pose[:, order]))
+    assert "lower leg" in found["limb lengths"]
+
+
+def test_another_datasets_order_is_named(sound):
+    found = wrong(replaced(sound.convert(MPI_INF_17), skeleton=H36M_17))
+    assert "as mpi_inf_17 it would be" in found["2D keypoints"]
+    assert "as mpi_inf_17 it would be" in found["limb lengths"]
+
+
+@pytest.mark.parametrize(
+    ("fix", "words"),
+    [
+        (lambda r: r.pose * [-1, 1, 1], "the poses are mirrored: read as (-x, y, z) they fit"),
+        (lambda r: r.pose * [1, 1, -1], "the poses are mirrored: read as (x, y, -z) they fit"),
+        (lambda r: r.pose[..., [1, 0, 2]], "the poses are mirrored: read as (y, x, z) they fit"),
+        (lambda r: r.pose * [1, -1, -1], "the poses have other axes: read as (x, -y, -z) they fit"),
+        (lambda r: r.pose[:, :1] + (r.pose - r.pose[:, :1]) * [-1, 1, 1], "mirrored about their root"),
+        (lambda r: r.pose[:, list(H36M_17.mirror)], "the sides are swapped between 2D and 3D"),
+        (world_of, "the poses are in the world's frame"),
+        (lambda r: world_of(r) / 1000, "the poses are in the world's frame"),
+        (lambda r: r.pose - r.pose[:, :1], "root-relative"),
+    ],
+)
+def test_poses_that_miss_their_2d_are_explained(sound, fix, words):
+    assert words in wrong(replaced(sound, pose=fix(sound)))["reprojection"]
+
+
+def test_world_poses_without_extrinsics_are_found_by_a_rigid_motion(sound):
+    bare = {"rotation": sound.rotation * NAN, "translation": sound.translation * NAN}
+    some = replaced(sound, pose=world_of(sound), **bare)[:40]
+    assert "in another frame, the world's" in wrong(some)["reprojection"]
+    mirrored = replaced(sound, pose=world_of(sound) * [-1, 1, 1], **bare)[:40]
+    assert "mirrored" in wrong(mirrored)["knees"]
+
+
+def test_world_poses_without_2d_are_found_by_the_boxes(sound):
+    found = wrong(replaced(sound, pose=world_of(sound), keypoints=sound.keypoints * NAN))
+    assert "in the world's frame" in found["reprojection"]
+
+
+def test_mirrors_that_2d_and_3d_share_are_found_by_the_knees(sound):
+    both = replaced(sound, pose=sound.pose * [-1, 1, 1],
+                    keypoints=np.stack([SIDE - 1 - sound.keypoints[..., 0], sound.keypoints[..., 1]], -1))  # fmt: skip
+    assert "reprojection" not in wrong(both)
+    assert "mirrored" in wrong(both)["knees"]
+    sides = list(H36M_17.mirror)
+    swapped = replaced(sound, pose=sound.pose[:, sides], keypoints=sound.keypoints[:, sides])
+    assert "left and right are exchanged" in wrong(swapped)["knees"]
+
+
+def test_sides_swapped_in_some_rows_are_counted(sound):
+    some = np.random.default_rng(0).random(len(sound)) < 0.2
+    points = np.where(some[:, None, None], sound.keypoints[:, list(H36M_17.mirror)], sound.keypoints)
+    found = wrong(replaced(sound, keypoints=points))["reprojection"]
+    assert "the sides are swapped" in found
+    assert abs(float(found.split("2D in ")[1].split(" %")[0]) - 100 * some.mean()) < 2
+
+
+def test_few_rows_off_are_a_note(sound):
+    pose = sound.pose.copy()
+    pose[5] += [200, 0, 0]
+    findings = check_records(replaced(sound, pose=pose))
+    assert is_sound(findings)
+    assert [f.state for f in findings if f.what == "reprojection"] == ["note"]
+
+
+@pytest.mark.parametrize(("factor", "unit"), [(1e-3, "metres"), (0.1, "centimetres"), (1 / 25.4, "inches")])
+def test_other_units_are_named(sound, factor, unit):
+    found = wrong(replaced(sound, pose=sound.pose * factor, translation=sound.translation * factor))
+    assert f"the poses are in {unit}" in found["units"]
+    assert set(found) == {"units"} | ({"extrinsics"} & set(found))
+
+
+def test_units_that_differ_between_poses_and_translations_are_named(sound):
+    assert "the translations are in metres" in wrong(replaced(sound, translation=sound.translation / 1e3))["extrinsics"]
+    assert "the poses are in metres" in wrong(replaced(sound, pose=sound.pose / 1e3))["extrinsics"]
+    assert "extrinsics" in wrong(replaced(sound, rotation=sound.rotation.transpose(0, 2, 1)))
+
+
+def test_values_that_mean_missing_are_found(sound):
+    points = sound.keypoints.copy()
+    points[:60, 3] = 0
+    assert "exactly (0, 0)" in wrong(replaced(sound, keypoints=points))["zeros in keypoints"]
+    pose = sound.pose.copy()
+    pose[:60, 3] = 0
+    assert "exactly (0, 0, 0)" in wrong(replaced(sound, pose=pose))["zeros in pose"]
+    half = sound.keypoints.copy()
+    half[0, 0, 0] = NAN
+    assert "1 joints" in wrong(replaced(sound, keypoints=half))["half-known keypoints"]
+    endless = sound.translation.copy()
+    endless[0, 0] = np.inf
+    assert "1 in translation" in wrong(replaced(sound, translation=endless))["infinite values"]
+    gone = sound.keypoints.copy()
+    gone[:, 9] = NAN
+    notes = [f for f in check_records(replaced(sound, keypoints=gone)) if f.state == "note"]
+    assert [f.found for f in notes] == ["never labelled: neck_nose (2D)"]
+
+
+def test_boxes_keypoints_and_cameras_of_other_pictures_are_found(sound):
+    assert "lie outside their picture" in wrong(replaced(sound, box=sound.box + [900, 0, 0, 0]))["boxes"]
+    assert "no area" in wrong(replaced(sound, box=sound.box * [1, 1, 0, 1]))["boxes"]
+    assert "outside their row's box" in wrong(replaced(sound, box=np.tile([0, 0, 8, 8], (len(sound), 1))))["boxes"]
+    assert "not in 0 to 1" in check_of(replaced(sound, keypoints=sound.keypoints / SIDE), "2D keypoints").remedy
+    assert "another size" in check_of(replaced(sound, keypoints=sound.keypoints * 3), "2D keypoints").remedy
+    assert "normalised" in check_of(replaced(sound, intrinsics=sound.intrinsics / SIDE), "intrinsics").remedy
+    assert "determinant -1" in wrong(replaced(sound, rotation=sound.rotation * -1))["rotations"]
+    assert "orthonormal" in wrong(replaced(sound, rotation=sound.rotation * 2))["rotations"]
+
+
+def check_of(records: Records, what: str) -> Finding:
+    return next(f for f in check_records(records) if f.what == what and f.state == "wrong")
+
+
+def test_instants_that_are_not_one_moment_are_found(sound):
+    found = wrong(replaced(sound, instant=np.zeros(len(sound), dtype=int)))["instants"]
+    assert "repeat a view" in found
+    assert "several subjects" in found
+
+
+def test_no_rows_are_unsound(sound):
+    assert not is_sound(check_records(sound[:0]))
+
+
+def test_errors_by_camera_against_a_loop(sound):
+    noisy = replaced(sound, keypoints=sound.keypoints + np.random.default_rng(1).normal(0, 1, sound.keypoints.shape))
+    found = reprojection_by_camera(noisy)
+    assert set(found) == {"cam0", "cam1", "cam2"}
+    for name, (middle, high, count) in found.items():
+        errors = []
+        for i in np.flatnonzero(noisy.groups["camera"] == name):
+            for point, target in zip(noisy.pose[i].astype(float), noisy.keypoints[i]):
+                pixel = noisy.intrinsics[i] @ point
+                errors.append(np.linalg.norm(pixel[:2] / pixel[2] - target))
+        errors = np.sort([e for e in errors if np.isfinite(e)])
+        assert count == (noisy.groups["camera"] == name).sum()
+        assert abs(middle - errors[len(errors) // 2]) < 1e-3
+        assert abs(high - errors[int(0.95 * len(errors))]) < 1e-3
+
+
+def test_knees_bend_forward_whichever_way_a_person_is_turned(sound):
+    bends = geometry.knee_bends(sound.pose, H36M_17)
+    angle = np.linalg.qr(np.random.default_rng(2).normal(size=(3, 3)))[0]
+    angle *= np.linalg.det(angle)
+    turned = geometry.knee_bends(sound.pose @ angle.T, H36M_17)
+    assert np.allclose(bends, turned, atol=1e-4)
+    assert np.allclose(geometry.knee_bends(sound.pose * [1, -1, 1], H36M_17), -bends, atol=1e-4)
+
+
+def test_spread_and_unevenness_of_known_lengths():
+    lengths = np.stack([np.full(20, 400.0), np.full(20, 440.0)], 1)
+    assert abs(arrays._unevenness(lengths) - 40 / 420) < 1e-9
+    rng = np.random.default_rng(0)
+    noisy = rng.normal(400, 40, (4000, 2))
+    assert abs(arrays._spread(noisy, np.zeros(4000, dtype=int)) - 0.1) < 0.01
+
+
+def test_pictures_that_are_missing_damaged_or_of_another_size(sound):
+    folder = sound.pictures[0].path.parent
+    few = sound[:4]
+    for i in range(4):
+        Image.new("RGB", (SIDE, SIDE)).save(folder / f"{i}.jpg")
+    assert [f.state for f in check_pictures(few)] == ["good"]
+    (folder / "1.jpg").write_bytes((folder / "1.jpg").read_bytes()[:100])
+    Image.new("RGB", (SIDE, 2 * SIDE)).save(folder / "2.jpg")
+    (folder / "3.jpg").unlink()
+    found = {f.what + f.found for f in check_pictures(few)}
+    assert any("1 of 4 are missing" in text for text in found)
+    assert any("cannot be decoded" in text and "1.jpg" in text for text in found)
+    assert any("2.jpg is 64x128, not 64x64" in text for text in found)

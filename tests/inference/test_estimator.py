@@ -1,0 +1,203 @@
+"""A run's folder as an estimator: kinds of pictures, their sizes, and folders that are not what they should be."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+import vergence
+from vergence.errors import VergenceError
+from vergence.inference.estimator import load, save
+from vergence.methods.base import Prediction
+from vergence.methods.registry import build_method
+from vergence.recipes.recipe import NetworkSettings
+from vergence.world import single_pictures
+
+SIZE = 32
+NETWORK = NetworkSettings(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], width=8)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("estimator") / "run"
+    torch.manual_seed(0)
+    method = build_method("epipolar_pose", NETWORK, "h36m_17")
+    with torch.no_grad():
+        method.network.head.weight[::2] *= (
+            300  # heatmaps with peaks: joints in different places, as a trained network's
+        )
+    save(method, folder, "epipolar_pose", NETWORK, SIZE, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def views():
+    return single_pictures(5, SIZE, seed=80)
+
+
+def poses(prediction):
+    return prediction.pose, prediction.keypoints, prediction.root_depth
+
+
+def same(a, b, tolerance=1e-5):
+    return all(torch.allclose(x, y, atol=tolerance) for x, y in zip(poses(a), poses(b)))
+
+
+def test_the_package_loads_runs(run):
+    estimator = vergence.load(run)
+    assert estimator.image_size == SIZE
+    assert estimator.skeleton.name == "h36m_17"
+    assert not estimator.method.training
+
+
+def test_saved_and_loaded_weights_are_the_same(run, tmp_path):
+    estimator = load(run)
+    save(estimator.method, tmp_path, "epipolar_pose", NETWORK, SIZE)
+    again = load(tmp_path).method.state_dict()
+    for name, value in estimator.method.state_dict().items():
+        assert torch.equal(value, again[name]), name
+
+
+def test_every_kind_of_picture_gives_the_same(run, views):
+    estimator = load(run)
+    expected = estimator(views.image, views.intrinsics)
+    assert expected.pose.shape == (5, 17, 3)
+    assert expected.pose.isfinite().all()
+    array = views.image.permute(0, 2, 3, 1).numpy()
+    assert same(estimator(array, views.intrinsics.numpy()), expected)
+    assert same(estimator(views.image.float() / 255, views.intrinsics), expected)
+    assert same(estimator(array[..., ::-1][..., ::-1], views.intrinsics), expected)  # negative strides
+    one = estimator(array[2], views.intrinsics[2])
+    assert torch.allclose(one.pose[0], expected.pose[2], atol=1e-5)
+    assert torch.allclose(estimator(views.image[2], views.intrinsics[2]).pose[0], expected.pose[2], atol=1e-5)
+    assert estimator(array, views.intrinsics[0]).pose.shape == (5, 17, 3)  # one camera for all
+
+
+def test_batches_are_joined_in_order(run, views, monkeypatch):
+    estimator = load(run)
+    expected = estimator(views.image, views.intrinsics)
+    monkeypatch.setattr("vergence.inference.estimator.BATCH", 2)
+    assert same(estimator(views.image, views.intrinsics), expected)
+
+
+def test_a_picture_of_another_size_is_resized_with_its_intrinsics(run, views, monkeypatch):
+    """Each pixel twice as wide and three times as high is the same picture by another camera."""
+    estimator = load(run)
+    seen = []
+
+    def predict(image, intrinsics, flip):
+        seen.append((image, intrinsics))
+        return Prediction(torch.zeros(len(image), 17, 3), "camera", keypoints=views.keypoints[: len(image)])
+
+    monkeypatch.setattr(estimator.method, "predict", predict)
+    large = views.image.repeat_interleave(2, -1).repeat_interleave(3, -2)
+    k = views.intrinsics.clone()
+    for axis, factor in ((0, 2), (1, 3)):
+        k[:, axis, axis] *= factor
+        k[:, axis, 2] = (k[:, axis, 2] + 0.5) * factor - 0.5
+    before = k.clone()
+    found = estimator(large, k)
+    assert torch.equal(k, before)
+    assert torch.allclose(seen[0][1], views.intrinsics, rtol=1e-5)
+    assert (seen[0][0] - views.image / 255).abs().mean() < 0.04  # the filter reaches a little into the neighbours
+    expected = (views.keypoints + 0.5) * torch.tensor([2.0, 3.0]) - 0.5
+    assert torch.allclose(found.keypoints, expected, atol=1e-4, equal_nan=True)
+    estimator(views.image, views.intrinsics)
+    assert torch.equal(seen[1][0], views.image)  # the right size is left alone
+
+
+def test_without_intrinsics_the_usual_field_of_view_is_assumed(run, views):
+    estimator = load(run)
+    focal = SIZE / 2 / np.tan(np.radians(12.5))
+    k = torch.tensor([[focal, 0, 15.5], [0, focal, 15.5], [0, 0, 1]], dtype=torch.float32)
+    assert same(estimator(views.image), estimator(views.image, k))
+
+
+def test_the_picture_alone_decides(run, views):
+    """Nothing of one picture reaches another: no batch statistics."""
+    estimator = load(run)
+    alone = estimator(views.image[:1], views.intrinsics[:1])
+    assert torch.allclose(alone.pose[0], estimator(views.image, views.intrinsics).pose[0], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("image", "said"),
+    [
+        (np.zeros((8, 8), np.uint8), "shape \\(8, 8\\)"),
+        (np.zeros((8, 8, 4), np.uint8), "uint8, RGB"),
+        (np.zeros((8, 8, 3), np.float32), "float32"),
+        (torch.zeros(8, 8, 3), "shape \\(8, 8, 3\\)"),
+        (np.zeros((0, 8, 8, 3), np.uint8), "nothing to see"),
+        (torch.zeros(1, 3, 0, 4), "nothing to see"),
+        ("picture.jpg", "type str"),
+    ],
+)
+def test_what_is_no_picture_is_refused(run, image, said):
+    with pytest.raises(VergenceError, match=said):
+        load(run)(image)
+
+
+@pytest.mark.parametrize("k", [np.eye(4), np.full((3, 3), np.nan), np.zeros((2, 3, 3)), np.ones(3)])
+def test_intrinsics_that_do_not_fit_are_refused(run, views, k):
+    with pytest.raises(VergenceError, match="intrinsics of shape"):
+        load(run)(views.image, k)
+
+
+def copied(run, folder):
+    folder.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).write_bytes((run / name).read_bytes())
+    return folder
+
+
+def changed(folder, **values):
+    config = json.loads((folder / "config.json").read_text()) | values
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors"])
+def test_an_unfinished_run_is_named(run, tmp_path, missing):
+    folder = copied(run, tmp_path / "r")
+    (folder / missing).unlink()
+    with pytest.raises(VergenceError, match=f"not a finished run: it has no {missing}"):
+        load(folder)
+    with pytest.raises(VergenceError, match="not a finished run"):
+        load(tmp_path / "nowhere")
+
+
+def test_files_that_are_broken_are_named(run, tmp_path):
+    whole = (run / "model.safetensors").read_bytes()
+    for number, (name, content) in enumerate(
+        [
+            ("model.safetensors", whole[: len(whole) // 2]),
+            ("model.safetensors", b""),
+            ("config.json", b"{"),
+            ("config.json", b"\xff\xfe\x00"),
+            ("config.json", b"[]"),
+            ("config.json", b"{}"),
+        ]
+    ):
+        folder = copied(run, tmp_path / str(number))
+        (folder / name).write_bytes(content)
+        with pytest.raises(VergenceError, match="cannot be read"):
+            load(folder)
+
+
+def test_files_of_two_runs_are_refused(run, tmp_path):
+    folder = copied(run, tmp_path / "r")
+    changed(folder, network={"width": 16, "embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1]})
+    with pytest.raises(VergenceError, match="must come from the same run"):
+        load(folder)
+    changed(folder, network={"wdith": 8})
+    with pytest.raises(VergenceError, match="wdith"):
+        load(folder)
+    changed(folder, network={}, method="magic")
+    with pytest.raises(VergenceError, match="no method is called 'magic'"):
+        load(folder)
+    folder = copied(run, tmp_path / "s")
+    changed(folder, image_size=None)
+    with pytest.raises(VergenceError, match="cannot be read"):
+        load(folder)

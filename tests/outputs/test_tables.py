@@ -1,0 +1,104 @@
+"""NPZ, CSV and JSON of poses."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vergence.errors import VergenceError
+from vergence.outputs import PoseSequence, read_npz, write_csv, write_json_poses, write_npz
+
+NAMES = ("pelvis", "right_hip", "left_hip")
+
+
+def poses(**changes: object) -> PoseSequence:
+    pose = np.random.default_rng(0).normal(size=(4, 3, 3)) * 1000
+    pose[2, 1] = np.nan
+    values = {"pose": pose, "joint_names": NAMES, "fps": 50.0, "unit": "mm", "up": np.array([0.0, 0, 1])}
+    return PoseSequence(**(values | changes))  # type: ignore[arg-type]
+
+
+def test_npz_round_trip(tmp_path: Path) -> None:
+    extras = {
+        "keypoints": np.ones((4, 3, 2)),
+        "confidence": np.ones((4, 3)),
+        "frame": np.array([3, 4, 6, 7]),
+        "time": np.array([0.1, 0.2, 0.3, 0.4]),
+    }
+    ours = poses(**extras)
+    write_npz(tmp_path / "a.npz", ours)
+    found = read_npz(tmp_path / "a.npz")
+    assert (found.joint_names, found.fps, found.unit) == (NAMES, 50, "mm")
+    for field in ("pose", "up", *extras):
+        np.testing.assert_array_equal(getattr(found, field), getattr(ours, field))
+    with np.load(tmp_path / "a.npz", allow_pickle=False) as data:  # the published keys, without pickle
+        assert {"pose", "joint_names", "fps", "unit", "up", "frame", "time"} <= set(data.files)
+
+
+def test_unknown_up_is_nan_in_the_file(tmp_path: Path) -> None:
+    write_npz(tmp_path / "a.npz", poses(up=None, unit="reference_bone"))
+    with np.load(tmp_path / "a.npz") as data:
+        assert np.isnan(data["up"]).all()
+        np.testing.assert_allclose(data["time"], [0, 0.02, 0.04, 0.06])
+    assert read_npz(tmp_path / "a.npz").up is None
+
+
+def test_csv(tmp_path: Path) -> None:
+    ours = poses()
+    write_csv(tmp_path / "a.csv", ours)
+    head, *lines = (tmp_path / "a.csv").read_text().splitlines()
+    assert head == "# unit=mm; fps=50; up=0 0 1; joints=3"
+    rows = list(csv.DictReader(lines))
+    assert len(rows) == 4
+    assert rows[2]["right_hip_y"] == ""
+    found = np.array([[[float(r[f"{n}_{a}"] or "nan") for a in "xyz"] for n in NAMES] for r in rows])
+    np.testing.assert_allclose(found, ours.pose, rtol=1e-5)
+    assert [r["time"] for r in rows] == ["0.000000", "0.020000", "0.040000", "0.060000"]
+    write_csv(tmp_path / "b.csv", poses(up=None))
+    assert "up=unknown" in (tmp_path / "b.csv").read_text()
+
+
+def test_json(tmp_path: Path) -> None:
+    ours = poses(confidence=np.full((4, 3), 0.5))
+    write_json_poses(tmp_path / "a.json", ours)
+    found = json.loads((tmp_path / "a.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert (found["unit"], found["fps"], found["up"], found["joint_names"]) == ("mm", 50, [0, 0, 1], list(NAMES))
+    assert found["pose"][2][1] == [None, None, None]
+    np.testing.assert_array_equal(np.array(found["pose"], dtype=float), ours.pose)
+    assert found["confidence"][0] == [0.5] * 3
+    assert "keypoints" not in found
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pose": np.zeros((4, 2, 3))}, r"shape \(4, 2, 3\), with 3 joint names"),
+        ({"unit": "inch"}, "'inch'"),
+        ({"fps": 0.0}, "0.0 frames per second"),
+        ({"up": np.zeros(3)}, "It is a direction"),
+        ({"frame": np.arange(3)}, "frame has 3 rows, the poses have 4"),
+    ],
+)
+def test_what_is_no_sequence(changes: dict, message: str) -> None:
+    with pytest.raises(VergenceError, match=message):
+        poses(**changes)
+
+
+def test_unreadable_npz(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", pose=np.zeros((1, 1, 3)))
+    with pytest.raises(VergenceError, match="has no `joint_names`"):
+        read_npz(tmp_path / "a.npz")
+    (tmp_path / "b.npz").write_bytes(b"PK")
+    with pytest.raises(VergenceError, match="not a readable NPZ"):
+        read_npz(tmp_path / "b.npz")
+    with pytest.raises(VergenceError, match="there is no pose file"):
+        read_npz(tmp_path / "c.npz")
+
+
+@pytest.mark.parametrize("write", [write_npz, write_csv, write_json_poses])
+def test_a_place_that_cannot_be_written(tmp_path: Path, write) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(VergenceError, match="could not be written"):
+        write(tmp_path / "file" / "a", poses())

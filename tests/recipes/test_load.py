@@ -1,0 +1,174 @@
+"""Recipes from files: what is read, overridden and refused."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import pytest
+import yaml
+
+from vergence.errors import VergenceError
+from vergence.recipes.load import built_in_recipes, load_recipe
+from vergence.recipes.recipe import Draw, Recipe
+
+TEXT = """
+method: supervised
+image_size: 64
+network: {width: 16, hidden_sizes: [8, 16]}
+sources:
+  wild: {kind: world_pictures, count: 10, keypoints: true}
+  rig: {kind: world_recordings, views: [2, 4], pose: 1}
+stages:
+  pose:
+    train: {steps: 5, batch: {wild: 4}, losses: {heatmap: 1}, augmentation: {mirror: 0.5}}
+  labels:
+    label: {source: rig, keypoints: labelled}
+"""
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(TEXT)
+    return path
+
+
+def test_a_file_becomes_typed_settings(file):
+    recipe = load_recipe(str(file))
+    assert isinstance(recipe, Recipe)
+    assert (recipe.method, recipe.image_size, recipe.network.width) == ("supervised", 64, 16)
+    assert recipe.network.hidden_sizes == [8, 16]
+    assert recipe.sources["rig"].pose == "1"
+    assert recipe.sources["rig"].views == [2, 4]
+    assert recipe.stages["pose"].train.losses == {"heatmap": 1.0}
+    assert recipe.stages["pose"].train.augmentation.mirror == 0.5
+    assert recipe.stages["pose"].label is None
+    assert recipe.stages["labels"].label.source == "rig"
+    assert list(recipe.stages) == ["pose", "labels"]  # their order is the order of work
+    assert recipe.seed == 0
+
+
+def test_what_is_written_is_read_back_the_same(file, tmp_path):
+    recipe = load_recipe(str(file))
+    (tmp_path / "again.yaml").write_text(yaml.safe_dump({"vergence": "0.0", **asdict(recipe)}, sort_keys=False))
+    assert load_recipe(str(tmp_path / "again.yaml")) == recipe
+
+
+@pytest.mark.parametrize(
+    ("words", "read"),
+    [
+        (["--seed", "7"], lambda r: r.seed == 7),
+        (["--seed=7", "--image_size=48"], lambda r: (r.seed, r.image_size) == (7, 48)),
+        (["--network.width", "12"], lambda r: r.network.width == 12 and r.network.hidden_sizes == [8, 16]),
+        (["--sources.wild.count", "3"], lambda r: r.sources["wild"].count == 3 and r.sources["wild"].keypoints),
+        (["--sources.rig.views", "[3]"], lambda r: r.sources["rig"].views == [3]),
+        (["--stages.pose.train.steps", "9"], lambda r: r.stages["pose"].train.steps == 9),
+        (["--stages.pose.train.batch.wild", "2"], lambda r: r.stages["pose"].train.batch == {"wild": 2}),
+        (
+            ["--stages.pose.train.losses.depth", "2"],
+            lambda r: r.stages["pose"].train.losses == {"heatmap": 1, "depth": 2},
+        ),
+        (["--stages.pose.train.losses.depth=2", "--seed=3"], lambda r: r.stages["pose"].train.losses["depth"] == 2),
+        (
+            ["--stages.pose.train.augmentation.mirror", "0"],
+            lambda r: r.stages["pose"].train.augmentation.mirror == 0,
+        ),
+        (["--stages.labels.label.per_frame", "true"], lambda r: r.stages["labels"].label.per_frame is True),
+        (["--seed", "1", "--seed", "2"], lambda r: r.seed == 2),
+    ],
+)
+def test_any_key_may_be_overridden_and_the_rest_stays(file, words, read):
+    recipe = load_recipe(str(file), words)
+    assert read(recipe)
+    assert recipe.method == "supervised"
+    assert recipe.stages["labels"].label.source == "rig"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--sed", "7"], "no key sed.*Did you mean seed"),
+        (["--network.widht", "7"], r"no key network\.widht.*network\.width"),
+        (["--stages.pose.train.step", "7"], r"no key stages\.pose\.train\.step.*steps"),
+        (["--stages.poes.train.steps", "7"], r"no stages\.poes.*There are pose, labels"),
+        (["--sources.x.count=1"], r"no sources\.x.*wild, rig"),
+        (["--seed.more", "7"], "seed has no parts"),
+        (["--seed", "many"], "seed.*many"),
+        (["--sources.wild.kind", "film"], "film"),
+        (["--sources.wild.pose", "some"], r"source\.pose is 'some'"),
+        (["--stages.pose.train.augmentation.mirror", "3"], r"augmentation\.mirror is 3"),
+        (["word"], "word"),
+        (["--config", "x.yaml"], "no key config"),
+        (["--stages.pose.train.losses.depth"], "has no value"),
+        (["--stages.pose.train.losses.depth", "much"], "much"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence_that_names_it(file, words, said):
+    with pytest.raises(VergenceError, match=said) as caught:
+        load_recipe(str(file), words)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("metod: supervised", "no key metod.*Did you mean method"),
+        ("sources: {a: {cuont: 3}}", r"no key sources\.a\.cuont.*sources\.a\.count"),
+        ("stages: {a: {train: {augmentation: {flip: 1}}}}", r"no key stages\.a\.train\.augmentation\.flip"),
+        ("network: 7", "recipe key network is 7"),
+        ("[1, 2]", "top level"),
+        ("only words", "top level"),
+        ("a: [1", "not readable YAML"),
+        ("image_size: big", "image_size"),
+        ("stages: {a: {}}", "exactly one"),
+        ("stages: {a: {train: {batch: {b: 3}}}}", "reads source 'b'"),
+        ("sources: {a: {kind: capture}}", "no path"),
+        ("precision: 8-bit", "precision"),
+    ],
+)
+def test_a_wrong_file_is_one_sentence_that_names_it(tmp_path, text, said):
+    (tmp_path / "bad.yaml").write_text(text)
+    with pytest.raises(VergenceError, match=said) as caught:
+        load_recipe(str(tmp_path / "bad.yaml"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_draw_lies_in_a_mapping_within_a_mapping(file):
+    text = file.read_text().replace(
+        "losses: {heatmap: 1}", "losses: {heatmap: 1}, draw: {wild: {instants: 4, views: 1}}"
+    )
+    file.write_text(text)
+    at = "--stages.pose.train.draw.wild"
+    recipe = load_recipe(str(file), [f"{at}.instants", "2", f"{at}.apart=0.5"])
+    assert recipe.stages["pose"].train.draw == {"wild": Draw(instants=2, apart=0.5, views=1)}
+    for words, said in (
+        ([f"{at}.instantz", "2"], "instants"),
+        ([f"{at}.instants", "few"], "few"),
+        (["--stages.pose.train.draw.studio.views", "2"], r"no stages\.pose\.train\.draw\.studio"),
+    ):
+        with pytest.raises(VergenceError, match=said):
+            load_recipe(str(file), words)
+
+
+def test_bytes_that_are_no_text(tmp_path):
+    (tmp_path / "bad.yaml").write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(VergenceError, match="not readable YAML"):
+        load_recipe(str(tmp_path / "bad.yaml"))
+
+
+def test_no_such_recipe_names_those_there_are():
+    with pytest.raises(VergenceError, match=r"no recipe 'dmo'.*demo"):
+        load_recipe("dmo")
+
+
+@pytest.mark.parametrize("name", built_in_recipes())
+def test_built_in_recipes_are_sound(name):
+    recipe = load_recipe(name)
+    assert any(stage.train for stage in recipe.stages.values())
+    head = built_in_recipes()[name].read_text().splitlines()[0]
+    assert head.startswith("# ")
+
+
+def test_an_empty_file_is_a_recipe_of_defaults(tmp_path):
+    (tmp_path / "empty.yaml").write_text("")
+    assert load_recipe(str(tmp_path / "empty.yaml")) == Recipe()

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vergence.reconstruction import quality
+from vergence.skeleton import H36M_17, MPI_INF_28
+
+FINE = {
+    "predicted_deg": 0.2,
+    "gap": 3.0,
+    "mirror_gap": 3.0,
+    "bend": 0.1,
+    "parallax": 20.0,
+    "moved": 1.0,
+    "coverage": 0.95,
+    "inlier_share": 0.9,
+    "thigh_cv_free": 0.03,
+    "camera_errors": (1.0, 1.1, 0.9),
+    "estimated": True,
+}
+
+
+def test_nothing_speaks_against_a_good_run() -> None:
+    assert quality.doubts(**FINE) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"predicted_deg": 0.9}, "0.90 degrees"),
+        ({"predicted_deg": float("nan")}, "degrees"),
+        ({"gap": 1.05, "mirror_gap": 1.05}, "mirror image"),
+        ({"gap": 1.05}, "another arrangement"),
+        ({"mirror_gap": 1.5, "bend": -0.1}, "wrong way"),
+        ({"parallax": 1.1}, "one place"),
+        ({"moved": 0.02}, "hardly moves"),
+        ({"coverage": 0.3}, "30%"),
+        ({"inlier_share": 0.4}, "40%"),
+        ({"thigh_cv_free": 0.3}, "thighs"),
+        ({"camera_errors": (1.0, 5.0, 1.1)}, "Camera 2"),
+    ],
+)
+def test_each_doubt_is_a_sentence_of_its_own(change: dict, word: str) -> None:
+    found = quality.doubts(**{**FINE, **change})
+    assert len(found) == 1
+    assert word in found[0]
+    assert found[0].endswith((".", "?"))
+
+
+def test_known_cameras_are_not_doubted_for_what_was_not_estimated() -> None:
+    change = {"predicted_deg": 0.0, "parallax": float("nan"), "gap": np.inf, "moved": 0.0, "estimated": False}
+    assert quality.doubts(**{**FINE, **change}) == ()
+
+
+def test_handedness_turns_with_the_mirror(make_scene) -> None:
+    pose = make_scene(frames=40).pose
+    assert quality.handedness(pose, H36M_17) > 0.05
+    for axis in np.eye(3):
+        mirrored = pose - 2 * (pose @ axis)[..., None] * axis
+        assert quality.handedness(mirrored, H36M_17) == pytest.approx(-quality.handedness(pose, H36M_17))
+    assert np.isnan(quality.handedness(np.full((3, 17, 3), np.nan), H36M_17))
+
+
+def test_limb_variation_and_thighs() -> None:
+    pose = np.zeros((4, 17, 3))
+    pose[:, 2, 2] = [400, 420, 400, 420]
+    pose[:, 5, 2] = [400, 400, 400, 400]
+    found = quality.limb_variation(pose, H36M_17)
+    assert found["right_hip-right_knee"] == pytest.approx(10 / 410)
+    assert found["left_hip-left_knee"] == 0
+    assert quality.thigh_mean(found) == pytest.approx(5 / 410)
+
+
+def test_travel_and_motion(make_scene) -> None:
+    walk, still = make_scene(frames=60).pose, np.repeat(make_scene(frames=1).pose, 30, axis=0)
+    way = np.linalg.norm(np.ptp(walk[:, 0], axis=0))
+    assert 0.85 * way < quality.travel(walk, H36M_17) <= way
+    assert quality.travel(still, H36M_17) == 0
+    assert quality.motion(still, H36M_17) < 1e-9
+    assert quality.motion(walk, H36M_17) > 1
+
+
+def test_reference_length_of_skeletons_with_many_joints() -> None:
+    pose = np.random.default_rng(0).normal(size=(5, 28, 3))
+    start, end = MPI_INF_28.reference_bone
+    slow = [np.linalg.norm(p[list(start)].mean(0) - p[list(end)].mean(0)) for p in pose]
+    assert quality.reference_length(pose, MPI_INF_28) == pytest.approx(np.median(slow))

@@ -1,0 +1,127 @@
+"""Sources opened: sizes, several rigs in one source, people that never meet."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vergence.errors import VergenceError
+from vergence.recipes.recipe import Source
+from vergence.training.sources import as_protocol, open_source, world_version
+from vergence.world import WORLD_VERSION
+
+
+def film(**settings) -> Source:
+    return Source(**{"kind": "world_recordings", "look": "studio", "subjects": 3, "frames_per_subject": 2, **settings})
+
+
+def test_pictures_of_the_world():
+    dataset = open_source(Source(count=4, seed=1), 24, "h36m_17")
+    read = dataset.read(torch.arange(4))
+    assert read.image.shape == (4, 3, 24, 24)
+    assert read.image.dtype == torch.uint8
+    assert len(set(read.instant.tolist())) == 4
+    assert read.pose.isfinite().all()
+
+
+def test_recordings_of_rigs_of_different_sizes():
+    index = open_source(film(views=[2, 4]), 16, "h36m_17").index
+    assert len(index) == 2 * 2 * 2 + 1 * 2 * 4
+    cameras = [int(index.view[index.sequence == s].max()) + 1 for s in index.sequence.unique()]
+    assert cameras == [2, 2, 4]
+    assert len(index.subject.unique()) == 3
+    groups, mask = index.groups()
+    assert sorted(mask.sum(1).tolist()) == [2] * 4 + [4] * 2
+    for row, keep in zip(groups, mask):
+        assert len(set(index.sequence[row[keep]].tolist())) == 1
+        assert len(set(index.view[row[keep]].tolist())) == int(keep.sum())
+
+
+def test_views_of_an_instant_agree_whatever_the_rig():
+    index = open_source(film(views=[2, 3]), 16, "h36m_17").index
+    world = (index.pose - index.translation[:, None]).double() @ index.rotation.double()
+    groups, mask = index.groups()
+    for row, keep in zip(groups, mask):
+        assert (world[row[keep]] - world[row[0]]).abs().max() < 0.05
+
+
+def test_fewer_people_than_kinds_of_rigs():
+    index = open_source(film(subjects=1, views=[2, 3]), 16, "h36m_17").index
+    assert len(index) == 2 * 2
+
+
+def test_people_and_cameras_of_different_seeds_never_meet_whatever_the_rigs():
+    """Also where one source has several rigs: its second rig's people are nobody's of another seed."""
+    sets = [open_source(film(seed=seed, views=views), 16, "h36m_17").index
+            for seed, views in ((1, [2, 3]), (2, [2]), (3, [3]))]  # fmt: skip
+    for i, a in enumerate(sets):
+        for b in sets[:i]:
+            bones_a, bones_b = (torch.round((s.pose[:, 1] - s.pose[:, 2]).norm(dim=-1), decimals=2) for s in (a, b))
+            assert not set(bones_a.tolist()) & set(bones_b.tolist())
+
+
+def test_the_same_source_is_the_same_world():
+    a, b = (open_source(film(seed=4), 16, "h36m_17").read(torch.arange(6)) for _ in range(2))
+    assert torch.equal(a.image, b.image)
+    assert torch.equal(a.pose, b.pose)
+
+
+def test_the_world_has_one_skeleton():
+    with pytest.raises(VergenceError, match="no skeleton 'coco_17'"):
+        open_source(Source(count=1), 16, "coco_17")
+    with pytest.raises(VergenceError, match="no skeleton is called 'x'"):
+        open_source(Source(count=1), 16, "x")
+
+
+def test_a_capture_that_is_not_there_is_one_error(tmp_path):
+    with pytest.raises(VergenceError, match="nowhere"):
+        open_source(Source(kind="capture", path=str(tmp_path / "nowhere")), 16, "h36m_17")
+
+
+def test_figures_carry_the_worlds_version():
+    assert world_version() == WORLD_VERSION
+
+
+def test_clips_of_people_who_stand_still():
+    """One instant and one camera's lens a clip; the person stands in one place of the world, the camera in many."""
+    index = open_source(film(kind="world_static", look="wild", subjects=3, views=[8, 5], seed=6), 16, "h36m_17").index
+    groups, mask = index.groups()
+    assert sorted(mask.sum(1).tolist()) == [5, 8, 8]
+    for row, keep in zip(groups, mask):
+        clip = index[row[keep]]
+        world = (clip.pose - clip.translation[:, None]).double() @ clip.rotation.double()
+        assert (world - world[:1]).abs().max() < 0.1
+        eye = -(clip.rotation.mT.double() @ clip.translation[..., None].double())[..., 0]
+        step = (eye[1:] - eye[:-1]).norm(dim=-1)
+        assert step.min() > 100
+        assert step.max() < 3500
+        assert len(clip.sequence.unique()) == 1
+    again = open_source(film(kind="world_static", look="wild", subjects=3, views=[8, 5], seed=6), 16, "h36m_17").index
+    assert (again.pose == index.pose).all()
+
+
+def test_occlusion_and_truncation_are_a_sources_own():
+    hidden = open_source(film(occlusion=1.0, seed=7), 32, "h36m_17").views.image
+    plain = open_source(film(seed=7), 32, "h36m_17").views.image
+    assert ((hidden.int() - plain.int()).abs().sum((1, 2, 3)) > 0).float().mean() > 0.9
+    cut = open_source(film(truncation=1.0, seed=7), 32, "h36m_17").index
+    whole = open_source(film(truncation=0.0, seed=7), 32, "h36m_17").index
+    assert cut.keypoints.isnan().any(-1).float().mean() > whole.keypoints.isnan().any(-1).float().mean() + 0.05
+    with pytest.raises(VergenceError, match=r"occlusion = 1\.5"):
+        open_source(film(occlusion=1.5), 16, "h36m_17")
+    with pytest.raises(VergenceError, match="built-in world's"):
+        Source(kind="capture", path="x", occlusion=0.2)
+
+
+def test_a_protocol_says_which_pictures_and_contradicts_nobody():
+    source = Source(kind="human36m", path="x", protocol="h36m-hmr-frontal", seed=3)
+    found = as_protocol(source)
+    assert (found.split, found.step, found.cameras, found.faulty, found.seed) == ("test", 5, "frontal", "keep", 3)
+    with pytest.raises(VergenceError, match="step: 5, the source step: 2"):
+        as_protocol(Source(kind="human36m", path="x", protocol="h36m-hmr", step=2))
+    with pytest.raises(VergenceError, match="measured on human36m"):
+        as_protocol(Source(kind="capture", path="x", protocol="h36m"))
+    with pytest.raises(VergenceError, match="no path"):
+        Source(kind="human36m")
+    with pytest.raises(VergenceError, match="step is 0"):
+        Source(kind="human36m", path="x", step=0)
