@@ -1,4 +1,4 @@
-"""Milliseconds that a batch of 48 pictures of 96 x 96 px spends in augmentation, one thread, by kind of change.
+"""Milliseconds that a batch of 48 images of 96 x 96 px spends in augmentation, one thread, by kind of change.
 
 python benchmarks/augment.py
 """

@@ -1,5 +1,5 @@
 """Crops a second and memory of prepared shards, of a plain torch Dataset over JPEG files, and of the bare JPEG decoder, in
-one run on the same pictures.
+one run on the same images.
 
 python benchmarks/reading.py [--crops 4096] [--size 256] [--threads 2] [--seconds 4]
 
@@ -34,21 +34,21 @@ from vergence.batches.views import Views
 from vergence.datasets.shards.reader import ShardDataset
 from vergence.datasets.shards.writer import encoded, prepare
 from vergence.skeleton import H36M_17
-from vergence.world import single_pictures
+from vergence.world import single_images
 
-DRAWN = 64  # different pictures; the rest are these again with other numbers
+DRAWN = 64  # different images; the rest are these again with other numbers
 BATCH = 64
 FIELDS = ("keypoints", "pose", "intrinsics", "rotation", "translation")
 
 
 class Repeated(MemoryDataset):
-    """A few pictures as a long dataset."""
+    """A few images as a long dataset."""
 
     def __init__(self, views: Views, count: int) -> None:
         rows = torch.arange(count) % len(views)
         self.few, self.rows = views, rows
         self.index = views.replace(image=views.image[:, :, :0, :0])[rows].replace(
-            instant=torch.arange(count), sequence=torch.arange(count), frame=torch.arange(count)
+            time_step=torch.arange(count), sequence=torch.arange(count), frame=torch.arange(count)
         )
 
     def __len__(self) -> int:
@@ -197,7 +197,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     cv2.setNumThreads(1)
-    views = single_pictures(DRAWN, options.size, seed=1)
+    views = single_images(DRAWN, options.size, seed=1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         dataset = Repeated(views, options.crops)

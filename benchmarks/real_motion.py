@@ -1,4 +1,4 @@
-"""The demo's model on test pictures that real motion drives: the built-in world's people moved by motion capture.
+"""The demo's model on test images that real motion drives: the built-in world's people moved by motion capture.
 
     VERGENCE_DATA=DIR python benchmarks/real_motion.py vergence-demo/run [--frames 6]
 
@@ -44,7 +44,7 @@ def main() -> None:
         results, _, _ = evaluate(
             estimator.method, MemoryDataset(views), estimator.skeleton, {"mean_pose": mean.mean(0)}
         )
-        print(f"{look}: {len(clips)} clips, {len(views)} pictures, world {WORLD_VERSION}, torch {torch.__version__}")
+        print(f"{look}: {len(clips)} clips, {len(views)} images, world {WORLD_VERSION}, torch {torch.__version__}")
         for name in ("model", "zero_depth", "mean_pose"):
             print(f"  {name:12} N-MPJPE {results[name]['n_mpjpe']:6.1f}   P-MPJPE {results[name]['p_mpjpe']:6.1f} mm")
 

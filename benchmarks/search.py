@@ -1,10 +1,10 @@
-"""Milliseconds that one query takes among 100,000 indexed pictures, median and worst of 50, on two threads, and the time the
+"""Milliseconds that one query takes among 100,000 indexed images, median and worst of 50, on two threads, and the time the
 processor worked (on a machine that is busy with other things the two differ).
 
 python benchmarks/search.py
 
-Two kinds of descriptor (an embedding of 128 numbers, a predicted pose of 51), a picture and a clip of 25; the time of hits
-that lie a second apart is in it, the network's look at the query is not: a picture of 96 px through the demo's network is
+Two kinds of descriptor (an embedding of 128 numbers, a predicted pose of 51), an image and a clip of 25; the time of hits
+that lie a second apart is in it, the network's look at the query is not: an image of 96 px through the demo's network is
 printed below.
 """
 
@@ -22,22 +22,22 @@ from vergence.methods.registry import build_method
 from vergence.recipes.recipe import NetworkSettings
 from vergence.skeleton import H36M_17
 
-PICTURES, CAMERAS, FPS = 100_000, 4, 25
+IMAGES, CAMERAS, FPS = 100_000, 4, 25
 NETWORK = NetworkSettings(embedding_size=16, hidden_sizes=[16, 32, 96, 192], width=32)
 
 
 def walk(size: int, rng: np.random.Generator) -> np.ndarray:
     """Descriptors that change slowly with time, as poses do."""
-    steps = rng.normal(size=(PICTURES, size)).astype(np.float32)
+    steps = rng.normal(size=(IMAGES, size)).astype(np.float32)
     smooth = np.stack([np.convolve(column, np.ones(25) / 5, "same") for column in steps.T], 1).astype(np.float32)
     return smooth / np.linalg.norm(smooth, axis=1, keepdims=True)
 
 
 def made(size: int, rng: np.random.Generator) -> Index:
-    each = PICTURES // CAMERAS
+    each = IMAGES // CAMERAS
     frame = np.tile(np.arange(each), CAMERAS)
     return Index(
-        "embedding", walk(size, rng), np.zeros((PICTURES, 17, 3), np.float32), "canonical",
+        "embedding", walk(size, rng), np.zeros((IMAGES, 17, 3), np.float32), "canonical",
         np.repeat(np.arange(CAMERAS), each), frame, frame / FPS, tuple("abcd"), H36M_17.joint_names, {},
     )  # fmt: skip
 
@@ -58,10 +58,10 @@ if __name__ == "__main__":
     rng = np.random.default_rng(0)
     for name, size in (("embedding, 128", 128), ("pose, 51", 51)):
         index = made(size, rng)
-        queries = walk(size, rng)[:PICTURES:997]
-        print(f"{name:16} picture    {milliseconds(lambda i, x=index, q=queries: search(x, q[i]))}")
+        queries = walk(size, rng)[:IMAGES:997]
+        print(f"{name:16} image    {milliseconds(lambda i, x=index, q=queries: search(x, q[i]))}")
         clip = (index.descriptor[500:525], index.time[500:525])
         print(f"{name:16} clip of 25 {milliseconds(lambda i, x=index, c=clip: search(x, *c), 5)}")
     estimator = Estimator(build_method("mcss", NETWORK, "h36m_17"), {"image_size": 96})
-    picture = rng.integers(0, 255, (96, 96, 3), dtype=np.uint8)
-    print(f"{'the network':16} picture    {milliseconds(lambda i: estimator(picture))}")
+    image = rng.integers(0, 255, (96, 96, 3), dtype=np.uint8)
+    print(f"{'the network':16} image    {milliseconds(lambda i: estimator(image))}")

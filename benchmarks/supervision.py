@@ -3,8 +3,8 @@ cameras, labelled 2D, true labels of ten people, of all. One 2D network, equal s
 
     python benchmarks/supervision.py [--seed 0] [--rows cameras_2 single_frames ...] [--out supervision]
 
-Every row labels 150 recordings of 20 instants, and trains as the demo's last stage does; rows of four cameras see the same
-pictures. A stopped run goes on. About half an hour on 2 cores.
+Every row labels 150 recordings of 20 time steps, and trains as the demo's last stage does; rows of four cameras see the same
+images. A stopped run goes on. About half an hour on 2 cores.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from vergence.training.sources import open_source
 
 
 def rows_of(studio: Source) -> dict[str, tuple[Source, LabelStage | None]]:
-    """Name of a row to its pictures, with what of their labels is shown, and how 3D labels are made of them."""
+    """Name of a row to its images, with what of their labels is shown, and how 3D labels are made of them."""
     made = LabelStage(network="keypoints")
     return {
         **{f"cameras_{v}": (replace(studio, views=[v]), made) for v in (2, 3, 4, 8)},

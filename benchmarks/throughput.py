@@ -1,9 +1,9 @@
-"""Pictures per second that the networks of the papers' tables train at on this machine, and what that makes of each row.
+"""Images per second that the networks of the papers' tables train at on this machine, and what that makes of each row.
 
 python benchmarks/throughput.py                        # all tables; `epipolar_pose_h36m zhou_h36m` for some
-python benchmarks/throughput.py --device cuda --pictures 32
+python benchmarks/throughput.py --device cuda --images 32
 
-A step here is the network forwards and backwards on random pictures with an AdamW step, without reading, augmentation and
+A step here is the network forwards and backwards on random images with an AdamW step, without reading, augmentation and
 the losses themselves, so hours are at least these. Pretrained weights change nothing in time: the same network is built
 without them.
 """
@@ -44,11 +44,11 @@ def answer(method: Method, image: Tensor) -> Tensor:
     return torch.stack(sums).sum()
 
 
-def pictures_per_second(recipe: Recipe, device: str, pictures: int, steps: int = 3) -> float:
+def images_per_second(recipe: Recipe, device: str, images: int, steps: int = 3) -> float:
     settings = replace(recipe.network, backbone=LOCAL.get(recipe.network.backbone, recipe.network.backbone))
     method = build_method(network_of(recipe)[0], settings, recipe.skeleton, pretrained=False).to(device).train()
     optimizer = torch.optim.AdamW(method.parameters(), lr=1e-5)
-    image = torch.rand(pictures, 3, recipe.image_size, recipe.image_size, device=device)
+    image = torch.rand(images, 3, recipe.image_size, recipe.image_size, device=device)
     half = recipe.precision == "bf16-mixed"
     for step in range(steps + 1):
         if step == 1:  # the first one warms up
@@ -60,7 +60,7 @@ def pictures_per_second(recipe: Recipe, device: str, pictures: int, steps: int =
         loss.backward()
         optimizer.step()
     synchronise(device)
-    return steps * pictures / (time.perf_counter() - start)
+    return steps * images / (time.perf_counter() - start)
 
 
 def synchronise(device: str) -> None:
@@ -68,8 +68,8 @@ def synchronise(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def pictures_of(recipe: Recipe) -> int:
-    """Pictures that all training stages of a row take, each as often as it is taken."""
+def images_of(recipe: Recipe) -> int:
+    """Images that all training stages of a row take, each as often as it is taken."""
     return sum(stage.train.steps * sum(stage.train.batch.values()) for stage in recipe.stages.values() if stage.train)
 
 
@@ -77,16 +77,16 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("tables", nargs="*", default=list(built_in_tables()))
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--pictures", type=int, default=16)
+    parser.add_argument("--images", type=int, default=16)
     options = parser.parse_args()
     device, known = resolve_device(options.device), {}
-    print(f"{device}, {torch.get_num_threads()} threads, batches of {options.pictures}")
+    print(f"{device}, {torch.get_num_threads()} threads, batches of {options.images}")
     for name in options.tables:
         for row in read_table(name).rows.values():
             recipe = recipe_from(row.recipe, f"{name}/{row.name}", [])
             key = network_of(recipe)
             if key not in known:
-                known[key] = pictures_per_second(recipe, device, options.pictures)
-            total = pictures_of(recipe)
-            print(f"{name}/{row.name:22} {total / 1e6:6.1f} million pictures at {known[key]:7.1f} /s: "
+                known[key] = images_per_second(recipe, device, options.images)
+            total = images_of(recipe)
+            print(f"{name}/{row.name:22} {total / 1e6:6.1f} million images at {known[key]:7.1f} /s: "
                   f"{total / known[key] / 3600:8.0f} hours", flush=True)  # fmt: skip

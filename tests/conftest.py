@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from fixtures_scene import make_scene as make_scene
 
 
 def _threads(number: int) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""MPII and COCO in small: pictures of the built-in world with their 2D in the datasets' own files."""
+"""MPII and COCO in small: images of the built-in world with their 2D in the datasets' own files."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from vergence.skeleton import COCO_17, H36M_17, MPII_16
 
 @dataclass
 class Shots:
-    """Pictures N, and the 17 joints of the person in each: N 17 2, px from 0, NaN beyond the edge."""
+    """Images N, and the 17 joints of the person in each: N 17 2, px from 0, NaN beyond the edge."""
 
-    pictures: list[np.ndarray]
+    images: list[np.ndarray]
     keypoints: np.ndarray
 
     def of(self, skeleton) -> np.ndarray:
@@ -34,14 +34,14 @@ class Shots:
 
 def shots(frames: int = 3, views: int = 2, size: int = 128, seed: int = 9) -> Shots:
     _, seen = world(frames, views, size, seed)
-    pictures = [frame.image[v] for frame in seen for v in range(views)]
-    return Shots(pictures, np.concatenate([frame.keypoints for frame in seen]).astype(float))
+    images = [frame.image[v] for frame in seen for v in range(views)]
+    return Shots(images, np.concatenate([frame.keypoints for frame in seen]).astype(float))
 
 
-def save_pictures(folder: Path, pictures: list[np.ndarray], names: list[str]) -> None:
+def save_images(folder: Path, images: list[np.ndarray], names: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for picture, name in zip(pictures, names, strict=True):
-        Image.fromarray(picture).save(folder / name, quality=95)
+    for image, name in zip(images, names, strict=True):
+        Image.fromarray(image).save(folder / name, quality=95)
 
 
 def names(count: int, digits: int = 9) -> list[str]:
@@ -57,7 +57,7 @@ def centre_and_scale(points: np.ndarray) -> tuple[np.ndarray, float]:
 def mpii_rows(data: Shots) -> list[dict[str, Any]]:
     """The common JSON: pixels from 1, -1 where unlabelled."""
     rows = []
-    for name, points in zip(names(len(data.pictures)), data.of(MPII_16)):
+    for name, points in zip(names(len(data.images)), data.of(MPII_16)):
         known = np.isfinite(points).all(-1)
         centre, scale = centre_and_scale(points)
         rows.append({
@@ -68,7 +68,7 @@ def mpii_rows(data: Shots) -> list[dict[str, Any]]:
 
 
 def write_mpii_json(root: Path, data: Shots, rows: list[dict[str, Any]], split: str = "train") -> None:
-    save_pictures(root / "images", data.pictures, names(len(data.pictures)))
+    save_images(root / "images", data.images, names(len(data.images)))
     (root / "annot").mkdir(exist_ok=True)
     (root / "annot" / f"{split}.json").write_text(json.dumps(rows))
 
@@ -91,13 +91,13 @@ def head_boxes(count: int) -> np.ndarray:
 
 
 def write_mpii_mat(root: Path, data: Shots, visible: list[Any], labels: np.ndarray | None = None) -> None:
-    """The official file: pictures 0, 1 ... of training with one person each, then what real files have as well:
-    a picture without people, one person without points, one with a single point, and a test picture. `labels` N 16 2 stand
+    """The official file: images 0, 1 ... of training with one person each, then what real files have as well:
+    an image without people, one person without points, one with a single point, and a test image. `labels` N 16 2 stand
     in place of the true ones."""
-    count = len(data.pictures)
-    save_pictures(root / "images", data.pictures, names(count))
+    count = len(data.images)
+    save_images(root / "images", data.images, names(count))
     heads = head_boxes(count)
-    pictures: list[dict[str, Any]] = []
+    images: list[dict[str, Any]] = []
     for i, true in enumerate(data.of(MPII_16)):
         points = true if labels is None else labels[i]
         marks = [
@@ -109,22 +109,22 @@ def write_mpii_mat(root: Path, data: Shots, visible: list[Any], labels: np.ndarr
         person = dict(zip(("x1", "y1", "x2", "y2"), heads[i]))
         person |= {"annopoints": structs([{"point": structs(marks)}]), "scale": scale}
         person |= {"objpos": structs([{"x": centre[0], "y": centre[1]}])}
-        pictures.append({"name": f"{i + 1:09d}.jpg", "annorect": structs([person])})
+        images.append({"name": f"{i + 1:09d}.jpg", "annorect": structs([person])})
     bare = {"scale": 1.0, "objpos": structs([{"x": 60.0, "y": 60.0}])}
     one = bare | {
         "annopoints": structs([{"point": structs([{"x": 61.0, "y": 62.0, "id": 9.0, "is_visible": np.zeros((0, 0))}])}])
     }
-    pictures.append({"name": "000000001.jpg", "annorect": structs([])})
-    pictures.append({"name": "000000002.jpg", "annorect": structs([bare | {"annopoints": np.zeros((0, 0))}, one],
+    images.append({"name": "000000001.jpg", "annorect": structs([])})
+    images.append({"name": "000000002.jpg", "annorect": structs([bare | {"annopoints": np.zeros((0, 0))}, one],
                                                                   ["scale", "objpos", "annopoints"])})  # fmt: skip
-    pictures.append({"name": "000000003.jpg", "annorect": structs([bare])})
-    annolist = structs([{"image": structs([{"name": p["name"]}]), "annorect": p["annorect"]} for p in pictures])
-    use = np.ones((1, len(pictures)))
+    images.append({"name": "000000003.jpg", "annorect": structs([bare])})
+    annolist = structs([{"image": structs([{"name": p["name"]}]), "annorect": p["annorect"]} for p in images])
+    use = np.ones((1, len(images)))
     use[0, -1] = 0
     kind = {"cat_name": "sports", "act_name": "judo", "act_id": 5.0}
-    act = structs([kind] * (len(pictures) - 1) + [kind | {"cat_name": np.zeros((0, 0))}]).T
-    singles = np.empty((len(pictures), 1), dtype=object)
-    singles[:, 0] = [np.array([[1.0]])] * len(pictures)
+    act = structs([kind] * (len(images) - 1) + [kind | {"cat_name": np.zeros((0, 0))}]).T
+    singles = np.empty((len(images), 1), dtype=object)
+    singles[:, 0] = [np.array([[1.0]])] * len(images)
     release = {"annolist": annolist, "img_train": use, "version": "12", "single_person": singles, "act": act}
     folder = root / "mpii_human_pose_v1_u12_2"
     folder.mkdir(parents=True)
@@ -135,7 +135,7 @@ def coco(data: Shots) -> dict[str, Any]:
     """Everybody once; then a crowd and somebody without labels."""
     images, people = [], []
     for i, points in enumerate(data.of(COCO_17)):
-        height, width = data.pictures[i].shape[:2]
+        height, width = data.images[i].shape[:2]
         images.append({"id": 100 + i, "file_name": f"{i + 1:012d}.jpg", "width": width, "height": height})
         known = np.isfinite(points).all(-1)
         seen = np.where(known, np.where(np.arange(17) % 3 == 0, 1, 2), 0)
@@ -152,6 +152,6 @@ def coco(data: Shots) -> dict[str, Any]:
 
 
 def write_coco(root: Path, data: Shots, content: dict[str, Any], split: str = "train") -> None:
-    save_pictures(root / f"{split}2017", data.pictures, names(len(data.pictures), 12))
+    save_images(root / f"{split}2017", data.images, names(len(data.images), 12))
     (root / "annotations").mkdir(exist_ok=True)
     (root / "annotations" / f"person_keypoints_{split}2017.json").write_text(json.dumps(content))

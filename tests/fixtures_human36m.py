@@ -1,4 +1,4 @@
-"""Human3.6M as it lies on disk, in three layouts, of people of the built-in world: pictures, 2D, 3D and cameras are known.
+"""Human3.6M as it lies on disk, in three layouts, of people of the built-in world: images, 2D, 3D and cameras are known.
 
 Nothing here uses the package's reader: joint indices, Euler angles and the lens are written down again from the
 dataset's own description.
@@ -46,11 +46,11 @@ HALL = {
 
 @dataclass(frozen=True)
 class Truth:
-    """World joints `F 17 3` (mm), pixels `F 17 2` and pictures by (subject, canonical stem, camera); cameras by subject."""
+    """World joints `F 17 3` (mm), pixels `F 17 2` and images by (subject, canonical stem, camera); cameras by subject."""
 
     world: dict[tuple[int, str], np.ndarray]
     pixels: dict[tuple[int, str, str], np.ndarray]
-    pictures: dict[tuple[int, str, str], list[np.ndarray]]
+    images: dict[tuple[int, str, str], list[np.ndarray]]
     rotation: np.ndarray
     translation: dict[int, np.ndarray]
     intrinsics: np.ndarray
@@ -73,11 +73,11 @@ def theirs(points: np.ndarray, k: np.ndarray) -> np.ndarray:
     return np.stack([u, v], -1)
 
 
-def bent(picture: np.ndarray, source: np.ndarray) -> np.ndarray:
-    """A pinhole picture as the lens shows it; `source` is `bent_from` of the camera."""
+def bent(image: np.ndarray, source: np.ndarray) -> np.ndarray:
+    """A pinhole image as the lens shows it; `source` is `bent_from` of the camera."""
     import cv2
 
-    return cv2.remap(picture, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.remap(image, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def bent_from(k: np.ndarray) -> np.ndarray:
@@ -91,11 +91,11 @@ def bent_from(k: np.ndarray) -> np.ndarray:
     return (ray * k[[0, 1], [0, 1]] + k[:2, 2]).astype(np.float32)
 
 
-def marked(picture: np.ndarray, point: np.ndarray, frame: int) -> np.ndarray:
+def marked(image: np.ndarray, point: np.ndarray, frame: int) -> np.ndarray:
     """A disc on the thorax whose green tells the frame."""
     import cv2
 
-    return cv2.circle(picture.copy(), np.round(point).astype(int).tolist(), 4, (200, 40 * frame, 0), -1)
+    return cv2.circle(image.copy(), np.round(point).astype(int).tolist(), 4, (200, 40 * frame, 0), -1)
 
 
 def make_truth(frames: int = FRAMES) -> Truth:
@@ -103,7 +103,7 @@ def make_truth(frames: int = FRAMES) -> Truth:
     k = rig.intrinsics.double().numpy().copy()
     k[:, 0, 1] = 0
     rotation = Rotation.from_matrix(rig.rotation.double().numpy()).as_matrix()
-    world, pixels, pictures, translation = {}, {}, {}, {}
+    world, pixels, images, translation = {}, {}, {}, {}
     lens = [bent_from(k[v]) for v in range(4)]
     for subject, names in SEQUENCES.items():
         translation[subject] = rig.translation.double().numpy() + HALL[subject]
@@ -116,10 +116,10 @@ def make_truth(frames: int = FRAMES) -> Truth:
                 pose = world[subject, stem] @ rotation[v].T + translation[subject][v]
                 pixels[subject, stem, camera] = theirs(pose, k[v])
                 marks = pixels[subject, stem, camera][:, 8]
-                pictures[subject, stem, camera] = [
+                images[subject, stem, camera] = [
                     marked(bent(f.image[v], lens[v]), marks[t], t) for t, f in enumerate(shown)
                 ]
-    return Truth(world, pixels, pictures, rotation, translation, k)
+    return Truth(world, pixels, images, rotation, translation, k)
 
 
 def joints_32(points: np.ndarray) -> np.ndarray:
@@ -168,20 +168,20 @@ def write_videos(root: Path, truth: Truth, more: int = 1) -> None:
         for name in names:
             for camera in CAMERAS:
                 with VideoWriter(root / f"S{subject}" / "Videos" / f"{name}.{camera}.mp4", 50.0) as video:
-                    pictures = truth.pictures[subject, canonical(name), camera]
-                    for picture in [*pictures, *pictures[-1:] * more]:
-                        video.write(picture)
+                    images = truth.images[subject, canonical(name), camera]
+                    for image in [*images, *images[-1:] * more]:
+                        video.write(image)
 
 
 def write_images(root: Path, truth: Truth, apart: int = 1, times: int = 1) -> None:
-    """mmpose's pictures: `images/S1/S1_Directions_1.54138969/S1_Directions_1.54138969_000001.jpg`."""
+    """mmpose's images: `images/S1/S1_Directions_1.54138969/S1_Directions_1.54138969_000001.jpg`."""
     for subject, names in SEQUENCES.items():
         for name in names:
             for camera in CAMERAS:
-                for i, picture in enumerate(truth.pictures[subject, canonical(name), camera] * times):
+                for i, image in enumerate(truth.images[subject, canonical(name), camera] * times):
                     path = root / "images" / image_name(subject, name, camera, i * apart)
                     path.parent.mkdir(parents=True, exist_ok=True)
-                    Image.fromarray(picture).save(path, quality=95)
+                    Image.fromarray(image).save(path, quality=95)
 
 
 def image_name(subject: int, name: str, camera: str, frame: int) -> str:
@@ -222,9 +222,9 @@ def write_videopose(root: Path, truth: Truth) -> Path:
 
 
 def write_mmpose(root: Path, truth: Truth, steps: tuple[int, ...] = (1, 5), apart: int = 1, times: int = 1) -> Path:
-    """mmpose's annotation_body3d: one row per picture, camera frame, metres; cameras.pkl: camera-to-world, metres.
+    """mmpose's annotation_body3d: one row per image, camera frame, metres; cameras.pkl: camera-to-world, metres.
 
-    The frames that are written lie `apart`, and the truth's are repeated so many `times`: long recordings of few pictures.
+    The frames that are written lie `apart`, and the truth's are repeated so many `times`: long recordings of few images.
     """
     base = root / "annotation_body3d"
     for step in steps:

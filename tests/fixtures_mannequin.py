@@ -1,4 +1,4 @@
-"""MannequinChallenge written from the built-in world in its real format: text, pictures or video, a detector's files."""
+"""MannequinChallenge written from the built-in world in its real format: text, images or video, a detector's files."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Truth:
 
 
 def truth(frames: int = 40, size: int = 96, seed: int = 5, people: int = 1) -> tuple[Truth, Frame]:
-    """People beside each other, of whom the pictures show the first."""
+    """People beside each other, of whom the images show the first."""
     rig = resized(walk(frames, np.random.default_rng(seed)), size)
     seen = list(render_capture(rig, people, seed=seed))
     bodies = np.stack([frame.joints + [0, 1100.0 * i, 0] for i, frame in enumerate(seen)]).astype(np.float64)
@@ -42,7 +42,7 @@ def truth(frames: int = 40, size: int = 96, seed: int = 5, people: int = 1) -> t
 
 
 def project(rig: Rig, people: np.ndarray) -> np.ndarray:
-    """Pixels `F P J 2` of points `P J 3`; NaN outside the picture."""
+    """Pixels `F P J 2` of points `P J 3`; NaN outside the image."""
     camera = np.einsum("fij,pkj->fpki", rig.rotation.numpy(), people) + rig.translation.numpy()[:, None, None]
     pixels = np.einsum("fij,fpkj->fpki", rig.intrinsics.numpy(), camera)
     flat = pixels[..., :2] / pixels[..., 2:]
@@ -62,17 +62,17 @@ def write_text(path: Path, rig: Rig, times: np.ndarray, url: str = URL) -> None:
     path.write_text("\n".join(lines) + "\n")
 
 
-def write_pictures(folder: Path, pictures: tuple[np.ndarray, ...], names: list[str]) -> None:
+def write_images(folder: Path, images: tuple[np.ndarray, ...], names: list[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for name, picture in zip(names, pictures, strict=True):
-        Image.fromarray(picture).save(folder / f"{name}.jpg", quality=95)
+    for name, image in zip(names, images, strict=True):
+        Image.fromarray(image).save(folder / f"{name}.jpg", quality=95)
 
 
-def write_video(path: Path, pictures: tuple[np.ndarray, ...], before: int = 0) -> None:
+def write_video(path: Path, images: tuple[np.ndarray, ...], before: int = 0) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with VideoWriter(path, 1e6 / STEP_US) as video:
-        for picture in (*(np.zeros_like(pictures[0]),) * before, *pictures):
-            video.write(picture)
+        for image in (*(np.zeros_like(images[0]),) * before, *images):
+            video.write(image)
 
 
 def write_coco(path: Path, keypoints: np.ndarray, names: list[str], size: tuple[int, int]) -> None:
@@ -101,11 +101,11 @@ def write_openpose(folder: Path, keypoints: np.ndarray, names: list[str]) -> Non
         (folder / f"{name}_keypoints.json").write_text(text)
 
 
-def write_clip(root: Path, name: str, shown: Truth, picture: Frame, split: str = "train") -> Path:
-    """A whole clip in the plainest layout: text, pictures named by their times and COCO JSON side by side."""
+def write_clip(root: Path, name: str, shown: Truth, image: Frame, split: str = "train") -> Path:
+    """A whole clip in the plainest layout: text, images named by their times and COCO JSON side by side."""
     text = root / split / f"{name}.txt"
     names = [str(time) for time in shown.times]
     write_text(text, shown.rig, shown.times)
-    write_pictures(text.with_suffix(""), picture.image, names)
+    write_images(text.with_suffix(""), image.image, names)
     write_coco(text.with_suffix(".json"), shown.keypoints, names, shown.rig.size)
     return text

@@ -29,14 +29,14 @@ BETWEEN = {  # of the 28 joints, those that Human3.6M does not have: from, towar
 
 @dataclass
 class Truth:
-    """Of one sequence: world joints F 28 3 (mm, y up), cameras by number, and the pictures written, by camera and frame."""
+    """Of one sequence: world joints F 28 3 (mm, y up), cameras by number, and the images written, by camera and frame."""
 
     joints: np.ndarray
     k: np.ndarray
     rotation: np.ndarray
     translation: np.ndarray
     size: int
-    pictures: dict[tuple[int, int], np.ndarray]
+    images: dict[tuple[int, int], np.ndarray]
 
     def pose(self, camera: int) -> np.ndarray:
         """F 28 3 in the camera's frame."""
@@ -66,25 +66,25 @@ def studio(frames: int = 4, size: int = 128, seed: int = 3, views: int = 3) -> T
     """14 cameras, of which the first few differ: camera c stands where camera c modulo `views` does."""
     rig, seen = world(frames, views, size, seed)
     which = np.arange(14) % views
-    pictures = {(v, t): frame.image[v] for t, frame in enumerate(seen) for v in range(views)}
+    images = {(v, t): frame.image[v] for t, frame in enumerate(seen) for v in range(views)}
     return Truth(
         joints_28(np.stack([f.joints for f in seen]).astype(float)) @ TO_Y_UP.T,
         rig.intrinsics.numpy()[which],
         (rig.rotation.numpy() @ TO_Y_UP.T)[which],
         rig.translation.numpy()[which],
         size,
-        pictures,
+        images,
     )
 
 
-def write_avi(path: Path, pictures: Sequence[np.ndarray], fps: int = 25) -> None:
+def write_avi(path: Path, images: Sequence[np.ndarray], fps: int = 25) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=fps)
-        stream.height, stream.width = pictures[0].shape[:2]
+        stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt, stream.options = "yuv420p", {"qscale": "2"}
-        for picture in pictures:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        for image in images:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode())
 
 
@@ -116,7 +116,7 @@ def write_train(folder: Path, truth: Truth, cameras: Sequence[int] = (0, 2), ext
     counts = {"cameras": np.arange(14.0)[None], "frames": np.arange(float(len(more)))[:, None]}
     savemat(folder / "annot.mat", {**cells, **counts}, oned_as="column")
     for c in cameras:
-        write_avi(folder / "imageSequence" / f"video_{c}.avi", [truth.pictures[c, t] for t in range(len(truth.joints))])
+        write_avi(folder / "imageSequence" / f"video_{c}.avi", [truth.images[c, t] for t in range(len(truth.joints))])
 
 
 def write_hdf5_mat(path: Path, variables: dict[str, np.ndarray]) -> None:
@@ -132,7 +132,7 @@ def write_hdf5_mat(path: Path, variables: dict[str, np.ndarray]) -> None:
 def write_test(
     base: Path, number: int, truth: Truth, camera: int, valid: Sequence[int], activity: Sequence[int]
 ) -> None:
-    """TS*: `annot_data.mat`, pictures from img_000001.jpg on."""
+    """TS*: `annot_data.mat`, images from img_000001.jpg on."""
     folder = base / f"TS{number}"
     chosen = [MPI_INF_28.index(name) for name in MPI_INF_17.joint_names]
     pose, n = truth.pose(camera)[:, chosen], len(truth.joints)
@@ -149,7 +149,7 @@ def write_test(
     )
     (folder / "imageSequence").mkdir()
     for t in range(n):
-        Image.fromarray(truth.pictures[camera, t]).save(folder / "imageSequence" / f"img_{t + 1:06d}.jpg", quality=95)
+        Image.fromarray(truth.images[camera, t]).save(folder / "imageSequence" / f"img_{t + 1:06d}.jpg", quality=95)
 
 
 def write_calib(base: Path, truth: Truth, camera: int) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from vergence.batches.crops import box_from_keypoints
-from vergence.datasets.records import Picture, Records
+from vergence.datasets.records import ImageRef, Records
 from vergence.footage.video import VideoWriter
 from vergence.skeleton import H36M_17
 from vergence.world.rigs import Rig, draw_rigs
@@ -17,13 +17,13 @@ from vergence.world.writer import resized
 
 
 def world(frames: int = 3, views: int = 2, size: int = 160, seed: int = 3) -> tuple[Rig, list[Frame]]:
-    """A rig and what it saw: full pictures of one person with their truth (mm, px)."""
+    """A rig and what it saw: full images of one person with their truth (mm, px)."""
     rig = resized(draw_rigs(1, views, look="studio", seed=seed)[0], size)
     return rig, list(render_capture(rig, frames, seed=seed))
 
 
-def write_pixels(folder: Path, frames: list[Frame], kind: str) -> list[list[Picture]]:
-    """The pictures as `jpg` or `png` files, or one `mp4` per camera; by frame, then view."""
+def write_pixels(folder: Path, frames: list[Frame], kind: str) -> list[list[ImageRef]]:
+    """The images as `jpg` or `png` files, or one `mp4` per camera; by frame, then view."""
     folder.mkdir(parents=True, exist_ok=True)
     views = range(len(frames[0].image))
     if kind == "mp4":
@@ -31,14 +31,14 @@ def write_pixels(folder: Path, frames: list[Frame], kind: str) -> list[list[Pict
             with VideoWriter(folder / f"cam{v}.mp4", 25.0) as video:
                 for frame in frames:
                     video.write(frame.image[v])
-        return [[Picture(folder / f"cam{v}.mp4", t) for v in views] for t in range(len(frames))]
+        return [[ImageRef(folder / f"cam{v}.mp4", t) for v in views] for t in range(len(frames))]
     found = []
     for t, frame in enumerate(frames):
         row = []
         for v in views:
             path = folder / f"cam{v}_{t:06d}.{kind}"
             Image.fromarray(frame.image[v]).save(path, **({"quality": 95} if kind == "jpg" else {}))
-            row.append(Picture(path))
+            row.append(ImageRef(path))
         found.append(row)
     return found
 
@@ -55,7 +55,7 @@ def world_records(folder: Path, rig: Rig, frames: list[Frame], kind: str = "jpg"
     view, frame = np.tile(np.arange(views), count), np.repeat(np.arange(count), views)
     flat = points.reshape(n, 17, 2)
     return Records(
-        pictures=[place for row in places for place in row],
+        images=[place for row in places for place in row],
         size=np.tile(np.array(rig.size[::-1], dtype=np.float64), (n, 1)),
         box=np.stack([box_from_keypoints(p) for p in flat]),
         keypoints=flat,
@@ -70,7 +70,7 @@ def world_records(folder: Path, rig: Rig, frames: list[Frame], kind: str = "jpg"
         sequence=np.full(n, subject),
         view=view,
         frame=frame,
-        instant=frame + 1000 * subject,
+        time_step=frame + 1000 * subject,
         time=frame / 25.0,
         groups={"action": np.where(frame % 2, "sitting", "walking"), "camera": np.array([f"cam{v}" for v in view])},
         skeleton=H36M_17,

@@ -25,7 +25,7 @@ FLOORS: list[list[tuple[str, ...]]] = [
         ("files",),
         ("devices",),
         ("skeleton",),
-        ("settings", "recipe", "config", "tables"),
+        ("recipes",),
         ("geometry",),
         ("networks",),
     ],
@@ -47,7 +47,7 @@ COMMON = {"version", "errors", "files", "devices", "skeleton", "recipe", "settin
 # Imports between rooms of one floor that there is a reason for.
 SIDEWAYS = {
     ("networks", "recipe"): "the sizes of a network are settings",
-    ("shared", "sources"): "runs share the pictures that they open",
+    ("shared", "sources"): "runs share the images that they open",
     ("runs", "sources"): "a run opens its sources, trains its stages and saves its estimator",
     ("runs", "training"): "as above",
     ("runs", "estimator"): "as above",

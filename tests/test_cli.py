@@ -7,8 +7,7 @@ import sys
 
 import pytest
 
-from vergence import cli
-from vergence.version import __version__
+from vergence import __version__, cli
 
 HEAVY = ("torch", "numpy", "scipy", "cv2", "av", "lightning", "transformers", "PIL", "rich")
 

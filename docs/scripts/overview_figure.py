@@ -1,4 +1,4 @@
-"""Draws `docs/images/overview.svg` from the built-in world: footage, what is found in it, and one picture to 3D.
+"""Draws `docs/images/overview.svg` from the built-in world: footage, what is found in it, and one image to 3D.
 
     python docs/scripts/overview_figure.py vergence-demo/run
 
@@ -19,10 +19,10 @@ from PIL import Image
 
 import vergence
 from vergence.reconstruction.solve import Reconstruction, reconstruct
-from vergence.report.overlay import ON_PICTURE, draw_skeleton
+from vergence.report.overlay import ON_IMAGE, draw_skeleton
 from vergence.report.viewer import bone_sides
 from vergence.skeleton import H36M_17
-from vergence.world import draw_rigs, render_capture, single_pictures
+from vergence.world import draw_rigs, render_capture, single_images
 
 OUT = Path(__file__).parent.parent / "images" / "overview.svg"
 WIDTH, HEIGHT, TILE = 1180, 400, 132
@@ -31,18 +31,18 @@ CAMERA = "#7a5195"
 SEED, FRAMES, SHOWN, NEW_PERSON = 12, 100, 85, 23
 
 
-def jpeg(picture: np.ndarray) -> str:
+def jpeg(image: np.ndarray) -> str:
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, "JPEG", quality=82)
+    Image.fromarray(image).save(buffer, "JPEG", quality=82)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def tile(picture: np.ndarray, points: np.ndarray | None, x: float, y: float, side: float = TILE) -> str:
-    """A square picture, with a 2D skeleton where one is given."""
-    canvas = np.array(Image.fromarray(picture).resize((264, 264), Image.Resampling.LANCZOS))
+def tile(image: np.ndarray, points: np.ndarray | None, x: float, y: float, side: float = TILE) -> str:
+    """A square image, with a 2D skeleton where one is given."""
+    canvas = np.array(Image.fromarray(image).resize((264, 264), Image.Resampling.LANCZOS))
     if points is not None:
-        scale = 264 / picture.shape[0]
-        draw_skeleton(canvas, (points + 0.5) * scale - 0.5, H36M_17, ON_PICTURE, 3, halo=True)
+        scale = 264 / image.shape[0]
+        draw_skeleton(canvas, (points + 0.5) * scale - 0.5, H36M_17, ON_IMAGE, 3, halo=True)
     return (
         f'<image x="{x}" y="{y}" width="{side}" height="{side}" href="{jpeg(canvas)}"/>'
         f'<rect x="{x}" y="{y}" width="{side}" height="{side}" fill="none" stroke="#c9ccd3" rx="3"/>'
@@ -100,11 +100,11 @@ def frustum(centre: np.ndarray, rotation: np.ndarray, eye: Eye, size: float) -> 
     return "".join(line(tip, c, CAMERA, 1.3) + line(c, world[(i + 1) % 4], CAMERA, 1.3) for i, c in enumerate(world))
 
 
-def crop_around(picture: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def crop_around(image: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     low, high = np.nanmin(points, 0), np.nanmax(points, 0)
     side = int((high - low).max() * 1.25)
     x, y = ((low + high) / 2 - side / 2).astype(int)
-    padded = np.pad(picture, ((side, side), (side, side), (0, 0)), mode="edge")
+    padded = np.pad(image, ((side, side), (side, side), (0, 0)), mode="edge")
     return padded[y + side : y + 2 * side, x + side : x + 2 * side], points - [x, y]
 
 
@@ -146,14 +146,14 @@ def rig_part(found: Reconstruction, up: np.ndarray) -> str:
 
 def single_part(run: str) -> str:
     estimator = vergence.load(run)
-    views = single_pictures(8, estimator.image_size, seed=NEW_PERSON)
+    views = single_images(8, estimator.image_size, seed=NEW_PERSON)
     row = 0
     result = estimator(views.image[row : row + 1], views.intrinsics[row : row + 1])
     assert result.keypoints is not None
-    picture = views.image[row].permute(1, 2, 0).numpy()
+    image = views.image[row].permute(1, 2, 0).numpy()
     pose = result.pose[0].double().numpy() @ upright(views.up[row].double().numpy()).T
     low = pose[:, 2].min() - 0.15
-    parts = [tile(picture, result.keypoints[0].numpy(), 820, 130, 150)]
+    parts = [tile(image, result.keypoints[0].numpy(), 820, 130, 150)]
     for turn, x in ((-90, 1030), (-25, 1120)):
         eye = Eye(np.array([0, 0, 0.2]), turn, 12, 16, 640, (x, 205))
         parts += [floor(eye, low, 1.2, 0.6), skeleton(pose, eye, 3)]
@@ -169,7 +169,7 @@ def main() -> None:
     arrows = [320]
     if len(sys.argv) > 1:
         parts.append(single_part(sys.argv[1]))
-        captions.append((820, "... teach a network that needs one picture"))
+        captions.append((820, "... teach a network that needs one image"))
         arrows.append(785)
     for x, text in captions:
         parts.append(f'<text x="{x}" y="42" font-size="16" fill="#23262d">{text}</text>')

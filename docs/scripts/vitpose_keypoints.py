@@ -4,7 +4,7 @@
 
 writes `cam01.json` beside `cam01.mp4`, and so on: `vergence reconstruct my_capture` finds them there. The weights come from
 the Hugging Face hub on first use and are kept (read their licences there); give local folders where there is no network.
-A GPU is worth having: a CPU takes seconds for a picture.
+A GPU is worth having: a CPU takes seconds for an image.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ SURE = 0.3
 
 
 @torch.inference_mode()
-def find_people(picture: np.ndarray, models: tuple[Any, Any, Any, Any], device: str) -> list[dict[str, Any]]:
-    """Keypoints (17 x, y, score; pixels from the centre of the first) of every person in an RGB picture."""
+def find_people(image: np.ndarray, models: tuple[Any, Any, Any, Any], device: str) -> list[dict[str, Any]]:
+    """Keypoints (17 x, y, score; pixels from the centre of the first) of every person in an RGB image."""
     box_processor, detector, pose_processor, poser = models
-    inputs = box_processor(images=picture, return_tensors="pt").to(device)
+    inputs = box_processor(images=image, return_tensors="pt").to(device)
     found = box_processor.post_process_object_detection(
-        detector(**inputs), target_sizes=[picture.shape[:2]], threshold=SURE
+        detector(**inputs), target_sizes=[image.shape[:2]], threshold=SURE
     )[0]
     corners = found["boxes"][found["labels"] == PERSON].cpu().numpy()
     if not len(corners):
         return []
     boxes = [np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], 1)]
-    inputs = pose_processor(picture, boxes=boxes, return_tensors="pt").to(device)
+    inputs = pose_processor(image, boxes=boxes, return_tensors="pt").to(device)
     poses = pose_processor.post_process_pose_estimation(poser(**inputs), boxes=boxes)[0]
     people = []
     for pose in poses:
@@ -69,8 +69,8 @@ def main() -> None:
     for path in sorted(p for p in options.folder.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES):
         rows = []
         with open_video(path) as video:
-            for frame, picture in video:
-                people = find_people(picture, models, options.device)
+            for frame, image in video:
+                people = find_people(image, models, options.device)
                 rows += [{"image_id": frame, "category_id": 1, **person} for person in people]
         write_json(path.with_suffix(".json"), rows)
         print(f"{path.name}: {len(rows)} people")

@@ -1,26 +1,34 @@
 """Vergence: from uncalibrated multi-camera footage to a single-camera 3D human pose estimator.
 
-estimator = vergence.load("runs/x")
-prediction = estimator(image, intrinsics)
+reconstruction = vergence.reconstruct("my_capture")
+run = vergence.train("capture", "runs/mine", overrides=["--sources.footage.path", "my_capture"])
+for pose in vergence.predict("runs/mine", "video.mp4"): ...
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from vergence.version import __version__
+__version__ = "0.1.0"
 
-if TYPE_CHECKING:
-    from vergence.inference.estimator import load
-
-__all__ = ["__version__", "load"]
+# Every public name and where it lives; what is not here may change without notice.
+PUBLIC = {
+    "VergenceError": "vergence.errors",
+    "load": "vergence.inference.estimator",
+    "metrics": "",
+    "plugins": "",
+}
+__all__ = ["__version__", *PUBLIC]
 
 
 def __getattr__(name: str) -> Any:
     # torch takes seconds to import; `vergence --help` must not wait for it.
-    if name == "load":
-        return importlib.import_module("vergence.inference.estimator").load
-    if name == "metrics":
-        return importlib.import_module("vergence.metrics")
-    raise AttributeError(f"module 'vergence' has no attribute {name!r}")
+    if name not in PUBLIC:
+        raise AttributeError(f"module 'vergence' has no attribute {name!r}")
+    module = importlib.import_module(PUBLIC[name] or f"vergence.{name}")
+    return getattr(module, name) if PUBLIC[name] else module
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -7,18 +7,18 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
+from vergence import __version__
 from vergence.errors import VergenceError
-from vergence.version import __version__
 
 VERBS = {
     "demo": "the main job on the built-in world, with a report to open",
     "reconstruct": "cameras and 3D from uncalibrated footage; pose files and a quality report",
     "train": "any method, any mixture of supervision, from a recipe",
-    "evaluate": "a run measured on a test set, beside its anchors",
+    "evaluate": "a run measured on a test set, beside its baselines",
     "compare": "recipes and runs side by side, on equal data and tests",
     "reproduce": "a paper's table trained again, ours beside theirs",
-    "predict": "picture, folder or video to 3D poses, overlay and files",
-    "search": "a picture's or a clip's pose found in footage",
+    "predict": "image, folder or video to 3D poses, overlay and files",
+    "search": "an image's or a clip's pose found in footage",
     "synth": "a dataset from the built-in world",
     "data": "datasets on disk: what a folder holds, whether it is sound; prepared for fast reading",
     "adopt": "weights that others released, as a run",

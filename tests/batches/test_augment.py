@@ -36,12 +36,12 @@ def project(pose, intrinsics):
     return seen[..., :2] / seen[..., 2:]
 
 
-def rig(instants=6, cameras=3, seed=0, skeleton=H36M_17):
+def rig(time_steps=6, cameras=3, seed=0, skeleton=H36M_17):
     """Cameras around people, everything known; the oracle is that everything agrees with everything."""
     rng = np.random.default_rng(seed)
-    n, joints = instants * cameras, len(skeleton)
+    n, joints = time_steps * cameras, len(skeleton)
     views = Views.empty(n, joints, *SIZE)
-    people = torch.from_numpy(rng.normal(0, 300, (instants, joints, 3))).float().repeat_interleave(cameras, 0)
+    people = torch.from_numpy(rng.normal(0, 300, (time_steps, joints, 3))).float().repeat_interleave(cameras, 0)
     rotation = rotations(rng, n)
     translation = torch.from_numpy(rng.normal(0, 100, (n, 3))).float() + torch.tensor([0, 0, 4000.0])
     pose = people @ rotation.mT + translation[:, None]
@@ -54,7 +54,7 @@ def rig(instants=6, cameras=3, seed=0, skeleton=H36M_17):
         rotation=rotation, translation=translation, crop=crop,
         up=(rotation @ torch.tensor([0.0, 0.6, 0.8])[:, None])[..., 0],
         pose_weight=torch.from_numpy(rng.uniform(0, 1, (n, joints))).float(),
-        instant=torch.arange(instants).repeat_interleave(cameras),
+        time_step=torch.arange(time_steps).repeat_interleave(cameras),
     )  # fmt: skip
 
 
@@ -91,7 +91,7 @@ def test_all_changes_together_keep_the_rig_a_rig(seed):
     torch.testing.assert_close(gravity, torch.tensor([0.0, 0.6, 0.8]).expand(len(after), 3), atol=1e-5, rtol=0)
 
 
-def test_crop_leads_from_the_full_picture_to_where_the_keypoints_are():
+def test_crop_leads_from_the_full_image_to_where_the_keypoints_are():
     before = rig()
     full = torch.cat([before.keypoints, torch.ones(*before.keypoints.shape[:2], 1)], -1) @ before.crop.inverse().mT
     after = augment(before, GEOMETRY, H36M_17, generator())
@@ -148,11 +148,11 @@ def test_mirror_twice_is_the_identity_and_once_is_not():
     torch.testing.assert_close(once.pose_weight[:, left], views.pose_weight[:, right])
 
 
-def test_an_instant_is_mirrored_whole_or_not_at_all():
-    views = rig(instants=40)[torch.randperm(120, generator=generator(1))]
+def test_a_time_step_is_mirrored_whole_or_not_at_all():
+    views = rig(time_steps=40)[torch.randperm(120, generator=generator(1))]
     after = augment(views, Augmentation(mirror=0.5), H36M_17, generator())
     mirrored = after.crop.det() < 0
-    shares = torch.stack([mirrored[views.instant == i].float().mean() for i in range(40)])
+    shares = torch.stack([mirrored[views.time_step == i].float().mean() for i in range(40)])
     assert set(shares.tolist()) == {0.0, 1.0}
     assert 0.25 < shares.mean() < 0.75
 
@@ -240,8 +240,8 @@ def test_colour_changes_nothing_but_colour_and_stays_in_range():
 
 
 def test_occluders_hide_pixels_and_only_dim_the_keypoints_under_them():
-    """Slow reference: a keypoint is hidden where the picture under it changed."""
-    views = rig(instants=20)
+    """Slow reference: a keypoint is hidden where the image under it changed."""
+    views = rig(time_steps=20)
     views = views.replace(image=torch.zeros(len(views), 3, *SIZE))
     middle = torch.rand(len(views), 17, 2, generator=generator(2)) * torch.tensor([SIZE[1] - 1.0, SIZE[0] - 1])
     views = views.replace(keypoints=middle.round())
@@ -258,7 +258,7 @@ def test_occluders_hide_pixels_and_only_dim_the_keypoints_under_them():
 
 
 def test_truncation_cuts_people_and_can_tell():
-    views = rig(instants=30)
+    views = rig(time_steps=30)
     inside = torch.rand(len(views), 17, 2, generator=generator(2)) * torch.tensor([60.0, 50]) + 15
     after = augment(
         views.replace(keypoints=inside), Augmentation(truncation=0.5, hidden_confidence=0), H36M_17, generator()
@@ -267,7 +267,7 @@ def test_truncation_cuts_people_and_can_tell():
     out = (x < -0.5) | (y < -0.5) | (x > SIZE[1] - 0.5) | (y > SIZE[0] - 0.5)
     assert torch.equal(after.confidence == 0, out)
     assert 0.2 < out.any(1).float().mean() < 0.6
-    assert (after.image == 0).flatten(1).float().mean(1).max() < 0.02  # the window never leaves the old picture
+    assert (after.image == 0).flatten(1).float().mean(1).max() < 0.02  # the window never leaves the old image
 
 
 def test_an_occluder_is_a_turned_rectangle_of_the_size_asked():

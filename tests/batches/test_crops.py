@@ -13,7 +13,7 @@ from vergence.batches.crops import (
     keypoints_to_crop,
     pose_from_crop,
     warp,
-    whole_picture_box,
+    whole_image_box,
 )
 from vergence.errors import VergenceError
 
@@ -28,7 +28,7 @@ def project(points, intrinsics=K, lens=LENS):
     return cv2.projectPoints(points, np.zeros(3), np.zeros(3), intrinsics, lens)[0][:, 0]
 
 
-def picture_of(points, radius=4):
+def image_of(points, radius=4):
     """Gaussian blobs at px `P 2` on black: where keypoints really are."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     light = sum(np.exp(-((x - p[0]) ** 2 + (y - p[1]) ** 2) / (2 * radius**2)) for p in points)
@@ -65,7 +65,7 @@ def test_the_crops_camera_sees_the_pose_where_the_keypoints_are(mode, lens):
 @pytest.mark.parametrize("lens", [LENS, TWELVE])
 def test_the_pixels_are_where_the_keypoints_say(mode, size, lens):
     keypoints = np.array([[420.3, 120.7], [520.2, 300.4], [450.9, 390.1]])
-    image = picture_of(keypoints)
+    image = image_of(keypoints)
     view = crop_view(image, K, lens, [390, 90, 160, 330], size, keypoints=keypoints, mode=mode)
     scale = view.image.shape[2] / 330
     for point in view.keypoints[0].numpy():
@@ -84,9 +84,9 @@ def test_the_whole_box_is_shown_and_fills_the_crop():
     np.testing.assert_allclose(keypoints_to_crop([[500, 200]], camera), [[47.5, 63.5]], atol=1e-9)
 
 
-def test_a_crop_of_the_whole_picture_at_its_own_size_is_the_picture():
+def test_a_crop_of_the_whole_image_at_its_own_size_is_the_image():
     image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
-    view = crop_view(image, None, None, whole_picture_box(40, 60), (40, 60), joints=3)
+    view = crop_view(image, None, None, whole_image_box(40, 60), (40, 60), joints=3)
     assert torch.equal(view.image[0].permute(1, 2, 0), torch.from_numpy(image))
     torch.testing.assert_close(view.crop[0], torch.eye(3))
 
@@ -94,7 +94,7 @@ def test_a_crop_of_the_whole_picture_at_its_own_size_is_the_picture():
 def test_shrinking_does_not_alias():
     stripes = np.zeros((256, 256, 3), np.uint8)
     stripes[:, ::2] = 255
-    small = warp(stripes, crop_camera(None, None, whole_picture_box(256, 256), 40))
+    small = warp(stripes, crop_camera(None, None, whole_image_box(256, 256), 40))
     assert np.abs(small[2:-2, 2:-2].astype(float) - 127.5).max() < 12
 
 
@@ -168,7 +168,7 @@ def test_what_is_not_given_is_not_known():
 
 @pytest.mark.parametrize("lens", [[-0.5, 0, 0, 0, 0.0], [0, 0, 0, 0, 0, 1.5, 0, 0, 0, 0, 0, 0]])
 def test_a_lens_that_folds_shows_nothing_twice(lens):
-    """Far outside the picture r (1 - r^2 / 2) comes back in, and so does r / (1 + 1.5 r^2): the crop must be black there."""
+    """Far outside the image r (1 - r^2 / 2) comes back in, and so does r / (1 + 1.5 r^2): the crop must be black there."""
     lens = np.array(lens)
     white = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
     wide = np.array([[200.0, 0, 320], [0, 200, 240], [0, 0, 1]])
@@ -195,7 +195,7 @@ def test_box_from_keypoints():
         ([10, 10, 0, 50], "10 10 0 50"),
         ([10, 10, 20, -5], "no area"),
         ([np.nan, 10, 20, 20], "nan"),
-        ([700, 10, 50, 50], "outside the 640x480 picture"),
+        ([700, 10, 50, 50], "outside the 640x480 image"),
         ([10, -80, 50, 60], "outside"),
         ([1, 2, 3], "no area"),
     ],

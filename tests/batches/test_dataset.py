@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from vergence.batches.dataset import MemoryDataset, batches, shown, withhold
+from vergence.batches.dataset import MemoryDataset, batches, visible_labels, withhold
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.recipes.recipe import Source
@@ -56,18 +56,18 @@ def test_the_3d_of_named_people_is_kept_and_all_else_of_the_rig_hidden(pose, kep
     dataset = MemoryDataset(views())
     dataset.groups = {"subject": np.array([f"S{s}" for s in dataset.index.subject.tolist()])}
     rows = [i for i, s in enumerate(dataset.index.subject.tolist()) if s not in kept]
-    found = hidden(shown(dataset, Source(kind="human36m", path="x", keypoints=True, pose=pose)), dataset.index)
+    found = hidden(visible_labels(dataset, Source(kind="human36m", path="x", keypoints=True, pose=pose)), dataset.index)
     assert found == (dict.fromkeys(TRUTH_OF_A_RIG, rows) if rows else {})
 
 
-def test_somebody_whom_the_pictures_do_not_show_is_named():
+def test_somebody_whom_the_images_do_not_show_is_named():
     dataset = MemoryDataset(views())
     source = Source(kind="human36m", path="x", pose="S5,S6")
     with pytest.raises(VergenceError, match=r"S6.*nobody with a name"):
-        shown(dataset, dataclasses.replace(source, pose="S6"))
+        visible_labels(dataset, dataclasses.replace(source, pose="S6"))
     dataset.groups = {"subject": np.array([f"S{s}" for s in dataset.index.subject.tolist()])}
-    with pytest.raises(VergenceError, match=r"names S6, whom the pictures do not show.*S5, S7, S9"):
-        shown(dataset, source)
+    with pytest.raises(VergenceError, match=r"names S6, whom the images do not show.*S5, S7, S9"):
+        visible_labels(dataset, source)
 
 
 def test_all_of_the_3d():
@@ -90,7 +90,7 @@ def test_the_truth_itself_is_never_touched():
     assert torch.equal(data.pose, before)
 
 
-def test_an_index_has_every_row_and_no_picture():
+def test_an_index_has_every_row_and_no_image():
     dataset = MemoryDataset(views())
     assert len(dataset) == len(dataset.index) == 12
     assert dataset.index.image.numel() == 0

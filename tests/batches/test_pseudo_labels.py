@@ -1,4 +1,4 @@
-"""Made labels find their pictures, in a file and out of it."""
+"""Pseudo-labels find their images, in a file and out of it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from vergence.batches.pseudo_labels import Labels, fingerprint, keypoint_labels, match
+from vergence.batches.pseudo_labels import PseudoLabels, fingerprint, keypoint_labels, match
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.recipes.recipe import TrainStage
@@ -23,11 +23,11 @@ def index() -> Views:
     )
 
 
-def labels(views: Views) -> Labels:
+def labels(views: Views) -> PseudoLabels:
     g = torch.Generator().manual_seed(0)
     n = len(views)
     key = torch.stack([views.sequence, views.view, views.frame], 1)
-    return Labels(
+    return PseudoLabels(
         key,
         torch.randn(n, 17, 3, generator=g),
         torch.rand(n, 17, generator=g),
@@ -37,7 +37,7 @@ def labels(views: Views) -> Labels:
     )
 
 
-def test_labels_find_their_pictures_in_any_order():
+def test_labels_find_their_images_in_any_order():
     views = index()
     made = labels(views)
     for seed in range(3):
@@ -48,11 +48,11 @@ def test_labels_find_their_pictures_in_any_order():
         assert torch.equal(seen.keypoints, made.keypoints[order])
         assert torch.equal(seen.confidence, made.weight[order])
         assert torch.equal(seen.intrinsics, made.intrinsics[order])
-        assert seen.made.all()
+        assert seen.pseudo.all()
         assert not seen.metric.any()
 
 
-def test_pictures_without_a_label_are_unchanged():
+def test_images_without_a_label_are_unchanged():
     views = index().replace(metric=torch.ones(N, dtype=torch.bool))
     some = labels(views[[1, 4, 9]])
     seen = some.apply(views)
@@ -60,7 +60,7 @@ def test_pictures_without_a_label_are_unchanged():
     has[[1, 4, 9]] = True
     assert torch.equal(seen.pose[has], some.pose)
     assert seen.pose[~has].isnan().all()
-    assert torch.equal(seen.made, has)
+    assert torch.equal(seen.pseudo, has)
     assert torch.equal(seen.metric, ~has)
     assert seen.intrinsics[~has].isnan().all()
 
@@ -80,7 +80,7 @@ def test_true_labels_stay():
     seen = made.apply(views)
     for row in (3, 5):
         assert torch.equal(seen.pose[row].nan_to_num(-1), pose[row].nan_to_num(-1))
-        assert not seen.made[row]
+        assert not seen.pseudo[row]
         assert torch.equal(seen.pose_weight[row], torch.ones(17))
     assert seen.keypoints[3, 2].isnan().all()  # no made 2D beside true 3D
     assert seen.keypoints[0, 4].tolist() == [3.0, 4.0]  # labelled 2D wins over projected 2D
@@ -99,14 +99,14 @@ def test_a_missing_joint_of_a_label_has_no_weight_to_train_with():
     assert seen.keypoints[2, 6].isnan().all()
 
 
-def test_two_labels_for_one_picture_are_refused():
+def test_two_labels_for_one_image_are_refused():
     views = index()
     twice = Views.cat([views, views[:1]])
-    with pytest.raises(VergenceError, match="two labels for one picture"):
+    with pytest.raises(VergenceError, match="two labels for one image"):
         labels(twice).apply(views)
 
 
-def test_one_label_may_serve_a_picture_that_is_read_twice():
+def test_one_label_may_serve_an_image_that_is_read_twice():
     views = index()
     made = labels(views)
     seen = made.apply(Views.cat([views, views[:2]]))
@@ -137,7 +137,7 @@ def test_a_file_gives_back_what_was_saved(tmp_path):
     made = labels(index())
     made.pose[0, 0] = math.nan
     made.save(tmp_path / "labels" / "a.npz")
-    read = Labels.load(tmp_path / "labels" / "a.npz")
+    read = PseudoLabels.load(tmp_path / "labels" / "a.npz")
     for name in ("key", "pose", "weight", "keypoints", "intrinsics"):
         assert torch.equal(getattr(read, name).nan_to_num(-1), getattr(made, name).nan_to_num(-1))
     assert read.report == {"recordings": 2}
@@ -168,7 +168,7 @@ def test_rotations_of_cameras_fill_only_what_is_unknown():
     assert torch.equal(cameras.rotation, turn)
     assert cameras.pose.isnan().all()
     assert cameras.keypoints.isnan().all()
-    assert not cameras.made.any()
+    assert not cameras.pseudo.any()
     assert torch.equal(cameras.intrinsics, made.intrinsics)
     assert labels(views).apply(views).rotation.isnan().all()
 
@@ -190,7 +190,7 @@ def test_2d_labels_keep_what_was_found_with_confidence_and_nothing_else():
     assert (seen.keypoints[1, 3] == 5).all()
     kept[1, 3] = True
     assert seen.keypoints[~kept].isnan().all()
-    assert not seen.made.any()
+    assert not seen.pseudo.any()
     assert (seen.pose[4] == 7).all()
     assert seen.pose[torch.arange(N) != 4].isnan().all()
     assert made.report["joints_labelled"] == pytest.approx(float((trust >= 0.5).float().mean()))
@@ -202,7 +202,7 @@ def test_2d_and_cameras_together_whatever_the_order_and_after_saving(tmp_path):
     cameras = dataclasses.replace(labels(views), rotation=torch.eye(3).repeat(N, 1, 1)).cameras_only()
     for i, made in enumerate((two, cameras)):
         made.save(tmp_path / f"{i}.npz")
-    two, cameras = (Labels.load(tmp_path / f"{i}.npz") for i in range(2))
+    two, cameras = (PseudoLabels.load(tmp_path / f"{i}.npz") for i in range(2))
     assert two.rotation is None
     for first, second in ((two, cameras), (cameras, two)):
         seen = second.apply(first.apply(views))

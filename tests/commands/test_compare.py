@@ -18,12 +18,12 @@ base:
   image_size: 32
   network: {embedding_size: 4, hidden_sizes: [4, 8], depths: [1, 1], width: 8, pose_embedding: 8, pose_hidden: 8}
   sources:
-    wild: {kind: world_pictures, count: 16, seed: 1, keypoints: true}
+    wild: {kind: world_images, count: 16, seed: 1, keypoints: true}
     studio: {kind: world_recordings, look: studio, subjects: 2, frames_per_subject: 6, views: [3], seed: 2}
   test:
     studio: {kind: world_recordings, look: studio, subjects: 3, frames_per_subject: 2, views: [2], seed: 3,
              pose: all, keypoints: true}
-    wild: {kind: world_pictures, count: 5, seed: 4, pose: all, keypoints: true}
+    wild: {kind: world_images, count: 5, seed: 4, pose: all, keypoints: true}
   stages:
     keypoints: {train: {steps: 4, batch: {wild: 4}, losses: {heatmap: 1.0, coordinates: 0.1}}}
   checkpoint_every: 2
@@ -123,12 +123,12 @@ def test_differences_anchors_and_protocol(results):
     p = [results["methods"][name]["p_mpjpe"]["mean"] for name in ("mcss", "supervised")]
     assert pair["difference"]["mean"] == pytest.approx(p[0] - p[1], abs=0.01)
     assert pair["difference"]["low"] <= pair["difference"]["mean"] <= pair["difference"]["high"]
-    assert (pair["people"], pair["pictures"]) == (6, 24)
+    assert (pair["people"], pair["images"]) == (6, 24)
     assert results["reference"] == "supervised"
-    assert results["anchors"]["studio"]["mean_pose"]["n_mpjpe"] > 0
+    assert results["baselines"]["studio"]["mean_pose"]["n_mpjpe"] > 0
     about = results["protocol"]
     assert about["seeds"] == [0, 1]
-    assert about["studio"]["pictures"] == 12
+    assert about["studio"]["images"] == 12
     assert about["methods"]["mcss"]["studio"]["frame"] == "canonical"
     assert about["methods"]["supervised"]["studio"]["frame"] == "camera"
 

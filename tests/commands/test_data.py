@@ -15,7 +15,7 @@ from vergence.recipes.load import recipe_from
 from vergence.training.source_words import parse_source
 from vergence.training.sources import open_source
 
-LINE = "{kind: world_pictures, count: 5, look: studio, seed: 2}"
+LINE = "{kind: world_images, count: 5, look: studio, seed: 2}"
 
 
 def test_sources_are_prepared_and_the_recipe_line_reads_them(tmp_path, capsys):

@@ -35,9 +35,9 @@ def capture(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
+def images(tmp_path_factory):
     out = tmp_path_factory.mktemp("check") / "pics"
-    synth(out, kind="pictures", subjects=25, size=48, seed=8, device="cpu", quiet=True)
+    synth(out, kind="images", subjects=25, size=48, seed=8, device="cpu", quiet=True)
     return out
 
 
@@ -73,8 +73,8 @@ def test_a_sound_capture_and_the_line_that_reads_it(capture, tmp_path, capsys):
     assert re.findall(r"(?:src|href)=\"(?:http|//)", page) == []
 
 
-def test_sound_pictures_of_the_world_and_clips(pictures, clips, tmp_path, capsys):
-    status, text = checked(pictures, tmp_path, capsys)
+def test_sound_images_of_the_world_and_clips(images, clips, tmp_path, capsys):
+    status, text = checked(images, tmp_path, capsys)
     assert status == 0, text
     assert "no source" in (tmp_path / "page.html").read_text()
     status, text = checked(clips, tmp_path, capsys)
@@ -101,8 +101,8 @@ def truth_changed(folder: Path, to: Path, change) -> Path:
         (lambda p: (p - [0, 0, 4000]) @ np.linalg.qr(np.arange(9).reshape(3, 3) + np.eye(3))[0], "another frame"),
     ],
 )
-def test_faults_end_in_words_and_status_1(pictures, tmp_path, capsys, change, words):
-    status, text = checked(truth_changed(pictures, tmp_path, change), tmp_path, capsys)
+def test_faults_end_in_words_and_status_1(images, tmp_path, capsys, change, words):
+    status, text = checked(truth_changed(images, tmp_path, change), tmp_path, capsys)
     assert status == 1
     assert words in text
     assert "unsound" in text
@@ -165,11 +165,11 @@ def test_damaged_and_unfinished_shards_end_in_words(crops, tmp_path, capsys):
     assert "is not finished" in capsys.readouterr().err
 
 
-def test_missing_and_damaged_pictures_end_in_status_1(pictures, tmp_path, capsys):
-    out = changed(pictures, tmp_path)
+def test_missing_and_damaged_images_end_in_status_1(images, tmp_path, capsys):
+    out = changed(images, tmp_path)
     files = sorted((out / "images").glob("*.jpg"))
     files[0].unlink()
-    files[1].write_bytes(b"no picture")
+    files[1].write_bytes(b"no image")
     status, text = checked(out, tmp_path, capsys)
     assert status == 1
     assert "1 of 25 are missing" in text
@@ -245,9 +245,9 @@ def test_mpii_lists_are_told_from_other_json(tmp_path):
     assert recognise(tmp_path).name == "mpii"
 
 
-def test_the_worlds_folders_and_clips_are_told_apart(capture, pictures, clips):
+def test_the_worlds_folders_and_clips_are_told_apart(capture, images, clips):
     assert [recognise(p).name for p in (capture, clips)] == ["capture", "mannequin_challenge"]
-    assert recognise(pictures).title.startswith("pictures that")
+    assert recognise(images).title.startswith("images that")
     assert recognise(clips / "train").name == "mannequin_challenge"
     assert len({kind.title for kind in KINDS}) == len(KINDS)
 

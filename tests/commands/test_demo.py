@@ -37,7 +37,7 @@ def test_the_figures_it_promises(out):
     for name in ("mean_pose", "zero_depth", "label_free", "true_2d_zero_depth"):
         assert 0 < results[name]["p_mpjpe"] <= results[name]["n_mpjpe"] * 1.01
     assert results["labels"]["n_mpjpe"] < 5
-    assert results["labels"]["pictures"] == 2 * 6 * 4
+    assert results["labels"]["images"] == 2 * 6 * 4
     assert results["seconds"] > 0
     assert results["protocol"]["unit"] == "mm"
     assert {"studio", "wild"} <= set(results["protocol"])

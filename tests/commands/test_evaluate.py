@@ -27,8 +27,8 @@ from vergence.training.sources import open_source
 RECIPE = """
 image_size: 32
 network: {embedding_size: 4, hidden_sizes: [4, 8], depths: [1, 1], width: 8}
-sources: {wild: {kind: world_pictures, count: 8, keypoints: true, pose: all, seed: 1}}
-test: {wild: {kind: world_pictures, count: 5, pose: all, keypoints: true, seed: 3}}
+sources: {wild: {kind: world_images, count: 8, keypoints: true, pose: all, seed: 1}}
+test: {wild: {kind: world_images, count: 5, pose: all, keypoints: true, seed: 3}}
 stages: {pose: {train: {steps: 2, batch: {wild: 4}, losses: {heatmap: 1, depth: 1}}}}
 """
 
@@ -54,7 +54,7 @@ def test_on_the_recipes_test_sets(run, capsys):
     assert "N-MPJPE" in capsys.readouterr().out
     results = json.loads((run / "evaluation" / "results.json").read_text())
     assert results["tests"]["wild"]["model"]["n_mpjpe"] > 0
-    assert results["protocol"]["wild"]["pictures"] == 5
+    assert results["protocol"]["wild"]["images"] == 5
     assert (run / "evaluation" / "report.html").is_file()
 
 
@@ -64,7 +64,7 @@ def test_on_a_capture_beside_its_reconstruction(run, capture, tmp_path):
     assert main(words) == 0
     results = json.loads((tmp_path / "e" / "results.json").read_text())
     found, about = results["tests"]["capture"], results["protocol"]["capture"]
-    assert about["pictures"] == 4 * 3
+    assert about["images"] == 4 * 3
     assert about["frames"] == "2-5"
     assert "reconstruction" in about["reference"]
     assert about["source"] == "capture"

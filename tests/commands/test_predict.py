@@ -27,7 +27,7 @@ LENS = np.array([-0.2, 0.05, 0.001, -0.002, 0.0])
 
 
 def blob(x, y, radius=4):
-    """A picture with one light at a pixel."""
+    """An image with one light at a pixel."""
     v, u = np.mgrid[:HEIGHT, :WIDTH]
     light = 255 * np.exp(-((u - x) ** 2 + (v - y) ** 2) / (2 * radius**2))
     return np.repeat(light.round().astype(np.uint8)[..., None], 3, 2)
@@ -78,13 +78,13 @@ def known_lens():
     return Lens(1.0, types.SimpleNamespace(cameras=(camera,), up=None))
 
 
-def test_keypoints_and_poses_come_back_into_the_full_picture():
+def test_keypoints_and_poses_come_back_into_the_full_image():
     """Through crop, estimator and back, lens distortion included: pixels to 0.2 px, rays to a milliradian."""
     count = BATCH + 5
     points = [path_of(frame % FRAMES) for frame in range(count)]
-    pictures = ((frame, blob(*points[frame])) for frame in range(count))
+    images = ((frame, blob(*points[frame])) for frame in range(count))
     person = Person(lambda frame, size: np.array([*(points[frame] - [25, 40]), 60, 70]))
-    poses, notes = estimate(Oracle(), pictures, range(count), 25.0, known_lens(), person)
+    poses, notes = estimate(Oracle(), images, range(count), 25.0, known_lens(), person)
     assert not notes
     np.testing.assert_allclose(poses.keypoints, np.stack(points)[:, None].repeat(17, 1), atol=0.2)
     rays = torch.from_numpy(np.stack(points))[:, None]
@@ -93,10 +93,10 @@ def test_keypoints_and_poses_come_back_into_the_full_picture():
     np.testing.assert_allclose(np.linalg.norm(poses.pose, axis=-1), 1)
 
 
-def test_frames_without_a_person_or_a_picture_have_no_pose():
-    pictures = [(frame, blob(*path_of(frame))) for frame in (2, 3, 5)]
+def test_frames_without_a_person_or_an_image_have_no_pose():
+    images = [(frame, blob(*path_of(frame))) for frame in (2, 3, 5)]
     person = Person(lambda frame, size: None if frame == 3 else np.array([0, 0, 300, 200.0]))
-    poses, notes = estimate(Oracle(), pictures, [2, 3, 4, 5], 10.0, known_lens(), person)
+    poses, notes = estimate(Oracle(), images, [2, 3, 4, 5], 10.0, known_lens(), person)
     assert np.isfinite(poses.pose).all((1, 2)).tolist() == [True, False, False, True]
     assert np.isnan(poses.confidence[1:3]).all()
     assert np.isnan(poses.keypoints[1:3]).all()
@@ -105,18 +105,18 @@ def test_frames_without_a_person_or_a_picture_have_no_pose():
     assert notes == ["1 of 4 frames cannot be read and have no pose"]
 
 
-def test_a_box_outside_its_picture_costs_one_frame_and_is_told():
-    pictures = [(frame, blob(*path_of(frame))) for frame in range(3)]
+def test_a_box_outside_its_image_costs_one_frame_and_is_told():
+    images = [(frame, blob(*path_of(frame))) for frame in range(3)]
     person = Person(lambda frame, size: np.array([900.0 if frame == 1 else 0, 0, 300, 200]))
-    poses, notes = estimate(Oracle(), pictures, range(3), 10.0, known_lens(), person)
+    poses, notes = estimate(Oracle(), images, range(3), 10.0, known_lens(), person)
     assert np.isfinite(poses.pose).all((1, 2)).tolist() == [True, False, True]
-    assert "in 1 frames the box 900 0 300 200 lies outside the 320x240 picture" in notes[0]
+    assert "in 1 frames the box 900 0 300 200 lies outside the 320x240 image" in notes[0]
 
 
 def test_nobody_anywhere_is_an_error_and_leaves_no_overlay(tmp_path):
-    pictures = [(0, blob(50, 50))]
+    images = [(0, blob(50, 50))]
     with pytest.raises(VergenceError, match="nobody was seen"):
-        estimate(Oracle(), pictures, [0], 10.0, known_lens(), Person(lambda f, s: None), drawing=tmp_path / "o.mp4")
+        estimate(Oracle(), images, [0], 10.0, known_lens(), Person(lambda f, s: None), drawing=tmp_path / "o.mp4")
     assert not list(tmp_path.iterdir())
 
 
@@ -152,7 +152,7 @@ def test_a_video_with_boxes_gives_all_files(run, video, tmp_path, capsys):
         assert overlay.fps == 25
 
 
-def test_a_picture_with_a_box_and_the_same_in_the_python_call(run, tmp_path):
+def test_an_image_with_a_box_and_the_same_in_the_python_call(run, tmp_path):
     path = tmp_path / "person.png"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)).save(path)
     words = ["predict", str(run), str(path), "--box", "100,20,80,160", "--quiet", "true"]
@@ -165,8 +165,8 @@ def test_a_picture_with_a_box_and_the_same_in_the_python_call(run, tmp_path):
         assert overlay.size == (WIDTH + HEIGHT // 2, HEIGHT)
 
 
-def test_a_folder_of_pictures_of_several_sizes(run, tmp_path):
-    folder = tmp_path / "pictures"
+def test_a_folder_of_images_of_several_sizes(run, tmp_path):
+    folder = tmp_path / "images"
     folder.mkdir()
     for i, shape in enumerate([(120, 90), (60, 200), (120, 90)]):
         Image.fromarray(np.full((*shape, 3), 50 * i, np.uint8)).save(folder / f"im{i}.png")
@@ -204,7 +204,7 @@ def test_a_capture_gives_lens_subject_and_up(capture, video):
     footage, lens = open_footage(video, None), find_lens(capture, "cam", None)
     person = find_person(footage, lens, "", None, None)
     rows = range(FRAMES)
-    poses, _ = estimate(Oracle(), footage.pictures(rows), rows, footage.fps, lens, person)
+    poses, _ = estimate(Oracle(), footage.images(rows), rows, footage.fps, lens, person)
     seen = np.isfinite(poses.pose).all((1, 2))
     assert seen.tolist() == [frame >= 2 for frame in rows]
     expected = np.stack([path_of(frame) for frame in range(2, FRAMES)])
@@ -244,7 +244,7 @@ def test_frames_in_words():
     [
         (["--box", "1,2,3"], "--box 1,2,3"),
         (["--box", "1,2,-3,4"], "Give four numbers"),
-        (["--box", "900,10,20,30"], "outside the 320x240 picture"),
+        (["--box", "900,10,20,30"], "outside the 320x240 image"),
         (["--box", "1,2,3,4", "--keypoints", "x"], "given twice"),
         (["--boxes", "none.csv"], "there is no boxes file"),
         (["--fov", "200"], "between 0 and 180"),
@@ -268,7 +268,7 @@ def test_missing_run_and_missing_input(run, video, tmp_path, capsys):
     errors = capsys.readouterr().err
     assert "is not a finished run" in errors
     assert "there is no video" in errors
-    assert "there is no picture" in errors
+    assert "there is no image" in errors
 
 
 def test_a_capture_with_several_cameras_wants_a_name(capture):

@@ -30,13 +30,13 @@ def saved(folder, name):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Untrained, with an embedding: a fixed function of its pictures."""
+    """Untrained, with an embedding: a fixed function of its images."""
     return saved(tmp_path_factory.mktemp("run"), "mcss")
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pictures")
+def images(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
     views = recordings(1, 8, 1, 64, seed=5)
     for i, image in enumerate(views.image):
         Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(folder / f"{i:03d}.png")
@@ -47,8 +47,8 @@ def ask(*words) -> int:
     return main(["search", *(str(w) for w in words), "--device", "cpu", "--quiet"])
 
 
-def test_a_picture_of_the_footage_is_its_own_first_hit(run, pictures, tmp_path):
-    words = [run, pictures / "004.png", "--footage", pictures, "--out", tmp_path, "--fps", "10", "--apart", "0.1"]
+def test_an_image_of_the_footage_is_its_own_first_hit(run, images, tmp_path):
+    words = [run, images / "004.png", "--footage", images, "--out", tmp_path, "--fps", "10", "--apart", "0.1"]
     assert ask(*words, "--top", "3") == 0
     found = json.loads((tmp_path / "results.json").read_text())
     assert len(found["hits"]) == 3
@@ -62,8 +62,8 @@ def test_a_picture_of_the_footage_is_its_own_first_hit(run, pictures, tmp_path):
     assert page.count("data:image/png") >= 4  # the query and a thumbnail for each hit
 
 
-def test_an_index_is_used_again_until_something_changes(run, pictures, tmp_path):
-    words = [run, pictures / "002.png", "--footage", pictures, "--out", tmp_path]
+def test_an_index_is_used_again_until_something_changes(run, images, tmp_path):
+    words = [run, images / "002.png", "--footage", images, "--out", tmp_path]
 
     def reused(*more) -> bool:
         assert ask(*words, *more) == 0
@@ -71,7 +71,7 @@ def test_an_index_is_used_again_until_something_changes(run, pictures, tmp_path)
 
     assert [reused(), reused(), reused("--top", "2"), reused("--every", "2")] == [False, True, True, False]
     assert reused("--every", "2")
-    os.utime(pictures / "001.png", ns=(1, 1))
+    os.utime(images / "001.png", ns=(1, 1))
     assert not reused("--every", "2")
     other = saved(tmp_path / "run2", "mcss")
     weights = build_method("mcss", NETWORK, "h36m_17")
@@ -80,17 +80,17 @@ def test_an_index_is_used_again_until_something_changes(run, pictures, tmp_path)
     assert not reused("--every", "2")
 
 
-def test_a_clip_is_found_where_it_was_taken(run, pictures, tmp_path):
-    words = [run, pictures, "--footage", pictures, "--out", tmp_path, "--query_frames", "3-5"]
+def test_a_clip_is_found_where_it_was_taken(run, images, tmp_path):
+    words = [run, images, "--footage", images, "--out", tmp_path, "--query_frames", "3-5"]
     assert ask(*words) == 0
     found = json.loads((tmp_path / "results.json").read_text())
-    assert found["query"]["pictures"] == 3
+    assert found["query"]["images"] == 3
     assert found["hits"][0]["frame"] == 3
 
 
-def test_a_run_without_an_embedding_is_searched_by_its_poses(pictures, tmp_path):
+def test_a_run_without_an_embedding_is_searched_by_its_poses(images, tmp_path):
     run = saved(tmp_path / "run", "supervised")
-    assert ask(run, pictures / "006.png", "--footage", pictures, "--out", tmp_path) == 0
+    assert ask(run, images / "006.png", "--footage", images, "--out", tmp_path) == 0
     found = json.loads((tmp_path / "results.json").read_text())
     assert "predicted poses" in found["protocol"]["descriptor"]
     assert found["hits"][0]["frame"] == 6
@@ -106,7 +106,7 @@ def test_a_capture_is_searched_in_all_its_cameras_at_its_own_time(run, tmp_path)
                "--apart", "0", "--top", "12") == 0  # fmt: skip
     found = json.loads((tmp_path / "out" / "results.json").read_text())
     assert {h["camera"] for h in found["hits"]} == {"cam01", "cam02"}
-    assert len(found["hits"]) == found["footage"]["pictures"] == 12
+    assert len(found["hits"]) == found["footage"]["images"] == 12
     assert all(h["time"] == pytest.approx(h["frame"] / 25) for h in found["hits"])
 
 
@@ -115,26 +115,26 @@ def test_a_capture_is_searched_in_all_its_cameras_at_its_own_time(run, tmp_path)
     [
         (["RUN", "QUERY"], "Give --footage"),
         (["RUN", "QUERY", "--footage", "nowhere"], "there is no nowhere"),
-        (["RUN", "nothing.png", "--footage", "PICTURES"], "there is no query nothing.png"),
-        (["PICTURES", "QUERY", "--footage", "PICTURES"], "not a finished run"),
-        (["RUN", "QUERY", "--footage", "PICTURES", "--top", "0"], "--top 0"),
-        (["RUN", "QUERY", "--footage", "PICTURES", "--frames", "90"], "frames 0 to 7"),
-        (["RUN", "QUERY", "--footage", "PICTURES", "--box", "1,2"], "--box 1,2"),
-        (["RUN", "QUERY", "--footage", "PICTURES", "--box", "1,2,9,9", "--keypoints", "k.json"], "given twice"),
-        (["RUN", "QUERY", "--footage", "PICTURES", "--query_box", "900,900,9,9"], "nobody was seen in the query"),
-        (["RUN", "QUERY", "--footage", "PICTURES", "--box", "900,900,9,9"], "nobody was seen in any of the footage"),
+        (["RUN", "nothing.png", "--footage", "IMAGES"], "there is no query nothing.png"),
+        (["IMAGES", "QUERY", "--footage", "IMAGES"], "not a finished run"),
+        (["RUN", "QUERY", "--footage", "IMAGES", "--top", "0"], "--top 0"),
+        (["RUN", "QUERY", "--footage", "IMAGES", "--frames", "90"], "frames 0 to 7"),
+        (["RUN", "QUERY", "--footage", "IMAGES", "--box", "1,2"], "--box 1,2"),
+        (["RUN", "QUERY", "--footage", "IMAGES", "--box", "1,2,9,9", "--keypoints", "k.json"], "given twice"),
+        (["RUN", "QUERY", "--footage", "IMAGES", "--query_box", "900,900,9,9"], "nobody was seen in the query"),
+        (["RUN", "QUERY", "--footage", "IMAGES", "--box", "900,900,9,9"], "nobody was seen in any of the footage"),
     ],
 )
-def test_wrong_words_are_one_sentence(words, said, run, pictures, tmp_path, capsys):
-    place = {"RUN": run, "QUERY": pictures / "000.png", "PICTURES": pictures}
+def test_wrong_words_are_one_sentence(words, said, run, images, tmp_path, capsys):
+    place = {"RUN": run, "QUERY": images / "000.png", "IMAGES": images}
     assert ask(*(place.get(w, w) for w in words), "--out", tmp_path) == 2
     error = capsys.readouterr().err
     assert said in error
     assert "Traceback" not in error
 
 
-def test_a_damaged_index_is_one_sentence(run, pictures, tmp_path, capsys):
+def test_a_damaged_index_is_one_sentence(run, images, tmp_path, capsys):
     (tmp_path / "index.npz").write_bytes(b"PK nothing")
-    assert ask(run, pictures / "000.png", "--footage", pictures, "--out", tmp_path) == 2
+    assert ask(run, images / "000.png", "--footage", images, "--out", tmp_path) == 2
     assert "Delete it" in capsys.readouterr().err
     assert np.array_equal((tmp_path / "index.npz").read_bytes(), b"PK nothing")

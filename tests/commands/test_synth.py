@@ -36,7 +36,7 @@ def test_a_capture_is_read_back_with_all_that_is_known(capture):
     assert read.has_extrinsics
     assert read.notes == ()
     assert read.keypoints().shape == (FRAMES, VIEWS, 17, 3)
-    assert read.picture(1, FRAMES - 1).shape == (SIZE, SIZE, 3)
+    assert read.image(1, FRAMES - 1).shape == (SIZE, SIZE, 3)
 
 
 def test_the_truth_seen_by_the_stated_cameras_is_the_keypoints(capture):
@@ -57,7 +57,7 @@ def test_the_person_is_drawn_where_the_keypoints_are(tmp_path):
     synth(tmp_path / "a", frames=30, views=2, size=128, seed=1, device="cpu", quiet=True)
     read = load_capture(tmp_path / "a")
     for v in range(2):
-        change = np.abs(read.picture(v, 29).astype(float) - read.picture(v, 0).astype(float)).max(-1)
+        change = np.abs(read.image(v, 29).astype(float) - read.image(v, 0).astype(float)).max(-1)
         ys, xs = np.nonzero(change > 40)
         points = read.keypoints()[[0, -1], v, :, :2].reshape(-1, 2)
         low, high = np.nanmin(points, 0) - 8, np.nanmax(points, 0) + 8
@@ -116,8 +116,8 @@ def test_a_resized_rig_sees_the_same_at_another_scale():
     assert small.size == (250, 250)
 
 
-def test_pictures_come_with_coco_keypoints_and_truth(tmp_path):
-    synth(tmp_path / "p", kind="pictures", subjects=6, frames=2, size=64, seed=3, device="cpu", quiet=True)
+def test_images_come_with_coco_keypoints_and_truth(tmp_path):
+    synth(tmp_path / "p", kind="images", subjects=6, frames=2, size=64, seed=3, device="cpu", quiet=True)
     data = json.loads((tmp_path / "p" / "keypoints.json").read_text())
     assert len(data["images"]) == len(data["annotations"]) == 12
     assert Image.open(tmp_path / "p" / data["images"][11]["file_name"]).size == (64, 64)
@@ -133,9 +133,9 @@ def test_pictures_come_with_coco_keypoints_and_truth(tmp_path):
     np.testing.assert_allclose(pixels[known], found[known], atol=0.02)
 
 
-def test_pictures_drawn_in_parts_keep_their_subjects_apart(tmp_path, monkeypatch):
-    monkeypatch.setattr("vergence.world.writer.PICTURES_AT_ONCE", 4)
-    synth(tmp_path / "p", kind="pictures", subjects=5, frames=2, size=32, device="cpu", quiet=True)
+def test_images_drawn_in_parts_keep_their_subjects_apart(tmp_path, monkeypatch):
+    monkeypatch.setattr("vergence.world.writer.IMAGES_AT_ONCE", 4)
+    synth(tmp_path / "p", kind="images", subjects=5, frames=2, size=32, device="cpu", quiet=True)
     with np.load(tmp_path / "p" / "truth.npz") as truth:
         subjects, counts = np.unique(truth["subject"], return_counts=True)
     assert subjects.tolist() == [0, 1, 2, 3, 4]
@@ -145,8 +145,8 @@ def test_pictures_drawn_in_parts_keep_their_subjects_apart(tmp_path, monkeypatch
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"occlusion": 0.5}, "--kind pictures"),
-        ({"kind": "pictures", "dropped_views": 0.5}, "--kind capture"),
+        ({"occlusion": 0.5}, "--kind images"),
+        ({"kind": "images", "dropped_views": 0.5}, "--kind capture"),
         ({"missing_joints": 2.0}, "missing_joints"),
         ({"views": 0}, "--views"),
         ({"size": 5}, "--size"),

@@ -16,10 +16,10 @@ RECIPE = """
 image_size: 32
 network: {embedding_size: 4, hidden_sizes: [4, 8], depths: [1, 1], width: 8}
 sources:
-  wild: {kind: world_pictures, count: 12, keypoints: true, seed: 1}
+  wild: {kind: world_images, count: 12, keypoints: true, seed: 1}
   rig: {kind: world_recordings, look: studio, subjects: 1, frames_per_subject: 6, views: [3], keypoints: true, seed: 2}
 test:
-  wild: {kind: world_pictures, count: 6, pose: all, keypoints: true, seed: 3}
+  wild: {kind: world_images, count: 6, pose: all, keypoints: true, seed: 3}
 stages:
   labels:
     label: {source: rig, keypoints: labelled}
@@ -65,7 +65,7 @@ def test_results_stand_beside_their_anchors_and_protocol(run):
     for name in ("model", "zero_depth", "mean_pose"):
         assert 0 < found[name]["p_mpjpe"] <= found[name]["n_mpjpe"] * 1.01
     about = results["protocol"]["wild"]
-    assert about["pictures"] == 6
+    assert about["images"] == 6
     assert {"alignment", "root", "joints", "look", "world_version"} <= set(about)
     assert results["labels"]["labels"]["n_mpjpe"] < 5  # exact 2D, three cameras
     assert results["command"].startswith("vergence train ")

@@ -33,7 +33,7 @@ from vergence.errors import VergenceError
 from vergence.recipes.load import read_yaml
 from vergence.recipes.recipe import Recipe, Source, Stage, TrainStage
 from vergence.training.run import Run
-from vergence.training.stage_cache import Shared, pictures_of
+from vergence.training.stage_cache import Shared, images_of
 
 BUILT_IN_SET = Path(str(resources.files("vergence"))) / "recipes" / "sets" / "compare.yaml"
 
@@ -64,7 +64,7 @@ def test_one_recipe_is_written_over_another_key_by_key():
     assert base == {"a": {"b": 1, "c": [1, 2]}, "d": 3}
 
 
-def test_the_built_in_set_is_sound_and_shares_its_pictures_tests_and_first_stage(tmp_path):
+def test_the_built_in_set_is_sound_and_shares_its_images_tests_and_first_stage(tmp_path):
     entries = read_entries([])
     assert [entry.name for entry in entries] == [
         "supervised", "epipolar_pose", "multiview_consistency", "mcss", "geometric_constraint", "vergence"
@@ -76,7 +76,7 @@ def test_the_built_in_set_is_sound_and_shares_its_pictures_tests_and_first_stage
         recipe = entry.recipe
         assert recipe.method == ("epipolar_pose" if entry.name == "vergence" else entry.name)
         for name in ("wild", "studio"):
-            assert pictures_of(recipe.sources[name]) == pictures_of(first.sources[name])
+            assert images_of(recipe.sources[name]) == images_of(first.sources[name])
         steps[entry.name] = sum(stage.train.steps for stage in recipe.stages.values() if stage.train)
         if entry.name != "mcss":  # which learns no 2D
             assert next(iter(recipe.stages)) == "keypoints"
@@ -211,9 +211,9 @@ def test_other_tests_are_not_comparable_and_the_difference_is_named(changes, sai
 def test_nothing_to_measure_on_is_refused():
     with pytest.raises(VergenceError, match="a has no test sets"):
         check_comparable([Entry("a", recipe(test={}))])
-    pictures = Source(kind="mpii", path="mpii", protocol="mpii-pckh", keypoints=True)
+    images = Source(kind="mpii", path="mpii", protocol="mpii-pckh", keypoints=True)
     with pytest.raises(VergenceError, match="'people' is measured by mpii-pckh, which knows no 3D"):
-        check_comparable([Entry("a", recipe(test={"people": pictures}))])
+        check_comparable([Entry("a", recipe(test={"people": images}))])
 
 
 def test_a_run_is_measured_on_its_own_seeds_tests_and_never_on_people_it_was_trained_on():
@@ -247,13 +247,13 @@ def test_the_ladder_varies_what_shows_3d_and_leaves_the_rest():
         ladder([Entry("few", recipe())], ["4"])
 
 
-@pytest.mark.parametrize(("pose", "pictures", "people"), [("none", 0, 0), ("2", 8, 2), ("all", 12, 3)])
-def test_3d_labels_are_the_pictures_whose_3d_a_stage_is_shown(tmp_path, pose, pictures, people):
-    """Two instants by two cameras of each person."""
+@pytest.mark.parametrize(("pose", "images", "people"), [("none", 0, 0), ("2", 8, 2), ("all", 12, 3)])
+def test_3d_labels_are_the_images_whose_3d_a_stage_is_shown(tmp_path, pose, images, people):
+    """Two time steps by two cameras of each person."""
     one = recipe()
     one.sources["studio"].pose = pose
     one.sources["unread"] = Source(count=5, seed=4, pose="all")
-    assert labels_3d(one, Shared(tmp_path)) == {"labels_3d": pictures, "people_3d": people}
+    assert labels_3d(one, Shared(tmp_path)) == {"labels_3d": images, "people_3d": people}
 
 
 # What is told
@@ -297,7 +297,7 @@ def test_a_methods_summary_is_over_its_seeds():
     found = summary([measured("a", 0, [10, 20]), measured("a", 1, [30, 40])])
     assert found["n_mpjpe"] == {"mean": 25.0, "std": pytest.approx(200**0.5)}
     assert found["by_look"]["studio"]["p_mpjpe"]["mean"] == 12.5
-    assert found["seconds"]["mean"] == 3.0  # without drawing pictures
+    assert found["seconds"]["mean"] == 3.0  # without drawing images
     assert found["cpu_seconds"]["mean"] == 7.0
     assert found["stages"]["b"] == {"seconds": 2.0, "cpu_seconds": 4.0}
     assert found["seeds"]["1"]["n_mpjpe"] == 35.0
@@ -312,7 +312,7 @@ def test_what_was_measured_is_kept_until_something_else_made_it(tmp_path):
     again = Measured.load(tmp_path, "a", 2, "abc")
     assert again is not None
     assert again.about == one.about
-    assert np.array_equal(again.pictures["studio.n_mpjpe"], one.pictures["studio.n_mpjpe"])
+    assert np.array_equal(again.images["studio.n_mpjpe"], one.images["studio.n_mpjpe"])
     assert Measured.load(tmp_path, "a", 2, "other") is None
     assert Measured.load(tmp_path, "a", 1, "abc") is None
     (tmp_path / "a-2.npz").write_bytes(b"torn")
@@ -323,7 +323,7 @@ def test_what_was_measured_is_kept_until_something_else_made_it(tmp_path):
 
 
 def slow_bootstrap(unit, error, samples):
-    """Mean difference and ratio of each sample, picture by picture."""
+    """Mean difference and ratio of each sample, image by image."""
     people = sorted({tuple(u) for u in unit})
     out = []
     for counts in samples:
@@ -352,10 +352,10 @@ def test_the_bootstrap_is_that_of_a_slow_one_over_people(monkeypatch):
         assert found[name]["high"] == pytest.approx(high)
     assert found["difference"]["mean"] == pytest.approx(float((error[:, 0] - error[:, 1]).mean()))
     assert found["ratio"]["mean"] == pytest.approx(float(error[:, 0].sum() / error[:, 1].sum()))
-    assert (found["people"], found["pictures"]) == (8, 18)
+    assert (found["people"], found["images"]) == (8, 18)
 
 
-def test_pictures_of_one_person_are_no_independent_witnesses():
+def test_images_of_one_person_are_no_independent_witnesses():
     rng = np.random.default_rng(0)
     base = rng.normal(60, 5, 400)
     per_person = np.repeat(rng.normal(1.0, 6.0, 20), 20)
@@ -376,16 +376,16 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
     assert 178 <= hits <= 198  # 95 % of 200 is 190; percentile intervals of 40 are a little short
 
 
-def test_differences_pair_seeds_and_pictures():
+def test_differences_pair_seeds_and_images():
     a = [measured("a", 0, [11, 22, np.nan]), measured("a", 1, [5, 5, 5])]
     b = [measured("b", 0, [10, 20, 30])]
     found = difference(a, b, "studio")
     assert found is not None
-    assert found["difference"]["mean"] == 1.5  # of the two pictures of seed 0 that both are measured on
-    assert (found["people"], found["pictures"]) == (2, 2)
+    assert found["difference"]["mean"] == 1.5  # of the two images of seed 0 that both are measured on
+    assert (found["people"], found["images"]) == (2, 2)
     assert difference([measured("a", 0, [np.nan])], [measured("b", 0, [1.0])], "studio") is None
     assert difference([measured("a", 0, [1.0])], [measured("b", 1, [1.0])], "studio") is None
-    with pytest.raises(VergenceError, match="not measured on the same pictures"):
+    with pytest.raises(VergenceError, match="not measured on the same images"):
         difference([measured("a", 0, [1.0])], [measured("b", 0, [1.0], subject=[4])], "studio")
     every = all_differences({"a": a, "b": b, "c": [measured("c", 0, [1, 2, 3])]})
     assert set(every["studio"]["n_mpjpe"]) == {"b - a", "c - a", "c - b"}

@@ -36,7 +36,7 @@ def measured(seed: int, mpjpe: float, poses: int = 8600, left_out: dict | None =
 
 
 FIGURES = {"mpjpe": 51.8, "left_right.mm.upper_arm": 18.0, "left_right.mm.tail": None, "action.Walking.MPJPE": 30.0}
-PUBLISHED = Published(NAME, FIGURES, "table 2", pictures=8606)
+PUBLISHED = Published(NAME, FIGURES, "table 2", images=8606)
 
 
 def test_ours_stand_beside_theirs_over_seeds():
@@ -60,8 +60,8 @@ def test_ours_stand_beside_theirs_over_seeds():
 @pytest.mark.parametrize(
     ("published", "poses", "overrides", "reason"),
     [
-        (Published(NAME, pictures=8606), 8400, [], None),
-        (Published(NAME, pictures=8606), 800, [], "800 pictures are measured here, the paper's test has about 8,606"),
+        (Published(NAME, images=8606), 8400, [], None),
+        (Published(NAME, images=8606), 800, [], "800 images are measured here, the paper's test has about 8,606"),
         (Published(NAME), 800, [], None),
         (Published(NAME), 1, ["--image_size=64", "--sources.film.path=/x"], "than its own: --image_size=64."),
         (Published(NAME), 1, ["--sources.film.path=/x", "--sources.film.kind=shards", "--checkpoint_every=9"], None),
@@ -89,7 +89,7 @@ def test_the_table_says_what_its_figures_are():
     assert "| alone | 61.0 | – | – |" in text
     assert "left right, mm, upper arm" in text
     assert "row: Published: table 2." in text
-    assert "row: * Not comparable: 80 pictures are measured here" in text
+    assert "row: * Not comparable: 80 images are measured here" in text
     assert "row: Left out of the test data, missing views: 3." in text
     assert "alone: No published figure could be read; ours stands alone." in text
     assert "every 64th frame" in text

@@ -17,7 +17,7 @@ from vergence.errors import VergenceError
 from vergence.evaluation.scores import label_scores
 from vergence.footage.capture import load_capture
 from vergence.geometry.camera import project
-from vergence.methods.epipolar_pose import full_camera, make_labels
+from vergence.methods.epipolar_pose import full_camera, make_pseudo_labels
 from vergence.metrics import n_mpjpe
 from vergence.outputs import read_npz
 from vergence.recipes.recipe import LabelStage, Source
@@ -86,14 +86,14 @@ def test_the_truth_seen_by_the_crops_cameras_is_the_crops_keypoints(dataset, fol
 
 def test_a_capture_alone_has_no_poses(dataset):
     assert dataset.index.pose.isnan().all()
-    assert not dataset.index.made.any()
+    assert not dataset.index.pseudo.any()
 
 
 def test_its_labels_find_the_truth_without_its_cameras(dataset, folder):
     visible = withhold(dataset.index, source(folder, keypoints=True))
     assert visible.rotation.isnan().all()
     stage = LabelStage(keypoints="labelled")
-    labels = make_labels(
+    labels = make_pseudo_labels(
         dataset, visible, visible.keypoints[:, :, None], visible.confidence[:, :, None], stage, H36M_17
     )
     truth = dataset.index.replace(pose=true_pose(folder, dataset.index))
@@ -102,7 +102,7 @@ def test_its_labels_find_the_truth_without_its_cameras(dataset, folder):
 
 def test_a_reconstructions_pose_is_metric_and_made(folder, rebuilt):
     index = read_capture(source(folder, reconstruction=str(rebuilt)), CROP, H36M_17).index
-    assert index.made.all()
+    assert index.pseudo.all()
     assert index.metric.all()
     truth = true_pose(folder, index)
     assert float(n_mpjpe(index.pose, truth, PELVIS).nanmean()) < 5
@@ -179,7 +179,7 @@ def test_real_footage(tmp_path):
     assert known.float().mean() > 0.85
     visible = withhold(index, source(tmp_path, keypoints=True))
     stage = LabelStage(keypoints="labelled")
-    labels = make_labels(
+    labels = make_pseudo_labels(
         dataset, visible, visible.keypoints[:, :, None], visible.confidence[:, :, None], stage, H36M_17
     )
     assert labels.report["joints_labelled"] > 0.85

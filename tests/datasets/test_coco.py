@@ -1,4 +1,4 @@
-"""COCO keypoints, and files in their form, against the pictures that they were written from."""
+"""COCO keypoints, and files in their form, against the images that they were written from."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_pixels_lie_under_their_labels(root, data):
     dataset = open_source(Source(kind="coco", path=str(root), keypoints=True), 48, "h36m_17")
     views = dataset.read(torch.arange(len(dataset)))
     for i in range(len(views)):
-        expected = crop_view(data.pictures[i], None, None, dataset.records.box[i], 48, joints=17)
+        expected = crop_view(data.images[i], None, None, dataset.records.box[i], 48, joints=17)
         assert (views.image[i].float() - expected.image[0].float()).abs().mean() < 4
     assert views.keypoints[:, H36M_17.index("left_knee")].isfinite().float().mean() > 0.5
     assert views.keypoints[:, H36M_17.index("head_top")].isnan().all()
@@ -58,7 +58,7 @@ def test_pixels_lie_under_their_labels(root, data):
 
 def test_the_truth_scores_all(root, data):
     truth = read_coco_truth(root, "train")
-    assert sum(len(row) for row in truth.values()) == len(data.pictures) + 2
+    assert sum(len(row) for row in truth.values()) == len(data.images) + 2
     found = {
         i: [FoundPerson(np.nan_to_num(p.keypoints), 1.0) for p in row if not p.ignored] for i, row in truth.items()
     }
@@ -70,16 +70,16 @@ def test_the_truth_scores_all(root, data):
 
 
 def test_what_synth_writes_is_read(tmp_path):
-    synth(tmp_path / "p", kind="pictures", subjects=2, frames=2, size=64, seed=1, device="cpu", quiet=True)
+    synth(tmp_path / "p", kind="images", subjects=2, frames=2, size=64, seed=1, device="cpu", quiet=True)
     records = read_coco(tmp_path / "p" / "keypoints.json")
     assert records.skeleton == H36M_17
     assert len(records) == 4
-    assert records.pictures[0].path.exists()
+    assert records.images[0].path.exists()
 
 
-def test_missing_pictures_are_counted(root):
+def test_missing_images_are_counted(root):
     (root / "train2017" / "000000000003.jpg").unlink()
-    assert read_coco(root).report["left_out"]["people whose picture is missing"] == 1
+    assert read_coco(root).report["left_out"]["people whose image is missing"] == 1
 
 
 def change(content, path, value):

@@ -23,9 +23,9 @@ from vergence.datasets.human36m import (
     read_human36m,
     subjects_of,
 )
-from vergence.datasets.human36m_cameras import euler_rotation, picture_size
+from vergence.datasets.human36m_cameras import euler_rotation, image_size
 from vergence.datasets.human36m_layouts import action_of, canonical_stem, is_sequence, sequence_number
-from vergence.datasets.records import PictureDataset
+from vergence.datasets.records import ImageDataset
 from vergence.errors import VergenceError
 from vergence.geometry.camera import project
 from vergence.protocols.base import measure
@@ -88,18 +88,18 @@ def test_what_is_read_is_what_was_written(roots, truth, layout, split):
     assert records.report["reprojection_px"] < 0.01
     assert records.report["views_disagree_mm"] < 0.01
     check_truth(records, truth)
-    # one instant has the same person at the same moment in four views, and nothing else
-    for instant in np.unique(records.instant):
-        rows = records[records.instant == instant]
+    # one time step has the same person at the same moment in four views, and nothing else
+    for time_step in np.unique(records.time_step):
+        rows = records[records.time_step == time_step]
         assert sorted(rows.view) == [0, 1, 2, 3]
         assert len(set(zip(rows.subject, rows.sequence, rows.frame))) == 1
-    assert len(np.unique(records.instant)) == clips * h36m.FRAMES
+    assert len(np.unique(records.time_step)) == clips * h36m.FRAMES
     assert len(np.unique(records.sequence)) == clips
 
 
 @pytest.mark.parametrize("layout", WRITERS)
-def test_pictures_are_those_of_the_rows(roots, truth, layout):
-    dataset = PictureDataset(read_human36m(roots[layout], "S1,S11", step=5), 48, H36M_17)
+def test_images_are_those_of_the_rows(roots, truth, layout):
+    dataset = ImageDataset(read_human36m(roots[layout], "S1,S11", step=5), 48, H36M_17)
     records = dataset.records
     views = dataset.read(torch.arange(len(records)))
     pixels = project(views.pose.double(), views.intrinsics.double())
@@ -108,7 +108,7 @@ def test_pictures_are_those_of_the_rows(roots, truth, layout):
         key = int(records.subject[i]), records.groups["sequence"][i].partition(" ")[2], records.groups["camera"][i]
         given = {"distortion": records.distortion[i], "box": records.box[i], "size": 48, "joints": 17}
         t = int(records.frame[i])
-        right = crop_view(truth.pictures[key][t], records.intrinsics[i], **given).image[0].float()
+        right = crop_view(truth.images[key][t], records.intrinsics[i], **given).image[0].float()
         assert (views.image[i] - right).abs().mean() < 6
         x, y = views.keypoints[i, H36M_17.index("thorax")].round().int().tolist()
         red, green, blue = views.image[i, :, y, x].tolist()  # the mark on the thorax, of this frame's green
@@ -122,7 +122,7 @@ def test_layouts_give_the_same_records(roots):
     for other in found[1:]:
         for name in ("pose", "keypoints", "box", "translation", "distortion", "intrinsics"):
             assert np.abs(getattr(other, name) - getattr(found[0], name)).max() < 0.02, name
-        for name in ("subject", "sequence", "view", "frame", "instant", "time"):
+        for name in ("subject", "sequence", "view", "frame", "time_step", "time"):
             assert (getattr(other, name) == getattr(found[0], name)).all()
         assert (other.groups["action"] == found[0].groups["action"]).all()
 
@@ -172,30 +172,30 @@ def test_missing_and_unreadable_videos_are_counted_and_left_out(roots, truth, tm
     (root / videos[1]).unlink()
     (root / "S11" / "Videos" / "_ALL 1.54138969.mp4").write_bytes(b"x")
     records = read_human36m(root, "S11")
-    assert records.report["left_out"] == {"views_with_unreadable_pictures": 1, "views_without_pictures": 1}
-    assert records.report["left_out_first"]["views_with_unreadable_pictures"] == ["S11 Directions 1.54138969"]
+    assert records.report["left_out"] == {"views_with_unreadable_images": 1, "views_without_images": 1}
+    assert records.report["left_out_first"]["views_with_unreadable_images"] == ["S11 Directions 1.54138969"]
     assert len(records) == (2 + 4) * h36m.FRAMES
     check_truth(records, truth)
 
 
 def test_counts_that_disagree(roots, truth, tmp_path):
-    """A video shorter than its poses, 2D shorter than 3D, and a picture that was not extracted."""
+    """A video shorter than its poses, 2D shorter than 3D, and an image that was not extracted."""
     base = "S9/MyPoseFeatures/D2_Positions"
     names = [f"{base}/Greeting.{c}.cdf" for c in h36m.CAMERAS[:1]]
     root = linked(roots["official"], tmp_path / "h", *names, "S9/Videos/Walking 1.54138969.mp4")
     short = h36m.joints_32(truth.pixels[9, "Greeting", h36m.CAMERAS[0]][:4])
     h36m.write_cdf(root / names[0], short, double=False)
     with h36m.VideoWriter(root / "S9/Videos/Walking 1.54138969.mp4", 50.0) as video:
-        for picture in truth.pictures[9, "Walking 1", h36m.CAMERAS[0]][:3]:
-            video.write(picture)
+        for image in truth.images[9, "Walking 1", h36m.CAMERAS[0]][:3]:
+            video.write(image)
     records = read_human36m(root, "S9")
-    assert records.report["left_out"] == {"frames_where_2d_and_3d_disagree": 2, "frames_without_pictures": 3}
+    assert records.report["left_out"] == {"frames_where_2d_and_3d_disagree": 2, "frames_without_images": 3}
     assert len(records) == 8 * h36m.FRAMES - 2 - 3
     check_truth(records, truth)
     copied = linked(roots["mmpose"], tmp_path / "m")
     (copied / "images" / h36m.image_name(9, "Greeting", h36m.CAMERAS[2], 2)).unlink()
     records = read_human36m(copied, "S9")
-    assert records.report["left_out"] == {"frames_without_pictures": 1}
+    assert records.report["left_out"] == {"frames_without_images": 1}
     check_truth(records, truth)
 
 
@@ -259,7 +259,7 @@ def test_labels_that_do_not_belong_together_are_refused(roots, truth, tmp_path):
         read_human36m(root, "S9")
     root = linked(roots["official"], tmp_path / "w", "Release-v1.2/metadata.xml")
     wrong = h36m.Truth(
-        truth.world, truth.pixels, truth.pictures, truth.rotation, truth.translation, truth.intrinsics * 1.5
+        truth.world, truth.pixels, truth.images, truth.rotation, truth.translation, truth.intrinsics * 1.5
     )
     h36m.write_metadata(root / "Release-v1.2/metadata.xml", wrong)
     with pytest.raises(VergenceError, match=r"px \(median\) off its 2D"):
@@ -294,7 +294,7 @@ def test_a_subject_that_is_not_there_is_named(roots, tmp_path):
         read_human36m(root, "test")
     assert set(read_human36m(root, "S9").subject) == {9}
     shutil.rmtree(root / "S9" / "Videos")
-    with pytest.raises(VergenceError, match="has no pictures"):
+    with pytest.raises(VergenceError, match="has no images"):
         read_human36m(root, "S9")
 
 
@@ -313,8 +313,8 @@ def test_names_of_sequences():
     assert len({sequence_number(s, stem) for s in (1, 11) for stem in stems}) == 2 * len(stems)
     assert subjects_of("s11, 1") == (1, 11)
     assert cameras_of("all") == h36m.CAMERAS
-    assert picture_size(7, "55011271") == (1000, 1002)
-    assert picture_size(9, "55011271") == (1000, 1000)
+    assert image_size(7, "55011271") == (1000, 1002)
+    assert image_size(9, "55011271") == (1000, 1000)
 
 
 def test_euler_angles_are_applied_in_their_order():

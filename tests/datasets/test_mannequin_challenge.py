@@ -21,7 +21,7 @@ from vergence.datasets.mannequin_challenge import (
     still_person,
 )
 from vergence.datasets.mannequin_clips import read_cameras
-from vergence.datasets.validation.checks import check_pictures, check_records, is_sound
+from vergence.datasets.validation.checks import check_images, check_records, is_sound
 from vergence.errors import VergenceError
 from vergence.geometry.triangulation import triangulate_linear
 from vergence.outputs.trc import ASSUMED_STATURE_MM
@@ -72,8 +72,8 @@ def test_every_row_is_a_person_where_the_world_has_it(records, shown):
         points = truth.keypoints[records.view[i]]
         error = [np.nanmax(np.abs(points[p] - records.keypoints[i])) for p in range(2)]
         assert min(error) < 0.01
-        who.setdefault(int(records.instant[i]), set()).add(int(np.argmin(error)))
-        assert records.pictures[i].path.stem == str(truth.times[records.view[i]])
+        who.setdefault(int(records.time_step[i]), set()).add(int(np.argmin(error)))
+        assert records.images[i].path.stem == str(truth.times[records.view[i]])
     assert sorted(map(sorted, who.values())) == [[0], [1]]
     assert records.report["people"] == 2
     assert records.report["clips used"] == 1
@@ -88,7 +88,7 @@ def test_cameras_are_the_worlds_up_to_one_scale_and_joints_meet_in_points(record
     assert np.ptp(ratio) < 1e-6
     assert np.abs(records.intrinsics - rig.intrinsics.numpy()[records.view]).max() < 1e-6
     body = shown[0].people[0]
-    own = records[records.instant == records.instant[0]]
+    own = records[records.time_step == records.time_step[0]]
     k = own.intrinsics[:, None]
     rays = (own.keypoints - k[..., :2, 2]) / k[..., [0, 1], [0, 1]]
     matrix = np.concatenate([own.rotation, own.translation[..., None]], -1)
@@ -108,9 +108,9 @@ def test_the_scale_is_that_of_people_of_an_assumed_stature(records, shown):
 
 def test_views_kept_of_a_person_lie_apart_and_no_other_could_be_added(records, shown):
     truth = shown[0]
-    for instant in np.unique(records.instant):
-        own = records[records.instant == instant]
-        angle = angles_by_triangles(truth, own.view, 0 if instant == records.instant[0] else 1)
+    for time_step in np.unique(records.time_step):
+        own = records[records.time_step == time_step]
+        angle = angles_by_triangles(truth, own.view, 0 if time_step == records.time_step[0] else 1)
         off = angle[~np.eye(len(own), dtype=bool)]
         assert off.min() > PARALLAX - 0.5  # the medians of joints of which some are cut off differ a little
         assert len(own) >= 4
@@ -158,37 +158,37 @@ def test_farthest_first_keeps_views_that_lie_apart_and_leaves_none_that_would(se
     assert len(farthest_first(apart, 60.0)) < 2
 
 
-def layout_in_order(root: Path, truth, picture) -> None:
+def layout_in_order(root: Path, truth, image) -> None:
     names = [f"frame_{i + 1:04d}" for i in range(len(truth.rig))]
-    fixtures.write_pictures(root / "frames" / "train" / NAME, picture.image, names)
+    fixtures.write_images(root / "frames" / "train" / NAME, image.image, names)
     fixtures.write_openpose(root / "openpose" / "train" / f"{NAME}_json", truth.keypoints, names)
 
 
-def layout_video_cut_out(root: Path, truth, picture) -> None:
-    fixtures.write_video(root / "train" / f"{NAME}.mp4", picture.image)
+def layout_video_cut_out(root: Path, truth, image) -> None:
+    fixtures.write_video(root / "train" / f"{NAME}.mp4", image.image)
     names = [f"{NAME}_{i:012d}" for i in range(len(truth.rig))]
     fixtures.write_openpose(root / "train" / f"{NAME}_json", truth.keypoints, names)
 
 
-def layout_whole_download(root: Path, truth, picture) -> None:
-    fixtures.write_video(root / "videos" / "abc_DEF-123.mp4", picture.image, before=30)
+def layout_whole_download(root: Path, truth, image) -> None:
+    fixtures.write_video(root / "videos" / "abc_DEF-123.mp4", image.image, before=30)
     names = [f"{NAME}_{i + 30:012d}" for i in range(len(truth.rig))]
     fixtures.write_coco(root / "keypoints" / "train" / f"{NAME}.json", truth.keypoints, names, truth.rig.size)
 
 
 @pytest.mark.parametrize("layout", [layout_in_order, layout_video_cut_out, layout_whole_download])
-def test_pictures_and_keypoints_are_found_where_people_put_them(layout, shown, tmp_path):
-    truth, picture = shown
+def test_images_and_keypoints_are_found_where_people_put_them(layout, shown, tmp_path):
+    truth, image = shown
     fixtures.write_text(tmp_path / "train" / f"{NAME}.txt", truth.rig, truth.times)
-    layout(tmp_path, truth, picture)
+    layout(tmp_path, truth, image)
     found = read_mannequin_challenge(tmp_path / "train", PARALLAX)
     assert found.report["people"] == 2
     for i in range(len(found)):
         points = H36M_17.convert(truth.keypoints[found.view[i]], found.skeleton)
         assert min(np.nanmax(np.abs(points[p] - found.keypoints[i])) for p in range(2)) < 0.01
-    assert is_sound(check_pictures(found))
+    assert is_sound(check_images(found))
     if layout is layout_whole_download:
-        assert {p.frame - v for p, v in zip(found.pictures, found.view)} == {30}
+        assert {p.frame - v for p, v in zip(found.images, found.view)} == {30}
 
 
 def test_a_source_gives_several_views_of_each_person(root, records):
@@ -207,18 +207,18 @@ def test_a_source_gives_several_views_of_each_person(root, records):
 
 
 def test_the_records_are_sound(records):
-    assert is_sound(check_records(records) + check_pictures(records))
+    assert is_sound(check_records(records) + check_images(records))
 
 
 def test_clips_with_too_little_parallax_are_dropped_and_counted(root, shown, tmp_path):
-    truth, picture = shown
+    truth, image = shown
     again = copied(root, tmp_path)
     still = slice(0, 2)
     rig = type(truth.rig)(
         truth.rig.intrinsics[still], truth.rig.rotation[still], truth.rig.translation[still], truth.rig.size
     )
     short = fixtures.Truth(rig, truth.people, truth.keypoints[still])
-    fixtures.write_clip(again, "00000000000000aa", short, dataclasses.replace(picture, image=picture.image[still]))
+    fixtures.write_clip(again, "00000000000000aa", short, dataclasses.replace(image, image=image.image[still]))
     found = read_mannequin_challenge(again, PARALLAX)
     assert found.report["clips"] == 2
     assert found.report["clips used"] == 1
@@ -299,7 +299,7 @@ def test_blank_lines_do_no_harm(root, tmp_path):
     assert len(read_cameras(tmp_path / "clip.txt")) == len(text.splitlines()) - 1
 
 
-def test_missing_pictures_leave_gaps_and_other_counts_are_refused(root, tmp_path):
+def test_missing_images_leave_gaps_and_other_counts_are_refused(root, tmp_path):
     timed = copied(root, tmp_path)
     files = sorted((timed / "train" / NAME).glob("*.jpg"))
     for file in files[:6]:
@@ -308,24 +308,24 @@ def test_missing_pictures_leave_gaps_and_other_counts_are_refused(root, tmp_path
     assert found.view.min() >= 6
     for i, file in enumerate(files[6:]):
         file.rename(file.with_name(f"{i:04d}.jpg"))
-    with pytest.raises(VergenceError, match="has 34 pictures, the clip 40 frames"):
+    with pytest.raises(VergenceError, match="has 34 images, the clip 40 frames"):
         read_mannequin_challenge(timed, PARALLAX)
 
 
 def test_a_truncated_download_gives_what_it_has_or_says_that_it_ends_too_early(shown, tmp_path):
-    truth, picture = shown
+    truth, image = shown
     fixtures.write_text(tmp_path / "train" / f"{NAME}.txt", truth.rig, truth.times)
     names = [f"{NAME}_{i + 30:012d}" for i in range(len(truth.rig))]
     fixtures.write_coco(tmp_path / "train" / f"{NAME}.json", truth.keypoints, names, truth.rig.size)
-    fixtures.write_video(tmp_path / "train" / f"{NAME}.mp4", picture.image[:25], before=30)
+    fixtures.write_video(tmp_path / "train" / f"{NAME}.mp4", image.image[:25], before=30)
     found = read_mannequin_challenge(tmp_path, PARALLAX)
     assert found.view.max() < 25
-    fixtures.write_video(tmp_path / "train" / f"{NAME}.mp4", picture.image[:8])
+    fixtures.write_video(tmp_path / "train" / f"{NAME}.mp4", image.image[:8])
     with pytest.raises(VergenceError, match=r"ends after 8 frames, before the clip begins at 1\.0 s"):
         read_mannequin_challenge(tmp_path, PARALLAX)
 
 
-def test_stretched_pictures_are_refused(root, tmp_path):
+def test_stretched_images_are_refused(root, tmp_path):
     from PIL import Image
 
     wide = copied(root, tmp_path)

@@ -20,7 +20,7 @@ from vergence.datasets.formats.matlab import read_mat73
 from vergence.datasets.formats.media import frame_count
 from vergence.datasets.mpi_inf_3dhp import read_mpi_inf_3dhp
 from vergence.datasets.mpi_inf_3dhp_cameras import fit_intrinsics
-from vergence.datasets.records import PictureDataset
+from vergence.datasets.records import ImageDataset
 from vergence.errors import VergenceError
 from vergence.geometry.camera import project
 from vergence.recipes.load import recipe_from
@@ -92,13 +92,13 @@ def test_the_training_set_comes_back(train, truths):
     head, ankle = (records.pose[:, MPI_INF_17.index(j)] for j in ("head_top", "left_ankle"))
     assert (((head - ankle) * records.up).sum(-1) > 500).all()  # world y is up
     assert set(records.groups["sequence"]) == {"S1/Seq1", "S2/Seq2"}
-    assert records.report["left_out"]["frames beyond the pictures"] == 3  # one row too many, three videos
-    assert records.report["left_out"]["cameras without pictures"] == 12 + 11
+    assert records.report["left_out"]["frames beyond the images"] == 3  # one row too many, three videos
+    assert records.report["left_out"]["cameras without images"] == 12 + 11
     assert records.report["poses"] == "annot3"
 
 
 def test_pixels_are_those_of_the_row(train, truths):
-    dataset = PictureDataset(read_mpi_inf_3dhp(train, "S2"), 48, H36M_17)
+    dataset = ImageDataset(read_mpi_inf_3dhp(train, "S2"), 48, H36M_17)
     views = dataset.read(torch.arange(len(dataset)))
     groups, mask = dataset.index.groups()
     assert groups.shape == (FRAMES, 3)
@@ -106,10 +106,10 @@ def test_pixels_are_those_of_the_row(train, truths):
     records = dataset.records
     for i in range(len(views)):
         camera, frame = int(records.view[i]), int(records.frame[i])
-        full = truths[2].pictures[camera, frame]
+        full = truths[2].images[camera, frame]
         expected = crop_view(full, records.intrinsics[i], None, records.box[i], 48, joints=17).image[0].float()
         assert (views.image[i].float() - expected).abs().mean() < 6
-        other = truths[2].pictures[(camera + 1) % 3, frame]
+        other = truths[2].images[(camera + 1) % 3, frame]
         wrong = crop_view(other, records.intrinsics[i], None, records.box[i], 48, joints=17).image[0].float()
         assert (views.image[i].float() - wrong).abs().mean() > 12
 
@@ -131,10 +131,10 @@ def test_cameras_people_and_steps_are_chosen(train):
             read_mpi_inf_3dhp(train, *wrong)
 
 
-def test_one_moment_is_one_instant(train):
+def test_one_moment_is_one_time_step(train):
     records = read_mpi_inf_3dhp(train)
     moments = {(s, f) for s, f in zip(records.sequence.tolist(), records.frame.tolist())}
-    assert len(set(records.instant.tolist())) == len(moments)
+    assert len(set(records.time_step.tolist())) == len(moments)
 
 
 @pytest.mark.parametrize(
@@ -148,14 +148,14 @@ def test_extracted_frames_in_place_of_videos(copy, truths, pattern, first):
     for t in range(FRAMES):
         file = folder / pattern.format(0, t + first)
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(truths[1].pictures[0, t]).save(file)
+        Image.fromarray(truths[1].images[0, t]).save(file)
     records = read_mpi_inf_3dhp(copy)
     assert records.frame.tolist() == list(range(FRAMES))
-    assert [int(p.path.stem.split("_")[-1]) for p in records.pictures] == [t + first for t in range(FRAMES)]
-    records.pictures[2].path.unlink()
+    assert [int(p.path.stem.split("_")[-1]) for p in records.images] == [t + first for t in range(FRAMES)]
+    records.images[2].path.unlink()
     fewer = read_mpi_inf_3dhp(copy)
     assert fewer.frame.tolist() == [0, 1, 3]
-    assert fewer.report["left_out"]["frames beyond the pictures"] == 1
+    assert fewer.report["left_out"]["frames beyond the images"] == 1
 
 
 def test_the_test_set_comes_back(test_set, truths):
@@ -164,7 +164,7 @@ def test_the_test_set_comes_back(test_set, truths):
     assert records.groups["activity"].tolist() == ["standing_walking", "miscellaneous", "miscellaneous", "sports"]
     assert records.groups["scene"].tolist() == ["green_screen"] * 3 + ["outdoor"]
     assert records.frame.tolist() == [0, 2, 3, 1]
-    assert [p.path.name for p in records.pictures][:2] == ["img_000001.jpg", "img_000003.jpg"]
+    assert [p.path.name for p in records.images][:2] == ["img_000001.jpg", "img_000003.jpg"]
     for row, (truth, camera, frame) in enumerate([(1, 0, 0), (1, 0, 2), (1, 0, 3), (2, 1, 1)]):
         assert np.abs(records.pose[row] - truths[truth].pose(camera)[frame, KEPT]).max() < 0.01
         seen = np.isfinite(records.keypoints[row])
@@ -279,7 +279,7 @@ def spoil_everything(folder):
         (spoil_rows, "4 rows of 2D and 3 of 3D"), (spoil_version, r"version 7\.3"), (spoil_camera, "no camera 2"),
         (spoil_rotation, "no rotation"), (spoil_calibration, "camera '0' cannot be read"), (spoil_size, "64x64"),
         (spoil_order, "px beside its 2D"),
-        (spoil_video, "cannot be opened"), (spoil_everything, "no pictures of cameras"),
+        (spoil_video, "cannot be opened"), (spoil_everything, "no images of cameras"),
     ],
 )  # fmt: skip
 def test_damage_is_one_error(copy, spoil, words):
@@ -353,7 +353,7 @@ def test_an_empty_folder_is_no_dataset(tmp_path):
     [
         ({"valid_frame": np.ones((4, 2))}, "valid_frame has shape"), ({"activity_annotation": np.full((4, 1), 9.0)}, "9"),
         ({"annot3": None}, "no variable annot3"), ({"annot3": "metres, other axes"}, "does not project"),
-        ({"valid_frame": np.zeros((4, 1))}, "no pictures of valid frames"),
+        ({"valid_frame": np.zeros((4, 1))}, "no images of valid frames"),
     ],
 )  # fmt: skip
 def test_damage_of_the_test_set_is_one_error(test_set, tmp_path, change, words):
@@ -388,7 +388,7 @@ def test_frames_of_a_cut_off_video_are_counted(copy):
     assert 1 <= left < FRAMES
     records = read_mpi_inf_3dhp(copy, cameras="0")
     assert len(records) == left
-    assert records.report["left_out"]["frames beyond the pictures"] == FRAMES - left
+    assert records.report["left_out"]["frames beyond the images"] == FRAMES - left
 
 
 def test_intrinsics_are_found_through_noise():

@@ -1,4 +1,4 @@
-"""MPII in its two forms against the pictures that they were written from."""
+"""MPII in its two forms against the images that they were written from."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vergence.batches.crops import crop_view
 from vergence.batches.dataset import withhold
 from vergence.cli import main
 from vergence.datasets.mpii import SCORED, read_head_sizes, read_mpii
-from vergence.datasets.records import PictureDataset
+from vergence.datasets.records import ImageDataset
 from vergence.errors import VergenceError
 from vergence.metrics import pckh
 from vergence.recipes.load import recipe_from
@@ -78,16 +78,16 @@ def test_the_mat_says_the_same_and_which_joints_are_hidden(as_mat, data):
 
 def test_pixels_lie_under_their_labels(as_json, data):
     dataset = open_source(Source(kind="mpii", path=str(as_json), keypoints=True), 48, "mpii_16")
-    assert isinstance(dataset, PictureDataset)
+    assert isinstance(dataset, ImageDataset)
     views = dataset.read(torch.arange(len(dataset)))
     for i in range(len(views)):
-        expected = crop_view(data.pictures[i], None, None, dataset.records.box[i], 48, joints=16)
+        expected = crop_view(data.images[i], None, None, dataset.records.box[i], 48, joints=16)
         assert (views.image[i].float() - expected.image[0].float()).abs().mean() < 4
     assert withhold(dataset.index, Source(kind="mpii", path="x", keypoints=True)).keypoints.isfinite().any()
 
 
 def test_heads_by_the_mat_and_by_the_validation_file(as_mat, data):
-    count = len(data.pictures)
+    count = len(data.images)
     expected = 0.6 * np.linalg.norm(head_boxes(count)[:, 2:] - head_boxes(count)[:, :2], axis=1)
     heads = read_head_sizes(as_mat, "trainval")
     assert np.allclose(heads[:count], expected)
@@ -107,15 +107,15 @@ def test_heads_by_the_mat_and_by_the_validation_file(as_mat, data):
         read_head_sizes(as_mat)
 
 
-def test_missing_and_damaged_pictures_are_counted(as_json):
+def test_missing_and_damaged_images_are_counted(as_json):
     (as_json / "images" / "000000002.jpg").unlink()
-    (as_json / "images" / "000000004.jpg").write_bytes(b"not a picture")
+    (as_json / "images" / "000000004.jpg").write_bytes(b"not an image")
     records = read_mpii(as_json)
-    assert records.report["left_out"] == {"people whose picture is missing": 1, "people whose picture is damaged": 1}
+    assert records.report["left_out"] == {"people whose image is missing": 1, "people whose image is damaged": 1}
     assert 1 not in records.frame
-    for picture in (as_json / "images").iterdir():
-        picture.unlink()
-    with pytest.raises(VergenceError, match=r"no picture with a person is left \(6 people whose picture is missing\)"):
+    for image in (as_json / "images").iterdir():
+        image.unlink()
+    with pytest.raises(VergenceError, match=r"no image with a person is left \(6 people whose image is missing\)"):
         read_mpii(as_json)
 
 
@@ -155,13 +155,13 @@ def test_the_official_file_is_recognised_and_sound(as_mat, capsys):
     ("change", "words"),
     [
         (lambda p: p[:, np.random.default_rng(3).permutation(17)], "shuffled"),
-        (lambda p: p * 3, "outside their picture"),
+        (lambda p: p * 3, "outside their image"),
         (lambda p: np.roll(p, 3, axis=0) + 60, "box"),
     ],
     ids=["shuffled", "scaled", "moved"],
 )
 def test_planted_mistakes_of_the_official_file_are_caught(data, tmp_path, capsys, change, words):
-    wrong = Shots(data.pictures, change(data.keypoints))
+    wrong = Shots(data.images, change(data.keypoints))
     write_mpii_mat(tmp_path, data, visible=["1"], labels=wrong.of(MPII_16))
     assert main(["data", "check", str(tmp_path), "--out", str(tmp_path / "page.html")]) == 1
     assert words in capsys.readouterr().out

@@ -15,14 +15,14 @@ from vergence.batches.crops import crop_view, keypoints_from_crop
 from vergence.batches.dataset import withhold
 from vergence.datasets.records import (
     OPEN_VIDEOS,
-    Picture,
-    PictureDataset,
+    ImageDataset,
+    ImageRef,
     Records,
     crop_cameras,
     joined_report,
 )
 from vergence.errors import VergenceError
-from vergence.footage.video import read_picture
+from vergence.footage.video import read_image
 from vergence.geometry.camera import project
 from vergence.recipes.recipe import Source
 from vergence.skeleton import COCO_17, H36M_17
@@ -43,7 +43,7 @@ def records(scene, tmp_path_factory) -> Records:
 @pytest.mark.parametrize("kind", ["jpg", "png", "mp4"])
 def test_files_come_back_as_crops_of_the_truth(scene, tmp_path, kind):
     rig, frames = scene
-    dataset = PictureDataset(world_records(tmp_path, rig, frames, kind), CROP, H36M_17)
+    dataset = ImageDataset(world_records(tmp_path, rig, frames, kind), CROP, H36M_17)
     views = dataset.read(torch.arange(len(dataset)))
     # 2D: the pose seen by the crop's camera, and the joints of the world through rotation and translation
     seen = ~views.keypoints.isnan().any(-1)
@@ -54,7 +54,7 @@ def test_files_come_back_as_crops_of_the_truth(scene, tmp_path, kind):
     again = torch.einsum("nij,nkj->nki", views.rotation.double(), joints) + views.translation.double()[:, None]
     assert (again - views.pose).abs().max() < 0.01  # mm
     assert torch.allclose(views.up, views.rotation[:, :, 2])
-    # pixels: each row is the crop of its own full picture
+    # pixels: each row is the crop of its own full image
     for i in range(len(views)):
         full = frames[int(views.frame[i])].image[int(views.view[i])]
         row = dataset.records
@@ -75,11 +75,11 @@ def test_the_index_is_that_of_crop_view(scene, records, mode):
     intrinsics = records.intrinsics.copy()
     intrinsics[1] = np.nan
     changed = dataclasses.replace(records, distortion=distortion, intrinsics=intrinsics)
-    index = PictureDataset(changed, CROP, H36M_17, mode).index
+    index = ImageDataset(changed, CROP, H36M_17, mode).index
     names = ("intrinsics", "keypoints", "confidence", "pose", "rotation", "translation", "up", "crop")
     for i in range(len(records)):
         one = crop_view(
-            read_picture(records.pictures[i].path), intrinsics[i], np.nan_to_num(distortion[i]), records.box[i], CROP,
+            read_image(records.images[i].path), intrinsics[i], np.nan_to_num(distortion[i]), records.box[i], CROP,
             keypoints=records.keypoints[i], pose=records.pose[i], rotation=records.rotation[i],
             translation=records.translation[i], up=records.up[i], mode=mode,
         )  # fmt: skip
@@ -91,7 +91,7 @@ def test_the_index_is_that_of_crop_view(scene, records, mode):
 
 
 def test_rows_are_read_in_any_order_and_repeated(records):
-    dataset = PictureDataset(records, CROP, H36M_17)
+    dataset = ImageDataset(records, CROP, H36M_17)
     whole = dataset.read(torch.arange(len(dataset)))
     rows = torch.tensor([4, 0, 4, 5, 1])
     part = dataset.read(rows)
@@ -107,10 +107,10 @@ def test_rows_are_read_in_any_order_and_repeated(records):
 def test_few_videos_stay_open(scene, tmp_path):
     rig, frames = scene
     parts = [world_records(tmp_path / str(i), rig, frames, "mp4", subject=i) for i in range(OPEN_VIDEOS)]
-    dataset = PictureDataset(Records.cat(parts), CROP, H36M_17)
+    dataset = ImageDataset(Records.cat(parts), CROP, H36M_17)
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(0))
     shuffled = dataset.read(order)
-    assert len(dataset._files._videos) == OPEN_VIDEOS < len({p.path for p in dataset.records.pictures})
+    assert len(dataset._files._videos) == OPEN_VIDEOS < len({p.path for p in dataset.records.images})
     again = pickle.loads(pickle.dumps(dataset))
     assert not again._files._videos
     assert torch.equal(again.read(order[:3]).image, shuffled.image[:3])
@@ -120,7 +120,7 @@ def test_records_are_chosen_joined_and_converted(records):
     mask = records.view == 1
     assert len(records[mask]) == 3
     assert records[mask].groups["camera"].tolist() == ["cam1"] * 3
-    assert records[2:4].pictures == tuple(records.pictures[2:4])
+    assert records[2:4].images == tuple(records.images[2:4])
     both = Records.cat([records[mask], records[~mask]])
     assert both.frame.tolist() == [0, 1, 2, 0, 1, 2]
     assert both.report == {"skipped": {"nobody": 0}, "assumed": "no lens distortion"}
@@ -140,8 +140,8 @@ def test_reports_are_added_up():
 def test_wrong_shapes_and_boxes_are_refused_by_name(records):
     with pytest.raises(VergenceError, match=r"translation of shape \(6, 2\)"):
         dataclasses.replace(records, translation=records.translation[:, :2])
-    with pytest.raises(VergenceError, match="instant of type float64"):
-        dataclasses.replace(records, instant=records.time)
+    with pytest.raises(VergenceError, match="time step of type float64"):
+        dataclasses.replace(records, time_step=records.time)
     with pytest.raises(VergenceError, match="group action of shape"):
         dataclasses.replace(records, groups={"action": ["a"]})
     for bad in ([0, 0, -3, 4], [400, 0, 20, 20], [0, 0, np.nan, 4]):
@@ -150,23 +150,23 @@ def test_wrong_shapes_and_boxes_are_refused_by_name(records):
         changed = dataclasses.replace(records, box=box)
         assert crop_cameras(changed, CROP).good.tolist() == [True] * 3 + [False] + [True] * 2
         with pytest.raises(VergenceError, match=r"1 boxes .*/cam1_000001\.jpg"):
-            PictureDataset(changed, CROP, H36M_17)
+            ImageDataset(changed, CROP, H36M_17)
 
 
-def test_missing_and_resized_pictures_are_refused_by_name(records, tmp_path):
-    gone = dataclasses.replace(records, pictures=[Picture(Path("nowhere.jpg"))] * 6)
-    with pytest.raises(VergenceError, match=r"no picture nowhere\.jpg"):
-        PictureDataset(gone, CROP, H36M_17).read(torch.tensor([1]))
+def test_missing_and_resized_images_are_refused_by_name(records, tmp_path):
+    gone = dataclasses.replace(records, images=[ImageRef(Path("nowhere.jpg"))] * 6)
+    with pytest.raises(VergenceError, match=r"no image nowhere\.jpg"):
+        ImageDataset(gone, CROP, H36M_17).read(torch.tensor([1]))
     other = dataclasses.replace(records, size=records.size * 2)
     with pytest.raises(VergenceError, match="160x160, its labels are for 320x320"):
-        PictureDataset(other, CROP, H36M_17).read(torch.tensor([1]))
+        ImageDataset(other, CROP, H36M_17).read(torch.tensor([1]))
 
 
-def test_crop_pixels_lead_back_to_the_full_picture(records):
+def test_crop_pixels_lead_back_to_the_full_image(records):
     """The crop's camera undone: keypoints of the index land on those of the records."""
     from vergence.batches.crops import crop_camera
 
-    index = PictureDataset(records, CROP, H36M_17).index
+    index = ImageDataset(records, CROP, H36M_17).index
     for i in range(len(records)):
         camera = crop_camera(records.intrinsics[i], None, records.box[i], CROP)
         back = keypoints_from_crop(index.keypoints[i].double().numpy(), camera)

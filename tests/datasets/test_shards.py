@@ -17,7 +17,7 @@ from fixtures_world import world, world_records
 from vergence.batches.dataset import MemoryDataset
 from vergence.batches.sampler import Mixture, Part
 from vergence.batches.views import Views
-from vergence.datasets.records import Picture, PictureDataset
+from vergence.datasets.records import ImageDataset, ImageRef
 from vergence.datasets.shards import reader as shards
 from vergence.datasets.shards.reader import ShardDataset
 from vergence.datasets.shards.writer import Joined, prepare
@@ -26,7 +26,7 @@ from vergence.geometry.camera import project
 from vergence.recipes.recipe import Source
 from vergence.skeleton import COCO_17, H36M_17
 from vergence.training.sources import open_source
-from vergence.world import single_pictures
+from vergence.world import single_images
 
 SIZE = 64
 
@@ -38,9 +38,9 @@ def equal(a: Views, b: Views, but: tuple[str, ...] = ("image",)) -> None:
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory) -> PictureDataset:
+def dataset(tmp_path_factory) -> ImageDataset:
     rig, frames = world(frames=4, views=3)
-    return PictureDataset(world_records(tmp_path_factory.mktemp("world"), rig, frames, "mp4"), SIZE, H36M_17)
+    return ImageDataset(world_records(tmp_path_factory.mktemp("world"), rig, frames, "mp4"), SIZE, H36M_17)
 
 
 def written(dataset, out: Path, **options) -> dict:
@@ -89,7 +89,7 @@ def test_smaller_crops_keep_their_geometry(dataset, folder):
     assert views.image.shape == (12, 3, SIZE // 2, SIZE // 2)
     seen = ~views.keypoints.isnan().any(-1)
     assert (project(views.pose, views.intrinsics) - views.keypoints)[seen].abs().max() < 0.01
-    direct = PictureDataset(dataset.records, SIZE // 2, H36M_17)
+    direct = ImageDataset(dataset.records, SIZE // 2, H36M_17)
     for name in ("intrinsics", "keypoints", "crop"):
         assert torch.allclose(getattr(views, name), getattr(direct.index, name), atol=2e-3, equal_nan=True), name
     assert (views.image.float() - direct.read(torch.arange(12)).image.float()).abs().mean() < 4
@@ -99,7 +99,7 @@ def test_smaller_crops_keep_their_geometry(dataset, folder):
 
 def test_other_skeletons_are_converted(dataset, folder):
     index = ShardDataset(folder, SIZE, COCO_17).index
-    equal(index, PictureDataset(dataset.records, SIZE, COCO_17).index, but=("image", "pose_weight"))
+    equal(index, ImageDataset(dataset.records, SIZE, COCO_17).index, but=("image", "pose_weight"))
 
 
 def test_threads_give_the_same(folder, two_threads):
@@ -113,7 +113,7 @@ def test_a_recipes_source_opens_them_and_batches_are_drawn(folder):
     opened = open_source(source, SIZE, "h36m_17")
     batch = Mixture([Part("a", opened, opened.index, 6, whole=True)], 0).batch(0)
     assert batch.image.float().std() > 5
-    assert len(torch.unique(batch.instant)) == 2
+    assert len(torch.unique(batch.time_step)) == 2
     with pytest.raises(VergenceError, match="no path"):
         Source(kind="shards")
 
@@ -233,38 +233,38 @@ def test_damage_is_found_and_named(dataset, tmp_path):
         ShardDataset(out, SIZE, H36M_17)
 
 
-def test_unreadable_pictures_stop_or_are_counted(dataset, tmp_path):
+def test_unreadable_images_stop_or_are_counted(dataset, tmp_path):
     rig, frames = world(frames=2, views=2)
     records = world_records(tmp_path / "world", rig, frames, "png")
-    broken = Path(records.pictures[2].path)
+    broken = Path(records.images[2].path)
     broken.write_bytes(broken.read_bytes()[:200])
-    source = PictureDataset(
-        dataclasses.replace(records, pictures=[*records.pictures[:3], Picture(Path("gone.png"))]), SIZE, H36M_17
+    source = ImageDataset(
+        dataclasses.replace(records, images=[*records.images[:3], ImageRef(Path("gone.png"))]), SIZE, H36M_17
     )
     with pytest.raises(VergenceError, match=broken.name):
         prepare(source, tmp_path / "a", SIZE, H36M_17, {})
     manifest = prepare(source, tmp_path / "b", SIZE, H36M_17, {}, skip_unreadable=True)
     assert manifest["rows"] == 2
-    assert manifest["report"]["unreadable"]["pictures"] == 2
+    assert manifest["report"]["unreadable"]["images"] == 2
     assert broken.name in json.dumps(manifest["report"])
     kept = ShardDataset(tmp_path / "b", SIZE, H36M_17)
     equal(kept.index, source.index[:2])
     assert kept.groups["camera"].tolist() == ["cam0", "cam1"]
-    everything = dataclasses.replace(records, pictures=[Picture(Path("gone.png"))] * 4)
-    with pytest.raises(VergenceError, match="none of the pictures"):
-        prepare(PictureDataset(everything, SIZE, H36M_17), tmp_path / "c", SIZE, H36M_17, {}, skip_unreadable=True)
+    everything = dataclasses.replace(records, images=[ImageRef(Path("gone.png"))] * 4)
+    with pytest.raises(VergenceError, match="none of the images"):
+        prepare(ImageDataset(everything, SIZE, H36M_17), tmp_path / "c", SIZE, H36M_17, {}, skip_unreadable=True)
     assert not (tmp_path / "c" / "manifest.json").exists()
 
 
 def test_several_sources_are_joined(dataset, tmp_path):
-    other = MemoryDataset(single_pictures(3, SIZE, seed=5))
+    other = MemoryDataset(single_images(3, SIZE, seed=5))
     joined = Joined({"footage": dataset, "singles": other})
     prepare(joined, tmp_path / "out", SIZE, H36M_17, {})
     again = ShardDataset(tmp_path / "out", SIZE, H36M_17)
     assert len(again) == 15
     equal(again.index[:12], dataset.index)
-    equal(again.index[12:], other.index, but=("image", "subject", "sequence", "instant"))
-    assert len(torch.unique(again.index.instant)) == 4 + 3
+    equal(again.index[12:], other.index, but=("image", "subject", "sequence", "time_step"))
+    assert len(torch.unique(again.index.time_step)) == 4 + 3
     assert again.groups["source"].tolist() == ["footage"] * 12 + ["singles"] * 3
     assert again.groups["camera"].tolist()[12:] == [""] * 3
     rows = torch.tensor([13, 1, 14])
@@ -274,10 +274,10 @@ def test_several_sources_are_joined(dataset, tmp_path):
 
 
 def test_several_processes_write_the_same_bytes(dataset, folder, tmp_path):
-    """One shard is there already, one picture cannot be read."""
+    """One shard is there already, one image cannot be read."""
     records = dataset.records
-    broken = dataclasses.replace(records, pictures=[*records.pictures[:11], Picture(Path("gone.png"))])
-    source = PictureDataset(broken, SIZE, H36M_17)
+    broken = dataclasses.replace(records, images=[*records.images[:11], ImageRef(Path("gone.png"))])
+    source = ImageDataset(broken, SIZE, H36M_17)
     with pytest.raises(VergenceError, match=r"gone\.png"):
         written(source, tmp_path / "stops", workers=2)
     assert not (tmp_path / "stops" / "manifest.json").exists()
@@ -290,14 +290,14 @@ def test_several_processes_write_the_same_bytes(dataset, folder, tmp_path):
     several = written(source, out, skip_unreadable=True, workers=2, advance=told.append)
     assert alone["files"] == several["files"]
     assert sorted(told) == [2, 5, 5]
-    assert alone["report"]["unreadable"]["pictures"] == 1
+    assert alone["report"]["unreadable"]["images"] == 1
 
 
 def test_numbers_of_people_and_old_folders(dataset, folder, tmp_path):
     """Measures travel; a folder of the format before has none, and is read as ever."""
     heads = np.arange(12.0)
     heads[3] = np.nan
-    source = PictureDataset(dataclasses.replace(dataset.records, measures={"head_px": heads}), SIZE, H36M_17)
+    source = ImageDataset(dataclasses.replace(dataset.records, measures={"head_px": heads}), SIZE, H36M_17)
     written(source, tmp_path / "out")
     again = ShardDataset(tmp_path / "out", SIZE, H36M_17)
     assert np.array_equal(again.measures["head_px"], heads, equal_nan=True)
@@ -318,7 +318,7 @@ def test_numbers_of_people_and_old_folders(dataset, folder, tmp_path):
 
 
 def test_nothing_to_prepare_is_refused(tmp_path):
-    with pytest.raises(VergenceError, match="no pictures"):
+    with pytest.raises(VergenceError, match="no images"):
         prepare(MemoryDataset(Views.empty(0, 17, 8, 8)), tmp_path / "out", 8, H36M_17, {})
     assert not (tmp_path / "out").exists()
     assert shards.OPEN_SHARDS >= 8

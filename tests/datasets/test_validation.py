@@ -8,30 +8,30 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vergence.datasets.records import Picture, Records
+from vergence.datasets.records import ImageRef, Records
 from vergence.datasets.validation import arrays as arrays
 from vergence.datasets.validation import geometry as geometry
 from vergence.datasets.validation.checks import (
     Finding,
-    check_pictures,
+    check_images,
     check_records,
     is_sound,
     reprojection_by_camera,
 )
 from vergence.skeleton import COCO_17, H36M_17, MPI_INF_17
-from vergence.world.scenes import recordings, single_pictures
+from vergence.world.scenes import recordings, single_images
 
 SIDE = 64
 NAN = np.nan
 
 
 def as_records(views, folder) -> Records:
-    """Crops of the world as if each were a full picture."""
+    """Crops of the world as if each were a full image."""
     n = len(views)
     floats = ("keypoints", "confidence", "pose", "intrinsics", "rotation", "translation", "up", "time")
-    whole = ("subject", "sequence", "view", "frame", "instant")
+    whole = ("subject", "sequence", "view", "frame", "time_step")
     return Records(
-        pictures=[Picture(folder / f"{i}.jpg") for i in range(n)],
+        images=[ImageRef(folder / f"{i}.jpg") for i in range(n)],
         size=np.full((n, 2), float(SIDE)),
         box=np.tile([-0.5, -0.5, SIDE, SIDE], (n, 1)),
         distortion=np.zeros((n, 5)),
@@ -85,8 +85,8 @@ def test_sound_data_in_other_skeletons_passes(sound, skeleton):
     assert is_sound(check_records(sound.convert(skeleton)))
 
 
-def test_single_pictures_of_the_wild_pass(tmp_path):
-    assert is_sound(check_records(as_records(single_pictures(150, SIDE, seed=32), tmp_path)))
+def test_single_images_of_the_wild_pass(tmp_path):
+    assert is_sound(check_records(as_records(single_images(150, SIDE, seed=32), tmp_path)))
 
 
 def test_two_dimensional_data_alone_passes(sound):
@@ -210,8 +210,8 @@ def test_values_that_mean_missing_are_found(sound):
     assert [f.found for f in notes] == ["never labelled: neck_nose (2D)"]
 
 
-def test_boxes_keypoints_and_cameras_of_other_pictures_are_found(sound):
-    assert "lie outside their picture" in wrong(replaced(sound, box=sound.box + [900, 0, 0, 0]))["boxes"]
+def test_boxes_keypoints_and_cameras_of_other_images_are_found(sound):
+    assert "lie outside their image" in wrong(replaced(sound, box=sound.box + [900, 0, 0, 0]))["boxes"]
     assert "no area" in wrong(replaced(sound, box=sound.box * [1, 1, 0, 1]))["boxes"]
     assert "outside their row's box" in wrong(replaced(sound, box=np.tile([0, 0, 8, 8], (len(sound), 1))))["boxes"]
     assert "not in 0 to 1" in check_of(replaced(sound, keypoints=sound.keypoints / SIDE), "2D keypoints").remedy
@@ -225,8 +225,8 @@ def check_of(records: Records, what: str) -> Finding:
     return next(f for f in check_records(records) if f.what == what and f.state == "wrong")
 
 
-def test_instants_that_are_not_one_moment_are_found(sound):
-    found = wrong(replaced(sound, instant=np.zeros(len(sound), dtype=int)))["instants"]
+def test_time_steps_that_are_not_one_moment_are_found(sound):
+    found = wrong(replaced(sound, time_step=np.zeros(len(sound), dtype=int)))["time_steps"]
     assert "repeat a view" in found
     assert "several subjects" in found
 
@@ -268,16 +268,16 @@ def test_spread_and_unevenness_of_known_lengths():
     assert abs(arrays._spread(noisy, np.zeros(4000, dtype=int)) - 0.1) < 0.01
 
 
-def test_pictures_that_are_missing_damaged_or_of_another_size(sound):
-    folder = sound.pictures[0].path.parent
+def test_images_that_are_missing_damaged_or_of_another_size(sound):
+    folder = sound.images[0].path.parent
     few = sound[:4]
     for i in range(4):
         Image.new("RGB", (SIDE, SIDE)).save(folder / f"{i}.jpg")
-    assert [f.state for f in check_pictures(few)] == ["good"]
+    assert [f.state for f in check_images(few)] == ["good"]
     (folder / "1.jpg").write_bytes((folder / "1.jpg").read_bytes()[:100])
     Image.new("RGB", (SIDE, 2 * SIDE)).save(folder / "2.jpg")
     (folder / "3.jpg").unlink()
-    found = {f.what + f.found for f in check_pictures(few)}
+    found = {f.what + f.found for f in check_images(few)}
     assert any("1 of 4 are missing" in text for text in found)
     assert any("cannot be decoded" in text and "1.jpg" in text for text in found)
     assert any("2.jpg is 64x128, not 64x64" in text for text in found)

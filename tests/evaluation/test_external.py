@@ -11,21 +11,19 @@ import torch
 from fixtures_world import world, world_records
 
 from vergence.cli import main
-from vergence.datasets.records import PictureDataset
+from vergence.datasets.records import ImageDataset
 from vergence.errors import VergenceError
 from vergence.evaluation.external import on_rows, read_predictions, score_poses
 from vergence.skeleton import COCO_17, H36M_17, MPII_16
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory) -> PictureDataset:
-    return PictureDataset(
-        world_records(tmp_path_factory.mktemp("world"), *world(frames=5, views=3), "mp4"), 64, H36M_17
-    )
+def dataset(tmp_path_factory) -> ImageDataset:
+    return ImageDataset(world_records(tmp_path_factory.mktemp("world"), *world(frames=5, views=3), "mp4"), 64, H36M_17)
 
 
 def full_poses(dataset) -> np.ndarray:
-    """The truth as others predict it: root-relative, in the camera that took the picture."""
+    """The truth as others predict it: root-relative, in the camera that took the image."""
     pose = dataset.records.pose.astype(np.float64)
     return pose - pose[:, :1]
 
@@ -49,8 +47,8 @@ def keys(dataset, order=slice(None)) -> dict[str, np.ndarray]:
 def test_true_labels_are_without_error_by_every_key(dataset, tmp_path):
     pose = full_poses(dataset)
     order = np.random.default_rng(0).permutation(len(pose))
-    pictures = np.array([f"{p.path.name}#{p.frame}" for p in dataset.records.pictures])
-    for key in (keys(dataset, order), {"row": order}, {"picture": pictures[order]}):
+    images = np.array([f"{p.path.name}#{p.frame}" for p in dataset.records.images])
+    for key in (keys(dataset, order), {"row": order}, {"image": images[order]}):
         found = figures(write(tmp_path / "a.npz", pose[order], **key), dataset)
         assert found["samples"] == 15
         assert found["model"]["mpjpe"] < 0.01
@@ -105,7 +103,7 @@ def test_other_joints_are_converted_or_refused(dataset, tmp_path):
     mpii = H36M_17.convert(pose, MPII_16)
     path = write(tmp_path / "a.npz", mpii, joint_names=np.array(MPII_16.joint_names))
     predicted = read_predictions(path)
-    other = PictureDataset(dataset.records, 64, MPII_16)
+    other = ImageDataset(dataset.records, 64, MPII_16)
     assert score_poses(on_rows(predicted, other, MPII_16)[0], True, other, MPII_16)["model"]["mpjpe"] < 0.01
     write(path, H36M_17.convert(pose, COCO_17), joint_names=np.array(COCO_17.joint_names))
     with pytest.raises(VergenceError, match="head_top"):
@@ -136,7 +134,7 @@ def test_bad_files_are_refused_by_name(dataset, tmp_path):
     refused("row has shape", row=np.arange(14))
     refused("two labels", row=np.zeros(15, int))
     refused("no prediction belongs", row=np.arange(15) + 99)
-    refused("several samples", picture=np.array(["cam0.mp4#0"] * 15))
+    refused("several samples", image=np.array(["cam0.mp4#0"] * 15))
     refused("cannot be read as NPZ", pose.astype(object))
     (tmp_path / "b.npz").write_bytes(b"PK nothing")
     for name, match in (("b.npz", "cannot be read as NPZ"), ("c.npz", "no file of predictions")):
@@ -152,7 +150,7 @@ def test_the_command_measures_and_says_what_is_missing(tmp_path, capsys):
     from vergence.recipes.recipe import Source
     from vergence.training.sources import open_source
 
-    line = "{kind: world_pictures, count: 6, look: studio, seed: 4}"
+    line = "{kind: world_images, count: 6, look: studio, seed: 4}"
     truth = open_source(Source(count=6, look="studio", seed=4), 64, "h36m_17").index
     path = write(tmp_path / "theirs.npz", truth.pose.numpy(), axes="crop")
     words = ["evaluate", "--predictions", str(path), "--data", line]

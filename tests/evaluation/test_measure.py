@@ -11,7 +11,7 @@ from fixtures_world import world, world_records
 
 from vergence.batches.dataset import MemoryDataset
 from vergence.datasets.human36m import PROTOCOLS
-from vergence.datasets.records import PictureDataset
+from vergence.datasets.records import ImageDataset
 from vergence.errors import VergenceError
 from vergence.evaluation.measure import measure_protocol
 from vergence.geometry.camera import rotate
@@ -29,7 +29,7 @@ PELVIS, THORAX = H36M_17.index("pelvis"), H36M_17.index("thorax")
 def dataset(tmp_path_factory):
     records = world_records(tmp_path_factory.mktemp("benchmark"), *world(frames=4, views=2))
     groups = {**records.groups, "subject": np.array(["S9", "S11"] * 4)}
-    return PictureDataset(dataclasses.replace(records, groups=groups), 32, H36M_17)
+    return ImageDataset(dataclasses.replace(records, groups=groups), 32, H36M_17)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_canonical_poses_are_turned_by_the_true_heading(dataset, true):
     found, about = measure_protocol(H36M, canonical, dataset, H36M_17, "true")
     assert max(found.average.values()) < 0.05
     assert "heading" in about
-    blind = PictureDataset(dataset.records, 32, H36M_17)
+    blind = ImageDataset(dataset.records, 32, H36M_17)
     blind.index = blind.index.replace(up=torch.full_like(blind.index.up, float("nan")))
     found, about = measure_protocol(H36M, canonical, blind, H36M_17, "true")
     assert set(found.average) == {"P-MPJPE"}
@@ -108,12 +108,12 @@ def test_a_protocol_that_sizes_poses_needs_no_scale_and_says_whose_it_is(dataset
 
 
 def test_retrieval_is_a_protocol(dataset, true):
-    """Two views of four instants: by the truth as its embedding every query is found, by noise not all."""
+    """Two views of four time steps: by the truth as its embedding every query is found, by noise not all."""
     protocol = get_protocol("h36m-retrieval")
     found, about = measure_protocol(protocol, true, dataset, H36M_17)
     assert about["descriptor"] == "predicted_pose"
-    instant = torch.nn.functional.one_hot(torch.unique(dataset.index.instant, return_inverse=True)[1]).float()
-    found, about = measure_protocol(protocol, dataclasses.replace(true, embedding=instant), dataset, H36M_17)
+    time_step = torch.nn.functional.one_hot(torch.unique(dataset.index.time_step, return_inverse=True)[1]).float()
+    found, about = measure_protocol(protocol, dataclasses.replace(true, embedding=time_step), dataset, H36M_17)
     assert about["descriptor"] == "embedding"
     assert found.average["Detection@1"] == 100
     assert found.average["Mean-PA-MPJPE@1"] == pytest.approx(0, abs=0.01)
@@ -121,7 +121,7 @@ def test_retrieval_is_a_protocol(dataset, true):
     assert set(found.tables["descriptor"]) == {"embedding", "predicted_pose", "oracle", "random"}
     assert found.tables["descriptor"]["random"]["Detection@1"] == pytest.approx(25)
     assert found.average["Mean-PA-MPJPE@5"] == pytest.approx(found.tables["descriptor"]["random"]["Mean-PA-MPJPE@5"])
-    wrong = dataclasses.replace(true, embedding=instant.roll(1, 1) * (dataset.index.view == 0)[:, None] + instant)
+    wrong = dataclasses.replace(true, embedding=time_step.roll(1, 1) * (dataset.index.view == 0)[:, None] + time_step)
     missed, _ = measure_protocol(protocol, wrong, dataset, H36M_17)
     assert missed.average["Detection@1"] < 100
     told = found.plain()["protocol"]
@@ -130,10 +130,10 @@ def test_retrieval_is_a_protocol(dataset, true):
     for who in ("all", "same"):
         named = get_protocol("h36m-retrieval" + ("-same" if who == "same" else ""))
         assert named.retrieval == who
-        of_one = measure_protocol(named, dataclasses.replace(true, embedding=instant), dataset, H36M_17)[0]
+        of_one = measure_protocol(named, dataclasses.replace(true, embedding=time_step), dataset, H36M_17)[0]
         assert of_one.average["Detection@1"] == 100
 
 
-def test_pictures_without_names_of_their_actions_are_refused(dataset, true):
+def test_images_without_names_of_their_actions_are_refused(dataset, true):
     with pytest.raises(VergenceError, match="needs the groups of a dataset's rows"):
         measure_protocol(H36M, true, MemoryDataset(dataset.index), H36M_17)

@@ -34,7 +34,7 @@ PELVIS, THORAX = H36M_17.index("pelvis"), H36M_17.index("thorax")
 
 
 class Knowing(Method):
-    """Predicts the poses it was given, in the order of the pictures' numbers (their first value)."""
+    """Predicts the poses it was given, in the order of the images' numbers (their first value)."""
 
     def __init__(self, pose: torch.Tensor, keypoints: torch.Tensor) -> None:
         super().__init__(nn.Identity(), H36M_17)  # type: ignore[arg-type]
@@ -177,12 +177,12 @@ def test_made_labels_are_scored_on_the_joints_they_have(views):
     assert label_scores(pose, views, H36M_17)["n_mpjpe"] > 50
 
 
-def test_pictures_are_predicted_in_order_whatever_the_batch(views):
+def test_images_are_predicted_in_order_whatever_the_batch(views):
     method = Knowing(relative(views.pose), views.keypoints)
     one = predict_all(method, MemoryDataset(views), size=5)
     assert torch.equal(one.pose, relative(views.pose))
     assert one.root_depth is None
-    with pytest.raises(VergenceError, match="no pictures"):
+    with pytest.raises(VergenceError, match="no images"):
         predict_all(method, MemoryDataset(views[:0]))
 
 
@@ -194,7 +194,7 @@ def test_a_test_set_without_3d_is_refused(views):
 
 def test_the_protocol_says_how_it_was_measured(views):
     found = protocol(views, H36M_17, True, world_version="x")
-    assert found["pictures"] == 36
+    assert found["images"] == 36
     assert found["subjects"] == 2
     assert found["root"] == ["pelvis"]
     assert found["joints"] == list(H36M_17.joint_names)
@@ -227,7 +227,7 @@ def test_structure_and_bone_sums_stand_beside_the_errors(views):
 
 
 def test_clusters_without_true_training_poses_are_of_the_test_reference(views):
-    made = views.replace(made=torch.ones(36, dtype=torch.bool))
+    made = views.replace(pseudo=torch.ones(36, dtype=torch.bool))
     for training in ([], [made]):
         (clusters,) = structure_clusters(training, views, H36M_17, sizes=(4,))
         assert clusters.provenance["of"] == "test reference"
@@ -238,7 +238,7 @@ def test_clusters_without_true_training_poses_are_of_the_test_reference(views):
 
 @pytest.mark.parametrize("group", list(H36M_17.limb_groups))
 def test_left_right_differences_in_mm_and_px_by_limb_group(views, group):
-    """One left limb made longer by 30 mm in the picture plane, what hangs on it along: told in its group, in both units."""
+    """One left limb made longer by 30 mm in the image plane, what hangs on it along: told in its group, in both units."""
     _, (a, b) = H36M_17.limb_groups[group]
     pose = views.pose.clone()
     way = torch.nn.functional.normalize(pose[:, b] - pose[:, a], dim=-1)

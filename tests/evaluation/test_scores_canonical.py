@@ -1,4 +1,4 @@
-"""Canonical poses and embeddings in a protocol: which figures need a heading, and retrieval beside its anchors."""
+"""Canonical poses and embeddings in a protocol: which figures need a heading, and retrieval beside its baselines."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def canonical(views):
 
 
 class Knowing(Method):
-    """Predicts what it was given, in the pictures' order."""
+    """Predicts what it was given, in the images' order."""
 
     def __init__(self, prediction: Prediction) -> None:
         super().__init__(nn.Module(), H36M_17)  # type: ignore[arg-type]
@@ -79,7 +79,7 @@ def test_without_a_heading_only_the_p_mpjpe_is_told(views, canonical):
 
 
 def test_a_protocol_with_an_embedding_its_ridge_and_retrieval(views, canonical):
-    _, code = torch.unique(views.instant, return_inverse=True)
+    _, code = torch.unique(views.time_step, return_inverse=True)
     embedding = torch.nn.functional.one_hot(code).float()
     prediction = Prediction(canonical[torch.randperm(len(views))], "canonical", embedding=embedding)
     refit = fit_ridge(embedding, canonical, 1e-9)
@@ -115,9 +115,9 @@ def test_canonical_poses_get_structure_scores_and_sizes_as_others_do(views, cano
     assert math.isnan(nothing["bone_sum_mpjpe"])
 
 
-def test_retrieval_takes_a_spread_of_instants_and_needs_two_views(views, canonical, monkeypatch):
+def test_retrieval_takes_a_spread_of_time_steps_and_needs_two_views(views, canonical, monkeypatch):
     prediction = Prediction(canonical, "canonical")
-    monkeypatch.setattr("vergence.evaluation.scores.RETRIEVAL_INSTANTS", 4)
+    monkeypatch.setattr("vergence.evaluation.scores.RETRIEVAL_TIME_STEPS", 4)
     found = retrieval_figures(prediction, views, H36M_17)
     assert found["random"]["same"].database == 4
     assert found["random"]["all"].queries == 3 * 4 * 3 * 2

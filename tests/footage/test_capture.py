@@ -39,7 +39,7 @@ t = [0.0, 0.0, 3000.0]
 
 @pytest.fixture
 def folder(tmp_path: Path, person: Make, ring: Make, project: Make) -> Path:
-    """A capture with keypoints and no pictures."""
+    """A capture with keypoints and no images."""
     world = person(FRAMES, 0)
     points = np.stack([project(world, camera) for camera in ring(2)], axis=1)
     np.savez(tmp_path / "keypoints.npz", keypoints=points, joint_names=COCO_17.joint_names, fps=25.0)
@@ -72,8 +72,8 @@ def test_reads_everything(folder: Path) -> None:
     bare = capture.without_extrinsics()
     assert not bare.has_extrinsics
     assert bare.up is None
-    with pytest.raises(VergenceError, match="left has no pictures"):
-        capture.picture(0, 0)
+    with pytest.raises(VergenceError, match="left has no images"):
+        capture.image(0, 0)
 
 
 def test_metres_become_millimetres(folder: Path) -> None:
@@ -96,7 +96,7 @@ def test_metres_become_millimetres(folder: Path) -> None:
         ("fps = 25.0", "fps = 50.0", "25 frames per second, the capture 50"),
         ("[[1100.0, 0.0, 639.5]", "[[1100.0, 639.5]", "not an array of numbers"),
         ("[[1100.0, 0.0, 639.5]", "[[1.1, 0.0, 639.5]", "too short for pixels"),
-        ("[[1100.0, 0.0, 639.5]", "[[1100.0, 0.0, 1300.0]", "principal point .* outside its picture"),
+        ("[[1100.0, 0.0, 639.5]", "[[1100.0, 0.0, 1300.0]", "principal point .* outside its image"),
         ("[[1100.0, 0.0, 639.5]", "[[1100.0, 0.0, nan]", "not finite"),
         ("R = [[1.0, 0.0", "R = [[2.0, 0.0", "no rotation"),
         ("R = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]\n", "", "only one of R and t"),
@@ -159,7 +159,7 @@ def test_plain_folder_of_videos(tmp_path: Path) -> None:
     assert capture.cameras[0].frame_count == 3
     assert not capture.has_keypoints
     assert any("no capture.toml" in note for note in capture.notes)
-    assert capture.picture(1, 2).shape == (48, 64, 3)
+    assert capture.image(1, 2).shape == (48, 64, 3)
     with pytest.raises(VergenceError, match="has no 2D keypoints"):
         capture.keypoints()
 
@@ -186,7 +186,7 @@ def test_plain_folder_finds_keypoints_and_calibration(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again.keypoints(), capture.keypoints())
 
 
-def test_folders_of_pictures_need_a_frame_rate(tmp_path: Path) -> None:
+def test_folders_of_images_need_a_frame_rate(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         Image.new("RGB", (64, 48)).save(tmp_path / name / "0.png")
@@ -195,7 +195,7 @@ def test_folders_of_pictures_need_a_frame_rate(tmp_path: Path) -> None:
     (tmp_path / "capture.toml").write_text(
         '[capture]\nfps = 10\n[cameras.a]\nframes = "a"\n[cameras.b]\nframes = "b"\n'
     )
-    assert load_capture(tmp_path).picture(0, 0).shape == (48, 64, 3)
+    assert load_capture(tmp_path).image(0, 0).shape == (48, 64, 3)
 
 
 def with_calibration(tmp_path: Path, names: tuple[str, str], size: tuple[int, int], seen: tuple[int, int]) -> Capture:
@@ -215,7 +215,7 @@ def test_calibration_by_name_and_a_cut_video(tmp_path: Path) -> None:
     assert capture.cameras[0].translation is not None
     np.testing.assert_allclose(capture.cameras[0].translation, [800, 0, 0])
     assert capture.cameras[0].image_size == (1088, 1920)
-    assert capture.picture(0, 1).shape == (1920, 1088, 3)
+    assert capture.image(0, 1).shape == (1920, 1088, 3)
     assert sum("1080 x 1920, not 1088 x 1920" in note for note in capture.notes) == 2
 
 
@@ -228,7 +228,7 @@ def test_calibration_by_order_is_said(tmp_path: Path) -> None:
         with_calibration(tmp_path, ("cam_01", "y"), (1088, 1920), (1088, 1920))
 
 
-def test_calibration_of_another_picture_is_refused(tmp_path: Path) -> None:
+def test_calibration_of_another_image_is_refused(tmp_path: Path) -> None:
     with pytest.raises(VergenceError, match="turned by 90 degrees"):
         with_calibration(tmp_path, ("cam01", "cam02"), (1088, 1920), (1920, 1088))
 

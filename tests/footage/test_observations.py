@@ -105,7 +105,7 @@ def test_keypoints_of_another_video(tmp_path: Path, points: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize(
-    ("scale", "message"), [(3.0, "lie outside its picture of 1280 x 720"), (1 / 1280, "in pixels, not in 0 to 1")]
+    ("scale", "message"), [(3.0, "lie outside its image of 1280 x 720"), (1 / 1280, "in pixels, not in 0 to 1")]
 )
 def test_keypoints_in_other_units(tmp_path: Path, points: np.ndarray, scale: float, message: str) -> None:
     points[..., :2] *= scale
@@ -124,7 +124,7 @@ def test_file_that_says_another_size(tmp_path: Path, points: np.ndarray) -> None
     capture_toml(tmp_path)
     text = (tmp_path / "capture.toml").read_text().replace('keypoints = "a"', 'keypoints = "a.json"')
     (tmp_path / "capture.toml").write_text(text.replace('keypoints = "b"', 'keypoints = "b.json"'))
-    with pytest.raises(VergenceError, match="pictures of 640 x 360, its image_size is 1280 x 720"):
+    with pytest.raises(VergenceError, match="images of 640 x 360, its image_size is 1280 x 720"):
         load_capture(tmp_path).keypoints()
 
 

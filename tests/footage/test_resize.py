@@ -8,9 +8,9 @@ from vergence.footage.resize import fit_sizes
 
 
 def dot(size: tuple[int, int], x: int, y: int) -> np.ndarray:
-    picture = np.zeros((size[1], size[0], 3), np.uint8)
-    picture[y - 1 : y + 2, x - 1 : x + 2] = 255
-    return picture
+    image = np.zeros((size[1], size[0], 3), np.uint8)
+    image[y - 1 : y + 2, x - 1 : x + 2] = 255
+    return image
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ def dot(size: tuple[int, int], x: int, y: int) -> np.ndarray:
         ((1280, 720), (854, 480), "rescale"),
     ],
 )
-def test_a_point_moves_with_its_picture(source: tuple[int, int], target: tuple[int, int], kind: str) -> None:
+def test_a_point_moves_with_its_image(source: tuple[int, int], target: tuple[int, int], kind: str) -> None:
     fit = fit_sizes(source, target, "video a.mp4")
     assert fit.kind == kind
     x, y = source[0] // 3, source[1] // 4

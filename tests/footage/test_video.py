@@ -1,4 +1,4 @@
-"""Videos and folders of pictures: order, turning, damage, and writing."""
+"""Videos and folders of images: order, turning, damage, and writing."""
 
 from pathlib import Path
 
@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 
 from vergence.errors import VergenceError
-from vergence.footage.video import PictureFolder, VideoWriter, natural_key, open_video
+from vergence.footage.video import ImageFolder, VideoWriter, natural_key, open_video
 
 HEIGHT, WIDTH, GREY_STEP = 48, 80, 8
 RED, GREEN, BLUE = (250, 20, 20), (20, 250, 20), (20, 20, 250)
 
 
-def picture(number: int) -> np.ndarray:
+def image(number: int) -> np.ndarray:
     """Red, green, blue quarters, and a fourth whose grey tells the frame's number."""
     out = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     out[: HEIGHT // 2, : WIDTH // 2] = RED
@@ -32,7 +32,7 @@ def write(path: Path, count: int = 20, turn: tuple = (), options: dict | None = 
         if turn:
             stream.set_display_rotation(*turn)
         for number in range(count):
-            frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
+            frame = av.VideoFrame.from_ndarray(image(number), format="rgb24")
             frame.pts = number
             for packet in stream.encode(frame):
                 container.mux(packet)
@@ -77,7 +77,7 @@ def test_other_containers(tmp_path: Path, suffix: str) -> None:
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_turned_videos_are_shown_upright(tmp_path: Path, degrees: int, mirrored: bool) -> None:
     """The reference is NumPy's own quarter turn, then a mirror, of what was drawn."""
-    expected = np.rot90(picture(0), degrees // 90)
+    expected = np.rot90(image(0), degrees // 90)
     expected = expected[:, ::-1] if mirrored else expected
     with open_video(write(tmp_path / "a.mp4", 2, (degrees, mirrored))) as video:
         assert video.size == expected.shape[1::-1]
@@ -121,33 +121,33 @@ def test_damaged_frames_leave_gaps_and_move_nothing(tmp_path: Path) -> None:
         assert number_of(video[19]) == 19
 
 
-def test_folder_of_pictures(tmp_path: Path) -> None:
+def test_folder_of_images(tmp_path: Path) -> None:
     for number in (0, 1, 2, 10, 11):
-        Image.fromarray(picture(number)).save(tmp_path / f"img{number}.png")
+        Image.fromarray(image(number)).save(tmp_path / f"img{number}.png")
     video = open_video(tmp_path)
-    assert isinstance(video, PictureFolder)
+    assert isinstance(video, ImageFolder)
     assert len(video) == 5
     assert [number_of(p) for _, p in video] == [0, 1, 2, 10, 11]
-    Image.fromarray(picture(3)[:-2]).save(tmp_path / "img12.png")
+    Image.fromarray(image(3)[:-2]).save(tmp_path / "img12.png")
     with pytest.raises(VergenceError, match=r"img12\.png is 80 x 46 but .* 80 x 48"):
         open_video(tmp_path)[5]
     (tmp_path / "img13.png").write_bytes(b"broken")
-    with pytest.raises(VergenceError, match="cannot be read as a picture"):
+    with pytest.raises(VergenceError, match="cannot be read as an image"):
         open_video(tmp_path)[6]
 
 
 def test_exif_orientation_is_obeyed(tmp_path: Path) -> None:
-    image = Image.fromarray(picture(0))
-    exif = image.getexif()
+    saved = Image.fromarray(image(0))
+    exif = saved.getexif()
     exif[0x0112] = 6  # shown after a quarter turn clockwise
-    image.save(tmp_path / "a.jpg", exif=exif, quality=95, subsampling=0)
+    saved.save(tmp_path / "a.jpg", exif=exif, quality=95, subsampling=0)
     video = open_video(tmp_path)
     assert video.size == (HEIGHT, WIDTH)
-    assert corners(video[0]) == corners(np.rot90(picture(0), -1))
+    assert corners(video[0]) == corners(np.rot90(image(0), -1))
 
 
 def test_empty_folder_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(VergenceError, match="holds no pictures"):
+    with pytest.raises(VergenceError, match="holds no images"):
         open_video(tmp_path)
 
 
@@ -158,7 +158,7 @@ def test_natural_order() -> None:
 def test_writer_round_trip(tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "new" / "a.mp4", fps=29.97) as writer:
         for number in range(5):
-            writer.write(picture(number)[:-1, :-1])  # odd sides lose a row and a column
+            writer.write(image(number)[:-1, :-1])  # odd sides lose a row and a column
     with open_video(tmp_path / "new" / "a.mp4") as video:
         assert video.size == (WIDTH - 2, HEIGHT - 2)
         assert video.fps == pytest.approx(29.97, abs=0.01)
@@ -167,13 +167,13 @@ def test_writer_round_trip(tmp_path: Path) -> None:
 
 def test_failed_writer_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), VideoWriter(tmp_path / "a.mp4", fps=25) as writer:  # noqa: PT012
-        writer.write(picture(0))
+        writer.write(image(0))
         raise ZeroDivisionError
-    with pytest.raises(VergenceError, match="no picture was given"), VideoWriter(tmp_path / "a.mp4", fps=25):
+    with pytest.raises(VergenceError, match="no image was given"), VideoWriter(tmp_path / "a.mp4", fps=25):
         pass
     with pytest.raises(VergenceError, match="cannot join"), VideoWriter(tmp_path / "a.mp4", fps=25) as writer:  # noqa: PT012
-        writer.write(picture(0))
-        writer.write(picture(0)[:-4])
+        writer.write(image(0))
+        writer.write(image(0)[:-4])
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(VergenceError, match="frames per second"):
         VideoWriter(tmp_path / "a.mp4", fps=0)

@@ -199,7 +199,7 @@ def test_field_of_view_is_of_the_longer_side():
     k = intrinsics_from_fov(math.pi / 2, 1080, 1920)
     assert k[0, 0] == pytest.approx(960)
     assert k[:2, 2].tolist() == [539.5, 959.5]
-    # the ray at half the angle meets the picture's edge, half a pixel outside the last centre
+    # the ray at half the angle meets the image's edge, half a pixel outside the last centre
     edge = project(torch.tensor([[0, 1.0, 1.0]], dtype=F64), k)
     assert edge[0].tolist() == pytest.approx([539.5, 1919.5])
     assert intrinsics_from_fov(torch.tensor([0.5, 1.0]), 64, 64).shape == (2, 3, 3)

@@ -216,7 +216,7 @@ def test_optimal_with_parallel_epipolar_lines():
     points = torch.tensor([[100.0, -50, 3000], [-300, 200, 5000]], dtype=F64)
     xy = observe(points, cameras)
     assert torch.allclose(triangulate_optimal(xy, cameras), points, atol=1e-6)
-    xy[:, 0, 1] += 0.002  # across the lines: each picture gives half
+    xy[:, 0, 1] += 0.002  # across the lines: each image gives half
     corrected = correct_matches(xy, cameras)
     assert torch.allclose(corrected[:, :, 1], xy[:, :, 1].mean(1, keepdim=True).expand(2, 2), atol=1e-10)
     with pytest.raises(VergenceError, match="3 views"):

@@ -1,4 +1,4 @@
-"""A run's folder as an estimator: kinds of pictures, their sizes, and folders that are not what they should be."""
+"""A run's folder as an estimator: kinds of images, their sizes, and folders that are not what they should be."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vergence.inference.estimator import load, save
 from vergence.methods.base import Prediction
 from vergence.methods.registry import build_method
 from vergence.recipes.recipe import NetworkSettings
-from vergence.world import single_pictures
+from vergence.world import single_images
 
 SIZE = 32
 NETWORK = NetworkSettings(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], width=8)
@@ -35,7 +35,7 @@ def run(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def views():
-    return single_pictures(5, SIZE, seed=80)
+    return single_images(5, SIZE, seed=80)
 
 
 def poses(prediction):
@@ -61,7 +61,7 @@ def test_saved_and_loaded_weights_are_the_same(run, tmp_path):
         assert torch.equal(value, again[name]), name
 
 
-def test_every_kind_of_picture_gives_the_same(run, views):
+def test_every_kind_of_image_gives_the_same(run, views):
     estimator = load(run)
     expected = estimator(views.image, views.intrinsics)
     assert expected.pose.shape == (5, 17, 3)
@@ -83,8 +83,8 @@ def test_batches_are_joined_in_order(run, views, monkeypatch):
     assert same(estimator(views.image, views.intrinsics), expected)
 
 
-def test_a_picture_of_another_size_is_resized_with_its_intrinsics(run, views, monkeypatch):
-    """Each pixel twice as wide and three times as high is the same picture by another camera."""
+def test_an_image_of_another_size_is_resized_with_its_intrinsics(run, views, monkeypatch):
+    """Each pixel twice as wide and three times as high is the same image by another camera."""
     estimator = load(run)
     seen = []
 
@@ -116,8 +116,8 @@ def test_without_intrinsics_the_usual_field_of_view_is_assumed(run, views):
     assert same(estimator(views.image), estimator(views.image, k))
 
 
-def test_the_picture_alone_decides(run, views):
-    """Nothing of one picture reaches another: no batch statistics."""
+def test_the_image_alone_decides(run, views):
+    """Nothing of one image reaches another: no batch statistics."""
     estimator = load(run)
     alone = estimator(views.image[:1], views.intrinsics[:1])
     assert torch.allclose(alone.pose[0], estimator(views.image, views.intrinsics).pose[0], atol=1e-5)
@@ -132,10 +132,10 @@ def test_the_picture_alone_decides(run, views):
         (torch.zeros(8, 8, 3), "shape \\(8, 8, 3\\)"),
         (np.zeros((0, 8, 8, 3), np.uint8), "nothing to see"),
         (torch.zeros(1, 3, 0, 4), "nothing to see"),
-        ("picture.jpg", "type str"),
+        ("image.jpg", "type str"),
     ],
 )
-def test_what_is_no_picture_is_refused(run, image, said):
+def test_what_is_no_image_is_refused(run, image, said):
     with pytest.raises(VergenceError, match=said):
         load(run)(image)
 

@@ -53,7 +53,7 @@ def slow_search(found: Index, query, offsets, count: int, apart: float) -> list[
 
 @pytest.mark.parametrize("apart", [0.0, 0.35, 1.0])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_picture_against_a_slow_reference(apart, seed):
+def test_an_image_against_a_slow_reference(apart, seed):
     found = index(seed=seed)
     query = np.random.default_rng(seed + 9).normal(size=(1, 6)).astype(np.float32)
     hits = search(found, query, count=8, apart=apart)
@@ -130,7 +130,7 @@ def test_queries_that_cannot_be_answered(query, time, said):
 
 
 class Eyes:
-    """Embeds a picture as its mean colour."""
+    """Embeds an image as its mean colour."""
 
     skeleton = H36M_17
 

@@ -14,14 +14,14 @@ from vergence.methods.base import Method, Prediction, averaged_maps, depth_targe
 from vergence.metrics import n_mpjpe
 from vergence.networks.pose_network import Maps
 from vergence.skeleton import COCO_17, H36M_17
-from vergence.world import single_pictures
+from vergence.world import single_images
 
 SIZE = 32
 PELVIS, THORAX = H36M_17.index("pelvis"), H36M_17.index("thorax")
 
 
 class Oracle(nn.Module):
-    """Knows the 2.5D of every picture of `views`. The pictures are numbered: the first pixel of a row tells which, a white
+    """Knows the 2.5D of every image of `views`. The images are numbered: the first pixel of a row tells which, a white
     last pixel that it is not mirrored."""
 
     def __init__(self, views: Views) -> None:
@@ -51,7 +51,7 @@ class Oracle(nn.Module):
 
 @pytest.fixture(scope="module")
 def views() -> Views:
-    views = single_pictures(40, SIZE, seed=60)
+    views = single_images(40, SIZE, seed=60)
     image = torch.zeros_like(views.image)
     image[:, :, 0, 0] = torch.arange(40, dtype=torch.uint8)[:, None]
     image[:, :, 0, -1] = 255
@@ -61,7 +61,7 @@ def views() -> Views:
 @pytest.mark.parametrize("flip", [True, False])
 def test_true_25d_is_lifted_to_the_true_pose(views, flip):
     found = Method(Oracle(views), H36M_17).predict(views.image, views.intrinsics, flip)
-    sound = found.sound
+    sound = found.reliable
     assert sound.float().mean() > 0.9
     assert float(n_mpjpe(found.pose, views.pose, PELVIS)[sound].max()) < 0.1  # mm
     bone = (found.pose[:, THORAX] - found.pose[:, PELVIS]).norm(dim=-1)

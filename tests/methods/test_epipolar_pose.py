@@ -12,7 +12,7 @@ from vergence.batches.dataset import MemoryDataset, withhold
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.evaluation.scores import label_scores
-from vergence.methods.epipolar_pose import EpipolarPose, find_keypoints, full_camera, make_labels
+from vergence.methods.epipolar_pose import EpipolarPose, find_keypoints, full_camera, make_pseudo_labels
 from vergence.methods.registry import build_method
 from vergence.networks.pose_network import Maps
 from vergence.recipes.recipe import LabelStage, NetworkSettings, Source
@@ -43,7 +43,9 @@ def labels_of(views: Views, stage: LabelStage = LABELLED, source: Source = HIDDE
     visible = withhold(dataset.index, source)
     if stage.cameras == "known":
         visible = visible.replace(rotation=views.rotation, translation=views.translation)
-    return make_labels(dataset, visible, visible.keypoints[:, :, None], visible.confidence[:, :, None], stage, H36M_17)
+    return make_pseudo_labels(
+        dataset, visible, visible.keypoints[:, :, None], visible.confidence[:, :, None], stage, H36M_17
+    )
 
 
 # The camera behind a crop
@@ -94,7 +96,7 @@ def test_exact_joints_of_2_3_and_4_cameras_give_the_truth(film, cameras):
     assert found["joints_labelled"] > 0.95
     assert labels.report["recordings"] == 3
     assert labels.report["refused"] == {}
-    assert labels.report["pictures"] == len(film) == 12 * 9
+    assert labels.report["images"] == len(film) == 12 * 9
     assert torch.equal(labels.key[:, 1], film.view)
     known = ~labels.pose.isnan().any(-1)
     assert (labels.weight[~known] == 0).all()
@@ -136,7 +138,7 @@ def test_one_frame_at_a_time_is_worse_than_pooled_frames():
 
 
 def test_unknown_intrinsics_are_estimated_and_handed_on():
-    """Full pictures (the crop is the picture) whose lens nobody knows."""
+    """Full images (the crop is the image) whose lens nobody knows."""
     film = recordings(1, 20, 4, 32, seed=52)
     k, turn = full_camera(film)
     back = turn.mT.float()
@@ -156,7 +158,7 @@ def test_unknown_intrinsics_are_estimated_and_handed_on():
     assert ((labels.intrinsics[:, 0, 0] / k[:, 0, 0]).log().abs() < 0.35).all()
 
 
-def test_rows_in_another_order_and_missing_pictures_change_nothing(film):
+def test_rows_in_another_order_and_missing_images_change_nothing(film):
     one = film[film.sequence == film.sequence.max()]
     order = torch.randperm(len(one), generator=torch.Generator().manual_seed(0))[3:]
     shuffled = labels_of(one[order])
@@ -171,7 +173,7 @@ def test_a_recording_that_cannot_be_used_is_counted_and_leaves_no_label(film):
     labels = labels_of(film.replace(keypoints=keypoints, confidence=torch.where(bad[:, None], 0.0, film.confidence)))
     assert labels.report["recordings"] == 3
     assert sum(labels.report["refused"].values()) == 1
-    assert labels.report["pictures_labelled"] == int((~bad).sum())
+    assert labels.report["images_labelled"] == int((~bad).sum())
     assert labels.pose[bad].isnan().all()
     assert (labels.weight[bad] == 0).all()
 
@@ -187,7 +189,9 @@ def test_known_cameras_that_are_not_known_are_refused(film):
     visible = withhold(dataset.index, HIDDEN)
     stage = LabelStage(keypoints="labelled", cameras="known")
     with pytest.raises(VergenceError, match="extrinsics are unknown or withheld"):
-        make_labels(dataset, visible, visible.keypoints[:, :, None], visible.confidence[:, :, None], stage, H36M_17)
+        make_pseudo_labels(
+            dataset, visible, visible.keypoints[:, :, None], visible.confidence[:, :, None], stage, H36M_17
+        )
 
 
 def test_long_recordings_are_taken_in_runs():
@@ -271,14 +275,14 @@ def test_volume_loss_against_plain_python(film):
     assert float(method.volume_loss(views, maps)) == pytest.approx(total / weights * 51, rel=1e-4)
 
 
-def test_fully_labelled_the_volume_loss_is_a_sum_over_joints_and_a_mean_over_pictures(film):
+def test_fully_labelled_the_volume_loss_is_a_sum_over_joints_and_a_mean_over_images(film):
     views = film[~film.keypoints.isnan().flatten(1).any(1)][:4].replace(metric=torch.zeros(4, dtype=torch.bool))
     maps = maps_of(views.keypoints, torch.zeros(4, 17))
     views = views.replace(pose=torch.zeros(4, 17, 3), keypoints=views.keypoints + 3.2)
     assert float(volume_method().volume_loss(views, maps)) == pytest.approx(17 * 2 * 0.5 * 0.1**2, rel=1e-3)
 
 
-def test_labels_of_a_picture_without_any_leave_no_gradient():
+def test_labels_of_an_image_without_any_leave_no_gradient():
     method = volume_method()
     views = Views.empty(2, 17, 32, 32)
     terms = method.losses(views)

@@ -29,7 +29,7 @@ from vergence.networks.hourglass import HourglassMaps, StackedHourglass
 from vergence.networks.pose_network import Maps
 from vergence.recipes.recipe import NetworkSettings
 from vergence.skeleton import COCO_17, H36M_17, MPII_16
-from vergence.world import single_pictures
+from vergence.world import single_images
 
 SIDE = 64
 GROUPS = limb_groups(H36M_17)
@@ -38,8 +38,8 @@ PELVIS, THORAX = H36M_17.index("pelvis"), H36M_17.index("thorax")
 
 @pytest.fixture(scope="module")
 def views() -> Views:
-    """Forty pictures; the 3D of the first twenty is labelled."""
-    return single_pictures(40, SIDE, seed=61)
+    """Forty images; the 3D of the first twenty is labelled."""
+    return single_images(40, SIDE, seed=61)
 
 
 def half_labelled(views: Views) -> Views:
@@ -139,7 +139,7 @@ def test_descent_evens_out_each_group(group):
     """From a pose with one joint pushed in depth, gradient steps on the depths bring that group's limbs together."""
     names = [("upper_leg", "lower_leg"), ("upper_arm", "lower_arm"), ("hip",), ("shoulder",)][group]
     joint = H36M_17.index(("left_knee", "left_elbow", "left_hip", "left_shoulder")[group])
-    pose = single_pictures(1, 16, seed=5).pose
+    pose = single_images(1, 16, seed=5).pose
     pose = (pose - pose[:, :1]) / 480
     depth = pose[..., 2].clone()
     depth[0, joint] += 0.35
@@ -303,7 +303,7 @@ def objective(views: Views, maps: Maps, weights: dict[str, float]) -> float:
 
 @pytest.mark.parametrize("network", ["hourglass", "ours"])
 def test_degenerate_solutions_cost_more_than_the_truth(views, network):
-    """Flat, mirrored and constant depth, and everything on one point; half the pictures have 3D labels."""
+    """Flat, mirrored and constant depth, and everything on one point; half the images have 3D labels."""
     say = published if network == "hourglass" else ours
     true = crop_depth_target(views, H36M_17)[0] if network == "hourglass" else true_depth(views)
     batch, weights = half_labelled(views), WEIGHTS[network]
@@ -316,7 +316,7 @@ def test_degenerate_solutions_cost_more_than_the_truth(views, network):
 
 
 @pytest.mark.parametrize("network", ["hourglass", "ours"])
-def test_on_2d_pictures_alone_flat_and_constant_cost_more_and_mirrored_does_not(views, network):
+def test_on_2d_images_alone_flat_and_constant_cost_more_and_mirrored_does_not(views, network):
     say = published if network == "hourglass" else ours
     true = crop_depth_target(views, H36M_17)[0] if network == "hourglass" else true_depth(views)
     batch = views.replace(pose=torch.full_like(views.pose, math.nan))
@@ -328,7 +328,7 @@ def test_on_2d_pictures_alone_flat_and_constant_cost_more_and_mirrored_does_not(
     assert mirrored == pytest.approx(truth, rel=1e-4) if network == "hourglass" else mirrored < 0.05
 
 
-def test_terms_read_their_own_pictures(views):
+def test_terms_read_their_own_images(views):
     batch = half_labelled(views)
     maps = ours(views, true_depth(views) + 0.1 * torch.randn(40, 17, generator=torch.Generator().manual_seed(0)))
     terms = GeometricConstraint(Saying(maps), H36M_17).losses(batch)  # type: ignore[arg-type]

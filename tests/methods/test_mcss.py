@@ -67,7 +67,7 @@ def quaternion_rotation(q: torch.Tensor) -> torch.Tensor:
 def test_a_canonical_pose_faces_the_camera_upright(views):
     pose = canonical_pose(views.pose, views.up, H36M_17)
     hips = pose[:, HIPS[1]] - pose[:, HIPS[0]]
-    assert float(hips[:, 2].abs().max()) < 1e-2  # mm: parallel to the picture plane
+    assert float(hips[:, 2].abs().max()) < 1e-2  # mm: parallel to the image plane
     assert bool((hips[:, 0] > 0).all())
     rotation = canonical_rotation(views.pose, views.up, H36M_17)
     assert torch.allclose(torch.linalg.det(rotation), torch.ones(len(views)), atol=1e-5)
@@ -76,7 +76,7 @@ def test_a_canonical_pose_faces_the_camera_upright(views):
     assert float(pose[:, PELVIS].abs().max()) < 1e-2
 
 
-def test_all_views_of_an_instant_have_one_canonical_pose(views):
+def test_all_views_of_a_time_step_have_one_canonical_pose(views):
     pose = canonical_pose(views.pose, views.up, H36M_17)
     index, _ = views.groups()
     assert index.shape == (12, 3)
@@ -205,7 +205,7 @@ CASES = [MetricLoss(), MetricLoss(margin=0.3), MetricLoss(kind="infonce"), Metri
 @pytest.mark.parametrize("seed", range(4))
 def test_the_metric_loss_against_a_slow_reference(case, seed):
     a, p, allowed = unit(9, 5, seed=seed), unit(9, 5, seed=seed + 50), some_allowed(9, seed)
-    allowed[2], allowed[:, 2] = False, False  # an instant without a negative counts nowhere
+    allowed[2], allowed[:, 2] = False, False  # a time step without a negative counts nowhere
     found = float(metric_loss(a, p, allowed, case))
     assert found == pytest.approx(slow_metric_loss(a.tolist(), p.tolist(), allowed.tolist(), case), rel=1e-9)
 
@@ -231,10 +231,10 @@ def test_no_negatives_no_loss():
 
 
 def clips(sequences: list[int], times: list[float]) -> Views:
-    """Two views of each instant, side by side."""
+    """Two views of each time step, side by side."""
     n = len(times)
     return Views.empty(2 * n, 17, 2, 2).replace(
-        instant=torch.arange(n).repeat_interleave(2),
+        time_step=torch.arange(n).repeat_interleave(2),
         sequence=torch.tensor(sequences).repeat_interleave(2),
         time=torch.tensor(times).repeat_interleave(2),
     )
@@ -275,11 +275,11 @@ def test_labelled_poses_that_are_alike_are_no_negatives():
     assert found.int().tolist() == [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
 
 
-def test_pairs_are_two_views_of_one_instant(views):
+def test_pairs_are_two_views_of_one_time_step(views):
     shuffled = views[torch.randperm(len(views), generator=torch.Generator().manual_seed(1))]
     a, p = pairs(shuffled)
     assert len(a) == 12
-    assert torch.equal(shuffled.instant[a], shuffled.instant[p])
+    assert torch.equal(shuffled.time_step[a], shuffled.time_step[p])
     assert bool((shuffled.view[a] != shuffled.view[p]).all())
     assert len(pairs(views[::3])[0]) == 0
 
@@ -305,7 +305,7 @@ def distinct(keys: torch.Tensor) -> torch.Tensor:
 def test_degenerate_solutions_cost_more_than_the_truth(views, kind):
     s = MetricLoss(kind=kind, apart=0.3)
     target, _ = canonical_target(views, H36M_17)
-    truth = full_objective(views, distinct(views.instant), target, s)
+    truth = full_objective(views, distinct(views.time_step), target, s)
     margin = 0.5
     collapsed = torch.zeros(len(views), 8)
     collapsed[:, 0] = 1
@@ -313,10 +313,10 @@ def test_degenerate_solutions_cost_more_than_the_truth(views, kind):
     assert full_objective(views, distinct(views.subject), target, s) > truth + margin  # who, and not which pose
     assert full_objective(views, distinct(views.subject * 10 + views.view), target, s) > truth + margin  # which place
     mean = target.mean(0).expand_as(target)
-    assert full_objective(views, distinct(views.instant), mean, s) > truth + 0.02  # one pose for everybody
+    assert full_objective(views, distinct(views.time_step), mean, s) > truth + 0.02  # one pose for everybody
     mirrored = target[:, list(H36M_17.mirror)] * torch.tensor([-1.0, 1.0, 1.0])
-    assert full_objective(views, distinct(views.instant), mirrored, s) > truth + 0.02
-    assert full_objective(views, distinct(views.instant), target * torch.tensor([1.0, 1.0, -1.0]), s) > truth + 0.05
+    assert full_objective(views, distinct(views.time_step), mirrored, s) > truth + 0.02
+    assert full_objective(views, distinct(views.time_step), target * torch.tensor([1.0, 1.0, -1.0]), s) > truth + 0.05
 
 
 def test_negatives_of_other_clips_only_are_satisfied_by_knowing_people(views):
@@ -341,7 +341,7 @@ def test_embeddings_are_of_unit_length_and_poses_rooted_with_bones_of_one(method
     assert float(bone.max()) < 1 + 1e-4
 
 
-def test_a_mirrored_picture_has_the_mirrored_pose_when_flip_averaged(method, views):
+def test_a_mirrored_image_has_the_mirrored_pose_when_flip_averaged(method, views):
     method.eval()
     one = method.predict(views.image, views.intrinsics, flip=True).pose
     other = method.predict(views.image.flip(-1), views.intrinsics, flip=True).pose
@@ -388,10 +388,10 @@ def test_terms_without_labels_are_zero_and_every_part_learns_from_its_own(method
     assert moved(terms["heatmap"]) == {"network.backbone", "network.neck", "network.head"}
 
 
-def test_unlabelled_pictures_change_no_pose_loss(method, views):
+def test_unlabelled_images_change_no_pose_loss(method, views):
     """Rows that belong to no term are not seen by the embedding's batch statistics."""
-    extra = Views.empty(5, 17, 32, 32).replace(instant=torch.arange(5) + 10**9)
-    method.network.eval()  # whose statistics the extra pictures do change
+    extra = Views.empty(5, 17, 32, 32).replace(time_step=torch.arange(5) + 10**9)
+    method.network.eval()  # whose statistics the extra images do change
     alone = method.losses(views)["pose"]
     beside = method.losses(Views.cat([views, extra]))["pose"]
     assert float(alone.detach()) == pytest.approx(float(beside.detach()), rel=1e-5)

@@ -31,7 +31,7 @@ def tiny(steps: int, **changes) -> Recipe:
     train = TrainStage(
         steps=steps,
         batch={"rig": 12, "labelled": 6},
-        draw={"rig": Draw(instants=3, apart=0.8), "labelled": Draw(source="rig", labelled=True)},
+        draw={"rig": Draw(time_steps=3, apart=0.8), "labelled": Draw(source="rig", labelled=True)},
         losses={"heatmap": 0.3, "pose": 1.0, "metric": 1.0},
         metric=MetricLoss(apart=0.8),
         augmentation=Augmentation(mirror=0.5),
@@ -105,8 +105,8 @@ def test_settings_of_draws_and_loss_are_options():
         TrainStage(batch={"wild": 3}, draw={"rig": Draw()})
     with pytest.raises(VergenceError, match="margin"):
         MetricLoss(margin=0)
-    with pytest.raises(VergenceError, match="instants"):
-        Draw(instants=-1)
+    with pytest.raises(VergenceError, match="time_steps"):
+        Draw(time_steps=-1)
 
 
 def test_it_learns_to_find_poses_again(tmp_path, one_thread):
@@ -114,7 +114,7 @@ def test_it_learns_to_find_poses_again(tmp_path, one_thread):
     recipe = tiny(
         350,
         batch={"rig": 24, "labelled": 8},
-        draw={"rig": Draw(instants=12, apart=0.8), "labelled": Draw(source="rig", labelled=True)},
+        draw={"rig": Draw(time_steps=12, apart=0.8), "labelled": Draw(source="rig", labelled=True)},
         losses={"heatmap": 1.0, "coordinates": 0.1, "pose": 1.0, "metric": 0.5},
         metric=MetricLoss(kind="infonce", apart=0.8),
         learning_rate=4e-3,

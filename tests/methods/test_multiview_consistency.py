@@ -46,12 +46,12 @@ THORAX = H36M_17.index("thorax")
 
 @pytest.fixture(scope="module")
 def film() -> Views:
-    """Three people, four cameras, four instants: upright enough that every root depth is sound."""
+    """Three people, four cameras, four time steps: upright enough that every root depth is sound."""
     views = recordings(3, 6, 4, 32, seed=70)
     lean = (views.pose[:, THORAX, 2] - views.pose[:, 0, 2]).abs() / (views.pose[:, THORAX] - views.pose[:, 0]).norm(
         dim=-1
     )
-    upright = ~torch.isin(views.instant, views.instant[lean > 0.6])
+    upright = ~torch.isin(views.time_step, views.time_step[lean > 0.6])
     assert upright.sum() >= 32
     return views[upright]
 
@@ -102,13 +102,13 @@ def random_poses(n: int, seed: int) -> Poses:
 # Pairs
 
 
-def test_pairs_are_every_two_views_of_an_instant_once():
-    views = Views.empty(9, 17, 4, 4).replace(instant=torch.tensor([5, 1, 5, 2, 1, 5, 5, 3, 2]))
+def test_pairs_are_every_two_views_of_a_time_step_once():
+    views = Views.empty(9, 17, 4, 4).replace(time_step=torch.tensor([5, 1, 5, 2, 1, 5, 5, 3, 2]))
     a, b = pairs_of(views)
     rows = {
         tuple(sorted(pair))
-        for instant in (1, 2, 3, 5)
-        for pair in itertools.combinations(torch.nonzero(views.instant == instant)[:, 0].tolist(), 2)
+        for time_step in (1, 2, 3, 5)
+        for pair in itertools.combinations(torch.nonzero(views.time_step == time_step)[:, 0].tolist(), 2)
     }
     assert sorted(tuple(sorted(p)) for p in zip(a.tolist(), b.tolist(), strict=True)) == sorted(rows)
     alone, _ = pairs_of(Views.empty(4, 17, 4, 4))
@@ -298,7 +298,7 @@ def test_joints_of_little_confidence_and_leaning_views_count_for_nothing(film):
     assert without == pytest.approx(before, abs=1e-5)
     points = maps.keypoints.clone()
     points[0, THORAX] = points[0, 0] + 0.3 * (points[0, THORAX] - points[0, 0])
-    rest = views.instant != views.instant[0]
+    rest = views.time_step != views.time_step[0]
     short = Maps(heat, points, maps.depth, maps.depth, maps.depth)
     left_out = method_with().lifted(views, short)
     assert not left_out.usable[0]
@@ -484,7 +484,7 @@ def test_missing_and_unknown_ratios_are_named():
     assert method.ratios is None
 
 
-def test_batches_without_views_of_one_instant_cost_nothing_but_their_labels():
+def test_batches_without_views_of_one_time_step_cost_nothing_but_their_labels():
     method = method_with()
     terms = method.losses(Views.empty(3, 17, 32, 32))
     assert set(terms) == {"heatmap", "coordinates", "depth", "consistency", "limbs", "bend"}
@@ -534,7 +534,7 @@ NAMED = {
 @pytest.mark.parametrize("what", NAMED)
 def test_each_collapse_is_named(film, what):
     labelled = recordings(12, 1, 1, 32, seed=71)
-    labelled = labelled.replace(instant=labelled.instant + film.instant.max() + 1, keypoints=projected(labelled))
+    labelled = labelled.replace(time_step=labelled.time_step + film.time_step.max() + 1, keypoints=projected(labelled))
     hidden = film.replace(keypoints=torch.full_like(film.keypoints, math.nan))
     other = true_maps(labelled)
     maps = degenerate(film)[what]

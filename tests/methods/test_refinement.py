@@ -47,9 +47,9 @@ def wrong(pose, seed):
     return 1.3 * (out + 0.04 * torch.randn(out.shape, generator=torch.Generator().manual_seed(seed)))
 
 
-def goals(pose, made=False):
+def goals(pose, pseudo=False):
     index = Views.empty(len(pose), 17, 0, 0)
-    return index.replace(pose=pose, pose_weight=torch.ones(pose.shape[:2]), made=torch.full((len(pose),), made))
+    return index.replace(pose=pose, pose_weight=torch.ones(pose.shape[:2]), pseudo=torch.full((len(pose),), made))
 
 
 def unit(width=32, dropout=0.0, skeleton=H36M_17, correct=True):
@@ -208,7 +208,7 @@ def test_the_error_model_finds_a_linear_error_and_keeps_the_rest(poses):
     assert torch.equal(drawn, again)
 
 
-def test_pairs_without_pictures_are_drawn_and_counted(poses):
+def test_pairs_without_images_are_drawn_and_counted(poses):
     net = unit()
     predicted = wrong(poses[0], 0)
     truth = poses[0].clone()
@@ -216,14 +216,14 @@ def test_pairs_without_pictures_are_drawn_and_counted(poses):
     truth[7] = math.nan
     pairs = make_pairs(net, predicted, goals(truth), poses[1], torch.Generator().manual_seed(0))
     assert pairs.report == {
-        "pictures": len(truth) - 1, "labels_made": 0, "poses_without_pictures": len(poses[1])
+        "images": len(truth) - 1, "labels_made": 0, "poses_without_images": len(poses[1])
     }  # fmt: skip
     assert len(pairs.inputs) == len(pairs.targets) == len(pairs.weight) == len(truth) - 1 + len(poses[1])
     assert torch.equal(pairs.inputs[: len(truth) - 1], net.flat(predicted)[torch.arange(len(truth)) != 7])
     assert torch.equal(pairs.targets[len(truth) - 1 :], net.flat(poses[1]))
     assert pairs.targets[3].isnan().sum() == 3
     assert pairs.inputs.isfinite().all()
-    with pytest.raises(VergenceError, match="20 pictures"):
+    with pytest.raises(VergenceError, match="20 images"):
         make_pairs(net, predicted[:20], goals(poses[0][:20]), poses[1], torch.Generator())
 
 
@@ -243,13 +243,13 @@ def test_mirrored_pairs_are_those_of_mirrored_people(poses):
         assert torch.allclose(found[half : half + n].nan_to_num(-9), getattr(theirs, name).nan_to_num(-9), atol=1e-5)
 
 
-@pytest.mark.parametrize("pictures", [800, 100])
-def test_it_corrects_new_people(poses, pictures):
-    """All pairs from pictures, or an eighth of them and the rest from poses alone."""
+@pytest.mark.parametrize("images", [800, 100])
+def test_it_corrects_new_people(poses, images):
+    """All pairs from images, or an eighth of them and the rest from poses alone."""
     net = unit(64, 0.1)
     predicted = wrong(poses[0], 0)
     g = torch.Generator().manual_seed(0)
-    pairs = make_pairs(net, predicted[:pictures], goals(poses[0][:pictures]), poses[0][pictures:], g)
+    pairs = make_pairs(net, predicted[:images], goals(poses[0][:images]), poses[0][images:], g)
     curve = train_unit(net, pairs, RefineStage(steps=150, batch=64), seed=0)
     assert curve[-1] < 0.7 * curve[0]
     test = wrong(poses[1], 1)
@@ -276,14 +276,14 @@ def test_a_refined_method_changes_the_pose_alone_and_says_that_it_saw_labels(pos
 
     method = Fixed(nn.Identity(), H36M_17)  # type: ignore[arg-type]
     net = unit().eval()
-    about = {"sources": ["labelled"], "pictures": 5, "labels_made": 0, "poses_without_pictures": 0}
+    about = {"sources": ["labelled"], "images": 5, "labels_made": 0, "poses_without_images": 0}
     refined = Refined(method, net, about)
     found = refined.predict(torch.zeros(3, 3, 8, 8), torch.eye(3).expand(3, 3, 3))
     assert torch.equal(found.pose, net(poses[1][:3]))
     assert found.root_depth.tolist() == [9.0] * 3
     assert refined.protocol["refinement_unit"] == {"uses_3d_labels": True, **about}
     for made, bare, labelled in ((5, 0, False), (4, 0, True), (5, 1, True)):
-        other = Refined(method, net, {**about, "labels_made": made, "poses_without_pictures": bare})
+        other = Refined(method, net, {**about, "labels_made": made, "poses_without_images": bare})
         assert other.protocol["refinement_unit"]["uses_3d_labels"] is labelled
     assert method.protocol == {}
     with pytest.raises(VergenceError, match="finished"):

@@ -16,11 +16,11 @@ from vergence.metrics.retrieval import Gallery
 KS = (1, 3, 10)
 
 
-def gallery(subjects: int = 3, instants: int = 6, views: int = 3, seed: int = 0, drop: float = 0.0) -> Gallery:
-    """Each subject filmed once; every view sees the instant's pose turned by a rotation of its own."""
+def gallery(subjects: int = 3, time_steps: int = 6, views: int = 3, seed: int = 0, drop: float = 0.0) -> Gallery:
+    """Each subject filmed once; every view sees the time step's pose turned by a rotation of its own."""
     rng = np.random.default_rng(seed)
     rows, poses = [], []
-    for s, i in itertools.product(range(subjects), range(instants)):
+    for s, i in itertools.product(range(subjects), range(time_steps)):
         pose = rng.normal(0, 300, (5, 3))
         for v in range(views):
             if rng.random() >= drop:
@@ -28,8 +28,8 @@ def gallery(subjects: int = 3, instants: int = 6, views: int = 3, seed: int = 0,
                 rows.append((s * 100 + i, s, s, v, 0.4 * i))
                 poses.append(pose @ (turn * np.sign(np.linalg.det(turn))).T + rng.normal(0, 100, 3))
     order = rng.permutation(len(rows))
-    instant, subject, sequence, view, time = (torch.tensor(c) for c in zip(*[rows[i] for i in order]))
-    return Gallery(instant, subject, sequence, view, time, torch.from_numpy(np.stack(poses)[order]))
+    time_step, subject, sequence, view, time = (torch.tensor(c) for c in zip(*[rows[i] for i in order]))
+    return Gallery(time_step, subject, sequence, view, time, torch.from_numpy(np.stack(poses)[order]))
 
 
 def slow_error(p: np.ndarray, t: np.ndarray) -> float:
@@ -49,9 +49,9 @@ def errors_of(g: Gallery) -> np.ndarray:
 
 def slow(rank, g: Gallery, database: str, ks, window: float, errors=None) -> dict:
     """Query by query, pair of cameras by pair of cameras; `rank(query, items)` gives the items in order."""
-    n, pairs, table = len(g.instant), {}, errors_of(g) if errors is None else errors
-    instant, subject, sequence, view, time = (
-        getattr(g, name).tolist() for name in ("instant", "subject", "sequence", "view", "time")
+    n, pairs, table = len(g.time_step), {}, errors_of(g) if errors is None else errors
+    time_step, subject, sequence, view, time = (
+        getattr(g, name).tolist() for name in ("time_step", "subject", "sequence", "view", "time")
     )
     for v, u in itertools.permutations(sorted(set(view)), 2):
         found = {name: {k: [] for k in ks} for name in ("detection", "window", "error")}
@@ -66,7 +66,7 @@ def slow(rank, g: Gallery, database: str, ks, window: float, errors=None) -> dic
             person.append(100.0 * (subject[ordered[0]] == subject[q]))
             for k in ks:
                 top = ordered[:k]
-                same = [instant[i] == instant[q] for i in top]
+                same = [time_step[i] == time_step[q] for i in top]
                 near = [sequence[i] == sequence[q] and abs(time[i] - time[q]) <= window + 1e-6 for i in top]
                 found["detection"][k].append(100.0 * any(same))
                 found["window"][k].append(100.0 * (any(same) or any(near)))
@@ -97,7 +97,7 @@ def compare(found: retrieval.Retrieval, expected: dict, ks=KS) -> None:
 @pytest.mark.parametrize("drop", [0.0, 0.3])
 def test_a_descriptor_against_a_slow_reference(database, drop):
     g = gallery(drop=drop, seed=4)
-    x = torch.randn(len(g.instant), 4, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(len(g.time_step), 4, generator=torch.Generator().manual_seed(1))
 
     def rank(q, items):
         return sorted(items, key=lambda i: math.dist(x[q].tolist(), x[i].tolist()))
@@ -121,7 +121,7 @@ def test_the_oracle_against_a_slow_reference(database):
 
 @pytest.mark.parametrize("database", ["same", "all"])
 def test_random_is_the_mean_over_orders(database):
-    g = gallery(subjects=2, instants=5, seed=6)
+    g = gallery(subjects=2, time_steps=5, seed=6)
     rng = np.random.default_rng(0)
     errors = errors_of(g)
     drawn = [slow(lambda q, items: rng.permutation(items).tolist(), g, database, KS, 0.4, errors) for _ in range(60)]
@@ -140,9 +140,9 @@ def test_random_is_the_mean_over_orders(database):
 
 
 def test_perfect_embeddings_find_everything_and_those_of_people_the_person():
-    g = gallery(subjects=4, instants=8)
-    instants = torch.nn.functional.one_hot(torch.unique(g.instant, return_inverse=True)[1]).float()
-    perfect = retrieval.measure(instants, g, "all")
+    g = gallery(subjects=4, time_steps=8)
+    time_steps = torch.nn.functional.one_hot(torch.unique(g.time_step, return_inverse=True)[1]).float()
+    perfect = retrieval.measure(time_steps, g, "all")
     assert perfect.detection[1] == 100
     assert perfect.mean_pa_mpjpe[1] < 1e-3
     people = torch.nn.functional.one_hot(g.subject).float() + 1e-3 * torch.randn(len(g.subject), 4)
@@ -154,9 +154,9 @@ def test_perfect_embeddings_find_everything_and_those_of_people_the_person():
 
 
 def test_a_window_forgives_neighbours_of_the_recording_only():
-    g = gallery(subjects=2, instants=6)
-    shifted = torch.nn.functional.one_hot(g.instant % 100 + 6 * g.subject, 13).float()
-    shifted[g.view == 1] = shifted[g.view == 1].roll(1, 1)  # camera 1 is one instant early
+    g = gallery(subjects=2, time_steps=6)
+    shifted = torch.nn.functional.one_hot(g.time_step % 100 + 6 * g.subject, 13).float()
+    shifted[g.view == 1] = shifted[g.view == 1].roll(1, 1)  # camera 1 is one time step early
     strict = retrieval.measure(shifted, g, "same", (1,), window=0.0).by_pair["0-1"]
     assert strict.detection[1] == 0
     assert strict.detection_window[1] == 0
@@ -166,18 +166,18 @@ def test_a_window_forgives_neighbours_of_the_recording_only():
 
 
 def test_equal_descriptors_rank_by_row_and_blocks_change_nothing(monkeypatch):
-    g = gallery(subjects=2, instants=20)
-    x = torch.zeros(len(g.instant), 2)
+    g = gallery(subjects=2, time_steps=20)
+    x = torch.zeros(len(g.time_step), 2)
     whole = retrieval.measure(x, g, "all", (1, 2))
     first = {int(u): int((g.view == u).nonzero()[0]) for u in (0, 1, 2)}
-    hits = [g.instant[first[1]] == g.instant[q] for q in (g.view == 0).nonzero()[:, 0]]
+    hits = [g.time_step[first[1]] == g.time_step[q] for q in (g.view == 0).nonzero()[:, 0]]
     assert whole.by_pair["0-1"].detection[1] == pytest.approx(100 * np.mean([bool(h) for h in hits]))
     monkeypatch.setattr(retrieval, "BLOCK", 100)
     monkeypatch.setattr(retrieval, "POSE_BLOCK", 7)
     monkeypatch.setattr(retrieval, "KEPT", 0)
-    again = gallery(subjects=2, instants=20)
+    again = gallery(subjects=2, time_steps=20)
     assert retrieval.measure(x, again, "all", (1, 2)) == whole
-    y = torch.randn(len(g.instant), 3, generator=torch.Generator().manual_seed(0))
+    y = torch.randn(len(g.time_step), 3, generator=torch.Generator().manual_seed(0))
     blocked = retrieval.measure(y, again, "all", (1, 2))
     monkeypatch.undo()
     assert blocked == retrieval.measure(y, g, "all", (1, 2))
@@ -192,20 +192,20 @@ def test_the_few_nearest_are_those_of_a_whole_sort():
         assert torch.equal(retrieval._smallest(d, k), expected)
 
 
-def test_fewer_pictures_than_k_are_all_hits():
-    g = gallery(subjects=1, instants=4, views=2)
+def test_fewer_images_than_k_are_all_hits():
+    g = gallery(subjects=1, time_steps=4, views=2)
     found = retrieval.measure(torch.randn(8, 2), g, "same", (1, 10))
     assert found.detection[10] == 100
     assert found.mean_pa_mpjpe[10] == pytest.approx(retrieval.random(g, "same", (10,)).mean_pa_mpjpe[10])
 
 
 def test_unknown_joints_are_left_out_of_the_errors():
-    g = gallery(subjects=1, instants=5, views=2)
+    g = gallery(subjects=1, time_steps=5, views=2)
     poses = g.pose.clone()
-    poses[g.instant == 2, 4] = math.nan
-    poses[g.instant == 3, 1:] = math.nan  # one joint only: no error to tell
-    g = Gallery(g.instant, g.subject, g.sequence, g.view, g.time, poses)
-    found = retrieval.measure(torch.eye(5)[g.instant], g, "same", (1, 5))
+    poses[g.time_step == 2, 4] = math.nan
+    poses[g.time_step == 3, 1:] = math.nan  # one joint only: no error to tell
+    g = Gallery(g.time_step, g.subject, g.sequence, g.view, g.time, poses)
+    found = retrieval.measure(torch.eye(5)[g.time_step], g, "same", (1, 5))
     assert found.detection[1] == 100
     assert math.isfinite(found.mean_pa_mpjpe[5])
 
@@ -216,16 +216,19 @@ def test_unknown_joints_are_left_out_of_the_errors():
         (lambda g, x: (x[:-1], g, "same"), "descriptors for"),
         (lambda g, x: (x * math.nan, g, "same"), "NaN"),
         (lambda g, x: (x, g, "others"), "no database is called"),
-        (lambda g, x: (x, Gallery(g.instant, g.subject, g.sequence, g.view * 0, g.time, g.pose), "same"), "two views"),
+        (
+            lambda g, x: (x, Gallery(g.time_step, g.subject, g.sequence, g.view * 0, g.time, g.pose), "same"),
+            "two views",
+        ),
     ],
 )
 def test_what_cannot_be_measured_is_said(change, said):
     g = gallery()
     with pytest.raises(VergenceError, match=said):
-        retrieval.measure(*change(g, torch.zeros(len(g.instant), 2)))
+        retrieval.measure(*change(g, torch.zeros(len(g.time_step), 2)))
 
 
 def test_fields_of_different_lengths_are_refused():
     g = gallery()
     with pytest.raises(VergenceError, match="different lengths"):
-        Gallery(g.instant[:-1], g.subject, g.sequence, g.view, g.time, g.pose)
+        Gallery(g.time_step[:-1], g.subject, g.sequence, g.view, g.time, g.pose)

@@ -33,7 +33,7 @@ def test_a_small_resnet_from_sizes():
     assert backbone.strides == [4, 8, 16]
 
 
-def test_bytes_and_shares_are_the_same_picture():
+def test_bytes_and_shares_are_the_same_image():
     torch.manual_seed(0)
     backbone = Backbone(NetworkSettings(embedding_size=4, hidden_sizes=[4], depths=[1])).eval()
     image = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)

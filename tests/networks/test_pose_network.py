@@ -1,4 +1,4 @@
-"""Heads and necks: conventions against slow loops, shapes at two picture sizes."""
+"""Heads and necks: conventions against slow loops, shapes at two image sizes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def network(**changes) -> PoseNetwork:
     return made
 
 
-def pictures(size: int, n: int = 2):
+def images(size: int, n: int = 2):
     return torch.randint(0, 256, (n, 3, size, size), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
 
 
@@ -44,7 +44,7 @@ def test_expected_pixel_against_a_slow_loop():
                 assert found[n, j].tolist() == pytest.approx([x, y], abs=1e-9)
 
 
-def test_a_uniform_map_says_the_middle_of_the_picture():
+def test_a_uniform_map_says_the_middle_of_the_image():
     assert torch.allclose(expected_pixel(torch.full((1, 1, 8, 8), 1 / 64), 4.0), torch.tensor(15.5))
 
 
@@ -77,11 +77,11 @@ def test_a_map_with_one_peak_has_no_second():
 
 def test_out_of_training_a_joint_is_read_where_the_higher_peak_is():
     model = network()
-    maps = model(pictures(64))
+    maps = model(images(64))
     heatmap = maps.log_heatmap.exp() ** 2
     squared = heatmap / heatmap.sum((-1, -2), keepdim=True)
     assert torch.allclose(maps.keypoints, expected_pixel(squared, 4.0), atol=1e-3)
-    trained = model.train()(pictures(64))
+    trained = model.train()(images(64))
     assert torch.allclose(trained.keypoints, expected_pixel(trained.log_heatmap.exp(), 4.0), atol=1e-3)
 
 
@@ -89,7 +89,7 @@ def test_out_of_training_a_joint_is_read_where_the_higher_peak_is():
 @pytest.mark.parametrize("neck", ["top_down", "deconvolution"])
 @pytest.mark.parametrize("head", ["depth_map", "volume"])
 def test_shapes_and_ranges(size, neck, head):
-    maps = network(neck=neck, head=head, depth_bins=6)(pictures(size))
+    maps = network(neck=neck, head=head, depth_bins=6)(images(size))
     h = w = size // 4
     assert maps.log_heatmap.shape == (2, J, h, w)
     assert maps.keypoints.shape == (2, J, 2)
@@ -105,7 +105,7 @@ def raw_head(made: PoseNetwork, image):
 
 
 def test_the_depth_map_is_read_where_the_heatmap_is():
-    made, image = network(), pictures(64)
+    made, image = network(), images(64)
     with torch.no_grad():
         maps, out = made(image), raw_head(made, image)
     for n in range(2):
@@ -120,7 +120,7 @@ def test_the_depth_map_is_read_where_the_heatmap_is():
 
 
 def test_the_volumes_depth_against_a_slow_loop():
-    made, image = network(head="volume", depth_bins=6, depth_box=4.2), pictures(64)
+    made, image = network(head="volume", depth_bins=6, depth_box=4.2), images(64)
     with torch.no_grad():
         maps, out = made(image), raw_head(made, image)
     n, j = 1, 3
@@ -141,7 +141,7 @@ def test_the_volumes_depth_against_a_slow_loop():
 
 
 def test_confidence_is_the_probability_in_the_best_3x3_cells():
-    maps = network()(pictures(64))
+    maps = network()(images(64))
     heatmap = maps.log_heatmap.exp()[0, 2]
     padded = torch.nn.functional.pad(heatmap, (1, 1, 1, 1))
     best = max(float(padded[r : r + 3, c : c + 3].sum()) for r in range(16) for c in range(16))
@@ -150,7 +150,7 @@ def test_confidence_is_the_probability_in_the_best_3x3_cells():
 
 def test_gradients_reach_every_weight():
     made = network().train()
-    maps = made(pictures(64))
+    maps = made(images(64))
     (maps.keypoints.sum() + maps.depth.sum() - maps.log_heatmap[..., 0, 0].sum()).backward()
     silent = [name for name, p in made.named_parameters() if p.grad is None or not p.grad.abs().max() > 0]
     assert silent == []
@@ -158,6 +158,6 @@ def test_gradients_reach_every_weight():
 
 def test_an_untrained_network_knows_nothing():
     torch.manual_seed(0)
-    maps = PoseNetwork(TINY, J).eval()(pictures(64))
+    maps = PoseNetwork(TINY, J).eval()(images(64))
     assert (maps.keypoints - 31.5).abs().max() < 8
     assert maps.depth.abs().max() < 0.3

@@ -153,7 +153,7 @@ def test_an_adopted_network_is_a_run_that_evaluates(tmp_path, capsys):
     assert (prediction.keypoints / SIZE - 0.5 - theirs[..., :2]).abs().max() < 1e-4
     expected = (theirs[..., 2] - theirs[:, :1, 2]) * 2000 / BONE_MM
     assert (relative_depth(depth, estimator.skeleton) - expected).abs().max() < 1e-3
-    line = "{kind: world_pictures, count: 6, look: studio, seed: 4}"
+    line = "{kind: world_images, count: 6, look: studio, seed: 4}"
     evaluate(tmp_path / "run", data=line, device="cpu")
     assert "N-MPJPE" in capsys.readouterr().out
     assert (tmp_path / "run" / "evaluation" / "report.html").is_file()

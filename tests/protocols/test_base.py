@@ -93,7 +93,7 @@ def test_only_the_rows_that_are_kept_count(poses):
     assert found.poses == rows.sum()
     errors = slow_errors(p[rows], t[rows], JOINTS)
     assert found.average["MPJPE"] == pytest.approx(np.mean(errors))
-    assert found.plain()["protocol"]["pictures"]["only_subject"] == ["S11"]
+    assert found.plain()["protocol"]["images"]["only_subject"] == ["S11"]
 
 
 def test_a_strict_threshold_is_below_not_at(poses):

@@ -23,8 +23,8 @@ from vergence.training.source_words import protocol_source
 from vergence.training.sources import open_source
 
 SIDE = 32
-# those that compare poses as they come; Zhou's change them first, others need no truth or search pictures (tests of their own)
-NAMES = sorted(name for name, p in protocols().items() if not (p.fit or p.retrieval or p.truthless))
+# those that compare poses as they come; Zhou's change them first, others need no truth or search images (tests of their own)
+NAMES = sorted(name for name, p in protocols().items() if not (p.fit or p.retrieval or p.without_truth))
 OWN = {"human36m": "h36m_17", "mpi_inf_3dhp": "mpi_inf_17", "mpii": "mpii_16", "coco": "coco_17"}
 STRICT_AUC = 100 * 30 / 31
 
@@ -42,7 +42,7 @@ def write_3dhp(root: Path) -> None:
 def write_mpii(root: Path) -> None:
     data = flat.shots()
     flat.write_mpii_json(root, data, flat.mpii_rows(data), "valid")
-    boxes = flat.head_boxes(len(data.pictures)).reshape(-1, 2, 2).transpose(1, 2, 0)
+    boxes = flat.head_boxes(len(data.images)).reshape(-1, 2, 2).transpose(1, 2, 0)
     savemat(root / "annot" / "gt_valid.mat", {"headboxes_src": boxes})
 
 
@@ -88,7 +88,7 @@ def shards(roots) -> Callable[[Protocol], Path]:
 
 
 def predictions(path: Path, dataset, skeleton, change=lambda x: x, **more) -> Path:
-    """The truth as others would predict it: of the full picture's camera or pixels."""
+    """The truth as others would predict it: of the full image's camera or pixels."""
     records = dataset.records
     key = {name: getattr(records, name) for name in ("sequence", "view", "frame")}
     if np.isfinite(records.pose).any():
@@ -211,7 +211,7 @@ def test_a_protocols_joints_are_enough(roots, tmp_path):
         ("mpii-pckh", "coco-oks", "measured on coco, and .* holds mpii"),
     ],
 )  # fmt: skip
-def test_shards_of_other_pictures_are_refused(roots, tmp_path, made_for, asked, said):
+def test_shards_of_other_images_are_refused(roots, tmp_path, made_for, asked, said):
     protocol = get_protocol(made_for)
     line = f"{{kind: {protocol.dataset}, path: {roots(protocol.dataset)}, protocol: {made_for}}}"
     out = tmp_path / "shards"

@@ -16,7 +16,7 @@ method: supervised
 image_size: 64
 network: {width: 16, hidden_sizes: [8, 16]}
 sources:
-  wild: {kind: world_pictures, count: 10, keypoints: true}
+  wild: {kind: world_images, count: 10, keypoints: true}
   rig: {kind: world_recordings, views: [2, 4], pose: 1}
 stages:
   pose:
@@ -135,14 +135,14 @@ def test_a_wrong_file_is_one_sentence_that_names_it(tmp_path, text, said):
 
 def test_a_draw_lies_in_a_mapping_within_a_mapping(file):
     text = file.read_text().replace(
-        "losses: {heatmap: 1}", "losses: {heatmap: 1}, draw: {wild: {instants: 4, views: 1}}"
+        "losses: {heatmap: 1}", "losses: {heatmap: 1}, draw: {wild: {time_steps: 4, views: 1}}"
     )
     file.write_text(text)
     at = "--stages.pose.train.draw.wild"
     recipe = load_recipe(str(file), [f"{at}.instants", "2", f"{at}.apart=0.5"])
-    assert recipe.stages["pose"].train.draw == {"wild": Draw(instants=2, apart=0.5, views=1)}
+    assert recipe.stages["pose"].train.draw == {"wild": Draw(time_steps=2, apart=0.5, views=1)}
     for words, said in (
-        ([f"{at}.instantz", "2"], "instants"),
+        ([f"{at}.instantz", "2"], "time_steps"),
         ([f"{at}.instants", "few"], "few"),
         (["--stages.pose.train.draw.studio.views", "2"], r"no stages\.pose\.train\.draw\.studio"),
     ):

@@ -78,7 +78,7 @@ def test_the_mirror_projects_alike_through_long_lenses_only(make_scene) -> None:
     assert moved[1] < 5 < 50 < moved[0]
 
 
-def test_in_first_camera_changes_no_picture(make_scene) -> None:
+def test_in_first_camera_changes_no_image(make_scene) -> None:
     bundle = truth(make_scene(frames=5))
     moved = in_first_camera(bundle)
     np.testing.assert_allclose(moved.rotation[0], np.eye(3), atol=1e-12)

@@ -50,9 +50,9 @@ def full_page() -> Page:
     samples = [
         Sample("first", "random", black, keypoints, keypoints + 2, pose, pose + 5, errors={"N-MPJPE": "5 mm"}),
         Sample("no truth", "random", black, keypoints, None, pose, None),
-        Sample("no picture", "worst", None, None, None, pose, pose),
+        Sample("no image", "worst", None, None, None, pose, pose),
         Sample("lame <b>", "worst", black, keypoints, None, lame, None, up=(0, -1, 0.1)),
-        Sample("picture only", "best", black),
+        Sample("image only", "best", black),
     ]
     cameras = {
         name: RigCamera(np.eye(3), np.array([x, 0.0, 0.0]), K, (1000, 800))
@@ -143,7 +143,7 @@ def test_keys_and_clicks_step_turn_and_play(tmp_path: Path):
 
 
 def test_keypoints_lie_on_their_pixels_and_both_themes_draw(tmp_path: Path):
-    """A picture whose lit pixels are the joints: on the screenshot, the overlay covers them."""
+    """An image whose lit pixels are the joints: on the screenshot, the overlay covers them."""
     image = np.zeros((128, 128, 3), np.uint8)
     keypoints = np.full((17, 2), np.nan)
     keypoints[[2, 3]] = [[40, 30], [90, 100]]

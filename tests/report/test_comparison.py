@@ -98,7 +98,7 @@ STAGES = {"labels": {"seconds": 9.5, "cpu_seconds": 9.0}, "pose": {"seconds": 51
 RESULTS = {
     "methods": {"supervised": found(60.0, 12000), "free": {**found(66.0), "stages": STAGES}},
     "reference": "supervised",
-    "anchors": {"studio": {"mean_pose": {"n_mpjpe": 150.0}, "random": {"detection_1": 16.7}}},
+    "baselines": {"studio": {"mean_pose": {"n_mpjpe": 150.0}, "random": {"detection_1": 16.7}}},
     "differences": {
         "studio": {
             "n_mpjpe": {
@@ -110,7 +110,7 @@ RESULTS = {
         }
     },
     "protocol": {
-        "studio": {"pictures": 960, "subjects": 40, "look": "studio"},
+        "studio": {"images": 960, "subjects": 40, "look": "studio"},
         "figures_of": "studio", "seeds": [0, 1], "world_version": "4",
         "methods": {"supervised": {"studio": {"frame": "camera"}}, "free": {"studio": {"frame": "canonical"}}},
     },
@@ -123,7 +123,7 @@ def test_the_table_holds_methods_then_anchors_and_says_how_it_was_measured():
     assert table.rows[0] == ["supervised", "12,000", "60.0 ± 0.5", "30.0", "1,234", "61.0 ± 2.0"]
     assert table.rows[2][:3] == ["mean pose", None, "150.0"]
     assert len(table.rows) == 3  # random has none of these figures
-    assert "960 pictures of 40 people" in table.protocol
+    assert "960 images of 40 people" in table.protocol
     assert "true* heading" in table.protocol
     text = table_markdown(table)
     assert "| free | 0 | 66.0 ± 0.5 | 33.0 | 1,234 | 61.0 ± 2.0 |" in text

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vergence.report.overlay import COLOURS, ON_PICTURE, draw_skeleton, overlay, picture_size, pose_view
+from vergence.report.overlay import COLOURS, ON_IMAGE, draw_skeleton, image_size, overlay, pose_view
 from vergence.skeleton import H36M_17
 
 
@@ -24,33 +24,33 @@ def at(image, x, y):
 
 
 def test_joints_are_drawn_where_the_keypoints_are_and_nowhere_else():
-    picture = np.zeros((400, 300, 3), np.uint8)
+    image = np.zeros((400, 300, 3), np.uint8)
     keypoints = np.full((17, 2), np.nan)
     wrist, elbow = H36M_17.index("left_wrist"), H36M_17.index("right_elbow")
     keypoints[wrist], keypoints[elbow] = [50, 60], [200, 300]
-    frame = overlay(picture, H36M_17, keypoints, np.ones(17))
-    assert at(frame, 50, 60) == ON_PICTURE["l"]
-    assert at(frame, 200, 300) == ON_PICTURE["r"]
+    frame = overlay(image, H36M_17, keypoints, np.ones(17))
+    assert at(frame, 50, 60) == ON_IMAGE["l"]
+    assert at(frame, 200, 300) == ON_IMAGE["r"]
     inside = frame[:, :300]
     assert 0 < (inside > 0).any(2).sum() < 100
-    assert (overlay(picture, H36M_17)[:, :300] == 0).all()
+    assert (overlay(image, H36M_17)[:, :300] == 0).all()
 
 
-def test_a_large_picture_is_shown_smaller_with_its_keypoints_on_it():
-    picture = np.zeros((1080, 1920, 3), np.uint8)
+def test_a_large_image_is_shown_smaller_with_its_keypoints_on_it():
+    image = np.zeros((1080, 1920, 3), np.uint8)
     keypoints = np.full((17, 2), np.nan)
     keypoints[H36M_17.index("left_wrist")] = [1000.5, 600.5]
-    frame = overlay(picture, H36M_17, keypoints)
+    frame = overlay(image, H36M_17, keypoints)
     assert frame.shape == (540, 960 + 270, 3)
-    assert at(frame, 500, 300) == ON_PICTURE["l"]
+    assert at(frame, 500, 300) == ON_IMAGE["l"]
 
 
-def test_a_picture_of_another_shape_is_fitted_into_the_same_frame():
+def test_an_image_of_another_shape_is_fitted_into_the_same_frame():
     keypoints = np.full((17, 2), np.nan)
     keypoints[H36M_17.index("left_wrist")] = [100, 100]
     frame = overlay(np.full((200, 200, 3), 9, np.uint8), H36M_17, keypoints, size=(320, 160))
     assert frame.shape == (160, 320 + 80, 3)
-    assert at(frame, 80 + 80, 80) == ON_PICTURE["l"]
+    assert at(frame, 80 + 80, 80) == ON_IMAGE["l"]
     assert at(frame, 10, 80) == (0, 0, 0)
     assert at(frame, 100, 20) == (9, 9, 9)
 
@@ -61,7 +61,7 @@ def test_uncertain_joints_are_drawn_thinner():
     drawn = []
     for confidence in (0.9, 0.05):
         canvas = np.zeros((1000, 300, 3), np.uint8)
-        draw_skeleton(canvas, keypoints, H36M_17, ON_PICTURE, 5, np.full(17, confidence))
+        draw_skeleton(canvas, keypoints, H36M_17, ON_IMAGE, 5, np.full(17, confidence))
         drawn.append((canvas > 0).any(2).sum())
     assert drawn[1] < 0.6 * drawn[0]
 
@@ -89,14 +89,14 @@ def test_the_nearer_limb_hides_the_farther():
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 700), (101, 57)])
-def test_odd_pictures_give_frames_a_video_can_hold(shape):
-    picture = np.zeros((*shape, 3), np.uint8)
+def test_odd_images_give_frames_a_video_can_hold(shape):
+    image = np.zeros((*shape, 3), np.uint8)
     frame = overlay(
-        picture, H36M_17, np.zeros((17, 2)), None, standing() @ [[1, 0, 0], [0, 0, 1], [0, -1, 0]], caption="frame 3"
+        image, H36M_17, np.zeros((17, 2)), None, standing() @ [[1, 0, 0], [0, 0, 1], [0, -1, 0]], caption="frame 3"
     )
     assert frame.shape[0] % 2 == 0
     assert frame.shape[1] % 2 == 0
-    assert frame.shape[0] == picture_size(picture)[1]
+    assert frame.shape[0] == image_size(image)[1]
 
 
 def test_wild_numbers_do_not_break_the_drawing():

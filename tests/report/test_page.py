@@ -29,7 +29,7 @@ from vergence.report import (
 )
 from vergence.report.charts import (
     curve_svg,
-    encode_picture,
+    encode_image,
     format_number,
     linear_ticks,
     rescale_keypoints,
@@ -307,11 +307,11 @@ def test_unknown_numbers_are_null_in_the_data():
 
 
 @pytest.mark.parametrize("shape", [(64, 48), (1500, 600), (700, 2000)])
-def test_keypoints_follow_the_pictures_resizing(shape):
+def test_keypoints_follow_the_images_resizing(shape):
     image = np.zeros((*shape, 3), np.uint8)
     y, x = int(shape[0] * 0.7), int(shape[1] * 0.3)
     image[y - 8 : y + 9, x - 8 : x + 9] = 255
-    uri, size, scale = encode_picture(image)
+    uri, size, scale = encode_image(image)
     decoded = np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1]))).convert("L"), dtype=float)
     assert decoded.shape == size[::-1]
     assert max(size) <= 720
@@ -321,9 +321,9 @@ def test_keypoints_follow_the_pictures_resizing(shape):
     np.testing.assert_allclose(rescale_keypoints(np.array([[x, y]]), scale)[0], blob, atol=0.12)
 
 
-def test_small_pictures_are_kept_exactly():
+def test_small_images_are_kept_exactly():
     image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    uri, _, scale = encode_picture(image)
+    uri, _, scale = encode_image(image)
     assert scale == (1, 1)
     np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))), image)
 
@@ -397,7 +397,7 @@ def test_chosen_samples_are_the_worst_the_best_and_some_others():
     assert choose_samples(np.full(3, np.nan)) == []
 
 
-def test_pictures_charts_and_views_have_words():
+def test_images_charts_and_views_have_words():
     reader = Reader(render_page(page(samples=[sample()], rig=rig(), curves=[Curve("c", "x", "y", {"a": ([0], [1])})])))
     for attributes in reader.named("canvas"):
         assert attributes["aria-label"]

@@ -1,4 +1,4 @@
-"""The page of a reconstruction: its figures against plain loops, its pictures against the projections they show."""
+"""The page of a reconstruction: its figures against plain loops, its images against the projections they show."""
 
 import functools
 import warnings
@@ -147,15 +147,15 @@ def test_the_worst_moments_are_the_worst_and_apart():
 
 
 def test_cut_outs_carry_their_keypoints():
-    """Pictures that hold their own coordinates: what a cut-out shows under a keypoint is where the keypoint was."""
+    """Images that hold their own coordinates: what a cut-out shows under a keypoint is where the keypoint was."""
     asked = []
 
-    def pictures(view, frame):
+    def images(view, frame):
         asked.append((view, frame))
         rows, columns = np.indices(SIZE[::-1])
         return np.stack([columns // 4, rows // 4, np.full_like(rows, view)], axis=-1).astype(np.uint8)
 
-    made = page(pictures=pictures)
+    made = page(images=images)
     reprojected = projections(recording()[0])
     assert asked == sorted(set(asked)), "read in order, each once"
     for sample in made.samples:
@@ -169,15 +169,15 @@ def test_cut_outs_carry_their_keypoints():
         assert ((shown >= 0) & (shown < [width, height])).all() or not ((inside >= 0) & (inside < SIZE)).all()
 
 
-def test_a_damaged_frame_costs_its_picture_only():
-    def pictures(view, frame):
+def test_a_damaged_frame_costs_its_image_only():
+    def images(view, frame):
         if view == 1:
             raise VergenceError("frame 7 of left.mp4 is damaged", "Re-encode it.")
         return np.zeros((*SIZE[::-1], 3), np.uint8)
 
-    for sample in page(pictures=pictures).samples:
+    for sample in page(images=images).samples:
         damaged = sample.title.startswith("left")
-        assert sample.note == ("No picture: frame 7 of left.mp4 is damaged." if damaged else "")
+        assert sample.note == ("No image: frame 7 of left.mp4 is damaged." if damaged else "")
         assert (sample.image.max() > 0) == damaged
 
 
@@ -189,7 +189,7 @@ def test_poses_are_in_the_samples_camera_frame():
     np.testing.assert_allclose(back, found.pose[frame], atol=1e-6)
 
 
-def test_cut_out_follows_the_reconstruction_and_stays_in_the_picture():
+def test_cut_out_follows_the_reconstruction_and_stays_in_the_image():
     nowhere, person = np.full((17, 2), np.nan), np.full((17, 2), np.nan)
     person[[0, 1]] = [[100, 100], [140, 300]]
     astray = person.copy()

@@ -119,8 +119,8 @@ def test_a_schedule_of_steps_is_constant_but_for_its_drops():
     assert [stage_rate(s, TrainStage(steps=9)) for s in range(9)] == [rate(s, 9) for s in range(9)]
 
 
-def test_pictures_of_unchanged_sources_are_as_they_were():
-    """Two sources in a batch, of which the second is augmented: pictures, keypoints and poses of the first stay."""
+def test_images_of_unchanged_sources_are_as_they_were():
+    """Two sources in a batch, of which the second is augmented: images, keypoints and poses of the first stay."""
     views = random_views(4)
     stage = dataclasses.replace(STAGE, batch={"none": 0, "lab": 4, "wild": 4}, unchanged=["lab"])
     parts = [Part(name, MemoryDataset(views), views, count) for name, count in stage.batch.items()]
@@ -180,7 +180,7 @@ def test_unknown_loss_is_named(tmp_path):
         train_stage(method, mixture, stage, tmp_path, seed=0, device="cpu", progress=False)
 
 
-def test_source_without_pictures_is_refused():
+def test_source_without_images_is_refused():
     empty = random_views(3)[:0]
-    with pytest.raises(VergenceError, match="has no pictures"):
+    with pytest.raises(VergenceError, match="has no images"):
         Mixture([Part("a", MemoryDataset(empty), empty, 4)], seed=0)

@@ -12,7 +12,7 @@ import yaml
 from safetensors.torch import load_file
 
 import vergence.training.run as runs
-from vergence.batches.pseudo_labels import Labels
+from vergence.batches.pseudo_labels import PseudoLabels
 from vergence.batches.sampler import Mixture
 from vergence.errors import VergenceError
 from vergence.files import first_difference
@@ -39,7 +39,7 @@ def tiny(**changes) -> Recipe:
         image_size=32,
         network=NetworkSettings(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], width=8),
         sources={
-            "wild": Source(kind="world_pictures", count=20, seed=1, keypoints=True),
+            "wild": Source(kind="world_images", count=20, seed=1, keypoints=True),
             "studio": Source(
                 kind="world_recordings",
                 look="studio",
@@ -100,7 +100,7 @@ def test_a_run_leaves_what_it_owes(whole):
     config = json.loads((folder / "config.json").read_text())
     assert config["method"] == "epipolar_pose"
     assert config["image_size"] == 32
-    assert config["labels"]["labels"]["pictures"] == 24
+    assert config["labels"]["labels"]["images"] == 24
     assert set(config["seconds"]) >= {"keypoints", "labels", "pose", "data"}
     assert yaml.safe_load((folder / "recipe.yaml").read_text())["stages"]["pose"]["train"]["steps"] == 6
     assert [p.name for p in (folder / "labels").iterdir()] == [f"labels-{whole.prints['labels']}.npz"]
@@ -129,12 +129,12 @@ def test_what_the_training_mirrored_is_kept_with_the_model(whole):
 
 def test_made_labels_reach_the_training_batches(whole):
     part = whole._part("studio", whole.recipe.stages["pose"].train, 4)
-    assert part.visible.made.all()
+    assert part.visible.pseudo.all()
     assert not part.visible.metric.any()
     assert part.visible.pose.isfinite().all(-1).float().mean() > 0.95
     wild = whole._part("wild", whole.recipe.stages["pose"].train, 3)
     assert wild.visible.pose.isnan().all()
-    assert not wild.visible.made.any()
+    assert not wild.visible.pseudo.any()
 
 
 @pytest.mark.parametrize(("stage", "step"), [("keypoints", 3), ("pose", 5)])
@@ -177,8 +177,8 @@ def test_finished_stages_are_not_done_again(whole, tmp_path, monkeypatch):
         raise AssertionError("done again")
 
     monkeypatch.setattr(runs, "train_stage", never)
-    monkeypatch.setattr(runs, "make_labels", never)
-    monkeypatch.setattr(runs, "open_source", never)  # not even the pictures are needed
+    monkeypatch.setattr(runs, "make_pseudo_labels", never)
+    monkeypatch.setattr(runs, "open_source", never)  # not even the images are needed
     again = carry_out(tmp_path / "again")
     assert_same(whole.folder, tmp_path / "again")
     assert torch.equal(again.labels["labels"].key, whole.labels["labels"].key)
@@ -213,7 +213,7 @@ def test_a_moved_run_still_loads(whole, tmp_path):
 
 
 def test_labels_of_the_file_are_those_of_the_run(whole):
-    loaded = Labels.load(next((whole.folder / "labels").iterdir()))
+    loaded = PseudoLabels.load(next((whole.folder / "labels").iterdir()))
     ours = whole.labels["labels"]
     assert torch.equal(loaded.pose.nan_to_num(-1), ours.pose.nan_to_num(-1))
     assert loaded.report == ours.report
@@ -293,7 +293,7 @@ def test_a_refined_run_is_saved_loaded_and_applied(refined, tmp_path):
     assert isinstance(estimator.method, Refined)
     about = estimator.method.protocol["refinement_unit"]
     assert about["uses_3d_labels"] is True
-    assert (about["pictures"], about["poses_without_pictures"]) == (48, 24)  # of one subject's pose alone
+    assert (about["images"], about["poses_without_images"]) == (48, 24)  # of one subject's pose alone
     assert about["sources"] == ["labelled"]
     views = refined.dataset("labelled").read(torch.arange(5))
     found = estimator(views.image, views.intrinsics)
@@ -319,7 +319,7 @@ def test_a_finished_refinement_is_not_made_again(refined, tmp_path, monkeypatch)
 def test_labels_that_are_withheld_refine_nothing(tmp_path):
     recipe = refining()
     recipe.sources["labelled"].pose = "none"
-    with pytest.raises(VergenceError, match="0 pictures with a 3D label"):
+    with pytest.raises(VergenceError, match="0 images with a 3D label"):
         carry_out(tmp_path, recipe)
 
 
@@ -327,12 +327,12 @@ def test_made_labels_refine_without_any_true_one(tmp_path):
     recipe = tiny()
     recipe.sources["studio"].frames_per_subject = 16
     assert recipe.sources["studio"].pose == "none"
-    stage = RefineStage(sources=["studio"], labels=["labels"], pictures=40, steps=5, width=8)
+    stage = RefineStage(sources=["studio"], labels=["labels"], images=40, steps=5, width=8)
     recipe.stages["refinement"] = Stage(refine=stage)
     run = carry_out(tmp_path, recipe)
     about = load(tmp_path).method.protocol["refinement_unit"]
-    assert (about["uses_3d_labels"], about["labels_made"], about["pictures"]) == (False, 40, 40)
-    assert about["poses_without_pictures"] == 0
+    assert (about["uses_3d_labels"], about["labels_made"], about["images"]) == (False, 40, 40)
+    assert about["poses_without_images"] == 0
     before = run.prints["refinement"]
     run.recipe.stages["labels"].label.frames = 7
     run.prints["labels"] = run._fingerprint("labels")
@@ -386,7 +386,7 @@ RATIOS = {
 
 
 def test_multi_view_consistency_with_made_2d_and_found_cameras(tmp_path):
-    """2D from the pre-trained network, rotations from labelled 2D, no 3D anywhere; whole instants in every batch."""
+    """2D from the pre-trained network, rotations from labelled 2D, no 3D anywhere; whole time steps in every batch."""
     base = tiny()
     stages = {
         "keypoints": base.stages["keypoints"],
@@ -406,7 +406,7 @@ def test_multi_view_consistency_with_made_2d_and_found_cameras(tmp_path):
     run = carry_out(tmp_path, dataclasses.replace(base, method="multiview_consistency", stages=stages))
     part = run._part("studio", stages["pose"].train, 6, True)
     assert part.visible.pose.isnan().all()
-    assert not part.visible.made.any()
+    assert not part.visible.pseudo.any()
     seen, true = part.visible.rotation, run.dataset("studio").index.rotation
     assert seen.isfinite().all()
     relative, truth = seen[0] @ seen[1].T, true[0] @ true[1].T

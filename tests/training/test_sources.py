@@ -15,12 +15,12 @@ def film(**settings) -> Source:
     return Source(**{"kind": "world_recordings", "look": "studio", "subjects": 3, "frames_per_subject": 2, **settings})
 
 
-def test_pictures_of_the_world():
+def test_images_of_the_world():
     dataset = open_source(Source(count=4, seed=1), 24, "h36m_17")
     read = dataset.read(torch.arange(4))
     assert read.image.shape == (4, 3, 24, 24)
     assert read.image.dtype == torch.uint8
-    assert len(set(read.instant.tolist())) == 4
+    assert len(set(read.time_step.tolist())) == 4
     assert read.pose.isfinite().all()
 
 
@@ -37,7 +37,7 @@ def test_recordings_of_rigs_of_different_sizes():
         assert len(set(index.view[row[keep]].tolist())) == int(keep.sum())
 
 
-def test_views_of_an_instant_agree_whatever_the_rig():
+def test_views_of_a_time_step_agree_whatever_the_rig():
     index = open_source(film(views=[2, 3]), 16, "h36m_17").index
     world = (index.pose - index.translation[:, None]).double() @ index.rotation.double()
     groups, mask = index.groups()
@@ -83,7 +83,7 @@ def test_figures_carry_the_worlds_version():
 
 
 def test_clips_of_people_who_stand_still():
-    """One instant and one camera's lens a clip; the person stands in one place of the world, the camera in many."""
+    """One time step and one camera's lens a clip; the person stands in one place of the world, the camera in many."""
     index = open_source(film(kind="world_static", look="wild", subjects=3, views=[8, 5], seed=6), 16, "h36m_17").index
     groups, mask = index.groups()
     assert sorted(mask.sum(1).tolist()) == [5, 8, 8]
@@ -113,7 +113,7 @@ def test_occlusion_and_truncation_are_a_sources_own():
         Source(kind="capture", path="x", occlusion=0.2)
 
 
-def test_a_protocol_says_which_pictures_and_contradicts_nobody():
+def test_a_protocol_says_which_images_and_contradicts_nobody():
     source = Source(kind="human36m", path="x", protocol="h36m-hmr-frontal", seed=3)
     found = as_protocol(source)
     assert (found.split, found.step, found.cameras, found.faulty, found.seed) == ("test", 5, "frontal", "keep", 3)

@@ -26,7 +26,7 @@ from vergence.recipes.recipe import (
 )
 from vergence.recipes.settings import Augmentation, MultiView
 from vergence.training.run import Run
-from vergence.training.stage_cache import Shared, pictures_of
+from vergence.training.stage_cache import Shared, images_of
 
 RATIOS = {
     "hip": 0.25, "knee": 0.88, "ankle": 0.89, "spine": 0.47, "thorax": 0.53, "neck_nose": 0.24, "head_top": 0.43,
@@ -194,7 +194,7 @@ EVERY = {"keypoints", "made", "last"}
         # of what reads the studio
         ("sources.studio.subjects", 4, {"made", "last"}),
         ("sources.studio.seed", 5, {"made", "last"}),
-        ("stages.made.label.confidence", 0.5, {"made", "last"}),
+        ("stages.pseudo.label.confidence", 0.5, {"made", "last"}),
         # of who sees its labels: a label stage sees no 3D, and 2D only where that is what makes the labels
         ("sources.studio.pose", "1", {"last"}),
         ("sources.studio.keypoints", True, {"last"}),
@@ -289,7 +289,7 @@ def test_a_refinement_unit_is_shared_with_what_it_was_made_with(tmp_path):
     assert_same(one.folder / "refinement.safetensors", other.folder / "refinement.safetensors")
     made = [json.loads((run.folder / "config.json").read_text())["refinement"] for run in (one, other)]
     assert made[0] == made[1]
-    assert made[0]["pictures"] == 54
+    assert made[0]["images"] == 54
 
 
 class Killed(BaseException):
@@ -318,7 +318,7 @@ def test_a_killed_stage_goes_on_and_is_shared_when_it_is_whole(first, tmp_path, 
     assert len(list(shared.folder.glob("*"))) == 3  # two stages and a label file
 
 
-def test_pictures_are_opened_once_for_all_who_see_different_labels(tmp_path, monkeypatch):
+def test_images_are_opened_once_for_all_who_see_different_labels(tmp_path, monkeypatch):
     opened = []
     real = shared_module.open_source
     monkeypatch.setattr(shared_module, "open_source", lambda *words: opened.append(words) or real(*words))
@@ -334,11 +334,11 @@ def test_pictures_are_opened_once_for_all_who_see_different_labels(tmp_path, mon
     assert shared.open(source, 32, "h36m_17") is not first
 
 
-def test_every_setting_of_a_source_but_the_two_that_hide_labels_makes_its_pictures():
+def test_every_setting_of_a_source_but_the_two_that_hide_labels_makes_its_images():
     hidden = {"keypoints": True, "pose": "all"}
     usual = Source()
     for field in dataclasses.fields(Source):
         if field.name in hidden:
-            assert pictures_of(dataclasses.replace(usual, **{field.name: hidden[field.name]})) == pictures_of(usual)
+            assert images_of(dataclasses.replace(usual, **{field.name: hidden[field.name]})) == images_of(usual)
         else:
-            assert field.name in pictures_of(usual)
+            assert field.name in images_of(usual)

@@ -43,7 +43,7 @@ def test_angles_stay_within_limits_and_people_within_the_area():
 
 
 def test_motion_is_a_function_of_time():
-    """Asked for at other instants, or one alone, it is the same motion: the gait's phase too."""
+    """Asked for at other time steps, or one alone, it is the same motion: the gait's phase too."""
     whole, part = joints_at(np.arange(0, 8, 0.1)), joints_at(np.arange(3, 5, 0.1))
     assert (whole[:, 30:50] - part).abs().max() < 15
     assert (whole[:, 30:50] - part).abs().mean() < 1.5

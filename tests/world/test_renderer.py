@@ -94,25 +94,25 @@ def test_depth_stands_before_every_joint():
     pixel = project_points(joints, scene.intrinsics.double()).round().long()
     inside = ((pixel >= 0) & (pixel < 96)).all(-1)
     assert inside.float().mean() > 0.9
-    picture = torch.arange(30)[:, None].expand(-1, 17)
-    found = depth[picture[inside], pixel[inside][:, 1], pixel[inside][:, 0]]
+    image = torch.arange(30)[:, None].expand(-1, 17)
+    found = depth[image[inside], pixel[inside][:, 1], pixel[inside][:, 0]]
     head = (torch.arange(17) == H36M_17.index("head_top")).expand(30, 17)[inside]
     assert torch.isfinite(found[~head]).float().mean() > 0.995  # the head's top joint lies on the outline
-    seen = torch.isfinite(found) & ~head  # beside the head's top the picture may show what is behind it
+    seen = torch.isfinite(found) & ~head  # beside the head's top the image may show what is behind it
     flesh = (joints[..., 2][inside] - found)[seen]
     assert (flesh > -45).all()
     assert flesh.median() < 150
 
 
-def test_pictures_do_not_depend_on_their_neighbours():
+def test_images_do_not_depend_on_their_neighbours():
     scene, _ = scenes_of(5, 40, seed=7)
     together = draw(scene, torch.zeros(5, 40, 40, dtype=torch.int32))
     alone = torch.cat([draw(scene[i : i + 1], torch.zeros(1, 40, 40, dtype=torch.int32)) for i in range(5)])
     assert torch.equal(together, alone)
 
 
-def test_a_mirrored_person_is_the_mirrored_picture():
-    """Joints swapped and reflected, light reflected: the picture flips. So left and right look the same."""
+def test_a_mirrored_person_is_the_mirrored_image():
+    """Joints swapped and reflected, light reflected: the image flips. So left and right look the same."""
     plain, mirrored = (scenes_of(12, 64, seed=8, mirror=m)[0] for m in (False, True))
     one, other = (unpack(draw(s, torch.zeros(12, 64, 64, dtype=torch.int32))).int() for s in (plain, mirrored))
     different = ((one.flip(-1) - other).abs().amax(1) > 12).float().mean()
@@ -125,7 +125,7 @@ def test_front_and_back_differ():
     bodies, outfits = draw_bodies(1, rng), draw_outfits(1, rng)
     rig = make_rig(np.array([[-4000.0, 0, 1000]]), np.array([[0.0, 0, 850]]), np.array([110.0]), (64, 64))
     lights = draw_lights(1, "studio", rng)
-    pictures = []
+    images = []
     for heading in (0.0, np.pi):
         posed = stand_on_ground(forward_kinematics(bodies, np.zeros((1, 32)), np.array([heading])), bodies)
         shots = Shots(
@@ -133,9 +133,9 @@ def test_front_and_back_differ():
         )
         scene, _ = make_scenes(shots, rig.rotation, rig.translation, rig.intrinsics)
         scene = dataclasses.replace(scene, ambient=torch.ones(1))
-        pictures.append(unpack(draw(scene, torch.zeros(1, 64, 64, dtype=torch.int32))).int())
-    changed = ((pictures[0] - pictures[1]).abs().amax(1) > 15).sum()
-    body = (pictures[0].amax(1) > 0).sum()
+        images.append(unpack(draw(scene, torch.zeros(1, 64, 64, dtype=torch.int32))).int())
+    changed = ((images[0] - images[1]).abs().amax(1) > 15).sum()
+    body = (images[0].amax(1) > 0).sum()
     assert changed > 0.05 * body
 
 

@@ -7,9 +7,9 @@ import torch
 from vergence.batches.crops import crop_camera
 from vergence.errors import VergenceError
 from vergence.skeleton import H36M_17
-from vergence.world import Faults, draw_rigs, recordings, render_capture, single_pictures
+from vergence.world import Faults, draw_rigs, recordings, render_capture, single_images
 
-SINGLES = single_pictures(40, 32, seed=3)
+SINGLES = single_images(40, 32, seed=3)
 FILM = recordings(3, 4, 3, 32, seed=3)
 
 
@@ -26,7 +26,7 @@ def test_pose_projects_onto_keypoints(views):
     assert torch.equal(views.confidence > 0, known)
 
 
-def test_views_of_an_instant_agree_in_the_rig():
+def test_views_of_a_time_step_agree_in_the_rig():
     index, mask = FILM.groups()
     assert index.shape == (12, 3)
     assert mask.all()
@@ -43,7 +43,7 @@ def test_ordered_by_sequence_frame_view():
         recordings(2, 2, 2, 32, seed=1, rigs=draw_rigs(3, 2, seed=1))
 
 
-def test_crop_maps_the_full_picture_as_crops_does():
+def test_crop_maps_the_full_image_as_crops_does():
     rig = draw_rigs(3, 3, seed=3)[1]
     rows = (FILM.sequence == FILM.sequence.unique()[1]).nonzero()[:, 0][:3]
     for v, i in enumerate(rows):
@@ -58,13 +58,13 @@ def test_crop_maps_the_full_picture_as_crops_does():
 
 
 def test_same_seed_same_world_other_seed_other_people():
-    again = single_pictures(40, 32, seed=3)
+    again = single_images(40, 32, seed=3)
     assert all(
         torch.equal(a.nan_to_num(-1), b.nan_to_num(-1)) for (_, a), (_, b) in zip(again.items(), SINGLES.items())
     )
-    other = single_pictures(40, 32, seed=4)
+    other = single_images(40, 32, seed=4)
     assert not set(other.subject.tolist()) & set(SINGLES.subject.tolist())
-    assert not set(other.instant.tolist()) & set(SINGLES.instant.tolist()) & set(FILM.instant.tolist())
+    assert not set(other.time_step.tolist()) & set(SINGLES.time_step.tolist()) & set(FILM.time_step.tolist())
     assert not torch.equal(other.image, SINGLES.image)
 
 
@@ -79,7 +79,7 @@ def world(views):
 
 
 def test_studio_backgrounds_do_not_change_and_cameras_differ():
-    """Along the crops' borders, what one camera sees at a place of its full picture never changes."""
+    """Along the crops' borders, what one camera sees at a place of its full image never changes."""
     film = recordings(2, 8, 2, 64, seed=5)
     border = torch.tensor([(x, y) for x in range(64) for y in range(64) if min(x, y, 63 - x, 63 - y) < 3])
     spots = torch.cat([border, torch.ones(len(border), 1)], 1).double()
@@ -99,8 +99,8 @@ def test_studio_backgrounds_do_not_change_and_cameras_differ():
                         seen[place] = colour
     assert total > 500
     assert agree / total > 0.9
-    same_instant = film.image[0, :, :3].int() - film.image[1, :, :3].int()
-    assert same_instant.abs().float().mean() > 10
+    same_time_step = film.image[0, :, :3].int() - film.image[1, :, :3].int()
+    assert same_time_step.abs().float().mean() > 10
 
 
 def test_clothes_and_light_stay_through_a_recording():
@@ -122,7 +122,7 @@ def test_noise_and_missing_joints_touch_labels_only():
     assert 1.7 < error[torch.isfinite(error)].std() < 2.3
 
 
-def test_swapped_sides_swap_whole_pictures():
+def test_swapped_sides_swap_whole_images():
     swapped = recordings(3, 4, 3, 32, seed=3, faults=Faults(swapped_sides=0.5))
     mirror = FILM.keypoints[:, H36M_17.mirror]
     same = (swapped.keypoints - FILM.keypoints).abs().nan_to_num().amax((1, 2)) < 1e-4
@@ -135,7 +135,7 @@ def test_swapped_sides_swap_whole_pictures():
 def test_dropped_views_are_gone_and_the_rest_is_as_before():
     thin = recordings(3, 4, 3, 32, seed=3, faults=Faults(dropped_views=0.3))
     assert 15 < len(thin) < 34
-    kept = torch.isin(FILM.instant * 3 + FILM.view, thin.instant * 3 + thin.view)
+    kept = torch.isin(FILM.time_step * 3 + FILM.view, thin.time_step * 3 + thin.view)
     assert torch.equal(FILM.image[kept], thin.image)
     assert thin.groups()[0].shape[0] <= 12
 
@@ -160,7 +160,7 @@ def test_wrong_focal_lengths_are_constant_per_camera():
 
 def test_occlusion_and_truncation_do_what_they_say():
     free, hidden, cut = (
-        single_pictures(200, 32, seed=6, faults=f) for f in (Faults(0.0, 0.0), Faults(1.0, 0.0), Faults(0.0, 1.0))
+        single_images(200, 32, seed=6, faults=f) for f in (Faults(0.0, 0.0), Faults(1.0, 0.0), Faults(0.0, 1.0))
     )
     changed = (free.image != hidden.image).any(1).float().mean((1, 2))
     assert (changed > 0.01).float().mean() > 0.9
@@ -168,7 +168,7 @@ def test_occlusion_and_truncation_do_what_they_say():
     assert torch.isfinite(free.keypoints).all()
     assert (torch.isfinite(cut.keypoints).all(-1).all(-1)).float().mean() < 0.2
     assert torch.isfinite(cut.keypoints).float().mean() > 0.5
-    usual = single_pictures(600, 16, seed=7)
+    usual = single_images(600, 16, seed=7)
     assert 0.02 < (~torch.isfinite(usual.keypoints).all(-1)).any(1).float().mean() < 0.1
 
 
@@ -202,7 +202,7 @@ def test_up_and_scale_are_true():
     upright = (FILM.pose[:, 10] - FILM.pose[:, 0]).mul(FILM.up).sum(1)
     assert (upright > 0).float().mean() > 0.8
     assert FILM.metric.all()
-    assert not FILM.made.any()
+    assert not FILM.pseudo.any()
 
 
 def test_capture_frames_have_their_truth_and_a_still_background():
@@ -237,7 +237,7 @@ def n_mpjpe(prediction, target):
 @pytest.mark.parametrize("look", ["wild", "studio"])
 def test_the_world_is_no_easier_than_it_claims(look):
     """Held-out people and cameras: the mean pose scores at least 250 mm, true 2D without depth at least 160 mm."""
-    train, test = single_pictures(1500, 16, seed=20, look=look), recordings(40, 6, 4, 16, seed=21, look=look)
+    train, test = single_images(1500, 16, seed=20, look=look), recordings(40, 6, 4, 16, seed=21, look=look)
     relative = [v.pose - v.pose[:, :1] for v in (train, test)]
     mean = relative[0].mean(0, keepdim=True).expand(len(test), -1, -1)
     flat = test.pose / test.pose[..., 2:]

@@ -1,16 +1,16 @@
-"""Drawing on several cores gives the same pictures, and leaves torch's threads as they were."""
+"""Drawing on several cores gives the same images, and leaves torch's threads as they were."""
 
 import pytest
 import torch
 
-from vergence.world import recordings, single_pictures
+from vergence.world import recordings, single_images
 from vergence.world.threads import one_core_each, spread
 
 
-def test_pictures_do_not_depend_on_the_number_of_threads(two_threads):
-    several = single_pictures(150, 48, seed=1), recordings(20, 2, 4, 48, seed=1)
+def test_images_do_not_depend_on_the_number_of_threads(two_threads):
+    several = single_images(150, 48, seed=1), recordings(20, 2, 4, 48, seed=1)
     torch.set_num_threads(1)
-    one = single_pictures(150, 48, seed=1), recordings(20, 2, 4, 48, seed=1)
+    one = single_images(150, 48, seed=1), recordings(20, 2, 4, 48, seed=1)
     for a, b in zip(several, one):
         for (name, x), (_, y) in zip(a.items(), b.items()):
             assert torch.equal(

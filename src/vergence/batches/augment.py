@@ -1,6 +1,6 @@
-"""Augmentation: changes to pictures that a real camera could have made, with the geometry that belongs to them.
+"""Augmentation: changes to images that a real camera could have made, with the geometry that belongs to them.
 
-Two kinds of change keep a view exactly what it claims to be, a pinhole's picture of a person:
+Two kinds of change keep a view exactly what it claims to be, a pinhole's image of a person:
 
 - **The window** (`move_window`): the camera rolls about its optical axis (pose, extrinsics and gravity roll with it),
   zooms and shifts its window (only the intrinsics change: focal length and principal point). All three together are one
@@ -9,15 +9,15 @@ Two kinds of change keep a view exactly what it claims to be, a pinhole's pictur
   of the crop, by as much as the shift. A zoom is not a step forward: perspective stays, the root's depth stays.
 - **The mirror** (`mirror`): the world reflected in the plane x = 0 of the rig and every camera's x axis with it. With
   M = diag(-1, 1, 1) a camera `R, t` becomes `M R M, M t`: again a rotation, and the rig again a rig, provided that all
-  its views are mirrored. So the draw is one per instant. Left and right joints change names, as people do in mirrors.
+  its views are mirrored. So the draw is one per time step. Left and right joints change names, as people do in mirrors.
 
-What breaks this: a picture whose intrinsics are unknown is rolled as if its pixels were square; and what lies beyond
-the picture's edge is black, which a network can learn to read as "rolled" (a crop with a wide margin shows less of it).
+What breaks this: an image whose intrinsics are unknown is rolled as if its pixels were square; and what lies beyond
+the image's edge is black, which a network can learn to read as "rolled" (a crop with a wide margin shows less of it).
 
 The draw is a function of the generator alone: every kind of change has its own columns of random numbers, so switching
 one on or off does not change the others.
 
-**One rule for pictures.** `Views.image` is uint8 from 0 to 255 or float from 0 to 1. `augment` returns float32;
+**One rule for images.** `Views.image` is uint8 from 0 to 255 or float from 0 to 1. `augment` returns float32;
 networks take either through `to_float`.
 """
 
@@ -37,7 +37,7 @@ from vergence.skeleton import Skeleton
 
 
 def to_float(image: Tensor) -> Float[Tensor, ...]:
-    """A picture as float from 0 to 1: uint8 is divided by 255, float is returned as it is."""
+    """An image as float from 0 to 1: uint8 is divided by 255, float is returned as it is."""
     if image.dtype == torch.uint8:
         return image.float().mul_(1 / 255)
     return image
@@ -50,27 +50,27 @@ class Draw:
     Attributes:
         uniform: N 14, from 0 to 1.
         normal: N 2.
-        instant: N, from 0 to 1, equal within an instant.
+        time step: N, from 0 to 1, equal within a time step.
         occluder: N K 12, from 0 to 1; K is the largest number of occluders.
     """
 
     uniform: Float[Tensor, "N 14"]
     normal: Float[Tensor, "N 2"]
-    instant: Float[Tensor, " N"]
+    time_step: Float[Tensor, " N"]
     occluder: Float[Tensor, "N K 12"]
 
 
 def draw(views: Views, settings: Augmentation, generator: torch.Generator) -> Draw:
     """Random numbers for a batch, drawn on the generator's device: a CPU generator gives the same on every machine."""
     n, device = len(views), views.image.device
-    _, inverse = torch.unique(views.instant, return_inverse=True)
+    _, inverse = torch.unique(views.time_step, return_inverse=True)
     k = settings.occluders if settings.occlusion else 0
     # What the settings cannot lengthen is drawn first, so that they change nothing else.
     normal = torch.randn((n, 2), generator=generator, device=generator.device)
-    uniform, instant, occluder = (
+    uniform, time_step, occluder = (
         torch.rand(size, generator=generator, device=generator.device) for size in ((n, 14), (n,), (n, k, 12))
     )
-    return Draw(uniform.to(device), normal.to(device), instant.to(device)[inverse], occluder.to(device))
+    return Draw(uniform.to(device), normal.to(device), time_step.to(device)[inverse], occluder.to(device))
 
 
 def augment(views: Views, settings: Augmentation, skeleton: Skeleton, generator: torch.Generator) -> Views:
@@ -89,7 +89,7 @@ def augment(views: Views, settings: Augmentation, skeleton: Skeleton, generator:
         raise VergenceError(f"a batch of {views.joints} joints does not fit skeleton {skeleton.name} ({len(skeleton)})")
     numbers = draw(views, settings, generator)
     if settings.mirror:
-        views = mirror(views, skeleton, numbers.instant < settings.mirror)
+        views = mirror(views, skeleton, numbers.time_step < settings.mirror)
     if settings.moves_pixels:
         views = move_window(views, *_window(numbers, settings, views.image.shape[-2:]))
     else:
@@ -106,7 +106,7 @@ def augment(views: Views, settings: Augmentation, skeleton: Skeleton, generator:
 def _window(
     numbers: Draw, settings: Augmentation, shape: torch.Size
 ) -> tuple[Float[Tensor, " N"], Float[Tensor, " N"], Float[Tensor, "N 2"]]:
-    """(zoom, roll in radians, the point of the old picture that becomes the new centre) for every picture."""
+    """(zoom, roll in radians, the point of the old image that becomes the new centre) for every image."""
     u = numbers.uniform
     zoom = 1 + settings.scale * numbers.normal[:, 0].clamp(-1, 1)
     roll = math.radians(settings.rotation) * numbers.normal[:, 1].clamp(-2, 2)
@@ -121,17 +121,17 @@ def _window(
 def move_window(
     views: Views, zoom: Float[Tensor, " N"], roll: Float[Tensor, " N"], centre: Float[Tensor, "N 2"]
 ) -> Views:
-    """Every picture rolled about its optical axis, zoomed, and shifted so that a given pixel becomes its centre.
+    """Every image rolled about its optical axis, zoomed, and shifted so that a given pixel becomes its centre.
 
     With `K2` the upper left 2x2 of the intrinsics (the identity where unknown) and `R2` the roll, pixels move by
     `p' = zoom K2 R2 K2^-1 (p - centre) + middle`, which is what a camera `K', Rz` sees with `K2' = zoom K2` and the
-    principal point moved by the same map. Positive roll turns the picture's content clockwise.
+    principal point moved by the same map. Positive roll turns the image's content clockwise.
 
     Args:
         views: the batch.
         zoom: factor on the focal length.
         roll: radians.
-        centre: px of the old picture.
+        centre: px of the old image.
 
     Returns:
         The batch with pixels (float32, bilinear; black outside), intrinsics, keypoints, pose, rotation, translation, up
@@ -163,12 +163,12 @@ def move_window(
 
 
 def mirror(views: Views, skeleton: Skeleton, which: Bool[Tensor, " N"] | None = None) -> Views:
-    """Pictures as in a mirror, left and right joints exchanged; twice is the identity, exactly for uint8.
+    """Images as in a mirror, left and right joints exchanged; twice is the identity, exactly for uint8.
 
     Args:
         views: the batch.
         skeleton: whose `mirror` says which joints exchange names.
-        which: rows to mirror, all where it is not given. Views of one instant belong together: mirror all or none, or
+        which: rows to mirror, all where it is not given. Views of one time step belong together: mirror all or none, or
             their extrinsics no longer describe one rig.
 
     Returns:
@@ -208,12 +208,12 @@ def occlude(
     number: Float[Tensor, " N"],
     shape: Float[Tensor, "N K 12"],
 ) -> Views:
-    """Striped, turned rectangles drawn over pictures (float from 0 to 1); keypoints stay where they are.
+    """Striped, turned rectangles drawn over images (float from 0 to 1); keypoints stay where they are.
 
     Args:
         views: the batch.
-        settings: share of pictures, largest number and size, and the factor on hidden joints' confidence.
-        chance: from 0 to 1; a picture below `settings.occlusion` is drawn over.
+        settings: share of images, largest number and size, and the factor on hidden joints' confidence.
+        chance: from 0 to 1; an image below `settings.occlusion` is drawn over.
         number: from 0 to 1; how many, of 1 to K.
         shape: from 0 to 1; centre 2, half sides 2, angle, stripe width, two colours of 3.
     """
@@ -250,7 +250,7 @@ def _turned(x: Tensor, y: Tensor, at: Tensor, angle: Tensor) -> tuple[Tensor, Te
 
 
 def _inside(views: Views) -> Bool[Tensor, "N J"]:
-    """Keypoints within the picture; one that is NaN is nowhere, and counts as inside: nothing hides it."""
+    """Keypoints within the image; one that is NaN is nowhere, and counts as inside: nothing hides it."""
     height, width = views.image.shape[-2:]
     x, y = views.keypoints.unbind(-1)
     return ~((x < -0.5) | (x > width - 0.5) | (y < -0.5) | (y > height - 0.5))

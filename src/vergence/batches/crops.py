@@ -1,9 +1,9 @@
-"""Crops: a crop is a camera, a virtual pinhole that looks at the centre of a box in the full picture.
+"""Crops: a crop is a camera, a virtual pinhole that looks at the centre of a box in the full image.
 
-Why not simply cut a rectangle. A rectangle from the side of a picture is what a pinhole sees whose axis points
+Why not simply cut a rectangle. A rectangle from the side of an image is what a pinhole sees whose axis points
 elsewhere: the same body looks turned and stretched by where it stands, and a network that sees only the crop cannot
 undo it. So the camera is turned about its own centre until its axis meets the box's centre, and zoomed until the box
-fills the crop. A rotation about the centre shows nothing new: picture, keypoints, 3D pose and extrinsics all move by it
+fills the crop. A rotation about the centre shows nothing new: image, keypoints, 3D pose and extrinsics all move by it
 exactly, whatever the depth. Lens distortion is taken out in the same warp, so crop pixels are pinhole pixels.
 
 What breaks it: wrong intrinsics (the crop turns by a wrong angle; the effect grows with the box's distance from the
@@ -40,15 +40,15 @@ MAX_HALF_ANGLE_DEG = 80.0
 
 @dataclass(frozen=True)
 class CropCamera:
-    """The camera of one crop, and the way to it from the full picture's camera and back.
+    """The camera of one crop, and the way to it from the full image's camera and back.
 
     Attributes:
-        intrinsics: 3 3 of the crop; NaN where the full picture's are unknown.
+        intrinsics: 3 3 of the crop; NaN where the full image's are unknown.
         rotation: 3 3, `x_crop = rotation x_camera`; the identity for a rectangular crop.
-        homography: 3 3, full picture pixels (lens distortion removed; in rectangular mode: as they are) to crop pixels.
+        homography: 3 3, full image pixels (lens distortion removed; in rectangular mode: as they are) to crop pixels.
         size: (height, width) of the crop.
-        full_intrinsics: 3 3 of the full picture; NaN where unknown.
-        distortion: of the full picture, OpenCV's k1 k2 p1 p2 k3 or its twelve; zero in rectangular mode: it stays in the
+        full_intrinsics: 3 3 of the full image; NaN where unknown.
+        distortion: of the full image, OpenCV's k1 k2 p1 p2 k3 or its twelve; zero in rectangular mode: it stays in the
             pixels.
         mode: `virtual` or `rectangular`.
     """
@@ -83,18 +83,18 @@ def box_from_keypoints(keypoints: ArrayLike, margin: float = 0.2) -> Float[ndarr
     return np.concatenate([low - border, high - low + 2 * border])
 
 
-def whole_picture_box(height: int, width: int) -> Float[ndarray, " 4"]:
-    """The box of a whole picture, from the outer edge of its first pixel to that of its last."""
+def whole_image_box(height: int, width: int) -> Float[ndarray, " 4"]:
+    """The box of a whole image, from the outer edge of its first pixel to that of its last."""
     return np.array([-0.5, -0.5, width, height])
 
 
 def check_box(box: ArrayLike, height: int, width: int) -> None:
-    """A `VergenceError` unless the box (x, y, width, height; px) has an area and overlaps a picture of this size."""
+    """A `VergenceError` unless the box (x, y, width, height; px) has an area and overlaps an image of this size."""
     x, y, w, h = _checked_box(box)
     if x >= width - 0.5 or y >= height - 0.5 or x + w <= -0.5 or y + h <= -0.5:
         raise VergenceError(
-            f"the box {_words(box)} lies outside the {width}x{height} picture",
-            "Give x y width height in px of this picture.",
+            f"the box {_words(box)} lies outside the {width}x{height} image",
+            "Give x y width height in px of this image.",
         )
 
 
@@ -108,13 +108,13 @@ def crop_camera(
     """The camera of a crop.
 
     The crop shows the whole box, grown to the crop's aspect ratio about its centre; its pixels are square in angle.
-    Its x axis stays level with the full picture's, so people do not lean by where they stand.
+    Its x axis stays level with the full image's, so people do not lean by where they stand.
 
     Args:
-        intrinsics: 3 3 of the full picture; None or NaN where unknown, and then the crop is rectangular.
+        intrinsics: 3 3 of the full image; None or NaN where unknown, and then the crop is rectangular.
         distortion: OpenCV's k1 k2 p1 p2 k3, four or five of them, or its twelve (`camera.distort`); None where there is
             none.
-        box: x, y, width, height in px of the full picture (as recorded, distorted).
+        box: x, y, width, height in px of the full image (as recorded, distorted).
         size: of the crop, one number or (height, width).
         mode: `virtual`, or `rectangular` for the papers' plain scale and shift.
 
@@ -149,9 +149,9 @@ def crop_camera(
 
 
 def warp(image: UInt8[ndarray, "H W 3"], camera: CropCamera) -> UInt8[ndarray, "h w 3"]:
-    """The crop's pixels; black where the full picture has none.
+    """The crop's pixels; black where the full image has none.
 
-    Where the crop shrinks the picture, the picture is first reduced by area to the crop's own resolution, so that fine
+    Where the crop shrinks the image, the image is first reduced by area to the crop's own resolution, so that fine
     texture does not alias; then one bilinear look-up does crop, rotation and lens.
     """
     height, width = camera.size
@@ -160,8 +160,8 @@ def warp(image: UInt8[ndarray, "H W 3"], camera: CropCamera) -> UInt8[ndarray, "
     region = _region(source, image.shape[:2])
     if region is None:
         raise VergenceError(
-            f"the crop shows nothing of the {image.shape[1]}x{image.shape[0]} picture",
-            "Give a box (x y width height, px) that overlaps the picture.",
+            f"the crop shows nothing of the {image.shape[1]}x{image.shape[0]} image",
+            "Give a box (x y width height, px) that overlaps the image.",
         )
     top, bottom, left, right = region
     part = image[top:bottom, left:right]
@@ -178,7 +178,7 @@ def warp(image: UInt8[ndarray, "H W 3"], camera: CropCamera) -> UInt8[ndarray, "
 
 
 def keypoints_to_crop(keypoints: ArrayLike, camera: CropCamera) -> Float[ndarray, "... 2"]:
-    """Full picture px (as recorded) `... 2` to crop px; NaN stays NaN, and so become points that the crop's camera
+    """Full image px (as recorded) `... 2` to crop px; NaN stays NaN, and so become points that the crop's camera
     cannot see: behind it, or where the lens distortion has no inverse."""
     points = np.asarray(keypoints, dtype=np.float64)
     flat = points.reshape(-1, 2)
@@ -191,18 +191,18 @@ def keypoints_to_crop(keypoints: ArrayLike, camera: CropCamera) -> Float[ndarray
 
 
 def keypoints_from_crop(keypoints: ArrayLike, camera: CropCamera) -> Float[ndarray, "... 2"]:
-    """Crop px `... 2` to px of the full picture as recorded, lens distortion included; NaN stays NaN."""
+    """Crop px `... 2` to px of the full image as recorded, lens distortion included; NaN stays NaN."""
     points = np.asarray(keypoints, dtype=np.float64)
     return _to_full(points.reshape(-1, 2), camera).reshape(points.shape)
 
 
 def pose_to_crop(pose: ArrayLike, camera: CropCamera) -> Float[ndarray, "... 3"]:
-    """Points or directions `... 3` in the full picture's camera frame, in the crop camera's frame (same centre)."""
+    """Points or directions `... 3` in the full image's camera frame, in the crop camera's frame (same centre)."""
     return np.asarray(pose, dtype=np.float64) @ camera.rotation.T
 
 
 def pose_from_crop(pose: ArrayLike, camera: CropCamera) -> Float[ndarray, "... 3"]:
-    """Points or directions `... 3` in the crop camera's frame, in the full picture's camera frame (same centre)."""
+    """Points or directions `... 3` in the crop camera's frame, in the full image's camera frame (same centre)."""
     return np.asarray(pose, dtype=np.float64) @ camera.rotation
 
 
@@ -224,15 +224,15 @@ def crop_view(
     joints: int | None = None,
     mode: CropMode = "virtual",
 ) -> Views:
-    """One picture and all that is known of it, moved into the crop of a box.
+    """One image and all that is known of it, moved into the crop of a box.
 
     Args:
         image: RGB.
-        intrinsics: 3 3 of the full picture, or None.
+        intrinsics: 3 3 of the full image, or None.
         distortion: OpenCV's k1 k2 p1 p2 k3, or None.
-        box: x, y, width, height in px of the picture as recorded.
+        box: x, y, width, height in px of the image as recorded.
         size: of the crop, one number or (height, width).
-        keypoints: J 2, px of the picture as recorded.
+        keypoints: J 2, px of the image as recorded.
         confidence: J; where it is not given, 1 for a known keypoint and 0 for a missing one.
         pose: J 3 in the camera's frame.
         pose_weight: J; 1 where it is not given.
@@ -247,10 +247,10 @@ def crop_view(
         Views of one, whose subject, sequence, view, frame, time and source are 0: `replace` them.
 
     Raises:
-        VergenceError: the box is degenerate or outside the picture; the joints disagree.
+        VergenceError: the box is degenerate or outside the image; the joints disagree.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise VergenceError(f"a picture of shape {image.shape}, {image.dtype}", "Give H x W x 3, uint8, RGB.")
+        raise VergenceError(f"an image of shape {image.shape}, {image.dtype}", "Give H x W x 3, uint8, RGB.")
     check_box(box, image.shape[0], image.shape[1])
     counts = {len(np.asarray(a)) for a in (keypoints, confidence, pose, pose_weight) if a is not None}
     counts |= set() if joints is None else {joints}
@@ -359,7 +359,7 @@ def _bend(points: Float[ndarray, "P 2"], lens: Float[ndarray, " D"]) -> Float[nd
 
 
 def _shrink(camera: CropCamera) -> float:
-    """Full picture px per crop px at the crop's centre, along the direction where there are most."""
+    """Full image px per crop px at the crop's centre, along the direction where there are most."""
     centre = np.array([[camera.size[1] - 1, camera.size[0] - 1]]) / 2
     step = 1e-3
     around = _to_full(centre + step * np.array([[0, 0], [1, 0], [0, 1.0]]), camera)
@@ -368,7 +368,7 @@ def _shrink(camera: CropCamera) -> float:
 
 
 def _region(source: Float[ndarray, "h w 2"], shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
-    """(top, bottom, left, right) of the part of a picture that a map looks at, with a border; None for none."""
+    """(top, bottom, left, right) of the part of an image that a map looks at, with a border; None for none."""
     known = source[np.isfinite(source).all(-1)]
     if not len(known):
         return None

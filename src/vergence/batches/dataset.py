@@ -16,9 +16,9 @@ from vergence.recipes.recipe import Source
 
 
 class Dataset(Protocol):
-    """N pictures that can be read in any order. `read` gives the whole truth; `withhold` hides what may not be used."""
+    """N images that can be read in any order. `read` gives the whole truth; `withhold` hides what may not be used."""
 
-    index: Views  # every field of every row, pictures of size 0
+    index: Views  # every field of every row, images of size 0
 
     def __len__(self) -> int: ...
 
@@ -64,7 +64,7 @@ def batches(dataset: Dataset, size: int) -> Iterator[Views]:
         yield dataset.read(torch.arange(start, min(start + size, len(dataset))))
 
 
-def shown(dataset: Dataset, source: Source) -> Views:
+def visible_labels(dataset: Dataset, source: Source) -> Views:
     """What a recipe lets a method see of a dataset (`withhold`)."""
     return withhold(dataset.index, source, getattr(dataset, "groups", {}).get("subject"))
 
@@ -81,7 +81,7 @@ def withhold(index: Views, source: Source, people: Sequence[str] | np.ndarray | 
         people: name of the subject on each row, where there are names.
 
     Raises:
-        VergenceError: the recipe names somebody whom the pictures do not show.
+        VergenceError: the recipe names somebody whom the images do not show.
     """
     nan = float("nan")
     changes: dict[str, Tensor] = {}
@@ -93,7 +93,7 @@ def withhold(index: Views, source: Source, people: Sequence[str] | np.ndarray | 
             names = np.asarray([] if people is None else people, dtype=np.str_)
             if missing := [name for name in source.named if name not in names]:
                 raise VergenceError(
-                    f"pose: {source.pose} names {missing[0]}, whom the pictures do not show",
+                    f"pose: {source.pose} names {missing[0]}, whom the images do not show",
                     f"They show {', '.join(sorted(set(names.tolist()))) or 'nobody with a name'}.",
                 )
             hidden = ~torch.from_numpy(np.isin(names, source.named))
@@ -108,7 +108,7 @@ def withhold(index: Views, source: Source, people: Sequence[str] | np.ndarray | 
 
 
 def numbered_apart(parts: Sequence[Views]) -> list[Views]:
-    """Sequences, subjects and instants of several sets numbered on from each other."""
+    """Sequences, subjects and time steps of several sets numbered on from each other."""
     out: list[Views] = []
     for part in parts:
         if out:
@@ -116,7 +116,7 @@ def numbered_apart(parts: Sequence[Views]) -> list[Views]:
             part = part.replace(
                 sequence=part.sequence - part.sequence.min() + last.sequence.max() + 1,
                 subject=part.subject - part.subject.min() + last.subject.max() + 1,
-                instant=part.instant - part.instant.min() + last.instant.max() + 1,
+                time_step=part.time_step - part.time_step.min() + last.time_step.max() + 1,
             )
         out.append(part)
     return out

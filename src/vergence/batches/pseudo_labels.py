@@ -1,6 +1,6 @@
-"""Made labels: poses that came from several views, or the 2D of a network, kept in a file named by what made them.
+"""Pseudo-labels: poses that came from several views, or the 2D of a network, kept in a file named by what made them.
 
-Rows are keyed by sequence, view and frame, so that a label finds its picture in whatever order pictures are read.
+Rows are keyed by sequence, view and frame, so that a label finds its image in whatever order images are read.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from vergence.files import atomic_path
 
 
 @dataclass(frozen=True)
-class Labels:
-    """Labels of N pictures, in each crop camera's frame and reference bones.
+class PseudoLabels:
+    """Labels of N images, in each crop camera's frame and reference bones.
 
     Attributes:
         key: sequence, view, frame; `N 3`.
@@ -51,13 +51,13 @@ class Labels:
             np.savez_compressed(partial, report=json.dumps(self.report), unit="reference bones", **arrays)
 
     @staticmethod
-    def load(path: Path) -> Labels:
+    def load(path: Path) -> PseudoLabels:
         with np.load(path) as file:
             names = ("key", "pose", "weight", "keypoints", "intrinsics", "rotation")
             arrays = {n: torch.from_numpy(file[n]) for n in names if n in file}
-            return Labels(**arrays, report=json.loads(str(file["report"])))
+            return PseudoLabels(**arrays, report=json.loads(str(file["report"])))
 
-    def cameras_only(self) -> Labels:
+    def cameras_only(self) -> PseudoLabels:
         """The cameras' rotations and lenses without the poses."""
         pose, keypoints = (torch.full_like(x, float("nan")) for x in (self.pose, self.keypoints))
         return replace(self, pose=pose, keypoints=keypoints, weight=torch.zeros_like(self.weight))
@@ -66,9 +66,9 @@ class Labels:
         """Puts the labels where `index` has none of its own; true labels stay. Rows without a label are unchanged."""
         rows, found = match(torch.stack([index.sequence, index.view, index.frame], 1), self.key)
         nothing = self.pose[rows].isnan().flatten(1).all(1)
-        take = found & (~index.posed | nothing)
+        take = found & (~index.has_pose | nothing)
         posed, rows = (take & ~nothing)[take], rows[take]
-        pose, weight, made = index.pose.clone(), index.pose_weight.clone(), index.made.clone()
+        pose, weight, made = index.pose.clone(), index.pose_weight.clone(), index.pseudo.clone()
         keypoints, confidence = index.keypoints.clone(), index.confidence.clone()
         intrinsics, metric, rotation = index.intrinsics.clone(), index.metric.clone(), index.rotation.clone()
         pose[take & ~nothing], weight[take & ~nothing] = self.pose[rows[posed]], self.weight[rows[posed]]
@@ -82,7 +82,7 @@ class Labels:
         return index.replace(
             pose=pose,
             pose_weight=weight,
-            made=made,
+            pseudo=made,
             metric=metric,
             keypoints=keypoints,
             confidence=confidence,
@@ -91,17 +91,17 @@ class Labels:
         )
 
 
-def keypoint_labels(index: Views, keypoints: Tensor, confidence: Tensor, least: float) -> Labels:
+def keypoint_labels(index: Views, keypoints: Tensor, confidence: Tensor, least: float) -> PseudoLabels:
     """2D that a network found (crop pixels, `N J 2`, and its confidence, `N J`) as labels, without those found with less
     than `least`."""
     kept = confidence >= least
-    return Labels(
+    return PseudoLabels(
         key=torch.stack([index.sequence, index.view, index.frame], 1),
         pose=torch.full((*keypoints.shape[:2], 3), float("nan")),
         weight=torch.where(kept, confidence, 0.0),
         keypoints=torch.where(kept[..., None], keypoints, float("nan")),
         intrinsics=index.intrinsics.clone(),
-        report={"pictures": len(index), "joints_labelled": float(kept.float().mean())},
+        report={"images": len(index), "joints_labelled": float(kept.float().mean())},
     )
 
 
@@ -110,7 +110,7 @@ def match(wanted: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
     _, code = torch.unique(torch.cat([wanted, keys]), dim=0, return_inverse=True)
     ours, theirs = code[: len(wanted)], code[len(wanted) :]
     if len(torch.unique(theirs)) < len(theirs):
-        raise VergenceError("a label file has two labels for one picture", "Delete it; the next run makes it again.")
+        raise VergenceError("a label file has two labels for one image", "Delete it; the next run makes it again.")
     table = torch.full((int(code.max()) + 1 if len(code) else 0,), -1)
     table[theirs] = torch.arange(len(theirs))
     rows = table[ours]

@@ -1,7 +1,7 @@
-"""Views: the one batch type. N pictures, flat, of which some show the same person at the same moment.
+"""Views: the one batch type. N images, flat, of which some show the same person at the same moment.
 
 Supervision is what is not NaN, so every method and any mixture of sources reads the same batches, and one forward pass
-serves single pictures and rigs of 2 or 8 cameras together.
+serves single images and rigs of 2 or 8 cameras together.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class Views:
         pose: the crop camera's frame; mm where `metric`, else reference-bone units. Absolute where depth is known.
         pose_weight: 0 where a label is not to be trusted.
         metric: pose is in mm.
-        made: the pose label was made by us; it never counts as truth.
+        pseudo: the pose is a pseudo-label, made by us; it never counts as truth.
         rotation: `x_crop = rotation x_rig + translation`.
         translation: mm, or the rig's own unit.
         up: gravity's opposite, a unit vector in the camera frame.
-        crop: full picture pixels (lens distortion removed) to crop pixels, homogeneous.
-        instant: equal numbers mean the same person at the same moment.
+        crop: full image pixels (lens distortion removed) to crop pixels, homogeneous.
+        time step: equal numbers mean the same person at the same moment.
         subject, sequence, view, frame: who, which recording, which camera, which frame of it; integers.
         time: seconds from the recording's start.
         source: which of the recipe's sources.
@@ -50,12 +50,12 @@ class Views:
     pose: Float[Tensor, "N J 3"]
     pose_weight: Float[Tensor, "N J"]
     metric: Bool[Tensor, " N"]
-    made: Bool[Tensor, " N"]
+    pseudo: Bool[Tensor, " N"]
     rotation: Float[Tensor, "N 3 3"]
     translation: Float[Tensor, "N 3"]
     up: Float[Tensor, "N 3"]
     crop: Float[Tensor, "N 3 3"]
-    instant: Int[Tensor, " N"]
+    time_step: Int[Tensor, " N"]
     subject: Int[Tensor, " N"]
     sequence: Int[Tensor, " N"]
     view: Int[Tensor, " N"]
@@ -76,7 +76,7 @@ class Views:
         return self.keypoints.shape[1]
 
     @property
-    def posed(self) -> Bool[Tensor, " N"]:
+    def has_pose(self) -> Bool[Tensor, " N"]:
         """Rows of whose pose something is known."""
         return ~self.pose.isnan().flatten(1).all(1)
 
@@ -97,14 +97,14 @@ class Views:
 
     @staticmethod
     def cat(parts: Sequence[Views]) -> Views:
-        """Joins batches. `instant` numbers must already be distinct between parts that are not one recording."""
+        """Joins batches. `time_step` numbers must already be distinct between parts that are not one recording."""
         if not parts:
             raise VergenceError("no views to join", "Give at least one batch.")
         return Views(**{name: torch.cat([getattr(p, name) for p in parts]) for name, _ in parts[0].items()})
 
     @staticmethod
     def empty(n: int, joints: int, height: int, width: int) -> Views:
-        """N views of which nothing is known: black pictures, NaN supervision, every view an instant of its own."""
+        """N views of which nothing is known: black images, NaN supervision, every view a time step of its own."""
         nan = float("nan")
         zeros = torch.zeros(n, dtype=torch.long)
         return Views(
@@ -115,12 +115,12 @@ class Views:
             pose=torch.full((n, joints, 3), nan),
             pose_weight=torch.ones(n, joints),
             metric=torch.zeros(n, dtype=torch.bool),
-            made=torch.zeros(n, dtype=torch.bool),
+            pseudo=torch.zeros(n, dtype=torch.bool),
             rotation=torch.full((n, 3, 3), nan),
             translation=torch.full((n, 3), nan),
             up=torch.full((n, 3), nan),
             crop=torch.eye(3).repeat(n, 1, 1),
-            instant=torch.arange(n),
+            time_step=torch.arange(n),
             subject=zeros.clone(),
             sequence=zeros.clone(),
             view=zeros.clone(),
@@ -130,8 +130,8 @@ class Views:
         )
 
     def groups(self) -> tuple[Int[Tensor, "G V"], Bool[Tensor, "G V"]]:
-        """Rows that show the same instant, padded: indices (padding repeats the group's first row) and a mask."""
-        _, inverse, counts = torch.unique(self.instant, return_inverse=True, return_counts=True)
+        """Rows that show the same time step, padded: indices (padding repeats the group's first row) and a mask."""
+        _, inverse, counts = torch.unique(self.time_step, return_inverse=True, return_counts=True)
         order = torch.argsort(inverse, stable=True)
         start = torch.cumsum(counts, 0) - counts
         slot = torch.arange(int(counts.max()) if len(counts) else 0, device=order.device)

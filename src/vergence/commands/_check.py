@@ -16,22 +16,22 @@ COLOURS = {"good": "green", "note": "yellow", "wrong": "bold red"}
 
 
 def check(words: Sequence[str]) -> int:
-    """`vergence data check PATH [--out PAGE.html] [--pictures 100]`; exit status 1 where something is wrong."""
+    """`vergence data check PATH [--out PAGE.html] [--images 100]`; exit status 1 where something is wrong."""
     import argparse
     from pathlib import Path
 
     parser = argparse.ArgumentParser(
         prog="vergence data check",
-        description="Recognises what lies in a folder, checks it (files, pictures, 3D against 2D, sides, units, frames, joint "
+        description="Recognises what lies in a folder, checks it (files, images, 3D against 2D, sides, units, frames, joint "
         "order, limbs, boxes), writes a contact sheet, and prints the recipe lines that use it. Exit status 0: sound; 1: "
         "not; 2: nothing that can be read.",
     )
     parser.add_argument("path", type=Path, metavar="PATH", help="the dataset's top folder")
     parser.add_argument("--out", type=Path, metavar="PAGE.html", help="contact sheet (default: check-NAME.html, here)")
-    parser.add_argument("--pictures", type=int, default=100, help="pictures that are decoded (default: 100)")
+    parser.add_argument("--images", type=int, default=100, help="images that are decoded (default: 100)")
     options = parser.parse_args(list(words))
 
-    from vergence.datasets.validation.checks import Finding, check_pictures, check_records, is_sound
+    from vergence.datasets.validation.checks import Finding, check_images, check_records, is_sound
     from vergence.datasets.validation.detect_format import (
         joined,
         pixels_of,
@@ -41,8 +41,8 @@ def check(words: Sequence[str]) -> int:
     )
     from vergence.errors import VergenceError
 
-    if options.pictures < 1:
-        raise VergenceError(f"--pictures is {options.pictures}", "Give at least 1.")
+    if options.images < 1:
+        raise VergenceError(f"--images is {options.images}", "Give at least 1.")
     path = options.path
     kind = recognise(path)
     print(f"{path} is {kind.title}", flush=True)
@@ -52,7 +52,7 @@ def check(words: Sequence[str]) -> int:
             print(f"read{''.join(f' {k} {v}' for k, v in part.items())}: {report}")
     records = joined([found for _, found in parts])
     opened = pixels_of(kind, path) if len(records) else None
-    findings = check_records(records) + (check_pictures(records, options.pictures, opened) if opened else [])
+    findings = check_records(records) + (check_images(records, options.images, opened) if opened else [])
     findings += [
         Finding(_words(dict(part)), "note", f"not read: {error.problem}", error.remedy) for part, error in refused
     ]

@@ -23,7 +23,7 @@ def prepare(words: Sequence[str]) -> int:
     parser.add_argument("--size", type=int, default=256, help="side of the crops, px (default: 256)")
     parser.add_argument("--skeleton", default="h36m_17", help="joints of the labels (default: h36m_17)")
     parser.add_argument("--skip_unreadable", "--skip-unreadable", action="store_true",
-                        help="leave out, and count, pictures that cannot be read")  # fmt: skip
+                        help="leave out, and count, images that cannot be read")  # fmt: skip
     parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity")
                         else os.cpu_count() or 1, help="processes (default: the machine's cores)")  # fmt: skip
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -37,7 +37,7 @@ def prepare(words: Sequence[str]) -> int:
     from vergence.skeleton import get_skeleton
     from vergence.training.source_words import parse_source
     from vergence.training.sources import open_source
-    from vergence.training.stage_cache import pictures_of
+    from vergence.training.stage_cache import images_of
 
     if not 16 <= options.size <= 2048:
         raise VergenceError(f"--size is {options.size}", "Give 16 to 2048 px.")
@@ -48,7 +48,7 @@ def prepare(words: Sequence[str]) -> int:
     skeleton = get_skeleton(options.skeleton)
     opened = {text: open_source(parse_source(text), options.size, skeleton.name) for text in options.sources}
     dataset = Joined(opened) if len(opened) > 1 else next(iter(opened.values()))
-    settings = {"sources": [pictures_of(parse_source(text)) for text in opened]}
+    settings = {"sources": [images_of(parse_source(text)) for text in opened]}
     with Progress(disable=options.quiet) as progress:
         task = progress.add_task("preparing", total=len(dataset))
         manifest = write_shards(
@@ -59,6 +59,6 @@ def prepare(words: Sequence[str]) -> int:
     size = sum(file["bytes"] for file in manifest["files"].values())
     print(f"{count} crops of {options.size} px in {len(manifest['files']) - 1} shards, {size / 1e6:.1f} MB")
     if skipped := manifest["report"].get("unreadable"):
-        print(f"{skipped['pictures']} pictures could not be read: {next(iter(skipped['first'].values()))}")
+        print(f"{skipped['images']} images could not be read: {next(iter(skipped['first'].values()))}")
     print(f"{{kind: shards, path: {options.out}}}")
     return 0

@@ -75,7 +75,7 @@ def doctor(device: str = "auto") -> int:
     from rich.markup import escape
     from rich.table import Table
 
-    from vergence.version import __version__
+    from vergence import __version__
 
     console = Console()
     with console.status("looking"):

@@ -29,7 +29,7 @@ def evaluate(
 ) -> None:
     """Measures a run on the recipe's own test sets, on a capture beside its reconstruction, or on a dataset by a protocol.
 
-    Prints N-MPJPE and P-MPJPE beside anchors (mean pose, each camera's mean pose, nearest training pose, own 2D with zero
+    Prints N-MPJPE and P-MPJPE beside baselines (mean pose, each camera's mean pose, nearest training pose, own 2D with zero
     depth) and writes results.json with the protocol. Poses that others predicted are measured by `vergence evaluate
     --predictions FILE --data DATA`; `--predictions x --help` shows its options.
 
@@ -39,7 +39,7 @@ def evaluate(
             dataset's folder or shards made of it; empty means the test sets of the run's recipe.
         frames: frames of the capture, as in 35-64.
         reconstruction: folder that `vergence reconstruct` wrote for the capture.
-        protocol: name of a published protocol, as h36m, or mpii-pckh and coco-oks for 2D: which pictures, joints, alignment
+        protocol: name of a published protocol, as h36m, or mpii-pckh and coco-oks for 2D: which images, joints, alignment
             and average.
         scale: how poses get their millimetres where a protocol needs them: the training people's mean limb lengths, or (by
             truth) each pose's own (true) or its root's distance (depth).
@@ -82,7 +82,7 @@ def evaluate(
                 "a capture has no 3D truth of its own",
                 "Give --reconstruction: the folder that `vergence reconstruct` wrote for it.",
             )
-        for source in recipe.sources.values():  # its other frames make the anchors
+        for source in recipe.sources.values():  # its other frames make the baselines
             if source.kind == "capture" and Path(source.path).resolve() == Path(data).resolve():
                 source.reconstruction = reconstruction
         recipe.test = {"capture": Source(kind="capture", path=data, frames=frames, reconstruction=reconstruction)}

@@ -27,7 +27,7 @@ def reconstruct(
         out: folder to write to.
         ignore_extrinsics: find the cameras even where the capture says where they stand.
         refine: adjust the capture's extrinsics instead of using them as they are.
-        fov: degrees along the picture's longer side where intrinsics are missing; a start for the search.
+        fov: degrees along the image's longer side where intrinsics are missing; a start for the search.
         fov_fixed: take --fov as the truth.
         focal: with missing intrinsics, one focal length for all cameras (shared) or one for each.
         per_frame: solve every frame by itself, as EpipolarPose does; for comparison.

@@ -24,15 +24,15 @@ def search(
     device: str = "auto",
     quiet: bool = False,
 ) -> None:
-    """Finds the pose of a picture, or the movement of a clip, in footage.
+    """Finds the pose of an image, or the movement of a clip, in footage.
 
     Writes index.npz (kept, and used again while run, footage and options are the same), results.json and report.html, a
     page of hits. Descriptors are the run's embedding; a run without one is searched by predicted poses.
 
     Args:
         run: folder of a trained run.
-        query: picture, or a clip: a video or a folder of pictures.
-        footage: folder of pictures, video, or a capture (folder or capture.toml).
+        query: image, or a clip: a video or a folder of images.
+        footage: folder of images, video, or a capture (folder or capture.toml).
         out: folder for the results; the footage's name with `-search` behind, where not given.
         top: number of hits.
         apart: seconds between hits of one camera; 0 shows neighbouring frames too.
@@ -41,7 +41,7 @@ def search(
         box: where the person is in the footage, x,y,width,height in px.
         boxes: person boxes per frame of the footage, COCO-style JSON or CSV with the columns frame,x,y,w,h.
         keypoints: 2D keypoints that say where the person is in the footage, OpenPose folder or COCO-style JSON.
-        fov: angle that the longer side of a picture spans, degrees, where a capture does not say.
+        fov: angle that the longer side of an image spans, degrees, where a capture does not say.
         fps: frames per second of footage that does not say.
         query_box: where the person is in the query, x,y,width,height in px.
         query_frames: which frames of a clip.
@@ -60,7 +60,7 @@ def search(
 
     started = time.perf_counter()
     if footage is None:
-        raise VergenceError("there is no footage to search", "Give --footage: pictures, a video or a capture.")
+        raise VergenceError("there is no footage to search", "Give --footage: images, a video or a capture.")
     steps.check_numbers(top, apart, every)
     console = Console(quiet=quiet)
     places = steps.open_places(footage, fps, fov, box, boxes, keypoints, frames, every)

@@ -11,7 +11,7 @@ from vergence.errors import VergenceError
 
 def synth(
     out: Path,
-    kind: Literal["capture", "pictures"] = "capture",
+    kind: Literal["capture", "images"] = "capture",
     subjects: int | None = None,
     frames: int | None = None,
     views: int = 4,
@@ -30,35 +30,35 @@ def synth(
     device: str = "auto",
     quiet: bool = False,
 ) -> None:
-    """Writes captures (a video per camera, capture.toml, keypoints.npz, truth.npz) or pictures with keypoints.
+    """Writes captures (a video per camera, capture.toml, keypoints.npz, truth.npz) or images with keypoints.
 
     A capture is what `vergence reconstruct` reads; with several subjects each has a folder, person01 and on, else OUT is
-    the capture. Pictures are JPEG crops of one person each, with COCO-style keypoints.json and truth.npz.
+    the capture. Images are JPEG crops of one person each, with COCO-style keypoints.json and truth.npz.
 
     Args:
         out: folder, new or empty.
-        kind: capture, or pictures.
-        subjects: people; default: 1 for a capture, 1000 for pictures.
-        frames: of each capture (default 250), or pictures of each person (default 1).
+        kind: capture, or images.
+        subjects: people; default: 1 for a capture, 1000 for images.
+        frames: of each capture (default 250), or images of each person (default 1).
         views: cameras of a capture.
-        size: side of the square pictures, px; default: 640 for a capture, 256 for pictures.
+        size: side of the square images, px; default: 640 for a capture, 256 for images.
         fps: frames per second of a capture.
-        look: studio or wild; default: studio for a capture, wild for pictures.
+        look: studio or wild; default: studio for a capture, wild for images.
         known: what capture.toml tells of the cameras: nothing, intrinsics, or cameras (intrinsics, R and t).
         noise_px: standard deviation of the keypoints' error, px.
         missing_joints: share of keypoints that are not found.
-        swapped_sides: share of pictures whose keypoints have left and right exchanged.
-        dropped_views: share of a capture's pictures without any keypoint.
+        swapped_sides: share of images whose keypoints have left and right exchanged.
+        dropped_views: share of a capture's images without any keypoint.
         focal_error: standard deviation of the error of a capture's stated focal lengths, as a share; one for each camera.
-        occlusion: share of pictures with an object before the person; default: the look's own. Only for pictures.
-        truncation: share of pictures that cut the person off; default: the look's own. Only for pictures.
+        occlusion: share of images with an object before the person; default: the look's own. Only for images.
+        truncation: share of images that cut the person off; default: the look's own. Only for images.
         seed: of people, motion, cameras and faults, 0 to 999; people of two seeds never meet.
         device: where to draw: auto, cpu, cuda or mps.
         quiet: no progress bar.
     """
     from vergence.networks.devices import resolve_device
     from vergence.world import Faults
-    from vergence.world.writer import write_pictures, write_recording
+    from vergence.world.writer import write_images, write_recording
 
     capture = kind == "capture"
     _refuse_foreign(capture, occlusion=occlusion, truncation=truncation)
@@ -81,13 +81,13 @@ def synth(
                 folder = out if people == 1 else out / f"person{i + 1:02d}"
                 write_recording(folder, each, views, side, fps, look, known, faults, seed, i, device, advance)
         else:
-            write_pictures(out, people, each, side, look, faults, seed, device, advance)
+            write_images(out, people, each, side, look, faults, seed, device, advance)
 
 
 def _refuse_foreign(foreign: bool, **options: float | None) -> None:
     for name, value in options.items():
         if foreign and value is not None:
-            kind = "pictures" if name in ("occlusion", "truncation") else "capture"
+            kind = "images" if name in ("occlusion", "truncation") else "capture"
             raise VergenceError(f"--{name} {value:g} is for --kind {kind} only", f"Use --kind {kind}, or leave it out.")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from vergence import __version__
 from vergence.comparison.entries import (
     BOOTSTRAP,
     Entry,
@@ -32,7 +33,6 @@ from vergence.report.render import write_page
 from vergence.skeleton import get_skeleton
 from vergence.training.sources import check_present, world_version
 from vergence.training.stage_cache import Shared
-from vergence.version import __version__
 
 REFERENCE = "supervised"
 NARROW = ("n_mpjpe", "p_mpjpe", "keypoints_2d", "detection_1")
@@ -111,7 +111,7 @@ def _results(plan: Plan, measured: Mapping[str, Sequence[Measured]], command: st
         "methods": methods,
         "reference": plan.reference if plan.reference in methods else next(iter(methods)),
         "differences": all_differences(measured),
-        "anchors": {look: _anchors(first.tests[look]) for look in looks},
+        "baselines": {look: _baselines(first.tests[look]) for look in looks},
     }
     if plan.amounts:
         results["label_efficiency"] = efficiency(plan.entries, methods)
@@ -123,7 +123,7 @@ def _results(plan: Plan, measured: Mapping[str, Sequence[Measured]], command: st
         "over_seeds": "mean, and standard deviation (n - 1); a seed changes people, cameras, weights and batches",
         "differences": BOOTSTRAP,
         "unit": "mm",
-        "seconds": "wall clock, of all stages, shared ones included in each, without drawing pictures; cpu_seconds: of the "
+        "seconds": "wall clock, of all stages, shared ones included in each, without drawing images; cpu_seconds: of the "
         "processor, over all threads",
         "world_version": world_version(),
         "version": __version__,
@@ -132,14 +132,14 @@ def _results(plan: Plan, measured: Mapping[str, Sequence[Measured]], command: st
     return results
 
 
-def _anchors(found: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+def _baselines(found: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """What needs no training beside the methods, from the first one's evaluation."""
     names = ("mean_pose", "true_2d_zero_depth", "camera_mean_pose", "nearest_pose")
-    anchors = {name: figures({"model": found[name]}) for name in names if name in found}
+    baselines = {name: figures({"model": found[name]}) for name in names if name in found}
     for name in ("oracle", "random"):
         if name in found.get("retrieval", {}):
-            anchors[name] = figures({"model": {}, "retrieval": {"embedding": found["retrieval"][name]}})
-    return anchors
+            baselines[name] = figures({"model": {}, "retrieval": {"embedding": found["retrieval"][name]}})
+    return baselines
 
 
 def _own_protocol(one: Measured, first: Measured) -> dict[str, Any]:

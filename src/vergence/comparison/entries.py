@@ -1,8 +1,8 @@
 """Methods side by side: which are compared, what is measured of each, and whether their difference is more than chance.
 
 A comparison is fair where everything but the method is equal, so recipes are compared only on equal tests, and a set
-(`recipes/sets/compare.yaml`) writes each method over one base of pictures, network and 2D training. A difference is
-judged by a paired bootstrap over the test's *people*: pictures of one person are no independent witnesses, and what is
+(`recipes/sets/compare.yaml`) writes each method over one base of images, network and 2D training. A difference is
+judged by a paired bootstrap over the test's *people*: images of one person are no independent witnesses, and what is
 hard about a person is hard for both methods. People of several seeds are pooled, since every seed brings its own.
 
 What it cannot see: how much a method varies from training to training. That is the standard deviation over seeds, and
@@ -24,21 +24,21 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from vergence.batches.dataset import shown
+from vergence.batches.dataset import visible_labels
 from vergence.errors import VergenceError
 from vergence.files import atomic_path, first_difference, read_yaml, write_json
 from vergence.protocols.base import get_protocol
 from vergence.recipes.load import load_recipe, raw_recipe, recipe_from, recipe_path
 from vergence.recipes.paper_tables import is_row, merged
 from vergence.recipes.recipe import Recipe, Source
-from vergence.training.stage_cache import Shared, pictures_of
+from vergence.training.stage_cache import Shared, images_of
 
 BUILT_IN = "sets/compare.yaml"
 RESAMPLES = 5000
 CONFIDENCE = 95  # per cent
 BOOTSTRAP = (
-    f"{CONFIDENCE} % of {RESAMPLES:,} paired bootstrap samples over test people (all their pictures together), people of all "
-    "seeds pooled; pictures that both methods are measured on"
+    f"{CONFIDENCE} % of {RESAMPLES:,} paired bootstrap samples over test people (all their images together), people of all "
+    "seeds pooled; images that both methods are measured on"
 )
 
 # What is told of each method, in the order of the table: the figure's heading there.
@@ -155,7 +155,7 @@ def ladder(entries: Sequence[Entry], amounts: Sequence[str]) -> list[Entry]:
     which it then shows so much; a recipe without any, and a finished run, stays as it is."""
     out: list[Entry] = []
     for entry in entries:
-        varied = [n for n, s in entry.recipe.sources.items() if s.pose != "none" and s.kind != "world_pictures"]
+        varied = [n for n, s in entry.recipe.sources.items() if s.pose != "none" and s.kind != "world_images"]
         if entry.run or not varied:
             out.append(replace(entry, of=entry.name))
             continue
@@ -230,21 +230,21 @@ def _same_people(a: Source, b: Source) -> bool:
     if not (a.of_world and b.of_world):
         part = [(s.kind, Path(s.path).resolve(), s.frames, s.split, s.protocol) for s in (a, b)]
         return part[0] == part[1]
-    return pictures_of(a)["seed"] == pictures_of(b)["seed"] and a.kind == b.kind
+    return images_of(a)["seed"] == images_of(b)["seed"] and a.kind == b.kind
 
 
 def labels_3d(recipe: Recipe, shared: Shared) -> dict[str, int]:
-    """Number of pictures, and of people, whose true 3D the stages of a recipe are shown."""
-    pictures, people = 0, 0
+    """Number of images, and of people, whose true 3D the stages of a recipe are shown."""
+    images, people = 0, 0
     read = {name for stage in recipe.stages.values() for name in stage.sources if not stage.label}
     for name in sorted(read):
         source = recipe.sources[name]
         if source.pose == "none":
             continue
-        visible = shown(shared.open(source, recipe.image_size, recipe.skeleton), source)
-        labelled = ~visible.pose.isnan().flatten(1).all(1) & ~visible.made
-        pictures, people = pictures + int(labelled.sum()), people + len(visible.subject[labelled].unique())
-    return {"labels_3d": pictures, "people_3d": people}
+        visible = visible_labels(shared.open(source, recipe.image_size, recipe.skeleton), source)
+        labelled = ~visible.pose.isnan().flatten(1).all(1) & ~visible.pseudo
+        images, people = images + int(labelled.sum()), people + len(visible.subject[labelled].unique())
+    return {"labels_3d": images, "people_3d": people}
 
 
 # What was measured
@@ -257,18 +257,18 @@ class Measured:
     Attributes:
         name, seed: of what.
         about: plain values: `results` of the evaluation, `labels_3d`, `people_3d`, `seconds`, `made_by`.
-        pictures: per test set and picture, by `TEST.n_mpjpe`, `TEST.p_mpjpe`, `TEST.subject`, `TEST.pose`, `TEST.keypoints`.
+        images: per test set and image, by `TEST.n_mpjpe`, `TEST.p_mpjpe`, `TEST.subject`, `TEST.pose`, `TEST.keypoints`.
     """
 
     name: str
     seed: int
     about: dict[str, Any]
-    pictures: dict[str, np.ndarray]
+    images: dict[str, np.ndarray]
 
     def save(self, folder: Path) -> None:
         """Two files; the JSON, whose presence says that it is whole, comes last."""
         with atomic_path(folder / f"{self.name}-{self.seed}.npz") as partial:
-            np.savez_compressed(partial, **self.pictures)  # type: ignore[arg-type]
+            np.savez_compressed(partial, **self.images)  # type: ignore[arg-type]
         write_json(folder / f"{self.name}-{self.seed}.json", self.about)
 
     @staticmethod
@@ -350,7 +350,7 @@ def _known(each: Iterable[Mapping[str, Mapping[str, float]]], look: str) -> list
 
 
 def total_seconds(seconds: Mapping[str, float]) -> float:
-    """Of all stages, those made by another run included; without opening pictures, which all share."""
+    """Of all stages, those made by another run included; without opening images, which all share."""
     return float(sum(value for name, value in seconds.items() if name != "data"))
 
 
@@ -363,18 +363,18 @@ def difference(
     """Paired bootstrap of one method against another (`BOOTSTRAP`), over the seeds that both have.
 
     Returns:
-        `difference` (ours less theirs, mm) and `ratio`, each with `low` and `high`; `people`, `pictures`. None where no
-        picture is measured by both.
+        `difference` (ours less theirs, mm) and `ratio`, each with `low` and `high`; `people`, `images`. None where no
+        image is measured by both.
     """
     pairs = [(a, b) for a in ours for b in theirs if a.seed == b.seed]
     units, errors = [], []
     for a, b in pairs:
-        subject, other = a.pictures[f"{look}.subject"], b.pictures[f"{look}.subject"]
+        subject, other = a.images[f"{look}.subject"], b.images[f"{look}.subject"]
         if not np.array_equal(subject, other):
             raise VergenceError(
-                f"{a.name} and {b.name} were not measured on the same pictures", "Delete --out's measured/."
+                f"{a.name} and {b.name} were not measured on the same images", "Delete --out's measured/."
             )
-        both = np.stack([a.pictures[f"{look}.{measure}"], b.pictures[f"{look}.{measure}"]], 1)
+        both = np.stack([a.images[f"{look}.{measure}"], b.images[f"{look}.{measure}"]], 1)
         known = np.isfinite(both).all(1)
         units.append(np.stack([np.full(known.sum(), a.seed), subject[known]], 1))
         errors.append(both[known])
@@ -402,7 +402,7 @@ def paired_bootstrap(unit: np.ndarray, error: Float[np.ndarray, "N 2"]) -> dict[
         **interval("difference", whole[0] - whole[1], mean[:, 0] - mean[:, 1]),
         **interval("ratio", whole[0] / max(whole[1], 1e-12), mean[:, 0] / np.maximum(mean[:, 1], 1e-12)),
         "people": len(people),
-        "pictures": len(error),
+        "images": len(error),
     }
 
 

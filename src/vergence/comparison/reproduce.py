@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from vergence import __version__
 from vergence.comparison.entries import Entry, Measured
 from vergence.comparison.reproduction import check_figures, row_results
 from vergence.comparison.runner import Work, each_seed, print_table
@@ -21,7 +22,6 @@ from vergence.report.published import published_page
 from vergence.report.render import write_page
 from vergence.skeleton import get_skeleton
 from vergence.training.sources import check_present, world_version
-from vergence.version import __version__
 
 
 @dataclass(frozen=True)

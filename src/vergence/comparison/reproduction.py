@@ -1,8 +1,8 @@
 """A table of a paper trained again: ours beside theirs, and whether the two may be compared at all.
 
-Two figures are comparable where the same thing was measured on the same pictures of models that were trained alike. What
+Two figures are comparable where the same thing was measured on the same images of models that were trained alike. What
 keeps them from it is said in words beside them: the paper measured something else (`Published.differs`), the row was
-trained with other settings than its own, or the test has other pictures than the paper counts. What cannot be seen from
+trained with other settings than its own, or the test has other images than the paper counts. What cannot be seen from
 here is a difference that nobody wrote down.
 """
 
@@ -17,7 +17,7 @@ from vergence.errors import VergenceError
 from vergence.protocols.base import get_protocol
 from vergence.recipes.paper_tables import Published, Row, Table
 
-PICTURES_TOLERANCE = 0.05  # by how much, as a share, our test's pictures may be more or fewer than the paper's
+IMAGES_TOLERANCE = 0.05  # by how much, as a share, our test's images may be more or fewer than the paper's
 HARMLESS = re.compile(r"--(checkpoint_every=.*|(sources|test)\.[^.]+\.(path=.*|kind=shards))")  # change no result
 
 
@@ -109,8 +109,8 @@ def not_comparable(published: Published, poses: int, overrides: Sequence[str]) -
     reasons = [published.differs] if published.differs else []
     if changed := [word for word in overrides if not HARMLESS.fullmatch(word)]:
         reasons.append(f"The row was trained with other settings than its own: {' '.join(changed)}.")
-    if published.pictures and abs(poses / published.pictures - 1) > PICTURES_TOLERANCE:
-        reasons.append(f"{poses:,} pictures are measured here, the paper's test has about {published.pictures:,}.")
+    if published.images and abs(poses / published.images - 1) > IMAGES_TOLERANCE:
+        reasons.append(f"{poses:,} images are measured here, the paper's test has about {published.images:,}.")
     return reasons
 
 

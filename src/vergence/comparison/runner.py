@@ -1,6 +1,6 @@
 """Recipes trained and measured one after the other in one folder, each kept as soon as it is measured.
 
-What `vergence compare` and `vergence reproduce` do alike: pictures and stages that several of them have in common are made
+What `vergence compare` and `vergence reproduce` do alike: images and stages that several of them have in common are made
 once, and the same command goes on where it was stopped.
 """
 
@@ -18,6 +18,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from vergence import __version__
 from vergence.batches.pseudo_labels import fingerprint
 from vergence.comparison.entries import Entry, Measured, labels_3d, measured_like, total_seconds
 from vergence.errors import VergenceError
@@ -33,7 +34,6 @@ from vergence.skeleton import get_skeleton
 from vergence.training.run import Run
 from vergence.training.sources import world_version
 from vergence.training.stage_cache import Shared
-from vergence.version import __version__
 
 
 @dataclass(frozen=True)
@@ -156,19 +156,19 @@ def _keep(
     entry: Entry, seed: int, about: dict[str, Any], tested: Mapping[str, Tested], made_by: str, kept: Path
 ) -> Measured:
     skeleton = get_skeleton(entry.recipe.skeleton)
-    pictures: dict[str, np.ndarray] = {}
+    images: dict[str, np.ndarray] = {}
     for look, test in tested.items():
         index, found = test.dataset.index, test.prediction
         pose = in_camera_frame(found, index, skeleton)
-        pictures |= {
+        images |= {
             f"{look}.subject": index.subject.numpy(),
             f"{look}.n_mpjpe": test.scores.n_mpjpe.astype(np.float32),
             f"{look}.p_mpjpe": test.scores.p_mpjpe.astype(np.float32),
             f"{look}.pose": pose.float().numpy(),
         }
         if found.keypoints is not None:
-            pictures[f"{look}.keypoints"] = found.keypoints.float().numpy()
-    measured = Measured(entry.name, seed, plain({**about, "made_by": made_by}), pictures)
+            images[f"{look}.keypoints"] = found.keypoints.float().numpy()
+    measured = Measured(entry.name, seed, plain({**about, "made_by": made_by}), images)
     measured.save(kept)
     return measured
 

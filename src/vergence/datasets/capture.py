@@ -35,7 +35,7 @@ def read_capture(source: Source, image_size: int, skeleton: Skeleton) -> MemoryD
         skeleton: the run's joints; the capture's are converted.
 
     Raises:
-        VergenceError: no pictures, no keypoints, no such frames, or a reconstruction of another recording.
+        VergenceError: no images, no keypoints, no such frames, or a reconstruction of another recording.
     """
     capture = load_capture(source.path)
     seen = capture.observations
@@ -60,7 +60,7 @@ def read_capture(source: Source, image_size: int, skeleton: Skeleton) -> MemoryD
             )
             parts.append(
                 view.replace(
-                    instant=torch.tensor([t]),
+                    time_step=torch.tensor([t]),
                     view=torch.tensor([v]),
                     frame=torch.tensor([t]),
                     time=torch.tensor([t / capture.fps]),
@@ -87,7 +87,7 @@ def _view(
     turn, shift = camera.rotation, camera.translation
     up = None if capture.up is None or turn is None else turn @ capture.up
     view = crop_view(
-        capture.picture(v, t),
+        capture.image(v, t),
         camera.intrinsics,
         camera.distortion,
         box_from_keypoints(whole),
@@ -99,7 +99,7 @@ def _view(
         translation=shift,
         up=up,
     )
-    return view.replace(made=torch.tensor([pose is not None]), metric=torch.tensor([pose is not None]))
+    return view.replace(pseudo=torch.tensor([pose is not None]), metric=torch.tensor([pose is not None]))
 
 
 def _reconstruction(folder: Path, capture: Capture, frames: int, skeleton: Skeleton) -> Sequence[np.ndarray]:

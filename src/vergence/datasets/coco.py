@@ -1,11 +1,11 @@
-"""COCO person keypoints: 2D labels of people in single pictures, and of any other file in the same form.
+"""COCO person keypoints: 2D labels of people in single images, and of any other file in the same form.
 
     ROOT/annotations/person_keypoints_train2017.json    ROOT/train2017/000000000785.jpg
-    ANY.json with images, annotations and categories     pictures by `file_name`, beside it
+    ANY.json with images, annotations and categories     images by `file_name`, beside it
 
 The category `person` names the joints, so files of other skeletons (such as those that `vergence synth` writes) are read
 alike. A label with v = 1 is hidden: its confidence is 0.5. Crowds and people without a labelled joint are left out and
-counted. The segment's area, by which OKS measures, is the measure `area_px`. Average precision over whole pictures
+counted. The segment's area, by which OKS measures, is the measure `area_px`. Average precision over whole images
 needs what is not a crop: `read_coco_truth` gives everybody, crowds included, by image.
 """
 
@@ -37,12 +37,12 @@ def read_coco(path: Path | str, split: str = "train") -> Records:
         split: `train` or `val` of COCO's folder (of 2017, else 2014); a JSON file has none.
 
     Raises:
-        VergenceError: no such file, a damaged one, joints that do not fit their category, or no picture of anybody.
+        VergenceError: no such file, a damaged one, joints that do not fit their category, or no image of anybody.
     """
-    file, images = _files(Path(path), split)
+    file, folder = _files(Path(path), split)
     content = _load(file)
     skeleton = _skeleton(file, content)
-    pictures = {row["id"]: row for row in content["images"]}
+    images = {row["id"]: row for row in content["images"]}
     counts: Counter[str] = Counter()
     people = []
     for number, row in enumerate(content["annotations"]):
@@ -52,12 +52,12 @@ def read_coco(path: Path | str, split: str = "train") -> Records:
         elif not (labels[:, 2] > 0).any():
             counts["people without labels"] += 1
         else:
-            people.append(_person(file, images, pictures, row, number, labels))
+            people.append(_person(file, folder, images, row, number, labels))
     return flat_records(people, skeleton, counts, {"annotations": file.name, "split": split})
 
 
 def read_coco_truth(path: Path | str, split: str = "val") -> dict[int, list[TruePerson]]:
-    """Everybody by image number, for `metrics.keypoint_precision`; pictures without people are there as well.
+    """Everybody by image number, for `metrics.keypoint_precision`; images without people are there as well.
 
     Raises:
         VergenceError: as `read_coco`.
@@ -78,7 +78,7 @@ def read_coco_truth(path: Path | str, split: str = "val") -> dict[int, list[True
 
 
 def _files(path: Path, split: str) -> tuple[Path, Path]:
-    """The annotations, and the folder of their pictures."""
+    """The annotations, and the folder of their images."""
     if path.suffix == ".json":
         return path, path.parent
     if split not in ("train", "val"):
@@ -90,7 +90,7 @@ def _files(path: Path, split: str) -> tuple[Path, Path]:
             return file, inner if inner.is_dir() else path / f"{split}{year}"
     raise VergenceError(
         f"{path} has no annotations/person_keypoints_{split}2017.json",
-        "Give COCO's folder, with annotations and pictures unpacked in it, or a JSON file.",
+        "Give COCO's folder, with annotations and images unpacked in it, or a JSON file.",
     )
 
 
@@ -124,22 +124,22 @@ def _labels(file: Path, row: Mapping[str, Any], number: int, skeleton: Skeleton)
 
 def _person(
     file: Path,
-    images: Path,
-    pictures: Mapping[int, Mapping[str, Any]],
+    folder: Path,
+    images: Mapping[int, Mapping[str, Any]],
     row: Mapping[str, Any],
     number: int,
     labels: np.ndarray,
 ) -> Person:
     try:
-        picture = pictures[row["image_id"]]
+        image = images[row["image_id"]]
         x, y, w, h = np.array(row["bbox"], dtype=float)
-        name, size = str(picture["file_name"]), (int(picture["width"]), int(picture["height"]))
+        name, size = str(image["file_name"]), (int(image["width"]), int(image["height"]))
         area = float(row.get("area", np.nan))
     except (KeyError, TypeError, ValueError) as error:
         raise _broken(file, number, error) from None
     known = labels[:, 2] > 0
     return Person(
-        path=images / name,
+        path=folder / name,
         box=np.array([x - (WIDER - 1) / 2 * w, y - (WIDER - 1) / 2 * h, WIDER * w, WIDER * h]),
         keypoints=np.where(known[:, None], labels[:, :2], np.nan),
         confidence=np.where(known, np.where(labels[:, 2] == 1, HIDDEN_CONFIDENCE, 1.0), 0.0),

@@ -2,14 +2,14 @@
 
 `read_human36m` finds out which of three preparations lies in a folder (`human36m_layouts`) and ends in the same `Records`
 for all of them: frames of the 50 fps video, mm, the cameras of each subject with their own lens (`human36m_cameras`), boxes
-around the 17 joints, one moment's four views under one `instant`. Before anything is used, the 3D is projected
+around the 17 joints, one moment's four views under one `time_step`. Before anything is used, the 3D is projected
 onto the 2D and the views are compared: labels and cameras that do not belong together are refused with what was measured.
 
 **Protocol 1 and Protocol 2 mean different things** to different authors: alignments to some, training subjects and frame
 steps to others. `PROTOCOLS` has both readings under names of ours; each result states subjects, step, joints, alignment
 and average.
 
-**S9.** In three sequences (Greeting, SittingDown 1, Waiting 1) the 3D is shifted against the pictures, by some 200 mm along
+**S9.** In three sequences (Greeting, SittingDown 1, Waiting 1) the 3D is shifted against the images, by some 200 mm along
 the hall. Root-relative errors do not notice; absolute and multi-view ones do. They can be kept (as most single-view papers
 do), dropped (as most multi-view papers do) or moved back.
 """
@@ -50,7 +50,7 @@ from vergence.protocols.base import Figure, Protocol
 from vergence.skeleton import H36M_17
 
 FPS = 50.0
-FRAMES_AT_MOST = 100_000  # of a sequence: room in `instant`
+FRAMES_AT_MOST = 100_000  # of a sequence: room in `time_step`
 FAULTY = {(9, "Greeting"), (9, "SittingDown 1"), (9, "Waiting 1")}
 FAULTY_SHIFT_MM = np.array([-200.0, 0.0, 0.0])  # in the world: what moves them back
 MOST_REPROJECTION_PX = 5.0
@@ -68,7 +68,7 @@ def read_human36m(
     Args:
         path: the folder of the official download (`S1/MyPoseFeatures/...`, `S1/Videos/...`), or that of VideoPose3D's
             `data_3d_h36m.npz` (or that file), or that of mmpose's `annotation_body3d` and `images`. Cameras lie in it as
-            `metadata.xml` or `cameras.pkl`; pictures as official videos or mmpose's pictures, whichever are there.
+            `metadata.xml` or `cameras.pkl`; images as official videos or mmpose's images, whichever are there.
         split: `train` (S1, S5, S6, S7, S8), `test` (S9, S11), or subjects as `S1,S5`.
         step: every so many frames of the video, from its first.
         cameras: `all`, `frontal` (60457274), or names joined by commas.
@@ -78,7 +78,7 @@ def read_human36m(
         Records of h36m_17, grouped by `action`, `subject`, `camera` and `sequence`; its report counts what was left out.
 
     Raises:
-        VergenceError: no Human3.6M there, a subject or the cameras missing, a damaged or hostile file, no pictures, or 3D
+        VergenceError: no Human3.6M there, a subject or the cameras missing, a damaged or hostile file, no images, or 3D
             that does not fit its 2D or its other views.
     """
     root, file = (Path(path).parent, Path(path)) if Path(path).is_file() else (Path(path), Path(path) / VIDEOPOSE_FILE)
@@ -101,9 +101,9 @@ def read_human36m(
     read = sorted((_settled(clip, rigs) for clip in _without_faulty(clips, faulty, rigs, left)), key=_order)
     if not read:
         raise VergenceError(
-            f"{root} has no pictures of {', '.join(f'S{s}' for s in wanted.subjects)} that go with its 3D "
+            f"{root} has no images of {', '.join(f'S{s}' for s in wanted.subjects)} that go with its 3D "
             f"({', '.join(f'{count} {reason}' for reason, count in left.counts.items()) or 'nothing at all'})",
-            "Videos belong in S1/Videos/Directions 1.54138969.mp4, pictures in "
+            "Videos belong in S1/Videos/Directions 1.54138969.mp4, images in "
             "images/S1/S1_Directions_1.54138969/S1_Directions_1.54138969_000001.jpg.",
         )
     found = _soundness(read, rigs, root)
@@ -225,7 +225,7 @@ def _records(clips: Sequence[Clip], rigs: Cameras, report: dict[str, Any]) -> Re
     sequence = rows([sequence_number(clip.subject, clip.stem) for clip in clips])
     rotation = np.array([camera.rotation for camera in rig])
     return Records(
-        pictures=tuple(picture for clip in clips for picture in clip.pictures),
+        images=tuple(image for clip in clips for image in clip.images),
         size=rows([clip.size for clip in clips]).astype(np.float64),
         box=boxes(keypoints),
         keypoints=keypoints,
@@ -240,7 +240,7 @@ def _records(clips: Sequence[Clip], rigs: Cameras, report: dict[str, Any]) -> Re
         sequence=sequence,
         view=rows([CAMERAS.index(clip.camera) for clip in clips]),
         frame=frame,
-        instant=sequence * FRAMES_AT_MOST + frame,
+        time_step=sequence * FRAMES_AT_MOST + frame,
         time=frame / FPS,
         groups={
             "action": rows([action_of(clip.stem) for clip in clips]),

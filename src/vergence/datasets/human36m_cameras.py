@@ -147,6 +147,6 @@ def read_camera_pickle(path: Path) -> Cameras:
     return found
 
 
-def picture_size(subject: int, camera: str) -> tuple[int, int]:
-    """(width, height) as the metadata has it, where no picture says so."""
+def image_size(subject: int, camera: str) -> tuple[int, int]:
+    """(width, height) as the metadata has it, where no image says so."""
     return WIDTH, 1002 if subject in TALL_SUBJECTS else HEIGHTS[CAMERAS.index(camera)]

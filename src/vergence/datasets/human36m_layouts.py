@@ -2,7 +2,7 @@
 
 A clip is one sequence seen by one camera. All three layouts end in the same clips: 17 of the 32 joints, mm, the camera's
 frame, frame numbers of the 50 fps video. Names are made equal first (`TakingPhoto 1`, `Photo_1` and `Photo 1` are one
-sequence), so pictures of one preparation serve the labels of another.
+sequence), so images of one preparation serve the labels of another.
 
 What breaks it: a joint order, a unit or a camera convention that is not as assumed shows as a reprojection error or as
 views that disagree about where the person is; `human36m.read_human36m` measures both and refuses large ones. What is
@@ -27,7 +27,7 @@ from PIL import Image
 
 from vergence.datasets.formats.pickles import load_npz
 from vergence.datasets.human36m_cameras import CAMERAS, Cameras
-from vergence.datasets.records import Picture
+from vergence.datasets.records import ImageRef
 from vergence.errors import VergenceError
 
 JOINTS_32 = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)  # our 17, in their order
@@ -60,7 +60,7 @@ class Clip:
     frames: Int[ndarray, " F"]
     pose: Float[ndarray, "F 17 3"]
     keypoints: Float[ndarray, "F 17 2"] | None
-    pictures: Sequence[Picture]
+    images: Sequence[ImageRef]
     size: tuple[int, int]
 
 
@@ -103,7 +103,7 @@ def is_sequence(stem: str) -> bool:
 
 @dataclass(frozen=True)
 class Footage:
-    """The pictures of one clip: a video, or numbered pictures in a folder (from 1, as extracted).
+    """The images of one clip: a video, or numbered images in a folder (from 1, as extracted).
 
     Attributes:
         path: the video or the folder.
@@ -122,14 +122,14 @@ class Footage:
             return np.isin(frames, list(self.numbered))
         return frames < self.count
 
-    def pictures(self, frames: Int[ndarray, " F"]) -> list[Picture]:
+    def images(self, frames: Int[ndarray, " F"]) -> list[ImageRef]:
         if self.numbered:
-            return [Picture(self.path / self.numbered[frame]) for frame in frames.tolist()]
-        return [Picture(self.path, frame) for frame in frames.tolist()]
+            return [ImageRef(self.path / self.numbered[frame]) for frame in frames.tolist()]
+        return [ImageRef(self.path, frame) for frame in frames.tolist()]
 
 
-class Pictures:
-    """Videos (`S1/Videos/Directions 1.54138969.mp4`) and folders of pictures (mmpose's `images/S1/S1_Directions_1.54138969`)
+class Images:
+    """Videos (`S1/Videos/Directions 1.54138969.mp4`) and folders of images (mmpose's `images/S1/S1_Directions_1.54138969`)
     under a root, found by subject, canonical stem and camera; videos first."""
 
     def __init__(self, root: Path, left: Left) -> None:
@@ -151,15 +151,15 @@ class Pictures:
         return any(self._listed(subject) for subject in subjects)
 
     def of(self, subject: int, stem: str, camera: str) -> Footage | None:
-        """A clip's pictures; None, and counted, where there are none or they cannot be read."""
+        """A clip's images; None, and counted, where there are none or they cannot be read."""
         path, name = self._listed(subject).get((stem, camera)), f"S{subject} {stem}.{camera}"
         if path is None:
-            self.left.out("views_without_pictures", name)
+            self.left.out("views_without_images", name)
             return None
         try:
             return _folder(path) if path.is_dir() else _video(path)
         except (VergenceError, OSError, SyntaxError, ValueError):
-            self.left.out("views_with_unreadable_pictures", name)
+            self.left.out("views_with_unreadable_images", name)
             return None
 
 
@@ -182,7 +182,7 @@ def _folder(path: Path) -> Footage:
             if match := re.fullmatch(r".*_(\d+)\.(?:jpe?g|png)", entry.name, re.IGNORECASE):
                 numbered[int(match[1]) - 1] = entry.name
     if not numbered:
-        raise VergenceError(f"{path} holds no numbered pictures", "They end in _000001.jpg and so on.")
+        raise VergenceError(f"{path} holds no numbered images", "They end in _000001.jpg and so on.")
     with Image.open(path / numbered[min(numbered)]) as first:
         return Footage(path, first.size, numbered=numbered)
 
@@ -197,14 +197,14 @@ def _clip(
     pose: ndarray,
     points: ndarray | None,
 ) -> Clip | None:
-    """A clip of the frames that have a picture; the others are counted."""
+    """A clip of the frames that have an image; the others are counted."""
     has = footage.has(frames)
-    left.out("frames_without_pictures", f"S{subject} {stem}.{camera}", int((~has).sum()))
+    left.out("frames_without_images", f"S{subject} {stem}.{camera}", int((~has).sum()))
     if not has.any():
         return None
     frames = frames[has]
     return Clip(
-        subject, stem, camera, frames, pose[has], None if points is None else points[has], footage.pictures(frames),
+        subject, stem, camera, frames, pose[has], None if points is None else points[has], footage.images(frames),
         footage.size,
     )  # fmt: skip
 
@@ -226,7 +226,7 @@ def official_clips(root: Path, wanted: Wanted, cameras: Cameras, left: Left) -> 
     Raises:
         VergenceError: no 3D of a wanted subject, or a damaged CDF file.
     """
-    pictures = Pictures(root, left)
+    images = Images(root, left)
     for subject in wanted.subjects:
         folders = official_folders(root, subject)
         kind = "D3_Positions_mono" if "D3_Positions_mono" in folders else "D3_Positions"
@@ -244,7 +244,7 @@ def official_clips(root: Path, wanted: Wanted, cameras: Cameras, left: Left) -> 
                 if whole is None and file is None:
                     left.out("views_without_3d", f"S{subject} {stem}.{camera}")
                     continue
-                footage = pictures.of(subject, stem, camera)
+                footage = images.of(subject, stem, camera)
                 if footage is None:
                     continue
                 pose = to_camera(whole, cameras, subject, camera) if whole is not None else read_cdf(file, 3)  # type: ignore[arg-type]
@@ -305,13 +305,13 @@ def read_cdf(path: Path, columns: int) -> Float[ndarray, "F 17 D"]:
 
 
 def videopose_clips(file: Path, wanted: Wanted, cameras: Cameras, left: Left) -> Iterator[Clip]:
-    """VideoPose3D's NPZ: world poses in metres by subject and sequence; the pictures lie beside it.
+    """VideoPose3D's NPZ: world poses in metres by subject and sequence; the images lie beside it.
 
     Raises:
         VergenceError: not such a file, a hostile one, or one without a wanted subject.
     """
     content: Any = load_npz(file).get("positions_3d")
-    pictures = Pictures(file.parent, left)
+    images = Images(file.parent, left)
     if not isinstance(content, dict):
         raise VergenceError(
             f"{file} holds no positions_3d by subject", "Make it with VideoPose3D's preparation script."
@@ -331,7 +331,7 @@ def videopose_clips(file: Path, wanted: Wanted, cameras: Cameras, left: Left) ->
             frames = np.arange(0, len(world), wanted.step)
             ours = 1000 * world[frames][:, list(JOINTS_32)]
             for camera in wanted.cameras:
-                if footage := pictures.of(subject, stem, camera):
+                if footage := images.of(subject, stem, camera):
                     pose = to_camera(ours, cameras, subject, camera)
                     if clip := _clip(footage, left, subject, stem, camera, frames, pose, None):
                         yield clip
@@ -349,12 +349,12 @@ def mmpose_files(root: Path, step: int) -> list[Path]:
 
 
 def mmpose_clips(root: Path, wanted: Wanted, left: Left) -> Iterator[Clip]:
-    """mmpose's `annotation_body3d`: camera-frame poses in metres, one row per picture.
+    """mmpose's `annotation_body3d`: camera-frame poses in metres, one row per image.
 
     Raises:
         VergenceError: a damaged file, or none with a wanted subject.
     """
-    pictures = Pictures(root if (root / "images").is_dir() else root.parent, left)
+    images = Images(root if (root / "images").is_dir() else root.parent, left)
     missing = set(wanted.subjects)
     for file in mmpose_files(root, wanted.step):
         if file.stem in ("h36m_train", "h36m_test"):
@@ -369,11 +369,11 @@ def mmpose_clips(root: Path, wanted: Wanted, left: Left) -> Iterator[Clip]:
         n = len(names)
         if flat.shape[:2] != (n, 17) or poses.shape != (n, 17, 4) or flat.shape[2] != 3:
             raise VergenceError(
-                f"{file}: {n} pictures, 2D of {flat.shape}, 3D of {poses.shape}", "They are N x 17 x 3 and N x 17 x 4."
+                f"{file}: {n} images, 2D of {flat.shape}, 3D of {poses.shape}", "They are N x 17 x 3 and N x 17 x 4."
             )
         parsed = [_IMAGE.fullmatch(name.replace("\\", "/").rpartition("/")[2]) for name in names]
         if bad := [name for name, match in zip(names, parsed, strict=True) if match is None]:
-            raise VergenceError(f"{file} names a picture {bad[0]}", "They are S1_Directions_1.54138969_000001.jpg.")
+            raise VergenceError(f"{file} names an image {bad[0]}", "They are S1_Directions_1.54138969_000001.jpg.")
         keys, clip_of = np.unique([f"{m[1]}|{m[2]}|{m[3]}" for m in parsed if m], return_inverse=True)
         frames = np.array([int(m[4]) - 1 for m in parsed if m])
         order = np.lexsort((frames, clip_of))
@@ -386,7 +386,7 @@ def mmpose_clips(root: Path, wanted: Wanted, left: Left) -> Iterator[Clip]:
             missing.discard(subject)
             rows = order[starts[i] : starts[i + 1]]
             rows = rows[frames[rows] % wanted.step == 0]
-            footage = pictures.of(subject, stem, camera)
+            footage = images.of(subject, stem, camera)
             if footage is None or not len(rows):
                 continue
             pose = np.where(poses[rows, :, 3:] > 0, 1000.0 * poses[rows, :, :3], np.nan)

@@ -1,4 +1,4 @@
-"""MannequinChallenge: people who stand still while one camera walks by; each person is one instant seen from many places.
+"""MannequinChallenge: people who stand still while one camera walks by; each person is one time step seen from many places.
 
 Nothing in the dataset says where people are. A detector's 2D is followed through the clip's frames (`footage.tracking`),
 and each person's track is tested against the clip's own cameras, which are known up to scale: joints of somebody who
@@ -7,7 +7,7 @@ up with a neighbour in every second frame, is dropped; single frames that disagr
 
 Which frames are kept is a matter of parallax: the angle at which two places see the same joint. With R known it is the
 angle between two rays in the world, the median over joints, and needs no triangulation. Neighbouring frames of a video
-show the same picture twice, so the frames kept of a person are chosen farthest first, until no other is `parallax`
+show the same image twice, so the frames kept of a person are chosen farthest first, until no other is `parallax`
 degrees from all of them. A person with no two such frames is dropped, and so is a clip with no such person; the report
 counts both.
 
@@ -46,7 +46,7 @@ from vergence.skeleton import Skeleton
 PARALLAX_DEG = 5.0
 SEEN_JOINTS = 6  # fewer known joints are no view of a person
 COMMON_JOINTS = 4  # fewer joints seen from both places give no parallax
-STILL_SHARE = 0.05  # of the person's size in the picture: a joint farther from where the other views have it has moved
+STILL_SHARE = 0.05  # of the person's size in the image: a joint farther from where the other views have it has moved
 STILL_VIEWS = 0.5  # of the views must agree on somebody who stands still
 TRIANGULATED_VIEWS = 12  # spread over the track; all views are then held against the result
 CAN_DO = 1000  # people in a clip; keeps the numbers of clips apart
@@ -58,7 +58,7 @@ class Person:
 
     Attributes:
         lines: of the text file.
-        keypoints: x, y, confidence in those pictures.
+        keypoints: x, y, confidence in those images.
         stature: height in the clip's unit; NaN where it cannot be told.
         parallax: widest angle between two of the views, degrees.
     """
@@ -70,7 +70,7 @@ class Person:
 
 
 def read_mannequin_challenge(path: Path | str, parallax: float = PARALLAX_DEG) -> Records:
-    """All clips of a folder that have pictures and 2D, as views of people who stand still.
+    """All clips of a folder that have images and 2D, as views of people who stand still.
 
     Args:
         path: `MannequinChallenge`, or one of its splits.
@@ -196,7 +196,7 @@ def joined_tracks(
     Args:
         tracks: x, y, confidence by line; the longest first.
         cameras: of each line.
-        size: (width, height) of the pictures.
+        size: (width, height) of the images.
     """
     whole: list[tuple[ndarray, Float[ndarray, "J 3"]]] = []
     for track in tracks:
@@ -229,7 +229,7 @@ def still_person(
     Args:
         track: x, y, confidence by line; NaN where not seen.
         cameras: of each line.
-        size: (width, height) of the pictures.
+        size: (width, height) of the images.
         skeleton: of the track.
         parallax: degrees, see `read_mannequin_challenge`.
     """
@@ -315,13 +315,13 @@ def _records(
     lines = np.concatenate([person.lines for person in people])
     points = np.concatenate([person.keypoints for person in people])
     who = np.repeat(np.arange(len(people)), [len(person.lines) for person in people])
-    pictures = [frames.pictures[line] for line in lines]
-    assert all(picture is not None for picture in pictures)
+    images = [frames.images[line] for line in lines]
+    assert all(image is not None for image in images)
     tall = [person.stature for person in people if np.isfinite(person.stature)]
     mm = ASSUMED_STATURE_MM / float(np.median(tall)) if tall else np.nan
     n, nan = len(lines), np.nan
     return Records(
-        pictures=tuple(picture for picture in pictures if picture is not None),
+        images=tuple(image for image in images if image is not None),
         size=np.tile(np.array(frames.size, dtype=float), (n, 1)),
         box=np.stack([box_from_keypoints(p[:, :2]) for p in points]),
         keypoints=points[..., :2],
@@ -336,7 +336,7 @@ def _records(
         sequence=np.full(n, number),
         view=lines,
         frame=who,
-        instant=number * CAN_DO + who,
+        time_step=number * CAN_DO + who,
         time=np.zeros(n),
         groups={"clip": np.full(n, cameras.name), "split": np.full(n, file.parent.name)},
         skeleton=skeleton,

@@ -1,12 +1,12 @@
 """The files of one MannequinChallenge clip: cameras in a text file, the user's own frames, a detector's 2D.
 
 The dataset is text alone. Line 1 is the video's URL; each further line is a frame: its time in integer microseconds, fx fy
-cx cy in parts of the picture's width and height (the picture's outer corners are (0, 0) and (1, 1)), two radial coefficients
+cx cy in parts of the image's width and height (the image's outer corners are (0, 0) and (1, 1)), two radial coefficients
 that are always 0, and the 3 x 4 matrix [R | t], world to camera, row by row. The unit of t is the clip's own.
 
-Pictures and keypoints have no fixed place, so they are looked for where people put them (`PLACES`), under the clip's
-name or the video's id. What ties them to the text is time. A folder of pictures fits by the microseconds in its names,
-or, where there are exactly as many pictures as lines, in order. A video fits in order likewise (the clip cut out), else
+Images and keypoints have no fixed place, so they are looked for where people put them (`PLACES`), under the clip's
+name or the video's id. What ties them to the text is time. A folder of images fits by the microseconds in its names,
+or, where there are exactly as many images as lines, in order. A video fits in order likewise (the clip cut out), else
 by time from its start (the whole download). Anything else is refused: an offset of a few frames cannot be seen later.
 """
 
@@ -22,10 +22,10 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from vergence.datasets.records import Picture
+from vergence.datasets.records import ImageRef
 from vergence.errors import VergenceError
 from vergence.footage.keypoints import Detections, frame_number, read_keypoints
-from vergence.footage.video import PICTURE_SUFFIXES, VIDEO_SUFFIXES, PictureFolder, natural_key, open_video
+from vergence.footage.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, ImageFolder, natural_key, open_video
 
 COLUMNS = 19
 ROTATION_TOLERANCE = 1e-3
@@ -37,7 +37,7 @@ PLACES = (
     "keypoints",
     "openpose",
 )  # beside the text file or beside its split's folder
-ASPECT_TOLERANCE = 0.03  # pixels are square: fx W and fy H agree, unless the picture was padded or stretched
+ASPECT_TOLERANCE = 0.03  # pixels are square: fx W and fy H agree, unless the image was padded or stretched
 SPLITS = ("train", "validation", "test")
 
 
@@ -49,7 +49,7 @@ class ClipCameras:
         name: the file's stem.
         url: the video's.
         time_us: microseconds from the video's start.
-        lens: fx fy cx cy in parts of the picture.
+        lens: fx fy cx cy in parts of the image.
         rotation, translation: `x_camera = rotation x_world + translation`, in the clip's own unit.
     """
 
@@ -76,7 +76,7 @@ class ClipCameras:
         return found[1] if found else ""
 
     def intrinsics(self, size: tuple[int, int]) -> Float[ndarray, "F 3 3"]:
-        """K in px for pictures of (width, height); the centre of the first pixel is (0, 0)."""
+        """K in px for images of (width, height); the centre of the first pixel is (0, 0)."""
         width, height = size
         k = np.zeros((len(self), 3, 3))
         k[:, 0, 0], k[:, 1, 1], k[:, 2, 2] = self.lens[:, 0] * width, self.lens[:, 1] * height, 1
@@ -133,17 +133,17 @@ def _check_numbers(path: Path, values: ndarray, lines: Sequence[int]) -> None:
 
 @dataclass(frozen=True)
 class ClipFrames:
-    """The pictures of a clip's lines.
+    """The images of a clip's lines.
 
     Attributes:
-        pictures: one for each line; None where there is no picture.
+        images: one for each line; None where there is no image.
         size: (width, height).
-        numbers: of each line, its number in a detector's files: of the picture's file name, or of the video's frame.
-        position: of each line, the place of its picture in natural order.
-        count: pictures that the folder or video has in all.
+        numbers: of each line, its number in a detector's files: of the image's file name, or of the video's frame.
+        position: of each line, the place of its image in natural order.
+        count: images that the folder or video has in all.
     """
 
-    pictures: tuple[Picture | None, ...]
+    images: tuple[ImageRef | None, ...]
     size: tuple[int, int]
     numbers: Int[ndarray, " F"]
     position: Int[ndarray, " F"]
@@ -151,7 +151,7 @@ class ClipFrames:
 
 
 def candidates(text: Path, cameras: ClipCameras) -> Iterator[Path]:
-    """Where a clip's pictures or keypoints may lie, without suffix: `frames/<clip>`, `../frames/<split>/<clip>`, ..."""
+    """Where a clip's images or keypoints may lie, without suffix: `frames/<clip>`, `../frames/<split>/<clip>`, ..."""
     for name in filter(None, (cameras.name, cameras.video_id)):
         for place in PLACES:
             yield text.parent / place / name
@@ -161,9 +161,9 @@ def candidates(text: Path, cameras: ClipCameras) -> Iterator[Path]:
 
 
 def find_frames(text: Path, cameras: ClipCameras) -> Path | None:
-    """The clip's folder of pictures or its video."""
+    """The clip's folder of images or its video."""
     for path in candidates(text, cameras):
-        if path.is_dir() and any(p.suffix.lower() in PICTURE_SUFFIXES for p in path.iterdir()):
+        if path.is_dir() and any(p.suffix.lower() in IMAGE_SUFFIXES for p in path.iterdir()):
             return path
         for suffix in sorted(VIDEO_SUFFIXES):
             if (file := path.with_name(path.name + suffix)).is_file():
@@ -183,10 +183,10 @@ def find_keypoints(text: Path, cameras: ClipCameras) -> Path | None:
 
 
 def match_frames(source: Path, cameras: ClipCameras) -> ClipFrames:
-    """Each line's picture (see the module's text).
+    """Each line's image (see the module's text).
 
     Raises:
-        VergenceError: nothing ties pictures and lines together, a damaged video, or pictures of another aspect ratio.
+        VergenceError: nothing ties images and lines together, a damaged video, or images of another aspect ratio.
     """
     frames = _of_folder(source, cameras) if source.is_dir() else _of_video(source, cameras)
     k = cameras.intrinsics(frames.size)
@@ -195,13 +195,13 @@ def match_frames(source: Path, cameras: ClipCameras) -> ClipFrames:
         raise VergenceError(
             f"{source} is {frames.size[0]}x{frames.size[1]}, which makes fx {ratio:.2f} times fy (limit "
             f"{1 - ASPECT_TOLERANCE:g} to {1 + ASPECT_TOLERANCE:g})",
-            "Use pictures of the video's own aspect ratio, without bars or stretching.",
+            "Use images of the video's own aspect ratio, without bars or stretching.",
         )
     return frames
 
 
 def _of_folder(source: Path, cameras: ClipCameras) -> ClipFrames:
-    folder = PictureFolder(source)
+    folder = ImageFolder(source)
     names = [re.findall(r"\d+", file.stem) for file in folder.files]
     numbers = np.array([int(found[-1]) if found else -1 for found in names])
     place = {int(number): i for i, number in enumerate(numbers)}
@@ -212,11 +212,11 @@ def _of_folder(source: Path, cameras: ClipCameras) -> ClipFrames:
         position = np.arange(len(cameras))
     else:
         raise VergenceError(
-            f"{source} has {len(folder)} pictures, the clip {len(cameras)} frames, and their names are not its times",
-            "Name pictures by their microseconds, or keep exactly one for each line of the text file.",
+            f"{source} has {len(folder)} images, the clip {len(cameras)} frames, and their names are not its times",
+            "Name images by their microseconds, or keep exactly one for each line of the text file.",
         )
-    pictures = tuple(Picture(folder.files[i]) if i >= 0 else None for i in position)
-    return ClipFrames(pictures, folder.size, np.where(position >= 0, numbers[position], -1), position, len(folder))
+    images = tuple(ImageRef(folder.files[i]) if i >= 0 else None for i in position)
+    return ClipFrames(images, folder.size, np.where(position >= 0, numbers[position], -1), position, len(folder))
 
 
 def _of_video(source: Path, cameras: ClipCameras) -> ClipFrames:
@@ -234,14 +234,14 @@ def _of_video(source: Path, cameras: ClipCameras) -> ClipFrames:
             f"{source} ends after {count} frames, before the clip begins at {cameras.time_us[0] / 1e6:.1f} s",
             "Download the whole video, or cut out exactly the clip's frames.",
         )
-    pictures = tuple(Picture(source, int(i)) if i >= 0 else None for i in position)
-    return ClipFrames(pictures, size, position, position, count)
+    images = tuple(ImageRef(source, int(i)) if i >= 0 else None for i in position)
+    return ClipFrames(images, size, position, position, count)
 
 
 def people_of(source: Path, frames: ClipFrames) -> tuple[Detections, list[Float[ndarray, "P J 3"]]]:
-    """A detector's people in the picture of each line; none where it saw nobody.
+    """A detector's people in the image of each line; none where it saw nobody.
 
-    Frame numbers in the files are those of the video's frames, or of the pictures' names; a file that counts all pictures
+    Frame numbers in the files are those of the video's frames, or of the images' names; a file that counts all images
     from 0, or from 1, is read in order.
 
     Raises:
@@ -249,14 +249,14 @@ def people_of(source: Path, frames: ClipFrames) -> tuple[Detections, list[Float[
     """
     found = read_keypoints(source)
     if found.image_size not in (None, frames.size):
-        raise VergenceError(f"{source} is for pictures of {found.image_size}, they are {frames.size}",
-                            "Detect people in these very pictures.")  # fmt: skip
+        raise VergenceError(f"{source} is for images of {found.image_size}, they are {frames.size}",
+                            "Detect people in these very images.")  # fmt: skip
     people = _by_name(source, found) if source.is_file() else found.people
     seen = frames.position >= 0
     known, ours, count = set(people), set(frames.numbers[seen].tolist()), frames.count
     first, last = min(known), max(known)
     whole = first == 1 and last == count and found.last_known
-    of_video = any(picture is not None and picture.frame is not None for picture in frames.pictures)
+    of_video = any(image is not None and image.frame is not None for image in frames.images)
     if of_video and known & ours:
         numbers = frames.numbers + whole
     elif known <= ours or known >= ours:
@@ -267,15 +267,15 @@ def people_of(source: Path, frames: ClipFrames) -> tuple[Detections, list[Float[
         numbers = frames.position + 1
     else:
         raise VergenceError(
-            f"{source} numbers its frames {first} to {last}; the clip has {count} pictures",
-            "Give keypoints by the pictures' names, or by their order.",
+            f"{source} numbers its frames {first} to {last}; the clip has {count} images",
+            "Give keypoints by the images' names, or by their order.",
         )
     nobody = np.empty((0, len(found.skeleton), 3))
     return found, [people.get(int(n), nobody) if there else nobody for n, there in zip(numbers, seen)]
 
 
 def _by_name(source: Path, found: Detections) -> Mapping[int, Float[ndarray, "P J 3"]]:
-    """COCO-style people by the numbers in their pictures' names, also where these are times and so do not count frames."""
+    """COCO-style people by the numbers in their images' names, also where these are times and so do not count frames."""
     data = json.loads(source.read_text(encoding="utf-8"))  # `read_keypoints` has read it before
     images = data.get("images") if isinstance(data, dict) else None
     names = {str(image.get("file_name", image["id"])) for image in images or ()}

@@ -8,7 +8,7 @@ body size, on which the official evaluation is done. Which one a `Records.pose` 
 3D lie 1 to 2 px beside the 2D: the dataset is so.
 
 Of the training set's 28 joints the 17 of the test set are kept; both parts are then one skeleton, `mpi_inf_17`. World y is
-up. Pictures have no lens distortion. The test set's intrinsics are those that its own `annot2` and `annot3` have in common,
+up. Images have no lens distortion. The test set's intrinsics are those that its own `annot2` and `annot3` have in common,
 fitted per sequence; its cameras' turn, and so `up`, are known where `test_util/camera_calibration` lies beside it.
 
 What breaks it: annotations run past the end of some videos, or a copy of a video is cut off; such frames are left out and
@@ -30,7 +30,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from vergence.datasets.formats.matlab import read_mat5, read_mat73
-from vergence.datasets.formats.media import frame_count, picture_size
+from vergence.datasets.formats.media import frame_count, image_size
 from vergence.datasets.mpi_inf_3dhp_cameras import (
     StudioCamera,
     fit_intrinsics,
@@ -38,7 +38,7 @@ from vergence.datasets.mpi_inf_3dhp_cameras import (
     read_test_turn,
 )
 from vergence.datasets.people import person_boxes, seen_within, with_crops
-from vergence.datasets.records import Picture, Records
+from vergence.datasets.records import ImageRef, Records
 from vergence.errors import VergenceError
 from vergence.skeleton import MPI_INF_17, MPI_INF_28
 
@@ -50,7 +50,7 @@ SCENES = {1: "green_screen", 2: "green_screen", 3: "no_green_screen", 4: "no_gre
 ACTIVITIES = (
     "standing_walking", "exercising", "sitting", "reaching_crouching", "on_the_floor", "sports", "miscellaneous",
 )  # fmt: skip
-INSTANTS_EACH = 100_000  # more than any sequence has frames
+TIME_STEPS_EACH = 100_000  # more than any sequence has frames
 CHECKED_FRAMES, MOST_REPROJECTION_PX = 200, 5.0
 FIT_JOINTS = [i for i, name in enumerate(MPI_INF_17.joint_names) if "hip" not in name and name != "spine"]
 
@@ -65,7 +65,7 @@ def read_mpi_inf_3dhp(
         split: `train` (S1 to S8), `test` (TS1 to TS6), or some of one of them, as `S1,S2` or `TS5,TS6`.
         step: every which frame; of the test set, every which valid frame.
         cameras: of the training set: `all` 14, `vnect` (0 1 2 4 5 6 7 8, which papers train on), `chest` (0 2 4 7 8), or
-            numbers as `0,2`. A sequence without a camera's pictures goes without it, and the report says so.
+            numbers as `0,2`. A sequence without a camera's images goes without it, and the report says so.
         universal: poses at the one body size of `univ_annot3`, which do not project onto the keypoints.
 
     Returns:
@@ -129,7 +129,7 @@ def _train(
                 counts["sequences without a folder"] += 1
     if not parts:
         raise VergenceError(
-            f"{base} has no pictures of cameras {', '.join(map(str, cameras))}",
+            f"{base} has no images of cameras {', '.join(map(str, cameras))}",
             "Each S*/Seq* needs imageSequence/video_<camera>.avi, or its frames as img_<camera>_000001.jpg.",
         )
     return parts
@@ -138,14 +138,14 @@ def _train(
 def _train_sequence(
     folder: Path, subject: int, number: int, cameras: Sequence[int], step: int, variable: str, counts: Counter[str]
 ) -> list[Records]:
-    """One part for each camera that has pictures."""
+    """One part for each camera that has images."""
     rig = read_calibration(folder / "camera.calibration")
     cells = read_mat5(folder / "annot.mat", ["annot2", variable])
     parts = []
     for camera in cameras:
-        pictures = _pictures(folder, camera)
-        if pictures is None:
-            counts["cameras without pictures"] += 1
+        images = _images(folder, camera)
+        if images is None:
+            counts["cameras without images"] += 1
             continue
         if camera not in rig:
             raise VergenceError(
@@ -158,11 +158,11 @@ def _train_sequence(
                 f"{folder / 'annot.mat'}, camera {camera}: {len(keypoints)} rows of 2D and {len(pose)} of 3D",
                 "Take the original file.",
             )
-        there = [f for f in range(0, len(pose), step) if f in pictures.frames]
-        counts["frames beyond the pictures"] += len(range(0, len(pose), step)) - len(there)
-        if pictures.size is not None and pictures.size != rig[camera].size:
+        there = [f for f in range(0, len(pose), step) if f in images.frames]
+        counts["frames beyond the images"] += len(range(0, len(pose), step)) - len(there)
+        if images.size is not None and images.size != rig[camera].size:
             raise VergenceError(
-                f"{pictures.name} is {pictures.size[0]}x{pictures.size[1]}, its calibration is for "
+                f"{images.name} is {images.size[0]}x{images.size[1]}, its calibration is for "
                 f"{rig[camera].size[0]}x{rig[camera].size[1]}",
                 "Use the original videos; labels and cameras belong to their size.",
             )
@@ -176,7 +176,7 @@ def _train_sequence(
             frames = np.array(there)
             parts.append(
                 _part(
-                    pictures=[pictures.at(f) for f in there],
+                    images=[images.at(f) for f in there],
                     size=rig[camera].size,
                     keypoints=MPI_INF_28.convert(keypoints[frames], MPI_INF_17),
                     around=keypoints[frames],
@@ -222,9 +222,7 @@ def _test(root: Path, subjects: Sequence[int], step: int, variable: str, counts:
         else:
             counts["sequences without a folder"] += 1
     if not parts:
-        raise VergenceError(
-            f"{base} has no pictures of valid frames", "Each TS* needs imageSequence/img_000001.jpg ..."
-        )
+        raise VergenceError(f"{base} has no images of valid frames", "Each TS* needs imageSequence/img_000001.jpg ...")
     return parts
 
 
@@ -250,14 +248,14 @@ def _test_sequence(base: Path, subject: int, step: int, variable: str, counts: C
     images = folder / "imageSequence"
     present = {p.name for p in images.iterdir()} if images.is_dir() else set()
     there = np.array([f for f in valid if f"img_{f + 1:06d}.jpg" in present], dtype=int)
-    counts["frames beyond the pictures"] += len(valid) - len(there)
+    counts["frames beyond the images"] += len(valid) - len(there)
     if not len(there):
         return []
     keypoints, true = data["annot2"][there, 0].astype(float), data["annot3"][there, 0].astype(float)
     turn = read_test_turn(base, subject)
     part = _part(
-        pictures=[Picture(images / f"img_{f + 1:06d}.jpg") for f in there],
-        size=picture_size(images / f"img_{there[0] + 1:06d}.jpg"),
+        images=[ImageRef(images / f"img_{f + 1:06d}.jpg") for f in there],
+        size=image_size(images / f"img_{there[0] + 1:06d}.jpg"),
         keypoints=keypoints,
         around=keypoints,
         pose=data[variable][there, 0].astype(float),
@@ -275,7 +273,7 @@ def _test_sequence(base: Path, subject: int, step: int, variable: str, counts: C
 
 def _part(
     *,
-    pictures: list[Picture],
+    images: list[ImageRef],
     size: tuple[int, int],
     keypoints: Float[ndarray, "N 17 2"],
     around: Float[ndarray, "N P 2"],
@@ -288,13 +286,13 @@ def _part(
     fps: float,
     groups: dict[str, str],
 ) -> Records:
-    """Records of one camera's frames; keypoints outside the picture are unknown, and boxes hold those `around` inside."""
+    """Records of one camera's frames; keypoints outside the image are unknown, and boxes hold those `around` inside."""
     n = len(frames)
     sizes = np.tile(np.asarray(size, dtype=float), (n, 1))
     seen = seen_within(keypoints, sizes)
     subject, sequence, view = (np.full(n, number) for number in numbers)
     return Records(
-        pictures=pictures,
+        images=images,
         size=sizes,
         box=person_boxes(seen_within(around, sizes)),
         keypoints=seen,
@@ -309,7 +307,7 @@ def _part(
         sequence=sequence,
         view=view,
         frame=frames,
-        instant=sequence * INSTANTS_EACH + frames,
+        time_step=sequence * TIME_STEPS_EACH + frames,
         time=frames / fps,
         groups={name: np.full(n, value) for name, value in groups.items()},
         skeleton=MPI_INF_17,
@@ -328,8 +326,8 @@ def _find(root: Path, letter: str, subjects: Sequence[int], nested: Sequence[str
 
 
 @dataclass(frozen=True)
-class _Pictures:
-    """One camera's pictures: which frames there are, where each lies, and their (width, height) where that is cheap."""
+class _Images:
+    """One camera's images: which frames there are, where each lies, and their (width, height) where that is cheap."""
 
     name: Path
     frames: range | frozenset[int]
@@ -337,19 +335,19 @@ class _Pictures:
     pattern: str = ""  # of file names, by frame number; empty for a video
     first: int = 1  # number of the first frame's file
 
-    def at(self, frame: int) -> Picture:
+    def at(self, frame: int) -> ImageRef:
         if not self.pattern:
-            return Picture(self.name, frame)
-        return Picture(self.name / self.pattern.format(frame + self.first))
+            return ImageRef(self.name, frame)
+        return ImageRef(self.name / self.pattern.format(frame + self.first))
 
 
-def _pictures(folder: Path, camera: int) -> _Pictures | None:
+def _images(folder: Path, camera: int) -> _Images | None:
     """The camera's video, or its frames as files: numbered from 1, or from 0 where a file has that number."""
     for suffix in (".avi", ".mp4"):
         video = folder / "imageSequence" / f"video_{camera}{suffix}"
         if video.exists():
             count, size = frame_count(video)
-            return _Pictures(video, range(count), size)
+            return _Images(video, range(count), size)
     for place, pattern in (
         (folder / "imageSequence", f"img_{camera}_{{:06d}}.jpg"),
         (folder / "imageFrames" / f"video_{camera}", "frame_{:06d}.jpg"),
@@ -360,8 +358,8 @@ def _pictures(folder: Path, camera: int) -> _Pictures | None:
         numbers = {int(m[1]) for p in place.iterdir() if (m := form.fullmatch(p.name))}
         if numbers:
             first = 0 if 0 in numbers else 1
-            size = picture_size(place / pattern.format(min(numbers)))
-            return _Pictures(place, frozenset(n - first for n in numbers), size, pattern, first)
+            size = image_size(place / pattern.format(min(numbers)))
+            return _Images(place, frozenset(n - first for n in numbers), size, pattern, first)
     return None
 
 

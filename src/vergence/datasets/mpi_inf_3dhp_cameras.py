@@ -1,7 +1,7 @@
 """Cameras of MPI-INF-3DHP: the studio's calibration files, and the test set's, which are partly to be worked out.
 
 Words are split by blanks: column positions, which other converters go by, are not the same in every file. The test set's
-intrinsics are not read from its `.calib` files: what its own 2D and 3D labels have in common is what its pictures were
+intrinsics are not read from its `.calib` files: what its own 2D and 3D labels have in common is what its images were
 labelled with (they agree to a pixel, but for the outdoor camera's lens distortion, which the labels do not have).
 """
 

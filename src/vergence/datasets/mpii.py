@@ -1,4 +1,4 @@
-"""MPII Human Pose: 2D labels of people in single pictures, from the official MAT or the JSON lists that people pass around.
+"""MPII Human Pose: 2D labels of people in single images, from the official MAT or the JSON lists that people pass around.
 
     ROOT/images/000001163.jpg
     ROOT/annot/train.json, valid.json, trainval.json          (or annotations/mpii_train.json ...)
@@ -47,7 +47,7 @@ def read_mpii(path: Path | str, split: str = "train") -> Records:
         split: `train`, `valid` or `trainval`. The test set has no public labels.
 
     Raises:
-        VergenceError: no annotations of this split, damaged ones, or no picture of anybody.
+        VergenceError: no annotations of this split, damaged ones, or no image of anybody.
     """
     root = Path(path)
     file = _annotations(root, split)
@@ -194,22 +194,22 @@ def _from_mat(file: Path, images: Path) -> Iterator[Person | None]:
 
 
 def _people(file: Path) -> Iterator[tuple[str, Any, str]]:
-    """(picture's name, person's struct, activity) of everybody in a training picture."""
+    """(image's name, person's struct, activity) of everybody in a training image."""
     release = read_mat5(file, ["RELEASE"])["RELEASE"]
     annolist, train, acts = (_part(_first(release), key) for key in ("annolist", "img_train", "act"))
     if annolist is None or train is None or np.size(annolist) != np.size(train):
         raise VergenceError(
-            f"{file}: annolist has {np.size(annolist)} pictures, img_train {np.size(train)}", "Download it again."
+            f"{file}: annolist has {np.size(annolist)} images, img_train {np.size(train)}", "Download it again."
         )
     kinds = _items(acts)
-    for i, (picture, use) in enumerate(zip(_items(annolist), np.ravel(train))):
+    for i, (image, use) in enumerate(zip(_items(annolist), np.ravel(train))):
         if not use:
             continue
-        name = _text(_part(_first(_part(picture, "image")), "name"))
+        name = _text(_part(_first(_part(image, "image")), "name"))
         if not name:
-            raise VergenceError(f"{file}: picture {i} has no name", "Download it again.")
+            raise VergenceError(f"{file}: image {i} has no name", "Download it again.")
         activity = _text(_part(kinds[i], "cat_name")) if i < len(kinds) else ""
-        for rect in _items(_part(picture, "annorect")):
+        for rect in _items(_part(image, "annorect")):
             yield name, rect, activity
 
 

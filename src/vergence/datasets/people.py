@@ -1,4 +1,4 @@
-"""What readers of datasets share: boxes from keypoints, keypoints beyond the picture's edge, people who cannot be cropped."""
+"""What readers of datasets share: boxes from keypoints, keypoints beyond the image's edge, people who cannot be cropped."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from vergence.datasets.formats.media import picture_size
-from vergence.datasets.records import ROWS_AT_ONCE, Picture, Records, crop_cameras
+from vergence.datasets.formats.media import image_size
+from vergence.datasets.records import ROWS_AT_ONCE, ImageRef, Records, crop_cameras
 from vergence.errors import VergenceError
 from vergence.skeleton import Skeleton
 
-SEEN_JOINTS = 4  # fewer in the picture make no box
+SEEN_JOINTS = 4  # fewer in the image make no box
 BOX_MARGIN = 0.2  # on every side, of the larger side: joints end before the body does
 
 
 def seen_within(keypoints: Float[ndarray, "N J 2"], size: Float[ndarray, "N 2"]) -> Float[ndarray, "N J 2"]:
-    """Keypoints in px, NaN where they lie beyond the picture's edge."""
+    """Keypoints in px, NaN where they lie beyond the image's edge."""
     with np.errstate(invalid="ignore"):
         inside = ((keypoints >= -0.5) & (keypoints <= size[:, None] - 0.5)).all(-1, keepdims=True)
     return np.where(inside, keypoints, np.nan)
@@ -51,16 +51,16 @@ def with_crops(records: Records, counts: Counter[str]) -> Records:
     counts["boxes that cannot be cropped"] += int((~good).sum())
     if not good.any():
         told = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
-        raise VergenceError(f"no picture with a person is left ({told or 'nothing was there'})", "Check the path.")
+        raise VergenceError(f"no image with a person is left ({told or 'nothing was there'})", "Check the path.")
     return records if good.all() else records[good]
 
 
 @dataclass(frozen=True)
 class Person:
-    """One person in one picture, with 2D labels alone.
+    """One person in one image, with 2D labels alone.
 
     Attributes:
-        path: the picture.
+        path: the image.
         box: x y w h px.
         keypoints: px, NaN where unlabelled.
         confidence: 0 where unlabelled.
@@ -83,10 +83,10 @@ class Person:
 def flat_records(
     people: Sequence[Person], skeleton: Skeleton, counts: Counter[str], report: Mapping[str, Any]
 ) -> Records:
-    """People with 2D labels as records: everybody a subject and an instant of their own, every picture a sequence.
+    """People with 2D labels as records: everybody a subject and a time step of their own, every image a sequence.
 
     `frame` is the person's number in the annotation file, by which other labels (head and segment sizes) are found. People
-    whose picture is missing or damaged are left out and counted.
+    whose image is missing or damaged are left out and counted.
 
     Raises:
         VergenceError: nobody is left.
@@ -99,19 +99,19 @@ def flat_records(
         if folder not in listed:
             listed[folder] = {p.name for p in folder.iterdir()} if folder.is_dir() else set()
         if person.path.name not in listed[folder]:
-            counts["people whose picture is missing"] += 1
+            counts["people whose image is missing"] += 1
             continue
         if person.path not in sizes:
             sizes[person.path] = person.size or _size(person.path)
         if sizes[person.path] is None:
-            counts["people whose picture is damaged"] += 1
+            counts["people whose image is damaged"] += 1
             continue
         kept.append(person)
     n, joints = len(kept), len(skeleton)
     order = {path: i for i, path in enumerate(sizes)}
     unknown = np.full((n, 3, 3), np.nan)
     records = Records(
-        pictures=[Picture(person.path) for person in kept],
+        images=[ImageRef(person.path) for person in kept],
         size=np.array([sizes[person.path] for person in kept], dtype=float).reshape(n, 2),
         box=np.array([person.box for person in kept], dtype=float).reshape(n, 4),
         keypoints=np.array([person.keypoints for person in kept], dtype=float).reshape(n, joints, 2),
@@ -126,7 +126,7 @@ def flat_records(
         sequence=np.array([order[person.path] for person in kept], dtype=int),
         view=np.zeros(n, dtype=int),
         frame=np.array([person.number for person in kept], dtype=int),
-        instant=np.arange(n),
+        time_step=np.arange(n),
         time=np.zeros(n),
         groups={name: np.array([person.groups[name] for person in kept]) for name in (kept[0].groups if kept else ())},
         measures={
@@ -140,6 +140,6 @@ def flat_records(
 
 def _size(path: Path) -> tuple[int, int] | None:
     try:
-        return picture_size(path)
+        return image_size(path)
     except VergenceError:
         return None

@@ -1,12 +1,12 @@
-"""What a dataset says about people in pictures, and those pictures as crops: the one bridge from files to Views.
+"""What a dataset says about people in images, and those images as crops: the one bridge from files to Views.
 
-A reader of a dataset ends in `Records`: plain arrays in the full picture's own camera, no pixels, no crop. The rest is
+A reader of a dataset ends in `Records`: plain arrays in the full image's own camera, no pixels, no crop. The rest is
 the same for all of them and stands here once. Every label is moved into its crop's camera when the dataset is opened,
-so that protocols, draws and label stages see all of it without opening a picture; pixels are read, one picture at a
+so that protocols, draws and label stages see all of it without opening an image; pixels are read, one image at a
 time, when a batch asks for them. Both ways end in the same camera (`crops.crop_camera`), the index for all rows at once.
 
 What breaks it: a wrong box, size or lens shows as keypoints that do not lie on the person (`vergence data check` shows
-and measures that); random reading from long videos decodes up to a whole group of pictures for each crop, so training
+and measures that); random reading from long videos decodes up to a whole group of images for each crop, so training
 from videos wants prepared shards (`vergence data prepare`).
 """
 
@@ -29,7 +29,7 @@ from torch import Tensor
 from vergence.batches.crops import MAX_HALF_ANGLE_DEG, CropMode, crop_camera, warp
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
-from vergence.footage.video import Video, open_video, read_picture
+from vergence.footage.video import Video, open_video, read_image
 from vergence.geometry.camera import normalise
 from vergence.skeleton import Skeleton
 
@@ -39,14 +39,14 @@ ROWS_AT_ONCE = 8192  # of the index; bounds the float64 arrays on the way
 _SHAPES: dict[str, tuple[int | str, ...]] = {
     "size": (2,), "box": (4,), "keypoints": ("J", 2), "confidence": ("J",), "pose": ("J", 3), "intrinsics": (3, 3),
     "distortion": ("D",), "rotation": (3, 3), "translation": (3,), "up": (3,), "subject": (), "sequence": (), "view": (),
-    "frame": (), "instant": (), "time": (),
+    "frame": (), "time_step": (), "time": (),
 }  # fmt: skip
-_WHOLE = ("subject", "sequence", "view", "frame", "instant")
+_WHOLE = ("subject", "sequence", "view", "frame", "time_step")
 _LABELS = ("keypoints", "confidence", "pose")
 
 
 @dataclass(frozen=True)
-class Picture:
+class ImageRef:
     """Where pixels lie.
 
     Attributes:
@@ -60,13 +60,13 @@ class Picture:
 
 @dataclass(frozen=True)
 class Records:
-    """What a dataset says about N people in pictures. Missing is NaN. Labels are kept as float32, cameras as float64.
+    """What a dataset says about N people in images. Missing is NaN. Labels are kept as float32, cameras as float64.
 
     Attributes:
-        pictures: N, where the pixels lie; one picture may show several people.
-        size: N 2, width and height of the full picture, px.
-        box: N 4, x y width height in px of the full picture (as `vergence.batches.crops` takes it).
-        keypoints: N J 2, px of the full picture as recorded, lens distortion included.
+        images: N, where the pixels lie; one image may show several people.
+        size: N 2, width and height of the full image, px.
+        box: N 4, x y width height in px of the full image (as `vergence.batches.crops` takes it).
+        keypoints: N J 2, px of the full image as recorded, lens distortion included.
         confidence: N J, 0 to 1; 0 where a keypoint is missing.
         pose: N J 3, mm, absolute, in the camera's frame (x right, y down, z forward).
         intrinsics: N 3 3, px.
@@ -74,8 +74,8 @@ class Records:
         rotation: N 3 3, `x_camera = rotation x_world + translation`.
         translation: N 3, mm.
         up: N 3, a unit vector in the camera's frame.
-        subject, sequence, view, frame, instant: N integers: who, which recording, which camera, which frame of it; one
-            `instant` for the same person at the same moment, whatever the view, unique over the dataset.
+        subject, sequence, view, frame, time step: N integers: who, which recording, which camera, which frame of it; one
+            `time_step` for the same person at the same moment, whatever the view, unique over the dataset.
         time: N, seconds from the recording's start.
         groups: names such as `action`, `camera` or `scene` to N strings each, over which protocols average.
         skeleton: of keypoints and poses.
@@ -84,7 +84,7 @@ class Records:
         report: what was skipped, counted, and what was assumed, in plain values.
     """
 
-    pictures: Sequence[Picture]
+    images: Sequence[ImageRef]
     size: Float[ndarray, "N 2"]
     box: Float[ndarray, "N 4"]
     keypoints: Float[ndarray, "N J 2"]
@@ -99,7 +99,7 @@ class Records:
     sequence: Int[ndarray, " N"]
     view: Int[ndarray, " N"]
     frame: Int[ndarray, " N"]
-    instant: Int[ndarray, " N"]
+    time_step: Int[ndarray, " N"]
     time: Float[ndarray, " N"]
     groups: Mapping[str, ndarray]
     skeleton: Skeleton
@@ -107,7 +107,7 @@ class Records:
     measures: Mapping[str, ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        n, joints = len(self.pictures), len(self.skeleton)
+        n, joints = len(self.images), len(self.skeleton)
         for name, shape in _SHAPES.items():
             kind = np.int64 if name in _WHOLE else np.float32 if name in _LABELS else np.float64
             value = np.asarray(getattr(self, name))
@@ -117,7 +117,7 @@ class Records:
             wanted = (n, *({"J": joints, "D": lens}[size] if isinstance(size, str) else size for size in shape))
             if value.shape != wanted:
                 raise VergenceError(
-                    f"records of {n} pictures and {joints} joints have a {name} of shape {value.shape}",
+                    f"records of {n} images and {joints} joints have a {name} of shape {value.shape}",
                     f"Give {wanted}, NaN where something is missing.",
                 )
             object.__setattr__(self, name, value.astype(kind, copy=False))
@@ -126,13 +126,13 @@ class Records:
         for what, name, value in [("group", *g) for g in groups.items()] + [("measure", *m) for m in measures.items()]:
             if value.shape != (n,):
                 raise VergenceError(
-                    f"records of {n} pictures have a {what} {name} of shape {value.shape}", "Give one for each picture."
+                    f"records of {n} images have a {what} {name} of shape {value.shape}", "Give one for each image."
                 )
         object.__setattr__(self, "groups", groups)
         object.__setattr__(self, "measures", measures)
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def __getitem__(self, rows: slice | Sequence[int] | ndarray) -> Records:
         """Rows by a slice, integers or a mask of N; the report stays."""
@@ -141,7 +141,7 @@ class Records:
             raise VergenceError(f"rows {rows} of records", "Give a slice, a list of integers or a mask.")
         return dataclasses.replace(
             self,
-            pictures=tuple(self.pictures[i] for i in chosen.tolist()),
+            images=tuple(self.images[i] for i in chosen.tolist()),
             groups={name: value[chosen] for name, value in self.groups.items()},
             measures={name: value[chosen] for name, value in self.measures.items()},
             **{name: getattr(self, name)[chosen] for name in _SHAPES},
@@ -162,7 +162,7 @@ class Records:
     @staticmethod
     def cat(parts: Sequence[Records]) -> Records:
         """Joins records of one skeleton, the same groups and measures. Numbers stay as they are: give parts that are not one
-        recording distinct `sequence` and `instant` numbers. Counts of the reports are added up."""
+        recording distinct `sequence` and `time_step` numbers. Counts of the reports are added up."""
         if not parts:
             raise VergenceError("no records to join", "Give at least one part.")
         first = parts[0]
@@ -179,7 +179,7 @@ class Records:
         fields = {name: [getattr(part, name) for part in parts] for name in _SHAPES}
         fields["distortion"] = [np.pad(lens, ((0, 0), (0, most - lens.shape[1]))) for lens in fields["distortion"]]
         return Records(
-            pictures=tuple(picture for part in parts for picture in part.pictures),
+            images=tuple(image for part in parts for image in part.images),
             groups={name: np.concatenate([part.groups[name] for part in parts]) for name in first.groups},
             measures={name: np.concatenate([part.measures[name] for part in parts]) for name in first.measures},
             skeleton=first.skeleton,
@@ -262,10 +262,10 @@ def _look_at(ray: Float[ndarray, "N 3"]) -> Float[ndarray, "N 3 3"]:
 
 
 def crop_index(records: Records, size: int, mode: CropMode = "virtual") -> Views:
-    """All that records say, moved into their crops' cameras: Views of N with pictures of size 0.
+    """All that records say, moved into their crops' cameras: Views of N with images of size 0.
 
     Raises:
-        VergenceError: a box without area, outside its picture, or wider than a pinhole sees.
+        VergenceError: a box without area, outside its image, or wider than a pinhole sees.
     """
     parts = [_index_part(records[i : i + ROWS_AT_ONCE], size, mode) for i in range(0, len(records), ROWS_AT_ONCE)]
     return Views.cat(parts) if parts else Views.empty(0, len(records.skeleton), 0, 0)
@@ -275,12 +275,12 @@ def _index_part(records: Records, size: int, mode: CropMode) -> Views:
     crops = crop_cameras(records, size, mode)
     if not crops.good.all():
         row = int(np.flatnonzero(~crops.good)[0])
-        picture = records.pictures[row]
-        where = f"{picture.path}" + ("" if picture.frame is None else f" frame {picture.frame}")
+        image = records.images[row]
+        where = f"{image.path}" + ("" if image.frame is None else f" frame {image.frame}")
         raise VergenceError(
             f"{int((~crops.good).sum())} boxes cannot be cropped; the first, of {where} "
             f"({records.size[row][0]:g}x{records.size[row][1]:g}), is {' '.join(f'{v:g}' for v in records.box[row])}",
-            "A box is x y width height in px, has an area, overlaps its picture and is no wider than a pinhole sees.",
+            "A box is x y width height in px, has an area, overlaps its image and is no wider than a pinhole sees.",
         )
     turn = crops.rotation
     points = records.keypoints.astype(np.float64)
@@ -307,8 +307,8 @@ def _index_part(records: Records, size: int, mode: CropMode) -> Views:
     return Views.empty(len(records), len(records.skeleton), 0, 0).replace(metric=known, **fields, **whole)
 
 
-class PictureDataset:
-    """Records as a `dataset.Dataset`: crops read from their pictures and videos when a batch asks for them.
+class ImageDataset:
+    """Records as a `dataset.Dataset`: crops read from their images and videos when a batch asks for them.
 
     Args:
         records: any skeleton.
@@ -317,7 +317,7 @@ class PictureDataset:
         mode: `virtual`, or `rectangular` for the papers' plain boxes.
 
     Attributes:
-        index: every field of every row, pictures of size 0.
+        index: every field of every row, images of size 0.
         records: as given; their rows are this dataset's rows.
 
     Raises:
@@ -351,43 +351,43 @@ class PictureDataset:
     def order(self) -> Int[Tensor, " N"]:
         """Rows in the order of files and frames, in which each video is decoded once."""
         files: dict[Path, int] = {}
-        file = np.array([files.setdefault(picture.path, len(files)) for picture in self.records.pictures], np.int64)
-        frame = np.array([picture.frame or 0 for picture in self.records.pictures], np.int64)
+        file = np.array([files.setdefault(image.path, len(files)) for image in self.records.images], np.int64)
+        frame = np.array([image.frame or 0 for image in self.records.images], np.int64)
         return torch.from_numpy(np.lexsort((frame, file)))
 
     def read(self, rows: Int[Tensor, " n"]) -> Views:
-        """The rows with their pixels. Pictures are opened in the order of files and frames, each once.
+        """The rows with their pixels. Images are opened in the order of files and frames, each once.
 
         Raises:
-            VergenceError: a picture is missing, damaged, or of another size than the records say.
+            VergenceError: an image is missing, damaged, or of another size than the records say.
         """
         wanted = torch.as_tensor(rows, dtype=torch.long)
         size = self.image_size
         image = torch.zeros(len(wanted), 3, size, size, dtype=torch.uint8)
-        places = [self.records.pictures[row] for row in wanted.tolist()]
+        places = [self.records.images[row] for row in wanted.tolist()]
         order = sorted(range(len(wanted)), key=lambda i: (str(places[i].path), places[i].frame or 0))
-        last: tuple[Picture, ndarray] | None = None
+        last: tuple[ImageRef, ndarray] | None = None
         for i in order:
             if last is None or last[0] != places[i]:
                 last = places[i], self._files.read(places[i])
             image[i] = torch.from_numpy(self._crop(int(wanted[i]), last[1])).permute(2, 0, 1)
         return self.index[wanted].replace(image=image)
 
-    def _crop(self, row: int, picture: ndarray) -> ndarray:
+    def _crop(self, row: int, image: ndarray) -> ndarray:
         records = self.records
         width, height = records.size[row]
-        if picture.shape[:2] != (height, width):
+        if image.shape[:2] != (height, width):
             raise VergenceError(
-                f"{records.pictures[row].path} is {picture.shape[1]}x{picture.shape[0]}, its labels are for "
+                f"{records.images[row].path} is {image.shape[1]}x{image.shape[0]}, its labels are for "
                 f"{width:g}x{height:g}",
-                "Use the pictures that the labels were made on, at their own size.",
+                "Use the images that the labels were made on, at their own size.",
             )
         lens = np.nan_to_num(records.distortion[row])
-        return warp(picture, crop_camera(records.intrinsics[row], lens, records.box[row], self.image_size, self.mode))
+        return warp(image, crop_camera(records.intrinsics[row], lens, records.box[row], self.image_size, self.mode))
 
 
 class OpenFiles:
-    """Pictures by `Picture`; of the videos those used last stay open. Worker processes open their own."""
+    """Images by `Image`; of the videos those used last stay open. Worker processes open their own."""
 
     def __init__(self) -> None:
         self._videos: OrderedDict[Path, Video] = OrderedDict()
@@ -399,16 +399,16 @@ class OpenFiles:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__()  # type: ignore[misc]
 
-    def read(self, picture: Picture) -> ndarray:
+    def read(self, image: ImageRef) -> ndarray:
         """RGB, `H W 3`, as displayed."""
-        if picture.frame is None:
-            return read_picture(picture.path)
+        if image.frame is None:
+            return read_image(image.path)
         if self._process != os.getpid():  # a decoder does not survive a fork
             self._videos, self._process = OrderedDict(), os.getpid()
-        video = self._videos.pop(picture.path, None)
+        video = self._videos.pop(image.path, None)
         if video is None:
-            video = open_video(picture.path)
+            video = open_video(image.path)
             if len(self._videos) >= OPEN_VIDEOS:
                 self._videos.popitem(last=False)[1].close()
-        self._videos[picture.path] = video
-        return video[picture.frame]
+        self._videos[image.path] = video
+        return video[image.frame]

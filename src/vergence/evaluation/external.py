@@ -5,13 +5,13 @@ NPZ arrays, or the same names in JSON, with `samples` a list of mappings that ho
     pose         N J 3; NaN (null) where a joint is not predicted; the root may lie anywhere
     joint_names  J
     unit         mm, m, or free (each pose at a scale of its own)
-    keypoints    N J 2, instead of pose and unit: px of the full picture, from 0, for protocols in 2D; score: N, how sure
-    axes         camera (default): x right, y down, z forward of the full picture's camera; or crop: of Vergence's crops
+    keypoints    N J 2, instead of pose and unit: px of the full image, from 0, for protocols in 2D; score: N, how sure
+    axes         camera (default): x right, y down, z forward of the full image's camera; or crop: of Vergence's crops
     sequence, view, frame   N integers each, the dataset's numbers; or
-    picture      N names, the picture's path or its end, `video.mp4#17` for a frame of a video; or
+    image      N names, the image's path or its end, `video.mp4#17` for a frame of a video; or
     row          N integers; without any key, sample i is row i and N is the dataset's length
 
-Others predict in the camera that took the picture, our truth lies in the crop's camera, turned by as much as the person
+Others predict in the camera that took the image, our truth lies in the crop's camera, turned by as much as the person
 stands off the axis: compared without that turn, good poses look wrong, and only P-MPJPE does not see it. What else breaks
 figures silently is refused in words: metres read as millimetres, samples that are missing, joints that the file does not
 have.
@@ -60,9 +60,9 @@ class Predicted:
         skeleton: its joints.
         metric: poses have a size.
         axes: `camera` or `crop`.
-        keypoints: px of the full picture.
+        keypoints: px of the full image.
         score: of each sample, for average precision.
-        key: its arrays of `sequence`, `view` and `frame`, or `picture`, or `row`; empty: in order.
+        key: its arrays of `sequence`, `view` and `frame`, or `image`, or `row`; empty: in order.
     """
 
     pose: Float[ndarray, "N J 3"] | None
@@ -102,7 +102,7 @@ def read_predictions(path: Path | str) -> Predicted:
     unit, axes = str(found.get("unit", "free")), str(found.get("axes", "camera"))
     if unit not in UNITS or axes not in AXES:
         raise VergenceError(f"{path}: unit is {unit!r}, axes is {axes!r}", "Units: mm, m, free. Axes: camera, crop.")
-    key = {name: np.asarray(found[name]) for name in (*KEYS, "picture", "row") if name in found}
+    key = {name: np.asarray(found[name]) for name in (*KEYS, "image", "row") if name in found}
     if any(name in key for name in KEYS) and not all(name in key for name in KEYS):
         raise VergenceError(f"{path} is keyed by {', '.join(key)}", f"Give all of {', '.join(KEYS)}.")
     score = np.asarray(found["score"], dtype=np.float64) if "score" in found else None
@@ -146,7 +146,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text())
         samples = found.pop("samples")
-        names = [name for name in (*SIZES, "score", *KEYS, "picture", "row") if name in samples[0]]
+        names = [name for name in (*SIZES, "score", *KEYS, "image", "row") if name in samples[0]]
         return found | {name: [_filled(sample[name], SIZES.get(name, 0)) for sample in samples] for name in names}
     except FileNotFoundError:
         raise VergenceError(f"there is no file of predictions {path}", "Check the path.") from None
@@ -198,13 +198,13 @@ def on_rows(
 def keypoints_on_rows(
     predicted: Predicted, dataset: Dataset, skeleton: Skeleton, needed: Sequence[str]
 ) -> tuple[Float[Tensor, "N J 2"], Float[Tensor, " N"], Tensor]:
-    """Keypoints, px of the full picture, and scores on a dataset's rows; which rows have a sample.
+    """Keypoints, px of the full image, and scores on a dataset's rows; which rows have a sample.
 
     Raises:
         VergenceError: no 2D; joints that the file cannot give; a key twice, or that fits several rows; nothing that fits.
     """
     if predicted.keypoints is None:
-        raise VergenceError("the predictions have no 2D keypoints", "Give `keypoints`, N J 2, px of the full picture.")
+        raise VergenceError("the predictions have no 2D keypoints", "Give `keypoints`, N J 2, px of the full image.")
     _check_joints(predicted, needed)
     rows, found = _rows(predicted, dataset)
     points = torch.from_numpy(predicted.skeleton.convert(predicted.keypoints, skeleton))[rows]
@@ -236,8 +236,8 @@ def _matched(predicted: Predicted, dataset: Dataset) -> tuple[Tensor, Tensor]:
     if all(name in key for name in KEYS):
         wanted = torch.stack([getattr(index, name) for name in KEYS], 1)
         return match(wanted, torch.from_numpy(np.stack([key[name].astype(np.int64) for name in KEYS], 1)))
-    if "picture" in key:
-        return _by_picture(key["picture"], dataset)
+    if "image" in key:
+        return _by_image(key["image"], dataset)
     if not key and len(predicted) != n:
         raise VergenceError(
             f"{len(predicted)} predictions without keys for {n} samples", "Give a key, or one for each sample."
@@ -246,21 +246,21 @@ def _matched(predicted: Predicted, dataset: Dataset) -> tuple[Tensor, Tensor]:
     return match(torch.arange(n)[:, None], number[:, None])
 
 
-def _by_picture(names: ndarray, dataset: Dataset) -> tuple[Tensor, Tensor]:
-    """Samples by the end of their picture's path."""
+def _by_image(names: ndarray, dataset: Dataset) -> tuple[Tensor, Tensor]:
+    """Samples by the end of their image's path."""
     records = getattr(dataset, "records", None)
     if records is None:
-        raise VergenceError("this data does not say which pictures its samples come from", "Key by row.")
+        raise VergenceError("this data does not say which images its samples come from", "Key by row.")
     places: dict[str, list[int]] = {}
-    for row, picture in enumerate(records.pictures):
-        parts = (picture.path.as_posix() + ("" if picture.frame is None else f"#{picture.frame}")).split("/")
+    for row, image in enumerate(records.images):
+        parts = (image.path.as_posix() + ("" if image.frame is None else f"#{image.frame}")).split("/")
         for i in range(len(parts)):
             places.setdefault("/".join(parts[i:]), []).append(row)
     rows, found = torch.zeros(len(dataset), dtype=torch.long), torch.zeros(len(dataset), dtype=torch.bool)
     for sample, name in enumerate(names.astype(str).tolist()):
         own = places.get(name.removeprefix("./"), [])
         if len(own) > 1 or (own and found[own[0]]):
-            raise VergenceError(f"the picture {name} is that of several samples", "Give more of its path, or row.")
+            raise VergenceError(f"the image {name} is that of several samples", "Give more of its path, or row.")
         if own:
             rows[own[0]], found[own[0]] = sample, True
     return rows, found
@@ -273,7 +273,7 @@ def score_poses(pose: Float[Tensor, "N J 3"], metric: bool, dataset: Dataset, sk
         VergenceError: no truth; poses of another size than people.
     """
     index = dataset.index
-    known = index.posed & ~pose.isnan().flatten(1).all(1)
+    known = index.has_pose & ~pose.isnan().flatten(1).all(1)
     if not known.any():
         raise VergenceError("no sample has both a prediction and a true 3D pose", "Give data with 3D.")
     p, t = pose[known].double(), index.pose[known].double()
@@ -323,14 +323,14 @@ def score_protocol(
         missing = int((~found).sum())
         there = Selected(dataset, found.nonzero()[:, 0])
         return *measure_keypoint_protocol(protocol, points[found], score[found], there, skeleton), missing
-    if protocol.retrieval or protocol.truthless:
+    if protocol.retrieval or protocol.without_truth:
         raise VergenceError(
-            f"protocol {protocol.name} measures what a model makes of pictures, not poses from a file",
+            f"protocol {protocol.name} measures what a model makes of images, not poses from a file",
             "Give a run, or another protocol.",
         )
     pose, found = on_rows(predicted, dataset, skeleton, protocol.needs)
     index = dataset.index
-    known = index.posed & found
+    known = index.has_pose & found
     if predicted.metric and known.any():
         _check_size(pose[known].double(), index.pose[known].double(), skeleton)
     sized = predicted.metric or protocol.fit is not None
@@ -344,4 +344,4 @@ def score_protocol(
     scale = protocol.fit.words if protocol.fit else "the file's own" if predicted.metric else "none"
     true = protocol.fit is not None and protocol.fit.true_scale
     about = {"scale": scale, "left_out": left, "true_depth_or_scale_used": true}
-    return table, about, int((~found & index.posed).sum())
+    return table, about, int((~found & index.has_pose).sum())

@@ -29,7 +29,7 @@ def evaluate_predictions(
         predictions: the file.
         data: a recipe's line, as '{kind: shards, path: FOLDER}', or RECIPE:NAME, or the folder of a capture or of shards;
             with --protocol the dataset's folder, or shards made of it.
-        protocol: name of a published protocol, as h36m: which pictures, joints, alignment and average.
+        protocol: name of a published protocol, as h36m: which images, joints, alignment and average.
         skeleton: joints that are measured, which the file must give; default: the protocol's dataset's own, else h36m_17.
         partial: measure the samples that have a prediction, and say how many have none, instead of refusing.
         out: folder for results.json; default: the file's name with -evaluation behind.
@@ -69,7 +69,7 @@ def _by_samples(
     from vergence.training.sources import world_version
 
     pose, found = on_rows(predicted, dataset, joints)
-    missing = _missing(int((~found & dataset.index.posed).sum()), int(dataset.index.posed.sum()), partial)
+    missing = _missing(int((~found & dataset.index.has_pose).sum()), int(dataset.index.has_pose.sum()), partial)
     scored = score_poses(pose, predicted.metric, dataset, joints)
     world = {"look": source.look, "seed": source.seed, "world_version": world_version()}
     about = {"path": source.path} if source.path else world

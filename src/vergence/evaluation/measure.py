@@ -2,7 +2,7 @@
 
 A network that learned without metric labels predicts up to scale, and protocols ask for millimetres. Where they come from
 changes the figures by more than papers differ, so it is chosen by name and printed: the training people's mean size
-(what is known before the picture is seen), or, by the truth, each pose's own size or its root's distance. N-MPJPE and
+(what is known before the image is seen), or, by the truth, each pose's own size or its root's distance. N-MPJPE and
 P-MPJPE need none.
 """
 
@@ -112,7 +112,7 @@ def measure_protocol(
     return found, {**about, "true_depth_or_scale_used": metric is not None and true}
 
 
-def measure_truthless(
+def measure_without_truth(
     protocol: Protocol, prediction: Prediction, dataset: Dataset, skeleton: Skeleton
 ) -> tuple[Measured, dict[str, Any]]:
     """A table of what predictions alone tell, in pixels of the crops (`metrics.pixel_scale`).
@@ -122,7 +122,7 @@ def measure_truthless(
     """
     if prediction.keypoints is None or prediction.frame != "camera":
         raise VergenceError(
-            f"protocol {protocol.name} measures poses in pixels, and this model's are not tied to the picture",
+            f"protocol {protocol.name} measures poses in pixels, and this model's are not tied to the image",
             "Use another protocol.",
         )
     scale = metrics.pixel_scale(prediction.pose.double(), prediction.keypoints, skeleton.limbs)
@@ -141,12 +141,12 @@ def measure_retrieval(
     (`oracle`) and chance (`random`).
 
     Raises:
-        VergenceError: no instant is seen by two cameras.
+        VergenceError: no time step is seen by two cameras.
     """
     assert protocol.retrieval
     rows = ((~index.pose.isnan().any(-1)).sum(1) >= 3).nonzero()[:, 0]
     shown = index[rows]
-    gallery = retrieval.Gallery(shown.instant, shown.subject, shown.sequence, shown.view, shown.time, shown.pose)
+    gallery = retrieval.Gallery(shown.time_step, shown.subject, shown.sequence, shown.view, shown.time, shown.pose)
     ks = sorted({figure.hits for figure in protocol.figures})
     ways = {"predicted_pose": pose_descriptor(prediction, skeleton)[rows]}
     if prediction.embedding is not None:
@@ -175,7 +175,7 @@ def measure_keypoint_protocol(
     dataset: Dataset,
     skeleton: Skeleton,
 ) -> tuple[Measured, dict[str, Any]]:
-    """A 2D protocol's table of predicted keypoints, px of the full picture, and the words that belong to it.
+    """A 2D protocol's table of predicted keypoints, px of the full image, and the words that belong to it.
 
     Raises:
         VergenceError: a dataset without the people's sizes; see `measure_keypoints`.
@@ -203,7 +203,7 @@ def measure_keypoint_protocol(
 
 
 def full_pixels(points: Float[Tensor, "N J 2"], crop: Float[Tensor, "N 3 3"]) -> Float[Tensor, "N J 2"]:
-    """Crop pixels as those of the full picture, up to its lens distortion (which is not put back)."""
+    """Crop pixels as those of the full image, up to its lens distortion (which is not put back)."""
     ones = torch.ones_like(points[..., :1])
     there = torch.cat([points, ones], -1).double() @ torch.linalg.inv(crop.double()).mT
     return there[..., :2] / there[..., 2:]
@@ -212,10 +212,10 @@ def full_pixels(points: Float[Tensor, "N J 2"], crop: Float[Tensor, "N 3 3"]) ->
 def protocol_words(found: Mapping[str, Any]) -> str:
     """How a named protocol's figures, as a results file has them, were measured."""
     protocol = found["protocol"]
-    pictures = ", ".join(f"{key} {value}" for key, value in protocol["pictures"].items())
+    images = ", ".join(f"{key} {value}" for key, value in protocol["images"].items())
     left = "".join(f" {figure} left out: {why}." for figure, why in found["left_out"].items())
     columns = "; ".join(f"{figure}: {words}" for figure, words in protocol["figures"].items())
     return (
-        f"{protocol['title']}. {protocol['dataset']}: {pictures}; {columns}. Root {protocol['root']}; average: "
+        f"{protocol['title']}. {protocol['dataset']}: {images}; {columns}. Root {protocol['root']}; average: "
         f"{protocol['average']}; truth: {protocol['truth']}; scale: {found['scale']}.{left}"
     )

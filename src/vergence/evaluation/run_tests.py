@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from vergence.batches.dataset import Dataset, MemoryDataset, shown
+from vergence.batches.dataset import Dataset, MemoryDataset, visible_labels
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.evaluation.measure import (
@@ -20,7 +20,7 @@ from vergence.evaluation.measure import (
     full_pixels,
     measure_keypoint_protocol,
     measure_protocol,
-    measure_truthless,
+    measure_without_truth,
     protocol_words,
 )
 from vergence.evaluation.scores import (
@@ -52,7 +52,7 @@ from vergence.skeleton import Skeleton, get_skeleton
 from vergence.training.run import Run
 from vergence.training.sources import open_source, world_version
 
-REFIT_PICTURES = 20_000  # of a source, evenly spread: enough for a linear map, and a dataset may label a million
+REFIT_IMAGES = 20_000  # of a source, evenly spread: enough for a linear map, and a dataset may label a million
 REFIT_AT_ONCE = 512  # in memory
 
 Open = Callable[[Source, int, str], Dataset]
@@ -77,10 +77,10 @@ def measure_tests(
     open_: Open = open_source,
     scale: Scale | None = None,
 ) -> tuple[dict[str, Any], dict[str, Tested]]:
-    """Results by test set beside their anchors, with the protocol; and the predictions behind them.
+    """Results by test set beside their baselines, with the protocol; and the predictions behind them.
 
     Args:
-        recipe: its `test` sources are measured; the truth of its training sources makes the anchors.
+        recipe: its `test` sources are measured; the truth of its training sources makes the baselines.
         method: the trained method.
         device: where the network runs.
         opened: datasets that are open already, by source name.
@@ -89,11 +89,11 @@ def measure_tests(
         scale: how poses get their millimetres where a test's protocol needs them (`benchmark.SCALES`); None: as the test says.
     """
     skeleton = get_skeleton(recipe.skeleton)
-    training = [_training_index(recipe, name, opened or {}, open_) for name in _anchor_sources(recipe)]
+    training = [_training_index(recipe, name, opened or {}, open_) for name in _baseline_sources(recipe)]
     known = [index for index in training if not index.pose.isnan().all()]
     refit = _refit(recipe, method, opened or {}, device, open_)
     results: dict[str, Any] = {"tests": {}, "labels": {}, "protocol": {}}
-    true = [index for index in known if not index.made.all()]
+    true = [index for index in known if not index.pseudo.all()]
     bones_mm = mean_bone_sum(true, skeleton)
     tested = {}
     for name, source in recipe.test.items():
@@ -106,9 +106,9 @@ def measure_tests(
                 alignment="none: px", root=[],
             )  # fmt: skip
             continue
-        anchors = _anchors(known, dataset.index, skeleton, same_cameras=source.kind == "capture")
+        baselines = _baselines(known, dataset.index, skeleton, same_cameras=source.kind == "capture")
         clusters = _clusters(true, dataset.index, skeleton, folder, name)
-        found = evaluate(method, dataset, skeleton, anchors, device, clusters, bones_mm, refit)
+        found = evaluate(method, dataset, skeleton, baselines, device, clusters, bones_mm, refit)
         tested[name] = Tested(dataset, *found)
         results["tests"][name] = found[0]
         if named:
@@ -127,7 +127,7 @@ def _without_3d(named: Protocol, method: Method, dataset: Dataset, skeleton: Ske
     """A model under a protocol that asks for no 3D truth and no intrinsics: its 2D, or its limbs in pixels."""
     found = predict_all(method, dataset, device)
     if not isinstance(named, KeypointProtocol):
-        table, how = measure_truthless(named, found, dataset, skeleton)
+        table, how = measure_without_truth(named, found, dataset, skeleton)
         return {**table.plain(), **how}
     if found.keypoints is None:
         raise VergenceError(
@@ -140,7 +140,7 @@ def _without_3d(named: Protocol, method: Method, dataset: Dataset, skeleton: Ske
 
 
 def _about(source: Source, dataset: Dataset) -> dict[str, Any]:
-    """Where a test set's pictures are from."""
+    """Where a test set's images are from."""
     if source.kind == "capture":
         return {"path": source.path, "frames": source.frames, "reference": f"reconstruction {source.reconstruction}"}
     if source.of_world:
@@ -165,7 +165,7 @@ def _clusters(training: list[Views], test: Views, skeleton: Skeleton, folder: Pa
 
 
 def _refit(recipe: Recipe, method: Method, opened: Mapping[str, Dataset], device: str, open_: Open) -> Ridge | None:
-    """Poses from a frozen embedding by ridge regression on the pictures whose 3D the recipe shows."""
+    """Poses from a frozen embedding by ridge regression on the images whose 3D the recipe shows."""
     if not isinstance(method, MCSS):
         return None
     embeddings, poses = [], []
@@ -173,11 +173,11 @@ def _refit(recipe: Recipe, method: Method, opened: Mapping[str, Dataset], device
         if source.pose == "none":
             continue
         dataset = opened.get(name) or open_(source, recipe.image_size, recipe.skeleton)
-        visible = shown(dataset, source)
+        visible = visible_labels(dataset, source)
         target, weight = canonical_target(visible, method.skeleton)
         rows = (weight > 0).all(1).nonzero()[:, 0]
-        if len(rows) > REFIT_PICTURES:
-            rows = rows[torch.linspace(0, len(rows) - 1, REFIT_PICTURES).round().long()]
+        if len(rows) > REFIT_IMAGES:
+            rows = rows[torch.linspace(0, len(rows) - 1, REFIT_IMAGES).round().long()]
         for some in rows.split(REFIT_AT_ONCE):
             embedding = predict_all(method, MemoryDataset(dataset.read(some)), device, flip=False).embedding
             assert embedding is not None
@@ -186,26 +186,26 @@ def _refit(recipe: Recipe, method: Method, opened: Mapping[str, Dataset], device
     return fit_ridge(torch.cat(embeddings), torch.cat(poses)) if poses else None
 
 
-def _anchor_sources(recipe: Recipe) -> list[str]:
-    """Training sources whose truth makes the anchors: recordings where there are any."""
-    return [n for n, s in recipe.sources.items() if s.kind != "world_pictures"] or list(recipe.sources)
+def _baseline_sources(recipe: Recipe) -> list[str]:
+    """Training sources whose truth makes the baselines: recordings where there are any."""
+    return [n for n, s in recipe.sources.items() if s.kind != "world_images"] or list(recipe.sources)
 
 
 def _training_index(recipe: Recipe, name: str, opened: Mapping[str, Dataset], open_: Open) -> Views:
-    """A training source's truth, without its pictures where the world can tell it without drawing."""
+    """A training source's truth, without its images where the world can tell it without drawing."""
     if name in opened:
         return opened[name].index
     return open_(recipe.sources[name], recipe.image_size, recipe.skeleton).index
 
 
-def _anchors(training: list[Views], test: Views, skeleton: Skeleton, same_cameras: bool) -> dict[str, Tensor]:
+def _baselines(training: list[Views], test: Views, skeleton: Skeleton, same_cameras: bool) -> dict[str, Tensor]:
     if not training:
         return {}
-    anchors = {"mean_pose": torch.stack([mean_pose(index, skeleton) for index in training]).mean(0)}
+    baselines = {"mean_pose": torch.stack([mean_pose(index, skeleton) for index in training]).mean(0)}
     if same_cameras:
-        anchors["camera_mean_pose"] = camera_mean_poses(training[0], test, skeleton)
-        anchors["nearest_pose"] = nearest_poses(training[0].pose, test.pose, skeleton)
-    return anchors
+        baselines["camera_mean_pose"] = camera_mean_poses(training[0], test, skeleton)
+        baselines["nearest_pose"] = nearest_poses(training[0].pose, test.pose, skeleton)
+    return baselines
 
 
 def finish(
@@ -250,7 +250,7 @@ def show(results: Mapping[str, Any]) -> None:
         how = next(iter(results["protocol"].values()))
         console.print(f"[dim]{how['alignment']}[/dim]")
         if unit := how.get("refinement_unit"):
-            labels = "3D labels" if unit["uses_3d_labels"] else "made labels"
+            labels = "3D labels" if unit["uses_3d_labels"] else "pseudo-labels"
             console.print(f"[bold]With a refinement unit trained on {labels} of {', '.join(unit['sources'])}.[/bold]")
 
 

@@ -1,7 +1,7 @@
-"""Protocols: what is measured on which pictures, beside the baselines that make a figure readable.
+"""Protocols: what is measured on which images, beside the baselines that make a figure readable.
 
-A figure without its protocol is not printed: every result carries alignment, root, joints, pictures and the version of
-what it was measured on. Two anchors stand beside each model. `mean_pose` is one pose for everybody; `zero_depth` is the
+A figure without its protocol is not printed: every result carries alignment, root, joints, images and the version of
+what it was measured on. Two baselines stand beside each model. `mean_pose` is one pose for everybody; `zero_depth` is the
 model's own 2D with no depth at all, the honest one, since good 2D alone already scores well.
 """
 
@@ -28,7 +28,7 @@ from vergence.methods.mcss import canonical_rotation, pose_descriptor
 from vergence.metrics import retrieval
 from vergence.skeleton import Skeleton
 
-RETRIEVAL_INSTANTS = 50  # of each subject: what the figures here are for
+RETRIEVAL_TIME_STEPS = 50  # of each subject: what the figures here are for
 RETRIEVAL_WINDOW = 0.5  # seconds
 RIDGE_STRENGTH = 1e-4  # on unit embeddings, whose variance along an axis is about a hundredth
 HEADING = (
@@ -36,10 +36,10 @@ HEADING = (
     "the true pose's hip line and the true vertical"
 )
 RETRIEVAL = (
-    "queries and database are pictures of two different cameras; mean over ordered pairs of cameras. Detection: the "
-    "synchronised instant is among the K nearest, or (within) one of the same recording at most "
-    f"{RETRIEVAL_WINDOW:g} s away. PA-MPJPE: mean over the K nearest, between true poses. At most {RETRIEVAL_INSTANTS} "
-    "instants of a subject, evenly spread. Database: the same held-out subject, or all of them. predicted_pose: nearest "
+    "queries and database are images of two different cameras; mean over ordered pairs of cameras. Detection: the "
+    "synchronised time step is among the K nearest, or (within) one of the same recording at most "
+    f"{RETRIEVAL_WINDOW:g} s away. PA-MPJPE: mean over the K nearest, between true poses. At most {RETRIEVAL_TIME_STEPS} "
+    "time steps of a subject, evenly spread. Database: the same held-out subject, or all of them. predicted_pose: nearest "
     "pose predicted by the same network, Euclidean, reference bone 1"
 )
 
@@ -115,7 +115,7 @@ def structure_clusters(
 
     A size for which there are not four poses a cluster is left out. Which poses they are of stands in their provenance.
     """
-    poses = [index.pose[~index.made] for index in training]
+    poses = [index.pose[~index.pseudo] for index in training]
     of, pose = "training", torch.cat(poses) if poses else test.pose[:0]
     if not len(pose) or pose.isnan().flatten(1).any(1).all():
         of, pose = "test reference", test.pose
@@ -129,7 +129,7 @@ def structure_clusters(
 
 def mean_bone_sum(training: Sequence[Views], skeleton: Skeleton) -> float | None:
     """Mean sum of all limb lengths of the training recordings' true poses, mm; None where none is whole and metric."""
-    poses = [index.pose[index.metric & ~index.made] for index in training]
+    poses = [index.pose[index.metric & ~index.pseudo] for index in training]
     sums = [metrics.limb_lengths(pose, skeleton.limbs).sum(1) for pose in poses]
     mean = torch.cat(sums).nanmean() if sums else torch.tensor(float("nan"))
     return float(mean) if mean.isfinite() else None
@@ -160,16 +160,16 @@ def _scale(p: np.ndarray, t: np.ndarray, root: tuple[int, ...]) -> np.ndarray:
 def predict_all(
     method: Method, dataset: Dataset, device: str = "cpu", flip: bool | None = None, size: int = 64
 ) -> Prediction:
-    """The model's predictions for every picture of a dataset, in order."""
+    """The model's predictions for every image of a dataset, in order."""
     method = method.eval().to(device)
     parts = [method.predict(v.image.to(device), v.intrinsics.to(device), flip) for v in batches(dataset, size)]
     if not parts:
-        raise VergenceError("the test set has no pictures", "Look at its frames and count.")
+        raise VergenceError("the test set has no images", "Look at its frames and count.")
     return Prediction.cat(parts)
 
 
 def zero_depth(keypoints: Tensor, intrinsics: Tensor) -> Tensor:
-    """2D joints on a plane parallel to the picture: `N J 3` in units of that plane's distance."""
+    """2D joints on a plane parallel to the image: `N J 3` in units of that plane's distance."""
     rays = normalise(keypoints.double(), intrinsics.double())
     return torch.cat([rays, torch.zeros_like(rays[..., :1])], -1).float()
 
@@ -181,7 +181,7 @@ def mean_pose(index: Views, skeleton: Skeleton) -> Tensor:
 
 
 def camera_mean_poses(training: Views, test: Views, skeleton: Skeleton) -> Tensor:
-    """For each test picture the mean training pose of its own camera, `N J 3`: what a fixed camera alone tells."""
+    """For each test image the mean training pose of its own camera, `N J 3`: what a fixed camera alone tells."""
     overall = mean_pose(training, skeleton)
     out = overall.expand(len(test), -1, -1).clone()
     for camera in torch.unique(test.view).tolist():
@@ -202,19 +202,19 @@ def evaluate(
     method: Method,
     dataset: Dataset,
     skeleton: Skeleton,
-    anchors: Mapping[str, Tensor] | None = None,
+    baselines: Mapping[str, Tensor] | None = None,
     device: str = "cpu",
     clusters: Sequence[metrics.Clusters] = (),
     bones_mm: float | None = None,
     refit: Ridge | None = None,
 ) -> tuple[dict[str, Any], Prediction, Scores]:
-    """A model on a test set, beside its anchors.
+    """A model on a test set, beside its baselines.
 
     Args:
         method: the model.
-        dataset: pictures with true poses.
+        dataset: images with true poses.
         skeleton: the joints.
-        anchors: constant poses `J 3` or one pose per picture `N J 3` to score beside it, by name (`mean_pose`, ...).
+        baselines: constant poses `J 3` or one pose per image `N J 3` to score beside it, by name (`mean_pose`, ...).
         device: where the network runs.
         clusters: for PSS (`structure_clusters`).
         bones_mm: the average person's sum of limb lengths (`mean_bone_sum`), for Zhou 2017's scale.
@@ -222,15 +222,15 @@ def evaluate(
 
     Returns:
         Results by name (`model`, `zero_depth` where the model finds joints, `true_2d_zero_depth` where 2D is known, each
-        anchor; `per_joint`; `left_right`, of poses in the camera's frame; `pixel_error`: median distance of the 2D in crop
-        pixels; `parameters`; `retrieval` where an instant has two views), the predictions, and the model's scores.
+        baseline; `per_joint`; `left_right`, of poses in the camera's frame; `pixel_error`: median distance of the 2D in crop
+        pixels; `parameters`; `retrieval` where a time step has two views), the predictions, and the model's scores.
     """
     index = dataset.index
     if index.pose.isnan().all():
         raise VergenceError("the test set has no 3D poses to compare with", "Give one that has, or a reconstruction.")
     if index.intrinsics.isnan().any():
         raise VergenceError(
-            "the test set's intrinsics are unknown, and 3D from one picture needs them",
+            "the test set's intrinsics are unknown, and 3D from one image needs them",
             "Give them in capture.toml; `vergence reconstruct` writes what it found to rig.toml.",
         )
     prediction = predict_all(method, dataset, device)
@@ -252,7 +252,7 @@ def evaluate(
             distance = (prediction.keypoints - index.keypoints).norm(dim=-1)
             results["pixel_error"] = float(distance.nanmedian())
         results["true_2d_zero_depth"] = score_(projected_truth(index), index.pose).summary
-    for name, pose in (anchors or {}).items():
+    for name, pose in (baselines or {}).items():
         results[name] = score_(pose.expand_as(index.pose), index.pose).summary
     if found := retrieval_figures(prediction, index, skeleton):
         results["retrieval"] = found
@@ -283,7 +283,7 @@ def score_prediction(
     clusters: Sequence[metrics.Clusters] = (),
     bones_mm: float | None = None,
 ) -> Scores:
-    """`score` of poses in either frame. Of canonical ones P-MPJPE counts all, and the other figures those pictures whose
+    """`score` of poses in either frame. Of canonical ones P-MPJPE counts all, and the other figures those images whose
     true heading is known; where it is known of none they are NaN."""
     score_ = partial(score, skeleton=skeleton, clusters=clusters, bones_mm=bones_mm)
     if prediction.frame == "camera":
@@ -303,18 +303,18 @@ def score_prediction(
 
 
 def retrieval_figures(prediction: Prediction, index: Views, skeleton: Skeleton) -> dict[str, Any]:
-    """Cross-view retrieval by what the model says, beside the oracle and chance; empty where no instant has two views.
+    """Cross-view retrieval by what the model says, beside the oracle and chance; empty where no time step has two views.
 
-    At most `RETRIEVAL_INSTANTS` instants of each subject are used, evenly spread: {descriptor: {"same", "all": figures}}.
+    At most `RETRIEVAL_TIME_STEPS` time steps of each subject are used, evenly spread: {descriptor: {"same", "all": figures}}.
     """
     groups, mask = index.groups()
     enough = mask.sum(1) >= 2
     known = (~index.pose.isnan().any(-1)).sum(1) >= 3
-    rows = _spread_instants(index, groups[enough], mask[enough], known)
+    rows = _spread_time_steps(index, groups[enough], mask[enough], known)
     if len(rows) == 0:
         return {}
     shown = index[rows]
-    gallery = retrieval.Gallery(shown.instant, shown.subject, shown.sequence, shown.view, shown.time, shown.pose)
+    gallery = retrieval.Gallery(shown.time_step, shown.subject, shown.sequence, shown.view, shown.time, shown.pose)
     descriptors = {"predicted_pose": pose_descriptor(prediction, skeleton)[rows]}
     if prediction.embedding is not None:
         descriptors["embedding"] = prediction.embedding[rows]
@@ -327,14 +327,14 @@ def retrieval_figures(prediction: Prediction, index: Views, skeleton: Skeleton) 
     return found
 
 
-def _spread_instants(index: Views, groups: Tensor, mask: Tensor, known: Tensor) -> Tensor:
-    """Rows of instants with a known pose, at most `RETRIEVAL_INSTANTS` of each subject, in order."""
+def _spread_time_steps(index: Views, groups: Tensor, mask: Tensor, known: Tensor) -> Tensor:
+    """Rows of time steps with a known pose, at most `RETRIEVAL_TIME_STEPS` of each subject, in order."""
     rows: list[Tensor] = []
     subject = index.subject[groups[:, 0]] if len(groups) else groups.new_zeros(0)
     for who in torch.unique(subject).tolist():
         own = (subject == who).nonzero()[:, 0]
-        if len(own) > RETRIEVAL_INSTANTS:
-            own = own[torch.linspace(0, len(own) - 1, RETRIEVAL_INSTANTS).round().long()]
+        if len(own) > RETRIEVAL_TIME_STEPS:
+            own = own[torch.linspace(0, len(own) - 1, RETRIEVAL_TIME_STEPS).round().long()]
         rows.append(groups[own][mask[own]])
     chosen = torch.cat(rows) if rows else groups.new_zeros(0)
     return chosen[known[chosen]].sort().values
@@ -364,7 +364,7 @@ def projected_truth(index: Views) -> Tensor:
 
 
 def label_scores(pose: Tensor, truth: Views, skeleton: Skeleton) -> dict[str, float]:
-    """Errors of made labels against the truth they never saw: joints that were labelled, and the share that was."""
+    """Errors of pseudo-labels against the truth they never saw: joints that were labelled, and the share that was."""
     known = ~pose.isnan().any(-1)
     useful = known.sum(1) >= len(skeleton) // 2
     useful &= known[:, list(skeleton.root)].all(1)
@@ -380,10 +380,10 @@ def protocol(index: Views, skeleton: Skeleton, flip_averaging: bool, **more: Any
         "root": [skeleton.joint_names[i] for i in skeleton.root],
         "joints": list(skeleton.joint_names),
         "skeleton": skeleton.name,
-        "pictures": len(index),
+        "images": len(index),
         "subjects": len(torch.unique(index.subject)),
         "true_depth_or_scale_used": False,
-        "average": "over pictures",
+        "average": "over images",
         "flip_averaging": flip_averaging,
         **more,
     }

@@ -1,8 +1,8 @@
 """Person boxes from a detector's files, and one person followed through them.
 
 Two forms are read: COCO-style JSON (`bbox` = x y width height; a list of results, or `images` and `annotations`), and
-CSV with the columns frame, x, y, w, h and perhaps score. A box is in px of the picture as displayed; frames are counted
-from 0, or carry the numbers of the pictures' file names.
+CSV with the columns frame, x, y, w, h and perhaps score. A box is in px of the image as displayed; frames are counted
+from 0, or carry the numbers of the images' file names.
 
 Which person: the one that is largest and surest where somebody is first seen, then whoever overlaps most with where
 that person last was. It needs neither colours nor a motion model, and fails where two people cross: the boxes then

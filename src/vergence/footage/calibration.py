@@ -179,7 +179,7 @@ def check_intrinsics(value: Any, where: str) -> Float[np.ndarray, "3 3"]:
     if min(matrix[0, 0], matrix[1, 1]) < 10:
         raise VergenceError(
             f"focal lengths of {where} are {matrix[0, 0]:g} and {matrix[1, 1]:g}, too short for pixels",
-            "Intrinsics are in pixels; multiply normalised ones by the picture's width.",
+            "Intrinsics are in pixels; multiply normalised ones by the image's width.",
         )
     return matrix
 

@@ -18,7 +18,7 @@
 
 The file is read strictly: a key that is not known is an error, since a misspelt `distorsion` that is silently ignored
 costs a day. Everything that was decided or put right while reading stands in `notes`, and goes into the report.
-Keypoints and intrinsics are taken as they are, in pictures of `image_size`; a video of another size is brought there
+Keypoints and intrinsics are taken as they are, in images of `image_size`; a video of another size is brought there
 (see `fit.py`).
 """
 
@@ -39,8 +39,8 @@ from jaxtyping import Float
 from vergence.errors import VergenceError
 from vergence.footage import calibration as calib
 from vergence.footage.observations import Observations, observe
-from vergence.footage.resize import PictureFit, fit_sizes
-from vergence.footage.video import PICTURE_SUFFIXES, VIDEO_SUFFIXES, Picture, Video, natural_key, open_video
+from vergence.footage.resize import ImageFit, fit_sizes
+from vergence.footage.video import IMAGE_SUFFIXES, RGB, VIDEO_SUFFIXES, Video, natural_key, open_video
 from vergence.skeleton import Skeleton, get_skeleton
 
 CAPTURE_KEYS = ("fps", "unit", "keypoints", "calibration", "skeleton", "up")
@@ -56,14 +56,14 @@ class CaptureCamera:
 
     Attributes:
         name: its table's name.
-        image_size: (width, height) of the pictures that intrinsics and keypoints belong to.
+        image_size: (width, height) of the images that intrinsics and keypoints belong to.
         intrinsics: K in px, None where unknown.
         distortion: k1 k2 p1 p2 k3; zeros where unknown.
         rotation, translation: `x_cam = rotation x_world + translation`, mm; None where unknown.
-        video: file, or folder of pictures; None where there are only keypoints.
+        video: file, or folder of images; None where there are only keypoints.
         keypoints: OpenPose folder or COCO JSON; None where the capture has an NPZ, or none.
         offset: frame i of the capture is frame i + offset of this camera.
-        fit: how the video's pictures come to `image_size`; None without a video.
+        fit: how the video's images come to `image_size`; None without a video.
         frame_count: frames of the video, None without one.
     """
 
@@ -76,7 +76,7 @@ class CaptureCamera:
     video: Path | None = None
     keypoints: Path | None = None
     offset: float = 0.0
-    fit: PictureFit | None = None
+    fit: ImageFit | None = None
     frame_count: int | None = None
 
 
@@ -132,8 +132,8 @@ class Capture:
         """x, y, confidence of the subject; NaN where missing. See `observations` for the joints and the choice."""
         return self.observations.keypoints
 
-    def picture(self, view: int, frame: int) -> Picture:
-        """The picture that belongs to row `frame` of the keypoints, in the pixels of the keypoints and intrinsics.
+    def image(self, view: int, frame: int) -> RGB:
+        """The image that belongs to row `frame` of the keypoints, in the pixels of the keypoints and intrinsics.
 
         A fractional offset takes the nearest frame.
 
@@ -142,7 +142,7 @@ class Capture:
         """
         camera = self.cameras[view]
         if camera.fit is None:
-            raise VergenceError(f"camera {camera.name} has no pictures", "Give `video` or `frames` in capture.toml.")
+            raise VergenceError(f"camera {camera.name} has no images", "Give `video` or `frames` in capture.toml.")
         return camera.fit.apply(self._videos[view][round(frame + camera.offset)])
 
     @cached_property
@@ -168,7 +168,7 @@ def load_capture(path: Path | str) -> Capture:
 
 
 def make_capture(folder: Path | str) -> Capture:
-    """A plain folder of videos (or of folders of pictures) as a capture: one camera per video, in natural order.
+    """A plain folder of videos (or of folders of images) as a capture: one camera per video, in natural order.
 
     Keypoints beside a video `x.mp4` are found as `x_json/`, `x.json` or `x/`, there or under `keypoints/`,
     `openpose/` or `pose/`; `keypoints.npz` serves all cameras; a single TOML file with cameras in it is the
@@ -180,14 +180,14 @@ def make_capture(folder: Path | str) -> Capture:
     folder = Path(folder).resolve()
     entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=lambda p: natural_key(p.name))
     videos = [p for p in entries if p.is_file() and p.suffix.lower() in VIDEO_SUFFIXES]
-    pictures = [p for p in entries if p.is_dir() and _holds_pictures(p)] if not videos else []
-    if not videos and not pictures:
+    images = [p for p in entries if p.is_dir() and _holds_images(p)] if not videos else []
+    if not videos and not images:
         raise VergenceError(
             f"folder {folder} holds neither a capture.toml nor videos",
             "Put the recording's videos, one per camera, there.",
         )
     table: dict[str, Any] = {"capture": {}, "cameras": {}}
-    for source in videos or pictures:
+    for source in videos or images:
         camera: dict[str, Any] = {"video" if videos else "frames": source.name}
         places = [folder, *(folder / name for name in ("keypoints", "openpose", "pose"))]
         found = [p for place in places if (p := _keypoints_beside(place, source.stem)) is not None]
@@ -204,8 +204,8 @@ def make_capture(folder: Path | str) -> Capture:
     return dataclasses.replace(capture, notes=(note, *capture.notes))
 
 
-def _holds_pictures(folder: Path) -> bool:
-    return any(p.suffix.lower() in PICTURE_SUFFIXES for p in folder.iterdir())
+def _holds_images(folder: Path) -> bool:
+    return any(p.suffix.lower() in IMAGE_SUFFIXES for p in folder.iterdir())
 
 
 def _keypoints_beside(place: Path, stem: str) -> Path | None:
@@ -358,7 +358,7 @@ def _probe(video: Path | None, notes: list[str]) -> tuple[tuple[int, int] | None
         notes += opened.notes
         if abs(opened.pixel_aspect - 1) > 1e-3:
             notes.append(
-                f"{video.name}: pixels are {opened.pixel_aspect:.3f} times as wide as high; pictures are not stretched"
+                f"{video.name}: pixels are {opened.pixel_aspect:.3f} times as wide as high; images are not stretched"
             )
         return opened.size, count, opened.fps
 
@@ -377,9 +377,9 @@ def _check_principal_point(intrinsics: np.ndarray, size: tuple[int, int], where:
     x, y = intrinsics[0, 2] / size[0], intrinsics[1, 2] / size[1]
     if not (0 < x < 1 and 0 < y < 1):
         raise VergenceError(
-            f"the principal point of {where} is ({intrinsics[0, 2]:g}, {intrinsics[1, 2]:g}), outside its picture of "
+            f"the principal point of {where} is ({intrinsics[0, 2]:g}, {intrinsics[1, 2]:g}), outside its image of "
             f"{size[0]} x {size[1]}",
-            "The intrinsics belong to a picture of another size, or rows and columns are swapped.",
+            "The intrinsics belong to an image of another size, or rows and columns are swapped.",
         )
 
 

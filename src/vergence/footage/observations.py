@@ -2,8 +2,8 @@
 
 Order of work: read every camera's people; follow them in the camera's own frames; move the tracks to the capture's
 time line (offsets; a fractional one interpolates between two seen frames, never across a gap); choose the subject.
-Whatever does not fit is an error with the two numbers that disagree, or a note: keypoints outside their picture mean
-another picture size, keypoints within (0, 1) mean normalised ones, frame counts that differ by more than a tenth mean
+Whatever does not fit is an error with the two numbers that disagree, or a note: keypoints outside their image mean
+another image size, keypoints within (0, 1) mean normalised ones, frame counts that differ by more than a tenth mean
 another recording.
 """
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # Cameras of one recording may differ in length by this share (or two frames): somebody pressed stop later.
 LENGTH_SHARE = 0.1
-# Share of points that may lie this share of the size outside their picture.
+# Share of points that may lie this share of the size outside their image.
 OUTSIDE_SHARE = 0.05
 OUTSIDE_MARGIN = 0.05
 # Where no intrinsics are given, the subject's choice takes a lens this wide (along the longer side).
@@ -215,14 +215,14 @@ def _check_file_size(camera: CaptureCamera, detections: Detections) -> None:
     size = detections.image_size
     if size is not None and size != camera.image_size:
         raise VergenceError(
-            f"keypoints of camera {camera.name} are for pictures of {size[0]} x {size[1]}, its image_size is "
+            f"keypoints of camera {camera.name} are for images of {size[0]} x {size[1]}, its image_size is "
             f"{camera.image_size[0]} x {camera.image_size[1]}",
             "Set image_size (and intrinsics) to the size that the keypoints are for.",
         )
 
 
 def _check_extent(tracks: Sequence[np.ndarray], camera: CaptureCamera) -> None:
-    """Keypoints that lie outside their picture, or in a corner pixel of it, are in other units."""
+    """Keypoints that lie outside their image, or in a corner pixel of it, are in other units."""
     if not tracks:
         return
     points = np.concatenate([track[..., :2].reshape(-1, 2) for track in tracks])
@@ -240,7 +240,7 @@ def _check_extent(tracks: Sequence[np.ndarray], camera: CaptureCamera) -> None:
     outside = ((points < -margin) | (points > size + margin)).any(axis=1).mean()
     if outside > OUTSIDE_SHARE:
         raise VergenceError(
-            f"{outside:.0%} of the keypoints of camera {camera.name} lie outside its picture of "
+            f"{outside:.0%} of the keypoints of camera {camera.name} lie outside its image of "
             f"{size[0]:.0f} x {size[1]:.0f} (they reach {reach[0]:.0f}, {reach[1]:.0f})",
             "Set image_size (and intrinsics) to the size that the keypoints are for.",
         )

@@ -2,9 +2,9 @@
 
 Two things happen on the way from a camera to a file. Encoders cut or pad to multiples of 16 (1088 becomes 1080): the
 difference is a few pixels and the scale is unchanged. Editing programs rescale: both sides change by one factor.
-Sizes that fit neither (a picture turned by 90 degrees, another camera's file) are an error. A cut is taken as
+Sizes that fit neither (an image turned by 90 degrees, another camera's file) are an error. A cut is taken as
 centred, which a stretch by the same amount differs from by at most half the difference, at the border; the note says
-by how much. Keypoints and intrinsics stay as given, and pictures are brought into their frame when read, so that
+by how much. Keypoints and intrinsics stay as given, and images are brought into their frame when read, so that
 results can be compared with the input.
 """
 
@@ -25,8 +25,8 @@ CUT_SHARE = 0.02
 
 
 @dataclass(frozen=True)
-class PictureFit:
-    """How pictures of one size are brought to another.
+class ImageFit:
+    """How images of one size are brought to another.
 
     Attributes:
         kind: `same`, `cut` (centred cut or padding, scale kept) or `rescale` (one factor).
@@ -50,17 +50,17 @@ class PictureFit:
         sx, sy = self.target[0] / self.source[0], self.target[1] / self.source[1]
         return np.array([[sx, 0.0, (sx - 1) / 2], [0.0, sy, (sy - 1) / 2], [0.0, 0.0, 1.0]])
 
-    def apply(self, picture: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H2 W2 3"]:
-        """The picture in the target's frame; what a cut took away is black."""
+    def apply(self, image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H2 W2 3"]:
+        """The image in the target's frame; what a cut took away is black."""
         if self.kind == "same":
-            return picture
+            return image
         if self.kind == "rescale":
             shrinks = self.target[0] < self.source[0]
-            return cv2.resize(picture, self.target, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-        out = np.zeros((self.target[1], self.target[0], *picture.shape[2:]), picture.dtype)
-        (x, y), (height, width) = self.shift, picture.shape[:2]
+            return cv2.resize(image, self.target, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+        out = np.zeros((self.target[1], self.target[0], *image.shape[2:]), image.dtype)
+        (x, y), (height, width) = self.shift, image.shape[:2]
         x0, y0, x1, y1 = max(x, 0), max(y, 0), min(x + width, self.target[0]), min(y + height, self.target[1])
-        out[y0:y1, x0:x1] = picture[y0 - y : y1 - y, x0 - x : x1 - x]
+        out[y0:y1, x0:x1] = image[y0 - y : y1 - y, x0 - x : x1 - x]
         return out
 
     def describe(self, what: str) -> str:
@@ -76,7 +76,7 @@ class PictureFit:
         )
 
 
-def fit_sizes(source: tuple[int, int], target: tuple[int, int], what: str) -> PictureFit:
+def fit_sizes(source: tuple[int, int], target: tuple[int, int], what: str) -> ImageFit:
     """How `source` became `target`.
 
     Args:
@@ -87,13 +87,13 @@ def fit_sizes(source: tuple[int, int], target: tuple[int, int], what: str) -> Pi
         VergenceError: the sizes are neither a cut nor a rescale of one another.
     """
     if source == target:
-        return PictureFit("same", source, target)
+        return ImageFit("same", source, target)
     gaps = [abs(a - b) for a, b in zip(source, target)]
     if all(gap <= min(BLOCK_PX, CUT_SHARE * max(a, b)) for gap, a, b in zip(gaps, source, target)):
-        return PictureFit("cut", source, target)
+        return ImageFit("cut", source, target)
     scale = target[1] / source[1]
     if abs(source[0] * scale - target[0]) <= max(1.0, scale):
-        return PictureFit("rescale", source, target)
+        return ImageFit("rescale", source, target)
     turned = " It looks turned by 90 degrees." if source == target[::-1] else ""
     raise VergenceError(
         f"{what} is {source[0]} x {source[1]}, but its intrinsics or keypoints are for {target[0]} x {target[1]}, "

@@ -2,7 +2,7 @@
 
 Per camera, people are followed from frame to frame by the distance of their joints (the best one-to-one assignment).
 Between cameras nothing is known of who is who, and looks are not used: two cameras' tracks of one person obey one
-essential matrix at every instant, tracks of two people do not for long. So for every pair of cameras and every pair of
+essential matrix at every time step, tracks of two people do not for long. So for every pair of cameras and every pair of
 tracks an essential matrix is fitted robustly to all joints at once (given extrinsics are used instead where there are
 any), and the pair's support is how well the joints obey it, less what chance gives, times the share of frames in which
 both are seen. The choice is the combination, one track per camera, with the largest mean; so a person in every view all
@@ -30,7 +30,7 @@ from vergence.geometry.two_view import MIN_POINTS, estimate_essential, sampson_r
 
 CANDIDATES_PER_CAMERA = 5
 SHORTEST_SHARE = 0.03  # of the frames; shorter tracks are no candidates, but may fill gaps
-# Noise of a detected joint, in parts of the person's size in the picture.
+# Noise of a detected joint, in parts of the person's size in the image.
 SIGMA_SHARE = 0.008
 # Agreement that an essential matrix fitted to two different people reaches by chance, as all stand upright.
 CHANCE_AGREEMENT = 0.5

@@ -1,10 +1,10 @@
-"""Videos, and folders of pictures, as sequences of RGB pictures the way a player shows them.
+"""Videos, and folders of images, as sequences of RGB images the way a player shows them.
 
-Why so careful: several cameras are read side by side, so picture i of one must stay picture i whatever happens. A
+Why so careful: several cameras are read side by side, so image i of one must stay image i whatever happens. A
 frame is therefore found by its time stamp in an index made without decoding; a frame that cannot be decoded leaves a
-gap that is counted, and never moves the later ones up. Phones store upright pictures lying down with a note how to
+gap that is counted, and never moves the later ones up. Phones store upright images lying down with a note how to
 turn them; the note (display matrix, or the older `rotate` tag) is obeyed, mirrored ones included, because keypoints
-and intrinsics belong to the picture as displayed. Pixels that are not square are left alone (`pixel_aspect` says so):
+and intrinsics belong to the image as displayed. Pixels that are not square are left alone (`pixel_aspect` says so):
 intrinsics with fx != fy describe them, and keypoint detectors leave them alone as well.
 
 What breaks it: a file without an index (a recording that was cut off) cannot be opened, and says so; streams without
@@ -32,11 +32,11 @@ from vergence.errors import VergenceError
 from vergence.files import atomic_path
 
 VIDEO_SUFFIXES = frozenset(".mp4 .mov .avi .mkv .webm .m4v .mpg .mpeg .mts .m2ts .ts .wmv .flv .3gp .ogv".split())
-PICTURE_SUFFIXES = frozenset(".jpg .jpeg .png .bmp .tif .tiff .webp".split())
+IMAGE_SUFFIXES = frozenset(".jpg .jpeg .png .bmp .tif .tiff .webp".split())
 # Decoding on is cheaper than seeking back to a key frame up to about this many frames ahead.
 DECODE_AHEAD_FRAMES = 48
 
-Picture = UInt8[np.ndarray, "H W 3"]
+RGB = UInt8[np.ndarray, "H W 3"]
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
@@ -45,13 +45,13 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 
 
 class Video(ABC):
-    """Pictures in time. `video[i]`, `len(video)`, and iteration over `(index, picture)`.
+    """Images in time. `video[i]`, `len(video)`, and iteration over `(index, image)`.
 
     Attributes:
         path: the file or folder.
         size: (width, height) as displayed.
-        fps: frames per second, None where nothing says so (a folder of pictures).
-        pixel_aspect: width of a pixel over its height; pictures are not stretched by it.
+        fps: frames per second, None where nothing says so (a folder of images).
+        pixel_aspect: width of a pixel over its height; images are not stretched by it.
         notes: sentences on what was found wrong and what was done about it.
     """
 
@@ -67,14 +67,14 @@ class Video(ABC):
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Picture]]:
-        """Lazily, the pictures from `start` up to `stop` with their indices; damaged ones are left out and noted."""
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, RGB]]:
+        """Lazily, the images from `start` up to `stop` with their indices; damaged ones are left out and noted."""
 
     @abstractmethod
-    def __getitem__(self, index: int) -> Picture:
-        """One picture. A `VergenceError` if there is no such frame or it is damaged."""
+    def __getitem__(self, index: int) -> RGB:
+        """One image. A `VergenceError` if there is no such frame or it is damaged."""
 
-    def __iter__(self) -> Iterator[tuple[int, Picture]]:
+    def __iter__(self) -> Iterator[tuple[int, RGB]]:
         return self.frames()
 
     @abstractmethod
@@ -94,14 +94,14 @@ class Video(ABC):
 
 
 def open_video(path: Path | str) -> Video:
-    """A video file, or a folder of pictures in natural order.
+    """A video file, or a folder of images in natural order.
 
     Raises:
-        VergenceError: no such path, not a video, or a folder without pictures.
+        VergenceError: no such path, not a video, or a folder without images.
     """
     path = Path(path)
     if path.is_dir():
-        return PictureFolder(path)
+        return ImageFolder(path)
     if not path.exists():
         raise VergenceError(f"there is no video {path}", "Check the path.")
     return VideoFile(path)
@@ -200,7 +200,7 @@ class VideoFile(Video):
                 if not packet.size:
                     return  # the decoder has nothing left to flush
 
-    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Picture]]:
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, RGB]]:
         stop = len(self) if stop is None else min(stop, len(self))
         if start >= stop:
             return
@@ -213,20 +213,20 @@ class VideoFile(Video):
             if index >= expected:
                 self._damaged.update(range(expected, index))
                 expected = index + 1
-                yield index, self._picture(frame)
+                yield index, self._image(frame)
         self._damaged.update(range(expected, stop))
         if self._damaged:
             note = f"{self.path.name}: {len(self._damaged)} of {len(self)} frames cannot be decoded and were left out"
             self.notes = [n for n in self.notes if "cannot be decoded" not in n] + [note]
 
-    def __getitem__(self, index: int) -> Picture:
+    def __getitem__(self, index: int) -> RGB:
         self._check(index)
         if self._decoder is None or not self._next <= index <= self._next + DECODE_AHEAD_FRAMES:
             self._decoder = self._decode_from(index)
         for found, frame in self._decoder:
             self._next = found + 1
             if found == index:
-                return self._picture(frame)
+                return self._image(frame)
             if found > index:
                 break
         self._decoder, self._next = None, 0
@@ -234,7 +234,7 @@ class VideoFile(Video):
             f"frame {index} of {self.path} cannot be decoded", "Leave it out, or export the video again."
         )
 
-    def _picture(self, frame: av.VideoFrame) -> Picture:
+    def _image(self, frame: av.VideoFrame) -> RGB:
         return np.ascontiguousarray(_turn(frame.to_ndarray(format="rgb24"), self._turn))
 
     def close(self) -> None:
@@ -252,7 +252,7 @@ def _open_stream(path: Path) -> tuple[Any, Any]:
         ) from error
     if not container.streams.video:
         container.close()
-        raise VergenceError(f"{path} holds no video", "Give a video file or a folder of pictures.")
+        raise VergenceError(f"{path} holds no video", "Give a video file or a folder of images.")
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
     return container, stream
@@ -283,73 +283,71 @@ def _turn_of_matrix(a: float, b: float, c: float, d: float) -> tuple[int, bool]:
     return round(quarters) % 4, bool(mirrored)
 
 
-def _turn(picture: np.ndarray, turn: tuple[int, bool]) -> np.ndarray:
-    turned = np.rot90(picture, turn[0])
+def _turn(image: np.ndarray, turn: tuple[int, bool]) -> np.ndarray:
+    turned = np.rot90(image, turn[0])
     return turned[:, ::-1] if turn[1] else turned
 
 
-class PictureFolder(Video):
-    """A folder of pictures as a video: natural order of file names, EXIF orientation obeyed."""
+class ImageFolder(Video):
+    """A folder of images as a video: natural order of file names, EXIF orientation obeyed."""
 
     def __init__(self, path: Path | str, fps: float | None = None) -> None:
         super().__init__()
         self.path = Path(path)
         self.fps = fps
-        names = [p for p in self.path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES and not p.name.startswith(".")]
+        names = [p for p in self.path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
         self.files = sorted(names, key=lambda p: natural_key(p.name))
         if not self.files:
             raise VergenceError(
-                f"folder {self.path} holds no pictures", f"Pictures end in {', '.join(sorted(PICTURE_SUFFIXES))}."
+                f"folder {self.path} holds no images", f"Images end in {', '.join(sorted(IMAGE_SUFFIXES))}."
             )
-        height, width = read_picture(self.files[0]).shape[:2]
+        height, width = read_image(self.files[0]).shape[:2]
         self.size = (width, height)
 
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index: int) -> Picture:
+    def __getitem__(self, index: int) -> RGB:
         file = self.files[self._check(index)]
-        picture = read_picture(file)
-        if picture.shape[1::-1] != self.size:
+        image = read_image(file)
+        if image.shape[1::-1] != self.size:
             raise VergenceError(
-                f"{file} is {picture.shape[1]} x {picture.shape[0]} but the folder's first picture is "
+                f"{file} is {image.shape[1]} x {image.shape[0]} but the folder's first image is "
                 f"{self.size[0]} x {self.size[1]}",
-                "All pictures of one camera have one size.",
+                "All images of one camera have one size.",
             )
-        return picture
+        return image
 
     def close(self) -> None:
-        """Nothing is held open between pictures."""
+        """Nothing is held open between images."""
 
-    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, Picture]]:
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, RGB]]:
         for index in range(start, len(self) if stop is None else min(stop, len(self))):
             yield index, self[index]
 
 
-def read_picture(path: Path | str) -> Picture:
-    """One picture as RGB, turned as its EXIF note says.
+def read_image(path: Path | str) -> RGB:
+    """One image as RGB, turned as its EXIF note says.
 
     Raises:
-        VergenceError: missing, cut off, or not a picture.
+        VergenceError: missing, cut off, or not an image.
     """
     try:
         with Image.open(path) as image:
             return np.array(ImageOps.exif_transpose(image).convert("RGB"))
     except FileNotFoundError:
-        raise VergenceError(f"there is no picture {path}", "Check the path.") from None
+        raise VergenceError(f"there is no image {path}", "Check the path.") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise VergenceError(
-            f"{path} cannot be read as a picture: {error}", "Export it again or take it out."
-        ) from error
+        raise VergenceError(f"{path} cannot be read as an image: {error}", "Export it again or take it out.") from error
 
 
 class VideoWriter:
     """Writes an H.264 video (MPEG-4 part 2 where the build of FFmpeg has no x264); nothing is left of a failed one.
 
         with VideoWriter("out.mp4", fps=30.0) as video:
-            video.write(picture)
+            video.write(image)
 
-    Pictures of odd width or height lose their last column or row, which the pixel format cannot hold.
+    Images of odd width or height lose their last column or row, which the pixel format cannot hold.
     """
 
     def __init__(self, path: Path | str, fps: float) -> None:
@@ -366,14 +364,14 @@ class VideoWriter:
         self._temporary = self._atomic.__enter__()
         return self
 
-    def write(self, picture: Picture) -> None:
-        """Appends one RGB picture (uint8); all have the size of the first."""
-        height, width = picture.shape[0] // 2 * 2, picture.shape[1] // 2 * 2
+    def write(self, image: RGB) -> None:
+        """Appends one RGB image (uint8); all have the size of the first."""
+        height, width = image.shape[0] // 2 * 2, image.shape[1] // 2 * 2
         if self._container is None:
             self._start(width, height)
         if (self._stream.width, self._stream.height) != (width, height):
-            raise VergenceError(f"a picture of {width} x {height} cannot join {self.path}", "Keep one size per video.")
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), format="rgb24")
+            raise VergenceError(f"an image of {width} x {height} cannot join {self.path}", "Keep one size per video.")
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image[:height, :width]), format="rgb24")
         frame.pts = self.count
         for packet in self._stream.encode(frame):
             self._container.mux(packet)
@@ -398,7 +396,7 @@ class VideoWriter:
                         self._container.mux(packet)
                 self._container.close()
             if kind is None and not self.count:
-                raise VergenceError(f"no picture was given for {self.path}", "A video needs at least one.")
+                raise VergenceError(f"no image was given for {self.path}", "A video needs at least one.")
         except BaseException as error:
             self._atomic.__exit__(type(error), error, error.__traceback__)
             raise

@@ -13,7 +13,7 @@ broadcast against the points' leading dimensions *without* J. One camera `3 3` f
 points `J 3` as `V J 2`; one camera per point is points `N 1 3` with cameras `N 3 3`.
 
 What breaks: intrinsics are upper triangular with a last row 0 0 1 (anything else is a homography, not a camera). A lens
-polynomial is a fit, good up to the picture's corners. Beyond, it folds back: `project` follows it as OpenCV does, and
+polynomial is a fit, good up to the image's corners. Beyond, it folds back: `project` follows it as OpenCV does, and
 `normalise` gives NaN where no point of the model's own branch lands on the pixel.
 """
 
@@ -256,10 +256,10 @@ def matrix_to_axis_angle(rotation: Float[Tensor, "... 3 3"]) -> Float[Tensor, ".
 
 
 def intrinsics_from_fov(fov: float | Float[Tensor, ...], width: int, height: int) -> Float[Tensor, "... 3 3"]:
-    """Square pixels, principal point at the picture's centre ((w-1)/2, (h-1)/2).
+    """Square pixels, principal point at the image's centre ((w-1)/2, (h-1)/2).
 
     Args:
-        fov: radians seen along the picture's LONGER side, in (0, pi); a float gives float64.
+        fov: radians seen along the image's LONGER side, in (0, pi); a float gives float64.
         width: px.
         height: px.
     """

@@ -1,6 +1,6 @@
 """2.5D to 3D: the absolute depth of the root from the known length of one bone, in closed form.
 
-A picture gives each joint's normalised coordinates (x, y) and a network its depth relative to the root, in units of a
+An image gives each joint's normalised coordinates (x, y) and a network its depth relative to the root, in units of a
 reference bone. The one unknown, the root's depth z, follows from the bone having length 1 (Iqbal et al., ECCV 2018,
 equation of the root depth; corrected here: coordinates are normalised by K^-1, and b carries a factor 2 that is missing
 in print, which costs only 0.4 % of depth and so is easily overlooked).

@@ -1,4 +1,4 @@
-"""A finished run as an estimator: pictures in, 3D poses out."""
+"""A finished run as an estimator: images in, 3D poses out."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from vergence import __version__
 from vergence.errors import VergenceError
 from vergence.files import atomic_path, write_json
 from vergence.methods.base import Method, Prediction
@@ -20,7 +21,6 @@ from vergence.methods.refinement import Refined, RefinementUnit
 from vergence.methods.registry import build_method
 from vergence.recipes.recipe import NetworkSettings
 from vergence.skeleton import Skeleton
-from vergence.version import __version__
 
 BATCH = 64
 
@@ -53,21 +53,21 @@ class Estimator:
             image: `H W 3` or `N H W 3` uint8 array, or `N 3 H W` tensor (uint8, or float from 0 to 1). Another size than
                 `image_size` is resized; the crop should be square around the person (`vergence.batches.crops`).
             intrinsics: `3 3` or `N 3 3` of these crops, in their pixels; None assumes a field of view of 25 degrees, as
-                of a person cropped from a usual picture.
-            flip: average with the mirrored picture; None does so where the training saw mirrored pictures.
+                of a person cropped from a usual image.
+            flip: average with the mirrored image; None does so where the training saw mirrored images.
 
         Returns:
-            Prediction on the CPU; keypoints in the pixels of the pictures given.
+            Prediction on the CPU; keypoints in the pixels of the images given.
         """
-        pictures = _as_batch(image)
-        n, _, height, width = pictures.shape
+        images = _as_batch(image)
+        n, _, height, width = images.shape
         k = _as_intrinsics(intrinsics, n, height, width)
         size = self.image_size
         scale = torch.tensor([size / width, size / height])
         resized = (height, width) != (size, size)
         if resized:
-            pictures = torch.nn.functional.interpolate(
-                pictures.float() / (255.0 if pictures.dtype == torch.uint8 else 1.0),
+            images = torch.nn.functional.interpolate(
+                images.float() / (255.0 if images.dtype == torch.uint8 else 1.0),
                 size=(size, size),
                 mode="bilinear",
                 antialias=True,
@@ -76,7 +76,7 @@ class Estimator:
             k[:, :2, 2] = (k[:, :2, 2] + 0.5) * scale - 0.5
             k[:, :2, :2] = k[:, :2, :2] * scale[:, None]
         parts = [
-            self.method.predict(pictures[i : i + BATCH].to(self.device), k[i : i + BATCH].to(self.device), flip)
+            self.method.predict(images[i : i + BATCH].to(self.device), k[i : i + BATCH].to(self.device), flip)
             for i in range(0, n, BATCH)
         ]
         whole = Prediction.cat(parts)
@@ -87,14 +87,14 @@ class Estimator:
 
 def _as_batch(image: np.ndarray | Tensor) -> Tensor:
     if not isinstance(image, np.ndarray | Tensor):
-        raise VergenceError(f"a picture of type {type(image).__name__}", "Give a numpy array or a torch tensor.")
+        raise VergenceError(f"an image of type {type(image).__name__}", "Give a numpy array or a torch tensor.")
     if 0 in image.shape:
-        raise VergenceError(f"pictures of shape {tuple(image.shape)}: there is nothing to see", "Give one at least.")
+        raise VergenceError(f"images of shape {tuple(image.shape)}: there is nothing to see", "Give one at least.")
     if isinstance(image, np.ndarray):
         array = image[None] if image.ndim == 3 else image
         if array.ndim != 4 or array.shape[-1] != 3 or array.dtype != np.uint8:
             raise VergenceError(
-                f"a picture of shape {image.shape} and type {image.dtype}", "Give H W 3 or N H W 3 of uint8, RGB."
+                f"an image of shape {image.shape} and type {image.dtype}", "Give H W 3 or N H W 3 of uint8, RGB."
             )
         return torch.from_numpy(np.ascontiguousarray(array.transpose(0, 3, 1, 2)))
     tensor = image[None] if image.ndim == 3 else image
@@ -111,7 +111,7 @@ def _as_intrinsics(intrinsics: np.ndarray | Tensor | None, n: int, height: int, 
         k = torch.as_tensor(intrinsics, dtype=torch.float32)
     k = k.expand(n, 3, 3) if k.shape == (3, 3) else k
     if k.shape != (n, 3, 3) or not torch.isfinite(k).all():
-        raise VergenceError(f"intrinsics of shape {tuple(k.shape)} for {n} pictures", "Give finite 3 3 or N 3 3.")
+        raise VergenceError(f"intrinsics of shape {tuple(k.shape)} for {n} images", "Give finite 3 3 or N 3 3.")
     return k
 
 

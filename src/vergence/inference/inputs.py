@@ -1,4 +1,4 @@
-"""What `vergence predict` is given, made one: pictures in time, the camera that took them, and where the person is."""
+"""What `vergence predict` is given, made one: images in time, the camera that took them, and where the person is."""
 
 from __future__ import annotations
 
@@ -10,43 +10,43 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from vergence.batches.crops import box_from_keypoints, whole_picture_box
+from vergence.batches.crops import box_from_keypoints, whole_image_box
 from vergence.errors import VergenceError
 from vergence.footage.boxes import follow, read_boxes
 from vergence.footage.capture import Capture, CaptureCamera, load_capture
 from vergence.footage.keypoints import read_keypoints
-from vergence.footage.resize import PictureFit, fit_sizes
+from vergence.footage.resize import ImageFit, fit_sizes
 from vergence.footage.tracking import track_people
-from vergence.footage.video import PICTURE_SUFFIXES, PictureFolder, open_video, read_picture
+from vergence.footage.video import IMAGE_SUFFIXES, ImageFolder, open_video, read_image
 from vergence.geometry.camera import intrinsics_from_fov
 
-# Of a picture without intrinsics: between a phone's wide camera (70) and a person filmed from afar (30).
+# Of an image without intrinsics: between a phone's wide camera (70) and a person filmed from afar (30).
 ASSUMED_FOV_DEG = 55.0
 ASSUMED_FPS = 30.0
 # Added around a given box, as a share of its larger side: a detector's box ends at the skin.
 BOX_MARGIN = 0.1
 
-Picture = UInt8[np.ndarray, "H W 3"]
+RGB = UInt8[np.ndarray, "H W 3"]
 Box = Float[np.ndarray, " 4"]
 
 
 @dataclass(frozen=True)
 class Footage:
-    """Pictures in time.
+    """Images in time.
 
     Attributes:
         path: what was given.
-        count: number of pictures.
+        count: number of images.
         fps: frames per second.
-        pictures: from a sorted list of frame numbers, the pictures that can be read, with their numbers.
-        single: it is one picture.
+        images: from a sorted list of frame numbers, the images that can be read, with their numbers.
+        single: it is one image.
         note: what was assumed.
     """
 
     path: Path
     count: int
     fps: float
-    pictures: Callable[[Sequence[int]], Iterator[tuple[int, Picture]]]
+    images: Callable[[Sequence[int]], Iterator[tuple[int, RGB]]]
     single: bool = False
     note: str = ""
 
@@ -55,24 +55,24 @@ class Footage:
 
 
 def open_footage(path: Path, fps: float | None) -> Footage:
-    """A picture, a folder of pictures (of any sizes, in natural order) or a video."""
+    """An image, a folder of images (of any sizes, in natural order) or a video."""
     if fps is not None and not 0 < fps < 1e5:
         raise VergenceError(f"{fps} frames per second", "Give --fps above 0.")
-    single = path.suffix.lower() in PICTURE_SUFFIXES and not path.is_dir()
+    single = path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()
     if single or path.is_dir():
-        files = [path] if single else PictureFolder(path).files
-        note = "" if single or fps else f"a folder of pictures has no frame rate: taken as {ASSUMED_FPS:g} per second"
+        files = [path] if single else ImageFolder(path).files
+        note = "" if single or fps else f"a folder of images has no frame rate: taken as {ASSUMED_FPS:g} per second"
 
-        def read(rows: Sequence[int]) -> Iterator[tuple[int, Picture]]:
-            return ((row, read_picture(files[row])) for row in rows)
+        def read(rows: Sequence[int]) -> Iterator[tuple[int, RGB]]:
+            return ((row, read_image(files[row])) for row in rows)
 
-        read_picture(files[0])
+        read_image(files[0])
         return Footage(path, len(files), fps or ASSUMED_FPS, read, single, note)
     video = open_video(path)
 
-    def decode(rows: Sequence[int]) -> Iterator[tuple[int, Picture]]:
+    def decode(rows: Sequence[int]) -> Iterator[tuple[int, RGB]]:
         wanted = set(rows)
-        return ((i, picture) for i, picture in video.frames(min(rows), max(rows) + 1) if i in wanted)
+        return ((i, image) for i, image in video.frames(min(rows), max(rows) + 1) if i in wanted)
 
     note = "" if video.fps or fps else f"{path.name} states no frame rate: taken as {ASSUMED_FPS:g} per second"
     return Footage(path, len(video), fps or video.fps or ASSUMED_FPS, decode, False, note)
@@ -80,7 +80,7 @@ def open_footage(path: Path, fps: float | None) -> Footage:
 
 @dataclass(frozen=True)
 class Lens:
-    """The camera that took the pictures.
+    """The camera that took the images.
 
     Attributes:
         fov: radians along the longer side, where the intrinsics are not known.
@@ -106,12 +106,12 @@ class Lens:
         rotation = self.capture.cameras[self.index].rotation
         return None if rotation is None else rotation @ self.capture.up
 
-    def fit(self, size: tuple[int, int]) -> PictureFit | None:
-        """How a picture of this (width, height) comes to the size that the camera's intrinsics belong to."""
+    def fit(self, size: tuple[int, int]) -> ImageFit | None:
+        """How an image of this (width, height) comes to the size that the camera's intrinsics belong to."""
         return None if self.camera is None else fit_sizes(size, self.camera.image_size, "the input")
 
     def intrinsics(self, size: tuple[int, int]) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, " 5"] | None]:
-        """K and distortion of pictures of this (width, height), after `fit`."""
+        """K and distortion of images of this (width, height), after `fit`."""
         if self.camera is not None and self.camera.intrinsics is not None:
             return self.camera.intrinsics, self.camera.distortion
         return intrinsics_from_fov(self.fov, *size).numpy(), None
@@ -149,7 +149,7 @@ class Person:
 
 
 def find_person(footage: Footage, lens: Lens, box: str, boxes: Path | None, keypoints: Path | None) -> Person:
-    """Boxes from what was given; from the capture where the input is its own video; else the whole picture."""
+    """Boxes from what was given; from the capture where the input is its own video; else the whole image."""
     if box:
         one = grown(np.array(parse_box(box)))
         return Person(lambda frame, size: one)
@@ -163,8 +163,8 @@ def find_person(footage: Footage, lens: Lens, box: str, boxes: Path | None, keyp
         found = {i: _box_around(points) for i, points in enumerate(lens.capture.keypoints()[:, lens.index])}
         note = f"the person: the subject of {lens.capture.folder.name}, by its keypoints"
         return Person(lambda frame, size: found.get(round(frame - camera.offset)), (note,))
-    note = "no person box: the whole picture is taken as one; --box, --boxes or --keypoints say better"
-    return Person(lambda frame, size: whole_picture_box(size[1], size[0]), (note,))
+    note = "no person box: the whole image is taken as one; --box, --boxes or --keypoints say better"
+    return Person(lambda frame, size: whole_image_box(size[1], size[0]), (note,))
 
 
 def _is_video_of(footage: Footage, lens: Lens) -> bool:

@@ -1,15 +1,15 @@
 """Pose search: an index of what an estimator saw in footage, and the moments in it that are nearest to a query.
 
-Every picture becomes one descriptor: the embedding where the run has one, else the predicted pose turned to a heading of
+Every image becomes one descriptor: the embedding where the run has one, else the predicted pose turned to a heading of
 its own, so that the camera's place does not count. The search is exhaustive: all distances are computed, in float32 by one
-matrix product, and those that rounding might have put in the wrong order again in float64; at these sizes (100,000 pictures by
+matrix product, and those that rounding might have put in the wrong order again in float64; at these sizes (100,000 images by
 128 numbers) an approximate index would save milliseconds and add a parameter.
 
 A clip is compared with every stretch of equal length: frame with frame at equal times, by the root mean square of the
 distances. Hits closer in time to a better hit of the same camera than `apart` are left out, since neighbouring frames are
 one moment.
 
-What breaks it: descriptors are as good as the network is on such pictures, and a distance says nothing by itself. The
+What breaks it: descriptors are as good as the network is on such images, and a distance says nothing by itself. The
 nearest of bad hits is still a hit; compare the distances of the first hits with those of the last.
 """
 
@@ -33,7 +33,7 @@ from vergence.inference.estimator import Estimator
 from vergence.methods.mcss import pose_descriptor
 
 BATCH = 64
-LONGEST_CLIP = 64  # pictures of a query clip that are compared
+LONGEST_CLIP = 64  # images of a query clip that are compared
 ROUNDING = 1e-6  # of squared lengths: what float32 may put in the wrong order
 
 
@@ -50,11 +50,11 @@ class Shot:
 
 @dataclass(frozen=True, eq=False)
 class Index:
-    """What an estimator saw in N pictures, ordered by camera, then time.
+    """What an estimator saw in N images, ordered by camera, then time.
 
     Attributes:
         kind: what the descriptors are.
-        descriptor: one per picture.
+        descriptor: one per image.
         pose: as predicted; canonical or in the camera's frame, as `frame_of_pose` says.
         camera, frame, time: where it comes from; `cameras` names the cameras.
         made_by: everything that it depends on, plain values; another value needs another index.
@@ -170,12 +170,12 @@ def search(
     count: int = 20,
     apart: float = 1.0,
 ) -> list[Hit]:
-    """The moments nearest to a picture (T = 1) or a clip.
+    """The moments nearest to an image (T = 1) or a clip.
 
     Args:
         index: of the footage.
         query: descriptors by the same estimator.
-        time: of a clip's pictures, seconds, ascending.
+        time: of a clip's images, seconds, ascending.
         count: hits wanted; fewer where the footage has fewer moments `apart`.
         apart: seconds between hits of one camera.
 
@@ -193,7 +193,7 @@ def search(
         rows = None
     else:
         if time is None or len(time) != len(query):
-            raise VergenceError("a clip without a time for each of its pictures", "Give them, in seconds.")
+            raise VergenceError("a clip without a time for each of its images", "Give them, in seconds.")
         some = np.linspace(0, len(query) - 1, min(len(query), LONGEST_CLIP)).round().astype(int)
         query, rows = query[some], _rows_at(index, np.asarray(time, dtype=np.float64)[some])
     rough = _rough(index, query, rows)

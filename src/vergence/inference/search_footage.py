@@ -12,18 +12,18 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table as Lines
 
+from vergence import __version__
 from vergence.batches.crops import CropCamera, check_box, crop_camera, warp
 from vergence.errors import VergenceError
 from vergence.files import write_json
 from vergence.footage.capture import load_capture
 from vergence.footage.frame_ranges import wanted_frames
-from vergence.footage.video import PICTURE_SUFFIXES, VIDEO_SUFFIXES
+from vergence.footage.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from vergence.inference.estimator import Estimator
-from vergence.inference.inputs import Footage, Lens, Person, Picture, find_lens, find_person, open_footage
+from vergence.inference.inputs import RGB, Footage, Lens, Person, find_lens, find_person, open_footage
 from vergence.inference.search import Hit, Index, Shot, build_index, file_identity, weights_identity
 from vergence.report.page import Cell, Page, Sample, Table
 from vergence.report.render import write_page
-from vergence.version import __version__
 
 THUMBNAIL_PX = 160
 WORDS = {"embedding": "the run's embedding", "pose": "predicted poses, each turned to its own heading (no embedding)"}
@@ -31,7 +31,7 @@ WORDS = {"embedding": "the run's embedding", "pose": "predicted poses, each turn
 
 @dataclass(frozen=True)
 class Place:
-    """One camera's pictures: which frames are looked at, where the person is, and frame 0's place in the recording."""
+    """One camera's images: which frames are looked at, where the person is, and frame 0's place in the recording."""
 
     name: str
     footage: Footage
@@ -41,19 +41,19 @@ class Place:
     fps: float
     offset: float = 0.0
 
-    def crops(self, rows: Sequence[int], size: int) -> Iterator[tuple[int, Picture, CropCamera]]:
-        """Frame number, pixels and camera of the crops; frames without a person, or a box beside the picture, give none."""
-        for frame, picture in self.footage.pictures(rows):
-            fit = self.lens.fit((picture.shape[1], picture.shape[0]))
-            picture = picture if fit is None else fit.apply(picture)
-            full = (picture.shape[1], picture.shape[0])
+    def crops(self, rows: Sequence[int], size: int) -> Iterator[tuple[int, RGB, CropCamera]]:
+        """Frame number, pixels and camera of the crops; frames without a person, or a box beside the image, give none."""
+        for frame, image in self.footage.images(rows):
+            fit = self.lens.fit((image.shape[1], image.shape[0]))
+            image = image if fit is None else fit.apply(image)
+            full = (image.shape[1], image.shape[0])
             box = self.person.at(frame, full)
             if box is None:
                 continue
             try:
                 check_box(box, full[1], full[0])
                 camera = crop_camera(*self.lens.intrinsics(full), box, size)
-                pixels = warp(picture, camera)
+                pixels = warp(image, camera)
             except VergenceError:
                 continue
             yield frame, pixels, camera
@@ -64,7 +64,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Described:
-    """The query's descriptors, their times, and its first crop's picture and pose."""
+    """The query's descriptors, their times, and its first crop's image and pose."""
 
     descriptor: np.ndarray
     time: np.ndarray
@@ -84,7 +84,7 @@ def open_places(
 ) -> list[Place]:  # fmt: skip
     """The cameras of the footage."""
     if not path.exists():
-        raise VergenceError(f"there is no {path}", "Give --footage: a folder of pictures, a video or a capture.")
+        raise VergenceError(f"there is no {path}", "Give --footage: a folder of images, a video or a capture.")
     given = [name for name, value in (("--box", box), ("--boxes", boxes), ("--keypoints", keypoints)) if value]
     if len(given) > 1:
         raise VergenceError(f"the person is given twice: {' and '.join(given)}", "Give one of them.")
@@ -106,7 +106,7 @@ def open_places(
             Place(camera.name, footage, lens, person, _rows(footage, frames, every), capture.fps, camera.offset)
         )
     if not places:
-        raise VergenceError(f"{path} has no pictures", "Give `video` or `frames` in capture.toml.")
+        raise VergenceError(f"{path} has no images", "Give `video` or `frames` in capture.toml.")
     return places
 
 
@@ -121,11 +121,11 @@ def _rows(footage: Footage, frames: str, every: int) -> list[int]:
 
 
 def open_query(path: Path, fps: float | None, fov: float | None, box: str, frames: str) -> Place:
-    """The picture or clip that is looked for."""
+    """The image or clip that is looked for."""
     if not path.exists():
-        raise VergenceError(f"there is no query {path}", "Give a picture, a video or a folder of pictures.")
+        raise VergenceError(f"there is no query {path}", "Give an image, a video or a folder of images.")
     if path.suffix == ".toml" or (path / "capture.toml").is_file():
-        raise VergenceError(f"the query {path} is a capture", "Give one of its videos, or a picture.")
+        raise VergenceError(f"the query {path} is a capture", "Give one of its videos, or an image.")
     footage, lens = open_footage(path, fps), find_lens(None, "", fov)
     person = find_person(footage, lens, box, None, None)
     return Place(path.name, footage, lens, person, _rows(footage, frames, 1), footage.fps)
@@ -150,10 +150,10 @@ def provenance(run: Path, places: Sequence[Place], options: Sequence[object]) ->
 
 
 def _files(path: Path) -> list[Path]:
-    """A file, or a folder's pictures and keypoint files."""
+    """A file, or a folder's images and keypoint files."""
     if not path.is_dir():
         return [path]
-    return sorted(p for p in path.iterdir() if p.suffix.lower() in (*PICTURE_SUFFIXES, ".json", ".csv"))
+    return sorted(p for p in path.iterdir() if p.suffix.lower() in (*IMAGE_SUFFIXES, ".json", ".csv"))
 
 
 def find_index(
@@ -163,7 +163,7 @@ def find_index(
     if path.exists():
         index = Index.load(path)
         if index.made_by == made_by:
-            console.print(f"[dim]{path}: {len(index)} pictures, indexed before[/dim]")
+            console.print(f"[dim]{path}: {len(index)} images, indexed before[/dim]")
             return index, True
     for note in dict.fromkeys(
         note for p in places for note in (p.footage.note, *p.lens.notes, *p.person.notes) if note
@@ -198,8 +198,8 @@ def results(
     """What results.json holds."""
     return {
         "run": str(run),
-        "query": {"path": str(query), "pictures": len(described.time)},
-        "footage": {"path": str(footage), "pictures": len(index), "cameras": list(index.cameras)},
+        "query": {"path": str(query), "images": len(described.time)},
+        "footage": {"path": str(footage), "images": len(index), "cameras": list(index.cameras)},
         "index": {"reused": reused, **index.made_by},
         "hits": [
             {"rank": i, "camera": h.camera, "frame": h.frame, "time": h.time, "distance": h.distance}
@@ -207,7 +207,7 @@ def results(
         ],
         "protocol": {
             "descriptor": WORDS[index.kind],
-            "distance": "Euclidean; of a clip the root mean square over its pictures at equal times",
+            "distance": "Euclidean; of a clip the root mean square over its images at equal times",
             "search": "exhaustive",
             "apart": apart,
             "time_unit": "s",
@@ -226,17 +226,17 @@ def write(
     first = query.rows[0]
     image = next((pixels for _, pixels, _ in query.crops([first], THUMBNAIL_PX)), None)
     samples = [Sample(f"query: {query.name}, frame {first}", "query", image, pose=described.pose)]
-    pictures = _thumbnails(places, hits)
+    images = _thumbnails(places, hits)
     for i, hit in enumerate(hits, 1):
         title = f"{i}. {hit.camera}, {hit.time:.2f} s (frame {hit.frame})"
         pose, errors = index.pose[hit.row], {"distance": f"{hit.distance:.3f}"}
-        samples.append(Sample(title, "hits", pictures.get((hit.camera, hit.frame)), pose=pose, errors=errors))
+        samples.append(Sample(title, "hits", images.get((hit.camera, hit.frame)), pose=pose, errors=errors))
     rows: list[list[Cell]] = [
         [f"{i}", h.camera, f"{h.time:.2f}", str(h.frame), h.distance] for i, h in enumerate(hits, 1)
     ]
     page = Page(
         title=f"Where is the pose of {query.name}?",
-        subtitle=f"The nearest moments among {len(index):,} pictures of {len(index.cameras)} cameras",
+        subtitle=f"The nearest moments among {len(index):,} images of {len(index.cameras)} cameras",
         skeleton=estimator.skeleton,
         facts={
             "run": found["run"], "footage": found["footage"]["path"], "version": f"vergence {__version__}",
@@ -254,7 +254,7 @@ def write(
     write_page(folder / "report.html", page)
 
 
-def _thumbnails(places: Sequence[Place], hits: Sequence[Hit]) -> dict[tuple[str, int], Picture]:
+def _thumbnails(places: Sequence[Place], hits: Sequence[Hit]) -> dict[tuple[str, int], RGB]:
     """The crops of the hits, by camera and frame."""
     found = {}
     for place in places:

@@ -1,4 +1,4 @@
-"""An estimator carried through footage: crops, poses back in the picture's camera, files, and the overlay."""
+"""An estimator carried through footage: crops, poses back in the image's camera, files, and the overlay."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from vergence.errors import VergenceError
 from vergence.files import atomic_path
 from vergence.footage.video import VideoWriter
 from vergence.inference.estimator import Estimator
-from vergence.inference.inputs import Lens, Person, Picture
+from vergence.inference.inputs import RGB, Lens, Person
 from vergence.outputs import PoseSequence, write_csv, write_json_poses, write_npz, write_trc
-from vergence.report.overlay import overlay, picture_size
+from vergence.report.overlay import image_size, overlay
 
 BATCH = 32
 
 
 def estimate(
     estimator: Estimator,
-    pictures: Iterable[tuple[int, Picture]],
+    images: Iterable[tuple[int, RGB]],
     rows: Sequence[int],
     fps: float,
     lens: Lens,
@@ -40,17 +40,17 @@ def estimate(
     flip: bool | None = None,
     drawing: Path | None = None,
 ) -> tuple[PoseSequence, list[str]]:
-    """Poses of one person in all wanted frames, root-relative, in the frame of the camera that took the pictures.
+    """Poses of one person in all wanted frames, root-relative, in the frame of the camera that took the images.
 
     Args:
         estimator: of a run.
-        pictures: frame number and RGB picture, in order; a frame that is not among them has no pose.
+        images: frame number and RGB image, in order; a frame that is not among them has no pose.
         rows: the wanted frame numbers, in order.
         fps: frames per second.
         lens: of the camera.
         person: where the person is.
-        flip: average with the mirrored picture; None where the training saw mirrored pictures.
-        drawing: file for the overlay, drawn while the pictures are at hand.
+        flip: average with the mirrored image; None where the training saw mirrored images.
+        drawing: file for the overlay, drawn while the images are at hand.
 
     Returns:
         Poses, NaN where nobody was seen, in reference bones, and what there is to say about them.
@@ -66,7 +66,7 @@ def estimate(
         "confidence": np.full((len(rows), joints), np.nan),
     }
     with _overlay(drawing, estimator, fps, lens) as draw:
-        for batch in _batches(pictures, lens, person, estimator.image_size, outside):
+        for batch in _batches(images, lens, person, estimator.image_size, outside):
             kinds |= _predict(estimator, [shot for shot in batch if shot.camera is not None], flip, place, result)
             for shot in batch:
                 draw(shot, {name: values[place[shot.frame]] for name, values in result.items()})
@@ -95,38 +95,38 @@ def estimate(
 
 @dataclass(frozen=True)
 class _Shot:
-    """One picture on its way: its crop's pixels and camera, None where nobody was seen, and a copy to draw on."""
+    """One image on its way: its crop's pixels and camera, None where nobody was seen, and a copy to draw on."""
 
     frame: int
-    picture: Picture
+    image: RGB
     scale: np.ndarray
-    pixels: Picture | None
+    pixels: RGB | None
     camera: CropCamera | None
 
 
 def _batches(
-    pictures: Iterable[tuple[int, Picture]], lens: Lens, person: Person, size: int, outside: list[VergenceError]
+    images: Iterable[tuple[int, RGB]], lens: Lens, person: Person, size: int, outside: list[VergenceError]
 ) -> Iterator[list[_Shot]]:
-    """Crops in batches; of the pictures only copies of overlay size are kept, so that 4K video fits in memory.
+    """Crops in batches; of the images only copies of overlay size are kept, so that 4K video fits in memory.
 
-    A box that shows nothing of its picture goes into `outside` and has no crop: one bad box in a long file loses a frame.
+    A box that shows nothing of its image goes into `outside` and has no crop: one bad box in a long file loses a frame.
     """
     batch: list[_Shot] = []
-    for frame, picture in pictures:
-        fit = lens.fit(picture.shape[1::-1])
-        picture = picture if fit is None else fit.apply(picture)
-        full = picture.shape[1::-1]
+    for frame, image in images:
+        fit = lens.fit(image.shape[1::-1])
+        image = image if fit is None else fit.apply(image)
+        full = image.shape[1::-1]
         box, camera, pixels = person.at(frame, full), None, None
         try:
             if box is not None:
                 check_box(box, full[1], full[0])
                 camera = crop_camera(*lens.intrinsics(full), box, size)
-                pixels = warp(picture, camera)
+                pixels = warp(image, camera)
         except VergenceError as error:
             outside.append(error)
             camera = None
-        small = picture_size(picture)
-        copy = np.asarray(cv2.resize(picture, small, interpolation=cv2.INTER_AREA))
+        small = image_size(image)
+        copy = np.asarray(cv2.resize(image, small, interpolation=cv2.INTER_AREA))
         batch.append(_Shot(frame, copy, np.array(small) / full, pixels, camera))
         if len(batch) == BATCH:
             yield batch
@@ -166,11 +166,11 @@ def _overlay(
     size: list[tuple[int, int]] = []
 
     def frame(shot: _Shot, row: dict[str, np.ndarray]) -> np.ndarray:
-        size[:] = size or [(shot.picture.shape[1], shot.picture.shape[0])]
+        size[:] = size or [(shot.image.shape[1], shot.image.shape[0])]
         points = (row["keypoints"] + 0.5) * shot.scale - 0.5
         caption = f"frame {shot.frame}  {shot.frame / fps:.2f} s" + ("" if shot.camera else "  nobody seen")
         return overlay(
-            shot.picture, estimator.skeleton, points, row["confidence"], row["pose"], lens.up, caption, size[0]
+            shot.image, estimator.skeleton, points, row["confidence"], row["pose"], lens.up, caption, size[0]
         )
 
     if file.suffix == ".png":

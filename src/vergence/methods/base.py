@@ -30,7 +30,7 @@ class Prediction:
         confidence: of the keypoints, 0 to 1.
         root_depth: distance of the root along the optical axis, in reference bones.
         embedding: of the pose, unit length; near for equal poses, whatever the view.
-        sound: False where the closed form had to be clamped or its root was ambiguous (reference bone foreshortened).
+        reliable: False where the closed form had to be clamped or its root was ambiguous (reference bone foreshortened).
     """
 
     pose: Float[Tensor, "N J 3"]
@@ -38,7 +38,7 @@ class Prediction:
     keypoints: Float[Tensor, "N J 2"] | None = None
     confidence: Float[Tensor, "N J"] | None = None
     root_depth: Float[Tensor, " N"] | None = None
-    sound: Tensor | None = None
+    reliable: Tensor | None = None
     embedding: Float[Tensor, "N E"] | None = None
 
     @staticmethod
@@ -63,19 +63,19 @@ class Watch:
 
 
 class Method(nn.Module):
-    """A network with losses on Views and a prediction from pictures; subclasses are the papers.
+    """A network with losses on Views and a prediction from images; subclasses are the papers.
 
     Args:
         network: gives 2.5D joints.
         skeleton: the run's joints.
 
     Attributes:
-        mirrored: the training showed mirrored pictures, so that predictions may be averaged with the mirror's.
+        mirrored: the training showed mirrored images, so that predictions may be averaged with the mirror's.
         progress: share of the training stage that is done, 0 to 1; set before every batch.
-        whole_instants: batches hold all views of an instant.
+        whole_time_steps: batches hold all views of a time step.
     """
 
-    whole_instants = False
+    whole_time_steps = False
 
     def __init__(self, network: PoseNetwork | StackedHourglass, skeleton: Skeleton) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class Method(nn.Module):
         return Watch()
 
     def read(self, image: Tensor, flip: bool) -> Maps:
-        """The network's maps, averaged with those of the mirrored picture where asked."""
+        """The network's maps, averaged with those of the mirrored image where asked."""
         return averaged_maps(self.network, image, self.skeleton) if flip else self.network(image)
 
     @property
@@ -115,8 +115,8 @@ class Method(nn.Module):
         Args:
             image: `N 3 H W`, uint8 or 0 to 1.
             intrinsics: of the crops.
-            flip: average with the mirrored picture's prediction (gains 3 to 4 mm); None does so where the training
-                saw mirrored pictures. One that never did reads them wrongly (68 mm become 212 on footage of one person).
+            flip: average with the mirrored image's prediction (gains 3 to 4 mm); None does so where the training
+                saw mirrored images. One that never did reads them wrongly (68 mm become 212 on footage of one person).
         """
         maps = self.read(image, self.mirrored if flip is None else flip)
         depth = relative_depth(maps.depth, self.skeleton)
@@ -129,7 +129,7 @@ class Method(nn.Module):
             keypoints=maps.keypoints,
             confidence=maps.confidence,
             root_depth=lifted.root_depth.to(depth.dtype),
-            sound=lifted.valid & ~lifted.ambiguous,
+            reliable=lifted.valid & ~lifted.ambiguous,
         )
 
 
@@ -156,7 +156,7 @@ def depth_target(views: Views, skeleton: Skeleton) -> tuple[Float[Tensor, "N J"]
 
 
 def averaged_maps(network: nn.Module, image: Tensor, skeleton: Skeleton) -> Maps:
-    """The network's reading of a picture and of its mirror image, averaged joint by joint."""
+    """The network's reading of an image and of its mirror image, averaged joint by joint."""
     maps, other = network(image), network(image.flip(-1))
     mirror = list(skeleton.mirror)
     x = image.shape[-1] - 1 - other.keypoints[..., 0]

@@ -1,8 +1,8 @@
 """EpipolarPose (Kocabas, Karagoz, Akbas, CVPR 2019): several views make the 3D labels that train a single-view network.
 
-Section 3.1, model. Two copies of one network, both trained on 2D-labelled pictures. The lower copy is frozen and finds
+Section 3.1, model. Two copies of one network, both trained on 2D-labelled images. The lower copy is frozen and finds
 the joints of every view; the upper copy learns 3D. Letting the branch that trains make its own 2D collapses all joints
-to a point, hence the frozen copy: here a stage of its own whose labels are made once and kept in a file (`make_labels`).
+to a point, hence the frozen copy: here a stage of its own whose labels are made once and kept in a file (`make_pseudo_labels`).
 Section 3.2, labels. Joints of synchronised views -> essential matrices -> cameras -> triangulated joints -> each
 camera's frame. Ours where the paper's is known to fail: frames are pooled (16 joints of one frame leave rotations 11 to 78
 degrees off, 100 pooled frames 0.1 to 0.9) and the rig is bundle-adjusted; `per_frame` is the paper's variant. Where a
@@ -27,7 +27,7 @@ from torch import Tensor
 from torch.utils import data
 
 from vergence.batches.dataset import Dataset, batches
-from vergence.batches.pseudo_labels import Labels
+from vergence.batches.pseudo_labels import PseudoLabels
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.geometry.camera import normalise, project
@@ -43,7 +43,7 @@ from vergence.skeleton import Skeleton
 
 
 class EpipolarPose(Supervised):
-    """The upper branch: learns from made labels as from true ones, and adds the paper's own loss on the volume."""
+    """The upper branch: learns from pseudo-labels as from true ones, and adds the paper's own loss on the volume."""
 
     def terms(self, views: Views, maps: Maps) -> dict[str, Tensor]:
         terms = super().terms(views, maps)
@@ -52,7 +52,7 @@ class EpipolarPose(Supervised):
         return terms
 
     def volume_loss(self, views: Views, maps: Maps) -> Float[Tensor, ""]:
-        """Section 3.3: smooth L1, summed over 3J coordinates, mean over pictures.
+        """Section 3.3: smooth L1, summed over 3J coordinates, mean over images.
 
         Coordinates are shares of the crop and of the depth box, so |x| < 1 always and the linear part is never reached:
         it is half the squared error, in the paper's code as well.
@@ -90,7 +90,7 @@ def find_keypoints(
 
 
 def full_camera(views: Views) -> tuple[Float[Tensor, "N 3 3"], Float[Tensor, "N 3 3"]]:
-    """The full picture's intrinsics and the rotation from its camera to the crop's, both from the crop alone.
+    """The full image's intrinsics and the rotation from its camera to the crop's, both from the crop alone.
 
     `crop = K_crop R K_full^-1`, so `crop^-1 K_crop = K_full R^T`: an upper triangular matrix with positive diagonal
     times a rotation, which has one RQ decomposition.
@@ -104,7 +104,7 @@ def full_camera(views: Views) -> tuple[Float[Tensor, "N 3 3"], Float[Tensor, "N 
     return upper / upper[:, 2:, 2:], rotation.transpose(-1, -2)
 
 
-def make_labels(
+def make_pseudo_labels(
     dataset: Dataset,
     visible: Views,
     keypoints: Float[Tensor, "N J M 2"],
@@ -112,13 +112,13 @@ def make_labels(
     settings: LabelStage,
     skeleton: Skeleton,
     seed: int = 0,
-) -> Labels:
-    """Section 3.2: 3D labels for every picture of a multi-view source, in its crop camera's frame.
+) -> PseudoLabels:
+    """Section 3.2: 3D labels for every image of a multi-view source, in its crop camera's frame.
 
     Args:
-        dataset: the source; its index says which pictures belong to one instant.
+        dataset: the source; its index says which images belong to one time step.
         visible: what the recipe lets be used (extrinsics, where known).
-        keypoints, confidence: joints of each picture, crop pixels, predicted or labelled; of M peaks the likeliest first.
+        keypoints, confidence: joints of each image, crop pixels, predicted or labelled; of M peaks the likeliest first.
         settings: cameras known or not, frames pooled, `per_frame`.
         skeleton: the joints.
         seed: of the robust estimators.
@@ -141,26 +141,26 @@ def make_labels(
         pose[chunk], weight[chunk], projected[chunk], intrinsics[chunk], rotation[chunk], verdict = made
         verdicts[verdict] += 1
     if not verdicts:
-        reason = refusals.most_common(1)[0][0] if refusals else "the source has no pictures"
+        reason = refusals.most_common(1)[0][0] if refusals else "the source has no images"
         raise VergenceError(f"no recording could be reconstructed: {reason}", "Look at the 2D first, then the rig.")
     labelled = ~pose.isnan().flatten(1).all(1)
     report: dict[str, Any] = {
         "recordings": sum(verdicts.values()) + sum(refusals.values()),
         "verdicts": dict(verdicts),
         "refused": dict(refusals),
-        "pictures": len(index),
-        "pictures_labelled": int(labelled.sum()),
+        "images": len(index),
+        "images_labelled": int(labelled.sum()),
         "joints_labelled": float((~pose.isnan().any(-1)).float().mean()),
     }
     key = torch.stack([index.sequence, index.view, index.frame], 1)
-    return Labels(key, pose, weight, projected, intrinsics, report, rotation)
+    return PseudoLabels(key, pose, weight, projected, intrinsics, report, rotation)
 
 
 _Made = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, str]
 
 
 class _Recordings(data.Dataset[_Made | VergenceError]):
-    """Every recording, in runs of at most `settings.frames` instants; an item is its labels, or why there are none.
+    """Every recording, in runs of at most `settings.frames` time steps; an item is its labels, or why there are none.
 
     The geometry is small steps of NumPy and SciPy, which one process does on one core; the loader's workers use all.
     """
@@ -236,7 +236,7 @@ def _label_recording(
         }
     rig: dict[str, Any] = {
         "intrinsics": None if k_full is None else k_full[first].numpy(),
-        "image_size": _picture_size(k_full, points[..., 0, :], first),
+        "image_size": _image_size(k_full, points[..., 0, :], first),
         "skeleton": skeleton,
         "seed": seed,
     }
@@ -256,7 +256,7 @@ def _label_recording(
 
 
 def _agreed(points: np.ndarray, trust: np.ndarray, rig: Reconstruction) -> tuple[np.ndarray, np.ndarray]:
-    """Of the M peaks of each joint in each picture (`T V J M 2`, `T V J M`) the one that fits the other pictures."""
+    """Of the M peaks of each joint in each image (`T V J M 2`, `T V J M`) the one that fits the other images."""
     frames, views, joints, count = trust.shape
     lens = torch.from_numpy(rig.intrinsics)
     rays = normalise(torch.from_numpy(points), lens[:, None])
@@ -279,8 +279,8 @@ def _bone_length(pose: np.ndarray, skeleton: Skeleton) -> float:
     return length
 
 
-def _picture_size(k_full: Tensor | None, points: np.ndarray, first: list[int]) -> np.ndarray:
-    """Width and height of each full picture: twice the principal point, else as far as the joints reach."""
+def _image_size(k_full: Tensor | None, points: np.ndarray, first: list[int]) -> np.ndarray:
+    """Width and height of each full image: twice the principal point, else as far as the joints reach."""
     if k_full is not None:
         return (2 * k_full[first][:, :2, 2] + 1).numpy()
     reach = np.nanmax(points, axis=(0, 2))

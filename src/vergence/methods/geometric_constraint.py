@@ -1,16 +1,16 @@
-"""Towards 3D pose in the wild (Zhou, Huang, Sun, Xue, Wei, ICCV 2017): lab pictures teach depth, any picture teaches 2D, and
+"""Towards 3D pose in the wild (Zhou, Huang, Sun, Xue, Wei, ICCV 2017): lab images teach depth, any image teaches 2D, and
 a body's proportions bind the two.
 
 Section 3.1, model. One network: heatmaps for 2D, and behind them a module that regresses a depth per joint from the same
-features. Both kinds of pictures pass through it together, half and half, so depth is learned on features that know
+features. Both kinds of images pass through it together, half and half, so depth is learned on features that know
 the wild. As published it is a stacked hourglass (`networks/hourglass.py`, `backbone: hourglass`); on our 2.5D network the
 2D terms and the depth term are those of `supervised`, and lengths are of the lifted, perspective pose.
-Section 3.2, losses. `heatmap` on every picture with 2D; `depth` where 3D is labelled (lambda_reg = 0.1 on the hourglass);
+Section 3.2, losses. `heatmap` on every image with 2D; `depth` where 3D is labelled (lambda_reg = 0.1 on the hourglass);
 `geometry` where only 2D is (lambda_geo = 0.01): within a group of limbs that grow together, each length over its
 canonical length must be the same. On the hourglass lengths come from the *labelled* 2D and the predicted depth, as published,
 so only depth is moved. On our network they are of the *predicted* 2D, and both are: what makes a predicted left arm longer
 than the right one is its 2D (29 of 32 mm on the built-in world, where depth is true), and depth alone cannot mend it.
-`geometry_3d` is the same on pictures with 3D labels, for the row "3D with geometry", which has no others.
+`geometry_3d` is the same on images with 3D labels, for the row "3D with geometry", which has no others.
 Section 3.3, training. Three stages: 2D alone; 2D and 3D; then the geometry, at a tenth of the learning rate. The order
 matters: `dl/dz = dz / l` is 0 at a limb seen flat, so the loss cannot start from flat depth.
 
@@ -48,7 +48,7 @@ CANONICAL_MM = {
 }  # fmt: skip
 GROUPS = (("upper_leg", "lower_leg"), ("upper_arm", "lower_arm"), ("hip",), ("shoulder",))  # no trunk, no head
 
-TILT_LIMIT = 0.85  # of the reference bone out of the picture plane; beyond it the root's depth says nothing
+TILT_LIMIT = 0.85  # of the reference bone out of the image plane; beyond it the root's depth says nothing
 MOST_SIZE = 1.6  # mean of limb lengths over canonical ones; beyond it the root's depth is absurd (100 times the loss)
 REFERENCE_MM = 499.5  # pelvis to thorax beside the canonical lengths
 ASSUMED_FOCAL = 2.26  # of the crop's side, 25 degrees: where intrinsics are unknown
@@ -83,7 +83,7 @@ def limb_groups(skeleton: Skeleton) -> tuple[LimbGroup, ...]:
 def bone_ratio_loss(
     points: Float[Tensor, "N J 3"], visible: Bool[Tensor, "N J"], groups: Sequence[LimbGroup]
 ) -> Float[Tensor, " N"]:
-    """L_geo of each picture: `sum_i 1/|R_i| sum_e (l_e lbar_ref / lbar_e - their mean)^2`, in the points' unit squared.
+    """L_geo of each image: `sum_i 1/|R_i| sum_e (l_e lbar_ref / lbar_e - their mean)^2`, in the points' unit squared.
 
     Only limbs whose both ends are visible enter, also in |R_i|; a group with fewer than two of them adds 0. Points of
     joints that are not visible may be anything finite.
@@ -225,5 +225,5 @@ class GeometricConstraint(Supervised):
             keypoints=maps.keypoints,
             confidence=maps.confidence,
             root_depth=intrinsics[:, 0, 0].to(safe.dtype) / safe,
-            sound=bone > 1.0,
+            reliable=bone > 1.0,
         )

@@ -26,7 +26,7 @@ def gaussian_axes(
     """Gaussians along y and x whose product is a map that sums to 1, for joints in crop pixels; `sigma` in cells of
     `stride` pixels.
 
-    A joint outside the map gets the map's nearest cells: its probability is not spread over the picture.
+    A joint outside the map gets the map's nearest cells: its probability is not spread over the image.
     """
     cell = (keypoints + 0.5) / stride - 0.5
     x = cell[..., :1].clamp(-0.5, width - 0.5) - torch.arange(width, device=cell.device)

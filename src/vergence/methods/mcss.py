@@ -1,23 +1,23 @@
 """MCSS (Mitra, Gundavarapu, Sharma, Jain, CVPR 2020): an embedding in which a pose is near itself seen from elsewhere.
 
-The idea. Several synchronised cameras show one pose in several pictures: whatever those pictures share is the pose, or the
-person, or the clothes. Other instants of the same recording share person, clothes and place, and not the pose. So an
-embedding that draws the views of an instant together and pushes the instants of a recording apart has learned poses, from
+The idea. Several synchronised cameras show one pose in several images: whatever those images share is the pose, or the
+person, or the clothes. Other time steps of the same recording share person, clothes and place, and not the pose. So an
+embedding that draws the views of a time step together and pushes the time steps of a recording apart has learned poses, from
 no label, no calibration and no 2D. A few 3D labels then suffice to read poses from it.
 
-    picture -> backbone f -> embedding phi(f), |phi| = 1 -> pose head h(phi): a canonical pose
+    image -> backbone f -> embedding phi(f), |phi| = 1 -> pose head h(phi): a canonical pose
 
     L = L_pose + lambda L_metric                         `losses: {pose: 1.0, metric: lambda}`
 
 **Canonical pose.** An embedding equal in all views can only give a pose equal in all views: the root-relative pose turned
-about the vertical until the hip line is parallel to the picture plane (`canonical_rotation`). The person then faces the
+about the vertical until the hip line is parallel to the image plane (`canonical_rotation`). The person then faces the
 camera. Where the hips lie one above the other the shoulder line takes their place; where it is vertical as well, there is
-no heading and the label is left out. The vertical comes with the labels: only labelled pictures need it.
+no heading and the label is left out. The vertical comes with the labels: only labelled images need it.
 
 **What breaks it, and how that shows.** Negatives of other recordings are told apart by clothes and place: the embedding
-learns people, and in a search among all people the top hits show one person (`same_person_at_1`). Two instants of one pose
-taken as a negative pair are the hardest of all, and teach noise: instants lie `apart` seconds apart, in the batch and in
-the loss. A batch of few instants has no hard negatives. All embeddings on one point cost exactly the margin: training
+learns people, and in a search among all people the top hits show one person (`same_person_at_1`). Two time steps of one pose
+taken as a negative pair are the hardest of all, and teach noise: time steps lie `apart` seconds apart, in the batch and in
+the loss. A batch of few time steps has no hard negatives. All embeddings on one point cost exactly the margin: training
 that sits there has a `metric` curve flat at it.
 
 Not in the sources that we could read, and so ours: margin 1 (HardNet's), lambda, tau, sizes and depth of the heads, L1 for
@@ -111,7 +111,7 @@ class MCSS(Method):
         rows = needed.nonzero()[:, 0]
         zero = features[-1].sum() * 0.0
         terms = {"pose": zero, "metric": zero, **self._joint_terms(views, features)}
-        if len(rows) < 2:  # batch statistics of one picture say nothing
+        if len(rows) < 2:  # batch statistics of one image say nothing
             return terms
         place = torch.cumsum(needed, 0) - 1
         embedding = self.embedding([features[-1][rows]])
@@ -139,8 +139,8 @@ class MCSS(Method):
     def predict(self, image: Tensor, intrinsics: Float[Tensor, "N 3 3"], flip: bool | None = None) -> Prediction:
         """Canonical poses, embeddings, and 2D where it was learned. The intrinsics are not needed.
 
-        With `flip` poses and 2D are averaged with those of the mirrored picture, mirrored back; the embedding is that of
-        the picture itself.
+        With `flip` poses and 2D are averaged with those of the mirrored image, mirrored back; the embedding is that of
+        the image itself.
         """
         flip = self.mirrored if flip is None else flip
         features = self.network.backbone(image)
@@ -200,7 +200,7 @@ def canonical_target(views: Views, skeleton: Skeleton) -> tuple[Float[Tensor, "N
     Raises:
         VergenceError: poses are labelled, and the vertical is unknown in every one of them.
     """
-    labelled = views.posed
+    labelled = views.has_pose
     if bool(labelled.any()) and bool(views.up[labelled].isnan().all()):
         raise VergenceError(
             "the 3D labels come without the vertical, and a canonical pose turns about it",
@@ -223,7 +223,7 @@ def pose_descriptor(prediction: Prediction, skeleton: Skeleton) -> Float[Tensor,
 
 
 def pairs(views: Views) -> tuple[Int[Tensor, " M"], Int[Tensor, " M"]]:
-    """Rows of two views of each instant of which the batch shows two; of more, the first two."""
+    """Rows of two views of each time step of which the batch shows two; of more, the first two."""
     index, mask = views.groups()
     index = index[mask.sum(1) >= 2]
     return (index[:, 0], index[:, 1]) if len(index) else (index.new_zeros(0), index.new_zeros(0))
@@ -236,7 +236,7 @@ def negatives(
     target: Float[Tensor, "N J 3"],
     weight: Float[Tensor, "N J"],
 ) -> Bool[Tensor, "M M"]:
-    """Which instants are negatives of which: of the clips that the settings name, far enough apart in time, and, where both
+    """Which time steps are negatives of which: of the clips that the settings name, far enough apart in time, and, where both
     are labelled, in pose."""
     sequence, source, time = views.sequence[anchor], views.source[anchor], views.time[anchor]
     same = (sequence[:, None] == sequence) & (source[:, None] == source)
@@ -257,7 +257,7 @@ def distances(a: Float[Tensor, "M E"], b: Float[Tensor, "M E"]) -> Float[Tensor,
 def metric_loss(
     anchor: Float[Tensor, "M E"], positive: Float[Tensor, "M E"], allowed: Bool[Tensor, "M M"], settings: MetricLoss
 ) -> Float[Tensor, ""]:
-    """Two views of M instants drawn together, instants pushed apart; the mean over instants that have a negative.
+    """Two views of M time steps drawn together, time steps pushed apart; the mean over time steps that have a negative.
 
     `hardnet` (Mishchuk et al. 2017): with D_ij the distance of anchor i and positive j,
 

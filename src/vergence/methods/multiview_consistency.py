@@ -1,10 +1,10 @@
-"""Weakly supervised multi-view 2.5D (Iqbal, Molchanov, Kautz, CVPR 2020): views of an instant check each other's 3D.
+"""Weakly supervised multi-view 2.5D (Iqbal, Molchanov, Kautz, CVPR 2020): views of a time step check each other's 3D.
 
-Section 3.1, model. A picture gives 2.5D: joints in pixels, depths relative to the root in reference bones. The root's
-depth follows in closed form (`geometry.lifting`), so that losses on 3D reach the 2.5D. Supervision: pictures with 2D labels,
-and pictures of several cameras without any labels or extrinsics, in one batch.
+Section 3.1, model. An image gives 2.5D: joints in pixels, depths relative to the root in reference bones. The root's
+depth follows in closed form (`geometry.lifting`), so that losses on 3D reach the 2.5D. Supervision: images with 2D labels,
+and images of several cameras without any labels or extrinsics, in one batch.
 Section 3.3, losses. `heatmap` where 2D is labelled (`coordinates` beside it is ours); `consistency` between all views of an
-instant up to a rigid motion; `limbs`: lengths in reference bones; the additional regularisation is the heatmap loss on 2D
+time step up to a rigid motion; `limbs`: lengths in reference bones; the additional regularisation is the heatmap loss on 2D
 labels that the pre-trained network made once (a label stage that stores `keypoints`). `depth` where some 3D is labelled.
 
 What breaks it, and how that shows. Consistency alone has a solution without residual that is no pose: the reference
@@ -66,7 +66,7 @@ MIN_VIEWS = 4
 
 @dataclass
 class Poses:
-    """3D of N pictures as the losses see it, in reference bones.
+    """3D of N images as the losses see it, in reference bones.
 
     Attributes:
         pose: camera frame, absolute; float64.
@@ -118,7 +118,7 @@ def _sideless(joint: str) -> str:
 def root_depth_from_limbs(
     rays: Float[Tensor, "N J 2"], weight: Float[Tensor, "N J"], skeleton: Skeleton, ratios: Float[Tensor, " E"]
 ) -> Float[Tensor, " N"]:
-    """The root's depth from 2D alone: a limb of length mu that lies in the picture is seen under mu / depth (ours).
+    """The root's depth from 2D alone: a limb of length mu that lies in the image is seen under mu / depth (ours).
 
     A limb that leans looks shorter and hence farther, so a quantile below the middle is taken, over the long limbs and
     the reference bone. NaN where fewer than four are seen. On 64 px crops with joints off by 0 / 1.5 / 3 px it is 5 % too
@@ -137,7 +137,7 @@ def root_depth_from_limbs(
 
 
 def bone_lean(rays: Float[Tensor, "N J 2"], root: Float[Tensor, " N"], skeleton: Skeleton) -> Float[Tensor, " N"]:
-    """Sine of the reference bone's angle out of the picture, by how short it looks at the root's depth.
+    """Sine of the reference bone's angle out of the image, by how short it looks at the root's depth.
 
     By 2D, not by predicted depth: a mask that the depth decides is one that it learns to hide behind. In trials all views
     were left out within 40 steps, and the collapse was free.
@@ -150,7 +150,7 @@ def bone_lean(rays: Float[Tensor, "N J 2"], root: Float[Tensor, " N"], skeleton:
 
 
 def pairs_of(views: Views) -> tuple[Int[Tensor, " P"], Int[Tensor, " P"]]:
-    """Rows of every two pictures of one instant; each pair once, since the aligned residual is the same both ways."""
+    """Rows of every two images of one time step; each pair once, since the aligned residual is the same both ways."""
     rows, mask = views.groups()
     pairs = list(combinations(range(rows.shape[1]), 2))
     if not pairs:
@@ -164,7 +164,7 @@ def pairs_of(views: Views) -> tuple[Int[Tensor, " P"], Int[Tensor, " P"]]:
 def consistency_loss(
     a: Poses, b: Poses, between: Float[Tensor, "P 3 3"] | None = None, absolute: bool = False
 ) -> Float[Tensor, ""]:
-    """How far poses of the same instant differ after the best rigid motion, squared, in reference bones squared.
+    """How far poses of the same time step differ after the best rigid motion, squared, in reference bones squared.
 
     `sum_j w_j |P_j^a - (R P_j^b + t)|^2 / sum_j w_j`, mean over pairs, with w_j the product of both confidences and
     (R, t) the weighted Kabsch motion without scale, held constant: it is optimal, so its derivative changes nothing.
@@ -232,14 +232,14 @@ def bend_loss(poses: Poses, skeleton: Skeleton) -> Float[Tensor, ""]:
 
 
 class MultiViewConsistency(Supervised):
-    """The paper's training: 2D-labelled pictures and unlabelled views in one batch.
+    """The paper's training: 2D-labelled images and unlabelled views in one batch.
 
     Attributes:
         settings: of the stage.
         ratios: mu, the limbs' lengths in reference bones, in the order of `limbs`; None until a stage gives them.
     """
 
-    whole_instants = True
+    whole_time_steps = True
 
     def __init__(self, network: PoseNetwork, skeleton: Skeleton) -> None:
         super().__init__(network, skeleton)
@@ -264,7 +264,7 @@ class MultiViewConsistency(Supervised):
         name = self.settings.limbs_from
         if name not in shown:
             raise VergenceError(f"multiview.limbs_from names {name!r}", f"The batch has {', '.join(shown)}.")
-        posed = shown[name][shown[name].posed]
+        posed = shown[name][shown[name].has_pose]
         if not len(posed):
             raise VergenceError(
                 f"source {name!r} shows no 3D to take limb ratios from",
@@ -283,7 +283,7 @@ class MultiViewConsistency(Supervised):
             raise VergenceError(f"no limb ends in {', '.join(unknown)}", f"Known: {', '.join(sorted(set(wanted)))}.")
 
     def terms(self, views: Views, maps: Maps) -> dict[str, Tensor]:
-        """`heatmap`, `coordinates` and `depth` where labelled; `consistency`, `limbs` and `bend` on views of one instant."""
+        """`heatmap`, `coordinates` and `depth` where labelled; `consistency`, `limbs` and `bend` on views of one time step."""
         terms = super().terms(views, maps)
         a, b = pairs_of(views)
         held = {field.name: getattr(maps, field.name).detach() for field in fields(maps)}
@@ -313,7 +313,7 @@ class MultiViewConsistency(Supervised):
         return self.ratios.to(maps.depth.device)
 
     def lifted(self, views: Views, maps: Maps, root_depth: str = "") -> Poses:
-        """Section 3.1.1: the 3D of every picture, by the stage's settings (or another `root_depth`)."""
+        """Section 3.1.1: the 3D of every image, by the stage's settings (or another `root_depth`)."""
         trust = best_window(maps.log_heatmap.detach().exp()).double()
         known = views.intrinsics.isfinite().flatten(1).all(1)
         lens = torch.where(known[:, None, None], views.intrinsics, torch.eye(3, device=known.device)).double()
@@ -368,7 +368,7 @@ class MultiViewConsistency(Supervised):
         }
 
     def _diversity(self, views: Views, maps: Maps, rows: Tensor) -> dict[str, float]:
-        """Spread of depth, and of x, over poses, against the spread of x of labelled pictures (of the same views' x
+        """Spread of depth, and of x, over poses, against the spread of x of labelled images (of the same views' x
         where none are labelled). People face all ways, so the two spreads of true poses are alike."""
         ratios, spread = self._ratios(maps), {}
         labelled = torch.nonzero(
@@ -396,7 +396,7 @@ class MultiViewConsistency(Supervised):
             if len(bent) >= MIN_KNEES:
                 figures["knees_forward"] = float((bent > 0).double().mean())
         z, truth = (relative_depth(p[..., 2].double(), self.skeleton) for p in (poses.pose, views.pose))
-        known = truth.isfinite() & ~views.made[:, None] & z.isfinite()
+        known = truth.isfinite() & ~views.pseudo[:, None] & z.isfinite()
         if known.flatten().sum() >= MIN_VIEWS * len(self.skeleton):
             figures["depth_correlation"] = float(
                 torch.corrcoef(torch.stack([z[known], truth[known]]))[0, 1].nan_to_num(0)
@@ -405,7 +405,7 @@ class MultiViewConsistency(Supervised):
 
 
 def _spread(values: Float[Tensor, "N J"]) -> float:
-    """Root mean square distance from the mean over pictures."""
+    """Root mean square distance from the mean over images."""
     values = values[values.isfinite().all(1)]
     return float((values - values.mean(0)).square().mean().sqrt()) if len(values) > 1 else 0.0
 

@@ -1,6 +1,6 @@
 """The refinement unit (Kocabas, Karagoz, Akbas, CVPR 2019, section 3.3): a small network that corrects a method's 3D poses.
 
-It sees no picture: a pose goes in, a better one comes out, learned from pairs of the method's prediction and the truth. So
+It sees no image: a pose goes in, a better one comes out, learned from pairs of the method's prediction and the truth. So
 **it needs 3D labels**, whatever the method before it did without, and every result says so (`protocol`).
 
 The network: joints without the root, flat and z-scored, to `width` (1,024) by a linear layer with batch normalisation, leaky
@@ -11,13 +11,13 @@ write down every pose first, which takes its 200 epochs of 300,000 poses; with t
 it made poses worse (62 mm became 98). Pairs are mirrored, which doubles them (`mirror`), and Adam's rate falls to 0 along a
 cosine (published: times 0.96 every 100,000 steps).
 
-Input. Where there are pictures, the method's own predictions of them. Where there are poses without pictures (or
-pictures that are not to be read), the truth plus an error that was fitted to the method's residuals: an affine part
+Input. Where there are images, the method's own predictions of them. Where there are poses without images (or
+images that are not to be read), the truth plus an error that was fitted to the method's residuals: an affine part
 (what the method systematically does to a pose) and whole residuals drawn as they occurred, so that joints err
 together and as wildly as they do. Scale: the closed form makes the reference bone 1 and so carries its error into every
 length; input and target are brought to a mean limb length of 1 first, and the answer back to a reference bone of 1.
 
-What breaks it: predictions of pictures that the method learned *with true 3D* are better than those of new ones, and
+What breaks it: predictions of images that the method learned *with true 3D* are better than those of new ones, and
 the unit then learns to correct too little; refine on people whose 3D the method did not see. Few labels: it learns the few
 people's poses by heart (dropout, few steps). That shows as P-MPJPE falling on its own data and rising on the test's.
 """
@@ -200,8 +200,8 @@ class Refined(Method):
     @property
     def protocol(self) -> dict[str, Any]:
         """What results must say: a refinement unit was trained, and whether with 3D labels."""
-        made, poses = self.made_with["labels_made"], self.made_with["poses_without_pictures"]
-        labelled = self.made_with["pictures"] + poses > made
+        made, poses = self.made_with["labels_made"], self.made_with["poses_without_images"]
+        labelled = self.made_with["images"] + poses > made
         return {"refinement_unit": {"uses_3d_labels": labelled, **self.made_with}}
 
     def losses(self, views: Views) -> dict[str, Tensor]:
@@ -236,30 +236,30 @@ def make_pairs(
     unit: RefinementUnit,
     predicted: Float[Tensor, "M J 3"],
     goals: Views,
-    without_pictures: Float[Tensor, "K J 3"],
+    without_images: Float[Tensor, "K J 3"],
     generator: torch.Generator,
     mirror: bool = False,
 ) -> Pairs:
-    """Pairs from predictions of pictures, and from poses without pictures by an error model fitted to the first.
+    """Pairs from predictions of images, and from poses without images by an error model fitted to the first.
 
-    Goals are an index without pictures: `pose`, true or made, in any unit, `pose_weight` and `made`. Of a goal the joints
-    that are known count; an error model is fitted to whole ones, and poses without pictures must be whole. With `mirror`
-    every pair stands there mirrored as well. Raises `VergenceError` where fewer than 32 pairs with pictures remain.
+    Goals are an index without images: `pose`, true or made, in any unit, `pose_weight` and `made`. Of a goal the joints
+    that are known count; an error model is fitted to whole ones, and poses without images must be whole. With `mirror`
+    every pair stands there mirrored as well. Raises `VergenceError` where fewer than 32 pairs with images remain.
     """
     inputs = unit.flat(predicted)
-    sound = inputs.isfinite().all(1) & goals.posed
+    sound = inputs.isfinite().all(1) & goals.has_pose
     if sound.sum() < LEAST_PAIRS:
         raise VergenceError(
-            f"{int(sound.sum())} pictures with a 3D label to refine on", f"Name sources with at least {LEAST_PAIRS}."
+            f"{int(sound.sum())} images with a 3D label to refine on", f"Name sources with at least {LEAST_PAIRS}."
         )
     inputs, goals = inputs[sound], goals[sound]
     usual = limb_lengths(goals.pose, unit.skeleton).nanmedian(0).values
     targets = comparable(goals.pose, unit.skeleton, usual)[:, unit.joints].flatten(1)
     weight = goals.pose_weight[:, unit.joints].repeat_interleave(3, 1)
-    bare = unit.flat(without_pictures)
+    bare = unit.flat(without_images)
     bare = bare[bare.isfinite().all(1)]
-    report: dict[str, Any] = {"pictures": len(inputs), "labels_made": int(goals.made.sum())}
-    report["poses_without_pictures"] = len(bare)
+    report: dict[str, Any] = {"images": len(inputs), "labels_made": int(goals.pseudo.sum())}
+    report["poses_without_images"] = len(bare)
     if len(bare):
         whole = targets.isfinite().all(1)
         drawn = ErrorModel.fit(inputs[whole], targets[whole]).sample(bare, generator)

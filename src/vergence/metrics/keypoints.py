@@ -1,4 +1,4 @@
-"""How well keypoints are found in pictures: PCKh (MPII) and OKS with its average precision (COCO).
+"""How well keypoints are found in images: PCKh (MPII) and OKS with its average precision (COCO).
 
 * **PCKh**: the share of labelled joints within half a head of the truth. A head is 0.6 of the diagonal of its rectangle,
   which ignores how the body's size and the head's may differ; the pelvis and the thorax are left out of MPII's mean. Joints

@@ -70,7 +70,7 @@ def symmetry_error(pose: Array, skeleton: Skeleton) -> Array:
 def pixel_scale(pose: Array, keypoints: Array, limbs: Sequence[tuple[int, int]]) -> Array:
     """Pixels per unit of a pose, under weak perspective: sum of its 2D limb lengths over sum of their x, y lengths.
 
-    Needs no camera and no truth, so validity can be told on pictures that have neither.
+    Needs no camera and no truth, so validity can be told on images that have neither.
 
     Args:
         pose: `... J 3`, camera frame.
@@ -78,7 +78,7 @@ def pixel_scale(pose: Array, keypoints: Array, limbs: Sequence[tuple[int, int]])
         limbs: joint pairs; those with an unknown joint are left out of both sums.
 
     Returns:
-        `...`; NaN where nothing is known or the pose has no extent in the picture.
+        `...`; NaN where nothing is known or the pose has no extent in the image.
     """
     p = to_tensor(pose, "pose")
     points = torch.as_tensor(keypoints, dtype=torch.float64, device=p.device)

@@ -1,14 +1,14 @@
 """Cross-view retrieval: is a pose found again from another camera?
 
-A picture of camera v is the query; the pictures of another camera u are the database, ranked by the distance of their
+An image of camera v is the query; the images of another camera u are the database, ranked by the distance of their
 descriptors (an embedding, or a predicted pose). Two figures, per ordered pair of cameras and their mean:
 
-* **Detection@K**: percentage of queries with the synchronised instant among the K nearest. Strict; within a window of
+* **Detection@K**: percentage of queries with the synchronised time step among the K nearest. Strict; within a window of
   time (same recording) beside it.
 * **Mean-PA-MPJPE@K**: mean P-MPJPE between the query's true pose and those of the K nearest. It forgives hits that show
   the same pose at another time, as they should be forgiven.
 
-The database is the `same` subject's pictures, or those of `all` subjects. **Judge on `same`**: among all, an embedding
+The database is the `same` subject's images, or those of `all` subjects. **Judge on `same`**: among all, an embedding
 that knows people by their clothes finds the right person, and with a fiftieth of the database left it looks better than
 it is. `same_person_at_1` (percentage of top hits that show the query's person) says so: chance where nothing of the person
 is known, 100 where everything is.
@@ -36,21 +36,21 @@ from vergence.geometry.alignment import align
 KS = (1, 5, 10)
 BLOCK = 1 << 22  # distances held at once
 POSE_BLOCK = 20_000  # pairs of poses aligned at once
-KEPT = 1 << 23  # pairs of instants whose error is kept: 64 MB
+KEPT = 1 << 23  # pairs of time steps whose error is kept: 64 MB
 
 
 @dataclass(frozen=True, eq=False)
 class Gallery:
-    """What N pictures show; each is a query once per other camera, and in the database of the others.
+    """What N images show; each is a query once per other camera, and in the database of the others.
 
     Attributes:
-        instant: equal = the same person, the same moment.
+        time step: equal = the same person, the same moment.
         subject, sequence, view: who, which recording, which camera.
         time: seconds within the recording.
-        pose: true poses, any frame; of the views of an instant the first with the most known joints counts.
+        pose: true poses, any frame; of the views of a time step the first with the most known joints counts.
     """
 
-    instant: Int[Tensor, " N"]
+    time_step: Int[Tensor, " N"]
     subject: Int[Tensor, " N"]
     sequence: Int[Tensor, " N"]
     view: Int[Tensor, " N"]
@@ -65,7 +65,7 @@ class Gallery:
     @cached_property
     def table(self) -> PoseTable:
         """P-MPJPE between the true poses, kept between figures of one gallery."""
-        return PoseTable(self.instant, self.pose)
+        return PoseTable(self.time_step, self.pose)
 
 
 @dataclass
@@ -73,11 +73,11 @@ class Retrieval:
     """Figures of one descriptor and one kind of database.
 
     Attributes:
-        detection: percentage by K, the synchronised instant.
+        detection: percentage by K, the synchronised time step.
         detection_window: the same within the window.
         mean_pa_mpjpe: by K, in the poses' unit.
         same_person_at_1: percentage of top hits.
-        queries, database: number of queries, and mean number of pictures that each is compared with.
+        queries, database: number of queries, and mean number of images that each is compared with.
         by_pair: `v-u` to the same figures of one query camera and one database camera.
     """
 
@@ -101,23 +101,23 @@ def measure(
     ks: Sequence[int] = KS,
     window: float = 0.5,
 ) -> Retrieval:
-    """Figures of a descriptor whose Euclidean distance ranks the pictures.
+    """Figures of a descriptor whose Euclidean distance ranks the images.
 
     Args:
-        descriptor: one per picture of the gallery.
+        descriptor: one per image of the gallery.
         gallery: what they show.
-        database: pictures of another camera that are searched: of the `same` subject, or of `all`.
+        database: images of another camera that are searched: of the `same` subject, or of `all`.
         ks: numbers of hits.
         window: seconds, for `detection_window`.
 
     Raises:
         VergenceError: no query has a database, or a descriptor is NaN.
     """
-    if len(descriptor) != len(gallery.instant) or bool(descriptor.isnan().any()):
+    if len(descriptor) != len(gallery.time_step) or bool(descriptor.isnan().any()):
         raise VergenceError(
-            f"{len(descriptor)} descriptors for {len(gallery.instant)} pictures, "
+            f"{len(descriptor)} descriptors for {len(gallery.time_step)} images, "
             f"{int(descriptor.isnan().flatten(1).any(1).sum())} of them NaN",
-            "Give one finite descriptor per picture.",
+            "Give one finite descriptor per image.",
         )
     x = descriptor.double()
 
@@ -204,16 +204,16 @@ def _blocks(gallery: Gallery, database: Database) -> Iterator[tuple[str, Tensor,
                 for block in queries.split(max(1, BLOCK // len(items))):
                     yield f"{v}-{u}", block, items
     if not any_block:
-        raise VergenceError("no picture has another camera to be found in", "Retrieval needs two views at least.")
+        raise VergenceError("no image has another camera to be found in", "Retrieval needs two views at least.")
 
 
 def _relations(gallery: Gallery, queries: Tensor, items: Tensor, window: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Whether items (D, or Q D) show the queries' instant, one of the same recording within the window, their person."""
+    """Whether items (D, or Q D) show the queries' time step, one of the same recording within the window, their person."""
     items = items if items.ndim == 2 else items[None]
     g, q = gallery, queries[:, None]
-    instant = g.instant[q] == g.instant[items]
+    time_step = g.time_step[q] == g.time_step[items]
     near = (g.sequence[q] == g.sequence[items]) & ((g.time[q] - g.time[items]).abs() <= window + 1e-6)
-    return instant, instant | near, g.subject[q] == g.subject[items]
+    return time_step, time_step | near, g.subject[q] == g.subject[items]
 
 
 def _smallest(distance: Float[Tensor, "Q D"], k: int) -> Int[Tensor, "Q k"]:
@@ -253,15 +253,15 @@ def _collect(found: dict[str, list[tuple[Tensor, ...]]], ks: Sequence[int]) -> R
 
 
 class PoseTable:
-    """True poses by instant, and P-MPJPE between any two, kept where all of them fit in memory."""
+    """True poses by time step, and P-MPJPE between any two, kept where all of them fit in memory."""
 
-    def __init__(self, instant: Int[Tensor, " N"], pose: Float[Tensor, "N J 3"]) -> None:
-        instants, self.place = torch.unique(instant, return_inverse=True)
+    def __init__(self, time_step: Int[Tensor, " N"], pose: Float[Tensor, "N J 3"]) -> None:
+        time_steps, self.place = torch.unique(time_step, return_inverse=True)
         order = torch.argsort((~pose.isnan().any(-1)).sum(1), descending=True, stable=True).flip(0)
-        first = torch.zeros(len(instants), dtype=torch.long)
+        first = torch.zeros(len(time_steps), dtype=torch.long)
         first[self.place[order]] = order  # what is written last stays: the first of those with the most joints
         self.pose = pose[first].double()
-        n = len(instants)
+        n = len(time_steps)
         self.kept = torch.full((n, n), -1.0, dtype=torch.float64) if n * n <= KEPT else None
 
     def errors(self, queries: Int[Tensor, "Q 1"], items: Int[Tensor, "Q D"]) -> Float[Tensor, "Q D"]:

@@ -24,7 +24,7 @@ RESNETS = {  # depths, layer type, widths: He et al. 2016, table 1
 
 
 class Backbone(nn.Module):
-    """Pictures to feature maps, coarsest last.
+    """Images to feature maps, coarsest last.
 
     Attributes:
         channels: channels of each map.

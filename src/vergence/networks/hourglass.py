@@ -4,7 +4,7 @@ Why it is here: the geometric constraint was published on it. Its maps are not p
 height 1, so a joint is the highest cell, moved a quarter of a cell towards its higher neighbour; no gradient passes
 through that. Depth comes from the whole map by convolutions, poolings and one linear layer, in the crop's own units (the
 crop spans -1 to 1). What breaks it: few steps (the squared error of nearly empty maps has small gradients), and other
-picture sizes: the depth module pools 64 cells to 4; smaller maps are pooled fewer times, then averaged to 4 by 4.
+image sizes: the depth module pools 64 cells to 4; smaller maps are pooled fewer times, then averaged to 4 by 4.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Hourglass(nn.Module):
         self.inner = Hourglass(levels - 1, modules, width) if levels > 1 else residuals(modules, width)
 
     def forward(self, x: Tensor) -> Tensor:
-        if min(x.shape[-2:]) < 2:  # nothing left to halve on a small picture
+        if min(x.shape[-2:]) < 2:  # nothing left to halve on a small image
             return self.beside(x) + self.up(self.inner(self.down(x)))
         low = self.up(self.inner(self.down(F.max_pool2d(x, 2))))
         return self.beside(x) + F.interpolate(low, size=x.shape[-2:], mode="nearest")
@@ -89,7 +89,7 @@ class DepthModule(nn.Module):
 
 
 class StackedHourglass(nn.Module):
-    """Published sizes: `width` 256, `stacks` 2, `modules` 2, pictures of 256 pixels.
+    """Published sizes: `width` 256, `stacks` 2, `modules` 2, images of 256 pixels.
 
     Args:
         settings: `width`, `stacks`, `modules`.

@@ -2,7 +2,7 @@
 
 Two heads. `depth_map` (Iqbal 2018, 2020): per joint a heatmap and a depth map, depth read where the heatmap is.
 `volume` (Sun 2018, EpipolarPose): per joint a softmax over a w x h x d volume, its expectation along three axes.
-Two necks. `top_down` adds every stage of the backbone into the finest map (a small picture leaves the last stage 2 or 3
+Two necks. `top_down` adds every stage of the backbone into the finest map (a small image leaves the last stage 2 or 3
 cells wide, too few for a deconvolution alone); `deconvolution` is EpipolarPose's three 4x4 layers of 256 on the last map.
 """
 
@@ -28,7 +28,7 @@ class Maps:
     Attributes:
         log_heatmap: log-probability of each cell, `N J h w`; sums to 1 over a joint's map.
         keypoints: expected pixel of each joint, crop pixels, `N J 2`; out of training under the squared heatmap.
-        depth: depth of each joint in reference bones, relative to an origin common to the joints of a picture, `N J`.
+        depth: depth of each joint in reference bones, relative to an origin common to the joints of an image, `N J`.
         confidence: probability in the best 3x3 cells, 0 to 1, `N J`; 0 in training, where nothing reads it.
         features: coarsest map of the backbone, `N C h' w'`.
     """
@@ -107,7 +107,7 @@ class PoseNetwork(nn.Module):
         return self.decode(self.backbone(image), image.shape[-1])
 
     def decode(self, features: list[Tensor], size: int) -> Maps:
-        """Neck and head on the backbone's maps of pictures `size` pixels wide.
+        """Neck and head on the backbone's maps of images `size` pixels wide.
 
         A heatmap is as wide as its training target, and where it has two peaks its mean is at neither. Squared and
         normalised it is narrower and leans to the higher one: 3.1 px instead of 3.5 at 96 pixels, 2 % less error in 3D.

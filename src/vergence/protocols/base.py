@@ -1,4 +1,4 @@
-"""Named protocols: which pictures, which joints, after which alignment, averaged how. One table for each, and its words.
+"""Named protocols: which images, which joints, after which alignment, averaged how. One table for each, and its words.
 
 The same network scores 20 mm apart under two readings of "Protocol 2", so a protocol here is a value with a name, and
 whatever prints a figure prints the protocol with it. A dataset's module lists its own in `PROTOCOLS`; nothing here knows
@@ -62,7 +62,7 @@ class Figure:
         strict: a joint counts below the threshold only, not at it (`pck`, `auc`); an AUC then cannot reach 100.
         threshold: mm (`pck`).
         thresholds: mm (`auc`).
-        hits: number of nearest pictures that count (`detection`, `retrieved`).
+        hits: number of nearest images that count (`detection`, `retrieved`).
     """
 
     name: str
@@ -116,7 +116,7 @@ class Figure:
             f"{self.thresholds[-1]:g} mm",
             "left_right": f"mean difference in length of {'-'.join(own[:2])} and {'-'.join(own[2:])}, mm",
             "left_right_px": f"mean difference in length of {'-'.join(own[:2])} and {'-'.join(own[2:])}, px of the crop",
-            "detection": f"share of queries with their own instant among the {self.hits} nearest",
+            "detection": f"share of queries with their own time step among the {self.hits} nearest",
             "retrieved": f"mean distance, mm, between the true poses of query and its {self.hits} nearest, after a similarity",
         }[self.measure]
         if self.measure not in ("error", "pck", "auc"):
@@ -141,7 +141,7 @@ class Fit:
 
 @dataclass(frozen=True)
 class Protocol:
-    """What is measured on which pictures, and how it is averaged.
+    """What is measured on which images, and how it is averaged.
 
     Attributes:
         name: as given on the command line.
@@ -157,7 +157,7 @@ class Protocol:
         order: values in the order of the papers' tables; others follow.
         truth: what the poses are measured against.
         fit: how predictions get their size, where the protocol says so itself.
-        retrieval: pictures of another camera that are searched, of the `same` person or of `all`; then the figures are of
+        retrieval: images of another camera that are searched, of the `same` person or of `all`; then the figures are of
             retrieval.
     """
 
@@ -177,14 +177,14 @@ class Protocol:
     retrieval: Literal["", "same", "all"] = ""
 
     @property
-    def truthless(self) -> bool:
-        """Measured on pictures alone: no figure needs a true pose."""
+    def without_truth(self) -> bool:
+        """Measured on images alone: no figure needs a true pose."""
         return {figure.measure for figure in self.figures} == {"left_right_px"}
 
     @property
     def without_3d(self) -> bool:
         """Its figures are of pixels, and it is measured on data without any 3D."""
-        return self.truthless
+        return self.without_truth
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -198,7 +198,7 @@ class Protocol:
             "name": self.name,
             "title": self.title,
             "dataset": self.dataset,
-            "pictures": dict(self.source) | {f"only_{group}": list(values) for group, values in self.keep.items()},
+            "images": dict(self.source) | {f"only_{group}": list(values) for group, values in self.keep.items()},
             "figures": {figure.name: figure.words(self.joints) for figure in self.figures},
             "units": {figure.name: figure.unit for figure in self.figures},
             "joints": list(self.joints),
@@ -275,7 +275,7 @@ def measure(
     for group in {*protocol.keep, *protocol.tables, protocol.average} - {SAMPLES}:
         if group not in groups:
             raise VergenceError(
-                f"protocol {protocol.name} needs the {group} of every picture",
+                f"protocol {protocol.name} needs the {group} of every image",
                 f"This data tells {', '.join(groups) or 'nothing of the kind'}.",
             )
     rows = _kept(protocol, groups, len(target))
@@ -291,7 +291,7 @@ def measure(
     known = ~np.isnan(np.stack(list(values.values()))).all(0)
     if not known.any():
         raise VergenceError(
-            f"protocol {protocol.name} finds no pose to measure among {len(target)} pictures",
+            f"protocol {protocol.name} finds no pose to measure among {len(target)} images",
             "Look at the split, the step and the cameras of its data.",
         )
     tables = {group: _table(values, own[group], known, protocol.order) for group in protocol.tables}

@@ -1,7 +1,7 @@
 """Named protocols in 2D: PCKh on MPII, OKS and its average precision on COCO, of one crop for each labelled person.
 
-They are protocols like the others (`vergence.protocols.base`): pictures, joints, figures, average, words. What differs is
-that distances are px of the full picture, measured by the size of the person: half a head, or the root of the segmented
+They are protocols like the others (`vergence.protocols.base`): images, joints, figures, average, words. What differs is
+that distances are px of the full image, measured by the size of the person: half a head, or the root of the segmented
 area. That size is a measure of the records (`Records.measures`), and travels into prepared shards with them.
 
 * **`mpii-pckh`** pools joints, as MPII's evaluation does: somebody with few labels weighs little.
@@ -64,18 +64,18 @@ def measure_keypoints(
     target: Float[ndarray, "N J 2"],
     sizes: Float[ndarray, " N"],
     confidence: Float[ndarray, " N"],
-    picture: Int[ndarray, " N"],
+    image: Int[ndarray, " N"],
     skeleton: Skeleton,
 ) -> Measured:
     """The table of a 2D protocol.
 
     Args:
         protocol: what to measure.
-        prediction: px of the full picture; NaN is a miss.
+        prediction: px of the full image; NaN is a miss.
         target: px, NaN where unlabelled.
         sizes: the people's `protocol.measure`; who has none is not measured.
         confidence: of each person, for average precision.
-        picture: a number of the picture that each person is in.
+        image: a number of the image that each person is in.
         skeleton: the joints of both.
 
     Raises:
@@ -98,7 +98,7 @@ def measure_keypoints(
     p, t = prediction[rows][:, joints], target[rows][:, joints]
     if protocol.measure == HEAD:
         return _pckh(protocol, p, t, sizes[rows])
-    return _oks(protocol, p, t, sizes[rows], confidence[rows], picture[rows])
+    return _oks(protocol, p, t, sizes[rows], confidence[rows], image[rows])
 
 
 def _pckh(protocol: KeypointProtocol, p: ndarray, t: ndarray, heads: ndarray) -> Measured:
@@ -116,15 +116,15 @@ def _pckh(protocol: KeypointProtocol, p: ndarray, t: ndarray, heads: ndarray) ->
 
 
 def _oks(
-    protocol: KeypointProtocol, p: ndarray, t: ndarray, areas: ndarray, confidence: ndarray, picture: ndarray
+    protocol: KeypointProtocol, p: ndarray, t: ndarray, areas: ndarray, confidence: ndarray, image: ndarray
 ) -> Measured:
     sigmas = [COCO_SIGMAS[COCO_17.index(name)] for name in protocol.joints]
     truth: dict[int, list[TruePerson]] = {}
     found: dict[int, list[FoundPerson]] = {}
-    for i, image in enumerate(picture.tolist()):
-        truth.setdefault(image, []).append(TruePerson(t[i], float(areas[i]), np.zeros(4)))
+    for i, number in enumerate(image.tolist()):
+        truth.setdefault(number, []).append(TruePerson(t[i], float(areas[i]), np.zeros(4)))
         if np.isfinite(p[i]).all(-1).any():
-            found.setdefault(image, []).append(FoundPerson(p[i], float(confidence[i])))
+            found.setdefault(number, []).append(FoundPerson(p[i], float(confidence[i])))
     figures = {"OKS": float(metrics.oks(p, t, areas, sigmas).mean())} | metrics.keypoint_precision(truth, found, sigmas)
     return Measured(protocol, {name: 100 * figures[name] for name in protocol.columns}, {}, len(p))
 
@@ -142,14 +142,14 @@ _OKS = {
     "AP_large": "the same of larger people",
     "AR": "average recall over the same OKS",
 }
-_COCO = "annotators' 2D, px of the full picture; one crop for each person by the true box; without crowds"
+_COCO = "annotators' 2D, px of the full image; one crop for each person by the true box; without crowds"
 _FACE = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
 
 PROTOCOLS = (
     KeypointProtocol(
         "mpii-pckh", "PCKh on MPII's validation people, 14 joints, without pelvis and thorax", "mpii", {"split": "valid"}, (),
         tuple(name for name in MPII_16.joint_names if name not in ("pelvis", "thorax")), tables=("joint",), columns=_PCKH,
-        truth="annotators' 2D, px of the full picture", measure=HEAD,
+        truth="annotators' 2D, px of the full image", measure=HEAD,
     ),
     KeypointProtocol(
         "coco-oks", "OKS and AP on COCO's validation people, with true boxes", "coco", {"split": "val"}, (),

@@ -1,7 +1,7 @@
 """The retrieval benchmarks of MCSS (Mitra 2020): is a pose found again from another camera, on either dataset?
 
-Queries are pictures of one camera, the database those of another one; figures are means over ordered pairs of cameras
-(`vergence.metrics.retrieval`). Detection@K: the synchronised instant is among the K nearest. Mean-PA-MPJPE@K: P-MPJPE
+Queries are images of one camera, the database those of another one; figures are means over ordered pairs of cameras
+(`vergence.metrics.retrieval`). Detection@K: the synchronised time step is among the K nearest. Mean-PA-MPJPE@K: P-MPJPE
 between the true poses of the query and the K nearest, which forgives a hit that shows the same pose at another time.
 
 The paper's definitions and tables are not in the sources that we could read, so all of this is our reading of its names:
@@ -24,7 +24,7 @@ FIGURES = (
 
 
 def _protocol(name: str, dataset: str, who: str, database: Literal["same", "all"], **source: Any) -> Protocol:
-    title = f"MCSS: cross-view retrieval on {who}, database: another camera's pictures of "
+    title = f"MCSS: cross-view retrieval on {who}, database: another camera's images of "
     title += "all of them" if database == "all" else "the query's own person"
     return Protocol(
         name, title, dataset, source, FIGURES, (), tables=("cameras", "descriptor"), average="pair of cameras",

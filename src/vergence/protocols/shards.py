@@ -1,9 +1,9 @@
 """Named protocols on prepared shards: which of their rows a protocol is measured on, told by what they were prepared from.
 
 Shards carry what a protocol averages over (groups) and measures by (measures), and their manifest says which dataset they
-were made of, with which settings. Shards of the protocol's own pictures are taken whole. Of a wider preparation of
+were made of, with which settings. Shards of the protocol's own images are taken whole. Of a wider preparation of
 Human3.6M (all frames, all cameras) every narrower protocol takes its rows, so that one folder serves all of them. Anything
-else is refused by name: other pictures would give another figure under the same name.
+else is refused by name: other images would give another figure under the same name.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def under_protocol(dataset: ShardDataset, name: str) -> Selected:
     """The rows of shards that a protocol is measured on.
 
     Raises:
-        VergenceError: shards of another dataset, of several, or without the protocol's pictures.
+        VergenceError: shards of another dataset, of several, or without the protocol's images.
     """
     protocol = get_protocol(name)
     prepared = _prepared(dataset, protocol)
@@ -48,7 +48,7 @@ def _prepared(dataset: ShardDataset, protocol: Protocol) -> Mapping[str, Any]:
     settings = dataset.manifest.get("settings", {})
     sources = settings.get("sources") if isinstance(settings, Mapping) else None
     if not isinstance(sources, list) or not all(isinstance(source, Mapping) and "kind" in source for source in sources):
-        raise _other(dataset, protocol, "pictures of which it does not say where they are from", protocol.dataset)
+        raise _other(dataset, protocol, "images of which it does not say where they are from", protocol.dataset)
     kinds = [str(source["kind"]) for source in sources]
     if kinds != [protocol.dataset]:
         raise _other(dataset, protocol, " and ".join(kinds), protocol.dataset)
@@ -77,6 +77,6 @@ def _narrowed(dataset: ShardDataset, key: str, prepared: Any, wanted: Any) -> Bo
 def _other(dataset: ShardDataset, protocol: Protocol, found: str, wanted: str) -> VergenceError:
     return VergenceError(
         f"protocol {protocol.name} is measured on {wanted}, and {dataset.path} holds {found}",
-        f"Prepare its pictures: vergence data prepare '{{kind: {protocol.dataset}, path: FOLDER, protocol: "
+        f"Prepare its images: vergence data prepare '{{kind: {protocol.dataset}, path: FOLDER, protocol: "
         f"{protocol.name}}}' --out SHARDS.",
     )

@@ -12,7 +12,7 @@ arms and legs; on MPII's validation people, of whom no 3D is known, in pixels of
 Not told by the sources that we could read: which limbs the 14 are (legs, arms, hips, shoulders, trunk and head here), which
 frames of Human3.6M are scored (every 64th here), on which data the published validity was measured (in mm on
 MPI-INF-3DHP here, in px on MPII), and of what the pixels are (crops of 256). The published mean of Human3.6M (64.90) is not
-the mean of its 15 actions (64.61): it is over pictures.
+the mean of its 15 actions (64.61): it is over images.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def left_right(group: str, measure: Literal["left_right", "left_right_px"] = "le
 PROTOCOLS = (
     Protocol(
         "h36m-zhou",
-        "Zhou 2017: 16 joints, every skeleton at one sum of limb lengths, mean over pictures",
+        "Zhou 2017: 16 joints, every skeleton at one sum of limb lengths, mean over images",
         "human36m",
         {"split": "test", "step": 64, "cameras": "all", "faulty": "keep"},
         (Figure("MPJPE"),),

@@ -35,7 +35,7 @@ class Published:
             results (`left_right.mm.upper_arm`).
         source: where the figures were read.
         scale: how poses get their millimetres (`Source.scale`).
-        pictures: test pictures that the paper counts, about; 0 where it does not say.
+        images: test images that the paper counts, about; 0 where it does not say.
         differs: why the figures are not comparable with ours even on the same data; empty where they are.
     """
 
@@ -43,7 +43,7 @@ class Published:
     figures: dict[str, float | None] = field(default_factory=dict)
     source: str = ""
     scale: str = "training"
-    pictures: int = 0
+    images: int = 0
     differs: str = ""
 
     @property

@@ -61,10 +61,10 @@ class NetworkSettings:
 
 @dataclass
 class Source:
-    """Pictures, and what of their labels a method may use.
+    """Images, and what of their labels a method may use.
 
     Args:
-        kind: `world_pictures` (one picture per person), `world_recordings` (several cameras, moving people),
+        kind: `world_images` (one image per person), `world_recordings` (several cameras, moving people),
             `world_static` (a camera walks around people who stand still), `capture` (footage in a folder), `shards` (what
             `vergence data prepare` wrote), or a dataset (`docs/datasets.md`): `human36m`, `mpi_inf_3dhp`, `mpii`, `coco`,
             `mannequin_challenge` (people who stand still, seen by a moving camera).
@@ -81,22 +81,22 @@ class Source:
         protocol: of a dataset that is measured: a named protocol, which then sets split, step, cameras, universal and faulty.
         scale: how poses get their millimetres where that protocol needs them (`benchmark.SCALES`): the `training` people's
             mean size, or (by truth) each pose's `true` size or its root's distance (`depth`).
-        parallax: least angle in degrees between any two pictures kept of a person (`mannequin_challenge`).
+        parallax: least angle in degrees between any two images kept of a person (`mannequin_challenge`).
         frames: frames of the capture to use, as `0-34,65-99`; empty means all.
         reconstruction: folder that `vergence reconstruct` wrote for the capture; its poses are what a model is measured
             against, and they count as made, never as truth.
         look: the world's look.
         seed: the world's seed; people and cameras of different seeds never meet.
-        count: pictures (`world_pictures`).
+        count: images (`world_images`).
         subjects: people (`world_recordings`, `world_static`), one recording each.
-        frames_per_subject: instants of each recording (`world_recordings`).
-        views: cameras of each recording, or pictures along the walk; several numbers are used in turn.
-        occlusion: share of the world's pictures with an object in front of the person; empty: the look's own.
-        truncation: share of the world's pictures that cut the person off; empty: the look's own.
+        frames_per_subject: time steps of each recording (`world_recordings`).
+        views: cameras of each recording, or images along the walk; several numbers are used in turn.
+        occlusion: share of the world's images with an object in front of the person; empty: the look's own.
+        truncation: share of the world's images that cut the person off; empty: the look's own.
     """
 
     kind: Literal[
-        "world_pictures",
+        "world_images",
         "world_recordings",
         "world_static",
         "capture",
@@ -106,7 +106,7 @@ class Source:
         "mpii",
         "coco",
         "mannequin_challenge",
-    ] = "world_pictures"
+    ] = "world_images"
     keypoints: bool = False
     pose: str | int = "none"
     path: str = ""
@@ -157,28 +157,28 @@ class Source:
 
 @dataclass
 class Draw:
-    """How a batch takes a source's pictures; without one, all of them in random order.
+    """How a batch takes a source's images; without one, all of them in random order.
 
     Args:
-        source: whose pictures; empty means the source of the batch's own name. A second name lets one batch take the same
+        source: whose images; empty means the source of the batch's own name. A second name lets one batch take the same
             source twice, in two ways.
-        labelled: only pictures whose 3D the recipe shows.
-        instants: instants of each clip; then the batch is clips x instants x views. 0: single pictures.
-        apart: seconds between any two instants of one clip (the papers' temporal distance tau).
-        views: pictures of each instant.
+        labelled: only images whose 3D the recipe shows.
+        time steps: time steps of each clip; then the batch is clips x time steps x views. 0: single images.
+        apart: seconds between any two time steps of one clip (the papers' temporal distance tau).
+        views: images of each time step.
     """
 
     source: str = ""
     labelled: bool = False
-    instants: int = 0
+    time_steps: int = 0
     apart: float = 1.0
     views: int = 2
 
     def __post_init__(self) -> None:
-        if self.instants < 0 or self.apart < 0 or self.views < 1:
+        if self.time_steps < 0 or self.apart < 0 or self.views < 1:
             raise VergenceError(
-                f"a draw of {self.instants} instants, {self.apart:g} s apart, by {self.views} views",
-                "Give 0 or more instants and seconds, and at least one view.",
+                f"a draw of {self.time_steps} time steps, {self.apart:g} s apart, by {self.views} views",
+                "Give 0 or more time steps and seconds, and at least one view.",
             )
 
 
@@ -190,8 +190,8 @@ class MetricLoss:
         kind: `hardnet`, the hardest negative by a margin; or `infonce`, all negatives in a softmax.
         margin: between the distances of a positive and its hardest negative, on the unit sphere (`hardnet`).
         temperature: of the softmax (`infonce`).
-        negatives: instants of the same `clip`, of `others` only, or of `all`.
-        apart: seconds within which two instants of one clip are no negatives (tau).
+        negatives: time steps of the same `clip`, of `others` only, or of `all`.
+        apart: seconds within which two time steps of one clip are no negatives (tau).
         floor: where both poses are labelled, mean joint distance in reference bones below which they are no negatives.
     """
 
@@ -217,7 +217,7 @@ class TrainStage:
 
     Args:
         steps: number of batches.
-        batch: pictures of each source in a batch.
+        batch: images of each source in a batch.
         draw: how some of them are drawn, by their name in `batch`.
         losses: weight of each of the method's loss terms; a term that is not named has weight 0.
         metric: the metric-learning loss (`mcss` only).
@@ -227,16 +227,16 @@ class TrainStage:
         optimizer: `adamw`; `rmsprop` (Zhou 2017; decay 0.99, no momentum); or `muon` for kernels and matrices with AdamW
             for the rest: learns from fewer steps, from scratch.
         schedule: of the learning rate: `cosine`, a linear warm-up over 3 % and then a cosine to 1 % of the peak; or
-            `steps`, constant but for its `drops`.
-        drops: shares of the stage at which the rate becomes a tenth of what it was (`steps`).
+            `steps`, constant but for its `milestones`.
+        milestones: shares of the stage at which the rate becomes a tenth of what it was (`steps`).
         learning_rate: the peak; with `muon`, AdamW's.
-        kernel_rate: Muon's peak of the same schedule.
+        muon_rate: Muon's peak of the same schedule.
         weight_decay: decoupled; RMSprop has none.
-        average: decay of the running average of weights that is kept as the result; 0 keeps the last weights.
-        clip: largest gradient norm.
-        augmentation: what is done to the pictures.
-        unchanged: names in `batch` whose pictures are not augmented.
-        multiview: how views of one instant teach each other (`multiview_consistency`).
+        ema_decay: decay of the running average of weights that is kept as the result; 0 keeps the last weights.
+        grad_clip: largest gradient norm.
+        augmentation: what is done to the images.
+        no_augment: names in `batch` whose images are not augmented.
+        multiview: how views of one time step teach each other (`multiview_consistency`).
     """
 
     steps: int = 1000
@@ -249,26 +249,26 @@ class TrainStage:
     labels: list[str] = field(default_factory=list)
     optimizer: Literal["adamw", "rmsprop", "muon"] = "adamw"
     schedule: Literal["cosine", "steps"] = "cosine"
-    drops: list[float] = field(default_factory=list)
+    milestones: list[float] = field(default_factory=list)
     learning_rate: float = 5e-3
-    kernel_rate: float = 0.06
+    muon_rate: float = 0.06
     weight_decay: float = 1e-4
-    average: float = 0.98
-    clip: float = 1.0
+    ema_decay: float = 0.98
+    grad_clip: float = 1.0
     augmentation: Augmentation = field(default_factory=Augmentation)
-    unchanged: list[str] = field(default_factory=list)
+    no_augment: list[str] = field(default_factory=list)
     multiview: MultiView = field(default_factory=MultiView)
 
     def __post_init__(self) -> None:
-        for key, names in (("draw", list(self.draw)), ("unchanged", self.unchanged)):
+        for key, names in (("draw", list(self.draw)), ("no_augment", self.no_augment)):
             if strange := [name for name in names if name not in self.batch]:
                 raise VergenceError(
                     f"{key} names {strange[0]!r}, but the batch takes none of it",
                     f"The batch has {', '.join(self.batch) or 'nothing'}.",
                 )
-        if not all(0 < share < 1 for share in self.drops) or (self.drops and self.schedule != "steps"):
+        if not all(0 < share < 1 for share in self.milestones) or (self.milestones and self.schedule != "steps"):
             raise VergenceError(
-                f"drops are {self.drops} of a schedule {self.schedule}",
+                f"milestones are {self.milestones} of a schedule {self.schedule}",
                 "Give shares of the stage between 0 and 1, and schedule: steps.",
             )
 
@@ -286,7 +286,7 @@ class LabelStage:
         network: training stage whose network, frozen, finds the joints; empty is the last one before.
         keypoints: `predicted` by that network, or `labelled`: the source's own 2D.
         cameras: `unknown` or `known` extrinsics.
-        frames: at most this many instants are pooled for one estimate of the cameras.
+        frames: at most this many time steps are pooled for one estimate of the cameras.
         per_frame: each frame alone, as in the paper, for comparison.
         peaks: of each joint's heatmap, between which the views choose once the cameras are known; 1 is the highest alone,
             the paper's way (and that of `per_frame`).
@@ -324,9 +324,9 @@ class RefineStage:
     Its goals are 3D labels, and every result says so; or, with `labels`, poses that several views made: then it needs none.
 
     Args:
-        sources: whose pictures the method predicts; their visible 3D, and what `labels` make of them, is the goal.
+        sources: whose images the method predicts; their visible 3D, and what `labels` make of them, is the goal.
         labels: label stages whose poses are goals.
-        pictures: at most so many of each source, spread over it; 0 is all.
+        images: at most so many of each source, spread over it; 0 is all.
         poses: more sources, of which the visible 3D alone is used: their poses get an error like the method's.
         mirror: every pair is learned mirrored as well (the paper's is not).
         steps: number of batches.
@@ -339,7 +339,7 @@ class RefineStage:
 
     sources: list[str] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
-    pictures: int = 0
+    images: int = 0
     poses: list[str] = field(default_factory=list)
     mirror: bool = True
     steps: int = 5000
@@ -387,7 +387,7 @@ class Recipe:
         skeleton: the run's joints.
         image_size: side of the crops, pixels.
         network: sizes of the network.
-        sources: pictures by name.
+        sources: images by name.
         stages: what is done, in this order.
         test: sources that the finished model is measured on.
         precision: Lightning's; `bf16-mixed` is 1.7 times as fast where the processor has bf16.

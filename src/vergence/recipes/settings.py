@@ -19,26 +19,26 @@ _SHARES = (
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training pictures are changed. Everything is off unless named; what each setting does to the geometry is told
+    """How training images are changed. Everything is off unless named; what each setting does to the geometry is told
     in `vergence.batches.augment`.
 
     EpipolarPose's paper is `rotation=30, rotation_probability=0.6, scale=0.25, gain=0.2, occlusion=1, occluders=7`.
 
     Args:
         rotation: standard deviation of the roll about the optical axis, degrees; clipped at twice this.
-        rotation_probability: share of pictures that are rolled.
+        rotation_probability: share of images that are rolled.
         scale: standard deviation of the zoom factor about 1; clipped at once this (0.25: from 0.75 to 1.25).
         shift: largest move of the window, as a share of its width and height, each uniform in both directions.
-        truncation: share of pictures cut closer, so that part of the person leaves the picture.
-        truncation_zoom: largest extra zoom of those, uniform from 1.2; the window stays within the picture there was.
-        mirror: share of instants shown as in a mirror, left and right joints exchanged; whole instants only.
+        truncation: share of images cut closer, so that part of the person leaves the image.
+        truncation_zoom: largest extra zoom of those, uniform from 1.2; the window stays within the image there was.
+        mirror: share of time steps shown as in a mirror, left and right joints exchanged; whole time steps only.
         gain: colour; each channel is multiplied by a factor uniform in 1 - gain to 1 + gain.
         brightness: added to all channels, uniform in both directions; 1 is the whole range.
-        contrast: factor on the distance from the picture's mean, uniform in 1 - contrast to 1 + contrast.
-        occlusion: share of pictures in which occluders are drawn.
-        occluders: largest number of them in one picture, uniform from 1.
-        occluder_size: largest side of one, as a share of the picture's; uniform from a quarter of it.
-        hidden_confidence: factor on the confidence of keypoints under an occluder or outside the picture; 1 keeps it.
+        contrast: factor on the distance from the image's mean, uniform in 1 - contrast to 1 + contrast.
+        occlusion: share of images in which occluders are drawn.
+        occluders: largest number of them in one image, uniform from 1.
+        occluder_size: largest side of one, as a share of the image's; uniform from a quarter of it.
+        hidden_confidence: factor on the confidence of keypoints under an occluder or outside the image; 1 keeps it.
     """
 
     rotation: float = 0.0
@@ -91,7 +91,7 @@ class Augmentation:
 
 @dataclass
 class MultiView:
-    """How pictures of one instant teach each other (method `multiview_consistency`).
+    """How images of one time step teach each other (method `multiview_consistency`).
 
     The defaults are the paper's plain form; what the paper does not have says so.
 
@@ -104,7 +104,7 @@ class MultiView:
         residual: of two views' poses; `squared`, or `absolute`: distances, which wrong 2D pulls less (ours).
         ramp: share of the stage over which the consistency term grows from 0 to its weight.
         confidence: a joint whose heatmap holds less than this in its best 3 x 3 cells is left out.
-        tilt: a view whose reference bone leans more than this out of the picture (as a sine, by its 2D length) makes no
+        tilt: a view whose reference bone leans more than this out of the image (as a sine, by its 2D length) makes no
             pair, since its root depth is a guess; with `closed_form` only.
         limb_ratios: length of a limb in reference bones by the name of the joint that ends it, without side (`knee`: the
             thigh).

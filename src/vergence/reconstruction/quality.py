@@ -31,7 +31,7 @@ MIN_MOTION = 0.1  # rms of joints about their mean over time, in reference bones
 
 @dataclass(frozen=True)
 class Report:
-    """Figures of a reconstruction. Errors in px of the full picture, over all input points with confidence above 0.3.
+    """Figures of a reconstruction. Errors in px of the full image, over all input points with confidence above 0.3.
 
     Attributes:
         verdict: `good` or `doubtful`; `reasons` says why not good.

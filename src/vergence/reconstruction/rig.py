@@ -6,7 +6,7 @@ a start of its own, because a start that is ten degrees off may descend into a w
 starts are adjusted on some thirty frames, the lowest robust cost wins, and only the winner is adjusted on everything.
 
 The mirror: seen through long lenses, a body turned inside out in depth, with cameras turned the other way, projects
-to almost the same pictures (the Necker reversal). The winner's mirror is therefore always tried as a start of its
+to almost the same images (the Necker reversal). The winner's mirror is therefore always tried as a start of its
 own; where its cost comes close, the bend of the knees decides in `reconstruction`, and the verdict says so.
 
 What breaks it, and how that shows: two cameras in one place (`PairPose.parallax`), a camera that shares no joints

@@ -161,15 +161,15 @@ def reconstruct(
     """Cameras and 3D poses of one person seen by fixed, synchronised cameras.
 
     Args:
-        keypoints: px of the full picture, NaN = missing.
+        keypoints: px of the full image, NaN = missing.
         confidence: of each keypoint; at or below `min_confidence` it counts as missing. None = all alike.
-        intrinsics: None = square pixels, centre of the picture, focal length to be found.
+        intrinsics: None = square pixels, centre of the image, focal length to be found.
         image_size: width and height, px.
         skeleton: names of the joints.
         distortion: k1 k2 p1 p2 k3 (or the first four); None = no distortion.
         fps: frames a second; not needed, kept for callers that have it.
         rotation, translation: known extrinsics, used as they are (mm), or with `refine` as the start of the adjustment.
-        fov: degrees along the picture's longer side, a start where intrinsics are missing, the truth with `fov_fixed`.
+        fov: degrees along the image's longer side, a start where intrinsics are missing, the truth with `fov_fixed`.
         focal: with missing intrinsics, one focal length for all cameras (`shared`) or one for each.
         per_frame: EpipolarPose's variant: every frame by itself, for comparison.
         repair: exchange left and right labels back where the views say so.

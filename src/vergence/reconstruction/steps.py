@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from vergence import __version__
 from vergence.errors import VergenceError
 from vergence.footage.calibration import Camera, write_rig_toml
 from vergence.footage.capture import Capture
@@ -19,7 +20,6 @@ from vergence.outputs.trc import trc_scale
 from vergence.reconstruction.solve import Reconstruction
 from vergence.report import Verdict, write_page
 from vergence.report.reconstruction import reconstruction_page
-from vergence.version import __version__
 
 
 def geometry_inputs(capture: Capture, fov: float | None, fov_fixed: bool) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def summarise(
         "protocol": {
             "extrinsics": ("adjusted" if settings["refine"] else "as given") if placed else "estimated",
             "intrinsics": "given" if cameras["intrinsics"] is not None else "estimated",
-            "reprojection": "px of the full picture, distorted, all input points with confidence above 0.3",
+            "reprojection": "px of the full image, distorted, all input points with confidence above 0.3",
             "coverage": "share of (frame, joint); coverage_of_points: of input points with confidence above 0.3",
             "limb_cv": "standard deviation over mean of each limb's length",
             "settings": settings,
@@ -161,7 +161,7 @@ def write_report(out: Path, capture: Capture, result: Reconstruction, results: d
         fps=capture.fps,
         title=f"Reconstruction of {capture.folder.name}",
         facts=facts,
-        pictures=capture.picture if any(camera.video is not None for camera in capture.cameras) else None,
+        images=capture.image if any(camera.video is not None for camera in capture.cameras) else None,
         up=results["up"],
         verdict=Verdict(results["verdict"], results["reasons"]),
         notes=results["notes"],

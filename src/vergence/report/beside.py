@@ -1,7 +1,7 @@
-"""Charts that set methods beside each other: one dot for each seed, and one picture through every method.
+"""Charts that set methods beside each other: one dot for each seed, and one image through every method.
 
 Drawn as SVG like the curves: sharp, printable, no script. A pose is shown twice, from the camera and from its right,
-because a wrong depth cannot be seen from where the picture was taken.
+because a wrong depth cannot be seen from where the image was taken.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from html import escape
 import numpy as np
 from jaxtyping import Float
 
-from vergence.report.charts import WIDTH, encode_picture, format_number, linear_ticks
+from vergence.report.charts import WIDTH, encode_image, format_number, linear_ticks
 from vergence.report.page import Dots, Strip
 from vergence.report.viewer import bone_sides, display_rotation, points_only
 from vergence.skeleton import Skeleton
@@ -56,8 +56,8 @@ def dots_svg(chart: Dots) -> str:
 
 
 def strip_html(strip: Strip, skeleton: Skeleton) -> str:
-    """The picture, then each method's pose over the truth."""
-    source, _, _ = encode_picture(strip.image)
+    """The image, then each method's pose over the truth."""
+    source, _, _ = encode_image(strip.image)
     turn = display_rotation(strip.up)
     truth = points_only(strip.pose_true) @ turn.T
     reach = float(np.nanmax(np.abs(truth), initial=1e-9)) * (1 + MARGIN)

@@ -1,8 +1,8 @@
-"""Pictures as data URIs and curves as SVG: what a page can hold without loading anything.
+"""Images as data URIs and curves as SVG: what a page can hold without loading anything.
 
 Curves are drawn here rather than in the browser, so that they are sharp at any size, print, and need no script; one
-only adds the reading under the pointer. A picture is made smaller before it is embedded, which moves the keypoints:
-`encode_picture` returns the factor, and `rescale_keypoints` applies it with the centre of the top-left pixel at (0, 0).
+only adds the reading under the pointer. An image is made smaller before it is embedded, which moves the keypoints:
+`encode_image` returns the factor, and `rescale_keypoints` applies it with the centre of the top-left pixel at (0, 0).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from PIL import Image
 
 from vergence.report.page import Curve
 
-LONGEST_SIDE_PX = 720  # a picture fills at most half a laptop's screen
+LONGEST_SIDE_PX = 720  # an image fills at most half a laptop's screen
 PNG_BELOW_PX = 160  # small crops: JPEG's blocks would show, and PNG costs nothing
 JPEG_QUALITY = 85
 FEW_TICKS = 8  # values of a log x axis that are marked themselves
@@ -28,26 +28,26 @@ WIDTH, HEIGHT = 560, 300
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 10, 44
 
 
-def encode_picture(
-    image: UInt8[np.ndarray, "H W 3"], longest: int = LONGEST_SIDE_PX
+def encode_image(
+    pixels: UInt8[np.ndarray, "H W 3"], longest: int = LONGEST_SIDE_PX
 ) -> tuple[str, tuple[int, int], tuple[float, float]]:
-    """A picture as a data URI, its width and height there, and the factors by which x and y were scaled."""
-    height, width = image.shape[:2]
+    """An image as a data URI, its width and height there, and the factors by which x and y were scaled."""
+    height, width = pixels.shape[:2]
     factor = min(1.0, longest / max(height, width))
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    picture = Image.fromarray(np.ascontiguousarray(image))
+    image = Image.fromarray(np.ascontiguousarray(pixels))
     if size != (width, height):
-        picture = picture.resize(size, Image.Resampling.LANCZOS)
+        image = image.resize(size, Image.Resampling.LANCZOS)
     kind = "png" if max(size) <= PNG_BELOW_PX else "jpeg"
     buffer = io.BytesIO()
     options = {"optimize": True} if kind == "png" else {"quality": JPEG_QUALITY, "optimize": True}
-    picture.save(buffer, kind, **options)
+    image.save(buffer, kind, **options)
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
     return f"data:image/{kind};base64,{data}", size, (size[0] / width, size[1] / height)
 
 
 def rescale_keypoints(keypoints: Float[np.ndarray, "J 2"], scale: tuple[float, float]) -> Float[np.ndarray, "J 2"]:
-    """Keypoints of a picture in the pixels of the same picture resized by `scale`."""
+    """Keypoints of an image in the pixels of the same image resized by `scale`."""
     return (np.asarray(keypoints, dtype=float) + 0.5) * np.asarray(scale) - 0.5
 
 

@@ -1,4 +1,4 @@
-"""The page of a comparison: one table, what differs by more than chance, and the same pictures through every method."""
+"""The page of a comparison: one table, what differs by more than chance, and the same images through every method."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from vergence import __version__
 from vergence.batches.dataset import Dataset
 from vergence.comparison.entries import BOOTSTRAP, FIGURES, MORE, Measured
 from vergence.evaluation.scores import HEADING
@@ -16,23 +17,22 @@ from vergence.report.charts import format_number
 from vergence.report.page import Cell, Curve, Dots, Page, Panel, Strip, Table, choose_samples
 from vergence.report.run_page import PROTOCOL
 from vergence.skeleton import Skeleton
-from vergence.version import __version__
 
 MAIN = tuple(key for key in FIGURES if key not in MORE)
-PICTURES = 2  # of each look and kind: worst, best, random by the mean error of all methods
-ANCHORS = {
+IMAGES = 2  # of each look and kind: worst, best, random by the mean error of all methods
+BASELINES = {
     "mean_pose": "mean pose", "true_2d_zero_depth": "true 2D, zero depth", "camera_mean_pose": "mean pose of each camera",
     "nearest_pose": "nearest training pose", "oracle": "oracle (retrieval)", "random": "random (retrieval)",
 }  # fmt: skip
 ABOUT = (
-    "3D labels: pictures whose true 3D the training saw. N-PCK: joints within 150 mm. PSS: poses in the truth's cluster, the "
-    "same clusters for all. L/R: mean left/right difference of limb lengths. Det@1: queries whose nearest picture by another "
-    "camera, of the same person, is of their instant; hit's PA: P-MPJPE between the two; ranked by the embedding, or by "
+    "3D labels: images whose true 3D the training saw. N-PCK: joints within 150 mm. PSS: poses in the truth's cluster, the "
+    "same clusters for all. L/R: mean left/right difference of limb lengths. Det@1: queries whose nearest image by another "
+    "camera, of the same person, is of their time step; hit's PA: P-MPJPE between the two; ranked by the embedding, or by "
     "predicted poses where there is none. 2D: median distance in crop pixels."
 )
 SECONDS = (
     "wall-clock seconds, and those of the processor (all threads) in brackets, mean over seeds; a shared stage counts wherever "
-    "it is used; without drawing pictures"
+    "it is used; without drawing images"
 )
 
 
@@ -43,7 +43,7 @@ def comparison_page(
 
     Args:
         results: what `results.json` holds.
-        measured: each method on one seed's tests, of which the pictures are shown.
+        measured: each method on one seed's tests, of which the images are shown.
         tests: those tests.
         skeleton: of all.
     """
@@ -52,7 +52,7 @@ def comparison_page(
     versus = [versus_table(results, look) for look in looks]
     return Page(
         title="Methods side by side",
-        subtitle="Trained on the same pictures, measured on the same tests",
+        subtitle="Trained on the same images, measured on the same tests",
         skeleton=skeleton,
         facts=_facts(results),
         tables=[*tables, *(table for table in versus if table), seconds_table(results)],
@@ -98,18 +98,18 @@ def result_table(
          f"{found['parameters']:,}", value_text(found["seconds"])]
         for name, found in methods.items()
     ]  # fmt: skip
-    for name, found in results["anchors"][look].items():
+    for name, found in results["baselines"][look].items():
         if not set(found) & set(known):
             continue
         values = [value_text({"mean": found[k], "std": None}) if k in found else None for k in known]
-        rows.append([ANCHORS[name], None, *values, None, None])
+        rows.append([BASELINES[name], None, *values, None, None])
     about, seeds = protocol[look], protocol["seeds"]
     frames = [frames_of.get(look, {}).get("frame") for frames_of in protocol["methods"].values()]
     return Table(
         title=f"{title}, {look}",
         columns=["", "3D labels", *(FIGURES[k] for k in known), "parameters", "seconds"],
         rows=rows,
-        protocol=f"{PROTOCOL} {about['pictures']} pictures of {about['subjects']} people for each seed. "
+        protocol=f"{PROTOCOL} {about['images']} images of {about['subjects']} people for each seed. "
         + (f"Seeds {', '.join(map(str, seeds))}: mean ± standard deviation." if len(seeds) > 1 else f"Seed {seeds[0]}.")
         + (f" World {protocol['world_version']}." if "look" in about else "")
         + (f" {HEADING}." if "canonical" in frames else ""),
@@ -230,21 +230,21 @@ def efficiency_curves(results: Mapping[str, Any]) -> list[Curve]:
                 spreads[name] = ([min(e) for e in each], [max(e) for e in each])
             label = FIGURES[key].removesuffix(" mm")
             title = f"{label}, {look}"
-            curves.append(Curve(title, "pictures with 3D labels", f"{label}, mm", series, log_x=True, spread=spreads))
+            curves.append(Curve(title, "images with 3D labels", f"{label}, mm", series, log_x=True, spread=spreads))
     return curves
 
 
 def strips(look: str, measured: Mapping[str, Measured], test: Dataset, skeleton: Skeleton) -> list[Strip]:
-    """Pictures of a test set, each with every method's pose over the truth."""
-    errors = np.stack([m.pictures[f"{look}.p_mpjpe"] for m in measured.values()])
+    """Images of a test set, each with every method's pose over the truth."""
+    errors = np.stack([m.images[f"{look}.p_mpjpe"] for m in measured.values()])
     out, root = [], list(skeleton.root)
-    for group, i in choose_samples(errors.mean(0), PICTURES):
+    for group, i in choose_samples(errors.mean(0), IMAGES):
         view = test.read(torch.tensor([i]))
         true = (view.pose[0] - view.pose[0, root].mean(0)).numpy()
         panels = []
         for name, m in measured.items():
-            pose = m.pictures[f"{look}.pose"][i]
-            n, p = m.pictures[f"{look}.n_mpjpe"][i], m.pictures[f"{look}.p_mpjpe"][i]
+            pose = m.images[f"{look}.pose"][i]
+            n, p = m.images[f"{look}.n_mpjpe"][i], m.images[f"{look}.p_mpjpe"][i]
             known = np.isfinite(true) & np.isfinite(pose)
             scale = (pose * true)[known].sum() / max((pose * pose)[known].sum(), 1e-9)
             words = [f"{word} {value:.0f}" for word, value in (("N", n), ("P", p)) if np.isfinite(value)]

@@ -1,7 +1,7 @@
-"""The page of a dataset's check: its findings, and pictures with their labels, since some faults only an eye can see.
+"""The page of a dataset's check: its findings, and images with their labels, since some faults only an eye can see.
 
 Each cut-out shows the 2D labels and, where there is 3D, its projection: two skeletons that lie on each other, or do not.
-Most pictures are spread over the dataset; those whose 3D misses its 2D most are shown beside them.
+Most images are spread over the dataset; those whose 3D misses its 2D most are shown beside them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch
 
 from vergence.batches.crops import crop_view
 from vergence.datasets.records import Records
-from vergence.datasets.validation.checks import Finding, PictureReader, is_sound, reprojection_by_camera
+from vergence.datasets.validation.checks import Finding, ImageReader, is_sound, reprojection_by_camera
 from vergence.datasets.validation.geometry import reprojection_errors, row_median
 from vergence.errors import VergenceError
 from vergence.geometry.camera import project
@@ -22,11 +22,11 @@ from vergence.report.page import Cell, Page, Sample, Table, Verdict
 SPREAD, WORST = 12, 4
 CROP_PX = 256
 MOST_MEASURED = 5000  # rows among which the worst are sought
-PROTOCOL = "distance in px of the full picture from the projected 3D joint to its 2D label, lens included"
+PROTOCOL = "distance in px of the full image from the projected 3D joint to its 2D label, lens included"
 
 
 def check_page(
-    records: Records, findings: Sequence[Finding], facts: Mapping[str, str], opened: PictureReader | None
+    records: Records, findings: Sequence[Finding], facts: Mapping[str, str], opened: ImageReader | None
 ) -> Page:
     """A check as a page.
 
@@ -34,7 +34,7 @@ def check_page(
         records: what was checked.
         findings: the answers.
         facts: what was read, and how.
-        opened: opens the pictures; None where there are none.
+        opened: opens the images; None where there are none.
     """
     wrong = [finding for finding in findings if finding.state == "wrong"]
     reasons = [f"{finding.what}: {finding.found}. {finding.remedy}" for finding in wrong]
@@ -68,7 +68,7 @@ def _cameras(records: Records) -> list[Table]:
     return [Table("Reprojection by camera", columns, rows, PROTOCOL)] if rows else []
 
 
-def _samples(records: Records, opened: PictureReader) -> list[Sample]:
+def _samples(records: Records, opened: ImageReader) -> list[Sample]:
     rows = np.linspace(0, len(records) - 1, min(len(records), MOST_MEASURED)).astype(int)
     error = row_median(reprojection_errors(records[rows])) if len(rows) else np.empty(0)
     order = np.argsort(-np.where(np.isnan(error), -np.inf, error), kind="stable")
@@ -79,13 +79,13 @@ def _samples(records: Records, opened: PictureReader) -> list[Sample]:
     return [sample for group, row in chosen if (sample := _sample(records, row, group, opened)) is not None]
 
 
-def _sample(records: Records, row: int, group: str, opened: PictureReader) -> Sample | None:
-    """One row's cut-out; None where its picture or box is damaged, which is a finding already."""
+def _sample(records: Records, row: int, group: str, opened: ImageReader) -> Sample | None:
+    """One row's cut-out; None where its image or box is damaged, which is a finding already."""
     part = records[[row]]
     try:
-        picture = opened.read(part.pictures[0])
+        image = opened.read(part.images[0])
         view = crop_view(
-            picture,
+            image,
             part.intrinsics[0],
             np.nan_to_num(part.distortion[0]),
             part.box[0],
@@ -99,7 +99,7 @@ def _sample(records: Records, row: int, group: str, opened: PictureReader) -> Sa
     pose = view.pose[0]
     projected = project(pose, view.intrinsics[0]).numpy() if pose.isfinite().any() else None
     error = float(row_median(reprojection_errors(part))[0])
-    place = part.pictures[0]
+    place = part.images[0]
     names = ", ".join(f"{name} {values[0]}" for name, values in part.groups.items())
     up = view.up[0].numpy()
     return Sample(

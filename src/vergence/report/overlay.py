@@ -1,8 +1,8 @@
-"""A prediction drawn on its picture, and beside it the same pose in 3D: what one watches to see whether to believe it.
+"""A prediction drawn on its image, and beside it the same pose in 3D: what one watches to see whether to believe it.
 
 The 2D skeleton shows whether the joints were found; it cannot show a wrong depth, which always projects onto the right
 pixels. So the pose is drawn again from where the camera does not stand: once as the camera sees it, and once from the
-person's side, where depth lies across the picture. Both are orthographic and at one fixed scale, so that a pose that
+person's side, where depth lies across the image. Both are orthographic and at one fixed scale, so that a pose that
 shrinks or jumps is seen to do so. Left is blue and right is orange, as on the report page; what is far is drawn first.
 """
 
@@ -16,7 +16,7 @@ from vergence.report.viewer import bone_sides, display_rotation
 from vergence.skeleton import Skeleton
 
 COLOURS = {"l": (0, 114, 178), "r": (213, 94, 0), "c": (60, 64, 74)}
-ON_PICTURE = {"l": (86, 180, 233), "r": (240, 137, 58), "c": (236, 238, 242)}
+ON_IMAGE = {"l": (86, 180, 233), "r": (240, 137, 58), "c": (236, 238, 242)}
 BACKGROUND, GRID, INK = (251, 251, 249), (228, 228, 223), (92, 97, 107)
 LONGEST_SIDE_PX = 960
 # Half the height of what a 3D view shows, in reference bones: a person of 1.8 m with arms up is 4.6 of 480 mm.
@@ -24,11 +24,11 @@ REACH = 2.6
 FAINT_CONFIDENCE = 0.2
 SUBPIXEL_BITS = 4
 
-Picture = UInt8[np.ndarray, "H W 3"]
+RGB = UInt8[np.ndarray, "H W 3"]
 
 
 def overlay(
-    picture: Picture,
+    image: RGB,
     skeleton: Skeleton,
     keypoints: Float[np.ndarray, "J 2"] | None = None,
     confidence: Float[np.ndarray, " J"] | None = None,
@@ -36,28 +36,28 @@ def overlay(
     up: Float[np.ndarray, " 3"] | None = None,
     caption: str = "",
     size: tuple[int, int] | None = None,
-) -> Picture:
-    """One frame of the overlay: the picture with its 2D skeleton, and two views of the pose stacked on its right.
+) -> RGB:
+    """One frame of the overlay: the image with its 2D skeleton, and two views of the pose stacked on its right.
 
     Args:
-        picture: RGB.
+        image: RGB.
         skeleton: of keypoints and pose.
-        keypoints: px of the picture; NaN joints are not drawn. None where nobody was looked for.
+        keypoints: px of the image; NaN joints are not drawn. None where nobody was looked for.
         confidence: joints below 0.2 are drawn thin.
         pose: root-relative, in the camera's frame, in reference bones.
-        up: gravity's opposite in the camera's frame; where unknown, the picture's top is up.
-        caption: a line of text on the picture.
-        size: (width, height) of the picture's part; its own, at most 960 px, where not given. A picture of another
+        up: gravity's opposite in the camera's frame; where unknown, the image's top is up.
+        caption: a line of text on the image.
+        size: (width, height) of the image's part; its own, at most 960 px, where not given. An image of another
             shape is fitted into it on black.
 
     Returns:
         The frame, of even width and height.
     """
-    width, height = size or picture_size(picture)
-    canvas, scale, shift = _fitted(picture, width, height)
+    width, height = size or image_size(image)
+    canvas, scale, shift = _fitted(image, width, height)
     if keypoints is not None:
         points = (np.asarray(keypoints, dtype=float) + 0.5) * scale - 0.5 + shift
-        draw_skeleton(canvas, points, skeleton, ON_PICTURE, thickness(height), confidence, halo=True)
+        draw_skeleton(canvas, points, skeleton, ON_IMAGE, thickness(height), confidence, halo=True)
     if caption:
         _text(canvas, caption, (10, height - 12), height, (255, 255, 255), halo=True)
     side = height // 2
@@ -70,9 +70,9 @@ def overlay(
     return np.ascontiguousarray(np.concatenate([canvas, np.concatenate(views)], axis=1))
 
 
-def picture_size(picture: Picture, longest: int = LONGEST_SIDE_PX) -> tuple[int, int]:
-    """(width, height) at which a picture is shown: multiples of 4, so that a video codec takes it with its panel."""
-    height, width = picture.shape[:2]
+def image_size(image: RGB, longest: int = LONGEST_SIDE_PX) -> tuple[int, int]:
+    """(width, height) at which an image is shown: multiples of 4, so that a video codec takes it with its panel."""
+    height, width = image.shape[:2]
     factor = min(1.0, longest / max(height, width))
     return max(4, round(width * factor / 4) * 4), max(4, round(height * factor / 4) * 4)
 
@@ -85,7 +85,7 @@ def pose_view(
     title: str = "",
     width: int | None = None,
     reach: float = REACH,
-) -> Picture:
+) -> RGB:
     """A pose seen without perspective.
 
     Args:
@@ -117,7 +117,7 @@ def pose_view(
 
 
 def draw_skeleton(
-    canvas: Picture,
+    canvas: RGB,
     points: Float[np.ndarray, "J 2"],
     skeleton: Skeleton,
     colours: dict[str, tuple[int, int, int]],
@@ -146,33 +146,33 @@ def draw_skeleton(
 
 
 def thickness(height: int) -> int:
-    """Width of a limb's line for a picture of this height, px."""
+    """Width of a limb's line for an image of this height, px."""
     return max(1, round(height / 200))
 
 
 def _fixed(points: np.ndarray) -> np.ndarray:
-    """Fixed-point coordinates for OpenCV; far outside any picture they are clipped, so that they fit in its integers."""
+    """Fixed-point coordinates for OpenCV; far outside any image they are clipped, so that they fit in its integers."""
     return np.round(np.clip(points, -10_000, 20_000) * (1 << SUBPIXEL_BITS)).astype(int)
 
 
-def _fitted(picture: Picture, width: int, height: int) -> tuple[Picture, np.ndarray, np.ndarray]:
-    """The picture in the middle of a black one of the size asked, the factors on x and y, and where its corner is."""
-    factor = min(width / picture.shape[1], height / picture.shape[0])
+def _fitted(image: RGB, width: int, height: int) -> tuple[RGB, np.ndarray, np.ndarray]:
+    """The image in the middle of a black one of the size asked, the factors on x and y, and where its corner is."""
+    factor = min(width / image.shape[1], height / image.shape[0])
     inner = []
-    for side, full in ((picture.shape[1], width), (picture.shape[0], height)):
+    for side, full in ((image.shape[1], width), (image.shape[0], height)):
         part = max(1, min(full, round(side * factor)))
         # Rounding to multiples of 4 stretches by a pixel or two: not worth a black border.
         inner.append(full if full - part < 4 else part)
-    small = cv2.resize(picture, inner, interpolation=cv2.INTER_AREA)
+    small = cv2.resize(image, inner, interpolation=cv2.INTER_AREA)
     left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
     canvas = np.zeros((height, width, 3), np.uint8)
     canvas[top : top + inner[1], left : left + inner[0]] = small
-    scale = np.array([inner[0] / picture.shape[1], inner[1] / picture.shape[0]])
+    scale = np.array([inner[0] / image.shape[1], inner[1] / image.shape[0]])
     return canvas, scale, np.array([left, top], dtype=float)
 
 
 def _text(
-    canvas: Picture, text: str, at: tuple[int, int], height: int, colour: tuple[int, int, int], halo: bool = False
+    canvas: RGB, text: str, at: tuple[int, int], height: int, colour: tuple[int, int, int], halo: bool = False
 ) -> None:
     size = max(0.35, height / 1000)
     if halo:

@@ -105,7 +105,7 @@ class Panel:
 
 @dataclass(frozen=True, eq=False)
 class Strip:
-    """One picture and several methods' poses of it side by side, each over the truth, seen from the front and the side."""
+    """One image and several methods' poses of it side by side, each over the truth, seen from the front and the side."""
 
     title: str
     image: UInt8[np.ndarray, "H W 3"]
@@ -116,12 +116,12 @@ class Strip:
 
 @dataclass(frozen=True, eq=False)
 class Sample:
-    """One picture with its poses. Any of the arrays may be None; NaN joints are not drawn.
+    """One image with its poses. Any of the arrays may be None; NaN joints are not drawn.
 
     Attributes:
         title: what it is, e.g. `test subject 3, camera 2, frame 140`.
         group: where it belongs: `worst`, `best`, `random`, or any other word.
-        image: as the network saw it, or a cut-out of the picture.
+        image: as the network saw it, or a cut-out of the image.
         keypoints: predicted, in the pixels of `image` (the centre of the top-left pixel is (0, 0)).
         keypoints_true: what they are held against.
         pose: predicted, in the camera's frame (x right, y down, z forward); shown with its root at the origin.
@@ -142,10 +142,10 @@ class Sample:
     up: Sequence[float] | np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        _check_shape(f"the picture of sample {self.title!r}", self.image, None, None, 3)
+        _check_shape(f"the image of sample {self.title!r}", self.image, None, None, 3)
         if self.image is not None and self.image.dtype != np.uint8:
             raise VergenceError(
-                f"the picture of sample {self.title!r} has type {self.image.dtype}", "Give uint8, 0 to 255, RGB."
+                f"the image of sample {self.title!r} has type {self.image.dtype}", "Give uint8, 0 to 255, RGB."
             )
 
 
@@ -216,7 +216,7 @@ class Page:
         labels: what the two skeletons of a sample are called.
         details: long tables, for the end of the page.
         dots: charts beside the tables.
-        strips: pictures with several methods' poses.
+        strips: images with several methods' poses.
         curves_title: heading of the curves' section.
         sections: which come, in which order; empty ones are left out.
     """

@@ -2,7 +2,7 @@
 
 What convinces is the last: the reconstructed joints, projected into each camera, beside the keypoints that were seen
 there. They come from moments spread evenly over the recording, the same ones in every camera, and from the worst
-moments of all, so that a page cannot look better than its reconstruction. Without pictures the joints are drawn on an
+moments of all, so that a page cannot look better than its reconstruction. Without images the joints are drawn on an
 empty ground. A small reprojection error does not make a reconstruction right (a scene that was scaled, mirrored or
 bent can reproject as well), hence limb lengths and the verdict's own figures stand beside it.
 """
@@ -22,7 +22,7 @@ from vergence.reconstruction.solve import REPORT_CONFIDENCE, Reconstruction
 from vergence.report.page import Cell, Curve, Page, RigCamera, RigScene, Sample, Table, Verdict
 
 Array = np.ndarray
-Pictures = Callable[[int, int], UInt8[np.ndarray, "H W 3"]]
+Images = Callable[[int, int], UInt8[np.ndarray, "H W 3"]]
 
 MOMENTS = 4  # shown from every camera
 WORST = 6  # shown beside them, at most
@@ -36,7 +36,7 @@ UNITS = {"mm": "mm", "reference_bone": "reference bones"}
 
 
 def projections(found: Reconstruction) -> Float[Array, "T V J 2"]:
-    """The reconstructed joints in every camera's picture, px, lens included; NaN where there is none or it is behind."""
+    """The reconstructed joints in every camera's image, px, lens included; NaN where there is none or it is behind."""
     pose, K, lens = (
         torch.from_numpy(np.asarray(a, dtype=float)) for a in (found.pose, found.intrinsics, found.distortion)
     )
@@ -52,7 +52,7 @@ def relabelled(keypoints: Float[Array, "T V J 3"], side: Array) -> Float[Array, 
 def level_up(rotation: Float[Array, "V 3 3"]) -> Float[Array, " 3"]:
     """Up in the world, if the cameras are not rolled: what is square to every camera's right, and above them all.
 
-    A camera on a tripod may look down, but its picture's rows are level, so two cameras that look in different
+    A camera on a tripod may look down, but its image's rows are level, so two cameras that look in different
     directions already give the vertical, whatever the person does. Where all look the same way, the mean of their own
     ups fills in what their rights leave open.
     """
@@ -80,7 +80,7 @@ def reconstruction_page(
     fps: float,
     title: str,
     facts: Mapping[str, str],
-    pictures: Pictures | None = None,
+    images: Images | None = None,
     up: Float[Array, " 3"] | None = None,
     verdict: Verdict | None = None,
     unit_note: str = "",
@@ -89,10 +89,10 @@ def reconstruction_page(
     """Everything that a reader needs to judge a reconstruction.
 
     Args:
-        keypoints: x, y, confidence as they were given to `reconstruct`, px of the full pictures.
+        keypoints: x, y, confidence as they were given to `reconstruct`, px of the full images.
         names: of the cameras.
         image_size: width and height of each.
-        pictures: (camera, frame) to the picture in the keypoints' pixels, or a `VergenceError` where it is missing.
+        images: (camera, frame) to the image in the keypoints' pixels, or a `VergenceError` where it is missing.
         up: gravity's opposite in the reconstruction's world; None where unknown.
         verdict: where more is known than the geometry's own report says, e.g. about the choice of the subject.
         unit_note: where the scale comes from, e.g. an assumed height.
@@ -106,7 +106,7 @@ def reconstruction_page(
     counted = np.isfinite(seen).all(axis=-1) & (np.nan_to_num(seen[..., 2]) > REPORT_CONFIDENCE)
     error = np.where(counted, np.linalg.norm(projected - seen[..., :2], axis=-1), np.nan)
     observed = np.where(counted[..., None], seen[..., :2], np.nan)
-    points = f"input points with confidence above {REPORT_CONFIDENCE}, px of the full picture, lens included"
+    points = f"input points with confidence above {REPORT_CONFIDENCE}, px of the full image, lens included"
     report = found.report
     verdict = verdict or Verdict(report.verdict, report.reasons)
     scene = _scene(found, names, image_size, fps)
@@ -121,7 +121,7 @@ def reconstruction_page(
         details=[_joint_table(error, found, names, points), _limb_table(found, unit_note)],
         curves=[_error_curve(error, names)],
         curves_title="Over time",
-        samples=_samples(found, projected, observed, error, names, image_size, pictures, up),
+        samples=_samples(found, projected, observed, error, names, image_size, images, up),
         samples_protocol=f"distance from the reprojected 3D joint to the observed keypoint, median over joints, {points}",
         pose_unit=UNITS[found.unit],
         labels=("reprojected 3D", "observed 2D"),
@@ -155,11 +155,11 @@ def _quality_table(found: Reconstruction) -> Table:
         )
         rows.append(["starts that agree", f"{r.agreeing_starts} of {r.starts}", gap])
     if r.swapped_sides:
-        rows.append(["left and right exchanged back", _percent(r.swapped_sides), "of pictures"])
+        rows.append(["left and right exchanged back", _percent(r.swapped_sides), "of images"])
     protocol = (
         f"{r.frames:,} frames, {r.cameras} cameras; input points with confidence above {REPORT_CONFIDENCE}, px of the "
     )
-    protocol += "full picture with the lens undone; poses as triangulated, not smoothed"
+    protocol += "full image with the lens undone; poses as triangulated, not smoothed"
     return Table("Quality", ["", "measured", "of what"], rows, protocol)
 
 
@@ -232,14 +232,14 @@ def _samples(
     error: Array,
     names: Sequence[str],
     image_size: Sequence[tuple[int, int]],
-    pictures: Pictures | None,
+    images: Images | None,
     up: Array | None,
 ) -> list[Sample]:
     """The chosen moments as cut-outs around the person, with the pose in that camera's frame."""
     even, worst = _moments(error)
     wanted = [(names[v], f, v) for v in range(len(names)) for f in even] + [("worst", f, v) for f, v in worst]
     windows = {(v, f): cut_out(projected[f, v], observed[f, v], image_size[v]) for _, f, v in wanted}
-    images, missing = _cut_pictures(windows, pictures)
+    cuts, missing = _cut_images(windows, images)
     samples = []
     for group, frame, view in wanted:
         left, top, _, _ = windows[view, frame]
@@ -248,7 +248,7 @@ def _samples(
             Sample(
                 title=f"{names[view]}, frame {frame}",
                 group=group,
-                image=images[view, frame],
+                image=cuts[view, frame],
                 keypoints=projected[frame, view] - [left, top],
                 keypoints_true=observed[frame, view] - [left, top],
                 pose=found.pose[frame] @ found.rotation[view].T + found.translation[view],
@@ -263,28 +263,28 @@ def _samples(
     return samples
 
 
-def _cut_pictures(
-    windows: Mapping[tuple[int, int], tuple[int, int, int, int]], pictures: Pictures | None
+def _cut_images(
+    windows: Mapping[tuple[int, int], tuple[int, int, int, int]], images: Images | None
 ) -> tuple[dict[tuple[int, int], UInt8[Array, "H W 3"]], dict[tuple[int, int], str]]:
-    """The cut-outs by (camera, frame), read in the order in which the videos hold them, and why some have no picture.
+    """The cut-outs by (camera, frame), read in the order in which the videos hold them, and why some have no image.
 
-    Those, and all where there are no pictures, are drawn on an empty ground: one damaged frame costs no report.
+    Those, and all where there are no images, are drawn on an empty ground: one damaged frame costs no report.
     """
-    images, missing = {}, {}
+    cuts, missing = {}, {}
     for (view, frame), (left, top, right, bottom) in sorted(windows.items()):
-        images[view, frame] = np.full((bottom - top, right - left, 3), EMPTY_GROUND, dtype=np.uint8)
-        if pictures is not None:
+        cuts[view, frame] = np.full((bottom - top, right - left, 3), EMPTY_GROUND, dtype=np.uint8)
+        if images is not None:
             try:
-                images[view, frame] = pictures(view, frame)[top:bottom, left:right].copy()
+                cuts[view, frame] = images(view, frame)[top:bottom, left:right].copy()
             except VergenceError as error:
-                missing[view, frame] = f"No picture: {error.problem}."
-    return images, missing
+                missing[view, frame] = f"No image: {error.problem}."
+    return cuts, missing
 
 
 def cut_out(
     projected: Float[Array, "J 2"], observed: Float[Array, "J 2"], size: tuple[int, int]
 ) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom of a window around the person, within the picture; the whole picture where nobody is.
+    """Left, top, right, bottom of a window around the person, within the image; the whole image where nobody is.
 
     The reconstruction decides where the person is, since a keypoint may be anywhere; keypoints do where it has nothing.
     """

@@ -1,7 +1,7 @@
 """From a `Page` to one HTML file that opens offline.
 
 Text, tables and charts are plain HTML and SVG and need no script; the script adds what moves. Nothing is loaded:
-styles, script, pictures and data stand in the file, and a content-security policy inside it forbids the browser to
+styles, script, images and data stand in the file, and a content-security policy inside it forbids the browser to
 fetch anything, so a page copied to a machine without a network, or mailed, shows the same, and cannot call home.
 """
 
@@ -114,17 +114,17 @@ def _samples(page: Page) -> str:
     if page.strips:
         lead = f'<span class="tag">protocol</span> {escape(page.samples_protocol)}'
         body = "".join(strip_html(strip, page.skeleton) for strip in page.strips)
-        return _section("samples", "The same pictures, every method", body, lead)
+        return _section("samples", "The same images, every method", body, lead)
     if not page.samples:
         return ""
     lead = "Turn the skeletons with the mouse; the arrow keys step through the samples."
     if page.samples_protocol:
         lead += f' <span class="tag">protocol</span> {escape(page.samples_protocol)}'
-    return _section("samples", "Pictures and poses", _asset("samples.html"), lead)
+    return _section("samples", "Images and poses", _asset("samples.html"), lead)
 
 
 def _camera_rows(rig: RigScene) -> list[list[Cell]]:
-    """Name, position in display axes, focal length, field of view and picture size of each camera."""
+    """Name, position in display axes, focal length, field of view and image size of each camera."""
     turn, rows = display_rotation(rig.up), []
     for name, camera in rig.cameras.items():
         x, y, z = turn @ (-np.asarray(camera.R, dtype=float).T @ np.asarray(camera.t, dtype=float))
@@ -146,7 +146,7 @@ def _rig(page: Page) -> str:
     frame = rig.up_note or frame
     cameras = Table(
         "Cameras",
-        ["camera", f"x, {unit}", f"y, {unit}", f"z, {unit}", "focal length, px", "view across", "picture, px"],
+        ["camera", f"x, {unit}", f"y, {unit}", f"z, {unit}", "focal length, px", "view across", "image, px"],
         _camera_rows(rig),
         f"positions of the optical centres in the scene's axes, {rig.unit}. {frame}",
         rig.note,

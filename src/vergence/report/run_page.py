@@ -1,4 +1,4 @@
-"""The page of a training run: its table beside the anchors, curves, and pictures with their 2D and 3D."""
+"""The page of a training run: its table beside the baselines, curves, and images with their 2D and 3D."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from vergence import __version__
 from vergence.batches.dataset import Dataset
 from vergence.evaluation.measure import protocol_words
 from vergence.evaluation.scores import HEADING, RETRIEVAL, Scores, in_camera_frame
@@ -19,11 +20,10 @@ from vergence.recipes.recipe import Recipe
 from vergence.report.page import Cell, Curve, Page, Sample, Table, choose_samples
 from vergence.skeleton import Skeleton, get_skeleton
 from vergence.training.loop import read_metrics
-from vergence.version import __version__
 
 PROTOCOL = (
     "N-MPJPE: root-aligned, one least-squares scale per pose; P-MPJPE: similarity per pose, no reflection. Millimetres, mean "
-    "over pictures; no true depth or scale is used."
+    "over images; no true depth or scale is used."
 )
 ROWS = {
     "model": "the model",
@@ -84,7 +84,7 @@ def _facts(recipe: Recipe, results: Mapping[str, Any], command: str) -> dict[str
         "device": torch.cuda.get_device_name()
         if torch.cuda.is_available()
         else f"CPU, {torch.get_num_threads()} threads",
-        "pictures": f"{recipe.image_size} pixels",
+        "images": f"{recipe.image_size} pixels",
         **{
             f"stage {name}": f"a refinement unit, trained on the 3D labels of {', '.join(stage.sources)}"
             for name, stage in recipe.stages.items()
@@ -111,8 +111,8 @@ def _words(source: dict[str, Any]) -> str:
         what = f"human36m {source['path']}, {part}, every {source['step']} frames, {source['cameras']} cameras"
     elif source["kind"] == "capture":
         what = f"capture {source['path']}" + (f", frames {source['frames']}" if source["frames"] else "")
-    elif source["kind"] == "world_pictures":
-        what = f"{source['count']} single pictures, {source['look']} look"
+    elif source["kind"] == "world_images":
+        what = f"{source['count']} single images, {source['look']} look"
     elif source["kind"] == "world_static":
         places = " or ".join(map(str, source["views"]))
         what = f"{source['subjects']} people standing still, from {places} places of one camera, {source['look']} look"
@@ -120,7 +120,7 @@ def _words(source: dict[str, Any]) -> str:
         what = f"{source['kind']} {source['path']}, {source['protocol'] or source['split']}"
     else:
         cameras = " or ".join(map(str, source["views"]))
-        what = f"{source['subjects']} recordings of {source['frames_per_subject']} instants by {cameras} cameras, "
+        what = f"{source['subjects']} recordings of {source['frames_per_subject']} time steps by {cameras} cameras, "
         what += f"{source['look']} look"
     return f"{what}; labels used: {', '.join(labels) or 'none'}"
 
@@ -135,9 +135,7 @@ def _table(tests: Mapping[str, Any], protocols: Mapping[str, Any]) -> Table:
                     [f"{name}: {label}", f["n_mpjpe"], f["p_mpjpe"], f["n_pck"], f["n_auc"], f["depth_correlation"]]
                 )
     counts = "; ".join(
-        f"{name}: {p['pictures']} pictures of {p['subjects']} subjects"
-        for name, p in protocols.items()
-        if name in tests
+        f"{name}: {p['images']} images of {p['subjects']} subjects" for name, p in protocols.items() if name in tests
     )
     canonical = any(p.get("frame") == "canonical" for p in protocols.values())
     return Table(

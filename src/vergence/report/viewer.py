@@ -1,4 +1,4 @@
-"""The numbers that the page's 3D viewer and picture overlays draw, as JSON-ready values.
+"""The numbers that the page's 3D viewer and image overlays draw, as JSON-ready values.
 
 Everything that needs thought about frames happens here, in numpy, where it is tested: the browser gets display
 coordinates (x right, y away from the viewer, z up) and pixel coordinates, and only turns and draws them. A pose is
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from vergence.report.charts import encode_picture, format_number, rescale_keypoints
+from vergence.report.charts import encode_image, format_number, rescale_keypoints
 from vergence.report.page import Page, RigScene, Sample
 from vergence.skeleton import Skeleton
 
@@ -40,7 +40,7 @@ def display_rotation(up: Any) -> Float[np.ndarray, "3 3"]:
         return CAMERA_TO_DISPLAY.copy()
     z = vector / length
     away = np.array([0.0, 0.0, 1.0])
-    if abs(z @ away) > 0.99:  # looking straight down or up: the picture's top is away, or towards
+    if abs(z @ away) > 0.99:  # looking straight down or up: the image's top is away, or towards
         away = np.array([0.0, -1.0, 0.0]) * -np.sign(z @ away)
     y = away - (away @ z) * z
     y /= np.linalg.norm(y)
@@ -109,7 +109,7 @@ def sample_data(sample: Sample, skeleton: Skeleton) -> dict[str, Any]:
                       for k, v in sample.errors.items()]  # fmt: skip
     scale = (1.0, 1.0)
     if sample.image is not None:
-        data["image"], data["size"], scale = encode_picture(sample.image)
+        data["image"], data["size"], scale = encode_image(sample.image)
     for key, points in (("kp", sample.keypoints), ("kpTrue", sample.keypoints_true)):
         if points is not None:
             data[key] = numbers(rescale_keypoints(points_only(points), scale), 1)
@@ -124,7 +124,7 @@ def sample_data(sample: Sample, skeleton: Skeleton) -> dict[str, Any]:
 
 
 def frustum(R: np.ndarray, t: np.ndarray, K: np.ndarray, size: tuple[int, int]) -> Float[np.ndarray, "5 3"]:
-    """A camera's centre, and where the rays of its picture's four corners are at depth 1, in the world."""
+    """A camera's centre, and where the rays of its image's four corners are at depth 1, in the world."""
     width, height = size
     corners = np.array(
         [[-0.5, -0.5, 1], [width - 0.5, -0.5, 1], [width - 0.5, height - 0.5, 1], [-0.5, height - 0.5, 1]]

@@ -71,7 +71,7 @@ class _Module(pl.LightningModule):
         optimizer: torch.optim.Optimizer
         if stage.optimizer == "muon":
             optimizer = Muon(
-                self.named_parameters(), stage.learning_rate, stage.kernel_rate, weight_decay=stage.weight_decay
+                self.named_parameters(), stage.learning_rate, stage.muon_rate, weight_decay=stage.weight_decay
             )
         elif stage.optimizer == "rmsprop":
             optimizer = torch.optim.RMSprop([p for p in self.parameters() if p.requires_grad], lr=stage.learning_rate)
@@ -80,7 +80,7 @@ class _Module(pl.LightningModule):
                 [p for p in self.parameters() if p.requires_grad],
                 lr=stage.learning_rate,
                 weight_decay=stage.weight_decay,
-                fused=not stage.clip,  # Lightning cannot clip the gradients of a fused optimizer in mixed precision
+                fused=not stage.grad_clip,  # Lightning cannot clip the gradients of a fused optimizer in mixed precision
             )
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: stage_rate(step, stage))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
@@ -89,12 +89,14 @@ class _Module(pl.LightningModule):
         return batch.to(device)
 
     def _augmented(self, batch: Views, generator: torch.Generator) -> Views:
-        """The batch augmented, but for the pictures of the stage's `unchanged`."""
+        """The batch augmented, but for the images of the stage's `no_augment`."""
         changed = augment(batch, self.stage.augmentation, self.method.skeleton, generator)
-        if not self.stage.unchanged:
+        if not self.stage.no_augment:
             return changed
         names = [name for name, count in self.stage.batch.items() if count > 0]  # as `Mixture` numbers them
-        numbers = torch.tensor([names.index(n) for n in self.stage.unchanged if n in names], device=batch.source.device)
+        numbers = torch.tensor(
+            [names.index(n) for n in self.stage.no_augment if n in names], device=batch.source.device
+        )
         plain = torch.isin(batch.source, numbers)
         before = dict(batch.replace(image=to_float(batch.image)).items())
         rows = {name: plain.view(-1, *[1] * (value.ndim - 1)) for name, value in before.items()}
@@ -150,7 +152,7 @@ def rate(step: int, steps: int) -> float:
 def stage_rate(step: int, stage: TrainStage) -> float:
     """Share of a stage's peak learning rate, by its schedule."""
     if stage.schedule == "steps":
-        return 0.1 ** sum(step >= round(share * stage.steps) for share in stage.drops)
+        return 0.1 ** sum(step >= round(share * stage.steps) for share in stage.milestones)
     return rate(step, stage.steps)
 
 
@@ -259,8 +261,8 @@ def train_stage(
         logger.path.unlink()
     more: list[Callback] = [ModelCheckpoint(folder, filename="last", every_n_train_steps=checkpoint_every, save_top_k=1,
                                             enable_version_counter=False, save_on_train_epoch_end=False)]  # fmt: skip
-    if stage.average:
-        more.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(stage.average)))
+    if stage.ema_decay:
+        more.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(stage.ema_decay)))
     if progress:
         more.append(RichProgressBar(refresh_rate=5))
     _quiet()
@@ -271,7 +273,7 @@ def train_stage(
         max_steps=stage.steps,
         limit_train_batches=stage.steps,
         max_epochs=1,
-        gradient_clip_val=stage.clip or None,
+        gradient_clip_val=stage.grad_clip or None,
         logger=[logger, *_tensorboard(folder)],
         callbacks=[*more, *callbacks],
         log_every_n_steps=LOG_EVERY,

@@ -57,7 +57,7 @@ class Muon(torch.optim.Optimizer):
     Args:
         parameters: named, as `module.named_parameters()` gives them.
         learning_rate: AdamW's, of biases and normalisation.
-        kernel_rate: Muon's; the update's singular values are about 1, so 0.06 is a common start.
+        muon_rate: Muon's; the update's singular values are about 1, so 0.06 is a common start.
         weight_decay: decoupled, of both.
         momentum: Muon's, Nesterov's form.
         betas: AdamW's.
@@ -67,14 +67,14 @@ class Muon(torch.optim.Optimizer):
         self,
         parameters: Iterable[tuple[str, nn.Parameter]],
         learning_rate: float,
-        kernel_rate: float,
+        muon_rate: float,
         weight_decay: float = 0.0,
         momentum: float = 0.9,
         betas: tuple[float, float] = (0.9, 0.999),
     ) -> None:
         trained = [p for _, p in parameters if p.requires_grad]
         groups = [
-            {"params": [p for p in trained if p.ndim >= 2], "lr": kernel_rate, "kernels": True},
+            {"params": [p for p in trained if p.ndim >= 2], "lr": muon_rate, "kernels": True},
             {"params": [p for p in trained if p.ndim < 2], "lr": learning_rate, "kernels": False},
         ]
         defaults = {"weight_decay": weight_decay, "momentum": momentum, "betas": betas}

@@ -22,15 +22,16 @@ from rich.console import Console
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vergence.batches.dataset import Dataset, shown
-from vergence.batches.pseudo_labels import Labels, fingerprint, keypoint_labels
+from vergence import __version__
+from vergence.batches.dataset import Dataset, visible_labels
+from vergence.batches.pseudo_labels import PseudoLabels, fingerprint, keypoint_labels
 from vergence.batches.sampler import Mixture, Part
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.files import claim, write_json, write_text
 from vergence.inference.estimator import save, save_weights
 from vergence.methods.base import Method
-from vergence.methods.epipolar_pose import find_keypoints, make_labels
+from vergence.methods.epipolar_pose import find_keypoints, make_pseudo_labels
 from vergence.methods.refinement import Refined, RefinementUnit, describe, make_pairs, train_unit
 from vergence.methods.registry import build_method, own_settings, trained_as
 from vergence.methods.supervised import Supervised
@@ -40,7 +41,6 @@ from vergence.skeleton import get_skeleton
 from vergence.training.loop import train_stage
 from vergence.training.sources import open_source, world_version
 from vergence.training.stage_cache import Shared
-from vergence.version import __version__
 
 
 class Run:
@@ -54,7 +54,7 @@ class Run:
         shared: what other runs made already, and where they find what this one makes.
 
     Attributes:
-        seconds: each stage's, however often it was stopped and whoever made it, without opening pictures; `data`: that.
+        seconds: each stage's, however often it was stopped and whoever made it, without opening images; `data`: that.
         cpu_seconds: the same of the processor, over all threads: what a stage takes where nothing else runs.
     """
 
@@ -65,7 +65,7 @@ class Run:
         self.device = resolve_device(device)
         self.console = Console(quiet=not progress)
         self.datasets: dict[str, Dataset] = {}
-        self.labels: dict[str, Labels] = {}
+        self.labels: dict[str, PseudoLabels] = {}
         self.prints: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
         self.cpu_seconds: dict[str, float] = {}
@@ -106,7 +106,7 @@ class Run:
 
     @contextmanager
     def _clock(self, name: str) -> Iterator[None]:
-        """Adds to a stage's seconds what the block takes without opening pictures, also where it is interrupted."""
+        """Adds to a stage's seconds what the block takes without opening images, also where it is interrupted."""
         path = self._clock_file(name)
         before = json.loads(path.read_text()) if path.exists() else {}
         before = before if before.get("made_by") == self.prints[name] else {}
@@ -201,9 +201,9 @@ class Run:
         )
         method.mirrored = stage.augmentation.mirror > 0
         with self._clock(name):
-            parts = [self._part(source, stage, count, method.whole_instants) for source, count in stage.batch.items()]
+            parts = [self._part(source, stage, count, method.whole_time_steps) for source, count in stage.batch.items()]
             method.prepare(stage, {part.name: part.visible for part in parts})
-            self.console.print(f"[bold]{name}[/bold]: {stage.steps} steps of {sum(stage.batch.values())} pictures")
+            self.console.print(f"[bold]{name}[/bold]: {stage.steps} steps of {sum(stage.batch.values())} images")
             train_stage(
                 method,
                 Mixture(parts, seed=self.recipe.seed),
@@ -247,7 +247,7 @@ class Run:
 
     def _visible(self, source: str, labels: list[str]) -> Views:
         """A source's index with the labels that the recipe shows, and those that stages made of it."""
-        visible = shown(self.dataset(source), self.recipe.sources[source])
+        visible = visible_labels(self.dataset(source), self.recipe.sources[source])
         for label in labels:
             if label not in self.labels:
                 raise VergenceError(
@@ -261,7 +261,7 @@ class Run:
     def _label(self, name: str, stage: LabelStage) -> None:
         path = self.folder / "labels" / f"{name}-{self.prints[name]}.npz"
         if path.exists() or (self.shared and self.shared.take(self.prints[name], path)):
-            self.labels[name] = Labels.load(path)
+            self.labels[name] = PseudoLabels.load(path)
             self._read_times(name, self.labels[name].report)
             return
         with self._clock(name):
@@ -274,15 +274,15 @@ class Run:
             self.shared.put(self.prints[name], path)
         self.labels[name] = labels
         self.console.print(
-            f"[bold]{name}[/bold]: {report['pictures_labelled']} of {report['pictures']} pictures labelled; "
+            f"[bold]{name}[/bold]: {report['images_labelled']} of {report['images']} images labelled; "
             f"recordings {report['verdicts']}, refused {sum(report['refused'].values())}"
             if "recordings" in report
             else f"[bold]{name}[/bold]: 2D of {report['joints_labelled']:.0%} of the joints kept"
         )
 
-    def _make_labels(self, name: str, stage: LabelStage) -> Labels:
+    def _make_labels(self, name: str, stage: LabelStage) -> PseudoLabels:
         dataset = self.dataset(stage.source)
-        visible = shown(dataset, labelled_from(self.recipe.sources[stage.source], stage))
+        visible = visible_labels(dataset, labelled_from(self.recipe.sources[stage.source], stage))
         if stage.cameras == "known":
             visible = visible.replace(rotation=dataset.index.rotation, translation=dataset.index.translation)
         if stage.keypoints == "labelled":
@@ -301,7 +301,7 @@ class Run:
             )
         if stage.stores == "keypoints":
             return keypoint_labels(visible, keypoints[:, :, 0], confidence[:, :, 0], stage.confidence)
-        labels = make_labels(
+        labels = make_pseudo_labels(
             dataset, visible, keypoints, confidence, stage, get_skeleton(self.recipe.skeleton), self.recipe.seed
         )
         return labels.cameras_only() if stage.stores == "cameras" else labels
@@ -337,11 +337,11 @@ class Run:
         found = [self._predicted(method, source, stage) for source in stage.sources]
         method.cpu()
         poses = torch.cat([pose for pose, _ in found])
-        bare = [self._goals(source, replace(stage, labels=[], pictures=0))[1].pose for source in stage.poses]
+        bare = [self._goals(source, replace(stage, labels=[], images=0))[1].pose for source in stage.poses]
         generator = torch.Generator().manual_seed(self.recipe.seed)
         goals = Views.cat([goals for _, goals in found])
         pairs = make_pairs(unit, poses, goals, torch.cat([poses[:0], *bare]), generator, stage.mirror)
-        self.console.print(f"[bold]{name}[/bold]: a refinement unit from {pairs.report['pictures']} pictures")
+        self.console.print(f"[bold]{name}[/bold]: a refinement unit from {pairs.report['images']} images")
         curve = train_unit(unit, pairs, stage, self.recipe.seed, self.device)
         made_with = describe(stage, pairs.report)
         save_weights(unit, folder / "model.safetensors")
@@ -353,9 +353,9 @@ class Run:
         """The rows of a source whose 3D is visible or was made by the stage's label stages, and their index with that 3D.
         What somebody else made (a reconstruction) is no goal."""
         before, views = self._visible(source, []), self._visible(source, stage.labels)
-        rows = torch.nonzero((before.posed & ~before.made) | (views.posed & ~before.posed))[:, 0]
-        if 0 < stage.pictures < len(rows):
-            rows = rows[torch.linspace(0, len(rows) - 1, stage.pictures).round().long()]
+        rows = torch.nonzero((before.has_pose & ~before.pseudo) | (views.has_pose & ~before.has_pose))[:, 0]
+        if 0 < stage.images < len(rows):
+            rows = rows[torch.linspace(0, len(rows) - 1, stage.images).round().long()]
         return rows, views[rows]
 
     def _predicted(self, method: Method, source: str, stage: RefineStage) -> tuple[Tensor, Views]:

@@ -18,7 +18,7 @@ FORMS = (
 
 
 def protocol_source(name: str, data: str) -> Source:
-    """The pictures of a named protocol: in a dataset's folder, in shards, or in what `parse_source` reads.
+    """The images of a named protocol: in a dataset's folder, in shards, or in what `parse_source` reads.
 
     Raises:
         VergenceError: no such protocol; none of those.

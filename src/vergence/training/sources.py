@@ -20,7 +20,7 @@ SEEDS_APART = 100_000  # between the world seeds of a source's several rigs; a r
 
 
 def open_source(source: Source, image_size: int, skeleton: str) -> Dataset:
-    """Pictures with the whole truth about them, at the run's crop size and in its skeleton."""
+    """Images with the whole truth about them, at the run's crop size and in its skeleton."""
     if source.protocol and source.kind != "shards":
         source = as_protocol(source)
     if source.kind == "capture":
@@ -37,9 +37,9 @@ def open_source(source: Source, image_size: int, skeleton: str) -> Dataset:
 
         return under_protocol(shards, source.protocol)
     if (records := _records(source)) is not None:
-        from vergence.datasets.records import PictureDataset
+        from vergence.datasets.records import ImageDataset
 
-        return PictureDataset(records, image_size, get_skeleton(skeleton))
+        return ImageDataset(records, image_size, get_skeleton(skeleton))
     if get_skeleton(skeleton) != H36M_17:
         raise VergenceError(f"the built-in world has no skeleton {skeleton!r}", "Use skeleton: h36m_17 with it.")
     return MemoryDataset(_world(source, image_size))
@@ -90,10 +90,10 @@ def _records(source: Source) -> Records | None:
 
 
 def as_protocol(source: Source) -> Source:
-    """A source with the pictures that its protocol is measured on.
+    """A source with the images that its protocol is measured on.
 
     Raises:
-        VergenceError: the protocol is another dataset's, or the source asks for other pictures.
+        VergenceError: the protocol is another dataset's, or the source asks for other images.
     """
     from vergence.protocols.base import get_protocol
 
@@ -123,11 +123,11 @@ def world_version() -> str:
 
 def _world(source: Source, size: int) -> Views:
     from vergence.world.faults import Faults
-    from vergence.world.scenes import recordings, single_pictures, static_clips
+    from vergence.world.scenes import recordings, single_images, static_clips
 
     faults = Faults(occlusion=source.occlusion, truncation=source.truncation)
-    if source.kind == "world_pictures":
-        return single_pictures(source.count, size, look=source.look, seed=source.seed, faults=faults)
+    if source.kind == "world_images":
+        return single_images(source.count, size, look=source.look, seed=source.seed, faults=faults)
     share = len(source.views)
     parts = []
     for i, views in enumerate(source.views):

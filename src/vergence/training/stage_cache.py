@@ -1,6 +1,6 @@
-"""What several runs have in common, made once: pictures in memory, finished stages and label files in a folder.
+"""What several runs have in common, made once: images in memory, finished stages and label files in a folder.
 
-A stage is found by the fingerprint of everything that its result depends on (`runs.Run`), pictures by their source
+A stage is found by the fingerprint of everything that its result depends on (`runs.Run`), images by their source
 without the settings that only hide labels. Whatever is found is copied into the run, which stays whole by itself.
 """
 
@@ -30,18 +30,18 @@ class Shared:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._pictures: dict[str, Dataset] = {}
+        self._images: dict[str, Dataset] = {}
 
     def open(self, source: Source, image_size: int, skeleton: str) -> Dataset:
-        """A source's pictures and their whole truth, opened once in this process; nobody may change them."""
-        key = fingerprint(pictures_of(source), image_size, skeleton)
-        if key not in self._pictures:
-            self._pictures[key] = open_source(source, image_size, skeleton)
-        return self._pictures[key]
+        """A source's images and their whole truth, opened once in this process; nobody may change them."""
+        key = fingerprint(images_of(source), image_size, skeleton)
+        if key not in self._images:
+            self._images[key] = open_source(source, image_size, skeleton)
+        return self._images[key]
 
     def forget(self) -> None:
-        """Lets go of all pictures."""
-        self._pictures.clear()
+        """Lets go of all images."""
+        self._images.clear()
 
     def take(self, made_by: str, into: Path) -> bool:
         """Copies what that fingerprint made to `into`, a stage's folder or a label file; False where there is nothing."""
@@ -80,8 +80,8 @@ class Shared:
             ) from error
 
 
-def pictures_of(source: Source) -> dict[str, object]:
-    """The settings of a source that its pictures and their truth depend on: all but those that hide labels or
+def images_of(source: Source) -> dict[str, object]:
+    """The settings of a source that its images and their truth depend on: all but those that hide labels or
     say how poses are measured."""
     seed = source.seed if source.of_world else 0
     return asdict(replace(source, keypoints=False, pose="none", scale="training", seed=seed))

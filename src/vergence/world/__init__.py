@@ -1,4 +1,4 @@
-"""The built-in world: random people, cameras and pictures with the truth of everything."""
+"""The built-in world: random people, cameras and images with the truth of everything."""
 
 from vergence.world.faults import Faults
 from vergence.world.motion import Motion
@@ -9,7 +9,7 @@ from vergence.world.scenes import (
     Frame,
     recordings,
     render_capture,
-    single_pictures,
+    single_images,
     static_clips,
 )
 
@@ -24,6 +24,6 @@ __all__ = [
     "read_motion",
     "recordings",
     "render_capture",
-    "single_pictures",
+    "single_images",
     "static_clips",
 ]

@@ -1,7 +1,7 @@
 """What stands behind people: textures of floors, walls and clutter, and the part of one that a crop sees.
 
-A texture belongs to a full picture, so that a crop that follows a walking person slides over an unchanging background,
-as in a real recording. It is small (a crop looks at a part of it, nearest texel) and reaches beyond the picture's
+A texture belongs to a full image, so that a crop that follows a walking person slides over an unchanging background,
+as in a real recording. It is small (a crop looks at a part of it, nearest texel) and reaches beyond the image's
 edges, because a crop may. It is flat: no parallax, which a camera that stands still does not show either.
 """
 
@@ -16,7 +16,7 @@ from vergence.world.renderer import pack, unpack
 from vergence.world.threads import spread
 
 TEXTURE = 160
-# The texture spans this many times the full picture, about its centre.
+# The texture spans this many times the full image, about its centre.
 REACH = 1.4
 _BATCH = 32
 
@@ -42,11 +42,11 @@ def _some(count: int, generator: torch.Generator, clutter: int) -> Int[Tensor, "
     colour = grey + (rand(count, 2, 3, 1, 1) - 0.5) * 90
     horizon = 0.42 + 0.25 * rand(count, 1, 1) + 0.1 * (rand(count, 1, 1) - 0.5) * (x - 0.5)
     floor = (y > horizon)[:, None]
-    picture = torch.where(floor, colour[:, 0], colour[:, 1])
+    image = torch.where(floor, colour[:, 0], colour[:, 1])
     for cells, strength in ((3, 40.0), (10, 22.0), (40, 16.0)):
         noise = (rand(count, 3, cells, cells) - 0.5) * strength * 2
         noise = 0.7 * noise[:, :1] + 0.3 * noise
-        picture = picture + F.interpolate(noise, size=TEXTURE, mode="bilinear", align_corners=False)
+        image = image + F.interpolate(noise, size=TEXTURE, mode="bilinear", align_corners=False)
     for _ in range(clutter):
         cx, cy = rand(count, 1, 1), rand(count, 1, 1)
         w, h = 0.015 + 0.2 * rand(count, 1, 1) ** 2, 0.015 + 0.3 * rand(count, 1, 1) ** 2
@@ -55,9 +55,9 @@ def _some(count: int, generator: torch.Generator, clutter: int) -> Int[Tensor, "
         stripes = torch.where(((x - cx) / period).frac().abs() < 0.5, 0.0, (rand(count, 1, 1) < 0.3) * 40.0)
         shade = 1 - 0.35 * ((x - cx) / w).clamp(-1, 1) * rand(count, 1, 1)
         paint = rand(count, 3, 1, 1) * 70 + rand(count, 1, 1, 1) * 170
-        picture = torch.where(box, paint * shade[:, None] - stripes[:, None], picture)
-    picture = picture + (rand(count, 1, TEXTURE, TEXTURE) - 0.5) * 14
-    return pack(picture.permute(0, 2, 3, 1))
+        image = torch.where(box, paint * shade[:, None] - stripes[:, None], image)
+    image = image + (rand(count, 1, TEXTURE, TEXTURE) - 0.5) * 14
+    return pack(image.permute(0, 2, 3, 1))
 
 
 def look_up(
@@ -67,7 +67,7 @@ def look_up(
     height: int,
     width: int,
 ) -> Int[Tensor, "N H W"]:
-    """Nearest texels, packed; beyond the texture it is mirrored. `to_texture` takes picture pixels (homogeneous) to texels."""
+    """Nearest texels, packed; beyond the texture it is mirrored. `to_texture` takes image pixels (homogeneous) to texels."""
     m = to_texture.float()[:, :, :, None, None]
     x = torch.arange(width, device=textures.device, dtype=torch.float32)[None, None, :]
     y = torch.arange(height, device=textures.device, dtype=torch.float32)[None, :, None]
@@ -79,8 +79,8 @@ def look_up(
     return textures.view(-1).index_select(0, flat.view(-1)).view(len(which), height, width)
 
 
-def full_picture(textures: Int[Tensor, "K T T"], height: int, width: int) -> Int[Tensor, "K H W"]:
-    """What full pictures show of their textures, packed; bilinear, because here texels are many pixels wide."""
+def full_image(textures: Int[Tensor, "K T T"], height: int, width: int) -> Int[Tensor, "K H W"]:
+    """What full images show of their textures, packed; bilinear, because here texels are many pixels wide."""
     scale, _, offset_x, _, _, offset_y = full_to_texture(height, width)[:2].float().view(-1).tolist()
     x, y = torch.arange(width) * scale + offset_x, torch.arange(height) * scale + offset_y
     grid = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1) * (2 / (TEXTURE - 1)) - 1
@@ -100,7 +100,7 @@ def _mirrored(index: Tensor) -> Tensor:
 
 
 def full_to_texture(height: int, width: int) -> Float[Tensor, "3 3"]:
-    """Full picture px to texels."""
+    """Full image px to texels."""
     scale = TEXTURE / (REACH * max(height, width))
     centre = (TEXTURE - 1) / 2
     return torch.tensor(
@@ -110,7 +110,7 @@ def full_to_texture(height: int, width: int) -> Float[Tensor, "3 3"]:
 
 
 def random_windows(count: int, size: int, generator: torch.Generator) -> Float[Tensor, "N 3 3"]:
-    """Crop px to texels of a random, possibly mirrored window of a texture: for pictures that stand alone."""
+    """Crop px to texels of a random, possibly mirrored window of a texture: for images that stand alone."""
     zoom = (0.35 + 0.6 * torch.rand(count, generator=generator, dtype=torch.float64)) * TEXTURE / size
     room = TEXTURE - 1 - zoom * (size - 1)
     shift = torch.rand(count, 2, generator=generator, dtype=torch.float64) * room[:, None]

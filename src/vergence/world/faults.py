@@ -13,21 +13,21 @@ from torch import Tensor
 from vergence.errors import VergenceError
 from vergence.skeleton import H36M_17
 
-# A keypoint this share of the picture beyond its edge is still labelled.
+# A keypoint this share of the image beyond its edge is still labelled.
 _MARGIN = 0.02
 
 
 @dataclass(frozen=True)
 class Faults:
-    """What goes wrong, beyond what the look brings. Shares are probabilities per picture unless said otherwise.
+    """What goes wrong, beyond what the look brings. Shares are probabilities per image unless said otherwise.
 
     Attributes:
-        occlusion: pictures with an object in front of the person; None: the look's own (studio 0, wild 0.22).
-        truncation: pictures that cut the person off; None: the look's own (studio 0, wild 0.10).
+        occlusion: images with an object in front of the person; None: the look's own (studio 0, wild 0.22).
+        truncation: images that cut the person off; None: the look's own (studio 0, wild 0.10).
         noise_px: standard deviation of the keypoints' error, crop px.
         missing_joints: share of keypoints that are not found (NaN, confidence 0).
-        swapped_sides: pictures whose keypoints have left and right exchanged.
-        dropped_views: pictures of a recording that are missing.
+        swapped_sides: images whose keypoints have left and right exchanged.
+        dropped_views: images of a recording that are missing.
         time_offset_s: cameras of a recording run late or early by up to this, each by its own constant.
         focal_error: standard deviation of the reported focal length's error, as a share of it; one draw per camera.
     """
@@ -68,7 +68,7 @@ def resolved(look: str, faults: Faults | None) -> Faults:
 def annotated(
     pixels: Float[Tensor, "N J 2"], size: int, faults: Faults, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Keypoints and confidence as an annotator with these faults gives them; NaN and 0 beyond the picture's edge."""
+    """Keypoints and confidence as an annotator with these faults gives them; NaN and 0 beyond the image's edge."""
     n, joints = pixels.shape[:2]
     margin = 0.5 + _MARGIN * size
     seen = ((pixels > -margin) & (pixels < size - 1 + margin)).all(-1)

@@ -4,7 +4,7 @@ A random motion is a sum of moves. Trunk and legs, each arm, the heading and the
 own, one after another, each a minimum-jerk step (Flash & Hogan 1985: 10 u^3 - 15 u^4 + 6 u^5) from one drawn pose to
 the next; so angles never leave the span of poses that are all within limits, and velocity and acceleration are
 continuous. Walking is a gait cycle, driven by the distance covered and blended in while the person travels. The lowest
-part of the body rests on the floor at every instant. A motion is a function of time: any frame rate, any start, any
+part of the body rests on the floor at every time step. A motion is a function of time: any frame rate, any start, any
 time offset between cameras.
 
 What it leaves out: balance and contact. Feet may slide a little when a stance changes, and chairs are not drawn.
@@ -90,7 +90,7 @@ class _Track:
 
 @dataclass(frozen=True)
 class Choreography:
-    """One person's random motion, to be asked for any instants."""
+    """One person's random motion, to be asked for any time steps."""
 
     body: _Track
     arms: tuple[_Track, _Track]

@@ -1,14 +1,14 @@
-"""Pictures of tapered capsules: many small pictures at once, on a CPU or a GPU.
+"""Images of tapered capsules: many small images at once, on a CPU or a GPU.
 
-Method. A body covers a tenth of its picture and a pixel a few of its capsules, so nearly all (pixel, capsule) pairs are
-empty. Tiles of 4 x 4 pixels are listed per capsule from its box in the picture, thinned by their distance to the
+Method. A body covers a tenth of its image and a pixel a few of its capsules, so nearly all (pixel, capsule) pairs are
+empty. Tiles of 4 x 4 pixels are listed per capsule from its box in the image, thinned by their distance to the
 capsule's axis, and only there the ray is intersected with the capsule exactly (a quadratic for the cone, one for each
 spherical end). Depth, quantised to 0.02 mm and packed above the capsule's number into 32 bits, goes into the z-buffer
-by one `scatter_reduce(amin)`: the winner is unique, so pictures do not depend on the order of threads. Normals, light
-and patterns are computed for the visible pixels alone. Pictures go through in chunks that fit the cache.
+by one `scatter_reduce(amin)`: the winner is unique, so images do not depend on the order of threads. Normals, light
+and patterns are computed for the visible pixels alone. Images go through in chunks that fit the cache.
 
 What breaks it: capsules that reach behind the camera (they are left out: every end must be `NEAR_MM` in front), and
-more than 64 capsules in a picture. No anti-aliasing: edges are stair-stepped.
+more than 64 capsules in an image. No anti-aliasing: edges are stair-stepped.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _FAR_MM = 500_000.0
 
 @dataclass(frozen=True)
 class Scenes:
-    """N pictures' worth of capsules, in each picture's camera frame.
+    """N images' worth of capsules, in each image's camera frame.
 
     Attributes:
         a, b, radius, colour, material: the capsules. `material` tells which are patterned.
@@ -90,7 +90,7 @@ def pack(colour: Float[Tensor, "... 3"]) -> Int[Tensor, ...]:
 
 
 def unpack(packed: Int[Tensor, "N H W"]) -> UInt8[Tensor, "N 3 H W"]:
-    """Packed pixels as a picture."""
+    """Packed pixels as an image."""
     return torch.stack([(packed >> shift).bitwise_and_(255).to(torch.uint8) for shift in (0, 8, 16)], 1)
 
 
@@ -125,9 +125,9 @@ def _z_buffer(hits: _Hits, pixels: int) -> Int[Tensor, " pixels"]:
 def _hits(scenes: Scenes, height: int, width: int) -> _Hits:
     row, left, top = _tiles(scenes, height, width)
     capsules = scenes.a.shape[1]
-    picture = row // capsules
+    image = row // capsules
     k = scenes.intrinsics
-    fx, fy, cx, cy = torch.stack([k[:, 0, 0], k[:, 1, 1], k[:, 0, 2], k[:, 1, 2]]).index_select(1, picture).unbind(0)
+    fx, fy, cx, cy = torch.stack([k[:, 0, 0], k[:, 1, 1], k[:, 0, 2], k[:, 1, 2]]).index_select(1, image).unbind(0)
     step = torch.arange(TILE, device=row.device)
     u, v = left[:, None] + step, top[:, None] + step
     x = ((u - cx[:, None]) / fx[:, None])[:, None, :].expand(-1, TILE, -1).reshape(len(row), -1)
@@ -138,11 +138,11 @@ def _hits(scenes: Scenes, height: int, width: int) -> _Hits:
     ray = (depth < _FAR_MM).view(-1).nonzero()[:, 0]
     depth = depth.view(-1).index_select(0, ray)
     # Pixel and capsule of a tile's first ray; the others follow by their place in the tile.
-    corner = (picture * height + top) * width + left
+    corner = (image * height + top) * width + left
     offset = (step[:, None] * width + step).view(-1)
     pixel = (corner[:, None] + offset).view(-1).index_select(0, ray)
     tile = ray >> _TILE_BITS
-    capsule = (row - picture * capsules).to(torch.int32).index_select(0, tile)
+    capsule = (row - image * capsules).to(torch.int32).index_select(0, tile)
     key = (depth * _STEPS_PER_MM).to(torch.int32).mul_(_MAX_CAPSULES).add_(capsule)
     return _Hits(pixel, key, row.index_select(0, tile), depth, ray, x, y)
 
@@ -232,17 +232,17 @@ def _shade(scenes: Scenes, row: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Floa
     px, py, pz = px.addcmul_(s, bx, value=-1), py.addcmul_(s, by, value=-1), pz.addcmul_(s, bz, value=-1)
     length = (px * px).addcmul_(py, py).addcmul_(pz, pz).clamp_(min=1e-6).rsqrt_()
     colour = scenes.colour.reshape(-1, 3).index_select(0, row)
-    picture = torch.arange(n, device=row.device).repeat_interleave(capsules).index_select(0, row)
+    image = torch.arange(n, device=row.device).repeat_interleave(capsules).index_select(0, row)
     torso, head = ((material == kind).nonzero()[:, 0] for kind in (TORSO, HEAD))
     point, normal = (torch.stack([v.index_select(0, torso) for v in w], 1) for w in ((x, y, z), (px, py, pz)))
-    who = picture.index_select(0, torso)
+    who = image.index_select(0, torso)
     painted, normal = _paint_torso(scenes, who, point, normal * length[torso][:, None], colour[torso])
     colour.index_copy_(0, torso, painted)
     for plane, values in zip((px, py, pz), normal.unbind(1)):
         plane.index_copy_(0, torso, values)
     length.index_fill_(0, torso, 1.0)
     point = torch.stack([v.index_select(0, head) for v in (x, y, z)], 1)
-    colour.index_copy_(0, head, _paint_head(scenes, picture.index_select(0, head), point))
+    colour.index_copy_(0, head, _paint_head(scenes, image.index_select(0, head), point))
     lambert = (px * lx).addcmul_(py, ly).addcmul_(pz, lz).mul_(length).clamp_(min=0)
     facing = (pz * length).neg_().clamp_(min=0)
     strength = ambient * (0.6 + 0.5 * facing) + (1 - ambient) * lambert * 1.35

@@ -1,8 +1,8 @@
 """Cameras: rigs around a capture area, cameras in the wild, and the virtual cameras of many crops at once.
 
 The world's z axis points up and lengths are mm. A crop's camera follows `vergence.batches.crops` exactly (turned about its own
-centre until its axis meets the box's centre, x axis level with the full picture's), only batched, because the built-in
-world draws the crop directly and never the full picture.
+centre until its axis meets the box's centre, x axis level with the full image's), only batched, because the built-in
+world draws the crop directly and never the full image.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from vergence.geometry.camera import axis_angle_to_matrix, look_at
 
 @dataclass(frozen=True)
 class Rig:
-    """V full-picture cameras without lens distortion.
+    """V full-image cameras without lens distortion.
 
     Attributes:
         intrinsics: px.
@@ -100,7 +100,7 @@ def walk(positions: int, rng: np.random.Generator) -> Rig:
 def make_rig(
     eye: np.ndarray, target: np.ndarray, focal: np.ndarray, size: tuple[int, int], roll: np.ndarray | float = 0.0
 ) -> Rig:
-    """A rig from where cameras stand and look (mm, V 3), focal lengths (px), picture size and roll (radians)."""
+    """A rig from where cameras stand and look (mm, V 3), focal lengths (px), image size and roll (radians)."""
     up = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64)
     position = torch.as_tensor(np.asarray(eye, dtype=np.float64))
     rotation, translation = look_at(position, torch.as_tensor(np.asarray(target, dtype=np.float64)), up)
@@ -137,7 +137,7 @@ class CropCameras:
     Attributes:
         intrinsics: of the crop, px.
         turn: `x_crop = turn x_camera`.
-        homography: full picture px to crop px.
+        homography: full image px to crop px.
     """
 
     intrinsics: Float[Tensor, "N 3 3"]
@@ -148,7 +148,7 @@ class CropCameras:
 def crop_cameras(
     intrinsics: Float[Tensor, "N 3 3"], centre: Float[Tensor, "N 2"], side: Float[Tensor, " N"], size: int
 ) -> CropCameras:
-    """The cameras of square boxes (centre and side, full picture px), as `crops.crop_camera` makes them one by one."""
+    """The cameras of square boxes (centre and side, full image px), as `crops.crop_camera` makes them one by one."""
     along = torch.tensor([[0, 0], [-0.5, 0], [0.5, 0], [0, -0.5], [0, 0.5]], dtype=centre.dtype)
     points = centre[:, None] + along * side[:, None, None]
     rays = torch.cat([points, torch.ones_like(points[..., :1])], -1) @ torch.linalg.inv(intrinsics).mT

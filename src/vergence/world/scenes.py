@@ -1,15 +1,15 @@
-"""The built-in world: pictures of random people, alone or filmed by rigs, and the truth of everything in them.
+"""The built-in world: images of random people, alone or filmed by rigs, and the truth of everything in them.
 
 It is both the default footage and the test oracle. Two looks. **studio**: a fixed rig per recording, one unchanging
 background per camera, constant clothes and light, nobody hidden. **wild**: any background, light, clothes and camera;
-objects in front of about a fifth of the people, a tenth cut off by the picture's edge.
+objects in front of about a fifth of the people, a tenth cut off by the image's edge.
 
-Each picture is drawn directly by the virtual camera of its crop (`vergence.batches.crops`), so truth and pixels share one
+Each image is drawn directly by the virtual camera of its crop (`vergence.batches.crops`), so truth and pixels share one
 geometry and nothing is resampled. Pose, intrinsics, rotation and translation are exact to float32. Nothing here is a
 photograph: what is learned here is for this world.
 
-People, clothes, motions, cameras and backgrounds are functions of the seed; subjects, recordings and instants of
-different seeds, and of `single_pictures` and `recordings`, have different numbers: batches can be joined, splits are
+People, clothes, motions, cameras and backgrounds are functions of the seed; subjects, recordings and time steps of
+different seeds, and of `single_images` and `recordings`, have different numbers: batches can be joined, splits are
 honest.
 """
 
@@ -28,7 +28,7 @@ from torch import Tensor
 
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
-from vergence.world.backgrounds import draw_textures, full_picture, full_to_texture, random_windows
+from vergence.world.backgrounds import draw_textures, full_image, full_to_texture, random_windows
 from vergence.world.body import Bodies, Posed, draw_bodies, forward_kinematics, stand_on_ground
 from vergence.world.faults import Faults, misjudged, resolved
 from vergence.world.figure import draw_outfits
@@ -42,13 +42,13 @@ from vergence.world.threads import one_core_each, spread
 # Every change that moves a figure changes this; protocols print it.
 WORLD_VERSION = "4"
 
-# Single pictures share this many backgrounds, each seeing a window of one.
+# Single images share this many backgrounds, each seeing a window of one.
 SHARED_BACKGROUNDS = 96
 _SEED_SPAN = 1_000_000
 
 
 @one_core_each()
-def single_pictures(
+def single_images(
     count: int,
     size: int,
     *,
@@ -58,20 +58,20 @@ def single_pictures(
     faults: Faults | None = None,
     device: torch.device | str = "cpu",
 ) -> Views:
-    """Pictures that have nothing to do with each other, with all truth.
+    """Images that have nothing to do with each other, with all truth.
 
     Args:
-        count: pictures.
+        count: images.
         size: px of a side, 16 or more.
-        look: `wild` or `studio` (plain cameras at a studio's distance; each picture still another place).
+        look: `wild` or `studio` (plain cameras at a studio's distance; each image still another place).
         seed: another seed gives other people, cameras and places.
-        subjects: how many people share the pictures; None: every picture shows another.
+        subjects: how many people share the images; None: every image shows another.
         faults: what goes wrong; None: only what the look brings.
         device: where to draw; the result lies on the CPU.
 
     Returns:
         Views of `count`; `pose` in mm, absolute in the crop camera's frame; `rotation`, `translation` from the world (z up,
-        the person near its origin); keypoints beyond the picture's edge are NaN with confidence 0.
+        the person near its origin); keypoints beyond the image's edge are NaN with confidence 0.
     """
     faults = resolved(look, faults)
     _check(size, count=count, subjects=1 if subjects is None else subjects)
@@ -83,7 +83,7 @@ def single_pictures(
     posed = stand_on_ground(forward_kinematics(each, draw_poses(count, rng), draw_headings(count, rng)), each)
     rig = wild_cameras(count, rng) if look == "wild" else studio_cameras(rng.uniform(0, 2 * math.pi, count), rng)
     shots = Shots(
-        posed=posed if look == "wild" else _spread(posed, rng),
+        has_pose=posed if look == "wild" else _spread(posed, rng),
         height=each.height,
         build=each.build,
         outfits=outfits[torch.from_numpy(who)],
@@ -101,7 +101,7 @@ def single_pictures(
     return views.replace(
         subject=base + torch.from_numpy(who),
         sequence=base + torch.arange(count),
-        instant=base * _SEED_SPAN + torch.arange(count),
+        time_step=base * _SEED_SPAN + torch.arange(count),
     )
 
 
@@ -164,7 +164,7 @@ def recordings(
     view = torch.arange(views).repeat(subjects * frames)
     frame = torch.arange(frames).repeat_interleave(views).repeat(subjects)
     shots = Shots(
-        posed=posed,
+        has_pose=posed,
         height=None if motion is not None else bodies.height[sequence.numpy()],
         build=bodies.build[sequence.numpy()],
         outfits=outfits[sequence],
@@ -180,7 +180,7 @@ def recordings(
     base = _base(seed, 1)
     out = out.replace(
         subject=base + sequence, sequence=base + sequence, view=view, frame=frame * frame_step,
-        time=(frame * frame_step / fps).float(), instant=base * _SEED_SPAN + sequence * frames + frame,
+        time=(frame * frame_step / fps).float(), time_step=base * _SEED_SPAN + sequence * frames + frame,
     )  # fmt: skip
     return out[torch.from_numpy(rng.random(n) >= faults.dropped_views)] if faults.dropped_views else out
 
@@ -195,15 +195,15 @@ def static_clips(
     faults: Faults | None = None,
     device: torch.device | str = "cpu",
 ) -> Views:
-    """People who stand still while one camera walks around them: several views of one instant, from one camera.
+    """People who stand still while one camera walks around them: several views of one time step, from one camera.
 
     Args:
         subjects: people, one clip each.
-        positions: pictures of each clip, from places along the walk.
+        positions: images of each clip, from places along the walk.
         size, look, seed, faults, device: as of `recordings`, whose people of this seed these are: give it its own.
 
     Returns:
-        Views of subjects * positions, ordered by clip; `view` counts the places, and all of a clip are one instant.
+        Views of subjects * positions, ordered by clip; `view` counts the places, and all of a clip are one time step.
     """
     _check(size, subjects=subjects, positions=positions)
     paths = [walk(positions, np.random.default_rng([seed, 13, i])) for i in range(subjects)]
@@ -212,12 +212,12 @@ def static_clips(
 
 @dataclass(frozen=True)
 class Frame:
-    """One instant of a capture, as V full pictures with their truth.
+    """One time step of a capture, as V full images with their truth.
 
     Attributes:
-        image: one `H W 3` picture per camera, uint8, RGB.
+        image: one `H W 3` image per camera, uint8, RGB.
         joints: mm, the rig's world.
-        keypoints: px of each full picture; NaN beyond its edge.
+        keypoints: px of each full image; NaN beyond its edge.
         time: seconds.
     """
 
@@ -237,10 +237,10 @@ def render_capture(
     fps: float = 25.0,
     device: torch.device | str = "cpu",
 ) -> Iterator[Frame]:
-    """Full pictures of one person, frame by frame: what a rig's video files would hold.
+    """Full images of one person, frame by frame: what a rig's video files would hold.
 
     Args:
-        rig: cameras without lens distortion; its `size` is the pictures'.
+        rig: cameras without lens distortion; its `size` is the images'.
         frames: how many.
         look: `studio` or `wild` (light and exposure; nothing stands in front).
         seed: of person, motion, background.
@@ -256,27 +256,27 @@ def render_capture(
     v, (height, width) = len(rig), rig.size
     k, r, t = (x[0] for x in stack_rigs([rig]))
     textures = draw_textures(v, _generator(rng), clutter=14)
-    background = full_picture(textures, height, width).to(device)
+    background = full_image(textures, height, width).to(device)
     every = torch.zeros(v, dtype=torch.long)
     for i in range(frames):
         tall = None if motion is not None else bodies.height.repeat(v)
         shots = Shots(posed[every + i], tall, bodies.build.repeat(v), outfits[every], k, r, t, lights[every])
         scenes, joints = make_scenes(shots, r, t, k)
         scenes = scenes.to(device)
-        pictures = spread(partial(_picture, scenes, background), range(v))
+        images = spread(partial(_image, scenes, background), range(v))
         pixels = project_points(joints, k)
         edge = torch.tensor([width, height]) - 0.5
         seen = ((pixels >= -0.5) & (pixels <= edge)).all(-1, keepdim=True) & (joints[..., 2:] > 0)
         yield Frame(
-            image=tuple(pictures),
+            image=tuple(images),
             joints=posed.joints[i].numpy(),
             keypoints=pixels.where(seen, math.nan).numpy(),
             time=i / fps,
         )
 
 
-def _picture(scenes: Scenes, background: Tensor, which: int) -> UInt8[ndarray, "H W 3"]:
-    """One of several full pictures."""
+def _image(scenes: Scenes, background: Tensor, which: int) -> UInt8[ndarray, "H W 3"]:
+    """One of several full images."""
     one = slice(which, which + 1)
     return unpack(draw(scenes[one], background[one].clone()))[0].permute(1, 2, 0).cpu().numpy()
 
@@ -286,7 +286,7 @@ def _check(size: int, **counts: int) -> None:
         if value < 1:
             raise VergenceError(f"{name} = {value}", "Give at least 1.")
     if not 16 <= size <= 2048:
-        raise VergenceError(f"a picture size of {size} px", "Give 16 to 2048.")
+        raise VergenceError(f"an image size of {size} px", "Give 16 to 2048.")
 
 
 def _base(seed: int, kind: int) -> int:
@@ -325,7 +325,7 @@ def _performances(
     fps: float,
     rng: np.random.Generator,
 ) -> Posed:
-    """S recordings' T instants each: random motions, or the given ones over the origin, linear between their frames."""
+    """S recordings' T time steps each: random motions, or the given ones over the origin, linear between their frames."""
     if motion is None:
         span = float(times.max())
         return perform([draw_choreography(span, bodies[i : i + 1], rng) for i in range(len(bodies))], bodies, times)

@@ -28,7 +28,7 @@ NEAREST_MM = 300.0
 
 @dataclass(frozen=True)
 class Lights:
-    """Light of N pictures: direction towards it (world, unit), the share that comes from everywhere, and a gain."""
+    """Light of N images: direction towards it (world, unit), the share that comes from everywhere, and a gain."""
 
     direction: Float[Tensor, "N 3"]
     ambient: Float[Tensor, " N"]
@@ -40,12 +40,12 @@ class Lights:
 
 @dataclass(frozen=True)
 class Backdrops:
-    """What stands behind N pictures.
+    """What stands behind N images.
 
     Attributes:
         textures: packed (backgrounds.py).
-        which: the texture of each picture.
-        to_texture: full picture px to texels; crop px to texels where `of_crop`.
+        which: the texture of each image.
+        to_texture: full image px to texels; crop px to texels where `of_crop`.
         of_crop: every crop has a background of its own.
     """
 
@@ -57,15 +57,15 @@ class Backdrops:
 
 @dataclass(frozen=True)
 class Shots:
-    """What the pictures show, before any is drawn: N full-picture cameras and the body in front of each.
+    """What the images show, before any is drawn: N full-image cameras and the body in front of each.
 
     Attributes:
-        posed, height, build, outfits: the people; heights (mm) None: estimated from the legs.
-        intrinsics, rotation, translation: of the full pictures.
+        has_pose, height, build, outfits: the people; heights (mm) None: estimated from the legs.
+        intrinsics, rotation, translation: of the full images.
         lights: where the person stands.
     """
 
-    posed: Posed
+    has_pose: Posed
     height: Float[ndarray, " N"] | None
     build: Float[ndarray, " N"]
     outfits: Outfits
@@ -119,7 +119,7 @@ def take(
 ) -> Views:
     """Crops of the shots: cameras, truth, pixels."""
     n = len(shots.build)
-    full = shots.posed.joints @ shots.rotation.mT + shots.translation[:, None]
+    full = shots.has_pose.joints @ shots.rotation.mT + shots.translation[:, None]
     centre, side = _boxes(project_points(full, shots.intrinsics), faults, rng)
     crop = crop_cameras(shots.intrinsics, centre, side, size)
     rotation = crop.turn @ shots.rotation
@@ -147,9 +147,9 @@ def make_scenes(
     shots: Shots, rotation: Tensor, translation: Tensor, intrinsics: Tensor
 ) -> tuple[Scenes, Float[Tensor, "N 17 3"]]:
     """The bodies' capsules in cameras' frames (float32), and the joints there (float64)."""
-    joints = shots.posed.joints @ rotation.mT + translation[:, None]
-    face = (rotation @ shots.posed.face[..., None])[..., 0]
-    feet = shots.posed.feet @ rotation.mT
+    joints = shots.has_pose.joints @ rotation.mT + translation[:, None]
+    face = (rotation @ shots.has_pose.face[..., None])[..., 0]
+    feet = shots.has_pose.feet @ rotation.mT
     height = None if shots.height is None else torch.from_numpy(shots.height).float()
     body = make_figures(
         joints.float(), face.float(), feet.float(), torch.from_numpy(shots.build).float(), shots.outfits, height
@@ -202,7 +202,7 @@ def _with_objects(scenes: Scenes, pose: Tensor, look: str, faults: Faults, rng: 
 
 
 def _draw_all(scenes: Scenes, backdrops: Backdrops, size: int, device: torch.device | str) -> UInt8[Tensor, "N 3 H W"]:
-    """Draws all pictures, in chunks that fit the cache."""
+    """Draws all images, in chunks that fit the cache."""
     out = torch.empty(len(scenes), 3, size, size, dtype=torch.uint8)
     textures = backdrops.textures.to(device)
     chunk = max(1, CHUNK_PIXELS // (size * size))

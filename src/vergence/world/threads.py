@@ -1,7 +1,7 @@
 """Several cores for many small tensor operations: whole chunks go to threads, not every operation to all of them.
 
 Operations of a tenth of a millisecond, each split between cores, make the cores wait for each other; where they are
-shared with other programs, the waiting is nearly all there is (51 pictures a second were measured, instead of 1,000).
+shared with other programs, the waiting is nearly all there is (51 images a second were measured, instead of 1,000).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The built-in world on disk: captures as footage lies in folders, and pictures with COCO-style keypoints.
+"""The built-in world on disk: captures as footage lies in folders, and images with COCO-style keypoints.
 
 What is written goes through the formats that users' own data comes in, so whatever reads those reads this; beside it lies
 `truth.npz`, which only evaluation may look at. Faults change what is stated (keypoints, focal lengths), never the truth.
@@ -23,15 +23,15 @@ from vergence.footage.capture_writer import write_capture
 from vergence.footage.video import VideoWriter
 from vergence.skeleton import H36M_17
 from vergence.world.rigs import Rig, draw_rigs
-from vergence.world.scenes import WORLD_VERSION, Faults, render_capture, single_pictures
+from vergence.world.scenes import WORLD_VERSION, Faults, render_capture, single_images
 
-PICTURES_AT_ONCE = 1000  # drawn together; bounds the memory
+IMAGES_AT_ONCE = 1000  # drawn together; bounds the memory
 JPEG_QUALITY = 95
 SEEDS_EACH = 1000  # of the world, for each seed of a dataset: people of two datasets never meet
 
 
 def world_seed(seed: int, part: int) -> int:
-    """The world's seed for a part (a recording, or a batch of pictures) of a dataset.
+    """The world's seed for a part (a recording, or a batch of images) of a dataset.
 
     Raises:
         VergenceError: a seed outside 0 to 999, or more parts than a seed has room for.
@@ -68,8 +68,8 @@ def write_recording(
     with ExitStack() as stack:
         videos = [stack.enter_context(VideoWriter(folder / f"{name}.mp4", fps)) for name in names]
         for frame in render_capture(rig, frames, look=look, seed=seed, fps=fps, device=device):
-            for video, picture in zip(videos, frame.image, strict=True):
-                video.write(picture)
+            for video, image in zip(videos, frame.image, strict=True):
+                video.write(image)
             joints.append(frame.joints)
             keypoints.append(frame.keypoints)
             advance(1)
@@ -82,7 +82,7 @@ def write_recording(
 
 
 def resized(rig: Rig, size: int) -> Rig:
-    """The same cameras with pictures of another size; pixel (0, 0) stays the centre of the first pixel."""
+    """The same cameras with images of another size; pixel (0, 0) stays the centre of the first pixel."""
     factor = size / rig.size[1]
     k = rig.intrinsics.clone()
     k[:, :2, :2] *= factor
@@ -151,7 +151,7 @@ def _write_toml(folder: Path, rig: Rig, names: list[str], fps: float, known: str
     write_capture(folder, Capture(folder, fps, tuple(cameras), folder / "keypoints.npz", up=up))
 
 
-def write_pictures(
+def write_images(
     out: Path,
     subjects: int,
     each: int,
@@ -162,14 +162,14 @@ def write_pictures(
     device: str,
     advance: Callable[[int], None],
 ) -> None:
-    """Crops as JPEG, keypoints.json (COCO) and truth.npz: `pose` N J 3 (mm, the picture's camera), `intrinsics`, `up`."""
-    step = max(1, PICTURES_AT_ONCE // each)
+    """Crops as JPEG, keypoints.json (COCO) and truth.npz: `pose` N J 3 (mm, the image's camera), `intrinsics`, `up`."""
+    step = max(1, IMAGES_AT_ONCE // each)
     images: list[dict[str, Any]] = []
     annotations: list[dict[str, Any]] = []
     truth: dict[str, list[np.ndarray]] = {"pose": [], "intrinsics": [], "up": [], "subject": []}
     for part, first in enumerate(range(0, subjects, step)):
         people = min(step, subjects - first)
-        views = single_pictures(
+        views = single_images(
             people * each,
             size,
             look=look,
@@ -180,7 +180,7 @@ def write_pictures(
         )
         number = first + np.arange(people * each) % people
         for i in range(len(views)):
-            _write_picture(out, views, i, int(number[i]), images, annotations)
+            _write_image(out, views, i, int(number[i]), images, annotations)
         for name in ("pose", "intrinsics", "up"):
             truth[name].append(getattr(views, name).numpy())
         truth["subject"].append(number)
@@ -201,16 +201,16 @@ def _bones() -> list[list[int]]:
     return [[parent + 1, child + 1] for parent, child in H36M_17.limbs]  # COCO counts joints from 1
 
 
-def _write_picture(
+def _write_image(
     out: Path, views: Views, row: int, subject: int, images: list[dict[str, Any]], annotations: list[dict[str, Any]]
 ) -> None:
     """One JPEG and its two entries; v is 2 where the joint is given, else x, y and v are 0, as COCO has it."""
     number = len(images)
     name = f"images/{number:06d}.jpg"
-    picture = views.image[row].permute(1, 2, 0).numpy()
+    image = views.image[row].permute(1, 2, 0).numpy()
     with atomic_path(out / name) as partial:
-        Image.fromarray(picture).save(partial, quality=JPEG_QUALITY)
-    size = picture.shape[0]
+        Image.fromarray(image).save(partial, quality=JPEG_QUALITY)
+    size = image.shape[0]
     images.append({"id": number, "file_name": name, "width": size, "height": size,
                    "intrinsics": views.intrinsics[row]})  # fmt: skip
     points = views.keypoints[row].numpy().astype(np.float64)

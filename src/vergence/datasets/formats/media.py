@@ -1,4 +1,4 @@
-"""What can be learned of pictures and videos without decoding them: sizes and numbers of frames."""
+"""What can be learned of images and videos without decoding them: sizes and numbers of frames."""
 
 from __future__ import annotations
 
@@ -13,20 +13,18 @@ from vergence.footage.video import VideoFile
 _EXIF_ORIENTATION, _LYING = 274, (5, 6, 7, 8)
 
 
-def picture_size(path: Path) -> tuple[int, int]:
-    """(width, height) of a picture as displayed, from its header.
+def image_size(path: Path) -> tuple[int, int]:
+    """(width, height) of an image as displayed, from its header.
 
     Raises:
-        VergenceError: missing or not a picture.
+        VergenceError: missing or not an image.
     """
     try:
         with Image.open(path) as image:
             width, height = image.size
             return (height, width) if image.getexif().get(_EXIF_ORIENTATION) in _LYING else (width, height)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise VergenceError(
-            f"{path} cannot be read as a picture: {error}", "Export it again or take it out."
-        ) from error
+        raise VergenceError(f"{path} cannot be read as an image: {error}", "Export it again or take it out.") from error
 
 
 def frame_count(path: Path) -> tuple[int, tuple[int, int]]:

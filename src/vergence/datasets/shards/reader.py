@@ -1,6 +1,6 @@
-"""Prepared crops: what was expensive to read (full pictures, videos) is cropped once and lies in a few large files.
+"""Prepared crops: what was expensive to read (full images, videos) is cropped once and lies in a few large files.
 
-Why HDF5 through h5py: batches are drawn row by row in an order of their own (`vergence.batches.sampler`), so the store must give
+Why HDF5 through h5py: batches are drawn row by row in an order of their own (`batches.sampler`), so the store must give
 any row at once, which tar archives (webdataset) cannot; it must not bring a second deep-learning stack (litdata brings
 torchvision and two cloud clients, `datasets` pandas and Arrow); and the official MPI-INF-3DHP files need h5py anyway
 (17 MB, BSD licence). Whatever reads HDF5 reads the shards.
@@ -61,7 +61,7 @@ class ShardDataset:
         skeleton: the run's joints; where they are not those prepared, the labels are converted.
 
     Attributes:
-        index: every field of every row, pictures of size 0; mapped from the file.
+        index: every field of every row, images of size 0; mapped from the file.
         groups: N names each for every group that the source had (`action`, `camera`, ...).
         measures: N numbers each for every measure that it had (`head_px`, ...).
         report: of the sources, and what preparing skipped.
@@ -127,15 +127,15 @@ class ShardDataset:
     def _decoded(self, row: int) -> ndarray:
         """One crop, `H W 3`, RGB."""
         data = self._files.read(int(self._shard[row]), int(self._start[row]), int(self._length[row]))
-        picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
-        if picture is None or picture.shape[:2] != (self.size, self.size):
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+        if image is None or image.shape[:2] != (self.size, self.size):
             raise VergenceError(
                 f"row {row} of {self.path / shard_name(int(self._shard[row]))} cannot be decoded",
                 "Run the `vergence data prepare` that made it again: it checks every file, and says what to do.",
             )
         if self.image_size != self.size:
-            picture = cv2.resize(picture, (self.image_size, self.image_size), interpolation=cv2.INTER_AREA)
-        return picture[..., ::-1]
+            image = cv2.resize(image, (self.image_size, self.image_size), interpolation=cv2.INTER_AREA)
+        return image[..., ::-1]
 
 
 class _Files:
@@ -198,7 +198,7 @@ def _mapped(path: Path) -> dict[str, ndarray]:
 def _views(arrays: Mapping[str, ndarray]) -> Views:
     names = [name for name, _ in Views.empty(0, 1, 1, 1).items() if name != "image"]
     fields = {name: torch.from_numpy(arrays[name]) for name in names}
-    return Views(image=torch.zeros(len(fields["instant"]), 3, 0, 0, dtype=torch.uint8), **fields)
+    return Views(image=torch.zeros(len(fields["time_step"]), 3, 0, 0, dtype=torch.uint8), **fields)
 
 
 def _converted(index: Views, own: Skeleton, wanted: Skeleton) -> Views:

@@ -1,4 +1,4 @@
-"""Preparing crops: sources to shards (`vergence.datasets.shards.reader`), whole file by whole file, so that a kill costs one of them.
+"""Preparing crops: sources to shards (`reader`), whole file by whole file, so that a kill costs one of them.
 
 Shards do not depend on each other, so several processes write them, each its own; which rows a shard holds depends on the
 dataset alone, and so do its bytes. Processes are started anew (spawned): a decoder, or a library's threads, do not survive
@@ -67,7 +67,7 @@ def prepare(
         size: side of the crops, px.
         skeleton: of the labels.
         settings: plain values that say what the dataset is; with the labels they tell one preparation from another.
-        skip_unreadable: leave out, and count, rows whose picture cannot be read, instead of stopping at the first.
+        skip_unreadable: leave out, and count, rows whose image cannot be read, instead of stopping at the first.
         rows_per_shard: crops in a file.
         workers: processes that write; the bytes do not depend on them.
         advance: called with every number of rows that is done.
@@ -76,11 +76,11 @@ def prepare(
         The manifest.
 
     Raises:
-        VergenceError: nothing to prepare; a folder of something else; an unreadable picture; a full disk; a finished folder
+        VergenceError: nothing to prepare; a folder of something else; an unreadable image; a full disk; a finished folder
             with a damaged file.
     """
     if not len(dataset):
-        raise VergenceError("the sources have no pictures", "Look at their paths, frames and settings.")
+        raise VergenceError("the sources have no images", "Look at their paths, frames and settings.")
     plan = {
         "format": FORMAT, "size": size, "skeleton": skeleton.name, "joint_names": list(skeleton.joint_names),
         "rows": len(dataset), "rows_per_shard": rows_per_shard, "quality": JPEG_QUALITY,
@@ -238,7 +238,7 @@ def _write_index(out: Path, dataset: Dataset, shards: int) -> None:
         place["start"][row] = np.cumsum(length) - length
     kept = place["shard"] >= 0
     if not kept.any():
-        raise VergenceError("none of the pictures could be read", "Look at the sources with `vergence data check`.")
+        raise VergenceError("none of the images could be read", "Look at the sources with `vergence data check`.")
     with atomic_path(out / INDEX) as partial, open_h5(partial, "w") as file:
         for name, value in dataset.index.items():
             if name != "image":
@@ -265,7 +265,7 @@ def _write_manifest(
     names = [INDEX, *(shard_name(number) for number in range(shards))]
     report = dict(getattr(dataset, "report", {}))
     if skipped:
-        report["unreadable"] = {"pictures": len(skipped), "first": dict(list(skipped.items())[:5])}
+        report["unreadable"] = {"images": len(skipped), "first": dict(list(skipped.items())[:5])}
     manifest = {
         **plan,
         "rows": plan["rows"] - len(skipped),
@@ -279,7 +279,7 @@ def _write_manifest(
 
 
 class Joined:
-    """Several datasets as one, row after row; subjects, sequences and instants are numbered on from each other.
+    """Several datasets as one, row after row; subjects, sequences and time steps are numbered on from each other.
 
     Args:
         parts: datasets by name; the name becomes the group `source`.

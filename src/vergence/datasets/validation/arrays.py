@@ -1,4 +1,4 @@
-"""What each array of `Records` says by itself: known or not, in px and in mm, boxes on pictures, limbs a body can have.
+"""What each array of `Records` says by itself: known or not, in px and in mm, boxes on images, limbs a body can have.
 
 Units and joint orders show in lengths alone. The median ratio of all limbs to a usual adult's is near 1, or near the
 factor of another unit. A person's limbs keep their length and are alike on both sides; in another joint order they are
@@ -23,8 +23,8 @@ from vergence.skeleton import SKELETONS, Skeleton
 
 MOST_ROWS = 20_000  # looked at where a check costs more than a glance; spread evenly, chosen by a fixed seed
 ZERO_SHARE = 0.001
-OUTSIDE_SHARE = 0.05  # of the known keypoints; people are cut off by pictures, labels sometimes go on
-OUTSIDE_MARGIN = 0.05  # of the picture
+OUTSIDE_SHARE = 0.05  # of the known keypoints; people are cut off by images, labels sometimes go on
+OUTSIDE_MARGIN = 0.05  # of the image
 BOX_GROWN = 0.25  # of the box: a keypoint farther out is another person's
 BOX_SHARE = 0.2
 # mm of a usual adult; the median ratio of all limbs to these is the unit. Grown-ups of 1.4 to 2.1 m lie within 0.8 to 1.2.
@@ -140,7 +140,7 @@ def _never(records: Records) -> list[str]:
 
 
 def check_boxes(records: Records) -> list[Finding]:
-    """Boxes without area or beside their picture, and keypoints that lie outside their box."""
+    """Boxes without area or beside their image, and keypoints that lie outside their box."""
     box, size = records.box, records.size
     with np.errstate(invalid="ignore"):
         empty = ~(np.isfinite(box).all(1) & (box[:, 2:] > 0).all(1))
@@ -150,20 +150,20 @@ def check_boxes(records: Records) -> list[Finding]:
         points, known = records.keypoints, np.isfinite(records.keypoints).all(-1)
         out_of = known & ((points < low[:, None]) | (points > high[:, None])).any(-1)
     findings = []
-    for bad, words in ((empty, "have no area or are NaN"), (beside, "lie outside their picture")):
+    for bad, words in ((empty, "have no area or are NaN"), (beside, "lie outside their image")):
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
             findings.append(Finding("boxes", "wrong",
                                     f"{int(bad.sum()):,} of {len(records):,} {words} (limit 0); the first, of row {row}: "
-                                    f"{_numbers(box[row])} in a picture of {_numbers(size[row])}",
-                                    "A box is x y width height in px of the full picture; leave other rows out."))  # fmt: skip
+                                    f"{_numbers(box[row])} in an image of {_numbers(size[row])}",
+                                    "A box is x y width height in px of the full image; leave other rows out."))  # fmt: skip
     share = float(out_of.sum() / max(known.sum(), 1))
     if share > BOX_SHARE:
         findings.append(Finding("boxes", "wrong", f"{percent(share)} of the keypoints lie outside their row's box, grown by "
                                 f"{percent(BOX_GROWN)} (limit {percent(BOX_SHARE)})",
-                                "Boxes and keypoints are of different people, pictures or units."))  # fmt: skip
+                                "Boxes and keypoints are of different people, images or units."))  # fmt: skip
     if not findings:
-        findings.append(Finding("boxes", "good", f"all inside their pictures; {percent(share)} of the keypoints outside "
+        findings.append(Finding("boxes", "good", f"all inside their images; {percent(share)} of the keypoints outside "
                                 f"their box (limit {percent(BOX_SHARE)})"))  # fmt: skip
     return findings
 
@@ -173,30 +173,30 @@ def _numbers(values: ndarray) -> str:
 
 
 def check_keypoints(records: Records) -> list[Finding]:
-    """Keypoints in their picture, in px, in an order in which limbs join neighbours."""
+    """Keypoints in their image, in px, in an order in which limbs join neighbours."""
     known = np.isfinite(records.keypoints).all(-1)
     if not known.any():
         return [Finding("2D keypoints", "note", "there are none")]
     points = np.where(known[..., None], records.keypoints, np.nan)
     reach = float(np.nanmax(np.abs(points)))
     if reach <= 2.0 < float(records.size.min()) / 4:
-        return [Finding("2D keypoints", "wrong", f"they reach only {reach:.3g} in pictures of {_numbers(records.size[0])}",
-                        "Keypoints are in px of the full picture, not in 0 to 1.")]  # fmt: skip
+        return [Finding("2D keypoints", "wrong", f"they reach only {reach:.3g} in images of {_numbers(records.size[0])}",
+                        "Keypoints are in px of the full image, not in 0 to 1.")]  # fmt: skip
     margin = OUTSIDE_MARGIN * records.size[:, None]
     outside = known & ((points < -margin) | (points > records.size[:, None] + margin)).any(-1)
     share = float(outside.sum() / known.sum())
     if share > OUTSIDE_SHARE:
-        return [Finding("2D keypoints", "wrong", f"{percent(share)} lie outside their picture (limit "
+        return [Finding("2D keypoints", "wrong", f"{percent(share)} lie outside their image (limit "
                         f"{percent(OUTSIDE_SHARE)}); they reach {reach:.0f}",
-                        "They are for pictures of another size, or x and y are exchanged.")]  # fmt: skip
+                        "They are for images of another size, or x and y are exchanged.")]  # fmt: skip
     rows = some_rows(records, known.sum(1) >= POINTS_2D)
     compact = limb_share_2d(points[rows], records.skeleton) if len(rows) else np.nan
     better = _better_order(points[rows], records.skeleton, limb_share_2d, COMPACT) if len(rows) else ""
     if compact > COMPACT or better:
-        return [Finding("2D keypoints", "wrong", f"a limb spans {compact:.2f} of its person's size in the picture (limit "
+        return [Finding("2D keypoints", "wrong", f"a limb spans {compact:.2f} of its person's size in the image (limit "
                         f"{COMPACT:g}): the 2D joints are shuffled, in another order than {records.skeleton.name}{better}",
                         "Give the joints in the order of the skeleton's names, or name the right skeleton.")]  # fmt: skip
-    text = f"{percent(share)} outside their picture (limit {percent(OUTSIDE_SHARE)})"
+    text = f"{percent(share)} outside their image (limit {percent(OUTSIDE_SHARE)})"
     if np.isfinite(compact):
         text += f"; a limb spans {compact:.2f} of its person's size (limit {COMPACT:g})"
     return [Finding("2D keypoints", "good", text)]
@@ -230,7 +230,7 @@ def _better_order(
 
 
 def check_cameras(records: Records) -> list[Finding]:
-    """Intrinsics that are lenses of these pictures, rotations that are rotations."""
+    """Intrinsics that are lenses of these images, rotations that are rotations."""
     k, turn = records.intrinsics, records.rotation
     known = np.isfinite(k).all((1, 2))
     out = []
@@ -246,16 +246,16 @@ def check_cameras(records: Records) -> list[Finding]:
         short = known & ~focal & (k[:, 0, 0] < 0.2 * records.size.max(1))
     for bad, words, remedy in (
         (focal, "have a focal length of 0 or less", "K is [[fx 0 cx] [0 fy cy] [0 0 1]] in px."),
-        (middle, "have their principal point outside the picture", "K is of pictures of another size, or transposed."),
+        (middle, "have their principal point outside the image", "K is of images of another size, or transposed."),
         (
             ratio,
             "have fx and fy that differ by more than 10 %",
-            "The pictures were stretched, or K is of another size.",
+            "The images were stretched, or K is of another size.",
         ),
         (
             short,
-            "have a focal length under 0.2 of the picture's side",
-            "K is in px of the full picture, not normalised.",
+            "have a focal length under 0.2 of the image's side",
+            "K is in px of the full image, not normalised.",
         ),
     ):
         if bad.any():
@@ -277,9 +277,9 @@ def check_cameras(records: Records) -> list[Finding]:
     return out
 
 
-def check_instants(records: Records) -> list[Finding]:
-    """One row for each view of an instant, and one person and recording in each instant."""
-    _, inverse = np.unique(records.instant, return_inverse=True)
+def check_time_steps(records: Records) -> list[Finding]:
+    """One row for each view of a time step, and one person and recording in each time step."""
+    _, inverse = np.unique(records.time_step, return_inverse=True)
     pairs = np.stack([inverse, records.view], 1)
     twice = len(pairs) - len(np.unique(pairs, axis=0))
     mixed = {
@@ -288,14 +288,14 @@ def check_instants(records: Records) -> list[Finding]:
     }
     out = []
     if twice:
-        out.append(Finding("instants", "wrong", f"{twice:,} rows repeat a view of an instant (limit 0)",
-                           "An instant is one person at one moment; give different people different instants."))  # fmt: skip
+        out.append(Finding("time_steps", "wrong", f"{twice:,} rows repeat a view of a time step (limit 0)",
+                           "A time step is one person at one moment; give different people different time steps."))  # fmt: skip
     for name, count in mixed.items():
         if count > 0:
-            out.append(Finding("instants", "wrong", f"{count:,} instants have several {name}s (limit 0)",
-                               "Instant numbers are unique over the dataset."))  # fmt: skip
+            out.append(Finding("time_steps", "wrong", f"{count:,} time steps have several {name}s (limit 0)",
+                               "Time step numbers are unique over the dataset."))  # fmt: skip
     counts = np.bincount(inverse)
-    return out or [Finding("instants", "good", f"{len(counts):,}, each seen by {_range(counts)}")]
+    return out or [Finding("time_steps", "good", f"{len(counts):,}, each seen by {_range(counts)}")]
 
 
 def _range(counts: ndarray) -> str:

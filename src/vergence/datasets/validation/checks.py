@@ -2,12 +2,12 @@
 
 A dataset with a wrong unit, axis, joint order or camera does not stop a training: it makes it bad, and nothing says why.
 But such a fault leaves a trace. Bodies have lengths (`soundness_arrays`); a 3D joint projects onto its 2D joint, knees
-bend forward, one moment seen by two cameras is one body (`soundness_geometry`); a picture can be opened and has the size
+bend forward, one moment seen by two cameras is one body (`soundness_geometry`); an image can be opened and has the size
 that its labels are for. Each finding states its number and limit, and what would explain a fault: metres, the world's
 frame, a mirror, another joint order.
 
 What they cannot see: a fault that 2D and 3D share and that leaves a possible body, such as subjects scaled by 1.2 or
-pictures of another recording. The contact sheet of `vergence data check` shows those to the eye.
+images of another recording. The contact sheet of `vergence data check` shows those to the eye.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from typing import Protocol
 import numpy as np
 from numpy import ndarray
 
-from vergence.datasets.records import OpenFiles, Picture, Records
+from vergence.datasets.records import ImageRef, OpenFiles, Records
 from vergence.datasets.validation import arrays as arrays
 from vergence.datasets.validation import geometry as geometry
 from vergence.datasets.validation.arrays import Finding, State, percent
 from vergence.datasets.validation.geometry import reprojection_by_camera
 from vergence.errors import VergenceError
 
-__all__ = ["Finding", "PictureReader", "State", "check_pictures", "check_records", "is_sound", "reprojection_by_camera"]
+__all__ = ["Finding", "ImageReader", "State", "check_images", "check_records", "is_sound", "reprojection_by_camera"]
 
 
-class PictureReader(Protocol):
-    """What opens pictures: `records.OpenFiles`, or another dataset's own."""
+class ImageReader(Protocol):
+    """What opens images: `records.OpenFiles`, or another dataset's own."""
 
-    def read(self, picture: Picture) -> ndarray: ...
+    def read(self, image: ImageRef) -> ndarray: ...
 
 
 def is_sound(findings: Sequence[Finding]) -> bool:
@@ -47,14 +47,14 @@ def check_records(records: Records) -> list[Finding]:
     Cameras are not held against each other before poses lie where their own camera sees them: one fault, one finding.
     """
     if not len(records):
-        return [Finding("rows", "wrong", "no picture of anybody", "Look at the path and at what the reader skipped.")]
+        return [Finding("rows", "wrong", "no image of anybody", "Look at the path and at what the reader skipped.")]
     found = []
     for check in (
         arrays.check_values,
         arrays.check_boxes,
         arrays.check_keypoints,
         arrays.check_cameras,
-        arrays.check_instants,
+        arrays.check_time_steps,
         arrays.check_units,
         arrays.check_limbs,
     ):
@@ -64,14 +64,14 @@ def check_records(records: Records) -> list[Finding]:
     return found + (geometry.check_agreement(records) if is_sound(placed) else [])
 
 
-def check_pictures(records: Records, most: int = 100, opened: PictureReader | None = None) -> list[Finding]:
-    """Every file is there; `most` pictures, spread over the dataset, can be decoded and have the size their labels say.
+def check_images(records: Records, most: int = 100, opened: ImageReader | None = None) -> list[Finding]:
+    """Every file is there; `most` images, spread over the dataset, can be decoded and have the size their labels say.
 
-    Videos are only opened for pictures that are decoded: opening all of a large dataset takes minutes.
+    Videos are only opened for images that are decoded: opening all of a large dataset takes minutes.
     """
     files: dict[Path, int] = defaultdict(int)
-    for picture in records.pictures:
-        files[picture.path] += 1
+    for image in records.images:
+        files[image.path] += 1
     missing = [path for path in files if not path.is_file()]
     out = []
     if missing:
@@ -80,39 +80,39 @@ def check_pictures(records: Records, most: int = 100, opened: PictureReader | No
                            f"{len(records):,} rows (limit 0); the first is {missing[0]}",
                            "Complete the download, or leave these parts out."))  # fmt: skip
     gone = set(missing)
-    rows = np.array([i for i, picture in enumerate(records.pictures) if picture.path not in gone], dtype=int)
+    rows = np.array([i for i, image in enumerate(records.images) if image.path not in gone], dtype=int)
     rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(int)] if len(rows) else rows
     damaged, other = _decode(records, rows, opened or OpenFiles())
     for faults, words, remedy in (
         (damaged, "cannot be decoded", "Download or export these files again, or leave them out."),
-        (other, "have another size than their labels are for", "Use the pictures that the labels were made on."),
+        (other, "have another size than their labels are for", "Use the images that the labels were made on."),
     ):
         if faults:
-            out.append(Finding("pictures", "wrong", f"{len(faults)} of {len(rows)} that were opened {words} (limit 0); the "
+            out.append(Finding("images", "wrong", f"{len(faults)} of {len(rows)} that were opened {words} (limit 0); the "
                                f"first: {faults[0]}", remedy))  # fmt: skip
     if not out:
         share = "all" if len(rows) == len(records) else percent(len(rows) / len(records))
         out.append(
-            Finding("pictures", "good", f"{len(files):,} files are there; {len(rows)} pictures ({share}) were opened")
+            Finding("images", "good", f"{len(files):,} files are there; {len(rows)} images ({share}) were opened")
         )
     return out
 
 
-def _decode(records: Records, rows: ndarray, opened: PictureReader) -> tuple[list[str], list[str]]:
-    """What went wrong with some rows' pictures: damaged ones, and ones of another size."""
+def _decode(records: Records, rows: ndarray, opened: ImageReader) -> tuple[list[str], list[str]]:
+    """What went wrong with some rows' images: damaged ones, and ones of another size."""
     damaged, other = [], []
-    order = sorted(rows.tolist(), key=lambda i: (str(records.pictures[i].path), records.pictures[i].frame or 0))
-    last: tuple[Picture, tuple[int, ...]] | None = None
+    order = sorted(rows.tolist(), key=lambda i: (str(records.images[i].path), records.images[i].frame or 0))
+    last: tuple[ImageRef, tuple[int, ...]] | None = None
     for row in order:
-        picture = records.pictures[row]
+        image = records.images[row]
         try:
-            if last is None or last[0] != picture:
-                last = picture, opened.read(picture).shape
+            if last is None or last[0] != image:
+                last = image, opened.read(image).shape
         except VergenceError as error:
             damaged.append(error.problem)
             continue
         height, width = last[1][:2]
         if (width, height) != tuple(records.size[row]):
             stated = "x".join(f"{value:g}" for value in records.size[row])
-            other.append(f"{picture.path} is {width}x{height}, not {stated}")
+            other.append(f"{image.path} is {width}x{height}, not {stated}")
     return damaged, other

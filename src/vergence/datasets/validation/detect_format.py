@@ -1,6 +1,6 @@
 """What lies in a folder: a table of datasets, each a glance at the folder, a reader, and the lines that a recipe needs.
 
-A glance looks at names, and into a file only where a name says too little; it opens no picture, so that a folder of a
+A glance looks at names, and into a file only where a name says too little; it opens no image, so that a folder of a
 million files is recognised at once. A dataset joins by a row of `KINDS`: its reader is named by its module, and imported
 when a folder is read. The first row that fits wins, so the more particular stand first.
 
@@ -22,7 +22,7 @@ from typing import Any, cast
 import numpy as np
 
 from vergence.datasets.records import OpenFiles, Records
-from vergence.datasets.validation.checks import PictureReader
+from vergence.datasets.validation.checks import ImageReader
 from vergence.errors import VergenceError
 from vergence.footage.video import VIDEO_SUFFIXES
 
@@ -42,7 +42,7 @@ class Kind:
             cannot be read is a note where another can: few people have all splits.
         checked: further settings for a check, as a `step`.
         labels: what a recipe may use of it.
-        pixels: `module:function`; called with the folder, gives something whose `read` takes the records' pictures. Empty:
+        pixels: `module:function`; called with the folder, gives something whose `read` takes the records' images. Empty:
             they are plain files and videos.
     """
 
@@ -105,12 +105,12 @@ def _all_reasons(refused: Sequence[tuple[Mapping[str, Any], VergenceError]]) -> 
     return VergenceError("; ".join(said), " ".join(dict.fromkeys(error.remedy for _, error in refused)))
 
 
-def pixels_of(kind: Kind, path: Path) -> PictureReader:
-    """What opens the pictures of this folder's records."""
+def pixels_of(kind: Kind, path: Path) -> ImageReader:
+    """What opens the images of this folder's records."""
     if not kind.pixels:
         return OpenFiles()
     module, _, name = kind.pixels.partition(":")
-    return cast(PictureReader, getattr(import_module(module), name)(path))
+    return cast(ImageReader, getattr(import_module(module), name)(path))
 
 
 def recipe_line(kind: Kind, path: Path, part: Mapping[str, Any], records: Records) -> str:
@@ -151,7 +151,7 @@ def _is_clips(path: Path) -> bool:
     return path.is_dir() and any(looks_like_clip(file) for file in files)
 
 
-def _is_world_pictures(path: Path) -> bool:
+def _is_world_images(path: Path) -> bool:
     return all((path / name).exists() for name in ("keypoints.json", "truth.npz", "images"))
 
 
@@ -185,7 +185,8 @@ _HUMAN36M = partial(
 
 KINDS: tuple[Kind, ...] = (
     Kind("shards", "crops that `vergence data prepare` wrote", lambda p: _has(p, "shard-*.h5", "plan.json"),
-         "vergence.datasets.validation.readers:read_shards", labels=_POSES, pixels="vergence.datasets.validation.readers:ShardPixels"),
+         "vergence.datasets.validation.readers:read_shards", labels=_POSES,
+         pixels="vergence.datasets.validation.readers:ShardPixels"),
     _HUMAN36M(title="Human3.6M, the official download",
               fits=lambda p: _has(p, "S*/MyPoseFeatures", "S*/Poses_D3_Positions*", "S*/D3_Positions*")),
     _HUMAN36M(title="Human3.6M as mmpose prepares it",
@@ -203,10 +204,11 @@ KINDS: tuple[Kind, ...] = (
          "vergence.datasets.coco:read_coco", ({"split": "train"}, {"split": "val"})),
     Kind("mannequin_challenge", "MannequinChallenge", _is_clips,
          "vergence.datasets.mannequin_challenge:read_mannequin_challenge"),
-    Kind("", "pictures that `vergence synth --kind pictures` wrote", _is_world_pictures,
-         "vergence.datasets.validation.readers:read_world_pictures", labels=_POSES),
+    Kind("", "images that `vergence synth --kind images` wrote", _is_world_images,
+         "vergence.datasets.validation.readers:read_world_images", labels=_POSES),
     Kind("capture", "a capture (videos of one moment, capture.toml)", _is_capture,
-         "vergence.datasets.validation.readers:read_capture_records", pixels="vergence.datasets.validation.readers:CapturePixels"),
+         "vergence.datasets.validation.readers:read_capture_records",
+         pixels="vergence.datasets.validation.readers:CapturePixels"),
     Kind("", "a folder of captures", _is_captures, "vergence.datasets.validation.readers:read_captures",
          pixels="vergence.datasets.validation.readers:CapturePixels"),
 )  # fmt: skip
@@ -219,7 +221,7 @@ def joined(parts: Iterable[Records]) -> Records:
     out: list[Records] = []
     for part in parts:
         change: dict[str, Any] = {"groups": {name: part.groups[name] for name in sorted(names)}, "measures": {}}
-        for name in ("subject", "sequence", "instant"):
+        for name in ("subject", "sequence", "time_step"):
             value, last = getattr(part, name), getattr(out[-1], name) if out else np.array([-1])
             change[name] = value - value.min(initial=0) + last.max(initial=-1) + 1 if out else value
         out.append(dataclasses.replace(part.convert(parts[0].skeleton), **change))

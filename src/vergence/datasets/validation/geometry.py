@@ -32,7 +32,7 @@ from vergence.geometry.camera import normalise, project
 from vergence.skeleton import Skeleton
 
 REPROJECTION_PX = 0.5  # labels in whole pixels are off by so much
-REPROJECTION_SHARE = 0.002  # of the picture's longer side, where that is more; 2 px of 1000
+REPROJECTION_SHARE = 0.002  # of the image's longer side, where that is more; 2 px of 1000
 FAILING_SHARE = 0.02  # of the rows; fewer are a note
 MOST_TRIED = 400  # failing rows on which explanations are tried
 MOST_CAMERAS = 6  # named in a sentence
@@ -40,7 +40,7 @@ BEND_SHARE = 0.06  # of the leg: how far a knee must be off the line from hip to
 FORWARD_SHARE = 0.7
 LEAST_BENT = 20
 AGREEMENT_MM = 20.0
-MOST_INSTANTS = 4000
+MOST_TIME_STEPS = 4000
 
 Fix = Callable[[Records], ndarray]  # poses under one explanation
 
@@ -216,7 +216,7 @@ def explain(failing: Records) -> tuple[str, str]:
         for more in (_another_order(failing, limit), _rigid(failing, limit)):
             best = more if more[0] > best[0] + 0.1 else best
     if best[0] < 0.5:
-        return "no single fault explains it", "Compare a few pictures in the contact sheet with their 2D and 3D."
+        return "no single fault explains it", "Compare a few images in the contact sheet with their 2D and 3D."
     some = "" if best[0] > 0.9 else f" (in {percent(best[0])} of these rows)"
     return best[1] + some, best[2]
 
@@ -272,7 +272,7 @@ def _about_root(records: Records) -> ndarray:
 
 
 def _another_order(failing: Records, limit: ndarray) -> tuple[float, str, str]:
-    """The 3D joints assigned anew to the 2D joints by their distance in the pictures, one order for all rows."""
+    """The 3D joints assigned anew to the 2D joints by their distance in the images, one order for all rows."""
     pose = failing.pose.astype(np.float64)
     lens = torch.from_numpy(np.nan_to_num(failing.distortion))
     pixels = project(torch.from_numpy(pose), torch.from_numpy(failing.intrinsics), lens).numpy()
@@ -389,17 +389,17 @@ def check_knees(records: Records) -> list[Finding]:
 
 
 def check_agreement(records: Records) -> list[Finding]:
-    """Poses of one instant by several cameras, brought to the world by R and t, are one pose."""
+    """Poses of one time step by several cameras, brought to the world by R and t, are one pose."""
     posed = np.isfinite(records.pose).all(-1).any(-1) & np.isfinite(records.rotation).all((1, 2))
     posed &= np.isfinite(records.translation).all(1)
-    numbers, counts = np.unique(records.instant[posed], return_counts=True)
+    numbers, counts = np.unique(records.time_step[posed], return_counts=True)
     shared = numbers[counts > 1]
     if not len(shared):
         return []
-    shared = shared[np.linspace(0, len(shared) - 1, min(len(shared), MOST_INSTANTS)).astype(int)]
-    part = records[posed & np.isin(records.instant, shared)]
+    shared = shared[np.linspace(0, len(shared) - 1, min(len(shared), MOST_TIME_STEPS)).astype(int)]
+    part = records[posed & np.isin(records.time_step, shared)]
     apart = _apart(part, 1.0)
-    text = f"poses of one instant by several cameras lie {apart:.3g} mm apart in the world, median (limit {AGREEMENT_MM:g})"
+    text = f"poses of one time step by several cameras lie {apart:.3g} mm apart in the world, median (limit {AGREEMENT_MM:g})"
     if apart <= AGREEMENT_MM:
         return [Finding("extrinsics", "good", text)]
     for scale, words in ((1e3, "the translations are in metres, the poses in mm"), (1e-3, "the poses are in metres"),
@@ -411,9 +411,9 @@ def check_agreement(records: Records) -> list[Finding]:
 
 
 def _apart(part: Records, scale: float) -> float:
-    """Median distance of the world's joints from the instant's mean over its views; `scale` is on the translations."""
+    """Median distance of the world's joints from the time step's mean over its views; `scale` is on the translations."""
     world = (part.pose.astype(np.float64) - scale * part.translation[:, None]) @ part.rotation
-    _, inverse = np.unique(part.instant, return_inverse=True)
+    _, inverse = np.unique(part.time_step, return_inverse=True)
     known = np.isfinite(world).all(-1, keepdims=True)
     total = np.zeros((inverse.max() + 1, *world.shape[1:]))
     count = np.zeros((inverse.max() + 1, world.shape[1], 1))

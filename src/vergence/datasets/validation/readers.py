@@ -1,4 +1,4 @@
-"""What `vergence data check` reads that no recipe reads as `Records`: captures, the world's pictures, prepared crops.
+"""What `vergence data check` reads that no recipe reads as `Records`: captures, the world's images, prepared crops.
 
 A capture's own truth, where the built-in world wrote it (`truth.npz`), is read here and nowhere else in training's reach:
 a check is a measurement. Prepared crops are cameras of their own, so their records speak of the crops.
@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from numpy import ndarray
 
-from vergence.batches.crops import whole_picture_box
+from vergence.batches.crops import whole_image_box
 from vergence.datasets.people import SEEN_JOINTS, person_boxes
-from vergence.datasets.records import OpenFiles, Picture, Records
+from vergence.datasets.records import ImageRef, OpenFiles, Records
 from vergence.datasets.shards.reader import INDEX, ShardDataset, check_files, read_manifest
 from vergence.errors import VergenceError
 from vergence.footage.capture import Capture, load_capture
@@ -24,7 +24,7 @@ from vergence.skeleton import skeleton_from_names
 
 
 def read_capture_records(path: Path, number: int = 0) -> Records:
-    """All pictures of a capture in which its subject is seen; the world's truth as their 3D where it lies there.
+    """All images of a capture in which its subject is seen; the world's truth as their 3D where it lies there.
 
     Raises:
         VergenceError: no capture, no keypoints, nobody in them, or a truth of another recording.
@@ -45,13 +45,13 @@ def read_capture_records(path: Path, number: int = 0) -> Records:
     k = [np.full((3, 3), np.nan) if c.intrinsics is None else c.intrinsics for c in capture.cameras]
     rotation = np.array(turn)[view]
     up = np.full(3, np.nan) if capture.up is None else capture.up
-    pictures = []
+    images = []
     for t, v in zip(frame.tolist(), view.tolist()):
         camera = capture.cameras[v]
         place = camera.video if camera.video is not None else capture.folder / f"{camera.name} (no video)"
-        pictures.append(_picture(place, round(t + camera.offset)))
+        images.append(_image(place, round(t + camera.offset)))
     return Records(
-        pictures=pictures,
+        images=images,
         size=np.array([c.image_size for c in capture.cameras], dtype=float)[view],
         box=person_boxes(points[..., :2]),
         keypoints=points[..., :2],
@@ -66,7 +66,7 @@ def read_capture_records(path: Path, number: int = 0) -> Records:
         sequence=np.full(n, number),
         view=view,
         frame=frame,
-        instant=frame + number * 10_000_000,
+        time_step=frame + number * 10_000_000,
         time=frame / capture.fps,
         groups={"camera": np.array(capture.names)[view]},
         skeleton=seen.skeleton,
@@ -74,17 +74,17 @@ def read_capture_records(path: Path, number: int = 0) -> Records:
     )
 
 
-def _picture(place: Path, frame: int) -> Picture:
+def _image(place: Path, frame: int) -> ImageRef:
     if not place.is_dir():
-        return Picture(place, frame)
-    from vergence.footage.video import PictureFolder
+        return ImageRef(place, frame)
+    from vergence.footage.video import ImageFolder
 
-    files = PictureFolder(place).files
-    return Picture(files[frame]) if 0 <= frame < len(files) else Picture(place / f"{frame} (no such picture)")
+    files = ImageFolder(place).files
+    return ImageRef(files[frame]) if 0 <= frame < len(files) else ImageRef(place / f"{frame} (no such image)")
 
 
 class CapturePixels:
-    """Pictures of a capture (or of several below one folder), brought to the size that its labels are for."""
+    """Images of a capture (or of several below one folder), brought to the size that its labels are for."""
 
     def __init__(self, path: Path) -> None:
         folders = [path] if (path / "capture.toml").is_file() else [f.parent for f in path.glob("*/capture.toml")]
@@ -92,25 +92,25 @@ class CapturePixels:
         self._fits = {c.video: c.fit for capture in captures for c in capture.cameras if c.video is not None}
         self._files = OpenFiles()
 
-    def read(self, picture: Picture) -> ndarray:
+    def read(self, image: ImageRef) -> ndarray:
         """RGB, `H W 3`, in the pixels of the capture's keypoints."""
-        fit = self._fits.get(picture.path) or self._fits.get(picture.path.parent)
-        found = self._files.read(picture)
+        fit = self._fits.get(image.path) or self._fits.get(image.path.parent)
+        found = self._files.read(image)
         return found if fit is None else fit.apply(found)
 
 
 class ShardPixels:
-    """Prepared crops; a picture's frame is its row."""
+    """Prepared crops; an image's frame is its row."""
 
     def __init__(self, path: Path) -> None:
         manifest = read_manifest(path)
         skeleton = skeleton_from_names(manifest["joint_names"])
         self._dataset = ShardDataset(path, int(manifest["size"]), skeleton)
 
-    def read(self, picture: Picture) -> ndarray:
+    def read(self, image: ImageRef) -> ndarray:
         """RGB, `H W 3`."""
-        image = self._dataset.read(torch.tensor([picture.frame or 0])).image
-        return image[0].permute(1, 2, 0).contiguous().numpy()
+        tensor = self._dataset.read(torch.tensor([image.frame or 0])).image
+        return tensor[0].permute(1, 2, 0).contiguous().numpy()
 
 
 def _true_poses(file: Path, capture: Capture) -> ndarray:
@@ -137,8 +137,8 @@ def read_captures(path: Path) -> Records:
     return joined(read_capture_records(folder, number) for number, folder in enumerate(folders))
 
 
-def read_world_pictures(path: Path) -> Records:
-    """`vergence synth --kind pictures`: COCO-style 2D and the truth beside it.
+def read_world_images(path: Path) -> Records:
+    """`vergence synth --kind images`: COCO-style 2D and the truth beside it.
 
     Raises:
         VergenceError: files that are damaged or of different lengths.
@@ -156,14 +156,14 @@ def read_world_pictures(path: Path) -> Records:
         raise VergenceError(f"{path} holds damaged keypoints.json or truth.npz: {error}", "Write it again.") from error
     n = len(images)
     if {len(people), len(points), *map(len, truth.values())} != {n}:
-        raise VergenceError(f"{path} has {n} pictures, {len(people)} people and {len(truth['pose'])} poses",
+        raise VergenceError(f"{path} has {n} images, {len(people)} people and {len(truth['pose'])} poses",
                             "Write it again.")  # fmt: skip
     known = points[..., 2] > 0
     number = np.arange(n)
     return Records(
-        pictures=[Picture(file) for file in files],
+        images=[ImageRef(file) for file in files],
         size=size,
-        box=np.stack([whole_picture_box(int(h), int(w)) for w, h in size]),
+        box=np.stack([whole_image_box(int(h), int(w)) for w, h in size]),
         keypoints=np.where(known[..., None], points[..., :2], np.nan),
         confidence=known.astype(float),
         pose=truth["pose"],
@@ -176,7 +176,7 @@ def read_world_pictures(path: Path) -> Records:
         sequence=number,
         view=np.zeros(n, dtype=int),
         frame=np.zeros(n, dtype=int),
-        instant=number,
+        time_step=number,
         time=np.zeros(n),
         groups={},
         skeleton=skeleton,
@@ -184,7 +184,7 @@ def read_world_pictures(path: Path) -> Records:
 
 
 def read_shards(path: Path) -> Records:
-    """Prepared crops: each is a picture of its own, and a camera. Checksums are compared first.
+    """Prepared crops: each is an image of its own, and a camera. Checksums are compared first.
 
     Raises:
         VergenceError: not finished, or files that are missing or have changed.
@@ -196,12 +196,12 @@ def read_shards(path: Path) -> Records:
     index, n = dataset.index, len(dataset)
     floats = {name: getattr(index, name).double().numpy()
               for name in ("keypoints", "confidence", "intrinsics", "rotation", "translation", "up", "time")}  # fmt: skip
-    whole = {name: getattr(index, name).numpy() for name in ("subject", "sequence", "view", "frame", "instant")}
-    metric = index.metric.numpy()[:, None, None] & ~index.made.numpy()[:, None, None]
+    whole = {name: getattr(index, name).numpy() for name in ("subject", "sequence", "view", "frame", "time_step")}
+    metric = index.metric.numpy()[:, None, None] & ~index.pseudo.numpy()[:, None, None]
     return Records(
-        pictures=[Picture(path / INDEX, row) for row in range(n)],
+        images=[ImageRef(path / INDEX, row) for row in range(n)],
         size=np.full((n, 2), float(side)),
-        box=np.tile(whole_picture_box(side, side), (n, 1)),
+        box=np.tile(whole_image_box(side, side), (n, 1)),
         pose=np.where(metric, index.pose.double().numpy(), np.nan),
         distortion=np.zeros((n, 5)),
         groups=dataset.groups,

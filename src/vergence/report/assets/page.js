@@ -20,7 +20,7 @@ function toggle(text, name, redraw) {
 function sideKeys(host) { host.append(key("person’s left", "--left"), key("right", "--right"), key("middle", "--mid")); }
 
 // --- samples ------------------------------------------------------------------------------------------------------
-// A skeleton over a picture, as SVG in the picture's own pixels: (0, 0) is the centre of its top-left pixel.
+// A skeleton over an image, as SVG in the image's own pixels: (0, 0) is the centre of its top-left pixel.
 function overlay(s, thin, box, scale) {
   const out = [], k = scale || 1;
   const path = (k) => (side) => data.bones.filter(([a, b, d]) => d === side && k[a] && k[b] && !k[a].includes(null) && !k[b].includes(null))
@@ -47,7 +47,7 @@ function extent(points) { // centre and half side of the square around them
   const at = [0, 1].map((i) => points.map((p) => p[i])), low = at.map((v) => Math.min(...v)), high = at.map((v) => Math.max(...v));
   return [(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, Math.max(high[0] - low[0], high[1] - low[1]) / 2];
 }
-function closeUp(s) { // the part of a picture that a thumbnail shows: the person, where known
+function closeUp(s) { // the part of an image that a thumbnail shows: the person, where known
   const points = knownPoints(s.kp || s.kpTrue), [w, h] = s.size;
   let [x, y, half] = points.length > 2 ? extent(points) : [w / 2, h / 2, Math.min(w, h) / 2.3];
   half = Math.min(half * 1.15, Math.max(w, h) / 2);
@@ -59,12 +59,12 @@ function describe(s) {
   if (s.kpTrue) parts.push(data.labels[1] + " drawn on it");
   return parts.join(", ");
 }
-// The picture's pane is as wide as the widest picture needs, so that stepping does not move the page.
-const pictureAspect = Math.min(1.35, Math.max(0.6, ...data.samples.filter((s) => s.size).map((s) => s.size[0] / s.size[1])));
-function showPicture(s) {
-  const host = $("picture");
+// The image's pane is as wide as the widest image needs, so that stepping does not move the page.
+const imageAspect = Math.min(1.35, Math.max(0.6, ...data.samples.filter((s) => s.size).map((s) => s.size[0] / s.size[1])));
+function showImage(s) {
+  const host = $("image");
   host.parentElement.classList.toggle("single", !s.image);
-  host.parentElement.style.setProperty("--aspect", pictureAspect);
+  host.parentElement.style.setProperty("--aspect", imageAspect);
   host.hidden = !s.image;
   host.replaceChildren();
   if (!s.image) return;
@@ -78,7 +78,7 @@ function showPicture(s) {
   if (Math.max(...s.size) <= 160) img.className = "small";
   stack.prepend(img);
 }
-function flatSkeleton(s) { // a thumbnail of a pose that has no picture
+function flatSkeleton(s) { // a thumbnail of a pose that has no image
   const pts = knownPoints(s.pose), span = Math.max(...pts.map((p) => Math.max(Math.abs(p[0]), Math.abs(p[2]))), 1e-9) * 1.15;
   const d = (side) => data.bones.filter(([a, b, x]) => x === side && s.pose[a] && s.pose[b] && !s.pose[a].includes(null) && !s.pose[b].includes(null))
     .map(([a, b]) => "M" + s.pose[a][0] + " " + -s.pose[a][2] + "L" + s.pose[b][0] + " " + -s.pose[b][2]).join("");
@@ -122,7 +122,7 @@ function buildSamples() {
     b.innerHTML = s.image ? overlay(s, true, closeUp(s)) : s.pose ? flatSkeleton(s) : "";
     return b;
   });
-  const redraw = () => { const s = data.samples[state.sample]; showPicture(s); setPose(view, s, usual); };
+  const redraw = () => { const s = data.samples[state.sample]; showImage(s); setPose(view, s, usual); };
   function show(i, keepHash) {
     state.sample = (i + data.samples.length) % data.samples.length;
     const s = data.samples[state.sample], list = shown();
@@ -136,7 +136,7 @@ function buildSamples() {
     $("pose").parentElement.hidden = !has3d;
     if (has3d) $("pose").setAttribute("aria-label", "3D skeletons of " + s.title + "; arrow keys turn them");
     redraw();
-    if (!has3d) $("picture").parentElement.classList.add("single");
+    if (!has3d) $("image").parentElement.classList.add("single");
     document.body.dataset.sample = String(state.sample);
     if (!keepHash) history.replaceState(null, "", "#sample=" + state.sample);
   }
@@ -156,7 +156,7 @@ function buildSamples() {
   sideKeys($("legend"));
   const keys = [toggle(data.labels[0], "prediction", redraw)];
   const hasTrue2d = data.samples.some((s) => s.kpTrue), hasTrue3d = data.samples.some((s) => s.poseTrue);
-  if (hasTrue2d || hasTrue3d) keys.push(toggle(data.labels[1] + (hasTrue3d ? " (grey" + (hasTrue2d ? ", in the picture green)" : ")") : " (green)"), "truth", redraw), toggle("differences (red)", "differences", redraw));
+  if (hasTrue2d || hasTrue3d) keys.push(toggle(data.labels[1] + (hasTrue3d ? " (grey" + (hasTrue2d ? ", in the image green)" : ")") : " (green)"), "truth", redraw), toggle("differences (red)", "differences", redraw));
   $("legend").append(...keys);
   viewButtons($("pose-views"), view, Object.keys(VIEWS));
   $("previous").onclick = () => step(-1);
@@ -169,7 +169,7 @@ function buildSamples() {
   });
   const fromHash = () => { const m = /sample=(\d+)/.exec(location.hash); if (m) show(Math.min(+m[1], data.samples.length - 1), true); return m; };
   addEventListener("hashchange", fromHash);
-  addEventListener("resize", () => showPicture(data.samples[state.sample]));
+  addEventListener("resize", () => showImage(data.samples[state.sample]));
   choose("all");
   if (!fromHash()) show(0, true);
   return view;
@@ -195,7 +195,7 @@ function buildRig(rig) {
     const [eye, ...rest] = camera.points, corners = rest.map((p) => sum3(eye, sum3(p, eye, -1), size));
     for (let i = 0; i < 4; i++) frusta.push([eye, corners[i]], [corners[i], corners[(i + 1) % 4]]);
     const mid = sum3(corners[0], sum3(corners[1], corners[0], -1), 0.5), under = sum3(corners[3], sum3(corners[2], corners[3], -1), 0.5);
-    const peak = sum3(mid, sum3(mid, under, -1), 0.28); // the roof: which way is up in the picture
+    const peak = sum3(mid, sum3(mid, under, -1), 0.28); // the roof: which way is up in the image
     frusta.push([corners[0], peak], [peak, corners[1]]);
     const all = [eye, ...corners, peak];
     tops.push([0, 1].map((i) => all.reduce((s, p) => s + p[i] / all.length, 0)).concat(Math.max(...all.map((p) => p[2]))));

@@ -1,0 +1,23 @@
+"""How far a long call has come, told by a callback: the library itself prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+# Called with what is being done, how much of it is done and how much there is (None: not known).
+Progress = Callable[[str, int, int | None], None]
+
+
+def silent(what: str, done: int, total: int | None) -> None:
+    """Progress that nobody looks at."""
+
+
+def followed(items: Iterable[T], what: str, total: int | None, progress: Progress) -> Iterator[T]:
+    """The items, with `progress` told before the first and after each."""
+    progress(what, 0, total)
+    for done, item in enumerate(items, 1):
+        yield item
+        progress(what, done, total)
