@@ -17,7 +17,11 @@ PUBLIC = {
     "VergenceError": "vergence.errors",
     "load": "vergence.inference.estimator",
     "metrics": "",
+    "outputs": "",
     "plugins": "",
+    "PoseSequence": "vergence.outputs.sequence",
+    "reconstruct": "vergence.reconstruction.footage",
+    "Reconstruction": "vergence.reconstruction.result",
 }
 __all__ = ["__version__", *PUBLIC]
 
