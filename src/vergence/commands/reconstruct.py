@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-if TYPE_CHECKING:
-    from vergence.reconstruction.result import Reconstruction
+from typing import Literal
 
 
 def reconstruct(
@@ -39,12 +35,12 @@ def reconstruct(
     """
     import time
 
-    from vergence.reconstruction import footage
+    import vergence
     from vergence.report import write_page
-    from vergence.report.reconstruction import page_of
+    from vergence.report.reconstruction import page_of, print_summary
 
     start = time.perf_counter()
-    found = footage.reconstruct(
+    found = vergence.reconstruct(
         capture,
         ignore_extrinsics=ignore_extrinsics,
         refine=refine,
@@ -56,42 +52,5 @@ def reconstruct(
     )
     results = found.save(out)
     write_page(out / "report.html", page_of(found))
-    show(found, results["trc"]["note"])
+    print_summary(found, results["trc"]["note"])
     print(f"written to {out} in {time.perf_counter() - start:.1f} s")
-
-
-def show(found: Reconstruction, trc_note: str) -> None:
-    """The short table, and the verdict in words."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.table import Table
-
-    console = Console()
-    plain: dict[str, Any] = {"highlight": False, "soft_wrap": True}
-    report, subject = found.report, found.subject
-    table = Table(title="Reconstruction", show_header=True)
-    for column, side in (("camera", "left"), ("reprojection, px", "right"), ("subject seen", "right")):
-        table.add_column(column, justify=side)  # type: ignore[arg-type]
-    for camera, error, share in zip(found.rig.cameras, report.reprojection_per_camera, subject.seen):
-        table.add_row(escape(camera.name), f"{error:.1f}", f"{share:.0%}")
-    table.add_section()
-    table.add_row("all, median", f"{report.reprojection_median:.1f}", "")
-    table.add_row("all, 90 %", f"{report.reprojection_p90:.1f}", "")
-    console.print(table)
-    limbs = {name: value for name, value in report.limb_cv.items() if value == value}
-    worst = max(limbs, key=lambda name: limbs[name], default=None)
-    uncertainty = report.predicted_rotation_deg
-    console.print(
-        f"joints reconstructed {report.coverage:.1%}; rotation uncertainty "
-        f"{uncertainty if math.isfinite(uncertainty) else 0:.2f} deg"
-        + (f"; least steady limb {escape(worst)}, {limbs[worst]:.1%} of its length" if worst else ""),
-        **plain,
-    )
-    console.print(f"subject: {subject.verdict}, {escape(subject.reason)}", **plain)
-    for note in found.notes:
-        console.print(f"note: {escape(note)}", **plain)
-    colour = "green" if found.verdict == "good" else "yellow"
-    reasons = f": {'; '.join(found.reasons)}" if found.reasons else ""
-    console.print(f"verdict: [{colour}]{found.verdict}[/]{escape(reasons)}", **plain)
-    if trc_note:
-        console.print(f"poses.trc: {escape(trc_note)}", **plain)

@@ -11,10 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as ScreenTable
 
 from vergence.errors import VergenceError
 from vergence.geometry import camera
@@ -104,6 +108,39 @@ def page_of(found: Reconstruction) -> Page:
         verdict=Verdict(found.verdict, found.reasons),
         notes=found.notes,
     )
+
+
+def print_summary(found: Reconstruction, trc_note: str) -> None:
+    """On the screen: the short table, and the verdict in words."""
+    console = Console()
+    plain: dict[str, Any] = {"highlight": False, "soft_wrap": True}
+    report, subject = found.report, found.subject
+    table = ScreenTable(title="Reconstruction", show_header=True)
+    for column, side in (("camera", "left"), ("reprojection, px", "right"), ("subject seen", "right")):
+        table.add_column(column, justify=side)  # type: ignore[arg-type]
+    for one, error, share in zip(found.rig.cameras, report.reprojection_per_camera, subject.seen):
+        table.add_row(escape(one.name), f"{error:.1f}", f"{share:.0%}")
+    table.add_section()
+    table.add_row("all, median", f"{report.reprojection_median:.1f}", "")
+    table.add_row("all, 90 %", f"{report.reprojection_p90:.1f}", "")
+    console.print(table)
+    limbs = {name: value for name, value in report.limb_cv.items() if value == value}
+    worst = max(limbs, key=lambda name: limbs[name], default=None)
+    uncertainty = report.predicted_rotation_deg if np.isfinite(report.predicted_rotation_deg) else 0.0
+    console.print(
+        f"joints reconstructed {report.coverage:.1%}; rotation uncertainty "
+        f"{uncertainty:.2f} deg"
+        + (f"; least steady limb {escape(worst)}, {limbs[worst]:.1%} of its length" if worst else ""),
+        **plain,
+    )
+    console.print(f"subject: {subject.verdict}, {escape(subject.reason)}", **plain)
+    for note in found.notes:
+        console.print(f"note: {escape(note)}", **plain)
+    colour = "green" if found.verdict == "good" else "yellow"
+    reasons = f": {'; '.join(found.reasons)}" if found.reasons else ""
+    console.print(f"verdict: [{colour}]{found.verdict}[/]{escape(reasons)}", **plain)
+    if trc_note:
+        console.print(f"poses.trc: {escape(trc_note)}", **plain)
 
 
 def reconstruction_page(
