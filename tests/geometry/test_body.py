@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vergence.errors import VergenceError
-from vergence.geometry.body import reference_length, stature
+from vergence.geometry.body import limb_lengths, reference_length, stature
 from vergence.skeleton import H36M_17, MPI_INF_28
 
 
@@ -28,3 +28,12 @@ def test_stature_scales_with_the_body_and_forgives_missing_joints(make_scene) ->
 def test_nobody_has_no_stature() -> None:
     with pytest.raises(VergenceError, match="no leg and no trunk"):
         stature(np.full((3, 17, 3), np.nan), H36M_17)
+
+
+def test_limb_lengths_are_those_of_each_pair() -> None:
+    pose = np.random.default_rng(1).normal(size=(4, 17, 3))
+    pose[2, 1] = np.nan
+    found = limb_lengths(pose, H36M_17.limbs)
+    for e, (a, b) in enumerate(H36M_17.limbs):
+        np.testing.assert_allclose(found[:, e], [np.linalg.norm(p[a] - p[b]) for p in pose], rtol=1e-14)
+    assert limb_lengths(pose, ()).shape == (4, 0)

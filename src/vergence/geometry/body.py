@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
 
@@ -23,6 +25,12 @@ def percentile(values: Array, q: float) -> float:
 
 def joint_mean(pose: Float[Array, "T J 3"], joints: tuple[int, ...]) -> Float[Array, "T 3"]:
     return pose[:, list(joints)].mean(1)
+
+
+def limb_lengths(pose: Float[Array, "T J 3"], limbs: Sequence[tuple[int, int]] | Array) -> Float[Array, "T E"]:
+    """Length of each limb, a pair of joints, in every frame; NaN where an end is unknown."""
+    ends = np.asarray(limbs, dtype=int).reshape(-1, 2)
+    return np.linalg.norm(pose[:, ends[:, 0]] - pose[:, ends[:, 1]], axis=2)
 
 
 def reference_length(pose: Float[Array, "T J 3"], skeleton: Skeleton) -> float:

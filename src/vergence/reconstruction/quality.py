@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence.files import plain
-from vergence.geometry.body import joint_mean, reference_length
+from vergence.geometry.body import joint_mean, limb_lengths, reference_length
 from vergence.geometry.two_view import NO_PARALLAX
 from vergence.skeleton import Skeleton
 
@@ -103,8 +103,7 @@ def thigh_mean(variation: dict[str, float]) -> float:
 def limb_variation(pose: Float[Array, "T J 3"], skeleton: Skeleton) -> dict[str, float]:
     """Standard deviation over mean of every rigid limb's length; NaN where fewer than three frames show it."""
     found = {}
-    for a, b in skeleton.rigid_limbs:
-        length = np.linalg.norm(pose[:, a] - pose[:, b], axis=-1)
+    for (a, b), length in zip(skeleton.rigid_limbs, limb_lengths(pose, skeleton.rigid_limbs).T):
         length = length[np.isfinite(length)]
         name = f"{skeleton.joint_names[a]}-{skeleton.joint_names[b]}"
         found[name] = float(length.std() / max(length.mean(), 1e-12)) if len(length) >= 3 else float("nan")

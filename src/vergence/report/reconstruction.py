@@ -22,6 +22,7 @@ from rich.table import Table as ScreenTable
 
 from vergence.errors import VergenceError
 from vergence.geometry import camera
+from vergence.geometry.body import limb_lengths
 from vergence.reconstruction.inputs import REPORT_CONFIDENCE
 from vergence.reconstruction.result import Reconstruction
 from vergence.reconstruction.solve import Solution
@@ -249,10 +250,10 @@ def _joint_table(error: Array, found: Solution, names: Sequence[str], points: st
 
 def _limb_table(found: Solution, unit_note: str) -> Table:
     rows: list[list[Cell]] = []
-    for a, b in found.skeleton.rigid_limbs:
-        length = np.linalg.norm(found.pose[:, a] - found.pose[:, b], axis=-1)
+    limbs = found.skeleton.rigid_limbs
+    for limb, length in zip(limbs, limb_lengths(found.pose, limbs).T):
         length = length[np.isfinite(length)]
-        ends = " – ".join(found.skeleton.joint_names[i].replace("_", " ") for i in (a, b))
+        ends = " – ".join(found.skeleton.joint_names[i].replace("_", " ") for i in limb)
         known = len(length) >= 3
         rows.append([ends, float(length.mean()) if known else None,
                      _percent(float(length.std() / length.mean())) if known else None, len(length)])  # fmt: skip
