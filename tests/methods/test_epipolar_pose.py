@@ -7,12 +7,12 @@ import math
 import pytest
 import torch
 
-from vergence.batches.crops import crop_camera
 from vergence.batches.dataset import MemoryDataset, withhold
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.evaluation.scores import label_scores
-from vergence.methods.epipolar_pose import EpipolarPose, find_keypoints, full_camera, make_pseudo_labels
+from vergence.geometry.crops import crop_camera, full_cameras
+from vergence.methods.epipolar_pose import EpipolarPose, find_keypoints, make_pseudo_labels
 from vergence.methods.registry import build_method
 from vergence.networks.pose_network import Maps
 from vergence.recipes.recipe import LabelStage, NetworkSettings, Source

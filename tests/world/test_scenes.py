@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from vergence.batches.crops import crop_camera
 from vergence.errors import VergenceError
+from vergence.geometry.crops import crop_camera
 from vergence.skeleton import H36M_17
 from vergence.world import Faults, draw_rigs, recordings, render_capture, single_images
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vergence.batches.crops import box_from_keypoints, crop_view
+from vergence.batches.crops import crop_view
 from vergence.batches.dataset import MemoryDataset
 from vergence.batches.views import Views
 from vergence.datasets.people import SEEN_JOINTS
@@ -20,6 +20,7 @@ from vergence.errors import VergenceError
 from vergence.footage.calibration import read_rig_toml
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.frame_ranges import wanted_frames
+from vergence.geometry.crops import box_from_keypoints
 from vergence.outputs.tables import read_npz
 from vergence.outputs.trc import trc_scale
 from vergence.recipes.recipe import Source

@@ -37,7 +37,7 @@ from vergence.datasets.mpi_inf_3dhp_cameras import (
     read_calibration,
     read_test_turn,
 )
-from vergence.datasets.people import person_boxes, seen_within, with_crops
+from vergence.datasets.people import SEEN_JOINTS, seen_within, with_crops
 from vergence.datasets.records import ImageRef, Records
 from vergence.errors import VergenceError
 from vergence.skeleton import MPI_INF_17, MPI_INF_28
@@ -294,7 +294,7 @@ def _part(
     return Records(
         images=images,
         size=sizes,
-        box=person_boxes(seen_within(around, sizes)),
+        box=person_boxes(seen_within(around, sizes), SEEN_JOINTS),
         keypoints=seen,
         confidence=np.isfinite(seen).all(-1).astype(float),
         pose=pose,

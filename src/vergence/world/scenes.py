@@ -91,6 +91,7 @@ def single_images(
         rotation=rig.rotation,
         translation=rig.translation,
         lights=draw_lights(count, look, rng),
+        size=torch.tensor(rig.size[::-1]).expand(count, 2),
     )
     generator = _generator(rng)
     textures = draw_textures(min(SHARED_BACKGROUNDS, count), generator)
@@ -172,11 +173,13 @@ def recordings(
         rotation=r[sequence, view],
         translation=t[sequence, view],
         lights=draw_lights(subjects, look, rng)[sequence],
+        size=torch.tensor([rig.size[::-1] for rig in chosen])[sequence],
     )
     textures = draw_textures(subjects * views, _generator(rng))
     backdrops = Backdrops(textures, sequence * views + view, backdrop[sequence])
     out = take(shots, backdrops, size, look, faults, rng, device)
-    out = out.replace(intrinsics=misjudged(out.intrinsics, (subjects, frames, views), faults, rng))
+    if faults.focal_error:
+        out = misjudged(out, (subjects, frames, views), faults.focal_error, rng)
     base = _base(seed, 1)
     out = out.replace(
         subject=base + sequence, sequence=base + sequence, view=view, frame=frame * frame_step,
@@ -260,7 +263,8 @@ def render_capture(
     every = torch.zeros(v, dtype=torch.long)
     for i in range(frames):
         tall = None if motion is not None else bodies.height.repeat(v)
-        shots = Shots(posed[every + i], tall, bodies.build.repeat(v), outfits[every], k, r, t, lights[every])
+        body = posed[every + i], tall, bodies.build.repeat(v), outfits[every]
+        shots = Shots(*body, k, r, t, lights[every], torch.tensor([width, height]).expand(v, 2))
         scenes, joints = make_scenes(shots, r, t, k)
         scenes = scenes.to(device)
         images = spread(partial(_image, scenes, background), range(v))
