@@ -77,8 +77,8 @@ def test_the_index_is_that_of_crop_view(scene, records, mode):
     intrinsics[1] = np.nan
     changed = dataclasses.replace(records, distortion=distortion, intrinsics=intrinsics)
     index = ImageDataset(changed, CROP, H36M_17, mode).index
-    names = ("intrinsics", "keypoints", "confidence", "pose", "rotation", "translation", "up", "crop", "turn", "full_intrinsics",
-             "size")  # fmt: skip
+    names = ("intrinsics", "keypoints", "confidence", "pose", "rotation", "translation", "up", "crop")
+    names += ("turn", "full_intrinsics", "size")
     for i in range(len(records)):
         one = crop_view(
             read_image(records.images[i].path), intrinsics[i], np.nan_to_num(distortion[i]), records.box[i], CROP,

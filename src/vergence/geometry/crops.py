@@ -180,7 +180,7 @@ def crop_cameras(
     lens = np.where(rectangular[:, None], 0.0, np.nan_to_num(distortion))
     with np.errstate(invalid="ignore", divide="ignore"):
         low, extent = box[:, :2], box[:, 2:]
-        inside = (extent > 0).all(1) & (image_size is None or _overlaps(box, image_size))
+        inside = np.isfinite(box).all(1) & (extent > 0).all(1) & (image_size is None or _overlaps(box, image_size))
         along = np.array([[0.5, 0.5], [0, 0.5], [1, 0.5], [0.5, 0], [0.5, 1]])
         rays = _rays(low[:, None] + along * extent[:, None], k, lens)
         rotation = _look_at(rays[:, 0])
