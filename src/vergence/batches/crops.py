@@ -158,7 +158,7 @@ def moved_labels(
         "size": size,
     }
     fields = {name: torch.from_numpy(value.astype(np.float32)) for name, value in floats.items()}
-    return Views.empty(*pose.shape[:2], 0, 0).replace(**fields)
+    return Views.empty(len(pose), pose.shape[1], 0, 0).replace(**fields)
 
 
 def _shrink(camera: CropCamera) -> float:

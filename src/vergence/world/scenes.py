@@ -4,7 +4,7 @@ It is both the default footage and the test oracle. Two looks. **studio**: a fix
 background per camera, constant clothes and light, nobody hidden. **wild**: any background, light, clothes and camera;
 objects in front of about a fifth of the people, a tenth cut off by the image's edge.
 
-Each image is drawn directly by the virtual camera of its crop (`vergence.batches.crops`), so truth and pixels share one
+Each image is drawn directly by the virtual camera of its crop (`vergence.geometry.crops`), so truth and pixels share one
 geometry and nothing is resampled. Pose, intrinsics, rotation and translation are exact to float32. Nothing here is a
 photograph: what is learned here is for this world.
 
@@ -83,7 +83,7 @@ def single_images(
     posed = stand_on_ground(forward_kinematics(each, draw_poses(count, rng), draw_headings(count, rng)), each)
     rig = wild_cameras(count, rng) if look == "wild" else studio_cameras(rng.uniform(0, 2 * math.pi, count), rng)
     shots = Shots(
-        has_pose=posed if look == "wild" else _spread(posed, rng),
+        posed=posed if look == "wild" else _spread(posed, rng),
         height=each.height,
         build=each.build,
         outfits=outfits[torch.from_numpy(who)],
@@ -165,7 +165,7 @@ def recordings(
     view = torch.arange(views).repeat(subjects * frames)
     frame = torch.arange(frames).repeat_interleave(views).repeat(subjects)
     shots = Shots(
-        has_pose=posed,
+        posed=posed,
         height=None if motion is not None else bodies.height[sequence.numpy()],
         build=bodies.build[sequence.numpy()],
         outfits=outfits[sequence],

@@ -61,13 +61,13 @@ class Shots:
     """What the images show, before any is drawn: N full-image cameras and the body in front of each.
 
     Attributes:
-        has_pose, height, build, outfits: the people; heights (mm) None: estimated from the legs.
+        posed, height, build, outfits: the people; heights (mm) None: estimated from the legs.
         intrinsics, rotation, translation: of the full images.
         lights: where the person stands.
         size: of the full images, width and height, px.
     """
 
-    has_pose: Posed
+    posed: Posed
     height: Float[ndarray, " N"] | None
     build: Float[ndarray, " N"]
     outfits: Outfits
@@ -122,7 +122,7 @@ def take(
 ) -> Views:
     """Crops of the shots: cameras, truth, pixels."""
     n = len(shots.build)
-    full = shots.has_pose.joints @ shots.rotation.mT + shots.translation[:, None]
+    full = shots.posed.joints @ shots.rotation.mT + shots.translation[:, None]
     centre, side = _boxes(project_points(full, shots.intrinsics), faults, rng)
     box = torch.cat([centre - side[:, None] / 2, side[:, None], side[:, None]], 1)
     crop = crop_cameras(shots.intrinsics.numpy(), np.zeros((n, 5)), box.numpy(), size)
@@ -153,9 +153,9 @@ def make_scenes(
     shots: Shots, rotation: Tensor, translation: Tensor, intrinsics: Tensor
 ) -> tuple[Scenes, Float[Tensor, "N 17 3"]]:
     """The bodies' capsules in cameras' frames (float32), and the joints there (float64)."""
-    joints = shots.has_pose.joints @ rotation.mT + translation[:, None]
-    face = (rotation @ shots.has_pose.face[..., None])[..., 0]
-    feet = shots.has_pose.feet @ rotation.mT
+    joints = shots.posed.joints @ rotation.mT + translation[:, None]
+    face = (rotation @ shots.posed.face[..., None])[..., 0]
+    feet = shots.posed.feet @ rotation.mT
     height = None if shots.height is None else torch.from_numpy(shots.height).float()
     body = make_figures(
         joints.float(), face.float(), feet.float(), torch.from_numpy(shots.build).float(), shots.outfits, height
