@@ -84,6 +84,21 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
+def new_folder(path: Path) -> None:
+    """Makes a folder, or makes sure that it is empty.
+
+    Raises:
+        VergenceError: it holds something, or cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        taken = any(path.iterdir())
+    except OSError as error:
+        raise VergenceError(f"cannot write to {path}: {error.strerror}", "Choose another folder.") from error
+    if taken:
+        raise VergenceError(f"{path} is not empty", "Choose a new folder, or empty it.")
+
+
 def claim(path: Path, values: Mapping[str, Any], other: str) -> None:
     """Writes what a folder is for into a file of it, or makes sure that it is for the same; `other` says what else it is."""
     text, remedy = yaml.safe_dump(values, sort_keys=False), "Choose another --out, or delete it."
