@@ -1,4 +1,4 @@
-"""The public call: folders come back, progress is told, nothing is printed. What the files hold: tests/commands/test_synth.py."""
+"""The public call: folders come back, progress is told, nothing is printed. The files: tests/commands/test_synth.py."""
 
 from __future__ import annotations
 
