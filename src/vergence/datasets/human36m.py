@@ -27,20 +27,17 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from vergence.datasets.human36m_cameras import CAMERAS, FRONTAL, Camera, Cameras, find_cameras
+from vergence.datasets.human36m_images import ACTIONS, Left, action_of, sequence_number
 from vergence.datasets.human36m_layouts import (
-    ACTIONS,
     TEST,
     TRAIN,
     VIDEOPOSE_FILE,
     Clip,
-    Left,
     Wanted,
-    action_of,
     mmpose_clips,
     mmpose_files,
     official_clips,
     official_folders,
-    sequence_number,
     videopose_clips,
 )
 from vergence.datasets.records import Records
