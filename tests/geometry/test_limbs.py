@@ -64,4 +64,3 @@ def test_knees_bend_one_way_in_the_world_and_the_other_way_in_its_depth_mirror(f
     flipped = film.pose.clone()
     flipped[..., 2] *= -1
     assert torch.allclose(knee_bend(flipped, H36M_17), -bend, atol=1e-5)
-

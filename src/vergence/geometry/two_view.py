@@ -70,20 +70,6 @@ class PairPose:
     def inlier_share(self) -> float:
         return float(self.inliers.mean())
 
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """What is wrong with the pair, in words; empty where nothing is."""
-        found = []
-        if self.parallax < NO_PARALLAX:
-            found.append("the two cameras stand in one place: a rotation alone explains the joints")
-        if self.planar > 0.9:
-            found.append("the joints lie on one plane")
-        if len(self.candidates) > 1 and self.candidates[1][2] > 0.8 * self.candidates[0][2]:
-            found.append("the joints do not tell a body from its mirror image in depth")
-        if self.inlier_share < 0.4:
-            found.append(f"only {self.inlier_share:.0%} of the joints agree")
-        return tuple(found)
-
 
 def sampson_residual(
     essential: Float[Array, "3 3"], a: Float[Array, "N 2"], b: Float[Array, "N 2"]
@@ -244,28 +230,3 @@ def relative_pose(
         conditioning=_conditioning(ga, gb),
         angle=float(np.median(np.arccos(np.clip(cosine, -1, 1)))),
     )
-
-
-def epipolar_consistency(
-    a: Float[Array, "*N 2"], b: Float[Array, "*N 2"], *, sigma: float = 0.005, seed: int = 0
-) -> float:
-    """How badly two tracks agree that they show one person to two fixed cameras: 0 (perfect) to 1.
-
-    The mean over all common joints of `min((r / 3 sigma)^2, 1)`, r the residual of the best essential matrix. Cheap
-    (some 3 ms);
-    two tracks of different people score several times what two of one person do, once they move.
-
-    Args:
-        a, b: normalised points of the tracks, any leading shape, NaN = missing.
-        sigma: the noise to judge by, radians; the same for all tracks that are compared.
-
-    Returns:
-        The score, 1 where fewer than `MIN_POINTS` joints are common or nothing fits.
-    """
-    a, b = a.reshape(-1, 2), b.reshape(-1, 2)
-    both = np.isfinite(a).all(-1) & np.isfinite(b).all(-1)
-    try:
-        essential, _ = estimate_essential(a[both].astype(float), b[both].astype(float), sigma=sigma, seed=seed)
-    except VergenceError:
-        return 1.0
-    return _robust_mean(essential, a[both], b[both], sigma)
