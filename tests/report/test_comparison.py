@@ -117,7 +117,7 @@ RESULTS = {
 }  # fmt: skip
 
 
-def test_the_table_holds_methods_then_anchors_and_says_how_it_was_measured():
+def test_the_table_holds_methods_then_baselines_and_says_how_it_was_measured():
     table = result_table(RESULTS)
     assert list(table.columns) == ["", "3D labels", "N-MPJPE mm", "P-MPJPE mm", "parameters", "seconds"]
     assert table.rows[0] == ["supervised", "12,000", "60.0 ± 0.5", "30.0", "1,234", "61.0 ± 2.0"]

@@ -74,7 +74,7 @@ class Records:
         rotation: N 3 3, `x_camera = rotation x_world + translation`.
         translation: N 3, mm.
         up: N 3, a unit vector in the camera's frame.
-        subject, sequence, view, frame, time step: N integers: who, which recording, which camera, which frame of it; one
+        subject, sequence, view, frame, time_step: N integers: who, which recording, which camera, which frame of it; one
             `time_step` for the same person at the same moment, whatever the view, unique over the dataset.
         time: N, seconds from the recording's start.
         groups: names such as `action`, `camera` or `scene` to N strings each, over which protocols average.
@@ -387,7 +387,7 @@ class ImageDataset:
 
 
 class OpenFiles:
-    """Images by `Image`; of the videos those used last stay open. Worker processes open their own."""
+    """Images by `ImageRef`; of the videos those used last stay open. Worker processes open their own."""
 
     def __init__(self) -> None:
         self._videos: OrderedDict[Path, Video] = OrderedDict()
