@@ -49,7 +49,6 @@ class PairPose:
         sigma: noise in radians (times a focal length: px), from the median residual.
         parallax: 90th percentile of the angles that a rotation alone leaves, in units of what noise leaves; 1 without
             baseline.
-        planar: share of inliers that one homography explains.
         conditioning: ratio of the two smallest singular values of the linear system; 1 means that a second solution
             fits alike.
         angle: median angle between the two rays of a joint, radians.
@@ -62,7 +61,6 @@ class PairPose:
     inliers: Bool[Array, " N"]
     sigma: float
     parallax: float
-    planar: float
     conditioning: float
     angle: float
 
@@ -175,15 +173,6 @@ def rotation_only(a: Float[Array, "N 2"], b: Float[Array, "N 2"]) -> tuple[Float
     return rotation, left
 
 
-def _planar_share(a: Array, b: Array, sigma: float) -> float:
-    homography, _ = cv2.findHomography(a, b, method=0)
-    if homography is None:
-        return 0.0
-    moved = _homogeneous(a) @ homography.T
-    error = np.linalg.norm(moved[:, :2] / np.where(moved[:, 2:] == 0, 1e-12, moved[:, 2:]) - b, axis=1)
-    return float((error < INLIER_SIGMA * np.sqrt(2) * sigma).mean())
-
-
 def _conditioning(a: Array, b: Array) -> float:
     """Second smallest over smallest singular value of the 8-point system (Hartley & Zisserman 11.1), points normalised."""
     a, b = ((p - p.mean(0)) / max(float(p.std()), 1e-12) for p in (a, b))
@@ -226,7 +215,6 @@ def relative_pose(
         sigma=noise,
         # noise alone leaves sigma sqrt 2 in each of two directions; the 90th percentile of that length is 3.035 sigma
         parallax=float(np.percentile(rotation_only(ga, gb)[1], 90) / (3.035 * noise)),
-        planar=_planar_share(ga, gb, noise),
         conditioning=_conditioning(ga, gb),
         angle=float(np.median(np.arccos(np.clip(cosine, -1, 1)))),
     )

@@ -154,7 +154,9 @@ def read_world_images(path: Path) -> Records:
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise VergenceError(f"{path} holds a damaged keypoints.json: {error}", "Write it again.") from error
     needed = ("pose", "intrinsics", "up", "subject")
-    truth = {key: value.astype(float) for key, value in read_arrays(path / "truth.npz", needed).items() if key in needed}
+    truth = {
+        key: value.astype(float) for key, value in read_arrays(path / "truth.npz", needed).items() if key in needed
+    }
     n = len(images)
     if {len(people), len(points), *map(len, truth.values())} != {n}:
         raise VergenceError(f"{path} has {n} images, {len(people)} people and {len(truth['pose'])} poses",
