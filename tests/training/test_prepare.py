@@ -16,7 +16,9 @@ def test_shards_are_counted_and_their_line_reads_them(tmp_path, capsys):
         [line], tmp_path / "out", size=32, workers=1, progress=lambda *all_of_it: told.append(all_of_it)
     )
     assert (done.rows, done.shards, done.unreadable) == (5, 1, 0)
-    assert done.size_bytes == sum(file.stat().st_size for name in ("index.h5", "shard-*") for file in done.path.glob(name))
+    assert done.size_bytes == sum(
+        file.stat().st_size for name in ("index.h5", "shard-*") for file in done.path.glob(name)
+    )
     assert told[-1] == ("preparing", 5, 5)
     assert len(open_source(parse_source(done.recipe_line), 32, "h36m_17")) == 5
     assert capsys.readouterr() == ("", "")
