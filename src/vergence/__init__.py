@@ -22,6 +22,10 @@ PUBLIC = {
     "PoseSequence": "vergence.outputs.sequence",
     "reconstruct": "vergence.reconstruction.footage",
     "Reconstruction": "vergence.reconstruction.result",
+    "Faults": "vergence.world.faults",
+    "check_dataset": "vergence.datasets.validation.check_dataset",
+    "prepare": "vergence.training.prepare",
+    "synthesize": "vergence.world.synthesize",
 }
 __all__ = ["__version__", *PUBLIC]
 

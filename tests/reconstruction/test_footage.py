@@ -128,7 +128,7 @@ def test_frame_by_frame_cameras_are_not_the_given_ones(folder: Path) -> None:
 
 
 def test_folders_that_are_no_reconstruction(folder: Path) -> None:
-    with pytest.raises(vergence.VergenceError, match=r"there is no pose file .*poses\.npz"):
+    with pytest.raises(vergence.VergenceError, match=r"there is no file .*poses\.npz"):
         vergence.Reconstruction.load(folder)
     vergence.reconstruct(capture(folder)).save(folder / "out")
     results = json.loads((folder / "out" / "results.json").read_text())

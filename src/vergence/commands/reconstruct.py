@@ -36,8 +36,8 @@ def reconstruct(
     import time
 
     import vergence
-    from vergence.report import write_page
     from vergence.report.reconstruction import page_of, print_summary
+    from vergence.report.render import write_page
 
     start = time.perf_counter()
     found = vergence.reconstruct(

@@ -27,25 +27,23 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from vergence.datasets.human36m_cameras import CAMERAS, FRONTAL, Camera, Cameras, find_cameras
+from vergence.datasets.human36m_images import ACTIONS, Left, action_of, sequence_number
 from vergence.datasets.human36m_layouts import (
-    ACTIONS,
     TEST,
     TRAIN,
     VIDEOPOSE_FILE,
     Clip,
-    Left,
     Wanted,
-    action_of,
     mmpose_clips,
     mmpose_files,
     official_clips,
     official_folders,
-    sequence_number,
     videopose_clips,
 )
 from vergence.datasets.records import Records
 from vergence.errors import VergenceError
 from vergence.geometry.camera import project
+from vergence.geometry.crops import BOX_MARGIN, person_boxes
 from vergence.protocols.base import Figure, Protocol
 from vergence.skeleton import H36M_17
 
@@ -55,7 +53,6 @@ FAULTY = {(9, "Greeting"), (9, "SittingDown 1"), (9, "Waiting 1")}
 FAULTY_SHIFT_MM = np.array([-200.0, 0.0, 0.0])  # in the world: what moves them back
 MOST_REPROJECTION_PX = 5.0
 MOST_DISAGREEMENT_MM = 20.0
-MARGIN = 0.2  # of the box around the joints, as `crops.box_from_keypoints` has it
 
 Faulty = Literal["keep", "drop", "repair"]
 
@@ -106,11 +103,11 @@ def read_human36m(
             "Videos belong in S1/Videos/Directions 1.54138969.mp4, images in "
             "images/S1/S1_Directions_1.54138969/S1_Directions_1.54138969_000001.jpg.",
         )
-    found = _soundness(read, rigs, root)
+    found = _checked_labels(read, rigs, root)
     report = {
         "layout": layout, "cameras": camera_file.name, "split": split, "step": step, "faulty_s9": faulty,
         "sequences": len({(c.subject, c.stem) for c in read}), "left_out": left.counts, "left_out_first": left.names, **found,
-        "box": f"around the 17 joints, {MARGIN:g} of the larger side added on every side",
+        "box": f"around the 17 joints, {BOX_MARGIN:g} of the larger side added on every side",
     }  # fmt: skip
     return _records(read, rigs, report)
 
@@ -186,7 +183,7 @@ def seen(pose: Float[ndarray, "F J 3"], camera: Camera) -> Float[ndarray, "F J 2
     return project(*(torch.from_numpy(value) for value in values)).numpy()
 
 
-def _soundness(clips: Sequence[Clip], rigs: Cameras, root: Path) -> dict[str, Any]:
+def _checked_labels(clips: Sequence[Clip], rigs: Cameras, root: Path) -> dict[str, Any]:
     """How far 3D lies off its 2D and views off each other, on the first frame of each clip; large ones are refused."""
     off: list[ndarray] = []
     world: dict[tuple[int, str, int], list[ndarray]] = {}
@@ -227,7 +224,7 @@ def _records(clips: Sequence[Clip], rigs: Cameras, report: dict[str, Any]) -> Re
     return Records(
         images=tuple(image for clip in clips for image in clip.images),
         size=rows([clip.size for clip in clips]).astype(np.float64),
-        box=boxes(keypoints),
+        box=person_boxes(keypoints.astype(np.float64)),
         keypoints=keypoints,
         confidence=np.isfinite(keypoints).all(-1),
         pose=np.concatenate([clip.pose for clip in clips]),
@@ -251,14 +248,6 @@ def _records(clips: Sequence[Clip], rigs: Cameras, report: dict[str, Any]) -> Re
         skeleton=H36M_17,
         report=report,
     )
-
-
-def boxes(keypoints: Float[ndarray, "N J 2"]) -> Float[ndarray, "N 4"]:
-    """`crops.box_from_keypoints`, of all rows at once."""
-    points = keypoints.astype(np.float64)
-    low, high = np.nanmin(points, 1), np.nanmax(points, 1)
-    border = MARGIN * (high - low).max(1, keepdims=True)
-    return np.concatenate([low - border, high - low + 2 * border], 1)
 
 
 _ALL = H36M_17.joint_names
