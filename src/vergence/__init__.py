@@ -18,6 +18,10 @@ PUBLIC = {
     "load": "vergence.inference.estimator",
     "metrics": "",
     "plugins": "",
+    "Faults": "vergence.world.faults",
+    "check_dataset": "vergence.datasets.validation.check_dataset",
+    "prepare": "vergence.training.prepare",
+    "synthesize": "vergence.world.synthesize",
 }
 __all__ = ["__version__", *PUBLIC]
 
