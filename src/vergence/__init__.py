@@ -14,6 +14,11 @@ __version__ = "0.1.0"
 
 # Every public name and where it lives; what is not here may change without notice.
 PUBLIC = {
+    "ImageRef": "vergence.datasets.records",
+    "Method": "vergence.methods.base",
+    "Records": "vergence.datasets.records",
+    "Source": "vergence.recipes.sources",
+    "Supervised": "vergence.methods.supervised",
     "VergenceError": "vergence.errors",
     "load": "vergence.inference.estimator",
     "metrics": "",

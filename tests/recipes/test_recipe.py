@@ -8,24 +8,25 @@ import pytest
 
 from vergence.errors import VergenceError
 from vergence.recipes.recipe import LabelStage, NetworkSettings, Recipe, Source, Stage, TrainStage
+from vergence.recipes.typed import make_source
 
 
 @pytest.mark.parametrize("pose", ["none", "all", "0", "3"])
 def test_3d_labels_by_word_or_number(pose):
-    assert Source(pose=pose).pose == pose
+    assert make_source(pose=pose).pose == pose
 
 
 @pytest.mark.parametrize("pose", ["some", "-1", "1.5", ""])
 def test_other_words_for_3d_labels_are_refused(pose):
     with pytest.raises(VergenceError, match=r"source\.pose"):
-        Source(pose=pose)
+        make_source(pose=pose)
 
 
 def test_3d_labels_by_name_are_those_of_datasets():
-    assert Source(kind="human36m", path="x", pose="S1,S5").named == ("S1", "S5")
-    assert Source(kind="human36m", path="x", pose="2").named == ()
+    assert make_source(kind="human36m", path="x", pose="S1,S5").named == ("S1", "S5")
+    assert make_source(kind="human36m", path="x", pose="2").named == ()
     with pytest.raises(VergenceError, match=r"source\.pose is 'S1'"):
-        Source(pose="S1")
+        make_source(pose="S1")
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_a_stage_whose_keys_do_not_fit_each_other_is_refused(wrong):
 
 def test_a_capture_needs_its_folder():
     with pytest.raises(VergenceError, match="no path"):
-        Source(kind="capture")
+        make_source(kind="capture")
 
 
 def test_a_stage_is_one_thing():
@@ -57,7 +58,7 @@ def test_a_stage_is_one_thing():
 )
 def test_a_stage_that_reads_no_source_of_the_recipe_is_refused(stage):
     with pytest.raises(VergenceError, match=r"stage 'x' reads source 'studo'.*Its sources are studio") as caught:
-        Recipe(sources={"studio": Source()}, stages={"x": stage})
+        Recipe(sources={"studio": make_source()}, stages={"x": stage})
     assert "\n" not in str(caught.value)
 
 
@@ -71,6 +72,6 @@ def test_every_key_is_documented_where_it_stands(kind):
 def test_defaults_are_not_shared():
     one, other = Recipe(), Recipe()
     one.network.hidden_sizes.append(7)
-    one.sources["a"] = Source()
+    one.sources["a"] = make_source()
     assert 7 not in other.network.hidden_sizes
     assert other.sources == {}
