@@ -16,10 +16,10 @@ __version__ = "0.1.0"
 PUBLIC = {
     "ImageRef": "vergence.datasets.records",
     "Method": "vergence.methods.base",
-    "Records": "vergence.datasets.records",
     "Source": "vergence.recipes.sources",
     "Supervised": "vergence.methods.supervised",
     "VergenceError": "vergence.errors",
+    "make_records": "vergence.datasets.make_records",
     "load": "vergence.inference.estimator",
     "metrics": "",
     "plugins": "",

@@ -58,7 +58,7 @@ class Registry:
 
         def keep(thing: T) -> T:
             if name in self and (name not in self._found or _place(self._found[name]) != _place(thing)):
-                raise VergenceError(f"two {self.what}s are called {name!r}", "Give yours another name.")
+                raise VergenceError(f"another {self.what} is called {name!r}", "Give yours another name.")
             self._found[name] = thing
             return thing
 

@@ -6,8 +6,18 @@ import dataclasses
 
 import pytest
 
+from vergence import plugins
 from vergence.errors import VergenceError
-from vergence.recipes.recipe import LabelStage, NetworkSettings, Recipe, Source, Stage, TrainStage
+from vergence.recipes.recipe import (
+    Draw,
+    LabelStage,
+    MetricLoss,
+    NetworkSettings,
+    Recipe,
+    RefineStage,
+    Stage,
+    TrainStage,
+)
 from vergence.recipes.typed import make_source
 
 
@@ -62,11 +72,54 @@ def test_a_stage_that_reads_no_source_of_the_recipe_is_refused(stage):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("kind", [NetworkSettings, Source, TrainStage, LabelStage, Stage, Recipe])
+KINDS = [plugins.datasets[name] for name in plugins.datasets]
+SETTINGS = [NetworkSettings, Draw, MetricLoss, TrainStage, LabelStage, RefineStage, Stage, Recipe]
+
+
+@pytest.mark.parametrize("kind", [*SETTINGS, *KINDS])
 def test_every_key_is_documented_where_it_stands(kind):
-    documented = {line.strip().split(":")[0] for line in kind.__doc__.splitlines() if ":" in line}
+    lines = [line for one in kind.__mro__ for line in (one.__doc__ or "").splitlines()]
+    documented = {line.strip().split(":")[0] for line in lines if ":" in line}
     documented |= {name for line in documented for name in line.split(", ")}
     assert {field.name for field in dataclasses.fields(kind)} <= documented
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            {"kind": "coco", "path": "x", "step": 5},
+            "of kind coco has no key step. Keys there: kind, keypoints, pose, path,",
+        ),
+        ({"kind": "capture", "path": "x", "split": "test"}, "of kind capture has no key split"),
+        ({"kind": "human36m", "path": "x", "universal": True}, "of kind human36m has no key universal"),
+        ({"kind": "world_images", "subjects": 3}, "of kind world_images has no key subjects"),
+        ({"kind": "world_recordings", "subject": 3}, "has no key subject. Did you mean subjects?"),
+        ({"kind": "films"}, "kind: no kind of source is called 'films'"),
+    ],
+)
+def test_a_key_that_a_kind_does_not_know_is_refused(settings, said):
+    with pytest.raises(VergenceError) as caught:
+        make_source(**settings)
+    assert said in str(caught.value)
+
+
+def test_what_is_asked_of_every_source_has_an_answer():
+    world, capture = make_source(), make_source("capture", path="x")
+    assert (world.path, world.protocol, world.scale, capture.seed, capture.split) == ("", "", "training", 0, "")
+    assert "path" not in dataclasses.asdict(world)
+    assert [
+        kind for kind in plugins.datasets if make_source(kind, **NEEDED.get(kind, {"path": "x"})).kind != kind
+    ] == []
+
+
+NEEDED = {"world_images": {}, "world_recordings": {}, "world_static": {}}
+
+
+def test_every_seed_has_its_own_people_and_the_same_files():
+    recipe = Recipe(sources={"a": make_source(seed=1), "b": make_source("coco", path="x")})
+    other = recipe.at_seed(2)
+    assert (other.seed, other.sources["a"].seed, other.sources["b"]) == (2, 21, recipe.sources["b"])
 
 
 def test_defaults_are_not_shared():

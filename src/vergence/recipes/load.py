@@ -1,8 +1,8 @@
 """Recipes from YAML, with `--any.key value` over them: options are written into the plain values, which are read once.
 
 A recipe may name plug-in files, which are imported before anything else of it is read: its method and its kinds may be
-theirs. The recipe in a run's folder is another matter (`run_recipe`): whoever opens a run that somebody sent must not run
-that person's code, so its plug-ins are imported only where the user names them.
+theirs. The recipe in a run's folder is another matter: whoever opens a run that somebody sent must not run that person's
+code, so its plug-ins are imported only where the user names them.
 """
 
 from __future__ import annotations
@@ -68,12 +68,16 @@ def load_recipe(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def raw_recipe(recipe: str) -> tuple[Any, str]:
-    """The plain values of what `load_recipe` loads, and what errors call it."""
+    """The plain values of what `load_recipe` loads, and what errors call it. Where a run wrote them they have the key
+    `vergence`, as has whatever lies as `recipe.yaml` beside a model."""
     if is_row(recipe):
         table = Path(recipe.rpartition("/")[0])
         return with_plugin_paths(read_row(recipe).recipe, table.parent), recipe
     path = recipe_path(recipe)
-    return with_plugin_paths(read_yaml(path), path.parent), path.name
+    raw = read_yaml(path)
+    if isinstance(raw, dict) and path.name == "recipe.yaml" and (path.parent / "config.json").exists():
+        return {"vergence": "", **raw}, str(path)
+    return with_plugin_paths(raw, path.parent), path.name
 
 
 def with_plugin_paths(raw: Any, folder: Path) -> Any:
@@ -84,50 +88,34 @@ def with_plugin_paths(raw: Any, folder: Path) -> Any:
     return {**raw, "plugins": files}
 
 
-def run_recipe(run: Path | str, files: Sequence[str | Path] = ()) -> Recipe:
-    """The recipe in a run's folder. The plug-ins that it names are not imported: only `files` are.
-
-    Raises:
-        VergenceError: none there, or it needs a plug-in that is not loaded; says what to type.
-    """
-    path = Path(run) / "recipe.yaml"
-    if not path.is_file():
-        raise VergenceError(f"{run} has no recipe.yaml", "Give the folder that `vergence train` wrote.")
-    plugins.load_plugins(files)
-    raw = read_yaml(path)
-    named = (raw.pop("plugins", None) or []) if isinstance(raw, dict) else []
-    with plugins.needed_by(run, named):
-        recipe = recipe_from({**raw, "vergence": ""} if isinstance(raw, dict) else raw, str(path))
-    return dataclasses.replace(recipe, plugins=[str(file) for file in named])
-
-
 def recipe_from(raw: Any, name: str, overrides: Sequence[str] = ()) -> Recipe:
     """A recipe from the plain values of its file, whose `name` errors and warnings say; see `load_recipe`."""
     if is_table(raw):
         raise VergenceError(f"{name} is a table of recipes", f"Give one of its rows: {name}/ROW.")
     if not isinstance(raw, dict):
         raise VergenceError(f"recipe key top level is {raw!r}", "It must be a mapping.")
-    raw = deepcopy(raw)
-    if raw.pop("vergence", None) is not None:  # written by a run
-        _drop_idle(raw)
+    raw, renamed = deepcopy(raw), dict[str, str]()
+    of_run = raw.pop("vergence", None) is not None
     options = parse_options(overrides)
-    for _, text in (option for option in options if option[0] == ["plugins"]):
-        raw["plugins"] = parsed(text, list[str])
-    raw["plugins"] = _loaded(raw.get("plugins") or [])
-    renamed: dict[str, str] = {}
-    write_options(raw, [option for option in options if option[0] != ["plugins"]], renamed)
-    recipe = typed(raw, Recipe, "", renamed)
+    files = [parsed(text, list[str]) for keys, text in options if keys == ["plugins"]]
+    own = _files(raw.get("plugins"))
+    loaded = _files(files[-1] if files else [] if of_run else own)
+    plugins.load_plugins(loaded)
+    raw["plugins"] = own if of_run else [str(Path(file).resolve()) for file in loaded]
+    with plugins.needed_by(name, own if of_run else ()):
+        if of_run:
+            _drop_idle(raw)
+        write_options(raw, [option for option in options if option[0] != ["plugins"]], renamed)
+        recipe = typed(raw, Recipe, "", renamed)
     warn_renamed(name, renamed)
     assert isinstance(recipe, Recipe)
     return recipe
 
 
-def _loaded(files: Any) -> list[str]:
-    """Imports the plug-ins; their whole paths."""
-    if not isinstance(files, list):
-        raise VergenceError(f"plugins is {files!r}", "It must be a list of Python files: [my_method.py].")
-    plugins.load_plugins(files)
-    return [str(Path(str(file)).resolve()) for file in files]
+def _files(value: Any) -> list[str]:
+    if not isinstance(value or [], list):
+        raise VergenceError(f"plugins is {value!r}", "It must be a list of Python files: [my_method.py].")
+    return [str(file) for file in value or []]
 
 
 def _drop_idle(raw: dict[str, Any]) -> None:

@@ -87,8 +87,10 @@ def _write(raw: dict[str, Any], keys: list[str], text: str, renamed: dict[str, s
         where = joined(where, key)
         if i == len(keys) - 1:
             value = parsed(text, kind)
-            over = dataclasses.is_dataclass(kind) and isinstance(at.get(key), dict) and isinstance(value, dict)
-            at[key] = merged(at[key], value) if over else value
+            over = (
+                isinstance(at.get(key), dict) and isinstance(value, dict) and not (kind is Source and "kind" in value)
+            )
+            at[key] = merged(at[key], value) if over and dataclasses.is_dataclass(kind) else value
         elif dataclasses.is_dataclass(kind) or get_origin(kind) is dict:
             at[key] = {} if at.get(key) is None else at[key]
             at = at[key]

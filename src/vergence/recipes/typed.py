@@ -70,7 +70,7 @@ def _settings(value: Any, kind: type, path: str, renamed: dict[str, str]) -> Any
     for old, item in _mapping(value, path).items():
         key = known_key(old, kind, path, renamed)
         if key in found:
-            raise VergenceError(f"{joined(path, old)} and {key} are one key's old and new name", f"Keep {key}.")
+            raise VergenceError(f"{joined(path, key)} stands there under its old name as well", f"Keep {key}.")
         found[key] = item
     if issubclass(kind, Source) and found.get("kind"):
         found["kind"] = RENAMED_KINDS.get(found["kind"], found["kind"])

@@ -30,7 +30,7 @@ def open_source(source: Source, image_size: int, skeleton: str) -> Dataset:
     if not isinstance(found, Records):
         raise VergenceError(
             f"a source of kind {source.kind} opens as {type(found).__name__}",
-            "Its open() must give vergence.Records, or a dataset with `index`, a length and `read`.",
+            "Its open() must give what vergence.make_records makes, or a dataset with `index`, a length and `read`.",
         )
     return ImageDataset(found, image_size, get_skeleton(skeleton))
 
