@@ -17,6 +17,11 @@ from vergence.report.reconstruction import page_of
 from vergence.skeleton import BODY_25, H36M_17
 
 NAMES = ("left", "middle", "right")
+# What folders written before hold, in this order: `load` must go on reading them.
+KEYS = (
+    "verdict reasons unit reprojection_px limb_cv coverage coverage_of_points cameras world up protocol subject joints "
+    "skeleton fps notes report version trc seconds"
+)
 
 
 @pytest.fixture
@@ -88,6 +93,9 @@ def test_what_is_saved_is_loaded(folder: Path) -> None:
     assert (loaded.extrinsics, loaded.intrinsics, loaded.world) == ("adjusted", "given", "as given")
     assert (loaded.seconds, loaded.coverage_of_points) == (found.seconds, found.coverage_of_points)
     before = json.loads((folder / "out" / "results.json").read_text())
+    assert list(before) == KEYS.split()
+    assert list(before["protocol"]) == ["extrinsics", "intrinsics", "reprojection", "coverage", "limb_cv", "settings"]
+    assert list(before["cameras"]["left"]) == ["R", "t", "K", "distortion", "image_size"]
     loaded.save(folder / "again")
     again = json.loads((folder / "again" / "results.json").read_text())
     assert before.pop("cameras").keys() == again.pop("cameras").keys()
