@@ -28,7 +28,10 @@ def scenes_of(count, size, seed, focal=None, mirror=False):
         posed = Posed(posed.joints[:, H36M_17.mirror] * flip, posed.face * flip, posed.feet.flip(1) * flip)
         lights = dataclasses.replace(lights, direction=lights.direction * flip)
     outfits = draw_outfits(count, rng)
-    shots = Shots(posed, bodies.height, bodies.build, outfits, rig.intrinsics, rig.rotation, rig.translation, lights)
+    shots = Shots(
+        posed, bodies.height, bodies.build, outfits, rig.intrinsics, rig.rotation, rig.translation, lights,
+        torch.tensor([rig.size[::-1]] * len(rig)),
+    )
     return make_scenes(shots, rig.rotation, rig.translation, rig.intrinsics)
 
 
@@ -129,7 +132,8 @@ def test_front_and_back_differ():
     for heading in (0.0, np.pi):
         posed = stand_on_ground(forward_kinematics(bodies, np.zeros((1, 32)), np.array([heading])), bodies)
         shots = Shots(
-            posed, bodies.height, bodies.build, outfits, rig.intrinsics, rig.rotation, rig.translation, lights
+            posed, bodies.height, bodies.build, outfits, rig.intrinsics, rig.rotation, rig.translation, lights,
+            torch.tensor([rig.size[::-1]] * len(rig)),
         )
         scene, _ = make_scenes(shots, rig.rotation, rig.translation, rig.intrinsics)
         scene = dataclasses.replace(scene, ambient=torch.ones(1))
