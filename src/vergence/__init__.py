@@ -18,6 +18,8 @@ PUBLIC = {
     "load": "vergence.inference.estimator",
     "metrics": "",
     "plugins": "",
+    "predict": "vergence.inference.predict",
+    "search": "vergence.inference.search",
 }
 __all__ = ["__version__", *PUBLIC]
 

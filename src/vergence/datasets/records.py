@@ -26,7 +26,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import Tensor
 
-from vergence.batches.crops import MAX_HALF_ANGLE_DEG, CropMode, crop_camera, warp
+from vergence.batches.crops import MAX_HALF_ANGLE_DEG, CropMode, crop_image
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.footage.video import Video, open_video, read_image
@@ -383,7 +383,7 @@ class ImageDataset:
                 "Use the images that the labels were made on, at their own size.",
             )
         lens = np.nan_to_num(records.distortion[row])
-        return warp(image, crop_camera(records.intrinsics[row], lens, records.box[row], self.image_size, self.mode))
+        return crop_image(image, records.intrinsics[row], lens, records.box[row], self.image_size, self.mode)[0]
 
 
 class OpenFiles:

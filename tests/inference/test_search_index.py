@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from vergence.errors import VergenceError
-from vergence.inference.search import Index, Shot, build_index, file_identity, search
+from vergence.inference.search_index import Index, Shot, build_index, file_identity, find_hits
 from vergence.methods.base import Prediction
 from vergence.skeleton import H36M_17
 
@@ -56,7 +56,7 @@ def slow_search(found: Index, query, offsets, count: int, apart: float) -> list[
 def test_an_image_against_a_slow_reference(apart, seed):
     found = index(seed=seed)
     query = np.random.default_rng(seed + 9).normal(size=(1, 6)).astype(np.float32)
-    hits = search(found, query, count=8, apart=apart)
+    hits = find_hits(found, query, count=8, apart=apart)
     expected = slow_search(found, query, [0], 8, apart)
     assert [h.row for h in hits] == [row for row, _ in expected]
     assert [h.distance for h in hits] == pytest.approx([d for _, d in expected], rel=1e-6)
@@ -68,7 +68,7 @@ def test_an_image_against_a_slow_reference(apart, seed):
 def test_a_clip_against_a_slow_reference(apart):
     found = index(seed=3)
     query = np.random.default_rng(2).normal(size=(4, 6)).astype(np.float32)
-    hits = search(found, query, np.array([5.0, 5.2, 5.4, 5.6]), count=6, apart=apart)
+    hits = find_hits(found, query, np.array([5.0, 5.2, 5.4, 5.6]), count=6, apart=apart)
     expected = slow_search(found, query, [0, 2, 4, 6], 6, apart)
     assert [h.row for h in hits] == [row for row, _ in expected]
     assert [h.distance for h in hits] == pytest.approx([d for _, d in expected], rel=1e-6)
@@ -77,16 +77,16 @@ def test_a_clip_against_a_slow_reference(apart):
 def test_a_clip_of_the_footage_finds_itself_at_any_frame_rate():
     found = index(200, 2)
     rows = np.arange(40, 60)
-    hit = search(found, found.descriptor[rows], found.time[rows], count=1)[0]
+    hit = find_hits(found, found.descriptor[rows], found.time[rows], count=1)[0]
     assert (hit.row, hit.distance) == (40, 0)
     slower = rows[::3]
-    assert search(found, found.descriptor[slower], found.time[slower] + 100, count=1)[0].row == 40
+    assert find_hits(found, found.descriptor[slower], found.time[slower] + 100, count=1)[0].row == 40
 
 
 def test_hits_that_lie_apart_are_found_behind_thousands_of_neighbours():
     found = index(3000, 1, step=0.01, size=1)
     found.descriptor[:, 0] = np.abs(np.arange(3000) - 100) / 100  # one valley: the best thousand are neighbours
-    hits = search(found, np.zeros((1, 1)), count=4, apart=5.0)
+    hits = find_hits(found, np.zeros((1, 1)), count=4, apart=5.0)
     assert [h.row for h in hits] == [100, 600, 1100, 1600]
 
 
@@ -126,7 +126,7 @@ def test_files_that_are_no_index_are_one_error(tmp_path):
 )
 def test_queries_that_cannot_be_answered(query, time, said):
     with pytest.raises(VergenceError, match=said):
-        search(index(), query, time)
+        find_hits(index(), query, time)
 
 
 class Eyes:
