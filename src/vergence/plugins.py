@@ -134,3 +134,13 @@ methods = Registry(
     geometric_constraint="vergence.methods.geometric_constraint:GeometricConstraint",
     mcss="vergence.methods.mcss:MCSS",
 )
+keypoint_readers = Registry(
+    "keypoint reader",
+    "vergence.keypoint_readers",
+    openpose="vergence.footage.keypoints:OPENPOSE",
+    coco="vergence.footage.keypoints:COCO",
+    npz="vergence.footage.keypoints:NPZ",
+)
+calibration_readers = Registry(
+    "calibration reader", "vergence.calibration_readers", toml="vergence.footage.calibration:RIG_TOML"
+)
