@@ -11,7 +11,7 @@ from fixtures_light import FRAMES, HEIGHT, WIDTH, Oracle, blob, path_of
 import vergence
 from vergence.errors import VergenceError
 from vergence.geometry.camera import project
-from vergence.inference.inputs import Footage, Lens, Person, find_lens, find_person, open_footage
+from vergence.inference.inputs import Footage, Lens, Person, Take, find_lens, find_person, open_footage
 from vergence.inference.predict import BATCH, PredictedFrames
 from vergence.report.overlay import overlay_file
 from vergence.skeleton import H36M_17
@@ -21,7 +21,8 @@ LENS = np.array([-0.2, 0.05, 0.001, -0.002, 0.0])
 
 
 def estimate(images, rows, fps, lens, person):
-    return PredictedFrames(Oracle(), Footage("light", None, fps, lambda rows: iter(images)), rows, lens, person)
+    footage = Footage("light", None, fps, lambda rows: iter(images))
+    return PredictedFrames(Oracle(), Take("light", footage, lens, person, rows))
 
 
 def known_lens():

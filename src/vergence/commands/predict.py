@@ -60,7 +60,7 @@ def predict(
             run, input, box=box, boxes=boxes, keypoints=keypoints, capture=capture, camera=camera, fov=fov, frames=frames,
             fps=fps, flip=flip, device=device, plugins=plugins or (), progress=progress,
         )  # fmt: skip
-        image_file = "overlay.png" if found.footage.single else "overlay.mp4"
+        image_file = "overlay.png" if found.take.footage.single else "overlay.mp4"
         with overlay_file(folder / image_file if overlay else None, found) as draw:
             poses = found.collect(draw)
     for note in filter(None, (*found.notes, write_poses(folder, poses))):

@@ -20,6 +20,7 @@ from vergence.footage.resize import ImageFit, fit_sizes
 from vergence.footage.tracking import track_people
 from vergence.footage.video import IMAGE_SUFFIXES, ImageFolder, open_video, read_image
 from vergence.geometry.camera import intrinsics_from_fov
+from vergence.progress import Progress, followed, silent
 
 # Of an image without intrinsics: between a phone's wide camera (70) and a person filmed from afar (30).
 ASSUMED_FOV_DEG = 55.0
@@ -247,21 +248,69 @@ class PersonCrop:
     error: VergenceError | None = None
 
 
-def person_crops(images: Iterable[tuple[int, RGB]], lens: Lens, person: Person, size: int) -> Iterator[PersonCrop]:
-    """The person's crop of every image, square, `size` px; a box that shows nothing of its image loses one frame."""
-    for frame, image in images:
-        fit = lens.fit((image.shape[1], image.shape[0]))
-        image = image if fit is None else fit.apply(image)
-        full = (image.shape[1], image.shape[0])
-        box = person.at(frame, full)
-        if box is None:
-            yield PersonCrop(frame, image, None)
-            continue
-        try:
-            pixels, camera = crop_image(image, *lens.intrinsics(full), box, size)
-            yield PersonCrop(frame, image, box, pixels, camera)
-        except VergenceError as error:
-            yield PersonCrop(frame, image, box, error=VergenceError(error.problem, error.remedy))
+@dataclass(frozen=True)
+class Take:
+    """What one camera filmed, and of whom.
+
+    Attributes:
+        name: the file's, or the camera's.
+        footage: the images.
+        lens: of the camera.
+        person: where the person is.
+        rows: the frame numbers that are looked at; None for all of images without a length.
+        offset: the frame at which the recording's time begins.
+    """
+
+    name: str
+    footage: Footage
+    lens: Lens
+    person: Person
+    rows: Sequence[int] | None
+    offset: float = 0.0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed, as sentences."""
+        return tuple(note for note in (self.footage.note, *self.lens.notes, *self.person.notes) if note)
+
+    def time(self, frame: int) -> float:
+        """Seconds."""
+        return (frame - self.offset) / self.footage.fps
+
+    def crops(self, size: int, rows: Sequence[int] | None = None, progress: Progress = silent) -> Iterator[PersonCrop]:
+        """The person in every image, cropped to a square of `size` px; a box beside its image loses one frame."""
+        rows = self.rows if rows is None else rows
+        count = self.footage.count if rows is None else len(rows)
+        for frame, image in followed(self.footage.images(rows), self.name, count, progress):
+            fit = self.lens.fit((image.shape[1], image.shape[0]))
+            image = image if fit is None else fit.apply(image)
+            full = (image.shape[1], image.shape[0])
+            box = self.person.at(frame, full)
+            if box is None:
+                yield PersonCrop(frame, image, None)
+                continue
+            try:
+                pixels, camera = crop_image(image, *self.lens.intrinsics(full), box, size)
+                yield PersonCrop(frame, image, box, pixels, camera)
+            except VergenceError as error:
+                yield PersonCrop(frame, image, box, error=VergenceError(error.problem, error.remedy))
+
+
+def open_take(
+    source: Path | str | Iterable[RGB],
+    *,
+    box: str | Sequence[float] | None = None,
+    boxes: Path | str | Mapping[int, Sequence[float]] | None = None,
+    keypoints: Path | str | None = None,
+    capture: Path | str | Capture | None = None,
+    camera: str = "",
+    fov: float | None = None,
+    frames: str = "",
+    fps: float | None = None,
+) -> Take:
+    """What `predict` is given, opened; arguments and errors as there."""
+    footage, lens = open_footage(source, fps), find_lens(capture, camera, fov)
+    return Take(footage.name, footage, lens, find_person(footage, lens, box, boxes, keypoints), footage.rows(frames))
 
 
 def _is_video_of(footage: Footage, lens: Lens) -> bool:

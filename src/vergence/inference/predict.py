@@ -21,21 +21,11 @@ from vergence.batches.crops import keypoints_from_crop, pose_from_crop
 from vergence.errors import VergenceError
 from vergence.footage.capture import Capture
 from vergence.inference.estimator import Estimator, load
-from vergence.inference.inputs import (
-    RGB,
-    Footage,
-    Lens,
-    Person,
-    PersonCrop,
-    find_lens,
-    find_person,
-    open_footage,
-    person_crops,
-)
+from vergence.inference.inputs import RGB, PersonCrop, Take, open_take
 from vergence.networks.devices import resolve_device
 from vergence.outputs import PoseSequence, write_csv, write_json_poses, write_npz, write_trc
 from vergence.plugins import load_plugins
-from vergence.progress import Progress, followed, silent
+from vergence.progress import Progress, silent
 from vergence.skeleton import Skeleton
 
 BATCH = 32
@@ -81,31 +71,22 @@ class PredictedFrames(Iterator[PredictedFrame]):
 
     Args:
         estimator: of a run.
-        footage: the images.
-        rows: the wanted frame numbers, in order; None for all of images without a length.
-        lens: of the camera that took them.
-        person: where the person is.
+        take: the images, the camera that took them and where the person is.
         flip: average with the mirrored image; None where the training saw mirrored images.
         progress: told of every image.
 
     Attributes:
         skeleton: the joints.
-        footage, lens, rows: as above.
+        take: as above.
         canonical: poses are turned to a fixed heading; known after the first frame with a pose.
     """
 
-    def __init__(
-        self, estimator: Estimator, footage: Footage, rows: Sequence[int] | None, lens: Lens, person: Person,
-        flip: bool | None = None, progress: Progress = silent,
-    ) -> None:  # fmt: skip
+    def __init__(self, estimator: Estimator, take: Take, flip: bool | None = None, progress: Progress = silent) -> None:
         self.skeleton: Skeleton = estimator.skeleton
-        self.footage, self.lens, self.rows, self.canonical = footage, lens, rows, False
-        self._assumed = (footage.note, *lens.notes, *person.notes)
+        self.take, self.canonical = take, False
         self._first_error: VergenceError | None = None
         self._outside = self._seen = self._read = 0
-        count = footage.count if rows is None else len(rows)
-        images = followed(footage.images(rows), footage.name, count, progress)
-        self._frames = self._run(estimator, person_crops(images, lens, person, estimator.image_size), flip)
+        self._frames = self._run(estimator, take.crops(estimator.image_size, progress=progress), flip)
 
     def __next__(self) -> PredictedFrame:
         return next(self._frames)
@@ -122,7 +103,7 @@ class PredictedFrames(Iterator[PredictedFrame]):
                 pose, keypoints, confidence, reliable = poses.get(crop.frame) or self._nobody()
                 self._seen += int(np.isfinite(pose).any())
                 box = None if crop.camera is None else crop.box
-                yield PredictedFrame(crop.frame, crop.frame / self.footage.fps, pose, keypoints, confidence, reliable, box,
+                yield PredictedFrame(crop.frame, self.take.time(crop.frame), pose, keypoints, confidence, reliable, box,
                                      size, crop.image)  # fmt: skip
 
     def _predict(
@@ -154,11 +135,11 @@ class PredictedFrames(Iterator[PredictedFrame]):
     @property
     def notes(self) -> tuple[str, ...]:
         """What was assumed, and what the frames taken so far have shown, as sentences."""
-        unread = 0 if self.rows is None else len(self.rows) - self._read
+        unread = 0 if self.take.rows is None else len(self.take.rows) - self._read
         found = ["poses are turned to a fixed heading, not in the camera's frame"] if self.canonical else []
-        found += [f"{unread} of {len(self.rows or ())} frames cannot be read and have no pose"] if unread else []
+        found += [f"{unread} of {len(self.take.rows or ())} frames cannot be read and have no pose"] if unread else []
         found += [f"in {self._outside} frames {self._first_error.problem}: no pose there"] if self._first_error else []
-        return tuple(note for note in (*self._assumed, *found) if note)
+        return (*self.take.notes, *found)
 
     def collect(self, each: Callable[[PredictedFrame], object] = lambda frame: None) -> PoseSequence:
         """All frames as one sequence, NaN where there is no pose, in reference bones.
@@ -176,18 +157,18 @@ class PredictedFrames(Iterator[PredictedFrame]):
         if not self._seen:
             problem = "nobody was seen in any of the frames"
             raise self._first_error or VergenceError(problem, "Look at the boxes or keypoints given.")
-        rows, nobody = np.array(list(taken) if self.rows is None else self.rows), self._nobody()[:3]
+        rows, nobody = np.array(list(taken) if self.take.rows is None else self.take.rows), self._nobody()[:3]
         pose, keypoints, confidence = (np.stack(part) for part in zip(*(taken.get(int(row), nobody) for row in rows)))
         return PoseSequence(
             pose,
             self.skeleton.joint_names,
-            self.footage.fps,
+            self.take.footage.fps,
             "reference_bone",
-            up=None if self.canonical else self.lens.up,
+            up=None if self.canonical else self.take.lens.up,
             keypoints=keypoints,
             confidence=confidence,
             frame=rows,
-            time=rows / self.footage.fps,
+            time=rows / self.take.footage.fps,
         )
 
 
@@ -236,11 +217,19 @@ def predict(
         VergenceError: what was given cannot be read or does not fit together.
     """
     load_plugins(plugins)
-    footage, lens = open_footage(source, fps), find_lens(capture, camera, fov)
-    person = find_person(footage, lens, box, boxes, keypoints)
-    rows = footage.rows(frames)
+    take = open_take(
+        source,
+        box=box,
+        boxes=boxes,
+        keypoints=keypoints,
+        capture=capture,
+        camera=camera,
+        fov=fov,
+        frames=frames,
+        fps=fps,
+    )
     estimator = load(run, resolve_device(device), plugins) if isinstance(run, str | Path) else run
-    return PredictedFrames(estimator, footage, rows, lens, person, flip, progress)
+    return PredictedFrames(estimator, take, flip, progress)
 
 
 def preview_size(image: RGB, longest: int = LONGEST_SIDE_PX) -> tuple[int, int]:

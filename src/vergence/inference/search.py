@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,53 +16,14 @@ from vergence.errors import VergenceError
 from vergence.footage.capture import load_capture
 from vergence.footage.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from vergence.inference.estimator import Estimator, load
-from vergence.inference.inputs import (
-    RGB,
-    Footage,
-    Lens,
-    Person,
-    PersonCrop,
-    find_lens,
-    find_person,
-    open_footage,
-    person_crops,
-)
-from vergence.inference.search_index import (
-    Hit,
-    Index,
-    Shot,
-    build_index,
-    file_identity,
-    find_hits,
-    weights_identity,
-)
+from vergence.inference.inputs import RGB, Take, open_take
+from vergence.inference.search_index import Hit, Index, Shot, build_index, file_identity, find_hits, weights_identity
 from vergence.networks.devices import resolve_device
 from vergence.plugins import load_plugins
 from vergence.progress import Progress, followed, silent
 from vergence.skeleton import Skeleton
 
 WORDS = {"embedding": "the run's embedding", "pose": "predicted poses, each turned to its own heading (no embedding)"}
-
-
-@dataclass(frozen=True)
-class Place:
-    """One camera's images: which frames are looked at, where the person is, and frame 0's place in the recording."""
-
-    name: str
-    footage: Footage
-    lens: Lens
-    person: Person
-    rows: Sequence[int]
-    fps: float
-    offset: float = 0.0
-
-    def crops(self, size: int, rows: Sequence[int] | None = None) -> Iterator[PersonCrop]:
-        """Crops of the frames (all that are looked at) in which there is a person."""
-        images = self.footage.images(self.rows if rows is None else rows)
-        return (crop for crop in person_crops(images, self.lens, self.person, size) if crop.camera is not None)
-
-    def time(self, frame: int) -> float:
-        return (frame - self.offset) / self.fps
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,21 +55,21 @@ class SearchResult:
     apart: float
     seconds: dict[str, float]
     notes: tuple[str, ...]
-    _places: Sequence[Place] = field(repr=False)
-    _asked: Place = field(repr=False)
+    _takes: Sequence[Take] = field(repr=False)
+    _asked: Take = field(repr=False)
 
     def query_image(self, size: int) -> tuple[int, RGB | None]:
         """The query's first frame number, and its crop of `size` px."""
-        first = self._asked.rows[0]
+        first = (self._asked.rows or [0])[0]
         return first, next((crop.pixels for crop in self._asked.crops(size, [first])), None)
 
     def hit_images(self, size: int) -> dict[tuple[str, int], RGB]:
         """The crops of the hits, `size` px, by camera and frame."""
         found: dict[tuple[str, int], RGB] = {}
-        for place in self._places:
-            rows = sorted({hit.frame for hit in self.hits if hit.camera == place.name})
-            crops = place.crops(size, rows) if rows else ()
-            found |= {(place.name, crop.frame): crop.pixels for crop in crops if crop.pixels is not None}
+        for take in self._takes:
+            rows = sorted({hit.frame for hit in self.hits if hit.camera == take.name})
+            crops = take.crops(size, rows) if rows else ()
+            found |= {(take.name, crop.frame): crop.pixels for crop in crops if crop.pixels is not None}
         return found
 
     def values(self) -> dict[str, Any]:
@@ -184,13 +145,14 @@ def search(
     load_plugins(plugins)
     query, footage = Path(query), Path(footage)
     boxes, keypoints = (None if path is None else Path(path) for path in (boxes, keypoints))
-    places = open_places(footage, fps, fov, box, boxes, keypoints, frames, every)
-    asked = open_query(query, fps, fov, query_box, query_frames)
+    given = {"fov": fov, "box": box, "boxes": boxes, "keypoints": keypoints, "frames": frames}
+    takes = [replace(take, rows=(take.rows or ())[::every]) for take in open_takes(footage, fps, **given)]
+    asked = open_query(query, fps=fps, fov=fov, box=query_box, frames=query_frames)
     estimator = load(run, resolve_device(device), plugins) if isinstance(run, str | Path) else run
     if estimator.folder is None:
         raise VergenceError("an estimator that was not loaded from a run", "Give the run's folder.")
-    made_by = provenance(estimator.folder, places, [box or "", boxes, keypoints, fov, fps, frames, every])
-    found, reused, notes = find_index(None if index is None else Path(index), estimator, places, made_by, progress)
+    made_by = provenance(estimator.folder, takes, [box or "", boxes, keypoints, fov, fps, frames, every])
+    found, reused, notes = find_index(None if index is None else Path(index), estimator, takes, made_by, progress)
     try:
         own = build_index(estimator, _shots([asked], estimator.image_size), [asked.name], {})
     except VergenceError as error:
@@ -200,38 +162,28 @@ def search(
     seconds = {"search": time.perf_counter() - asking, "all": time.perf_counter() - started}
     return SearchResult(
         tuple(hits), found, reused, estimator.skeleton, str(estimator.folder), query, footage, own.time, own.pose[0],
-        apart, seconds, notes, places, asked,
+        apart, seconds, notes, takes, asked,
     )  # fmt: skip
 
 
-def open_places(
-    path: Path, fps: float | None, fov: float | None, box: str | Sequence[float] | None, boxes: Path | None,
-    keypoints: Path | None, frames: str, every: int,
-) -> list[Place]:  # fmt: skip
-    """The cameras of the footage."""
+def open_takes(path: Path, fps: float | None, **given: Any) -> list[Take]:
+    """The cameras of the footage; `given` as of `open_take`."""
     if not path.exists():
         raise VergenceError(f"there is no {path}", "Give --footage: a folder of images, a video or a capture.")
     if not _is_capture(path):
-        footage, lens = open_footage(path, fps), find_lens(None, "", fov)
-        person = find_person(footage, lens, box, boxes, keypoints)
-        return [Place(path.name, footage, lens, person, _rows(footage, frames, every), footage.fps)]
-    if boxes or keypoints:
-        option = "--boxes" if boxes else "--keypoints"
-        raise VergenceError(f"{option} for a capture of several cameras", "Name the keypoints in its capture.toml.")
-    capture = load_capture(path)
-    places = []
+        return [open_take(path, fps=fps, **given)]
+    for name in ("boxes", "keypoints"):
+        if given[name]:
+            raise VergenceError(f"--{name} for a capture of several cameras", "Name the keypoints in its capture.toml.")
+    capture, takes = load_capture(path), []
     for camera in capture.cameras:
-        if camera.video is None:
-            continue
-        footage = open_footage(camera.video, capture.fps)
-        lens = find_lens(capture, camera.name, fov if camera.intrinsics is None else None)
-        person = find_person(footage, lens, box, None, None)
-        places.append(
-            Place(camera.name, footage, lens, person, _rows(footage, frames, every), capture.fps, camera.offset)
-        )
-    if not places:
+        if camera.video is not None:
+            own = given if camera.intrinsics is None else {**given, "fov": None}
+            take = open_take(camera.video, fps=capture.fps, capture=capture, camera=camera.name, **own)
+            takes.append(replace(take, name=camera.name, offset=camera.offset))
+    if not takes:
         raise VergenceError(f"{path} has no images", "Give `video` or `frames` in capture.toml.")
-    return places
+    return takes
 
 
 def _is_capture(path: Path) -> bool:
@@ -240,30 +192,20 @@ def _is_capture(path: Path) -> bool:
     return path.is_dir() and any(p.name == "capture.toml" or p.suffix.lower() in VIDEO_SUFFIXES for p in path.iterdir())
 
 
-def _rows(footage: Footage, frames: str, every: int) -> list[int]:
-    rows = footage.rows(frames)
-    assert rows is not None, "files say how many images they hold"
-    return rows[::every]
-
-
-def open_query(
-    path: Path, fps: float | None, fov: float | None, box: str | Sequence[float] | None, frames: str
-) -> Place:
-    """The image or clip that is looked for."""
+def open_query(path: Path, **given: Any) -> Take:
+    """The image or clip that is looked for; `given` as of `open_take`."""
     if not path.exists():
         raise VergenceError(f"there is no query {path}", "Give an image, a video or a folder of images.")
     if path.suffix == ".toml" or (path / "capture.toml").is_file():
         raise VergenceError(f"the query {path} is a capture", "Give one of its videos, or an image.")
-    footage, lens = open_footage(path, fps), find_lens(None, "", fov)
-    person = find_person(footage, lens, box, None, None)
-    return Place(path.name, footage, lens, person, _rows(footage, frames, 1), footage.fps)
+    return open_take(path, **given)
 
 
-def provenance(run: Path, places: Sequence[Place], options: Sequence[object]) -> dict[str, Any]:
+def provenance(run: Path, takes: Sequence[Take], options: Sequence[object]) -> dict[str, Any]:
     """Everything that an index depends on."""
     beside = [Path(str(o)) for o in options if isinstance(o, Path)]
-    captures = {p.lens.capture.folder for p in places if p.lens.capture is not None}
-    files = [f for place in places for f in _files(place.footage.path or Path())]
+    captures = {p.lens.capture.folder for p in takes if p.lens.capture is not None}
+    files = [f for take in takes for f in _files(take.footage.path or Path())]
     files += [f for folder in sorted(captures) for f in sorted(folder.iterdir()) if f.is_file()]
     files += [f for path in beside for f in _files(path)]
     return {
@@ -282,24 +224,22 @@ def _files(path: Path) -> list[Path]:
 
 
 def find_index(
-    path: Path | None, estimator: Estimator, places: Sequence[Place], made_by: dict[str, Any], progress: Progress
+    path: Path | None, estimator: Estimator, takes: Sequence[Take], made_by: dict[str, Any], progress: Progress
 ) -> tuple[Index, bool, tuple[str, ...]]:
     """The index that is there if it is of this run and footage (then True), else a new one, saved; and notes."""
     if path is not None and path.exists():
         index = Index.load(path)
         if index.made_by == made_by:
             return index, True, (f"{path}: {len(index)} images, indexed before",)
-    notes = [note for place in places for note in (place.footage.note, *place.lens.notes, *place.person.notes) if note]
-    shots = followed(_shots(places, estimator.image_size), "indexing", sum(len(p.rows) for p in places), progress)
-    index = build_index(estimator, shots, [place.name for place in places], made_by)
+    shots = followed(_shots(takes, estimator.image_size), "indexing", sum(len(t.rows or ()) for t in takes), progress)
+    index = build_index(estimator, shots, [take.name for take in takes], made_by)
     if path is not None:
         index.save(path)
-    return index, False, tuple(dict.fromkeys(notes))
+    return index, False, tuple(dict.fromkeys(note for take in takes for note in take.notes))
 
 
-def _shots(places: Sequence[Place], size: int) -> Iterator[Shot]:
-    for number, place in enumerate(places):
-        for crop in place.crops(size):
-            assert crop.camera is not None
-            assert crop.pixels is not None
-            yield Shot(number, crop.frame, place.time(crop.frame), crop.pixels, crop.camera.intrinsics)
+def _shots(takes: Sequence[Take], size: int) -> Iterator[Shot]:
+    for number, take in enumerate(takes):
+        for crop in take.crops(size):
+            if crop.camera is not None and crop.pixels is not None:
+                yield Shot(number, crop.frame, take.time(crop.frame), crop.pixels, crop.camera.intrinsics)

@@ -91,7 +91,7 @@ def overlay_file(path: Path | None, frames: PredictedFrames) -> Iterator[Callabl
         points = (frame.keypoints + 0.5) * (np.array(small) / frame.size) - 0.5
         caption = f"frame {frame.frame}  {frame.time:.2f} s" + ("" if frame.box is not None else "  nobody seen")
         return overlay(
-            frame.image, frames.skeleton, points, frame.confidence, frame.pose, frames.lens.up, caption, size[0]
+            frame.image, frames.skeleton, points, frame.confidence, frame.pose, frames.take.lens.up, caption, size[0]
         )
 
     if path is None:
@@ -104,7 +104,7 @@ def overlay_file(path: Path | None, frames: PredictedFrames) -> Iterator[Callabl
 
         yield save
     else:
-        with VideoWriter(path, frames.footage.fps) as video:
+        with VideoWriter(path, frames.take.footage.fps) as video:
             yield lambda frame: video.write(draw(frame))
 
 
