@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -113,14 +112,3 @@ def test_hyphens_and_bare_switches_are_read():
     words = ["footage", "--ignore-extrinsics", "--fov-fixed", "false", "--fov=60", "--out", "a-b"]
     expected = ["footage", "--ignore_extrinsics=true", "--fov_fixed", "false", "--fov=60", "--out", "a-b"]
     assert cli.plain_options(reconstruct, words) == expected
-
-
-def test_lists_are_given_item_by_item_or_at_once(monkeypatch):
-    seen = []
-
-    def verb(files: list[Path] | None = None) -> None:
-        seen.append(files)
-
-    for words in (["--files", "a.py", "--files", "b.py"], ["--files=[a.py,b.py]"], ["--files", "[a.py,b.py]"], []):
-        cli.call(verb, "verb", words)
-    assert seen == [[Path("a.py"), Path("b.py")]] * 3 + [None]

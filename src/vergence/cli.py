@@ -99,20 +99,17 @@ def call(function: Callable[..., int | None], verb: str, words: list[str]) -> in
 
 
 def plain_options(function: Callable[..., int | None], words: Sequence[str]) -> list[str]:
-    """Options as the parser reads them: hyphens in a name are underscores, a switch needs no `true`, and a list may be given
-    item by item."""
+    """Options as the parser reads them: hyphens in a name are underscores, and a switch needs no `true`."""
     import inspect
 
-    parameters = inspect.signature(function).parameters
-    switches = {name for name, p in parameters.items() if isinstance(p.default, bool)}
-    lists = {name for name, p in parameters.items() if str(p.annotation).startswith("list[")}
+    switches = {name for name, p in inspect.signature(function).parameters.items() if isinstance(p.default, bool)}
     out = []
     for word, following in zip(words, [*words[1:], ""]):
         name, equals, value = word[2:].partition("=")
         if word.startswith("--") and name:
             name = name.replace("-", "_")
             alone = name in switches and not equals and following.lower() not in ("true", "false", "yes", "no")
-            word = f"--{name}{'+' if name in lists else ''}{equals}{value}" + ("=true" if alone else "")
+            word = f"--{name}{equals}{value}" + ("=true" if alone else "")
         out.append(word)
     return out
 

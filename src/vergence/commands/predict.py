@@ -20,7 +20,7 @@ def predict(
     flip: bool | None = None,
     overlay: bool = True,
     device: str = "auto",
-    plugins: list[Path] | None = None,
+    plugins: str = "",
     quiet: bool = False,
 ) -> None:
     """3D poses of one person from an image, a folder of images or a video.
@@ -43,7 +43,7 @@ def predict(
         flip: average with the mirrored image, which is slower and 3 to 4 mm better; default: where the training mirrored.
         overlay: draw the overlay.
         device: auto, cpu, cuda or mps.
-        plugins: files that the run's method or the reader of the keypoints stands in, as in [mine.py].
+        plugins: Python files, joined by commas, in which the run's method or a reader of keypoints stands.
         quiet: print nothing.
     """
     from rich.console import Console
@@ -58,7 +58,7 @@ def predict(
     with bars(quiet) as progress:
         found = vergence.predict(
             run, input, box=box, boxes=boxes, keypoints=keypoints, capture=capture, camera=camera, fov=fov, frames=frames,
-            fps=fps, flip=flip, device=device, plugins=plugins or (), progress=progress,
+            fps=fps, flip=flip, device=device, plugins=plugins.split(",") if plugins else (), progress=progress,
         )  # fmt: skip
         image_file = "overlay.png" if found.take.footage.single else "overlay.mp4"
         with overlay_file(folder / image_file if overlay else None, found) as draw:

@@ -22,7 +22,7 @@ def search(
     query_box: str = "",
     query_frames: str = "",
     device: str = "auto",
-    plugins: list[Path] | None = None,
+    plugins: str = "",
     quiet: bool = False,
 ) -> None:
     """Finds the pose of an image, or the movement of a clip, in footage.
@@ -47,7 +47,7 @@ def search(
         query_box: where the person is in the query, x,y,width,height in px.
         query_frames: which frames of a clip.
         device: auto, cpu, cuda or mps.
-        plugins: files that the run's method or the reader of the keypoints stands in, as in [mine.py].
+        plugins: Python files, joined by commas, in which the run's method or a reader of keypoints stands.
         quiet: print nothing.
     """
     from rich.console import Console
@@ -66,7 +66,7 @@ def search(
         found = vergence.search(
             run, query, footage, index=folder / "index.npz", top=top, apart=apart, every=every, frames=frames, box=box,
             boxes=boxes, keypoints=keypoints, fov=fov, fps=fps, query_box=query_box, query_frames=query_frames,
-            device=device, plugins=plugins or (), progress=progress,
+            device=device, plugins=plugins.split(",") if plugins else (), progress=progress,
         )  # fmt: skip
     write_json(folder / "results.json", found.values())
     write_search(folder / "report.html", found)

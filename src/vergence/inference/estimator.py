@@ -193,8 +193,8 @@ def _built(name: str, network: NetworkSettings, skeleton: str, folder: Path) -> 
         files = recipe.get("plugins") if isinstance(recipe, dict) else None
         if not files:
             raise
-        listed = ", ".join(map(str, files))
+        listed = ",".join(map(str, files))
         raise VergenceError(
             f"{error.problem}; the run in {folder} was trained with {listed}",
-            f"Name it: --plugins [{listed}], or plugins={list(map(str, files))} in Python.",
+            f"Name it: --plugins {listed}, or plugins={list(map(str, files))} in Python.",
         ) from error

@@ -17,9 +17,9 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
-from vergence.batches.crops import keypoints_from_crop, pose_from_crop
 from vergence.errors import VergenceError
 from vergence.footage.capture import Capture
+from vergence.geometry.crops import keypoints_from_crop, pose_from_crop
 from vergence.inference.estimator import Estimator, load
 from vergence.inference.inputs import RGB, PersonCrop, Take, open_take
 from vergence.networks.devices import resolve_device
