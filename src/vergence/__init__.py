@@ -20,6 +20,10 @@ PUBLIC = {
     "plugins": "",
     "predict": "vergence.inference.predict",
     "search": "vergence.inference.search",
+    "Faults": "vergence.world.faults",
+    "check_dataset": "vergence.datasets.validation.check_dataset",
+    "prepare": "vergence.training.prepare",
+    "synthesize": "vergence.world.synthesize",
 }
 __all__ = ["__version__", *PUBLIC]
 

@@ -21,7 +21,8 @@ from vergence.datasets.mannequin_challenge import (
     still_person,
 )
 from vergence.datasets.mannequin_clips import read_cameras
-from vergence.datasets.validation.checks import check_images, check_records, is_sound
+from vergence.datasets.validation.checks import check_images, check_records
+from vergence.datasets.validation.finding import is_sound
 from vergence.errors import VergenceError
 from vergence.geometry.triangulation import triangulate_linear
 from vergence.outputs.trc import ASSUMED_STATURE_MM

@@ -47,8 +47,8 @@ def test_a_method_beats_zero_depth_and_the_mean_pose(method, tmp_path, one_threa
     run = Run(recipe, tmp_path, "cpu", progress=False)
     trained = run.execute()
     test = open_source(film(12, 3, 92, "all"), SIZE, "h36m_17")
-    anchors = {"mean_pose": mean_pose(run.dataset("rig").index, H36M_17)}
-    results, _, _ = evaluate(trained, test, H36M_17, anchors)
+    baselines = {"mean_pose": mean_pose(run.dataset("rig").index, H36M_17)}
+    results, _, _ = evaluate(trained, test, H36M_17, baselines)
     model = results["model"]
     assert model["n_mpjpe"] < results["zero_depth"]["n_mpjpe"] - 7
     assert model["n_mpjpe"] < results["mean_pose"]["n_mpjpe"] - 12

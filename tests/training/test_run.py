@@ -127,7 +127,7 @@ def test_what_the_training_mirrored_is_kept_with_the_model(whole):
     assert load(whole.folder).method.mirrored
 
 
-def test_made_labels_reach_the_training_batches(whole):
+def test_pseudo_labels_reach_the_training_batches(whole):
     part = whole._part("studio", whole.recipe.stages["pose"].train, 4)
     assert part.visible.pseudo.all()
     assert not part.visible.metric.any()
@@ -323,7 +323,7 @@ def test_labels_that_are_withheld_refine_nothing(tmp_path):
         carry_out(tmp_path, recipe)
 
 
-def test_made_labels_refine_without_any_true_one(tmp_path):
+def test_pseudo_labels_refine_without_any_true_one(tmp_path):
     recipe = tiny()
     recipe.sources["studio"].frames_per_subject = 16
     assert recipe.sources["studio"].pose == "none"
