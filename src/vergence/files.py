@@ -11,6 +11,7 @@ import json
 import math
 import os
 import uuid
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -139,3 +140,17 @@ def first_difference(old: Any, new: Any, path: str = "") -> str:
                 return found
         return ""
     return "" if old == new else f"{path} is {old!r} there and {new!r} here"
+
+
+def renamed(values: Mapping[str, Any], names: Mapping[str, str], file: Path | str) -> dict[str, Any]:
+    """A mapping with today's keys for old ones (`names`: old to new), and one warning that tells which."""
+    found = {old: new for old, new in names.items() if old in values and new not in values}
+    warn_renamed(file, found)
+    return {found.get(key, key): value for key, value in values.items()}
+
+
+def warn_renamed(file: Path | str, found: Mapping[str, str]) -> None:
+    """One FutureWarning that a file (or options over it) has keys under old names; none where `found` is empty."""
+    if found:
+        told = ", ".join(f"{old} is now {new}" for old, new in found.items())
+        warnings.warn(f"{file} has keys of an older version: {told}", FutureWarning, stacklevel=3)

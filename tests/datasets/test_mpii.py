@@ -19,7 +19,7 @@ from vergence.datasets.records import ImageDataset
 from vergence.errors import VergenceError
 from vergence.metrics import pckh
 from vergence.recipes.load import recipe_from
-from vergence.recipes.recipe import Source
+from vergence.recipes.typed import make_source
 from vergence.skeleton import MPII_16
 from vergence.training.sources import open_source
 
@@ -77,13 +77,13 @@ def test_the_mat_says_the_same_and_which_joints_are_hidden(as_mat, data):
 
 
 def test_pixels_lie_under_their_labels(as_json, data):
-    dataset = open_source(Source(kind="mpii", path=str(as_json), keypoints=True), 48, "mpii_16")
+    dataset = open_source(make_source(kind="mpii", path=str(as_json), keypoints=True), 48, "mpii_16")
     assert isinstance(dataset, ImageDataset)
     views = dataset.read(torch.arange(len(dataset)))
     for i in range(len(views)):
         expected = crop_view(data.images[i], None, None, dataset.records.box[i], 48, joints=16)
         assert (views.image[i].float() - expected.image[0].float()).abs().mean() < 4
-    assert withhold(dataset.index, Source(kind="mpii", path="x", keypoints=True)).keypoints.isfinite().any()
+    assert withhold(dataset.index, make_source(kind="mpii", path="x", keypoints=True)).keypoints.isfinite().any()
 
 
 def test_heads_by_the_mat_and_by_the_validation_file(as_mat, data):

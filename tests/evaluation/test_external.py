@@ -151,11 +151,11 @@ def test_bad_files_are_refused_by_name(dataset, tmp_path):
 
 
 def test_the_command_measures_and_says_what_is_missing(tmp_path, capsys):
-    from vergence.recipes.recipe import Source
+    from vergence.recipes.typed import make_source
     from vergence.training.sources import open_source
 
     line = "{kind: world_images, count: 6, look: studio, seed: 4}"
-    truth = open_source(Source(count=6, look="studio", seed=4), 64, "h36m_17").index
+    truth = open_source(make_source(count=6, look="studio", seed=4), 64, "h36m_17").index
     path = write(tmp_path / "theirs.npz", truth.pose.numpy(), axes="crop")
     words = ["evaluate", "--predictions", str(path), "--data", line]
     assert main(words) == 0

@@ -11,6 +11,7 @@ import pytest
 from vergence.evaluation.scores import evaluate, mean_pose
 from vergence.recipes.recipe import LabelStage, NetworkSettings, Recipe, Source, Stage, TrainStage
 from vergence.recipes.settings import Augmentation
+from vergence.recipes.typed import make_source
 from vergence.skeleton import H36M_17
 from vergence.training.run import Run
 from vergence.training.sources import open_source
@@ -20,8 +21,8 @@ SIZE = 48
 
 
 def film(subjects: int, frames: int, seed: int, pose: str) -> Source:
-    return Source(kind="world_recordings", look="studio", subjects=subjects, frames_per_subject=frames, views=[4], seed=seed,
-                  pose=pose, keypoints=True)  # fmt: skip
+    return make_source("world_recordings", look="studio", subjects=subjects, frames_per_subject=frames, views=[4], seed=seed,
+                       pose=pose, keypoints=True)  # fmt: skip
 
 
 @pytest.mark.parametrize("method", ["supervised", "epipolar_pose"])

@@ -23,11 +23,11 @@ from vergence.recipes.recipe import (
     NetworkSettings,
     Recipe,
     RefineStage,
-    Source,
     Stage,
     TrainStage,
 )
 from vergence.recipes.settings import Augmentation, MultiView
+from vergence.recipes.typed import make_source
 from vergence.training.run import Run
 from vergence.training.sources import open_source
 
@@ -39,8 +39,8 @@ def tiny(**changes) -> Recipe:
         image_size=32,
         network=NetworkSettings(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], width=8),
         sources={
-            "wild": Source(kind="world_images", count=20, seed=1, keypoints=True),
-            "studio": Source(
+            "wild": make_source(kind="world_images", count=20, seed=1, keypoints=True),
+            "studio": make_source(
                 kind="world_recordings",
                 look="studio",
                 subjects=1,
@@ -204,7 +204,7 @@ def test_another_seed_gives_another_run(whole, tmp_path):
 
 def test_a_moved_run_still_loads(whole, tmp_path):
     shutil.copytree(whole.folder, tmp_path / "elsewhere" / "named differently")
-    views = open_source(Source(count=3, seed=9), 32, "h36m_17").index
+    views = open_source(make_source(count=3, seed=9), 32, "h36m_17").index
     image = torch.randint(0, 256, (3, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     here = load(whole.folder)(image, views.intrinsics)
     there = load(tmp_path / "elsewhere" / "named differently")(image, views.intrinsics)
@@ -271,7 +271,7 @@ def test_the_first_difference_is_named_where_it_lies():
 
 def refining(**changes) -> Recipe:
     recipe = tiny()
-    recipe.sources["labelled"] = Source(
+    recipe.sources["labelled"] = make_source(
         kind="world_recordings", look="studio", subjects=2, frames_per_subject=8, views=[3], seed=7, pose="all"
     )
     recipe.sources["poses"] = dataclasses.replace(recipe.sources["labelled"], seed=8, pose="1")

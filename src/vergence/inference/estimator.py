@@ -20,7 +20,7 @@ from vergence.files import atomic_path, read_yaml, write_json
 from vergence.methods.base import Method, Prediction
 from vergence.methods.refinement import Refined, RefinementUnit
 from vergence.methods.registry import build_method
-from vergence.plugins import load_plugins
+from vergence.plugins import load_plugins, needed_by
 from vergence.recipes.recipe import NetworkSettings
 from vergence.skeleton import Skeleton
 
@@ -169,7 +169,8 @@ def load(run: str | Path, device: str = "cpu", plugins: Sequence[str | Path] = (
     try:
         config = json.loads(files[0].read_text())
         network = NetworkSettings(**config["network"])
-        method = _built(config["method"], network, config["skeleton"], folder)
+        with needed_by(folder, _plugin_files(folder, config)):
+            method = build_method(config["method"], network, config["skeleton"], pretrained=False)
         method.load_state_dict(load_file(files[1]))
         method.mirrored = bool(config["mirrored"])
         if made_with := config.get("refinement"):
@@ -184,17 +185,8 @@ def load(run: str | Path, device: str = "cpu", plugins: Sequence[str | Path] = (
         ) from error
 
 
-def _built(name: str, network: NetworkSettings, skeleton: str, folder: Path) -> Method:
-    """The run's method, untrained; where it is not known, the error names the plug-in files that the run's recipe names."""
-    try:
-        return build_method(name, network, skeleton, pretrained=False)
-    except VergenceError as error:
-        recipe = read_yaml(folder / "recipe.yaml") if (folder / "recipe.yaml").is_file() else {}
-        files = recipe.get("plugins") if isinstance(recipe, dict) else None
-        if not files:
-            raise
-        listed = ",".join(map(str, files))
-        raise VergenceError(
-            f"{error.problem}; the run in {folder} was trained with {listed}",
-            f"Name it: --plugins {listed}, or plugins={list(map(str, files))} in Python.",
-        ) from error
+def _plugin_files(folder: Path, config: dict[str, Any]) -> list[str]:
+    """The plug-in files that a run was trained with: their paths where its recipe is there, else their names."""
+    recipe = read_yaml(folder / "recipe.yaml") if (folder / "recipe.yaml").is_file() else {}
+    files = (recipe.get("plugins") if isinstance(recipe, dict) else None) or config.get("plugins") or []
+    return [str(file) for file in files]
