@@ -20,7 +20,7 @@ VERBS = {
     "predict": "image, folder or video to 3D poses, overlay and files",
     "search": "an image's or a clip's pose found in footage",
     "synth": "a dataset from the built-in world",
-    "data": "datasets on disk: what a folder holds, whether it is sound; prepared for fast reading",
+    "data": "datasets on disk: what a folder holds, whether it is valid; prepared for fast reading",
     "adopt": "weights that others released, as a run",
     "doctor": "what is installed, what is wrong, how to mend it",
 }

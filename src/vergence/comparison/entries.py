@@ -75,7 +75,7 @@ class Entry:
         recipe: what is trained; of a finished run, its own.
         run: the folder of a finished run, which is only measured.
         of: the method, where rows differ in the number of 3D labels alone.
-        subjects: whose 3D is shown, where that is varied.
+        subjects: subjects with visible 3D labels, in a label sweep.
     """
 
     name: str
@@ -151,8 +151,8 @@ def _finished(folder: Path) -> Entry:
 
 
 def ladder(entries: Sequence[Entry], amounts: Sequence[str]) -> list[Entry]:
-    """Each recipe once for every number of people whose 3D it sees. Recordings of which a recipe shows any 3D are those of
-    which it then shows so much; a recipe without any, and a finished run, stays as it is."""
+    """Each recipe once for every number of people whose 3D labels it sees. Only sources that already use 3D labels are
+    varied; a recipe without any, and a finished run, stays as it is."""
     out: list[Entry] = []
     for entry in entries:
         varied = [n for n, s in entry.recipe.sources.items() if s.pose != "none" and s.kind != "world_images"]

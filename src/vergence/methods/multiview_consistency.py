@@ -3,7 +3,7 @@
 Section 3.1, model. An image gives 2.5D: joints in pixels, depths relative to the root in reference bones. The root's
 depth follows in closed form (`geometry.lifting`), so that losses on 3D reach the 2.5D. Supervision: images with 2D labels,
 and images of several cameras without any labels or extrinsics, in one batch.
-Section 3.3, losses. `heatmap` where 2D is labelled (`coordinates` beside it is ours); `consistency` between all views of an
+Section 3.3, losses. `heatmap` where 2D is labelled (`coordinates` beside it is ours); `consistency` between all views of a
 time step up to a rigid motion; `limbs`: lengths in reference bones; the additional regularisation is the heatmap loss on 2D
 labels that the pre-trained network made once (a label stage that stores `keypoints`). `depth` where some 3D is labelled.
 
@@ -11,7 +11,7 @@ What breaks it, and how that shows. Consistency alone has a solution without res
 bone turns to the optical axis, the root's depth goes to 0 and all limbs shrink, in all views alike; it is reached
 within seconds. Limb lengths make it cost something, but the way out still leads past poses mirrored in depth
 (Necker), which a free rotation cannot tell from the truth: the mirror image of every view is as consistent. `watch`
-measures each of these and says which it is. Against them, none the paper's (`settings.MultiView`): the 3D losses leave
+measures each of these and says which it is. Countermeasures, all ours (`settings.MultiView`): the 3D losses leave
 the 2D alone until depth is sane (`shield`), the root's depth in training comes from 2D limb lengths (`root_depth:
 limbs`), cameras' own rotations see a mirrored pose (`rotations: given`), and so does a knee, which bends one way (`bend`).
 With `shield` the pixels are constants of the 3D losses; depth is read through the heatmap still, as in every method here.

@@ -131,7 +131,7 @@ def check_path(keys: list[str], kind: Any, value: Any) -> None:
             check_keys({key: None}, kind, where)
             kind = typing.get_type_hints(kind)[key]
         else:
-            raise VergenceError(f"{where.rstrip('.')} has no parts, so --{'.'.join(keys)} means nothing")
+            raise VergenceError(f"{where.rstrip('.')} is a single value, so --{'.'.join(keys)} does not exist")
         value = value.get(key) if isinstance(value, dict) else None
 
 

@@ -79,8 +79,8 @@ class Source:
         universal: 3D of `mpi_inf_3dhp` at its one body size (the official evaluation's), not at each person's own.
         faulty: what becomes of a dataset's sequences whose labels are known to be wrong: `keep`, `drop` or `repair`.
         protocol: of a dataset that is measured: a named protocol, which then sets split, step, cameras, universal and faulty.
-        scale: how poses get their millimetres where that protocol needs them (`benchmark.SCALES`): the `training` people's
-            mean size, or (by truth) each pose's `true` size or its root's distance (`depth`).
+        scale: how scale-free predictions are converted to mm under that protocol: by the `training` people's mean size, or by
+            each pose's `true` size or its root's `depth`, which use ground truth.
         parallax: least angle in degrees between any two images kept of a person (`mannequin_challenge`).
         frames: frames of the capture to use, as `0-34,65-99`; empty means all.
         reconstruction: folder that `vergence reconstruct` wrote for the capture; its poses are what a model is measured
@@ -321,11 +321,11 @@ class LabelStage:
 class RefineStage:
     """A refinement unit behind the trained method (EpipolarPose 3.3).
 
-    Its goals are 3D labels, and every result says so; or, with `labels`, poses that several views made: then it needs none.
+    Its targets are 3D labels, and every result says so; or, with `labels`, pseudo-labels: then it needs none.
 
     Args:
-        sources: whose images the method predicts; their visible 3D, and what `labels` make of them, is the goal.
-        labels: label stages whose poses are goals.
+        sources: whose images the method predicts; their visible 3D and the pseudo-labels of `labels` are the targets.
+        labels: label stages whose poses are targets.
         images: at most so many of each source, spread over it; 0 is all.
         poses: more sources, of which the visible 3D alone is used: their poses get an error like the method's.
         mirror: every pair is learned mirrored as well (the paper's is not).

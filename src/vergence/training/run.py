@@ -350,8 +350,8 @@ class Run:
         return made_with
 
     def _goals(self, source: str, stage: RefineStage) -> tuple[Tensor, Views]:
-        """The rows of a source whose 3D is visible or was made by the stage's label stages, and their index with that 3D.
-        What somebody else made (a reconstruction) is no goal."""
+        """The rows of a source with visible 3D or with pseudo-labels of the stage's label stages, and their index with that 3D.
+        Poses of an external reconstruction are not used as targets."""
         before, views = self._visible(source, []), self._visible(source, stage.labels)
         rows = torch.nonzero((before.has_pose & ~before.pseudo) | (views.has_pose & ~before.has_pose))[:, 0]
         if 0 < stage.images < len(rows):

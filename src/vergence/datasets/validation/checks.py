@@ -44,7 +44,7 @@ def is_sound(findings: Sequence[Finding]) -> bool:
 def check_records(records: Records) -> list[Finding]:
     """Everything that arrays alone can tell, in the order in which a reader should mend it.
 
-    Cameras are not held against each other before poses lie where their own camera sees them: one fault, one finding.
+    Cross-camera agreement is checked only where reprojection passed: one fault, one finding.
     """
     if not len(records):
         return [Finding("rows", "wrong", "no image of anybody", "Look at the path and at what the reader skipped.")]
