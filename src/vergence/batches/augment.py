@@ -50,7 +50,7 @@ class Draw:
     Attributes:
         uniform: N 14, from 0 to 1.
         normal: N 2.
-        time step: N, from 0 to 1, equal within a time step.
+        time_step: N, from 0 to 1, equal within a time step.
         occluder: N K 12, from 0 to 1; K is the largest number of occluders.
     """
 

@@ -37,7 +37,7 @@ class Views:
         translation: mm, or the rig's own unit.
         up: gravity's opposite, a unit vector in the camera frame.
         crop: full image pixels (lens distortion removed) to crop pixels, homogeneous.
-        time step: equal numbers mean the same person at the same moment.
+        time_step: equal numbers mean the same person at the same moment.
         subject, sequence, view, frame: who, which recording, which camera, which frame of it; integers.
         time: seconds from the recording's start.
         source: which of the recipe's sources.

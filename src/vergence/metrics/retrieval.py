@@ -44,7 +44,7 @@ class Gallery:
     """What N images show; each is a query once per other camera, and in the database of the others.
 
     Attributes:
-        time step: equal = the same person, the same moment.
+        time_step: equal = the same person, the same moment.
         subject, sequence, view: who, which recording, which camera.
         time: seconds within the recording.
         pose: true poses, any frame; of the views of a time step the first with the most known joints counts.
