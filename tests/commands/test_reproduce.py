@@ -22,7 +22,7 @@ TINY = (
     "--stages.all.refine.steps=2 --stages.all.refine.width=8 --stages.all.refine.batch=8"
 ).split()
 CLIPS = [
-    "--stages.pose.train.draw.film.instants=4",
+    "--stages.pose.train.draw.film.time_steps=4",
     "--stages.pose.train.batch.film=8",
 ]  # as long as the recordings are
 MORE = {"mcss_h36m": CLIPS, "mcss_3dhp": CLIPS}

@@ -112,17 +112,17 @@ def test_learning_rate_rises_then_falls():
 
 
 def test_a_schedule_of_steps_is_constant_but_for_its_drops():
-    stage = TrainStage(steps=50, schedule="steps", drops=[0.5, 0.8])
+    stage = TrainStage(steps=50, schedule="steps", milestones=[0.5, 0.8])
     rates = [stage_rate(s, stage) for s in range(50)]
     assert rates == pytest.approx([1.0] * 25 + [0.1] * 15 + [0.01] * 10)
-    assert {stage_rate(s, dataclasses.replace(stage, drops=[])) for s in range(50)} == {1.0}
+    assert {stage_rate(s, dataclasses.replace(stage, milestones=[])) for s in range(50)} == {1.0}
     assert [stage_rate(s, TrainStage(steps=9)) for s in range(9)] == [rate(s, 9) for s in range(9)]
 
 
 def test_images_of_unchanged_sources_are_as_they_were():
     """Two sources in a batch, of which the second is augmented: images, keypoints and poses of the first stay."""
     views = random_views(4)
-    stage = dataclasses.replace(STAGE, batch={"none": 0, "lab": 4, "wild": 4}, unchanged=["lab"])
+    stage = dataclasses.replace(STAGE, batch={"none": 0, "lab": 4, "wild": 4}, no_augment=["lab"])
     parts = [Part(name, MemoryDataset(views), views, count) for name, count in stage.batch.items()]
     batch = Mixture(parts, seed=1).batch(0)
     module = _Module(build_method("supervised", NETWORK, "h36m_17"), stage, 0)

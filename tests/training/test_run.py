@@ -357,7 +357,7 @@ def test_a_refinement_is_the_last_of_all(tmp_path):
 
 def test_gradients_are_clipped_in_mixed_precision_too(tmp_path):
     """Lightning refuses to clip for a fused optimizer there."""
-    stages = {"only": Stage(train=TrainStage(steps=2, batch={"wild": 3}, losses=LOSSES, clip=1.0))}
+    stages = {"only": Stage(train=TrainStage(steps=2, batch={"wild": 3}, losses=LOSSES, grad_clip=1.0))}
     carry_out(tmp_path, tiny(stages=stages, precision="bf16-mixed"))
     assert load(tmp_path).image_size == 32
 

@@ -194,7 +194,7 @@ EVERY = {"keypoints", "made", "last"}
         # of what reads the studio
         ("sources.studio.subjects", 4, {"made", "last"}),
         ("sources.studio.seed", 5, {"made", "last"}),
-        ("stages.pseudo.label.confidence", 0.5, {"made", "last"}),
+        ("stages.made.label.confidence", 0.5, {"made", "last"}),
         # of who sees its labels: a label stage sees no 3D, and 2D only where that is what makes the labels
         ("sources.studio.pose", "1", {"last"}),
         ("sources.studio.keypoints", True, {"last"}),
