@@ -234,7 +234,7 @@ def _same_people(a: Source, b: Source) -> bool:
 
 
 def labels_3d(recipe: Recipe, shared: Shared) -> dict[str, int]:
-    """Number of images, and of people, whose true 3D the stages of a recipe are shown."""
+    """Number of images, and of people, whose true 3D is visible to the stages of a recipe."""
     images, people = 0, 0
     read = {name for stage in recipe.stages.values() for name in stage.sources if not stage.label}
     for name in sorted(read):

@@ -165,7 +165,7 @@ def _clusters(training: list[Views], test: Views, skeleton: Skeleton, folder: Pa
 
 
 def _refit(recipe: Recipe, method: Method, opened: Mapping[str, Dataset], device: str, open_: Open) -> Ridge | None:
-    """Poses from a frozen embedding by ridge regression on the images whose 3D the recipe shows."""
+    """Poses from a frozen embedding by ridge regression on the images with visible 3D labels."""
     if not isinstance(method, MCSS):
         return None
     embeddings, poses = [], []

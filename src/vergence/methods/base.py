@@ -84,7 +84,7 @@ class Method(nn.Module):
         self.mirrored = True
         self.progress = 0.0
 
-    def prepare(self, stage: TrainStage, shown: dict[str, Views]) -> None:
+    def prepare(self, stage: TrainStage, visible: dict[str, Views]) -> None:
         """Called before a training stage with its settings and the labels that its sources show, by their name in `batch`."""
 
     def adopt(self, weights: dict[str, Tensor]) -> None:

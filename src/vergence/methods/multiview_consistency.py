@@ -17,7 +17,7 @@ limbs`), cameras' own rotations see a mirrored pose (`rotations: given`), and so
 With `shield` the pixels are constants of the 3D losses; depth is read through the heatmap still, as in every method here.
 
 Limbs are measured in reference bones of the same pose, as the closed form has it; ratios come from the recipe or from any
-poses that a source shows (`limb_ratios`). Section numbers and the order of terms are the paper's, weights are not known.
+poses that are visible in a source (`limb_ratios`). Section numbers and the order of terms are the paper's, weights are not known.
 """
 
 from __future__ import annotations
@@ -248,26 +248,26 @@ class MultiViewConsistency(Supervised):
         self.ratios: Tensor | None = None
         self._seen: tuple[Views, Maps] | None = None
 
-    def prepare(self, stage: TrainStage, shown: dict[str, Views]) -> None:
-        """Takes a stage's settings, and limb ratios from its numbers or from the poses that a source shows."""
+    def prepare(self, stage: TrainStage, visible: dict[str, Views]) -> None:
+        """Takes a stage's settings, and limb ratios from its numbers or from a source's visible poses."""
         self.settings, self._seen = stage.multiview, None
         ratios = dict(self.settings.limb_ratios)
         if self.settings.limbs_from:
-            ratios = self._ratios_of(shown) | ratios
+            ratios = self._ratios_of(visible) | ratios
         needs = [name for name in ("consistency", "limbs", "bend") if stage.losses.get(name)]
         wanted = [_sideless(self.skeleton.joint_names[child]) for _, child in self.limbs]
         if needs or ratios:
             self._check(ratios, wanted, needs)
         self.ratios = torch.tensor([ratios[name] for name in wanted], dtype=torch.double) if ratios else None
 
-    def _ratios_of(self, shown: dict[str, Views]) -> dict[str, float]:
+    def _ratios_of(self, visible: dict[str, Views]) -> dict[str, float]:
         name = self.settings.limbs_from
-        if name not in shown:
-            raise VergenceError(f"multiview.limbs_from names {name!r}", f"The batch has {', '.join(shown)}.")
-        posed = shown[name][shown[name].has_pose]
+        if name not in visible:
+            raise VergenceError(f"multiview.limbs_from names {name!r}", f"The batch has {', '.join(visible)}.")
+        posed = visible[name][visible[name].has_pose]
         if not len(posed):
             raise VergenceError(
-                f"source {name!r} shows no 3D to take limb ratios from",
+                f"source {name!r} has no visible 3D to take limb ratios from",
                 "Set pose: on it, let a label stage make some, or write multiview.limb_ratios.",
             )
         return limb_ratios(posed.pose, self.skeleton, in_bones=~posed.metric)

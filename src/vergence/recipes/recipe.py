@@ -162,7 +162,7 @@ class Draw:
     Args:
         source: whose images; empty means the source of the batch's own name. A second name lets one batch take the same
             source twice, in two ways.
-        labelled: only images whose 3D the recipe shows.
+        labelled: only images with visible 3D labels.
         time steps: time steps of each clip; then the batch is clips x time steps x views. 0: single images.
         apart: seconds between any two time steps of one clip (the papers' temporal distance tau).
         views: images of each time step.

@@ -246,7 +246,7 @@ class Run:
         return Part(name, self.dataset(source), visible, count, stage.draw.get(name, Draw()), whole)
 
     def _visible(self, source: str, labels: list[str]) -> Views:
-        """A source's index with the labels that the recipe shows, and those that stages made of it."""
+        """A source's index with its visible labels and the pseudo-labels that stages made of it."""
         visible = visible_labels(self.dataset(source), self.recipe.sources[source])
         for label in labels:
             if label not in self.labels:
@@ -289,7 +289,7 @@ class Run:
             keypoints, confidence = visible.keypoints[:, :, None], visible.confidence[:, :, None]
             if keypoints.isnan().all():
                 raise VergenceError(
-                    f"stage {name!r} reads labelled 2D, but source {stage.source!r} shows none",
+                    f"stage {name!r} reads labelled 2D, but none of source {stage.source!r} is visible",
                     "Set keypoints: true on the source, or keypoints: predicted on the stage.",
                 )
         else:
