@@ -17,7 +17,7 @@ limbs`), cameras' own rotations see a mirrored pose (`rotations: given`), and so
 With `shield` the pixels are constants of the 3D losses; depth is read through the heatmap still, as in every method here.
 
 Limbs are measured in reference bones of the same pose, as the closed form has it; ratios come from the recipe or from any
-poses that are visible in a source (`limb_ratios`). Section numbers and the order of terms are the paper's, weights are not known.
+poses visible in a source (`limb_ratios`). Section numbers and the order of terms are the paper's, weights are not known.
 """
 
 from __future__ import annotations
