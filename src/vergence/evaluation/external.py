@@ -38,7 +38,6 @@ from vergence.batches.pseudo_labels import match
 from vergence.errors import VergenceError
 from vergence.evaluation.measure import measure_keypoint_protocol
 from vergence.evaluation.scores import score
-from vergence.methods.epipolar_pose import full_camera
 from vergence.protocols.base import Measured, Protocol, measure
 from vergence.protocols.keypoints import KeypointProtocol
 from vergence.skeleton import Skeleton, skeleton_from_names
@@ -191,7 +190,7 @@ def on_rows(
     found = found & ~(pose.isnan() & ~dataset.index.pose.isnan())[:, measured].flatten(1).any(1)
     pose[~found] = float("nan")
     if predicted.axes == "camera":
-        pose = pose @ full_camera(dataset.index)[1].mT
+        pose = pose @ dataset.index.turn.double().mT
     return pose, found
 
 

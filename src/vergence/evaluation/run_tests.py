@@ -17,7 +17,6 @@ from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.evaluation.measure import (
     Scale,
-    full_pixels,
     measure_keypoint_protocol,
     measure_protocol,
     measure_without_truth,
@@ -40,6 +39,7 @@ from vergence.evaluation.scores import (
     structure_clusters,
 )
 from vergence.files import write_json
+from vergence.geometry.crops import full_pixels
 from vergence.methods.base import Method, Prediction
 from vergence.methods.mcss import MCSS, canonical_target
 from vergence.metrics import Clusters
