@@ -14,10 +14,19 @@ __version__ = "0.1.0"
 
 # Every public name and where it lives; what is not here may change without notice.
 PUBLIC = {
+    "ImageRef": "vergence.datasets.records",
+    "Method": "vergence.methods.base",
+    "Source": "vergence.recipes.sources",
+    "Supervised": "vergence.methods.supervised",
     "VergenceError": "vergence.errors",
+    "make_records": "vergence.datasets.make_records",
     "load": "vergence.inference.estimator",
     "metrics": "",
     "plugins": "",
+    "Faults": "vergence.world.faults",
+    "check_dataset": "vergence.datasets.validation.check_dataset",
+    "prepare": "vergence.training.prepare",
+    "synthesize": "vergence.world.synthesize",
 }
 __all__ = ["__version__", *PUBLIC]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vergence.recipes.recipe import Scale
+from vergence.recipes.sources import Scale
 
 
 def chosen(words: Sequence[str]) -> Callable[..., None]:
@@ -52,7 +52,7 @@ def evaluate(
     from vergence.inference.estimator import load
     from vergence.networks.devices import resolve_device
     from vergence.recipes.load import load_recipe
-    from vergence.recipes.recipe import Source
+    from vergence.recipes.typed import make_source
 
     recipe_file = run / "recipe.yaml"
     estimator = load(run, resolve_device(device))
@@ -85,7 +85,7 @@ def evaluate(
         for source in recipe.sources.values():  # its other frames make the baselines
             if source.kind == "capture" and Path(source.path).resolve() == Path(data).resolve():
                 source.reconstruction = reconstruction
-        recipe.test = {"capture": Source(kind="capture", path=data, frames=frames, reconstruction=reconstruction)}
+        recipe.test = {"capture": make_source(kind="capture", path=data, frames=frames, reconstruction=reconstruction)}
     if not recipe.test:
         raise VergenceError(f"the recipe of {run} has no test sets", "Give --data.")
     results, tested = measure_tests(recipe, estimator.method, estimator.device, folder=run, scale=scale)

@@ -71,8 +71,10 @@ def _by_samples(
     pose, found = on_rows(predicted, dataset, joints)
     missing = _missing(int((~found & dataset.index.has_pose).sum()), int(dataset.index.has_pose.sum()), partial)
     scored = score_poses(pose, predicted.metric, dataset, joints)
-    world = {"look": source.look, "seed": source.seed, "world_version": world_version()}
-    about = {"path": source.path} if source.path else world
+    world = {k: value for k, value in vars(source).items() if k in ("look", "seed")} | {
+        "world_version": world_version()
+    }
+    about = world if source.of_world else {"path": source.path}
     how = protocol(
         dataset.index, joints, flip_averaging=False, source=source.kind, predictions=str(file),
         measured=scored["samples"], without_prediction=missing, axes=predicted.axes, metric=predicted.metric, **about,
