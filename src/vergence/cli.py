@@ -76,6 +76,8 @@ def call(function: Callable[..., int | None], verb: str, words: list[str]) -> in
     import jsonargparse
 
     parser = jsonargparse.ArgumentParser(prog=f"vergence {verb}", description=VERBS[verb], exit_on_error=False)
+    # The parser looks a function up by its name in every package above it; `vergence.predict` would import torch.
+    function.__qualname__ = f"{function.__name__} (verb)"
     parser.add_function_arguments(function, as_group=False, as_positional=True)
     try:
         options = parser.parse_args(plain_options(function, words))

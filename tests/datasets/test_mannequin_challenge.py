@@ -100,7 +100,7 @@ def test_cameras_are_the_worlds_up_to_one_scale_and_joints_meet_in_points(record
 
 
 def test_the_scale_is_that_of_people_of_an_assumed_stature(records, shown):
-    from vergence.reconstruction.solve import stature
+    from vergence.geometry.body import stature
 
     tall = np.median([stature(body[None], H36M_17) for body in shown[0].people])
     ratio = np.median(records.translation / shown[0].rig.translation.numpy()[records.view])

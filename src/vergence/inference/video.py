@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from vergence import outputs
 from vergence.batches.crops import warp
 from vergence.errors import VergenceError
 from vergence.files import atomic_path
@@ -18,7 +19,7 @@ from vergence.footage.video import VideoWriter
 from vergence.geometry.crops import CropCamera, check_box, crop_camera, keypoints_from_crop, pose_from_crop
 from vergence.inference.estimator import Estimator
 from vergence.inference.inputs import RGB, Lens, Person
-from vergence.outputs import PoseSequence, write_csv, write_json_poses, write_npz, write_trc
+from vergence.outputs import PoseSequence
 from vergence.report.overlay import image_size, overlay
 
 BATCH = 32
@@ -181,8 +182,5 @@ def _overlay(
 
 def write_poses(folder: Path, poses: PoseSequence) -> str:
     """The four pose files; returns what the TRC's header says about assumed scale and axes."""
-    write_npz(folder / "poses.npz", poses)
-    write_json_poses(folder / "poses.json", poses)
-    write_csv(folder / "poses.csv", poses)
-    note = write_trc(folder / "poses.trc", poses)
+    note = outputs.write(folder, poses)["trc"]
     return f"poses.trc: {note}" if note else ""
