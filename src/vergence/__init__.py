@@ -27,6 +27,8 @@ PUBLIC = {
     "PoseSequence": "vergence.outputs.sequence",
     "reconstruct": "vergence.reconstruction.footage",
     "Reconstruction": "vergence.reconstruction.result",
+    "predict": "vergence.inference.predict",
+    "search": "vergence.inference.search",
     "Faults": "vergence.world.faults",
     "check_dataset": "vergence.datasets.validation.check_dataset",
     "prepare": "vergence.training.prepare",

@@ -229,3 +229,15 @@ exporters = Registry(
     csv="vergence.outputs.tables:write_csv",
     trc="vergence.outputs.trc:write_trc",
 )
+
+# Readers of files and folders (`footage.readers.Reader`), asked whether a path fits.
+keypoint_readers = Registry(
+    "keypoint reader",
+    "vergence.keypoint_readers",
+    openpose="vergence.footage.keypoints:OPENPOSE",
+    coco="vergence.footage.keypoints:COCO",
+    npz="vergence.footage.keypoints:NPZ",
+)
+calibration_readers = Registry(
+    "calibration reader", "vergence.calibration_readers", toml="vergence.footage.calibration:RIG_TOML"
+)

@@ -67,7 +67,7 @@ class Solution:
 
     Attributes:
         pose: T J 3 in `unit`; in the first camera's frame, or in the given cameras' world.
-        weight: T J in [0, 1], how far to trust each joint, 0 where there is none.
+        weight: T J in [0, 1], the confidence of each joint, 0 where there is none.
         deviation: T J, standard deviation of one coordinate in `unit`, from noise and geometry.
         inlier: T V J, views that agree with the joint.
         side: T V J, joint index whose label each joint carried (`arange(J)` but where left and right were exchanged
