@@ -38,10 +38,10 @@ from vergence.batches.pseudo_labels import match
 from vergence.errors import VergenceError
 from vergence.evaluation.measure import measure_keypoint_protocol
 from vergence.evaluation.scores import score
-from vergence.methods.epipolar_pose import full_camera
 from vergence.protocols.base import Measured, Protocol, measure
 from vergence.protocols.keypoints import KeypointProtocol
 from vergence.skeleton import Skeleton, skeleton_from_names
+from vergence.training.labelling import full_camera
 
 UNITS = {"mm": 1.0, "m": 1000.0, "free": 1.0}
 AXES = ("camera", "crop")

@@ -19,7 +19,8 @@ from numpy import ndarray
 
 from vergence.datasets.mpi_inf_3dhp import ACTIVITIES, SCENES
 from vergence.errors import VergenceError
-from vergence.protocols.base import Figure, Protocol
+from vergence.protocols.base import Protocol
+from vergence.protocols.figures import Figure
 from vergence.skeleton import MPI_INF_17, Skeleton
 
 THRESHOLD_MM = 150.0

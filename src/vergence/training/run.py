@@ -31,13 +31,13 @@ from vergence.errors import VergenceError
 from vergence.files import claim, write_json, write_text
 from vergence.inference.estimator import save, save_weights
 from vergence.methods.base import Method
-from vergence.methods.epipolar_pose import find_keypoints, make_pseudo_labels
 from vergence.methods.refinement import Refined, RefinementUnit, describe, make_pairs, train_unit
 from vergence.methods.registry import build_method, own_settings, trained_as
 from vergence.methods.supervised import Supervised
 from vergence.networks.devices import resolve_device
 from vergence.recipes.recipe import Draw, LabelStage, Recipe, RefineStage, Source, TrainStage
 from vergence.skeleton import get_skeleton
+from vergence.training.labelling import find_keypoints, make_pseudo_labels
 from vergence.training.loop import train_stage
 from vergence.training.sources import open_source, world_version
 from vergence.training.stage_cache import Shared
