@@ -14,10 +14,16 @@ __version__ = "0.1.0"
 
 # Every public name and where it lives; what is not here may change without notice.
 PUBLIC = {
+    "Evaluation": "vergence.evaluation.evaluate",
+    "Run": "vergence.training.run",
     "VergenceError": "vergence.errors",
+    "compare": "vergence.comparison.compare",
+    "evaluate": "vergence.evaluation.evaluate",
     "load": "vergence.inference.estimator",
     "metrics": "",
     "plugins": "",
+    "reproduce": "vergence.comparison.reproduce",
+    "train": "vergence.training.train",
 }
 __all__ = ["__version__", *PUBLIC]
 

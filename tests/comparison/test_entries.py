@@ -80,7 +80,7 @@ def test_the_built_in_set_is_sound_and_shares_its_images_tests_and_first_stage(t
         steps[entry.name] = sum(stage.train.steps for stage in recipe.stages.values() if stage.train)
         if entry.name != "mcss":  # which learns no 2D
             assert next(iter(recipe.stages)) == "keypoints"
-            made_by.add(Run(recipe, tmp_path / entry.name, "cpu", progress=False)._fingerprint("keypoints"))
+            made_by.add(Run(recipe, tmp_path / entry.name, "cpu")._fingerprint("keypoints"))
     assert len(made_by) == 1
     assert (
         len({steps[n] for n in ("supervised", "epipolar_pose", "multiview_consistency", "geometric_constraint")}) == 1
