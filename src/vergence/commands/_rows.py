@@ -37,10 +37,11 @@ def following(verb: str, page: Callable[[T], None]) -> Callable[[T], None]:
 
 
 def save(so_far: Comparison | Reproduction, page: Page, out: Path, command: str) -> None:
-    """`report.html`, `results.md` and `results.json`, which comes last."""
+    """`report.html`; of whole seeds also `results.md` and `results.json`."""
     write_page(out / "report.html", page)
-    write_text(out / "results.md", markdown(page))
-    so_far.save(out / "results.json", command=command)
+    if so_far.row.ends_seed:
+        write_text(out / "results.md", markdown(page))
+        so_far.save(out / "results.json", command=command)
 
 
 def line(one: Measured) -> str:

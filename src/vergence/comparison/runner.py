@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -79,11 +79,13 @@ class Row:
         measured: its figures.
         evaluation: of a run that was trained for this; None where all that was kept from before, and of a finished run.
         folder: that run's.
+        ends_seed: all entries of its seed are measured.
     """
 
     measured: Measured
     evaluation: Evaluation | None = None
     folder: Path | None = None
+    ends_seed: bool = False
 
 
 def each_row(
@@ -108,14 +110,13 @@ def each_row(
     for seed in seeds:
         if seed != seeds[0]:
             work.shared.forget()
-        for entry in entries:
-            if seed not in seeds_of(entry):
-                continue
+        of_seed = [entry for entry in entries if seed in seeds_of(entry)]
+        for entry in of_seed:
             try:
                 row, new = _row(work, entry, seed, tests_of(entry))
             except VergenceError as error:
                 raise VergenceError(f"{entry.name}, seed {seed}: {error.problem}", error.remedy) from error
-            yield row
+            yield replace(row, ends_seed=entry is of_seed[-1])
             if new:
                 row.measured.save(work.kept)
 
