@@ -5,9 +5,9 @@
     @plugins.methods.register("my_method")
     class MyMethod(Method): ...
 
-A file with such lines is named in a recipe (`plugins: [my_method.py]`) or on the command line; an installed package declares it as an
-entry point of the registry's group (`vergence.methods`, ...), and needs no line anywhere. What comes with Vergence stands
-below in the same form and is imported when it is first asked for.
+A file with such lines is named in a recipe (`plugins: [my_method.py]`) or on the command line; an installed package declares
+it as an entry point of the registry's group (`vergence.methods`, ...), and needs no line anywhere. What comes with Vergence
+stands below in the same form and is imported when it is first asked for.
 """
 
 from __future__ import annotations

@@ -140,7 +140,7 @@ def test_reports_are_added_up():
 def test_wrong_shapes_and_boxes_are_refused_by_name(records):
     with pytest.raises(VergenceError, match=r"translation of shape \(6, 2\)"):
         dataclasses.replace(records, translation=records.translation[:, :2])
-    with pytest.raises(VergenceError, match="time step of type float64"):
+    with pytest.raises(VergenceError, match="time_step of type float64"):
         dataclasses.replace(records, time_step=records.time)
     with pytest.raises(VergenceError, match="group action of shape"):
         dataclasses.replace(records, groups={"action": ["a"]})

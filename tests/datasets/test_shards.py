@@ -161,10 +161,10 @@ def test_a_stopped_preparation_goes_on(dataset, folder, tmp_path):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from vergence.data.shard_writer import prepare
-from vergence.dataset import MemoryDataset
+from vergence.datasets.shards.writer import prepare
+from vergence.batches.dataset import MemoryDataset
 from vergence.skeleton import H36M_17
-from vergence.views import Views
+from vergence.batches.views import Views
 
 replace = os.replace
 

@@ -105,7 +105,7 @@ def test_settings_of_draws_and_loss_are_options():
         TrainStage(batch={"wild": 3}, draw={"rig": Draw()})
     with pytest.raises(VergenceError, match="margin"):
         MetricLoss(margin=0)
-    with pytest.raises(VergenceError, match="time_steps"):
+    with pytest.raises(VergenceError, match="time steps"):
         Draw(time_steps=-1)
 
 

@@ -49,7 +49,7 @@ def wrong(pose, seed):
 
 def goals(pose, pseudo=False):
     index = Views.empty(len(pose), 17, 0, 0)
-    return index.replace(pose=pose, pose_weight=torch.ones(pose.shape[:2]), pseudo=torch.full((len(pose),), made))
+    return index.replace(pose=pose, pose_weight=torch.ones(pose.shape[:2]), pseudo=torch.full((len(pose),), pseudo))
 
 
 def unit(width=32, dropout=0.0, skeleton=H36M_17, correct=True):

@@ -139,11 +139,11 @@ def test_a_draw_lies_in_a_mapping_within_a_mapping(file):
     )
     file.write_text(text)
     at = "--stages.pose.train.draw.wild"
-    recipe = load_recipe(str(file), [f"{at}.instants", "2", f"{at}.apart=0.5"])
+    recipe = load_recipe(str(file), [f"{at}.time_steps", "2", f"{at}.apart=0.5"])
     assert recipe.stages["pose"].train.draw == {"wild": Draw(time_steps=2, apart=0.5, views=1)}
     for words, said in (
         ([f"{at}.instantz", "2"], "time_steps"),
-        ([f"{at}.instants", "few"], "few"),
+        ([f"{at}.time_steps", "few"], "few"),
         (["--stages.pose.train.draw.studio.views", "2"], r"no stages\.pose\.train\.draw\.studio"),
     ):
         with pytest.raises(VergenceError, match=said):

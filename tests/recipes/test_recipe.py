@@ -30,7 +30,7 @@ def test_3d_labels_by_name_are_those_of_datasets():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"unchanged": ["b"]}, {"drops": [0.5]}, {"schedule": "steps", "drops": [1.0]}],
+    [{"no_augment": ["b"]}, {"milestones": [0.5]}, {"schedule": "steps", "milestones": [1.0]}],
     ids=["nobody", "cosine", "end"],
 )
 def test_a_stage_whose_keys_do_not_fit_each_other_is_refused(wrong):
