@@ -68,7 +68,8 @@ def compare(words: Sequence[str]) -> int:
             seeds=options.seeds, reference=options.reference, data=options.data, device=options.device,
             progress=progress, after=following("vergence compare", page),
         )  # fmt: skip
-    page(found)
+    if found.row.evaluation is None:  # else it was written with that row
+        page(found)
     for table, most in ((result_table(found.results, keys=NARROW), None), (versus_table(found.results), 3)):
         if table is not None:
             keep = [i for i, column in enumerate(table.columns[:most]) if column != "parameters"]

@@ -58,7 +58,8 @@ def reproduce(words: Sequence[str]) -> int:
             seeds=options.seeds, device=options.device, progress=progress,
             after=following(f"vergence reproduce {options.table}", page),
         )  # fmt: skip
-    page(found)
+    if found.row.evaluation is None:  # else it was written with that row
+        page(found)
     console = Console()
     for table in published_tables(found.results):
         show_page_table(table, console)
