@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from vergence.batches.crops import box_from_keypoints, crop_view
+from vergence.batches.crops import crop_view
 from vergence.cli import main
 from vergence.datasets.human36m import (
     FAULTY_SHIFT_MM,
-    boxes,
     cameras_of,
     read_human36m,
     subjects_of,
@@ -27,6 +26,7 @@ from vergence.datasets.human36m_layouts import action_of, canonical_stem, is_seq
 from vergence.datasets.records import ImageDataset
 from vergence.errors import VergenceError
 from vergence.geometry.camera import project
+from vergence.geometry.crops import box_from_keypoints
 from vergence.protocols.base import measure
 from vergence.protocols.human36m import PROTOCOLS
 from vergence.recipes.recipe import Source
@@ -327,7 +327,7 @@ def test_euler_angles_are_applied_in_their_order():
 
 def test_boxes_are_those_of_crops(roots):
     records = read_human36m(roots["official"], "S9", step=5)
-    assert np.allclose(boxes(records.keypoints), [box_from_keypoints(k) for k in records.keypoints], atol=1e-3)
+    assert np.allclose(records.box, [box_from_keypoints(k) for k in records.keypoints], atol=1e-3)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda p: p.name)

@@ -7,7 +7,6 @@ import math
 import pytest
 import torch
 
-from vergence.batches.crops import crop_camera
 from vergence.batches.dataset import MemoryDataset, withhold
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
@@ -15,8 +14,8 @@ from vergence.evaluation.scores import label_scores
 from vergence.methods.registry import build_method
 from vergence.recipes.recipe import LabelStage, NetworkSettings, Source
 from vergence.skeleton import H36M_17
-from vergence.training.labelling import find_keypoints, full_camera, make_pseudo_labels
-from vergence.world import draw_rigs, recordings
+from vergence.training.labelling import find_keypoints, make_pseudo_labels
+from vergence.world import recordings
 
 HIDDEN = Source(kind="world_recordings", keypoints=True)
 LABELLED = LabelStage(keypoints="labelled")
@@ -45,43 +44,6 @@ def labels_of(views: Views, stage: LabelStage = LABELLED, source: Source = HIDDE
     return make_pseudo_labels(
         dataset, visible, visible.keypoints[:, :, None], visible.confidence[:, :, None], stage, H36M_17
     )
-
-
-# The camera behind a crop
-
-
-def random_crop(g: torch.Generator):
-    focal = 500 + 1500 * torch.rand(2, generator=g, dtype=torch.double)
-    centre = 300 + 500 * torch.rand(2, generator=g, dtype=torch.double)
-    k = torch.eye(3, dtype=torch.double)
-    k[0, 0], k[1, 1], k[0, 2], k[1, 2] = *focal, *centre
-    corner = 600 * torch.rand(2, generator=g, dtype=torch.double)
-    side = 60 + 500 * torch.rand(2, generator=g, dtype=torch.double)
-    return k, crop_camera(k.numpy(), None, [*corner.tolist(), *side.tolist()], 96)
-
-
-def test_the_full_camera_is_recovered_from_random_crops():
-    g = torch.Generator().manual_seed(0)
-    made = [random_crop(g) for _ in range(100)]
-    views = Views.empty(100, 17, 8, 8).replace(
-        intrinsics=torch.stack([torch.from_numpy(c.intrinsics) for _, c in made]),
-        crop=torch.stack([torch.from_numpy(c.homography) for _, c in made]),
-    )
-    k, turn = full_camera(views)
-    for i, (k_true, crop) in enumerate(made):
-        assert (k[i] - k_true).abs().max() < 1e-6
-        assert (turn[i] - torch.from_numpy(crop.rotation)).abs().max() < 1e-9
-    assert torch.allclose(torch.linalg.det(turn), torch.ones(100, dtype=torch.double))
-
-
-def test_the_full_camera_is_recovered_from_the_worlds_crops(film):
-    rig = draw_rigs(1, 4, seed=44)[0]
-    rows = film[film.sequence == film.sequence.max()]
-    k, turn = full_camera(rows)
-    for i in range(len(rows)):
-        v = int(rows.view[i])
-        assert (k[i] - rig.intrinsics[v]).abs().max() < 0.05  # px; float32 crops of cameras with f > 1,000 px
-        assert (turn[i] @ rig.rotation[v] - rows.rotation[i]).abs().max() < 1e-4
 
 
 # Labels
@@ -139,12 +101,13 @@ def test_one_frame_at_a_time_is_worse_than_pooled_frames():
 def test_unknown_intrinsics_are_estimated_and_handed_on():
     """Full images (the crop is the image) whose lens nobody knows."""
     film = recordings(1, 20, 4, 32, seed=52)
-    k, turn = full_camera(film)
-    back = turn.mT.float()
+    back = film.turn.mT
     pose = film.pose @ back.mT
-    pixels = pose @ k.float().mT
+    pixels = pose @ film.full_intrinsics.mT
     whole = film.replace(
         crop=torch.eye(3).expand(len(film), 3, 3),
+        turn=torch.eye(3).expand(len(film), 3, 3),
+        full_intrinsics=torch.full_like(film.intrinsics, math.nan),
         pose=pose,
         keypoints=pixels[..., :2] / pixels[..., 2:],
         intrinsics=torch.full_like(film.intrinsics, math.nan),
@@ -152,9 +115,9 @@ def test_unknown_intrinsics_are_estimated_and_handed_on():
         translation=(back @ film.translation[..., None])[..., 0],
     )
     labels = labels_of(whole)
-    assert label_scores(labels.pose, whole, H36M_17)["n_mpjpe"] < 60
+    assert label_scores(labels.pose, whole, H36M_17)["n_mpjpe"] < 5
     assert labels.intrinsics.isfinite().all()
-    assert ((labels.intrinsics[:, 0, 0] / k[:, 0, 0]).log().abs() < 0.35).all()
+    assert ((labels.intrinsics[:, 0, 0] / film.full_intrinsics[:, 0, 0]).log().abs() < 0.05).all()
 
 
 def test_rows_in_another_order_and_missing_images_change_nothing(film):
@@ -191,6 +154,13 @@ def test_known_cameras_that_are_not_known_are_refused(film):
         make_pseudo_labels(
             dataset, visible, visible.keypoints[:, :, None], visible.confidence[:, :, None], stage, H36M_17
         )
+
+
+@pytest.mark.parametrize("name", ["turn", "full_intrinsics", "size"])
+def test_crops_that_do_not_know_their_full_images_are_refused(film, name):
+    blind = film.replace(**{name: torch.full_like(getattr(film, name), math.nan)})
+    with pytest.raises(VergenceError, match="do not say which full images and cameras they were cropped from"):
+        labels_of(blind)
 
 
 def test_long_recordings_are_taken_in_runs():

@@ -41,6 +41,7 @@ from vergence.datasets.human36m_layouts import (
 from vergence.datasets.records import Records
 from vergence.errors import VergenceError
 from vergence.geometry.camera import project
+from vergence.geometry.crops import BOX_MARGIN, person_boxes
 from vergence.skeleton import H36M_17
 
 FPS = 50.0
@@ -49,7 +50,6 @@ FAULTY = {(9, "Greeting"), (9, "SittingDown 1"), (9, "Waiting 1")}
 FAULTY_SHIFT_MM = np.array([-200.0, 0.0, 0.0])  # in the world: what moves them back
 MOST_REPROJECTION_PX = 5.0
 MOST_DISAGREEMENT_MM = 20.0
-MARGIN = 0.2  # of the box around the joints, as `crops.box_from_keypoints` has it
 
 Faulty = Literal["keep", "drop", "repair"]
 
@@ -104,7 +104,7 @@ def read_human36m(
     report = {
         "layout": layout, "cameras": camera_file.name, "split": split, "step": step, "faulty_s9": faulty,
         "sequences": len({(c.subject, c.stem) for c in read}), "left_out": left.counts, "left_out_first": left.names, **found,
-        "box": f"around the 17 joints, {MARGIN:g} of the larger side added on every side",
+        "box": f"around the 17 joints, {BOX_MARGIN:g} of the larger side added on every side",
     }  # fmt: skip
     return _records(read, rigs, report)
 
@@ -221,7 +221,7 @@ def _records(clips: Sequence[Clip], rigs: Cameras, report: dict[str, Any]) -> Re
     return Records(
         images=tuple(image for clip in clips for image in clip.images),
         size=rows([clip.size for clip in clips]).astype(np.float64),
-        box=boxes(keypoints),
+        box=person_boxes(keypoints.astype(np.float64)),
         keypoints=keypoints,
         confidence=np.isfinite(keypoints).all(-1),
         pose=np.concatenate([clip.pose for clip in clips]),
@@ -245,11 +245,3 @@ def _records(clips: Sequence[Clip], rigs: Cameras, report: dict[str, Any]) -> Re
         skeleton=H36M_17,
         report=report,
     )
-
-
-def boxes(keypoints: Float[ndarray, "N J 2"]) -> Float[ndarray, "N 4"]:
-    """`crops.box_from_keypoints`, of all rows at once."""
-    points = keypoints.astype(np.float64)
-    low, high = np.nanmin(points, 1), np.nanmax(points, 1)
-    border = MARGIN * (high - low).max(1, keepdims=True)
-    return np.concatenate([low - border, high - low + 2 * border], 1)

@@ -22,12 +22,12 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from vergence.batches.crops import box_from_keypoints
 from vergence.datasets.formats.matlab import read_mat5
 from vergence.datasets.people import SEEN_JOINTS, Person, flat_records
 from vergence.datasets.records import Records
 from vergence.errors import VergenceError
 from vergence.footage.keypoints import HIDDEN_CONFIDENCE
+from vergence.geometry.crops import box_from_keypoints
 from vergence.metrics.keypoints import head_size
 from vergence.skeleton import MPII_16
 

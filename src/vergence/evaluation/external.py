@@ -41,7 +41,6 @@ from vergence.evaluation.scores import score
 from vergence.protocols.base import Measured, Protocol, measure
 from vergence.protocols.keypoints import KeypointProtocol
 from vergence.skeleton import Skeleton, skeleton_from_names
-from vergence.training.labelling import full_camera
 
 UNITS = {"mm": 1.0, "m": 1000.0, "free": 1.0}
 AXES = ("camera", "crop")
@@ -194,7 +193,7 @@ def on_rows(
     found = found & ~(pose.isnan() & ~dataset.index.pose.isnan())[:, measured].flatten(1).any(1)
     pose[~found] = float("nan")
     if predicted.axes == "camera":
-        pose = pose @ full_camera(dataset.index)[1].mT
+        pose = pose @ dataset.index.turn.double().mT
     return pose, found
 
 

@@ -15,7 +15,6 @@ from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.evaluation.measure import (
     Scale,
-    full_pixels,
     measure_keypoint_protocol,
     measure_protocol,
     measure_without_truth,
@@ -35,6 +34,7 @@ from vergence.evaluation.scores import (
     protocol,
     structure_clusters,
 )
+from vergence.geometry.crops import full_pixels
 from vergence.methods.base import Method, Prediction
 from vergence.metrics import Clusters
 from vergence.progress import Progress, followed, silent

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from vergence.batches.crops import box_from_keypoints, whole_image_box
 from vergence.errors import VergenceError
 from vergence.footage.boxes import follow, read_boxes
 from vergence.footage.capture import Capture, CaptureCamera, load_capture
@@ -19,6 +18,7 @@ from vergence.footage.resize import ImageFit, fit_sizes
 from vergence.footage.tracking import track_people
 from vergence.footage.video import IMAGE_SUFFIXES, ImageFolder, open_video, read_image
 from vergence.geometry.camera import intrinsics_from_fov
+from vergence.geometry.crops import box_from_keypoints, whole_image_box
 
 # Of an image without intrinsics: between a phone's wide camera (70) and a person filmed from afar (30).
 ASSUMED_FOV_DEG = 55.0

@@ -13,12 +13,13 @@ from rich.progress import track
 from rich.table import Table as Lines
 
 from vergence import __version__
-from vergence.batches.crops import CropCamera, check_box, crop_camera, warp
+from vergence.batches.crops import warp
 from vergence.errors import VergenceError
 from vergence.files import write_json
 from vergence.footage.capture import load_capture
 from vergence.footage.frame_ranges import wanted_frames
 from vergence.footage.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from vergence.geometry.crops import CropCamera, check_box, crop_camera
 from vergence.inference.estimator import Estimator
 from vergence.inference.inputs import RGB, Footage, Lens, Person, find_lens, find_person, open_footage
 from vergence.inference.search import Hit, Index, Shot, build_index, file_identity, weights_identity

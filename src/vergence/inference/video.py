@@ -11,17 +11,11 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from vergence.batches.crops import (
-    CropCamera,
-    check_box,
-    crop_camera,
-    keypoints_from_crop,
-    pose_from_crop,
-    warp,
-)
+from vergence.batches.crops import warp
 from vergence.errors import VergenceError
 from vergence.files import atomic_path
 from vergence.footage.video import VideoWriter
+from vergence.geometry.crops import CropCamera, check_box, crop_camera, keypoints_from_crop, pose_from_crop
 from vergence.inference.estimator import Estimator
 from vergence.inference.inputs import RGB, Lens, Person
 from vergence.outputs import PoseSequence, write_csv, write_json_poses, write_npz, write_trc

@@ -25,6 +25,7 @@ from vergence.batches.pseudo_labels import PseudoLabels
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.geometry.camera import normalise, project
+from vergence.geometry.crops import full_pixels
 from vergence.methods.base import Method
 from vergence.networks.pose_network import peaks
 from vergence.recipes.recipe import LabelStage
@@ -52,21 +53,6 @@ def find_keypoints(
             found.append(pixels.cpu())
             trust.append(probability.cpu())
     return torch.cat(found), torch.cat(trust)
-
-
-def full_camera(views: Views) -> tuple[Float[Tensor, "N 3 3"], Float[Tensor, "N 3 3"]]:
-    """The full image's intrinsics and the rotation from its camera to the crop's, both from the crop alone.
-
-    `crop = K_crop R K_full^-1`, so `crop^-1 K_crop = K_full R^T`: an upper triangular matrix with positive diagonal
-    times a rotation, which has one RQ decomposition.
-    """
-    product = torch.linalg.inv(views.crop.double()) @ views.intrinsics.double()
-    flip = torch.eye(3, dtype=torch.double).flip(0)
-    q, r = torch.linalg.qr((flip @ product).transpose(-1, -2))
-    upper, rotation = flip @ r.transpose(-1, -2) @ flip, flip @ q.transpose(-1, -2)
-    sign = torch.diagonal(upper, dim1=-2, dim2=-1).sign()
-    upper, rotation = upper * sign[:, None, :], rotation * sign[:, :, None]
-    return upper / upper[:, 2:, 2:], rotation.transpose(-1, -2)
 
 
 def make_pseudo_labels(
@@ -176,17 +162,13 @@ def _label_recording(
     frames, t = torch.unique(views.frame, return_inverse=True)
     cameras, v = torch.unique(views.view, return_inverse=True)
     known_lens = bool(views.intrinsics.isfinite().all())
-    inverse = torch.linalg.inv(views.crop.double())[:, None]
-    ones = torch.ones_like(keypoints[..., :1]).double()
-    full = torch.cat([keypoints.double(), ones], -1) @ inverse.transpose(-1, -2)
+    _check_full_cameras(views, known_lens)
     points = np.full((len(frames), len(cameras), *keypoints.shape[1:]), np.nan)
     trust = np.zeros(points.shape[:-1])
-    points[t, v] = (full[..., :2] / full[..., 2:]).numpy()
+    points[t, v] = full_pixels(keypoints.flatten(1, 2), views.crop).unflatten(1, keypoints.shape[1:3]).numpy()
     trust[t, v] = confidence.numpy()
     first = [int(torch.nonzero(v == c)[0]) for c in range(len(cameras))]
-    k_full, turn = (
-        full_camera(views) if known_lens else (None, torch.eye(3, dtype=torch.double).repeat(len(views), 1, 1))
-    )
+    turn = views.turn.double()
     extrinsics: dict[str, Any] = {}
     if settings.cameras == "known":
         if not views.rotation.isfinite().all():
@@ -200,8 +182,8 @@ def _label_recording(
             "translation": (back @ views.translation.double()[..., None])[first, :, 0].numpy(),
         }
     rig: dict[str, Any] = {
-        "intrinsics": None if k_full is None else k_full[first].numpy(),
-        "image_size": _image_size(k_full, points[..., 0, :], first),
+        "intrinsics": views.full_intrinsics[first].double().numpy() if known_lens else None,
+        "image_size": views.size[first].numpy(),
         "skeleton": skeleton,
         "seed": seed,
     }
@@ -218,6 +200,15 @@ def _label_recording(
     lens = views.intrinsics if known_lens else (views.crop.double() @ torch.from_numpy(result.intrinsics)[v]).float()
     weight = torch.from_numpy(result.weight)[t].float()
     return pose, weight.nan_to_num(0.0), project(pose, lens), lens, (turn @ rotation).float(), verdict
+
+
+def _check_full_cameras(views: Views, known_lens: bool) -> None:
+    needed = [views.turn, views.size, *([views.full_intrinsics] if known_lens else [])]
+    if not all(bool(value.isfinite().all()) for value in needed):
+        raise VergenceError(
+            "the images do not say which full images and cameras they were cropped from",
+            "Prepare them again with `vergence data prepare`, or fill `turn`, `full_intrinsics` and `size` of their views.",
+        )
 
 
 def _agreed(points: np.ndarray, trust: np.ndarray, rig: Reconstruction) -> tuple[np.ndarray, np.ndarray]:
@@ -242,11 +233,3 @@ def _bone_length(pose: np.ndarray, skeleton: Skeleton) -> float:
     if not length > 0:
         raise VergenceError("the reference bone was never seen by two cameras", "Its joints are needed for the scale.")
     return length
-
-
-def _image_size(k_full: Tensor | None, points: np.ndarray, first: list[int]) -> np.ndarray:
-    """Width and height of each full image: twice the principal point, else as far as the joints reach."""
-    if k_full is not None:
-        return (2 * k_full[first][:, :2, 2] + 1).numpy()
-    reach = np.nanmax(points, axis=(0, 2))
-    return np.where(np.isfinite(reach), reach, 1.0) + 1.0

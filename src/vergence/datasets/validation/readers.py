@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from numpy import ndarray
 
-from vergence.batches.crops import whole_image_box
-from vergence.datasets.people import SEEN_JOINTS, person_boxes
+from vergence.datasets.people import SEEN_JOINTS
 from vergence.datasets.records import ImageRef, OpenFiles, Records
 from vergence.datasets.shards.reader import INDEX, ShardDataset, check_files, read_manifest
 from vergence.errors import VergenceError
 from vergence.footage.capture import Capture, load_capture
+from vergence.geometry.crops import person_boxes, whole_image_box
 from vergence.outputs.tables import read_npz
 from vergence.skeleton import skeleton_from_names
 
@@ -53,7 +53,7 @@ def read_capture_records(path: Path, number: int = 0) -> Records:
     return Records(
         images=images,
         size=np.array([c.image_size for c in capture.cameras], dtype=float)[view],
-        box=person_boxes(points[..., :2]),
+        box=person_boxes(points[..., :2], SEEN_JOINTS),
         keypoints=points[..., :2],
         confidence=np.nan_to_num(points[..., 2]),
         pose=nan if pose is None else pose,
