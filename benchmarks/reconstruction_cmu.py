@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from vergence.errors import VergenceError
-from vergence.geometry.alignment import align_points
+from vergence.geometry.alignment import align
 from vergence.geometry.camera import project, relative_pose, rotation_angle, transform
 from vergence.reconstruction.solve import Reconstruction, reconstruct
 from vergence.skeleton import H36M_17
@@ -132,7 +132,8 @@ def worst_pair_deg(found: Reconstruction, rig: Rig) -> float:
 def p_mpjpe(pose: np.ndarray, truth: np.ndarray) -> float:
     """Mean over frames of the mean joint error after a similarity, over reported joints of frames with at least five."""
     full = np.isfinite(pose).all(2).sum(1) >= 5
-    moved = align_points(torch.from_numpy(pose[full]), torch.from_numpy(truth[full]), scale=True).numpy()
+    found = torch.from_numpy(pose[full])
+    moved = align(found, torch.from_numpy(truth[full]), scale=True).apply(found).numpy()
     return float(np.nanmean(np.linalg.norm(moved - truth[full], axis=2), axis=1).mean())
 
 

@@ -27,3 +27,15 @@ def followed(items: Iterable[T], what: str, total: int | None, progress: Progres
     for done, item in enumerate(items, 1):
         yield item
         progress(what, done, total)
+
+
+def counted(what: str, total: int, progress: Progress) -> Callable[[int], None]:
+    """A function to call with every number of items that is done, for what counts steps and not items."""
+    done = 0
+
+    def advance(steps: int) -> None:
+        nonlocal done
+        done += steps
+        progress(what, done, total)
+
+    return advance

@@ -102,7 +102,7 @@ def test_a_missing_joint_of_a_label_has_no_weight_to_train_with():
 def test_two_labels_for_one_image_are_refused():
     views = index()
     twice = Views.cat([views, views[:1]])
-    with pytest.raises(VergenceError, match="two for one image"):
+    with pytest.raises(VergenceError, match="two labels for one image"):
         labels(twice).apply(views)
 
 

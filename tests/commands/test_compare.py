@@ -118,7 +118,7 @@ def test_seeds_bring_other_people_and_weights(where, results):
     assert (recipe["seed"], recipe["sources"]["studio"]["seed"], recipe["test"]["wild"]["seed"]) == (1, 12, 14)
 
 
-def test_differences_anchors_and_protocol(results):
+def test_differences_baselines_and_protocol(results):
     pair = results["differences"]["studio"]["p_mpjpe"]["mcss - supervised"]
     p = [results["methods"][name]["p_mpjpe"]["mean"] for name in ("mcss", "supervised")]
     assert pair["difference"]["mean"] == pytest.approx(p[0] - p[1], abs=0.01)

@@ -21,7 +21,8 @@ from vergence.comparison.entries import (
 )
 from vergence.errors import VergenceError
 from vergence.recipes.load import read_yaml
-from vergence.recipes.recipe import Recipe, Source, Stage, TrainStage
+from vergence.recipes.recipe import Recipe, Stage, TrainStage
+from vergence.recipes.typed import make_source
 from vergence.training.run import Run
 from vergence.training.stage_cache import Shared, images_of
 
@@ -32,10 +33,12 @@ def recipe(**changes) -> Recipe:
     usual = Recipe(
         image_size=32,
         sources={
-            "wild": Source(count=4, seed=1, keypoints=True),
-            "studio": Source(kind="world_recordings", subjects=3, frames_per_subject=2, views=[2], seed=2, pose="2"),
+            "wild": make_source(count=4, seed=1, keypoints=True),
+            "studio": make_source(
+                kind="world_recordings", subjects=3, frames_per_subject=2, views=[2], seed=2, pose="2"
+            ),
         },
-        test={"studio": Source(kind="world_recordings", subjects=2, seed=3, pose="all")},
+        test={"studio": make_source(kind="world_recordings", subjects=2, seed=3, pose="all")},
         stages={"pose": Stage(train=TrainStage(steps=2, batch={"wild": 2, "studio": 2}, losses={"depth": 1.0}))},
     )
     return dataclasses.replace(usual, **changes)
@@ -183,7 +186,7 @@ def test_a_set_reads_what_it_writes_over(tmp_path):
     [
         ({"image_size": 48}, "image_size is 32 in a and 48 in b"),
         (
-            {"test": {"studio": Source(kind="world_recordings", subjects=3, seed=3, pose="all")}},
+            {"test": {"studio": make_source(kind="world_recordings", subjects=3, seed=3, pose="all")}},
             r"test\.studio\.subjects",
         ),
         ({"test": {}}, r"test\.studio"),
@@ -201,7 +204,7 @@ def test_other_tests_are_not_comparable_and_the_difference_is_named(changes, sai
 def test_nothing_to_measure_on_is_refused():
     with pytest.raises(VergenceError, match="a has no test sets"):
         check_comparable([Entry("a", recipe(test={}))])
-    images = Source(kind="mpii", path="mpii", protocol="mpii-pckh", keypoints=True)
+    images = make_source(kind="mpii", path="mpii", protocol="mpii-pckh", keypoints=True)
     with pytest.raises(VergenceError, match="'people' is measured by mpii-pckh, which knows no 3D"):
         check_comparable([Entry("a", recipe(test={"people": images}))])
 
@@ -210,7 +213,7 @@ def test_a_run_is_measured_on_its_own_seeds_tests_and_never_on_people_it_was_tra
     base = recipe()
     assert slot_of(Entry("x", base.at_seed(1), run="folder"), base, 3) == 1
     assert slot_of(Entry("x", base.at_seed(7), run="folder"), base, 3) == 0
-    trained = recipe(sources={"mine": Source(kind="world_recordings", subjects=9, seed=3)}, test={}, stages={})
+    trained = recipe(sources={"mine": make_source(kind="world_recordings", subjects=9, seed=3)}, test={}, stages={})
     with pytest.raises(VergenceError, match="x was trained on 'mine', whose people are those of the test 'studio'"):
         slot_of(Entry("x", trained, run="folder"), base, 3)
 
@@ -242,5 +245,5 @@ def test_3d_labels_are_the_images_whose_3d_a_stage_is_shown(tmp_path, pose, imag
     """Two time steps by two cameras of each person."""
     one = recipe()
     one.sources["studio"].pose = pose
-    one.sources["unread"] = Source(count=5, seed=4, pose="all")
+    one.sources["unread"] = make_source(count=5, seed=4, pose="all")
     assert labels_3d(one, Shared(tmp_path)) == {"labels_3d": images, "people_3d": people}

@@ -20,6 +20,7 @@ from vergence.geometry.camera import project
 from vergence.metrics import n_mpjpe
 from vergence.outputs import read_npz
 from vergence.recipes.recipe import LabelStage, Source
+from vergence.recipes.typed import make_source
 from vergence.skeleton import COCO_17, H36M_17
 from vergence.training.labelling import make_pseudo_labels
 from vergence.training.sources import open_source
@@ -29,7 +30,7 @@ PELVIS = H36M_17.index("pelvis")
 
 
 def source(folder, **settings) -> Source:
-    return Source(kind="capture", path=str(folder), **settings)
+    return make_source(kind="capture", path=str(folder), **settings)
 
 
 @pytest.fixture(scope="module")

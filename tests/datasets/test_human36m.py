@@ -22,14 +22,14 @@ from vergence.datasets.human36m import (
     subjects_of,
 )
 from vergence.datasets.human36m_cameras import euler_rotation, image_size
-from vergence.datasets.human36m_layouts import action_of, canonical_stem, is_sequence, sequence_number
+from vergence.datasets.human36m_images import action_of, canonical_stem, is_sequence, sequence_number
 from vergence.datasets.records import ImageDataset
 from vergence.errors import VergenceError
 from vergence.geometry.camera import project
 from vergence.geometry.crops import box_from_keypoints
 from vergence.protocols.base import measure
 from vergence.protocols.human36m import PROTOCOLS
-from vergence.recipes.recipe import Source
+from vergence.recipes.typed import make_source
 from vergence.skeleton import H36M_17
 from vergence.training.sources import open_source
 
@@ -332,7 +332,9 @@ def test_boxes_are_those_of_crops(roots):
 
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda p: p.name)
 def test_the_truth_scores_nothing_under_every_protocol(roots, protocol):
-    dataset = open_source(Source(kind="human36m", path=str(roots["official"]), protocol=protocol.name), 32, "h36m_17")
+    dataset = open_source(
+        make_source(kind="human36m", path=str(roots["official"]), protocol=protocol.name), 32, "h36m_17"
+    )
     records = dataset.records
     truth = dataset.index.pose.double().numpy()
     found = measure(protocol, truth, truth, records.groups, H36M_17)

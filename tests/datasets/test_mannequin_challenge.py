@@ -21,11 +21,12 @@ from vergence.datasets.mannequin_challenge import (
     still_person,
 )
 from vergence.datasets.mannequin_clips import read_cameras
-from vergence.datasets.validation.checks import check_images, check_records, is_sound
+from vergence.datasets.validation.checks import check_images, check_records
+from vergence.datasets.validation.finding import is_sound
 from vergence.errors import VergenceError
 from vergence.geometry.triangulation import triangulate_linear
 from vergence.outputs.trc import ASSUMED_STATURE_MM
-from vergence.recipes.recipe import Source
+from vergence.recipes.typed import make_source
 from vergence.skeleton import H36M_17
 from vergence.training.sources import open_source
 
@@ -192,7 +193,7 @@ def test_images_and_keypoints_are_found_where_people_put_them(layout, shown, tmp
 
 
 def test_a_source_gives_several_views_of_each_person(root, records):
-    dataset = open_source(Source(kind="mannequin_challenge", path=str(root), parallax=PARALLAX), 48, "h36m_17")
+    dataset = open_source(make_source(kind="mannequin_challenge", path=str(root), parallax=PARALLAX), 48, "h36m_17")
     groups, mask = dataset.index.groups()
     assert len(dataset) == len(records)
     assert groups.shape[0] == 2
@@ -358,4 +359,4 @@ def test_folders_without_clips_and_silly_limits_are_refused(root, tmp_path):
     with pytest.raises(VergenceError, match="parallax is 0"):
         read_mannequin_challenge(root, 0.0)
     with pytest.raises(VergenceError, match="no path"):
-        Source(kind="mannequin_challenge")
+        make_source(kind="mannequin_challenge")

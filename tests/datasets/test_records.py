@@ -25,7 +25,7 @@ from vergence.errors import VergenceError
 from vergence.footage.video import read_image
 from vergence.geometry.camera import project
 from vergence.geometry.crops import crop_camera, keypoints_from_crop
-from vergence.recipes.recipe import Source
+from vergence.recipes.typed import make_source
 from vergence.skeleton import COCO_17, H36M_17
 
 CROP = 48
@@ -103,7 +103,7 @@ def test_rows_are_read_in_any_order_and_repeated(records):
     assert groups.shape == (3, 2)
     assert mask.all()
     assert dataset.index.image.numel() == 0
-    assert withhold(dataset.index, Source()).pose.isnan().all()
+    assert withhold(dataset.index, make_source()).pose.isnan().all()
 
 
 def test_few_videos_stay_open(scene, tmp_path):

@@ -23,7 +23,7 @@ from vergence.datasets.shards.reader import ShardDataset
 from vergence.datasets.shards.writer import Joined, prepare
 from vergence.errors import VergenceError
 from vergence.geometry.camera import project
-from vergence.recipes.recipe import Source
+from vergence.recipes.typed import make_source
 from vergence.skeleton import COCO_17, H36M_17
 from vergence.training.sources import open_source
 from vergence.world import single_images
@@ -109,13 +109,13 @@ def test_threads_give_the_same(folder, two_threads):
 
 
 def test_a_recipes_source_opens_them_and_batches_are_drawn(folder):
-    source = Source(kind="shards", path=str(folder), keypoints=True)
+    source = make_source(kind="shards", path=str(folder), keypoints=True)
     opened = open_source(source, SIZE, "h36m_17")
     batch = Mixture([Part("a", opened, opened.index, 6, whole=True)], 0).batch(0)
     assert batch.image.float().std() > 5
     assert len(torch.unique(batch.time_step)) == 2
     with pytest.raises(VergenceError, match="no path"):
-        Source(kind="shards")
+        make_source(kind="shards")
 
 
 def test_changing_an_index_leaves_the_file_alone(folder):

@@ -9,15 +9,10 @@ import pytest
 from PIL import Image
 
 from vergence.datasets.records import ImageRef, Records
-from vergence.datasets.validation import arrays as arrays
-from vergence.datasets.validation import geometry as geometry
-from vergence.datasets.validation.checks import (
-    Finding,
-    check_images,
-    check_records,
-    is_sound,
-    reprojection_by_camera,
-)
+from vergence.datasets.validation import arrays, geometry
+from vergence.datasets.validation.checks import check_images, check_records
+from vergence.datasets.validation.finding import Finding, is_sound
+from vergence.datasets.validation.reprojection import reprojection_by_camera
 from vergence.skeleton import COCO_17, H36M_17, MPI_INF_17
 from vergence.world.scenes import recordings, single_images
 
@@ -226,7 +221,7 @@ def check_of(records: Records, what: str) -> Finding:
 
 
 def test_time_steps_that_are_not_one_moment_are_found(sound):
-    found = wrong(replaced(sound, time_step=np.zeros(len(sound), dtype=int)))["time_steps"]
+    found = wrong(replaced(sound, time_step=np.zeros(len(sound), dtype=int)))["time steps"]
     assert "repeat a view" in found
     assert "several subjects" in found
 

@@ -11,11 +11,12 @@ from vergence.batches.views import Views
 from vergence.methods.epipolar_pose import EpipolarPose
 from vergence.methods.registry import build_method
 from vergence.networks.pose_network import Maps
-from vergence.recipes.recipe import LabelStage, NetworkSettings, Source
+from vergence.recipes.recipe import LabelStage, NetworkSettings
+from vergence.recipes.typed import make_source
 from vergence.skeleton import H36M_17
 from vergence.world import recordings
 
-HIDDEN = Source(kind="world_recordings", keypoints=True)
+HIDDEN = make_source(kind="world_recordings", keypoints=True)
 LABELLED = LabelStage(keypoints="labelled")
 TINY = NetworkSettings(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], width=8)
 ROOT = H36M_17.index("pelvis")

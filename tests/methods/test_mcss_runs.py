@@ -13,6 +13,7 @@ from vergence.evaluation.scores import evaluate
 from vergence.recipes.load import load_recipe
 from vergence.recipes.recipe import Draw, MetricLoss, NetworkSettings, Recipe, Source, Stage, TrainStage
 from vergence.recipes.settings import Augmentation
+from vergence.recipes.typed import make_source
 from vergence.skeleton import H36M_17
 from vergence.training.run import Run
 from vergence.training.sources import open_source
@@ -23,7 +24,7 @@ NETWORK = NetworkSettings(
 
 
 def film(subjects: int, frames: int, seed: int, pose: str = "1") -> Source:
-    return Source(kind="world_recordings", look="studio", subjects=subjects, frames_per_subject=frames, views=[3],
+    return make_source(kind="world_recordings", look="studio", subjects=subjects, frames_per_subject=frames, views=[3],
                   seed=seed, pose=pose, keypoints=True)  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from vergence.errors import VergenceError
-from vergence.geometry.alignment import align_points
+from vergence.geometry.alignment import align
 from vergence.reconstruction.solve import Reconstruction, reconstruct, stature
 from vergence.skeleton import BODY_25B, COCO_17, H36M_17
 
@@ -32,7 +32,8 @@ def pair_error(found: Reconstruction, rotation: np.ndarray) -> float:
 
 
 def p_error(pose: np.ndarray, truth: np.ndarray) -> float:
-    moved = align_points(torch.from_numpy(pose), torch.from_numpy(truth), scale=True).numpy()
+    found = torch.from_numpy(pose)
+    moved = align(found, torch.from_numpy(truth), scale=True).apply(found).numpy()
     return float(np.nanmean(np.linalg.norm(moved - truth, axis=2)))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from vergence.errors import VergenceError
 from vergence.reconstruction.solve import Reconstruction, reconstruct
-from vergence.report import Page, Verdict, render_page
+from vergence.report.page import Page, Verdict
 from vergence.report.reconstruction import (
     _moments,
     cut_out,
@@ -18,6 +18,7 @@ from vergence.report.reconstruction import (
     reconstruction_page,
     relabelled,
 )
+from vergence.report.render import render_page
 from vergence.skeleton import COCO_17
 
 NAMES = ("front", "left", "right")

@@ -12,12 +12,14 @@ from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.evaluation.scores import label_scores
 from vergence.methods.registry import build_method
-from vergence.recipes.recipe import LabelStage, NetworkSettings, Source
+from vergence.recipes.recipe import LabelStage, NetworkSettings
+from vergence.recipes.sources import Source
+from vergence.recipes.typed import make_source
 from vergence.skeleton import H36M_17
 from vergence.training.labelling import find_keypoints, make_pseudo_labels
 from vergence.world import recordings
 
-HIDDEN = Source(kind="world_recordings", keypoints=True)
+HIDDEN = make_source(kind="world_recordings", keypoints=True)
 LABELLED = LabelStage(keypoints="labelled")
 TINY = NetworkSettings(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], width=8)
 ROOT = H36M_17.index("pelvis")

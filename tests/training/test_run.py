@@ -23,11 +23,11 @@ from vergence.recipes.recipe import (
     NetworkSettings,
     Recipe,
     RefineStage,
-    Source,
     Stage,
     TrainStage,
 )
 from vergence.recipes.settings import Augmentation, MultiView
+from vergence.recipes.typed import make_source
 from vergence.training.run import Run
 from vergence.training.sources import open_source
 
@@ -39,8 +39,8 @@ def tiny(**changes) -> Recipe:
         image_size=32,
         network=NetworkSettings(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], width=8),
         sources={
-            "wild": Source(kind="world_images", count=20, seed=1, keypoints=True),
-            "studio": Source(
+            "wild": make_source(kind="world_images", count=20, seed=1, keypoints=True),
+            "studio": make_source(
                 kind="world_recordings",
                 look="studio",
                 subjects=1,
@@ -127,7 +127,7 @@ def test_what_the_training_mirrored_is_kept_with_the_model(whole):
     assert load(whole.folder).method.mirrored
 
 
-def test_made_labels_reach_the_training_batches(whole):
+def test_pseudo_labels_reach_the_training_batches(whole):
     part = whole._part("studio", whole.recipe.stages["pose"].train, 4)
     assert part.visible.pseudo.all()
     assert not part.visible.metric.any()
@@ -204,7 +204,7 @@ def test_another_seed_gives_another_run(whole, tmp_path):
 
 def test_a_moved_run_still_loads(whole, tmp_path):
     shutil.copytree(whole.folder, tmp_path / "elsewhere" / "named differently")
-    views = open_source(Source(count=3, seed=9), 32, "h36m_17").index
+    views = open_source(make_source(count=3, seed=9), 32, "h36m_17").index
     image = torch.randint(0, 256, (3, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     here = load(whole.folder)(image, views.intrinsics)
     there = load(tmp_path / "elsewhere" / "named differently")(image, views.intrinsics)
@@ -271,7 +271,7 @@ def test_the_first_difference_is_named_where_it_lies():
 
 def refining(**changes) -> Recipe:
     recipe = tiny()
-    recipe.sources["labelled"] = Source(
+    recipe.sources["labelled"] = make_source(
         kind="world_recordings", look="studio", subjects=2, frames_per_subject=8, views=[3], seed=7, pose="all"
     )
     recipe.sources["poses"] = dataclasses.replace(recipe.sources["labelled"], seed=8, pose="1")
@@ -323,7 +323,7 @@ def test_labels_that_are_withheld_refine_nothing(tmp_path):
         carry_out(tmp_path, recipe)
 
 
-def test_made_labels_refine_without_any_true_one(tmp_path):
+def test_pseudo_labels_refine_without_any_true_one(tmp_path):
     recipe = tiny()
     recipe.sources["studio"].frames_per_subject = 16
     assert recipe.sources["studio"].pose == "none"

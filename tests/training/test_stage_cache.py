@@ -25,6 +25,7 @@ from vergence.recipes.recipe import (
     TrainStage,
 )
 from vergence.recipes.settings import Augmentation, MultiView
+from vergence.recipes.typed import make_source
 from vergence.training.run import Run
 from vergence.training.stage_cache import Shared, images_of
 
@@ -55,7 +56,7 @@ LAST = {
 
 def recipe_of(method: str, **changes) -> Recipe:
     shows, last = LAST[method]
-    studio = Source(
+    studio = make_source(
         kind="world_recordings", look="studio", subjects=3, frames_per_subject=6, views=[3], seed=2, pose=shows
     )
     first = TrainStage(
@@ -74,7 +75,7 @@ def recipe_of(method: str, **changes) -> Recipe:
         network=NetworkSettings(
             embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], width=8, pose_embedding=8, pose_hidden=8
         ),
-        sources={"wild": Source(count=20, seed=1, keypoints=True), "studio": studio},
+        sources={"wild": make_source(count=20, seed=1, keypoints=True), "studio": studio},
         stages=stages,
         checkpoint_every=2,
     )
@@ -205,7 +206,7 @@ EVERY = {"keypoints", "made", "last"}
         # of none
         ("checkpoint_every", 7, set()),
         ("network.pose_embedding", 16, set()),
-        ("test", {"wild": Source(count=3, seed=9, pose="all")}, set()),
+        ("test", {"wild": make_source(count=3, seed=9, pose="all")}, set()),
     ],
 )
 def test_a_fingerprint_is_of_what_matters_and_of_nothing_else(tmp_path, path, value, touched):
@@ -323,7 +324,7 @@ def test_images_are_opened_once_for_all_who_see_different_labels(tmp_path, monke
     real = shared_module.open_source
     monkeypatch.setattr(shared_module, "open_source", lambda *words: opened.append(words) or real(*words))
     shared = Shared(tmp_path)
-    source = Source(count=4, seed=1)
+    source = make_source(count=4, seed=1)
     first = shared.open(source, 32, "h36m_17")
     assert shared.open(dataclasses.replace(source, keypoints=True, pose="2"), 32, "h36m_17") is first
     assert len(opened) == 1
@@ -336,7 +337,7 @@ def test_images_are_opened_once_for_all_who_see_different_labels(tmp_path, monke
 
 def test_every_setting_of_a_source_but_the_two_that_hide_labels_makes_its_images():
     hidden = {"keypoints": True, "pose": "all"}
-    usual = Source()
+    usual = make_source()
     for field in dataclasses.fields(Source):
         if field.name in hidden:
             assert images_of(dataclasses.replace(usual, **{field.name: hidden[field.name]})) == images_of(usual)

@@ -110,7 +110,7 @@ def match(wanted: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
     _, code = torch.unique(torch.cat([wanted, keys]), dim=0, return_inverse=True)
     ours, theirs = code[: len(wanted)], code[len(wanted) :]
     if len(torch.unique(theirs)) < len(theirs):
-        raise VergenceError("a file of pseudo-labels has two for one image", "Delete it; the next run makes it again.")
+        raise VergenceError("a file has two labels for one image", "Delete it; the next run makes it again.")
     table = torch.full((int(code.max()) + 1 if len(code) else 0,), -1)
     table[theirs] = torch.arange(len(theirs))
     rows = table[ours]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from vergence.datasets.records import Records
-    from vergence.datasets.validation.checks import Finding
-    from vergence.datasets.validation.detect_format import Kind
-
-COLOURS = {"good": "green", "note": "yellow", "wrong": "bold red"}
+    from vergence.datasets.validation.check_dataset import DatasetCheck
+    from vergence.report.page import Page
 
 
 def check(words: Sequence[str]) -> int:
@@ -31,85 +28,49 @@ def check(words: Sequence[str]) -> int:
     parser.add_argument("--images", type=int, default=100, help="images that are decoded (default: 100)")
     options = parser.parse_args(list(words))
 
-    from vergence.datasets.validation.checks import Finding, check_images, check_records, is_sound
-    from vergence.datasets.validation.detect_format import (
-        joined,
-        pixels_of,
-        read_kind,
-        recipe_line,
-        recognise,
-    )
-    from vergence.errors import VergenceError
-
-    if options.images < 1:
-        raise VergenceError(f"--images is {options.images}", "Give at least 1.")
-    path = options.path
-    kind = recognise(path)
-    print(f"{path} is {kind.title}", flush=True)
-    parts, refused = read_kind(kind, path)
-    for part, found in parts:
-        if report := _words(found.report):
-            print(f"read{''.join(f' {k} {v}' for k, v in part.items())}: {report}")
-    records = joined([found for _, found in parts])
-    opened = pixels_of(kind, path) if len(records) else None
-    findings = check_records(records) + (check_images(records, options.images, opened) if opened else [])
-    findings += [
-        Finding(_words(dict(part)), "note", f"not read: {error.problem}", error.remedy) for part, error in refused
-    ]
-    lines = [recipe_line(kind, path, part, found) for part, found in parts] if kind.name else []
-    out = options.out or Path(f"check-{path.resolve().name}.html")
-    _page(out, path, kind, records, [found.report for _, found in parts], findings, lines, opened)
-    _show(findings, out, lines)
-    return 0 if is_sound(findings) else 1
-
-
-def _page(
-    out: Path,
-    path: Path,
-    kind: Kind,
-    records: Records,
-    reports: list[Any],
-    findings: list[Finding],
-    lines: list[str],
-    opened: Any,
-) -> None:
-    from vergence.report.data_check import check_page
+    from vergence.datasets.validation.check_dataset import check_dataset
     from vergence.report.render import write_page
 
+    done = check_dataset(options.path, images=options.images, progress=lambda what, *_: print(what, flush=True))
+    for part, report in done.read:
+        if report:
+            print(f"read{''.join(f' {k} {v}' for k, v in part.items())}: {report}")
+    out = options.out or Path(f"check-{options.path.resolve().name}.html")
+    write_page(out, _page(done))
+    _show(done, out)
+    return 0 if done.sound else 1
+
+
+def _page(done: DatasetCheck) -> Page:
+    from vergence.report.data_check import check_page
+
     facts = {
-        "folder": str(path.resolve()),
-        "what it is": kind.title,
-        "rows": f"{len(records):,}, {records.skeleton.name}",
-        **({"read with": ", ".join(f"{k}: {v}" for k, v in kind.checked.items())} if kind.checked else {}),
-        **{f"the reader says ({i + 1})": _words(report) for i, report in enumerate(reports) if report},
-        "recipe": "; ".join(lines) or "no source reads this: it is for looking at",
+        "folder": str(done.path.resolve()),
+        "what it is": done.title,
+        "rows": f"{len(done.records):,}, {done.records.skeleton.name}",
+        **({"read with": ", ".join(f"{k}: {v}" for k, v in done.checked.items())} if done.checked else {}),
+        **{f"the reader says ({i + 1})": report for i, (_, report) in enumerate(done.read) if report},
+        "recipe": "; ".join(done.recipe) or "no source reads this: it is for looking at",
     }
-    write_page(out, check_page(records, findings, facts, opened))
+    return check_page(done.records, done.findings, facts, done.opened)
 
 
-def _words(report: Any) -> str:
-    """A reader's report in one line."""
-    if isinstance(report, dict):
-        return ", ".join(f"{key}: {_words(value)}" for key, value in report.items() if value not in ({}, [], None))
-    if isinstance(report, list | tuple):
-        return " / ".join(map(_words, report))
-    return str(report)
-
-
-def _show(findings: list[Finding], out: Path, lines: list[str]) -> None:
+def _show(done: DatasetCheck, out: Path) -> None:
     from rich.console import Console
     from rich.markup import escape
 
+    from vergence.report.installation import COLOURS
+
     console = Console(soft_wrap=True, highlight=False)
-    for finding in findings:
+    for finding in done.findings:
         remedy = f" {escape(finding.remedy)}" if finding.remedy and finding.state != "good" else ""
         console.print(
             f"[{COLOURS[finding.state]}]{finding.state:<5}[/] {escape(finding.what)}: {escape(finding.found)}.{remedy}"
         )
-    wrong = sum(finding.state == "wrong" for finding in findings)
+    wrong = sum(finding.state == "wrong" for finding in done.findings)
     console.print(f"[bold red]unsound[/]: {wrong} wrong" if wrong else "[green]sound[/]")
-    if lines:
+    if done.recipe:
         console.print("recipe:\n  sources:")
-        for line in lines:
+        for line in done.recipe:
             console.print(f"    {escape(line)}")
     console.print(f"contact sheet: {escape(str(out))}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vergence.recipes.recipe import Scale
+from vergence.recipes.sources import Scale
 
 
 def chosen(words: Sequence[str]) -> Callable[..., None]:

@@ -18,7 +18,7 @@ from vergence.batches.dataset import visible_labels
 from vergence.errors import VergenceError
 from vergence.files import first_difference, read_yaml
 from vergence.protocols.base import get_protocol
-from vergence.recipes.load import load_recipe, raw_recipe, recipe_from, recipe_path
+from vergence.recipes.load import load_recipe, raw_recipe, recipe_from, recipe_path, with_plugin_paths
 from vergence.recipes.paper_tables import is_row, merged
 from vergence.recipes.recipe import Recipe, Source
 from vergence.training.stage_cache import Shared, images_of
@@ -49,6 +49,8 @@ def read_set(path: Path, only: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
     """The recipes of a set by name, as plain values: each entry of `methods`, and of `variants` where `only` names it,
     written over `base`, or over the recipe (file or built-in name) that its key `recipe` names."""
     raw = read_yaml(path)
+    if isinstance(raw, dict) and isinstance(raw.get("base"), dict):
+        raw["base"] = with_plugin_paths(raw["base"], path.parent)
     parts = [raw.get(part) or {} for part in ("base", "methods", "variants")] if isinstance(raw, dict) else []
     if not parts or set(raw) - {"base", "methods", "variants"} or not all(isinstance(part, dict) for part in parts):
         raise VergenceError(
@@ -58,7 +60,7 @@ def read_set(path: Path, only: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
     base, methods, variants = parts
     recipes = {}
     for name, entry in {**methods, **{n: own for n, own in variants.items() if n in only}}.items():
-        own = dict(entry or {})
+        own = with_plugin_paths(dict(entry or {}), path.parent)
         other = own.pop("recipe", None)
         recipes[str(name)] = merged(raw_recipe(str(other))[0] if other else base, own)
     if not recipes:
@@ -88,7 +90,7 @@ def read_entries(words: Sequence[str], only: Sequence[str] = (), overrides: Sequ
 
 def _read(word: str, only: Sequence[str], overrides: Sequence[str]) -> list[Entry]:
     if word and Path(word).is_dir():
-        return [_finished(Path(word))]
+        return [_finished(Path(word), [word for word in overrides if word.startswith("--plugins=")])]
     if is_row(word):
         return [Entry(word.rpartition("/")[2], load_recipe(word, overrides))]
     path = recipe_path(word) if word else Path(str(resources.files("vergence"))) / "recipes" / BUILT_IN
@@ -99,7 +101,7 @@ def _read(word: str, only: Sequence[str], overrides: Sequence[str]) -> list[Entr
     return [Entry(name, recipe_from(own, f"{path.name}, {name}", overrides)) for name, own in chosen.items()]
 
 
-def _finished(folder: Path) -> Entry:
+def _finished(folder: Path, overrides: Sequence[str] = ()) -> Entry:
     for name in ("config.json", "model.safetensors", "recipe.yaml"):
         if not (folder / name).is_file():
             raise VergenceError(
@@ -107,7 +109,7 @@ def _finished(folder: Path) -> Entry:
             )
     whole = folder.resolve()
     name = whole.parent.name if whole.name == "run" else whole.name
-    return Entry(re.sub(r"[^\w.+-]", "_", name), load_recipe(str(folder / "recipe.yaml")), run=folder)
+    return Entry(re.sub(r"[^\w.+-]", "_", name), load_recipe(str(folder / "recipe.yaml"), overrides), run=folder)
 
 
 def ladder(entries: Sequence[Entry], amounts: Sequence[str]) -> list[Entry]:

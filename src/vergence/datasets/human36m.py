@@ -23,19 +23,17 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from vergence.datasets.human36m_cameras import CAMERAS, FRONTAL, Camera, Cameras, find_cameras
+from vergence.datasets.human36m_images import Left, action_of, sequence_number
 from vergence.datasets.human36m_layouts import (
     TEST,
     TRAIN,
     VIDEOPOSE_FILE,
     Clip,
-    Left,
     Wanted,
-    action_of,
     mmpose_clips,
     mmpose_files,
     official_clips,
     official_folders,
-    sequence_number,
     videopose_clips,
 )
 from vergence.datasets.records import Records
@@ -100,7 +98,7 @@ def read_human36m(
             "Videos belong in S1/Videos/Directions 1.54138969.mp4, images in "
             "images/S1/S1_Directions_1.54138969/S1_Directions_1.54138969_000001.jpg.",
         )
-    found = _soundness(read, rigs, root)
+    found = _checked_labels(read, rigs, root)
     report = {
         "layout": layout, "cameras": camera_file.name, "split": split, "step": step, "faulty_s9": faulty,
         "sequences": len({(c.subject, c.stem) for c in read}), "left_out": left.counts, "left_out_first": left.names, **found,
@@ -180,7 +178,7 @@ def seen(pose: Float[ndarray, "F J 3"], camera: Camera) -> Float[ndarray, "F J 2
     return project(*(torch.from_numpy(value) for value in values)).numpy()
 
 
-def _soundness(clips: Sequence[Clip], rigs: Cameras, root: Path) -> dict[str, Any]:
+def _checked_labels(clips: Sequence[Clip], rigs: Cameras, root: Path) -> dict[str, Any]:
     """How far 3D lies off its 2D and views off each other, on the first frame of each clip; large ones are refused."""
     off: list[ndarray] = []
     world: dict[tuple[int, str, int], list[ndarray]] = {}

@@ -14,7 +14,8 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from vergence.datasets.formats.media import image_size
-from vergence.datasets.records import ROWS_AT_ONCE, ImageRef, Records, record_crops
+from vergence.datasets.make_records import make_records
+from vergence.datasets.records import ROWS_AT_ONCE, Records, record_crops
 from vergence.errors import VergenceError
 from vergence.skeleton import Skeleton
 
@@ -97,30 +98,20 @@ def flat_records(
         kept.append(person)
     n, joints = len(kept), len(skeleton)
     order = {path: i for i, path in enumerate(sizes)}
-    unknown = np.full((n, 3, 3), np.nan)
-    records = Records(
-        images=[ImageRef(person.path) for person in kept],
+    records = make_records(
+        [person.path for person in kept],
+        skeleton,
         size=np.array([sizes[person.path] for person in kept], dtype=float).reshape(n, 2),
         box=np.array([person.box for person in kept], dtype=float).reshape(n, 4),
         keypoints=np.array([person.keypoints for person in kept], dtype=float).reshape(n, joints, 2),
         confidence=np.array([person.confidence for person in kept], dtype=float).reshape(n, joints),
-        pose=np.full((n, joints, 3), np.nan),
-        intrinsics=unknown,
-        distortion=np.full((n, 5), np.nan),
-        rotation=unknown,
-        translation=unknown[:, 0],
-        up=unknown[:, 0],
         subject=np.array([person.number for person in kept], dtype=int),
         sequence=np.array([order[person.path] for person in kept], dtype=int),
-        view=np.zeros(n, dtype=int),
         frame=np.array([person.number for person in kept], dtype=int),
-        time_step=np.arange(n),
-        time=np.zeros(n),
         groups={name: np.array([person.groups[name] for person in kept]) for name in (kept[0].groups if kept else ())},
         measures={
             name: np.array([person.measures[name] for person in kept]) for name in (kept[0].measures if kept else ())
         },
-        skeleton=skeleton,
     )
     records = with_crops(records, counts)
     return dataclasses.replace(records, report={**report, "left_out": {k: v for k, v in counts.items() if v}})

@@ -317,7 +317,7 @@ class ImageDataset:
 
 
 class OpenFiles:
-    """Images by `Image`; of the videos those used last stay open. Worker processes open their own."""
+    """Images by `ImageRef`; of the videos those used last stay open. Worker processes open their own."""
 
     def __init__(self) -> None:
         self._videos: OrderedDict[Path, Video] = OrderedDict()

@@ -21,7 +21,9 @@ from vergence.plugins import load_plugins
 from vergence.progress import Progress, silent
 from vergence.protocols.base import get_protocol
 from vergence.recipes.load import load_recipe
-from vergence.recipes.recipe import Recipe, Scale, Source
+from vergence.recipes.recipe import Recipe
+from vergence.recipes.sources import Scale, Source
+from vergence.recipes.typed import make_source
 from vergence.skeleton import Skeleton, get_skeleton
 from vergence.training.run import Run
 from vergence.training.source_words import parse_source, protocol_source
@@ -177,7 +179,7 @@ def _tests(recipe: Recipe, data: str, protocol: str, frames: str, reconstruction
     for source in recipe.sources.values():  # its other frames make the baselines
         if source.kind == "capture" and Path(source.path).resolve() == Path(data).resolve():
             source.reconstruction = reconstruction
-    return {"capture": Source(kind="capture", path=data, frames=frames, reconstruction=reconstruction)}
+    return {"capture": make_source(kind="capture", path=data, frames=frames, reconstruction=reconstruction)}
 
 
 def _of_predictions(
@@ -202,8 +204,8 @@ def _by_samples(
     pose, found = on_rows(predicted, dataset, joints)
     missing = _missing(int((~found & dataset.index.has_pose).sum()), int(dataset.index.has_pose.sum()), partial)
     scored = score_poses(pose, predicted.metric, dataset, joints)
-    world = {"look": source.look, "seed": source.seed, "world_version": world_version()}
-    about = {"path": source.path} if source.path else world
+    world = {k: v for k, v in vars(source).items() if k in ("look", "seed")} | {"world_version": world_version()}
+    about = world if source.of_world else {"path": source.path}
     how = protocol_of(
         dataset.index, joints, flip_averaging=False, source=source.kind, predictions=name,
         measured=scored["samples"], without_prediction=missing, axes=predicted.axes, metric=predicted.metric, **about,

@@ -182,7 +182,8 @@ def on_rows(
     `needed` joints are those that are measured, by name; all, if none are named.
 
     Raises:
-        VergenceError: 2D alone; joints that the file cannot give; a key twice, or that fits several rows; nothing that fits.
+        VergenceError: 2D alone; joints that the file cannot give; crops of unknown turn; a key twice, or that fits
+            several rows; nothing that fits.
     """
     if predicted.pose is None:
         raise VergenceError("the predictions are 2D keypoints alone", "Give poses, or --protocol: one in 2D.")
@@ -193,6 +194,8 @@ def on_rows(
     found = found & ~(pose.isnan() & ~dataset.index.pose.isnan())[:, measured].flatten(1).any(1)
     pose[~found] = float("nan")
     if predicted.axes == "camera":
+        if dataset.index.turn[found].isnan().any():
+            raise VergenceError("the data does not say how its crops are turned", "Give poses with axes crop.")
         pose = pose @ dataset.index.turn.double().mT
     return pose, found
 

@@ -26,7 +26,7 @@ from vergence.methods.base import Prediction, pose_descriptor
 from vergence.metrics import retrieval
 from vergence.protocols.base import Measured, Protocol, measure
 from vergence.protocols.keypoints import KeypointProtocol, measure_keypoints
-from vergence.recipes.recipe import Scale
+from vergence.recipes.sources import Scale
 from vergence.skeleton import Skeleton
 
 SCALES: dict[Scale, str] = {

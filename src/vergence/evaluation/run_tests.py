@@ -136,11 +136,14 @@ def _without_3d(named: Protocol, method: Method, dataset: Dataset, skeleton: Ske
 def _about(source: Source, dataset: Dataset) -> dict[str, Any]:
     """Where a test set's images are from."""
     if source.kind == "capture":
-        return {"path": source.path, "frames": source.frames, "reference": f"reconstruction {source.reconstruction}"}
+        reference = f"reconstruction {vars(source)['reconstruction']}"
+        return {"path": source.path, "frames": source.frames, "reference": reference}
     if source.of_world:
-        about = {"look": source.look, "seed": source.seed, "world_version": world_version()}
-        return about | {k: getattr(source, k) for k in ("occlusion", "truncation") if getattr(source, k) is not None}
-    own = {} if source.kind == "shards" else {k: getattr(source, k) for k in ("split", "step", "cameras")}
+        about = {
+            k: v for k, v in vars(source).items() if k in ("look", "seed", "occlusion", "truncation") and v is not None
+        }
+        return {**about, "world_version": world_version()}
+    own = {k: value for k, value in vars(source).items() if k in ("split", "step", "cameras")}
     return {"path": source.path, **own, "named": source.protocol, "data": dict(getattr(dataset, "report", {}))}
 
 

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence.errors import VergenceError
+from vergence.files import read_arrays
 from vergence.footage.video import natural_key
 from vergence.skeleton import BODY_25, BODY_25B, COCO_17, Skeleton, get_skeleton, skeleton_from_names
 
@@ -325,18 +326,7 @@ def read_keypoint_npz(path: Path | str) -> KeypointTable:
         VergenceError: missing, not an NPZ, a key missing, or shapes that do not fit.
     """
     path = Path(path)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            data = {key: file[key] for key in file.files}
-    except FileNotFoundError:
-        raise VergenceError(f"there is no keypoint file {path}", "Check the path.") from None
-    except Exception as error:
-        raise VergenceError(f"{path} is not a readable NPZ: {error}", "Write it again.") from error
-    for key in ("keypoints", "joint_names"):
-        if key not in data:
-            raise VergenceError(
-                f"{path} has no `{key}`; it has {', '.join(data) or 'nothing'}", "See the capture format."
-            )
+    data = read_arrays(path, ("keypoints", "joint_names"), "See the capture format.")
     points = np.asarray(data["keypoints"], dtype=np.float64)
     names = [str(name) for name in np.atleast_1d(data["joint_names"])]
     if points.ndim != 4 or points.shape[-1] != 3:

@@ -151,8 +151,8 @@ def relative_depth(depth: Float[Tensor, "N J"], skeleton: Skeleton) -> Float[Ten
 def label_bone(views: Views, skeleton: Skeleton) -> Float[Tensor, " N"]:
     """What pose labels are divided by to be in reference bones.
 
-    A metric pose is divided by its own reference bone, so that the closed form (bone of length 1) holds for it; a made
-    pose is in reference bones of its recording already, and its own noisy bone is not used.
+    A metric pose is divided by its own reference bone, so that the closed form (bone of length 1) holds for it; a
+    pseudo-label is in reference bones of its recording already, and its own noisy bone is not used.
     """
     return torch.where(views.metric, bone_vector(views.pose, skeleton.reference_bone).norm(dim=-1), 1.0)
 

@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
+from vergence.files import renamed
 from vergence.geometry.alignment import ridge_regression
 from vergence.geometry.lifting import bone_vector
 from vergence.methods.base import Method, Prediction
@@ -44,6 +45,7 @@ CLIP = 1.0
 LEAST_SPREAD = 1e-3  # of a coordinate, in mean limb lengths: one that never moves is not divided by
 RIDGE = 1e-2  # of the affine error, per pair and unit variance
 LEAST_PAIRS = 32
+RENAMED = {"pictures": "images", "poses_without_pictures": "poses_without_images"}  # of what it was made with
 
 
 def comparable(
@@ -194,7 +196,7 @@ class Refined(Method):
 
     def __init__(self, method: Method, unit: RefinementUnit, made_with: dict[str, Any]) -> None:
         super().__init__(method.network, method.skeleton)
-        self.method, self.unit, self.made_with = method, unit, made_with
+        self.method, self.unit, self.made_with = method, unit, renamed(made_with, RENAMED, "config.json")
         self.mirrored = method.mirrored
 
     @property

@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from vergence.datasets.human36m_layouts import ACTIONS
+from vergence.datasets.human36m_images import ACTIONS
 from vergence.datasets.mpi_inf_3dhp import ACTIVITIES, SCENES
 from vergence.metrics import bone_sum_scale
 from vergence.protocols.base import Fit, Protocol

@@ -19,7 +19,7 @@ from typing import Any, get_args
 
 from vergence.errors import VergenceError
 from vergence.files import read_yaml
-from vergence.recipes.recipe import Scale
+from vergence.recipes.sources import Scale
 
 DATASETS = {"h36m": "human36m", "3dhp": "mpi_inf_3dhp"}  # of a protocol's name the first word; other words are kinds
 

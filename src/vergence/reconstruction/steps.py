@@ -18,8 +18,9 @@ from vergence.footage.capture import Capture
 from vergence.outputs import ASSUMED_STATURE_MM, PoseSequence, write_csv, write_npz, write_trc
 from vergence.outputs.trc import trc_scale
 from vergence.reconstruction.solve import Reconstruction
-from vergence.report import Verdict, write_page
+from vergence.report.page import Verdict
 from vergence.report.reconstruction import reconstruction_page
+from vergence.report.render import write_page
 
 
 def geometry_inputs(capture: Capture, fov: float | None, fov_fixed: bool) -> dict[str, Any]:

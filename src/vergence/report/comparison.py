@@ -120,7 +120,7 @@ def result_table(
 
 def _units(protocol: Mapping[str, Any], look: str) -> list[str]:
     return [
-        f" {name} has a refinement unit trained on {'3D' if unit['uses_3d_labels'] else 'made'} labels."
+        f" {name} has a refinement unit trained on {'3D labels' if unit['uses_3d_labels'] else 'pseudo-labels'}."
         for name, about in protocol["methods"].items()
         if (unit := about.get(look, {}).get("refinement_unit"))
     ]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vergence import __version__
+from vergence import __version__, plugins
 from vergence.batches.dataset import Dataset, visible_labels
 from vergence.batches.pseudo_labels import PseudoLabels, fingerprint, keypoint_labels
 from vergence.batches.sampler import Mixture, Part
@@ -106,9 +106,10 @@ class Run:
         if method is None:
             raise VergenceError("the recipe has no training stage", "Add one under stages:.")
         recipe = self.recipe
+        made_with = {"plugins": [Path(file).name for file in recipe.plugins]} if recipe.plugins else {}
         save(method, self.folder, recipe.method, recipe.network, recipe.image_size, seed=recipe.seed,
              labels={name: labels.report for name, labels in self.labels.items()}, seconds=self.seconds,
-             cpu_seconds=self.cpu_seconds)  # fmt: skip
+             cpu_seconds=self.cpu_seconds, **made_with)  # fmt: skip
         self.method = method
         return method
 
@@ -155,7 +156,16 @@ class Run:
             about += [recipe.method, asdict(recipe.network), self.prints.get(self._before("", name))]
             about += [[self.prints.get(label) for label in stage.refine.labels]]
         world = world_version() if any(s.of_world for s in sources.values()) else ""
+        about += self._foreign(carrier if stage.train else recipe.method if stage.refine else "", sources.values())
         return fingerprint(*about, asdict(stage), {n: asdict(source) for n, source in sources.items()}, world)
+
+    def _foreign(self, method: str, sources: Iterable[Source]) -> list[str]:
+        """Digests of the plug-in files that a stage runs: changed code is another result."""
+        network = self.recipe.network
+        things = [type(source) for source in sources] + ([plugins.methods[method]] if method else [])
+        things += [plugins.heads[network.head]] if method else []
+        things += [plugins.backbones[network.backbone]] if method and network.backbone in plugins.backbones else []
+        return [code for code in map(plugins.code_of, things) if code]
 
     def _carrier(self, name: str) -> str:
         """The method that carries out a training stage: the run's own, or `supervised` where it adds nothing to that."""

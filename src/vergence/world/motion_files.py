@@ -20,6 +20,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from vergence.errors import VergenceError
+from vergence.files import read_arrays
 from vergence.outputs.tables import read_npz
 from vergence.skeleton import H36M_17, skeleton_from_names
 from vergence.world.motion import Motion, as_motion
@@ -236,10 +237,9 @@ def _unit_mm(joints: Float[ndarray, "T 17 3"], unit: str | float | None, path: P
 
 
 def _read_npz(path: Path) -> Motion:
-    if path.exists():
-        with np.load(path, allow_pickle=False) as file:
-            if "xyz17" in file.files and "fps" in file.files:
-                return as_motion(file["xyz17"].astype(np.float64) * 1000, float(file["fps"]))
+    file = read_arrays(path)
+    if "xyz17" in file and "fps" in file:
+        return as_motion(file["xyz17"].astype(np.float64) * 1000, float(file["fps"]))
     poses = read_npz(path)
     if poses.unit not in ("mm", "m"):
         raise VergenceError(f"{path} is in {poses.unit}", "A motion to draw needs mm or m.")

@@ -1,8 +1,8 @@
 """Is a dataset what it says it is? Pure functions on `Records` that answer in words; no model, no training.
 
 A dataset with a wrong unit, axis, joint order or camera does not stop a training: it makes it bad, and nothing says why.
-But such a fault leaves a trace. Bodies have lengths (`soundness_arrays`); a 3D joint projects onto its 2D joint, knees
-bend forward, one moment seen by two cameras is one body (`soundness_geometry`); an image can be opened and has the size
+But such a fault leaves a trace. Bodies have lengths (`arrays`); a 3D joint projects onto its 2D joint, knees
+bend forward, one moment seen by two cameras is one body (`geometry`); an image can be opened and has the size
 that its labels are for. Each finding states its number and limit, and what would explain a fault: metres, the world's
 frame, a mirror, another joint order.
 
@@ -13,7 +13,6 @@ images of another recording. The contact sheet of `vergence data check` shows th
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -21,24 +20,15 @@ import numpy as np
 from numpy import ndarray
 
 from vergence.datasets.records import ImageRef, OpenFiles, Records
-from vergence.datasets.validation import arrays as arrays
-from vergence.datasets.validation import geometry as geometry
-from vergence.datasets.validation.arrays import Finding, State, percent
-from vergence.datasets.validation.geometry import reprojection_by_camera
+from vergence.datasets.validation import arrays, geometry
+from vergence.datasets.validation.finding import Finding, is_sound, percent
 from vergence.errors import VergenceError
-
-__all__ = ["Finding", "ImageReader", "State", "check_images", "check_records", "is_sound", "reprojection_by_camera"]
 
 
 class ImageReader(Protocol):
     """What opens images: `records.OpenFiles`, or another dataset's own."""
 
     def read(self, image: ImageRef) -> ndarray: ...
-
-
-def is_sound(findings: Sequence[Finding]) -> bool:
-    """Nothing is wrong; notes do not count."""
-    return all(finding.state != "wrong" for finding in findings)
 
 
 def check_records(records: Records) -> list[Finding]:
