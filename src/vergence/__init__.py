@@ -14,13 +14,19 @@ __version__ = "0.1.0"
 
 # Every public name and where it lives; what is not here may change without notice.
 PUBLIC = {
+    "Evaluation": "vergence.evaluation.evaluate",
+    "Faults": "vergence.world.faults",
     "ImageRef": "vergence.datasets.records",
     "Method": "vergence.methods.base",
+    "Run": "vergence.training.run",
     "Source": "vergence.recipes.sources",
     "Supervised": "vergence.methods.supervised",
     "VergenceError": "vergence.errors",
-    "make_records": "vergence.datasets.make_records",
+    "check_dataset": "vergence.datasets.validation.check_dataset",
+    "compare": "vergence.comparison.compare",
+    "evaluate": "vergence.evaluation.evaluate",
     "load": "vergence.inference.estimator",
+    "make_records": "vergence.datasets.make_records",
     "metrics": "",
     "outputs": "",
     "plugins": "",
@@ -29,10 +35,10 @@ PUBLIC = {
     "Reconstruction": "vergence.reconstruction.result",
     "predict": "vergence.inference.predict",
     "search": "vergence.inference.search",
-    "Faults": "vergence.world.faults",
-    "check_dataset": "vergence.datasets.validation.check_dataset",
     "prepare": "vergence.training.prepare",
+    "reproduce": "vergence.comparison.reproduce",
     "synthesize": "vergence.world.synthesize",
+    "train": "vergence.training.train",
 }
 __all__ = ["__version__", *PUBLIC]
 

@@ -39,14 +39,14 @@ class Registry:
     Args:
         what: the kind in words, for errors.
         group: entry points of this name belong to it.
-        built_in: name to `module:attribute`.
+        built_in: name to `module:attribute`; of a tuple there, what has that name in it.
     """
 
     def __init__(self, what: str, group: str, **built_in: str) -> None:
         self.what = what
         self.group = group
         self._found: dict[str, Any] = {}
-        self._named: dict[str, Callable[[], Any]] = {n: partial(imported, place) for n, place in built_in.items()}
+        self._named: dict[str, Callable[[], Any]] = {n: partial(_built_in, place, n) for n, place in built_in.items()}
         self._asked = False
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -148,6 +148,11 @@ def load_plugins(files: Sequence[str | Path]) -> None:
         _loaded[name] = path
 
 
+def _built_in(place: str, name: str) -> Any:
+    found = imported(place)
+    return next(one for one in found if one.name == name) if isinstance(found, tuple) else found
+
+
 @contextmanager
 def needed_by(run: Path | str, files: Sequence[str]) -> Iterator[None]:
     """Opens something of a run that was made with plug-in files: where it fails and one of them is not loaded, the error
@@ -240,4 +245,33 @@ keypoint_readers = Registry(
 )
 calibration_readers = Registry(
     "calibration reader", "vergence.calibration_readers", toml="vergence.footage.calibration:RIG_TOML"
+)
+
+# A function of poses that a protocol's column asks for by its name (`protocols.figures`).
+metrics = Registry(
+    "metric",
+    "vergence.metrics",
+    error="vergence.protocols.figures:error",
+    pck="vergence.protocols.figures:within",
+    auc="vergence.protocols.figures:within",
+    left_right="vergence.protocols.figures:left_right",
+    left_right_px="vergence.protocols.figures:left_right",
+)
+
+# Which images are measured, and how (`protocols.base.Protocol`).
+protocols = Registry(
+    "protocol",
+    "vergence.protocols",
+    **{
+        name: f"vergence.protocols.{module}:PROTOCOLS"
+        for module, names in {
+            "human36m": "h36m h36m-16 h36m-14 h36m-sound h36m-64 h36m-64-epipolar h36m-64-epipolar-16 h36m-s11 h36m-s11-14 "
+            "h36m-hmr h36m-hmr-frontal",
+            "mpi_inf_3dhp": "3dhp 3dhp-true-size 3dhp-scaled",
+            "zhou_2017": "h36m-zhou 3dhp-zhou mpii-zhou",
+            "mcss_2020": "h36m-retrieval h36m-retrieval-same 3dhp-retrieval 3dhp-retrieval-same",
+            "keypoints": "mpii-pckh coco-oks coco-oks-body",
+        }.items()
+        for name in names.split()
+    },
 )

@@ -1,11 +1,17 @@
-"""How far a long call has come, told by a callback: the library itself prints nothing."""
+"""How far a long call has come, told by a callback: the library itself prints nothing.
+
+What is worth a line but is no progress (a stage that was done before, a warning of a loss) goes to the logger `vergence`.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
+
+logging.getLogger("vergence").addHandler(logging.NullHandler())  # silent where nobody listens
 
 # Called with what is being done, how much of it is done and how much there is (None: not known).
 Progress = Callable[[str, int, int | None], None]

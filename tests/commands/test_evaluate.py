@@ -37,7 +37,7 @@ stages: {pose: {train: {steps: 2, batch: {wild: 4}, losses: {heatmap: 1, depth: 
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluate")
     (folder / "r.yaml").write_text(RECIPE)
-    Run(load_recipe(str(folder / "r.yaml")), folder / "run", "cpu", progress=False).execute()
+    Run(load_recipe(str(folder / "r.yaml")), folder / "run", "cpu").execute()
     return folder / "run"
 
 
@@ -111,7 +111,7 @@ def human36m(tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluate-h36m")
     root = fixtures_human36m.write_official(folder / "h36m", fixtures_human36m.make_truth(frames=2))
     (folder / "r.yaml").write_text(H36M.replace("ROOT", str(root)))
-    Run(load_recipe(str(folder / "r.yaml")), folder / "run", "cpu", progress=False).execute()
+    Run(load_recipe(str(folder / "r.yaml")), folder / "run", "cpu").execute()
     return folder
 
 

@@ -17,12 +17,12 @@ from vergence.errors import VergenceError
 from vergence.evaluation.scores import label_scores
 from vergence.footage.capture import load_capture
 from vergence.geometry.camera import project
-from vergence.methods.epipolar_pose import make_pseudo_labels
 from vergence.metrics import n_mpjpe
 from vergence.outputs import read_npz
 from vergence.recipes.recipe import LabelStage, Source
 from vergence.recipes.typed import make_source
 from vergence.skeleton import COCO_17, H36M_17
+from vergence.training.labelling import make_pseudo_labels
 from vergence.training.sources import open_source
 
 FRAMES, VIEWS, CROP = 12, 3, 48

@@ -17,7 +17,6 @@ from vergence.batches.crops import crop_view
 from vergence.cli import main
 from vergence.datasets.human36m import (
     FAULTY_SHIFT_MM,
-    PROTOCOLS,
     cameras_of,
     read_human36m,
     subjects_of,
@@ -29,6 +28,7 @@ from vergence.errors import VergenceError
 from vergence.geometry.camera import project
 from vergence.geometry.crops import box_from_keypoints
 from vergence.protocols.base import measure
+from vergence.protocols.human36m import PROTOCOLS
 from vergence.recipes.typed import make_source
 from vergence.skeleton import H36M_17
 from vergence.training.sources import open_source

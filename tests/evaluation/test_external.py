@@ -136,7 +136,7 @@ def test_bad_files_are_refused_by_name(dataset, tmp_path):
     refused("14 predictions without keys for 15", pose[1:])
     refused("keyed by sequence, view", sequence=np.zeros(15, int), view=np.zeros(15, int))
     refused("row has shape", row=np.arange(14))
-    refused("two labels", row=np.zeros(15, int))
+    refused("two for one image", row=np.zeros(15, int))
     refused("no prediction belongs", row=np.arange(15) + 99)
     refused("several samples", image=np.array(["cam0.mp4#0"] * 15))
     refused("cannot be read as NPZ", pose.astype(object))

@@ -45,7 +45,7 @@ def test_a_method_beats_zero_depth_and_the_mean_pose(method, tmp_path, one_threa
         stages={**stages, "pose": Stage(train=train)},
         checkpoint_every=10_000,
     )
-    run = Run(recipe, tmp_path, "cpu", progress=False)
+    run = Run(recipe, tmp_path, "cpu")
     trained = run.execute()
     test = open_source(film(12, 3, 92, "all"), SIZE, "h36m_17")
     baselines = {"mean_pose": mean_pose(run.dataset("rig").index, H36M_17)}

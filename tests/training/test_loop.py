@@ -70,7 +70,6 @@ def train(folder, kill_at: int | None = None, optimizer: Literal["adamw", "muon"
         seed=3,
         device="cpu",
         checkpoint_every=5,
-        progress=False,
         callbacks=callbacks,
     )
     return method.state_dict()
@@ -160,7 +159,7 @@ def test_what_a_method_warns_of_is_filed_and_said_once_it_lasts(tmp_path):
     said: list[str] = []
     stage = dataclasses.replace(STAGE, steps=60)
     mixture = Mixture([Part("a", MemoryDataset(views), views, 4)], seed=0)
-    train_stage(method, mixture, stage, tmp_path, seed=0, device="cpu", progress=False, say=said.append)
+    train_stage(method, mixture, stage, tmp_path, seed=0, device="cpu", say=said.append)
     assert said == ["step 20: the bone is turned", "step 40: over: bone"]
     assert seen == pytest.approx([0, 1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6])
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -177,7 +176,7 @@ def test_unknown_loss_is_named(tmp_path):
     mixture = Mixture([Part("a", MemoryDataset(views), views, 4)], seed=0)
     method = build_method("supervised", NETWORK, "h36m_17")
     with pytest.raises(VergenceError, match="heatmaps"):
-        train_stage(method, mixture, stage, tmp_path, seed=0, device="cpu", progress=False)
+        train_stage(method, mixture, stage, tmp_path, seed=0, device="cpu")
 
 
 def test_source_without_images_is_refused():

@@ -69,7 +69,7 @@ def tiny(**changes) -> Recipe:
 
 
 def carry_out(folder, recipe: Recipe | None = None) -> Run:
-    run = Run(recipe or tiny(), folder, device="cpu", progress=False)
+    run = Run(recipe or tiny(), folder, device="cpu")
     run.execute()
     return run
 
@@ -190,7 +190,7 @@ def test_another_recipe_in_the_same_folder_is_refused_with_the_first_difference(
     with pytest.raises(
         VergenceError, match=r"another recipe: stages\.pose\.train\.learning_rate is 0\.005 there and 0\.001"
     ):
-        Run(other, whole.folder, device="cpu", progress=False)
+        Run(other, whole.folder, device="cpu")
     assert (
         yaml.safe_load((whole.folder / "recipe.yaml").read_text())["stages"]["pose"]["train"]["learning_rate"] == 5e-3
     )
@@ -222,13 +222,13 @@ def test_labels_of_the_file_are_those_of_the_run(whole):
 def test_a_half_written_recipe_file_is_named(tmp_path):
     (tmp_path / "recipe.yaml").write_text("method: [unclosed")
     with pytest.raises(VergenceError, match=r"recipe\.yaml"):
-        Run(tiny(), tmp_path, device="cpu", progress=False)
+        Run(tiny(), tmp_path, device="cpu")
 
 
 def test_a_folder_that_cannot_be_is_one_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(VergenceError, match="could not be written"):
-        Run(tiny(), tmp_path / "file" / "run", device="cpu", progress=False)
+        Run(tiny(), tmp_path / "file" / "run", device="cpu")
 
 
 @pytest.mark.parametrize(

@@ -83,14 +83,14 @@ def recipe_of(method: str, **changes) -> Recipe:
 
 
 def carry_out(recipe: Recipe, folder, shared: Shared | None = None) -> Run:
-    run = Run(recipe, folder, "cpu", progress=False, shared=shared)
+    run = Run(recipe, folder, "cpu", shared=shared)
     run.execute()
     return run
 
 
 def prints(recipe: Recipe, folder) -> dict[str, str]:
     """Fingerprints of all stages, without doing any."""
-    run = Run(recipe, folder, "cpu", progress=False)
+    run = Run(recipe, folder, "cpu")
     for name in recipe.stages:
         run.prints[name] = run._fingerprint(name)
     return run.prints
@@ -245,7 +245,7 @@ def test_labels_that_use_2d_see_whether_it_is_shown(tmp_path):
 def test_only_stages_of_plain_2d_are_carried_out_as_supervised(tmp_path):
     def carrier(recipe: Recipe, stage: str = "keypoints") -> str:
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
-        return Run(recipe, folder, "cpu", progress=False)._carrier(stage)
+        return Run(recipe, folder, "cpu")._carrier(stage)
 
     for method in LAST:
         recipe = recipe_of(method)

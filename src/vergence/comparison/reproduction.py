@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vergence.comparison.entries import Measured, spread, total_seconds
+from vergence.comparison.results import Measured, spread, total_seconds
 from vergence.errors import VergenceError
 from vergence.protocols.base import get_protocol
 from vergence.recipes.paper_tables import Published, Row, Table

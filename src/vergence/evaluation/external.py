@@ -76,14 +76,17 @@ class Predicted:
         return len(self.pose if self.pose is not None else self.keypoints if self.keypoints is not None else ())
 
 
-def read_predictions(path: Path | str) -> Predicted:
-    """A file of predictions.
+def read_predictions(source: Path | str | Mapping[str, Any]) -> Predicted:
+    """Predictions from a file, or from the same names in a mapping.
 
     Raises:
         VergenceError: missing, damaged, not of the form above.
     """
-    path = Path(path)
-    found = _json(path) if path.suffix.lower() == ".json" else _npz(path)
+    path = Path("the predictions") if isinstance(source, Mapping) else Path(source)
+    if isinstance(source, Mapping):
+        found = dict(source)
+    else:
+        found = _json(path) if path.suffix.lower() == ".json" else _npz(path)
     flat = "keypoints" in found and "pose" not in found
     for name in ("keypoints", "joint_names") if flat else ("pose", "joint_names", "unit"):
         if name not in found:

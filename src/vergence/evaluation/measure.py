@@ -22,8 +22,7 @@ from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.evaluation.scores import HEADING, in_camera_frame
 from vergence.geometry.crops import full_pixels
-from vergence.methods.base import Prediction
-from vergence.methods.mcss import pose_descriptor
+from vergence.methods.base import Prediction, pose_descriptor
 from vergence.metrics import retrieval
 from vergence.protocols.base import Measured, Protocol, measure
 from vergence.protocols.keypoints import KeypointProtocol, measure_keypoints

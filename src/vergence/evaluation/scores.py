@@ -23,8 +23,8 @@ from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.geometry.alignment import ridge_regression
 from vergence.geometry.camera import normalise, rotate
-from vergence.methods.base import Method, Prediction
-from vergence.methods.mcss import canonical_rotation, pose_descriptor
+from vergence.geometry.canonical import canonical_rotation
+from vergence.methods.base import Method, Prediction, pose_descriptor
 from vergence.metrics import retrieval
 from vergence.skeleton import Skeleton
 

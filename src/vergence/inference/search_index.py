@@ -30,7 +30,7 @@ from jaxtyping import Float, Int, UInt8
 from vergence.errors import VergenceError
 from vergence.files import atomic_path
 from vergence.inference.estimator import Estimator
-from vergence.methods.mcss import pose_descriptor
+from vergence.methods.base import pose_descriptor
 
 BATCH = 64
 LONGEST_CLIP = 64  # images of a query clip that are compared

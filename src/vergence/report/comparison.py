@@ -11,7 +11,8 @@ import torch
 
 from vergence import __version__
 from vergence.batches.dataset import Dataset
-from vergence.comparison.entries import BOOTSTRAP, FIGURES, MORE, Measured
+from vergence.comparison.bootstrap import BOOTSTRAP
+from vergence.comparison.results import FIGURES, MORE, Measured
 from vergence.evaluation.scores import HEADING
 from vergence.report.charts import format_number
 from vergence.report.page import Cell, Curve, Dots, Page, Panel, Strip, Table, choose_samples
