@@ -15,12 +15,14 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import yaml
 
 from vergence.errors import VergenceError
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -102,6 +104,43 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
     return str(value)
+
+
+def from_plain(kind: type[T], values: Mapping[str, Any], **missing: float) -> T:
+    """A dataclass of numbers, texts, tuples and mappings from what `plain` made of it.
+
+    Args:
+        kind: of the dataclass.
+        values: by field; what stands beside is left out.
+        **missing: by field, what null means there; NaN where nothing is said.
+
+    Raises:
+        KeyError: a field is lacking.
+    """
+
+    def restored(value: Any, null: float) -> Any:
+        if isinstance(value, dict):
+            return {key: restored(item, null) for key, item in value.items()}
+        if isinstance(value, list):
+            return tuple(restored(item, null) for item in value)
+        return null if value is None else value
+
+    fields = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: restored(values[name], missing.get(name, math.nan)) for name in fields})
+
+
+def read_json(path: Path | str) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        VergenceError: missing or damaged.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise VergenceError(f"there is no file {path}", "Check the path.") from None
+    except (OSError, ValueError) as error:
+        raise VergenceError(f"{path} is not readable JSON: {error}", "Write it again.") from error
 
 
 def new_folder(path: Path) -> None:

@@ -219,3 +219,25 @@ datasets = Registry(
     coco="vergence.recipes.sources:Coco",
     mannequin_challenge="vergence.recipes.sources:MannequinChallenge",
 )
+
+# write(path, poses, **options) -> note: a file format by its suffix; the note says what had to be assumed, if anything.
+exporters = Registry(
+    "exporter",
+    "vergence.exporters",
+    npz="vergence.outputs.tables:write_npz",
+    json="vergence.outputs.tables:write_json_poses",
+    csv="vergence.outputs.tables:write_csv",
+    trc="vergence.outputs.trc:write_trc",
+)
+
+# Readers of files and folders (`footage.readers.Reader`), asked whether a path fits.
+keypoint_readers = Registry(
+    "keypoint reader",
+    "vergence.keypoint_readers",
+    openpose="vergence.footage.keypoints:OPENPOSE",
+    coco="vergence.footage.keypoints:COCO",
+    npz="vergence.footage.keypoints:NPZ",
+)
+calibration_readers = Registry(
+    "calibration reader", "vergence.calibration_readers", toml="vergence.footage.calibration:RIG_TOML"
+)

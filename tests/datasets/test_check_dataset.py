@@ -17,7 +17,7 @@ def images(tmp_path_factory):
 def test_a_sound_folder_is_told_and_nothing_is_printed(images, capsys):
     told = []
     found = vergence.check_dataset(images, images=3, progress=lambda what, *_: told.append(what))
-    assert found.sound
+    assert found.valid
     assert told == [f"{images} is images that `vergence synth --kind images` wrote"]
     assert len(found.records) == 25
     assert found.recipe == ()  # no source reads these
@@ -31,7 +31,7 @@ def test_a_fault_is_a_finding_and_a_senseless_wish_an_error(images, tmp_path):
         (tmp_path / name).symlink_to(images / name)
     np.savez(tmp_path / "truth.npz", **arrays | {"pose": arrays["pose"] / 1000})
     found = vergence.check_dataset(tmp_path)
-    assert not found.sound
+    assert not found.valid
     assert "in metres" in next(f.found for f in found.findings if f.what == "units")
     with pytest.raises(vergence.VergenceError, match="images is 0"):
         vergence.check_dataset(images, images=0)

@@ -22,7 +22,7 @@ from vergence.datasets.mannequin_challenge import (
 )
 from vergence.datasets.mannequin_clips import read_cameras
 from vergence.datasets.validation.checks import check_images, check_records
-from vergence.datasets.validation.finding import is_sound
+from vergence.datasets.validation.finding import is_valid
 from vergence.errors import VergenceError
 from vergence.geometry.triangulation import triangulate_linear
 from vergence.outputs.trc import ASSUMED_STATURE_MM
@@ -100,7 +100,7 @@ def test_cameras_are_the_worlds_up_to_one_scale_and_joints_meet_in_points(record
 
 
 def test_the_scale_is_that_of_people_of_an_assumed_stature(records, shown):
-    from vergence.reconstruction.solve import stature
+    from vergence.geometry.body import stature
 
     tall = np.median([stature(body[None], H36M_17) for body in shown[0].people])
     ratio = np.median(records.translation / shown[0].rig.translation.numpy()[records.view])
@@ -187,7 +187,7 @@ def test_images_and_keypoints_are_found_where_people_put_them(layout, shown, tmp
     for i in range(len(found)):
         points = H36M_17.convert(truth.keypoints[found.view[i]], found.skeleton)
         assert min(np.nanmax(np.abs(points[p] - found.keypoints[i])) for p in range(2)) < 0.01
-    assert is_sound(check_images(found))
+    assert is_valid(check_images(found))
     if layout is layout_whole_download:
         assert {p.frame - v for p, v in zip(found.images, found.view)} == {30}
 
@@ -208,7 +208,7 @@ def test_a_source_gives_several_views_of_each_person(root, records):
 
 
 def test_the_records_are_sound(records):
-    assert is_sound(check_records(records) + check_images(records))
+    assert is_valid(check_records(records) + check_images(records))
 
 
 def test_clips_with_too_little_parallax_are_dropped_and_counted(root, shown, tmp_path):

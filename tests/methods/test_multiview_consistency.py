@@ -440,7 +440,7 @@ def test_ratios_are_taken_from_a_sources_visible_poses(film):
     method.prepare(stage, {"studio": film.replace(pose=half)})
     expected = limb_ratios(film.pose[: len(film) // 2], H36M_17)
     assert float(method.ratios[1]) == pytest.approx(expected["knee"])
-    with pytest.raises(VergenceError, match="shows no 3D"):
+    with pytest.raises(VergenceError, match="has no visible 3D"):
         method.prepare(stage, {"studio": unlabelled(film)})
     with pytest.raises(VergenceError, match="limbs_from names 'studio'"):
         method.prepare(stage, {"lab": film})

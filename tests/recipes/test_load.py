@@ -94,7 +94,7 @@ def test_any_key_may_be_overridden_and_the_rest_stays(file, words, read):
         (["--stages.pose.train.step", "7"], r"no key stages\.pose\.train\.step.*steps"),
         (["--stages.poes.train.steps", "7"], r"no stages\.poes.*There are pose, labels"),
         (["--sources.x.count=1"], r"no sources\.x.*wild, rig"),
-        (["--seed.more", "7"], "seed has no parts"),
+        (["--seed.more", "7"], "seed is a single value"),
         (["--seed", "many"], "seed.*many"),
         (["--sources.wild.kind", "film"], "film"),
         (["--sources.wild.pose", "some"], r"source\.pose is 'some'"),

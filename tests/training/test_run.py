@@ -258,7 +258,7 @@ def test_stages_that_cannot_follow_each_other_are_refused(tmp_path, stages, said
 def test_labelled_2d_that_is_withheld_cannot_be_used(tmp_path):
     recipe = tiny(stages={"labels": Stage(label=LabelStage(source="studio", keypoints="labelled"))})
     recipe.sources["studio"].keypoints = False
-    with pytest.raises(VergenceError, match="shows none"):
+    with pytest.raises(VergenceError, match="is visible"):
         carry_out(tmp_path, recipe)
 
 

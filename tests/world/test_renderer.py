@@ -14,7 +14,6 @@ from vergence.world.renderer import depth_map, draw, pack, unpack
 from vergence.world.rigs import make_rig
 from vergence.world.shots import Shots, draw_lights, make_scenes, project_points
 
-
 SIZE = torch.tensor([64, 64])  # of the full image; nothing here depends on it
 
 

@@ -54,6 +54,20 @@ def warp(image: UInt8[ndarray, "H W 3"], camera: CropCamera) -> UInt8[ndarray, "
     return np.asarray(cv2.remap(np.ascontiguousarray(part), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT))
 
 
+def crop_image(
+    image: UInt8[ndarray, "H W 3"],
+    intrinsics: ArrayLike | None,
+    distortion: ArrayLike | None,
+    box: ArrayLike,
+    size: int | tuple[int, int],
+    mode: CropMode = "virtual",
+) -> tuple[UInt8[ndarray, "h w 3"], CropCamera]:
+    """The pixels of a box's crop and its camera; arguments and errors as of `check_box`, `crop_camera` and `warp`."""
+    check_box(box, image.shape[0], image.shape[1])
+    camera = crop_camera(intrinsics, distortion, box, size, mode)
+    return warp(image, camera), camera
+
+
 def crop_view(
     image: UInt8[ndarray, "H W 3"],
     intrinsics: ArrayLike | None,

@@ -27,7 +27,7 @@ class PseudoLabels:
     Attributes:
         key: sequence, view, frame; `N 3`.
         pose: `N J 3`; NaN where no two views agreed, or where only 2D is kept.
-        weight: trust in each joint, 0 to 1; `N J`.
+        weight: confidence of each joint, 0 to 1; `N J`.
         keypoints: the pose projected into the crop, or what the network found, pixels; `N J 2`.
         intrinsics: of the crop, as known or as estimated; `N 3 3`.
         report: what was counted while making them; plain values.

@@ -168,7 +168,7 @@ def _pool(part: Part) -> Tensor:
     labelled = part.visible.has_pose.nonzero()[:, 0]
     if len(labelled) == 0:
         raise VergenceError(
-            f"{part.name!r} draws labelled images, but the recipe shows no 3D of its source",
+            f"{part.name!r} draws labelled images, but no 3D of its source is visible",
             "Set the source's pose: to a number of subjects, or to all.",
         )
     return labelled

@@ -1,4 +1,4 @@
-"""`vergence data check`: what is this folder, is it sound, which recipe line uses it."""
+"""`vergence data check`: what is this folder, is it valid, which recipe line uses it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="vergence data check",
         description="Recognises what lies in a folder, checks it (files, images, 3D against 2D, sides, units, frames, joint "
-        "order, limbs, boxes), writes a contact sheet, and prints the recipe lines that use it. Exit status 0: sound; 1: "
+        "order, limbs, boxes), writes a contact sheet, and prints the recipe lines that use it. Exit status 0: valid; 1: "
         "not; 2: nothing that can be read.",
     )
     parser.add_argument("path", type=Path, metavar="PATH", help="the dataset's top folder")
@@ -38,7 +38,7 @@ def check(words: Sequence[str]) -> int:
     out = options.out or Path(f"check-{options.path.resolve().name}.html")
     write_page(out, _page(done))
     _show(done, out)
-    return 0 if done.sound else 1
+    return 0 if done.valid else 1
 
 
 def _page(done: DatasetCheck) -> Page:
@@ -68,7 +68,7 @@ def _show(done: DatasetCheck, out: Path) -> None:
             f"[{COLOURS[finding.state]}]{finding.state:<5}[/] {escape(finding.what)}: {escape(finding.found)}.{remedy}"
         )
     wrong = sum(finding.state == "wrong" for finding in done.findings)
-    console.print(f"[bold red]unsound[/]: {wrong} wrong" if wrong else "[green]sound[/]")
+    console.print(f"[bold red]invalid[/]: {wrong} wrong" if wrong else "[green]valid[/]")
     if done.recipe:
         console.print("recipe:\n  sources:")
         for line in done.recipe:

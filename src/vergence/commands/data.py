@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 ACTIONS = {
-    "check": "what a folder holds, whether it is sound, and the recipe line that uses it",
+    "check": "what a folder holds, whether it is valid, and the recipe line that uses it",
     "prepare": "crops and labels of sources, written once into shards that are read fast",
 }
 

@@ -41,8 +41,8 @@ def evaluate(
         reconstruction: folder that `vergence reconstruct` wrote for the capture.
         protocol: name of a published protocol, as h36m, or mpii-pckh and coco-oks for 2D: which images, joints, alignment
             and average.
-        scale: how poses get their millimetres where a protocol needs them: the training people's mean limb lengths, or (by
-            truth) each pose's own (true) or its root's distance (depth).
+        scale: how scale-free predictions are converted to mm under a protocol: by the training people's mean limb lengths, or
+            by each pose's own (true) or its root's distance (depth), which use ground truth.
         out: folder for results.json and report.html; default RUN/evaluation.
         device: auto, cpu, cuda or mps.
     """

@@ -75,7 +75,7 @@ class Entry:
         recipe: what is trained; of a finished run, its own.
         run: the folder of a finished run, which is only measured.
         of: the method, where rows differ in the number of 3D labels alone.
-        subjects: whose 3D is shown, where that is varied.
+        subjects: subjects with visible 3D labels, in a label sweep.
     """
 
     name: str
@@ -153,8 +153,8 @@ def _finished(folder: Path, overrides: Sequence[str] = ()) -> Entry:
 
 
 def ladder(entries: Sequence[Entry], amounts: Sequence[str]) -> list[Entry]:
-    """Each recipe once for every number of people whose 3D it sees. Recordings of which a recipe shows any 3D are those of
-    which it then shows so much; a recipe without any, and a finished run, stays as it is."""
+    """Each recipe once for every number of people whose 3D labels it sees. Only sources that already use 3D labels are
+    varied; a recipe without any, and a finished run, stays as it is."""
     out: list[Entry] = []
     for entry in entries:
         varied = [n for n, s in entry.recipe.sources.items() if s.pose != "none" and s.kind != "world_images"]
@@ -236,7 +236,7 @@ def _same_people(a: Source, b: Source) -> bool:
 
 
 def labels_3d(recipe: Recipe, shared: Shared) -> dict[str, int]:
-    """Number of images, and of people, whose true 3D the stages of a recipe are shown."""
+    """Number of images, and of people, whose true 3D is visible to the stages of a recipe."""
     images, people = 0, 0
     read = {name for stage in recipe.stages.values() for name in stage.sources if not stage.label}
     for name in sorted(read):

@@ -27,7 +27,7 @@ def figure_key(name: str) -> str:
 
 
 def check_figures(table: Table) -> None:
-    """Refuses a table that names a protocol or a figure that there is none of, before anything is trained.
+    """Refuses a table with an unknown protocol or metric, before anything is trained.
 
     Raises:
         VergenceError: names the row and the figure.

@@ -46,7 +46,7 @@ class Work:
         quiet: no progress bars.
         verb: the command, for the results of each run.
         common: folder of stages and labels that are made once; None: in `out`.
-        one_structure: the clusters of the Pose Structure Score are the first one's for all, not each one's own.
+        one_structure: all entries share the first entry's clusters of the Pose Structure Score.
     """
 
     out: Path
@@ -106,7 +106,7 @@ def each_seed(
 
 
 def _measured(work: Work, entry: Entry, seed: int, base: Recipe) -> Measured:
-    """One entry on one seed: kept from before, or trained as far as it is not, and measured."""
+    """One entry on one seed: loaded if cached, else trained (resuming) and evaluated."""
     if entry.run:
         made_by = _made_by(entry.run, base.at_seed(seed))
         before = Measured.load(work.kept, entry.name, seed, made_by)

@@ -17,13 +17,11 @@ from vergence.batches.dataset import MemoryDataset
 from vergence.batches.views import Views
 from vergence.datasets.people import SEEN_JOINTS
 from vergence.errors import VergenceError
-from vergence.footage.calibration import read_rig_toml
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.frame_ranges import wanted_frames
 from vergence.geometry.crops import box_from_keypoints
-from vergence.outputs.tables import read_npz
-from vergence.outputs.trc import trc_scale
 from vergence.recipes.recipe import Source
+from vergence.reconstruction.result import Reconstruction
 from vergence.skeleton import Skeleton
 
 
@@ -81,15 +79,16 @@ def read_capture(source: Source, image_size: int, skeleton: Skeleton) -> MemoryD
 
 
 def _reconstruction(folder: Path, capture: Capture, frames: int, skeleton: Skeleton) -> Sequence[np.ndarray]:
-    """Each camera's poses `T J 3` in its own frame, mm (free of scale: at the assumed height), from its two files."""
-    poses, rig = read_npz(folder / "poses.npz"), read_rig_toml(folder / "rig.toml")
-    if len(poses.pose) != frames:
+    """Each camera's poses `T J 3` in its own frame, mm (free of scale: at the assumed height)."""
+    found = Reconstruction.load(folder)
+    if len(found.poses.pose) != frames:
         raise VergenceError(
-            f"{folder} has {len(poses.pose)} frames, the capture {frames}", "Reconstruct this very capture, whole."
+            f"{folder} has {len(found.poses.pose)} frames, the capture {frames}",
+            "Reconstruct this very capture, whole.",
         )
-    scale, _ = trc_scale(poses)
-    world = poses.skeleton.convert(poses.pose, skeleton) * scale
-    named = {camera.name: camera for camera in rig.cameras}
+    scale, _ = found.poses.mm_per_unit()
+    world = found.skeleton.convert(found.poses.pose, skeleton) * scale
+    named = {camera.name: camera for camera in found.rig.cameras}
     out = []
     for name in capture.names:
         camera = named.get(name)

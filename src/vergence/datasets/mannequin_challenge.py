@@ -37,10 +37,10 @@ from vergence.datasets.mannequin_clips import SPLITS, ClipCameras, ClipFrames
 from vergence.datasets.records import Records
 from vergence.errors import VergenceError
 from vergence.footage.tracking import person_size, track_people
+from vergence.geometry.body import stature
 from vergence.geometry.crops import person_boxes
 from vergence.geometry.triangulation import reprojection_error, triangulate_robust
 from vergence.outputs.trc import ASSUMED_STATURE_MM
-from vergence.reconstruction.solve import stature
 from vergence.skeleton import Skeleton
 
 PARALLAX_DEG = 5.0

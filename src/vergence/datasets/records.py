@@ -26,11 +26,11 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import Tensor
 
-from vergence.batches.crops import moved_labels, warp
+from vergence.batches.crops import crop_image, moved_labels
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.footage.video import Video, open_video, read_image
-from vergence.geometry.crops import CropCamera, CropMode, crop_camera, crop_cameras
+from vergence.geometry.crops import CropCamera, CropMode, crop_cameras
 from vergence.skeleton import Skeleton
 
 OPEN_VIDEOS = 4  # a decoder holds some dozen full frames
@@ -313,7 +313,7 @@ class ImageDataset:
                 "Use the images that the labels were made on, at their own size.",
             )
         lens = np.nan_to_num(records.distortion[row])
-        return warp(image, crop_camera(records.intrinsics[row], lens, records.box[row], self.image_size, self.mode))
+        return crop_image(image, records.intrinsics[row], lens, records.box[row], self.image_size, self.mode)[0]
 
 
 class OpenFiles:

@@ -1,4 +1,4 @@
-"""Predictions of others: poses in a file, keyed by sample, brought to a dataset's rows and into its crops' cameras.
+"""External predictions: poses in a file, matched to a dataset's rows by key and moved into its crop cameras.
 
 NPZ arrays, or the same names in JSON, with `samples` a list of mappings that hold a `pose` and its key:
 

@@ -1,4 +1,4 @@
-"""What every finished run gets: its test sets measured, `results.json` and a page."""
+"""Evaluates a finished run on its test sets; writes `results.json` and a page."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def measure_tests(
         opened: datasets that are open already, by source name.
         folder: the run's, which keeps the clusters of the Pose Structure Score.
         open_: opens the others.
-        scale: how poses get their millimetres where a test's protocol needs them (`benchmark.SCALES`); None: as the test says.
+        scale: how scale-free predictions are converted to mm under a protocol; None: as the test says.
     """
     skeleton = get_skeleton(recipe.skeleton)
     training = [_training_index(recipe, name, opened or {}, open_) for name in _baseline_sources(recipe)]
@@ -168,7 +168,7 @@ def _clusters(training: list[Views], test: Views, skeleton: Skeleton, folder: Pa
 
 
 def _refit(recipe: Recipe, method: Method, opened: Mapping[str, Dataset], device: str, open_: Open) -> Ridge | None:
-    """Poses from a frozen embedding by ridge regression on the images whose 3D the recipe shows."""
+    """Poses from a frozen embedding by ridge regression on the images with visible 3D labels."""
     if not isinstance(method, MCSS):
         return None
     embeddings, poses = [], []

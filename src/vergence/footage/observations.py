@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence.errors import VergenceError
-from vergence.footage.keypoints import Detections, read_keypoint_npz, read_keypoints
+from vergence.footage.keypoints import Detections, read_keypoint_table, read_keypoints
 from vergence.footage.subject import SubjectChoice, View, choose_subject
 from vergence.footage.tracking import track_people
 from vergence.skeleton import Skeleton
@@ -90,7 +90,7 @@ def _view(camera: CaptureCamera, extrinsics: bool) -> View:
 
 def _from_npz(capture: Capture, notes: list[str]) -> tuple[Skeleton, list[list[np.ndarray]]]:
     assert capture.keypoint_file is not None
-    table = read_keypoint_npz(capture.keypoint_file)
+    table = read_keypoint_table(capture.keypoint_file)
     notes += table.notes
     frames, views = table.keypoints.shape[:2]
     if views != len(capture.cameras):

@@ -39,7 +39,7 @@ NO_PARALLAX = 1.2  # times the noise: below this a rotation alone explains the j
 
 @dataclass(frozen=True)
 class PairPose:
-    """The second camera in the first one's frame, `x2 = R x1 + t`, and how far to trust it.
+    """The second camera in the first one's frame, `x2 = R x1 + t`, and how reliable it is.
 
     Attributes:
         rotation, translation: the best of the four decompositions; the translation has length 1.

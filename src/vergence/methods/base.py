@@ -70,7 +70,7 @@ class Method(nn.Module):
         skeleton: the run's joints.
 
     Attributes:
-        mirrored: the training showed mirrored images, so that predictions may be averaged with the mirror's.
+        mirrored: trained with horizontal flips, so that predictions may be averaged with those of the flipped image.
         progress: share of the training stage that is done, 0 to 1; set before every batch.
         whole_time_steps: batches hold all views of a time step.
     """
@@ -84,7 +84,7 @@ class Method(nn.Module):
         self.mirrored = True
         self.progress = 0.0
 
-    def prepare(self, stage: TrainStage, shown: dict[str, Views]) -> None:
+    def prepare(self, stage: TrainStage, visible: dict[str, Views]) -> None:
         """Called before a training stage with its settings and the labels that its sources show, by their name in `batch`."""
 
     def adopt(self, weights: dict[str, Tensor]) -> None:

@@ -30,6 +30,7 @@ from vergence.batches.dataset import Dataset, batches
 from vergence.batches.pseudo_labels import PseudoLabels
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
+from vergence.geometry.body import reference_length
 from vergence.geometry.camera import normalise, project
 from vergence.geometry.crops import full_pixels
 from vergence.methods.base import depth_target, relative_depth
@@ -38,8 +39,7 @@ from vergence.methods.supervised import Supervised
 from vergence.networks.pose_network import Maps, peaks
 from vergence.recipes.recipe import LabelStage
 from vergence.reconstruction.peaks import choose_peaks
-from vergence.reconstruction.quality import reference_length
-from vergence.reconstruction.solve import Reconstruction, reconstruct
+from vergence.reconstruction.solve import Solution, reconstruct_keypoints
 from vergence.skeleton import Skeleton
 
 
@@ -222,12 +222,12 @@ def _label_recording(
         "skeleton": skeleton,
         "seed": seed,
     }
-    result = reconstruct(points[..., 0, :], trust[..., 0], per_frame=settings.per_frame, **rig, **extrinsics)
+    result = reconstruct_keypoints(points[..., 0, :], trust[..., 0], per_frame=settings.per_frame, **rig, **extrinsics)
     verdict = result.report.verdict
     if points.shape[3] > 1 and not settings.per_frame:
         rig |= {"intrinsics": result.intrinsics, "rotation": result.rotation, "translation": result.translation}
         agreed, likely = _agreed(points, trust, result)
-        result = reconstruct(agreed, likely, **rig)
+        result = reconstruct_keypoints(agreed, likely, **rig)
     rotation, translation = torch.from_numpy(result.rotation)[v], torch.from_numpy(result.translation)[v]
     world = torch.from_numpy(result.pose)[t]
     camera = world @ rotation.transpose(-1, -2) + translation[:, None]
@@ -246,7 +246,7 @@ def _check_full_cameras(views: Views, known_lens: bool) -> None:
         )
 
 
-def _agreed(points: np.ndarray, trust: np.ndarray, rig: Reconstruction) -> tuple[np.ndarray, np.ndarray]:
+def _agreed(points: np.ndarray, trust: np.ndarray, rig: Solution) -> tuple[np.ndarray, np.ndarray]:
     """Of the M peaks of each joint in each image (`T V J M 2`, `T V J M`) the one that fits the other images."""
     frames, views, joints, count = trust.shape
     lens = torch.from_numpy(rig.intrinsics)

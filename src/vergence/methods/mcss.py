@@ -80,7 +80,7 @@ class MCSS(Method):
         self.metric = MetricLoss()
         self.register_buffer("finds_joints", torch.tensor(False))
 
-    def prepare(self, stage: TrainStage, shown: dict[str, Views]) -> None:
+    def prepare(self, stage: TrainStage, visible: dict[str, Views]) -> None:
         """Takes a stage's settings, and notes whether 2D will have been learned."""
         self.metric = stage.metric
         kept = bool(self.finds_joints) and "network" in stage.frozen

@@ -11,13 +11,13 @@ What breaks it, and how that shows. Consistency alone has a solution without res
 bone turns to the optical axis, the root's depth goes to 0 and all limbs shrink, in all views alike; it is reached
 within seconds. Limb lengths make it cost something, but the way out still leads past poses mirrored in depth
 (Necker), which a free rotation cannot tell from the truth: the mirror image of every view is as consistent. `watch`
-measures each of these and says which it is. Against them, none the paper's (`settings.MultiView`): the 3D losses leave
+measures each of these and says which it is. Countermeasures, all ours (`settings.MultiView`): the 3D losses leave
 the 2D alone until depth is sane (`shield`), the root's depth in training comes from 2D limb lengths (`root_depth:
 limbs`), cameras' own rotations see a mirrored pose (`rotations: given`), and so does a knee, which bends one way (`bend`).
 With `shield` the pixels are constants of the 3D losses; depth is read through the heatmap still, as in every method here.
 
 Limbs are measured in reference bones of the same pose, as the closed form has it; ratios come from the recipe or from any
-poses that a source shows (`limb_ratios`). Section numbers and the order of terms are the paper's, weights are not known.
+poses visible in a source (`limb_ratios`). Section numbers and the order of terms are the paper's, weights are not known.
 """
 
 from __future__ import annotations
@@ -164,26 +164,26 @@ class MultiViewConsistency(Supervised):
         self.ratios: Tensor | None = None
         self._seen: tuple[Views, Maps] | None = None
 
-    def prepare(self, stage: TrainStage, shown: dict[str, Views]) -> None:
-        """Takes a stage's settings, and limb ratios from its numbers or from the poses that a source shows."""
+    def prepare(self, stage: TrainStage, visible: dict[str, Views]) -> None:
+        """Takes a stage's settings, and limb ratios from its numbers or from a source's visible poses."""
         self.settings, self._seen = stage.multiview, None
         ratios = dict(self.settings.limb_ratios)
         if self.settings.limbs_from:
-            ratios = self._ratios_of(shown) | ratios
+            ratios = self._ratios_of(visible) | ratios
         needs = [name for name in ("consistency", "limbs", "bend") if stage.losses.get(name)]
         wanted = [sideless(self.skeleton.joint_names[child]) for _, child in self.limbs]
         if needs or ratios:
             self._check(ratios, wanted, needs)
         self.ratios = torch.tensor([ratios[name] for name in wanted], dtype=torch.double) if ratios else None
 
-    def _ratios_of(self, shown: dict[str, Views]) -> dict[str, float]:
+    def _ratios_of(self, visible: dict[str, Views]) -> dict[str, float]:
         name = self.settings.limbs_from
-        if name not in shown:
-            raise VergenceError(f"multiview.limbs_from names {name!r}", f"The batch has {', '.join(shown)}.")
-        posed = shown[name][shown[name].has_pose]
+        if name not in visible:
+            raise VergenceError(f"multiview.limbs_from names {name!r}", f"The batch has {', '.join(visible)}.")
+        posed = visible[name][visible[name].has_pose]
         if not len(posed):
             raise VergenceError(
-                f"source {name!r} shows no 3D to take limb ratios from",
+                f"source {name!r} has no visible 3D to take limb ratios from",
                 "Set pose: on it, let a label stage make some, or write multiview.limb_ratios.",
             )
         return limb_ratios(posed.pose, self.skeleton, in_bones=~posed.metric)

@@ -223,8 +223,8 @@ class Pairs:
 
     Attributes:
         inputs: predicted, or truth with a drawn error.
-        targets: the goals; NaN where a joint of them is unknown.
-        weight: trust in each coordinate of a goal.
+        targets: true 3D or pseudo-labels; NaN where a joint is unknown.
+        weight: confidence of each coordinate of a target.
         report: counts, plain values.
     """
 
@@ -244,8 +244,8 @@ def make_pairs(
 ) -> Pairs:
     """Pairs from predictions of images, and from poses without images by an error model fitted to the first.
 
-    Goals are an index without images: `pose`, true or made, in any unit, `pose_weight` and `made`. Of a goal the joints
-    that are known count; an error model is fitted to whole ones, and poses without images must be whole. With `mirror`
+    Goals are an index without images: `pose` (true or pseudo-labels, in any unit), `pose_weight` and `pseudo`. Of each the
+    joints that are known count; an error model is fitted to whole ones, and poses without images must be whole. With `mirror`
     every pair stands there mirrored as well. Raises `VergenceError` where fewer than 32 pairs with images remain.
     """
     inputs = unit.flat(predicted)

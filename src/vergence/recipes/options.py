@@ -83,7 +83,7 @@ def _write(raw: dict[str, Any], keys: list[str], text: str, renamed: dict[str, s
                 _change_kind(at, text, where, renamed)
             kind = plain_kind(get_type_hints(kind)[key])
         else:
-            raise VergenceError(f"{where} has no parts, so --{'.'.join(keys)} means nothing")
+            raise VergenceError(f"{where} is a single value, so --{'.'.join(keys)} does not exist")
         where = joined(where, key)
         if i == len(keys) - 1:
             value = parsed(text, kind)

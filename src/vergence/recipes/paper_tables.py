@@ -34,7 +34,7 @@ class Published:
             letters (`p_mpjpe`), or lead to a row of its tables (`scene.outdoor.PCK`) or to another figure of the test's
             results (`left_right.mm.upper_arm`).
         source: where the figures were read.
-        scale: how poses get their millimetres (`Source.scale`).
+        scale: how scale-free predictions are converted to mm (`Source.scale`).
         images: test images that the paper counts, about; 0 where it does not say.
         differs: why the figures are not comparable with ours even on the same data; empty where they are.
     """

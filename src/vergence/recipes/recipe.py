@@ -67,7 +67,7 @@ class Draw:
     Args:
         source: whose images; empty means the source of the batch's own name. A second name lets one batch take the same
             source twice, in two ways.
-        labelled: only images whose 3D the recipe shows.
+        labelled: only images with visible 3D labels.
         time_steps: time steps of each clip; then the batch is clips x time steps x views. 0: single images.
         apart: seconds between any two time steps of one clip (the papers' temporal distance tau).
         views: images of each time step.
@@ -233,11 +233,11 @@ class LabelStage:
 class RefineStage:
     """A refinement unit behind the trained method (EpipolarPose 3.3).
 
-    Its goals are 3D labels, and every result says so; or, with `labels`, poses that several views made: then it needs none.
+    Its targets are 3D labels, and every result says so; or, with `labels`, pseudo-labels: then it needs none.
 
     Args:
-        sources: whose images the method predicts; their visible 3D, and what `labels` make of them, is the goal.
-        labels: label stages whose poses are goals.
+        sources: whose images the method predicts; their visible 3D and the pseudo-labels of `labels` are the targets.
+        labels: label stages whose poses are targets.
         images: at most so many of each source, spread over it; 0 is all.
         poses: more sources, of which the visible 3D alone is used: their poses get an error like the method's.
         mirror: every pair is learned mirrored as well (the paper's is not).

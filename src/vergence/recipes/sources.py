@@ -189,8 +189,8 @@ class MeasuredFiles(Files):
 
     Args:
         protocol: a named protocol, which then sets the keys that choose images.
-        scale: how poses get their millimetres where that protocol needs them: the `training` people's mean size, or (by
-            truth) each pose's `true` size or its root's distance (`depth`).
+        scale: how scale-free predictions are converted to mm under that protocol: by the `training` people's mean size, or
+            by each pose's `true` size or its root's `depth`, which use ground truth.
     """
 
     protocol: str = ""

@@ -256,7 +256,7 @@ class Run:
         return Part(name, self.dataset(source), visible, count, stage.draw.get(name, Draw()), whole)
 
     def _visible(self, source: str, labels: list[str]) -> Views:
-        """A source's index with the labels that the recipe shows, and those that stages made of it."""
+        """A source's index with its visible labels and the pseudo-labels that stages made of it."""
         visible = visible_labels(self.dataset(source), self.recipe.sources[source])
         for label in labels:
             if label not in self.labels:
@@ -299,7 +299,7 @@ class Run:
             keypoints, confidence = visible.keypoints[:, :, None], visible.confidence[:, :, None]
             if keypoints.isnan().all():
                 raise VergenceError(
-                    f"stage {name!r} reads labelled 2D, but source {stage.source!r} shows none",
+                    f"stage {name!r} reads labelled 2D, but none of source {stage.source!r} is visible",
                     "Set keypoints: true on the source, or keypoints: predicted on the stage.",
                 )
         else:
@@ -360,8 +360,8 @@ class Run:
         return made_with
 
     def _goals(self, source: str, stage: RefineStage) -> tuple[Tensor, Views]:
-        """The rows of a source whose 3D is visible or was made by the stage's label stages, and their index with that 3D.
-        What somebody else made (a reconstruction) is no goal."""
+        """The rows of a source with visible 3D or with pseudo-labels of the stage's label stages, and their index with that 3D.
+        Poses of an external reconstruction are not used as targets."""
         before, views = self._visible(source, []), self._visible(source, stage.labels)
         rows = torch.nonzero((before.has_pose & ~before.pseudo) | (views.has_pose & ~before.has_pose))[:, 0]
         if 0 < stage.images < len(rows):

@@ -38,7 +38,7 @@ def protocol_source(name: str, data: str) -> Source:
 
 
 def parse_source(text: str) -> Source:
-    """The source that a word of the command line means; one that is given so shows all its labels.
+    """The source that a word of the command line means; all labels of one that is given so are visible.
 
     Raises:
         VergenceError: none of `FORMS`, or settings that a source does not have.

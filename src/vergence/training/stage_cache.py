@@ -40,7 +40,7 @@ class Shared:
         return self._images[key]
 
     def forget(self) -> None:
-        """Lets go of all images."""
+        """Clears the cache of opened datasets."""
         self._images.clear()
 
     def take(self, made_by: str, into: Path) -> bool:

@@ -89,7 +89,7 @@ def read_bvh(path: Path | str) -> Bvh:
     """Joint positions of a BVH file by forward kinematics.
 
     Raises:
-        VergenceError: missing or not a sound BVH file.
+        VergenceError: missing or not a valid BVH file.
     """
     path = Path(path)
     try:
@@ -107,7 +107,7 @@ def read_bvh(path: Path | str) -> Bvh:
         if count < 1 or not seconds > 0 or not np.isfinite(values).all():
             raise ValueError(f"{count} frames of {seconds} s")
     except (ValueError, IndexError) as error:
-        raise VergenceError(f"{path} is not a sound BVH file: {error}", "Export it again.") from None
+        raise VergenceError(f"{path} is not a valid BVH file: {error}", "Export it again.") from None
     return Bvh(names, parents, _positions(parents, offsets, channels, values), 1 / seconds)
 
 

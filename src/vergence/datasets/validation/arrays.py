@@ -5,7 +5,7 @@ factor of another unit. A person's limbs keep their length and are alike on both
 not. In 2D nothing has a fixed length, but limbs join neighbours: in any other order than the skeleton's own they span
 twice as much of the person.
 
-Limits are wide on purpose: they are for faults, not for quality. Bodies between 1.2 m and 2.2 m are sound.
+Limits are wide on purpose: they are for faults, not for quality. Bodies between 1.2 m and 2.2 m are valid.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`vergence.check_dataset`: what is this folder, is it sound, which recipe line uses it."""
+"""`vergence.check_dataset`: what is this folder, is it valid, which recipe line uses it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from vergence.datasets.records import Records
 from vergence.datasets.validation.checks import ImageReader, check_images, check_records
 from vergence.datasets.validation.detect_format import joined, pixels_of, read_kind, recipe_line, recognise
-from vergence.datasets.validation.finding import Finding, is_sound
+from vergence.datasets.validation.finding import Finding, is_valid
 from vergence.errors import VergenceError
 from vergence.progress import Progress, silent
 
@@ -40,9 +40,9 @@ class DatasetCheck:
     recipe: tuple[str, ...]
 
     @property
-    def sound(self) -> bool:
+    def valid(self) -> bool:
         """Nothing is wrong; notes do not count."""
-        return is_sound(self.findings)
+        return is_valid(self.findings)
 
 
 def check_dataset(path: Path | str, *, images: int = 100, progress: Progress = silent) -> DatasetCheck:

@@ -21,7 +21,7 @@ from numpy import ndarray
 
 from vergence.datasets.records import ImageRef, OpenFiles, Records
 from vergence.datasets.validation import arrays, geometry
-from vergence.datasets.validation.finding import Finding, is_sound, percent
+from vergence.datasets.validation.finding import Finding, is_valid, percent
 from vergence.errors import VergenceError
 
 
@@ -34,7 +34,7 @@ class ImageReader(Protocol):
 def check_records(records: Records) -> list[Finding]:
     """Everything that arrays alone can tell, in the order in which a reader should mend it.
 
-    Cameras are not held against each other before poses lie where their own camera sees them: one fault, one finding.
+    Cross-camera agreement is checked only where reprojection passed: one fault, one finding.
     """
     if not len(records):
         return [Finding("rows", "wrong", "no image of anybody", "Look at the path and at what the reader skipped.")]
@@ -51,7 +51,7 @@ def check_records(records: Records) -> list[Finding]:
         found += check(records)
     placed = geometry.check_reprojection(records)
     found += placed + geometry.check_knees(records)
-    return found + (geometry.check_agreement(records) if is_sound(placed) else [])
+    return found + (geometry.check_agreement(records) if is_valid(placed) else [])
 
 
 def check_images(records: Records, most: int = 100, opened: ImageReader | None = None) -> list[Finding]:

@@ -26,7 +26,7 @@ class Finding:
     remedy: str = ""
 
 
-def is_sound(findings: Sequence[Finding]) -> bool:
+def is_valid(findings: Sequence[Finding]) -> bool:
     """Nothing is wrong; notes do not count."""
     return all(finding.state != "wrong" for finding in findings)
 
