@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from vergence.errors import VergenceError
-from vergence.files import atomic_path, new_folder, plain, read_arrays, write_json, write_text
+from vergence.files import atomic_path, new_folder, plain, read_arrays, renamed, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -83,3 +84,15 @@ def test_a_folder_is_new_or_empty(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(VergenceError, match="cannot write to"):
         new_folder(tmp_path / "file")
+
+
+def test_old_keys_are_read_with_one_warning_that_names_them():
+    names = {"pictures": "images", "clip": "grad_clip"}
+    with pytest.warns(
+        FutureWarning, match=r"a\.json has keys.*pictures is now images, clip is now grad_clip"
+    ) as caught:
+        found = renamed({"pictures": 3, "clip": 1, "seed": 2}, names, "a.json")
+    assert (found, len(caught)) == ({"images": 3, "grad_clip": 1, "seed": 2}, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert renamed({"images": 3}, names, "a.json") == {"images": 3}

@@ -84,8 +84,8 @@ def with_plugin_paths(raw: Any, folder: Path) -> Any:
     """The plain values of a recipe with the plug-in files that lie in its own folder named by their whole path."""
     if not isinstance(raw, dict) or not isinstance(raw.get("plugins"), list):
         return raw
-    files = [str((folder / file).resolve()) if (folder / str(file)).is_file() else file for file in raw["plugins"]]
-    return {**raw, "plugins": files}
+    files = [folder / str(file) if (folder / str(file)).is_file() else file for file in raw["plugins"]]
+    return {**raw, "plugins": [str(file.resolve()) if isinstance(file, Path) else file for file in files]}
 
 
 def recipe_from(raw: Any, name: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -121,7 +121,8 @@ def _files(value: Any) -> list[str]:
 def _drop_idle(raw: dict[str, Any]) -> None:
     """Takes out of a run's recipe the keys that its sources had and that mean nothing to their kinds."""
     for group in ("sources", "test"):
-        for source in (raw.get(group) or {}).values():
+        sources = raw.get(group)
+        for source in sources.values() if isinstance(sources, dict) else ():
             if isinstance(source, dict):
                 known = {field.name for field in dataclasses.fields(kind_of(source, Source, group))}
                 for key in set(IDLE) - known:

@@ -46,11 +46,17 @@ def _for_all(options: Sequence[Option], raw: dict[str, Any]) -> list[Option]:
     out = []
     for keys, text in options:
         entries = raw.get(keys[0]) or {}
-        if keys[0] not in EVERY or keys[1:2] != ["all"] or len(keys) < 3 or "all" in entries:
+        if (
+            not isinstance(entries, dict)
+            or keys[0] not in EVERY
+            or keys[1:2] != ["all"]
+            or len(keys) < 3
+            or "all" in entries
+        ):
             out.append((keys, text))
             continue
         parts = {
-            name: entry if keys[0] == "stages" else get_type_hints(kind_of(entry, Source, name))
+            name: (entry or {}) if keys[0] == "stages" else get_type_hints(kind_of(entry, Source, name))
             for name, entry in entries.items()
         }
         having = [name for name, part in parts.items() if keys[2] in part]
