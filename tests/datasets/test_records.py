@@ -22,7 +22,7 @@ from vergence.datasets.records import (
     record_crops,
 )
 from vergence.errors import VergenceError
-from vergence.footage.video import read_image
+from vergence.footage.images import read_image
 from vergence.geometry.camera import project
 from vergence.geometry.crops import crop_camera, keypoints_from_crop
 from vergence.recipes.typed import make_source

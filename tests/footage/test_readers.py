@@ -9,10 +9,11 @@ import pytest
 
 from vergence import plugins
 from vergence.errors import VergenceError
-from vergence.footage.calibration import Camera, Rig, read_calibration
+from vergence.footage.calibration import read_calibration
 from vergence.footage.capture import load_capture
 from vergence.footage.keypoints import Detections, KeypointTable, read_keypoint_table, read_keypoints
 from vergence.footage.readers import Reader, find_reader
+from vergence.geometry.cameras import Camera, Rig
 from vergence.plugins import Registry
 from vergence.skeleton import COCO_17
 

@@ -11,8 +11,9 @@ import pytest
 
 import vergence
 from vergence.files import write_json
-from vergence.footage.calibration import Camera, write_rig_toml
+from vergence.footage.calibration import write_rig_toml
 from vergence.footage.capture import load_capture
+from vergence.geometry.cameras import Rig
 from vergence.report.reconstruction import page_of
 from vergence.skeleton import BODY_25, H36M_17
 
@@ -41,9 +42,8 @@ def folder(scene, tmp_path: Path) -> Path:
             write_json(
                 tmp_path / f"{name}_json" / f"{name}_{t:012d}_keypoints.json", {"version": 1.3, "people": people}
             )
-    parts = zip(NAMES, scene.intrinsics, scene.distortion, scene.rotation, scene.translation)
-    cameras = [Camera(name, (1000, 1000), *arrays) for name, *arrays in parts]
-    write_rig_toml(tmp_path / "calib.toml", cameras)
+    arrays = scene.intrinsics, scene.rotation, scene.translation, scene.distortion
+    write_rig_toml(tmp_path / "calib.toml", Rig.of(NAMES, [(1000, 1000)] * 3, *arrays))
     return tmp_path
 
 

@@ -19,6 +19,7 @@ from vergence.datasets.people import SEEN_JOINTS
 from vergence.errors import VergenceError
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.frame_ranges import wanted_frames
+from vergence.footage.observations import observe
 from vergence.geometry.crops import box_from_keypoints
 from vergence.recipes.recipe import Source
 from vergence.reconstruction.result import Reconstruction
@@ -37,7 +38,7 @@ def read_capture(source: Source, image_size: int, skeleton: Skeleton) -> MemoryD
         VergenceError: no images, no keypoints, no such frames, or a reconstruction of another recording.
     """
     capture = load_capture(source.path)
-    seen = capture.observations
+    seen = observe(capture)
     frames = wanted_frames(source.frames, len(seen.keypoints), "frames:")
     points = seen.skeleton.convert(seen.keypoints[..., :2], skeleton)
     trust = seen.skeleton.convert_confidence(np.nan_to_num(seen.keypoints[..., 2]), skeleton)
@@ -92,7 +93,7 @@ def _reconstruction(folder: Path, capture: Capture, frames: int, skeleton: Skele
     out = []
     for name in capture.names:
         camera = named.get(name)
-        if camera is None or camera.rotation is None or camera.translation is None:
+        if camera is None or not camera.has_extrinsics:
             raise VergenceError(f"{folder / 'rig.toml'} has no camera {name}", "Reconstruct this very capture, whole.")
-        out.append(world @ camera.rotation.T + camera.translation * scale)
+        out.append(camera.scaled(scale).to_camera(world))
     return out

@@ -25,8 +25,8 @@ from jaxtyping import Float
 from vergence import plugins
 from vergence.errors import VergenceError
 from vergence.files import read_arrays
+from vergence.footage.images import natural_key
 from vergence.footage.readers import Reader, find_reader
-from vergence.footage.video import natural_key
 from vergence.skeleton import BODY_25, BODY_25B, COCO_17, Skeleton, get_skeleton, skeleton_from_names
 
 OPENPOSE_COCO_18 = (

@@ -9,8 +9,9 @@ from typing import Any, Literal
 import numpy as np
 
 from vergence.errors import VergenceError
-from vergence.footage.calibration import Camera, Rig
 from vergence.footage.capture import Capture, load_capture
+from vergence.footage.observations import Observations, observe
+from vergence.geometry.cameras import Rig
 from vergence.outputs import PoseSequence
 from vergence.reconstruction.inputs import REPORT_CONFIDENCE
 from vergence.reconstruction.result import Reconstruction
@@ -50,7 +51,7 @@ def reconstruct(
     footage = capture if isinstance(capture, Capture) else load_capture(capture)
     if ignore_extrinsics:
         footage = footage.without_extrinsics()
-    seen = footage.observations
+    seen = observe(footage)
     cameras = known_cameras(footage, fov, fov_fixed)
     solution = reconstruct_keypoints(
         seen.keypoints[..., :2],
@@ -71,7 +72,7 @@ def reconstruct(
         subject=seen.subject,
         extrinsics=("adjusted" if refine else "as given") if placed else "estimated",
         intrinsics="given" if cameras["intrinsics"] is not None else "estimated",
-        coverage_of_points=_coverage(footage, solution),
+        coverage_of_points=_coverage(seen, solution),
         notes=(*footage.notes, *seen.notes),
         settings={
             "ignore_extrinsics": ignore_extrinsics,
@@ -84,6 +85,7 @@ def reconstruct(
         },
         seconds=time.perf_counter() - start,
         capture=footage,
+        observations=seen,
         solution=solution,
     )
 
@@ -106,20 +108,16 @@ def known_cameras(capture: Capture, fov: float | None, fov_fixed: bool) -> dict[
         raise VergenceError(f"fov is {fov:g}", "It is an angle in degrees, between 5 and 170.")
     if fov_fixed and fov is None:
         raise VergenceError("fov_fixed was given without fov", "Give the angle as well.")
-    known, placed = not missing, capture.has_extrinsics
+    rig = capture.rig
     return {
-        "intrinsics": _stacked(capture, "intrinsics") if known else None,
-        "distortion": _stacked(capture, "distortion") if known else None,
-        "image_size": _stacked(capture, "image_size"),
-        "rotation": _stacked(capture, "rotation") if placed else None,
-        "translation": _stacked(capture, "translation") if placed else None,
+        "intrinsics": rig.intrinsics if rig.has_intrinsics else None,
+        "distortion": rig.distortion if rig.has_intrinsics else None,
+        "image_size": rig.image_size,
+        "rotation": rig.rotation if rig.has_extrinsics else None,
+        "translation": rig.translation if rig.has_extrinsics else None,
         "fov": fov,
         "fov_fixed": fov_fixed,
     }
-
-
-def _stacked(capture: Capture, name: str) -> np.ndarray:
-    return np.stack([getattr(camera, name) for camera in capture.cameras])
 
 
 def _poses(capture: Capture, solution: Solution) -> PoseSequence:
@@ -134,12 +132,12 @@ def _poses(capture: Capture, solution: Solution) -> PoseSequence:
 
 
 def _rig(capture: Capture, found: Solution) -> Rig:
-    cameras = zip(capture.cameras, found.intrinsics, found.distortion, found.rotation, found.translation)
-    return Rig(tuple(Camera(camera.name, camera.image_size, *arrays) for camera, *arrays in cameras), found.unit)
+    arrays = found.intrinsics, found.rotation, found.translation, found.distortion
+    return Rig.of(capture.names, capture.rig.image_size, *arrays, unit=found.unit)
 
 
-def _coverage(capture: Capture, solution: Solution) -> float:
+def _coverage(seen: Observations, solution: Solution) -> float:
     """Share of the input points, those that the report counts, whose joint was reconstructed."""
-    counted = np.nan_to_num(capture.observations.keypoints[..., 2]) > REPORT_CONFIDENCE
+    counted = np.nan_to_num(seen.keypoints[..., 2]) > REPORT_CONFIDENCE
     there = np.broadcast_to(np.isfinite(solution.pose).all(axis=-1)[:, None], counted.shape)
     return float(there[counted].mean()) if counted.any() else float("nan")

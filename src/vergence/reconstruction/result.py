@@ -21,9 +21,11 @@ import numpy as np
 from vergence import __version__, outputs
 from vergence.errors import VergenceError
 from vergence.files import from_plain, plain, read_json, write_json
-from vergence.footage.calibration import Rig, read_rig_toml, write_rig_toml
+from vergence.footage.calibration import read_rig_toml, write_rig_toml
 from vergence.footage.capture import Capture
+from vergence.footage.observations import Observations
 from vergence.footage.subject import SubjectChoice
+from vergence.geometry.cameras import Rig
 from vergence.outputs import ASSUMED_STATURE_MM, PoseSequence
 from vergence.reconstruction.inputs import REPORT_CONFIDENCE
 from vergence.reconstruction.quality import Report
@@ -54,7 +56,7 @@ class Reconstruction:
         settings: of the call that made it.
         seconds: that it took.
         version: of Vergence.
-        capture: the footage it is of; None where it was loaded.
+        capture: the footage it is of, and `observations`, what was seen in it; None where it was loaded.
         solution: as it was solved, with each view's part in each joint; None where it was loaded.
     """
 
@@ -70,6 +72,7 @@ class Reconstruction:
     seconds: float
     version: str = __version__
     capture: Capture | None = None
+    observations: Observations | None = None
     solution: Solution | None = None
 
     @property
@@ -154,7 +157,7 @@ class Reconstruction:
         # The first camera stands for all in a world whose up nobody told.
         level = {} if first is None else {"trc": {"assumed_up": -first[1]}}
         notes = outputs.write(folder, self.poses, dict.fromkeys(("npz", *formats)), **level)
-        write_rig_toml(folder / "rig.toml", self.rig.cameras, self.poses.unit, self.report.reprojection_median)
+        write_rig_toml(folder / "rig.toml", self.rig, self.report.reprojection_median)
         results = self.results() | {"trc": self._trc(notes), "seconds": self.seconds}
         write_json(folder / "results.json", results)
         return dict(plain(results))

@@ -84,8 +84,8 @@ def page_of(found: Reconstruction) -> Page:
     Raises:
         VergenceError: it was loaded from files, which keep neither.
     """
-    capture, solution = found.capture, found.solution
-    if capture is None or solution is None:
+    capture, seen, solution = found.capture, found.observations, found.solution
+    if capture is None or seen is None or solution is None:
         raise VergenceError("a reconstruction that was loaded has no footage to show", "Reconstruct it again.")
     facts = {
         "capture": str(capture.folder),
@@ -98,7 +98,7 @@ def page_of(found: Reconstruction) -> Page:
     }
     return reconstruction_page(
         solution,
-        capture.keypoints(),
+        seen.keypoints,
         names=capture.names,
         image_size=[camera.image_size for camera in capture.cameras],
         fps=capture.fps,
