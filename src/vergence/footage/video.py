@@ -1,11 +1,11 @@
 """Videos, and folders of images, as sequences of RGB images the way a player shows them.
 
 Why so careful: several cameras are read side by side, so image i of one must stay image i whatever happens. A
-frame is therefore found by its time stamp in an index, made without decoding where the container can be believed; a frame
-that cannot be decoded leaves a gap that is counted, and never moves the later ones up. Phones store upright images lying down with a note how to
-turn them; the note (display matrix, or the older `rotate` tag) is obeyed, mirrored ones included, because keypoints
-and intrinsics belong to the image as displayed. Pixels that are not square are left alone (`pixel_aspect` says so):
-intrinsics with fx != fy describe them, and keypoint detectors leave them alone as well.
+frame is therefore found by its time stamp in an index, made without decoding where the container can be believed; a
+frame that cannot be decoded leaves a gap that is counted, and never moves the later ones up. Phones store upright images
+lying down with a note how to turn them; the note (display matrix, or the older `rotate` tag) is obeyed, mirrored ones
+included, because keypoints and intrinsics belong to the image as displayed. Pixels that are not square are left alone
+(`pixel_aspect` says so): intrinsics with fx != fy describe them, and keypoint detectors leave them alone as well.
 
 What breaks it: a file without an index (a recording that was cut off) cannot be opened, and says so; streams without
 usable time stamps (AVI with B-frames) are counted by decoding them once, and reached by decoding from the start.
