@@ -2,8 +2,12 @@
 
 Two fixed cameras of one moment satisfy one epipolar geometry in all frames pooled; shifted against each other they do
 not, because the person moves between the frames. For each pair of cameras an essential matrix is fitted at every shift
-within reach, and what counts is the truncated Sampson cost of the best. The offsets of all cameras are those that make the costs of
-all pairs least together, so that a pair that cannot tell (a person who stands still, a treadmill's even gait) is outvoted.
+within reach, and what counts is the truncated Sampson cost of the best. The offsets of all cameras are those that make
+the costs of all pairs least together, so that a pair that cannot tell (a person who stands still, a treadmill's even
+gait) is outvoted.
+
+The search takes seconds with many cameras. `lag` is the quick look before it: residuals along the joints' own motion,
+over that motion, are time (first order). Two cameras alone hide a lag in the points between them; three do not.
 
 What breaks it, and how that shows: nobody moves, or moves periodically (`margin` near 1: another offset explains the
 joints as well).
@@ -18,7 +22,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence.errors import VergenceError
-from vergence.geometry.two_view import MIN_POINTS, estimate_essential, sampson_residual
+from vergence.geometry.two_view import estimate_essential, sampson_residual
 
 Array = np.ndarray
 
@@ -147,3 +151,30 @@ def _vertex(costs: dict[tuple[int, int], Array], offset: Array, view: int) -> fl
     low, here, high = (_total(costs, offset + step * at) for step in (-1, 0, 1))
     bend = low - 2 * here + high
     return float(np.clip(0.5 * (low - high) / bend, -0.5, 0.5)) if bend > 1e-9 else 0.0
+
+
+def lag(
+    observed: Float[Array, "T V J 2"], projected: Float[Array, "T V J 2"], reach: int = 2, rounds: int = 10
+) -> Float[Array, " V"]:
+    """Frames by which what a camera sees runs ahead of the reconstruction; Cauchy weights, 0 where nothing moves.
+
+    Args:
+        observed: px or radians, NaN = missing.
+        projected: the reconstruction seen by the cameras, in the same unit.
+        reach: frames on either side between which the motion is measured.
+        rounds: of reweighting.
+    """
+    motion = np.full(projected.shape, np.nan)
+    if len(projected) > 2 * reach:
+        motion[reach:-reach] = (projected[2 * reach :] - projected[: -2 * reach]) / (2 * reach)
+    found = np.zeros(observed.shape[1])
+    for v in range(len(found)):
+        known = np.isfinite(motion[:, v]) & np.isfinite(observed[:, v])
+        left, move = (observed[:, v] - projected[:, v])[known], motion[:, v][known]
+        for _ in range(rounds):
+            error = left - found[v] * move
+            spread = 1.4826 * np.median(np.abs(error)) if error.size else 0.0
+            weight = 1 / (1 + (error / max(2 * spread, 1e-12)) ** 2)
+            power = float((weight * move * move).sum())
+            found[v] = float((weight * left * move).sum()) / power if power > 1e-12 else 0.0
+    return found
