@@ -46,6 +46,24 @@ BODY_25B_NAMES = (
     *COCO_NAMES,
     *"upper_neck head_top left_big_toe left_small_toe left_heel right_big_toe right_small_toe right_heel".split(),
 )
+OPENPOSE_18_NAMES = (
+    "nose neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist right_hip right_knee "
+    "right_ankle left_hip left_knee left_ankle right_eye left_eye right_ear left_ear"
+).split()
+HALPE_26_NAMES = (
+    *COCO_NAMES,
+    *"head_top neck pelvis left_big_toe right_big_toe left_small_toe right_small_toe left_heel right_heel".split(),
+)
+WHOLEBODY_23_NAMES = (
+    *COCO_NAMES,
+    *"left_big_toe left_small_toe left_heel right_big_toe right_small_toe right_heel".split(),
+)
+MEDIAPIPE_33_NAMES = (
+    "nose left_eye_inner left_eye left_eye_outer right_eye_inner right_eye right_eye_outer left_ear right_ear "
+    "left_mouth right_mouth left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist left_pinky "
+    "right_pinky left_index right_index left_thumb right_thumb left_hip right_hip left_knee right_knee left_ankle "
+    "right_ankle left_heel right_heel left_big_toe right_big_toe"
+).split()
 
 # A joint's parents, best first: the nearest of these that the skeleton has (or can average) carries it.
 _PARENTS: dict[str, tuple[str, ...]] = {
@@ -62,7 +80,13 @@ _PARENTS: dict[str, tuple[str, ...]] = {
     "elbow": ("~shoulder",),
     "wrist": ("~elbow",),
     "hand": ("~wrist",),
+    "pinky": ("~wrist",),
+    "index": ("~wrist",),
+    "thumb": ("~wrist",),
     "ear": ("~eye",),
+    "eye_inner": ("~eye",),
+    "eye_outer": ("~eye",),
+    "mouth": ("nose",),
     "eye": ("nose",),
     "spine": ("pelvis",),
     "spine2": ("spine",),
@@ -129,7 +153,8 @@ class Skeleton:
     """An ordered set of named joints.
 
     Attributes:
-        name: `h36m_17`, `mpii_16`, `coco_17`, `mpi_inf_28`, `mpi_inf_17`, `body_25`, `body_25b`, or `custom`.
+        name: `h36m_17`, `mpii_16`, `coco_17`, `mpi_inf_28`, `mpi_inf_17`, `body_25`, `body_25b`, `openpose_18`,
+            `halpe_26`, `wholebody_23`, `mediapipe_33`, or `custom`.
         joint_names: the joints in the order of every array, canonical names.
     """
 
@@ -270,7 +295,12 @@ MPI_INF_28 = Skeleton("mpi_inf_28", tuple(MPI_INF_28_NAMES))
 MPI_INF_17 = Skeleton("mpi_inf_17", tuple(MPI_INF_17_NAMES))
 BODY_25 = Skeleton("body_25", tuple(BODY_25_NAMES))
 BODY_25B = Skeleton("body_25b", tuple(BODY_25B_NAMES))
-SKELETONS = {s.name: s for s in (H36M_17, MPII_16, COCO_17, MPI_INF_28, MPI_INF_17, BODY_25, BODY_25B)}
+OPENPOSE_18 = Skeleton("openpose_18", tuple(OPENPOSE_18_NAMES))
+HALPE_26 = Skeleton("halpe_26", tuple(HALPE_26_NAMES))
+WHOLEBODY_23 = Skeleton("wholebody_23", tuple(WHOLEBODY_23_NAMES))
+MEDIAPIPE_33 = Skeleton("mediapipe_33", tuple(MEDIAPIPE_33_NAMES))
+_ALL = (H36M_17, MPII_16, COCO_17, MPI_INF_28, MPI_INF_17, BODY_25, BODY_25B)
+SKELETONS = {s.name: s for s in (*_ALL, OPENPOSE_18, HALPE_26, WHOLEBODY_23, MEDIAPIPE_33)}
 
 
 def get_skeleton(name: str) -> Skeleton:

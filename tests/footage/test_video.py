@@ -74,6 +74,82 @@ def test_other_containers(tmp_path: Path, suffix: str) -> None:
         assert [number_of(video[i]) for i in (7, 2, 19)] == [7, 2, 19]
 
 
+def plainly_decoded(path: Path) -> list[np.ndarray]:
+    with av.open(str(path)) as container:
+        stream = container.streams.best("video")
+        return [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("a.mp4", "libx264", {}),
+        ("fragmented.mp4", "libx264", {"movflags": "frag_keyframe+empty_moov"}),
+        ("a.mkv", "libx264", {}),
+        ("a.ts", "libx264", {}),
+        ("a.mts", "libx264", {"mpegts_m2ts_mode": "1"}),
+        ("b.ts", "mpeg2video", {}),
+        ("a.mpg", "mpeg2video", {}),
+        ("a.avi", "libx264", {}),
+        ("b.avi", "mpeg4", {}),
+        ("a.flv", "libx264", {}),
+    ],
+)
+@pytest.mark.parametrize("open_gop", [False, True])
+def test_random_access_is_plain_decoding_frame_for_frame(tmp_path, name, codec, options, open_gop) -> None:
+    """B-frames, open and closed groups: PyAV from the first packet to the last is the reference."""
+    kind = {"format": "mpegts"} if name.endswith(".mts") else {}
+    with av.open(str(tmp_path / name), "w", options=options, **kind) as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        stream.codec_context.gop_size, stream.codec_context.max_b_frames = 7, 2
+        stream.options = {"x264-params": "open-gop=1"} if open_gop and codec == "libx264" else {}
+        for number in range(80):
+            frame = av.VideoFrame.from_ndarray(image(number % 30), format="rgb24")
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    expected = plainly_decoded(tmp_path / name)
+    with open_video(tmp_path / name) as video:
+        assert len(video) == len(expected) == 80
+        found = list(video)
+        assert [i for i, _ in found] == list(range(80))
+        assert all(np.array_equal(a, b) for (_, a), b in zip(found, expected))
+        for index in [79, 3, 40, 41, 0, 70, 70, 7, 6, 8, 55, 20]:
+            assert np.array_equal(video[index], expected[index]), index
+        assert all(np.array_equal(a, expected[i]) for i, a in video.frames(33, 47))
+        assert video.notes == []
+
+
+def test_frames_that_an_edit_list_hides_are_not_missed(tmp_path: Path) -> None:
+    write(tmp_path / "whole.mp4")
+    with av.open(str(tmp_path / "whole.mp4")) as whole, av.open(str(tmp_path / "cut.mp4"), "w") as cut:
+        stream = cut.add_stream_from_template(whole.streams.video[0])
+        for packet in whole.demux(video=0):
+            if packet.size:
+                packet.pts, packet.dts, packet.stream = packet.pts - 3 * 512, packet.dts - 3 * 512, stream
+                cut.mux(packet)
+    expected = plainly_decoded(tmp_path / "cut.mp4")
+    assert len(expected) == 17
+    with open_video(tmp_path / "cut.mp4") as video:
+        assert [number_of(p) for _, p in video] == list(range(3, 20))
+        assert video.notes == []
+
+
+def test_the_film_is_read_and_not_its_cover(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        cover, film = container.add_stream("mjpeg", rate=1), container.add_stream("libx264", rate=25)
+        cover.width, cover.height, cover.pix_fmt = 16, 16, "yuvj420p"
+        film.width, film.height, film.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), format="rgb24")))
+        for number in range(20):
+            container.mux(film.encode(av.VideoFrame.from_ndarray(image(number), format="rgb24")))
+        container.mux(film.encode(None))
+        container.mux(cover.encode(None))
+    with open_video(tmp_path / "a.mkv") as video:
+        assert [number_of(p) for _, p in video] == list(range(20))
+
+
 @pytest.mark.parametrize("degrees", [0, 90, 180, 270])
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_turned_videos_are_shown_upright(tmp_path: Path, degrees: int, mirrored: bool) -> None:

@@ -114,8 +114,14 @@ def test_repeated_errors_are_noticed(make_scene) -> None:
     agree = weight > 0
     assert repetition(good, observed + fresh, agree, index, 17) < 1.1
     assert repetition(good, observed + same, agree, index, 17) > 5
-    half = observed + (fresh + same) / np.sqrt(2)  # correlation one half: (1 + 0.5) / (1 - 0.5)
-    assert repetition(good, half, agree, index, 17) == pytest.approx(np.sqrt(3), rel=0.15)
+    half = observed + (fresh + same) / np.sqrt(2)  # a mean over 40 frames keeps half of the variance, not a fortieth
+    assert repetition(good, half, agree, index, 17) == pytest.approx(np.sqrt(40 / 2 + 0.5), rel=0.15)
+    ten = observed + np.tile(fresh[:, :, : 4 * 17], (1, 1, 10))  # four frames ten times over
+    assert repetition(good, ten, agree, index, 17) == pytest.approx(np.sqrt(10), rel=0.15)
+    slow = np.zeros((4, 2, 40, 17))  # an autoregression: (1 + 0.5) / (1 - 0.5)
+    for step in range(1, 40):
+        slow[:, :, step] = 0.5 * slow[:, :, step - 1] + np.sqrt(0.75) * rng.normal(0, 2, (4, 2, 17))
+    assert repetition(good, observed + slow.reshape(4, 2, -1), agree, index, 17) == pytest.approx(np.sqrt(3), rel=0.15)
 
 
 def test_spread_points_are_whole_frames_over_the_whole_time() -> None:

@@ -1,14 +1,14 @@
 """Videos as sequences of RGB images the way a player shows them, and a writer of them.
 
 Why so careful: several cameras are read side by side, so image i of one must stay image i whatever happens. A
-frame is therefore found by its time stamp in an index made without decoding; a frame that cannot be decoded leaves a
-gap that is counted, and never moves the later ones up. Phones store upright images lying down with a note how to
-turn them; the note (display matrix, or the older `rotate` tag) is obeyed, mirrored ones included, because keypoints
-and intrinsics belong to the image as displayed. Pixels that are not square are left alone (`pixel_aspect` says so):
-intrinsics with fx != fy describe them, and keypoint detectors leave them alone as well.
+frame is therefore found by its time stamp in an index, made without decoding where the container can be believed; a
+frame that cannot be decoded leaves a gap that is counted, and never moves the later ones up. Phones store upright images
+lying down with a note how to turn them; the note (display matrix, or the older `rotate` tag) is obeyed, mirrored ones
+included, because keypoints and intrinsics belong to the image as displayed. Pixels that are not square are left alone
+(`pixel_aspect` says so): intrinsics with fx != fy describe them, and keypoint detectors leave them alone as well.
 
 What breaks it: a file without an index (a recording that was cut off) cannot be opened, and says so; streams without
-time stamps are counted in decoding order, and reached by decoding from the start.
+usable time stamps (AVI with B-frames) are counted by decoding them once, and reached by decoding from the start.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import bisect
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -31,6 +32,11 @@ from vergence.footage.images import RGB, ImageFolder, Video
 VIDEO_SUFFIXES = frozenset(".mp4 .mov .avi .mkv .webm .m4v .mpg .mpeg .mts .m2ts .ts .wmv .flv .3gp .ogv".split())
 # Decoding on is cheaper than seeking back to a key frame up to about this many frames ahead.
 DECODE_AHEAD_FRAMES = 48
+# Containers whose packets are stamped as their frames are shown, and whose index leads to key frames.
+RELIABLE = {"mov", "mp4", "matroska", "webm"}
+FITTED_FRAMES = 64  # of any other container: looked at before its packets' stamps are believed
+# Seconds before the wanted frame to which is sought, in turn: transport streams land behind the key frame asked for.
+SEEK_BACK_S = (0, 1, 4, 16)
 
 
 def open_video(path: Path | str) -> Video:
@@ -73,59 +79,91 @@ class VideoFile(Video):
 
     @cached_property
     def _stamps(self) -> list[int]:
-        """Time stamps of all frames in order of display, without decoding; [] where the stream has none."""
+        """Time stamps of all frames in order of display, without decoding; [] where they cannot be had so."""
         container, stream = _open_stream(self.path)
         stamps: list[int] = []
-        count, bad = 0, 0
+        count, discarded, unstamped = 0, 0, 0
         with container:
             packets = container.demux(stream)
             while True:
                 try:
                     packet = next(packets)
-                except StopIteration:
-                    break
-                except av.FFmpegError:
+                except (StopIteration, av.FFmpegError):
                     break
                 if not packet.size or getattr(packet, "is_discard", False):
+                    discarded += bool(packet.size)
                     continue
                 count += 1
                 if packet.pts is None:
-                    bad += 1
+                    unstamped += 1
                 else:
                     stamps.append(packet.pts)
-            declared = stream.frames
-        self._packets = count
-        if declared > count:
+            declared, reliable = stream.frames, bool(RELIABLE & set(container.format.name.split(",")))
+        self._count = count
+        if declared > count + discarded:
             self.notes.append(f"{self.path.name} is cut off: {count} of {declared} frames can be read")
-        if bad or len(set(stamps)) < len(stamps):
-            return []
-        return sorted(stamps)
+        stamps = [] if unstamped or len(set(stamps)) < len(stamps) else sorted(stamps)
+        return stamps if reliable or self._fit(stamps) else self._counted()
+
+    def _fit(self, stamps: list[int]) -> bool:
+        """Whether the first decoded frames carry these stamps in this order: in AVI packets are stamped as they are
+        decoded, not as they are shown; a camcorder's fields are two packets of one frame."""
+        first = [frame.pts for frame in islice(self._decoded_anew(), FITTED_FRAMES)]
+        return bool(stamps) and None not in first and first == sorted(set(first) & set(stamps))
+
+    def _counted(self) -> list[int]:
+        """Counts the frames by decoding all of them; their own stamps where these tell them apart."""
+        stamps = [frame.pts for frame in self._decoded_anew()]
+        packets, self._count = self._count, len(stamps)
+        if self._count < packets < 2 * self._count - 1:  # twice as many are the two fields of each frame
+            self.notes.append(
+                f"{self.path.name}: {packets} packets hold {self._count} frames; if some are damaged, later ones moved up"
+            )
+        return stamps if None not in stamps and stamps == sorted(set(stamps)) else []
+
+    def _decoded_anew(self) -> Iterator[av.VideoFrame]:
+        container, stream = _open_stream(self.path)
+        with container:
+            yield from self._packets_decoded(container, stream)
 
     def __len__(self) -> int:
-        return len(self._stamps) or self._packets
+        return len(self._stamps) or self._count
 
     def _decode_from(self, index: int) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Decoded frames with their indices, from the key frame at or before `index`."""
-        container, stream = self._container, self._stream
-        stamps = self._stamps
+        """Decoded frames with their indices, from a key frame at or before `index`, or from the file's start."""
+        if index and self._stamps:
+            for seconds in SEEK_BACK_S:
+                frames = self._from_key(self._stamps[index] - round(seconds / self._stream.time_base))
+                first = next(frames, None)
+                if first is not None and first[0] <= index:
+                    yield first
+                    yield from frames
+                    return
+        self._container.close()
+        self._container, self._stream = _open_stream(self.path)
+        yield from self._numbered(self._packets_decoded(self._container, self._stream))
+
+    def _from_key(self, stamp: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        """From the first key frame that decoding meets after seeking; frames shown before it lack what they build on."""
         try:
-            container.seek(stamps[index] if stamps else 0, stream=stream, backward=True)
+            self._container.seek(stamp, stream=self._stream, backward=True)
         except av.FFmpegError:
-            container.close()
-            container, stream = self._container, self._stream = _open_stream(self.path)
-        position = 0
-        for frame in self._packets_decoded(container, stream):
-            if not stamps or frame.pts is None:
-                found = position
-            else:
-                found = bisect.bisect_left(stamps, frame.pts)
-                if found == len(stamps) or stamps[found] != frame.pts:
-                    continue
-            position = found + 1
-            if frame.is_corrupt:
-                self._damaged.add(found)
+            return
+        key: int | None = None
+        for found, frame in self._numbered(self._packets_decoded(self._container, self._stream)):
+            if key is None and frame.key_frame:
+                key = found
+            if key is not None and found >= key:
+                yield found, frame
+
+    def _numbered(self, frames: Iterator[av.VideoFrame]) -> Iterator[tuple[int, av.VideoFrame]]:
+        stamps = self._stamps
+        for position, frame in enumerate(frames):
+            found = bisect.bisect_left(stamps, frame.pts) if stamps and frame.pts is not None else position
+            if stamps and (found == len(stamps) or stamps[found] != frame.pts):
                 continue
-            yield found, frame
+            if not frame.is_corrupt:
+                yield found, frame
 
     def _packets_decoded(self, container: Any, stream: Any) -> Iterator[av.VideoFrame]:
         packets = container.demux(stream)
@@ -161,7 +199,8 @@ class VideoFile(Video):
 
     def __getitem__(self, index: int) -> RGB:
         self._check(index)
-        if self._decoder is None or not self._next <= index <= self._next + DECODE_AHEAD_FRAMES:
+        ahead = DECODE_AHEAD_FRAMES if self._stamps else len(self)
+        if self._decoder is None or not self._next <= index <= self._next + ahead:
             self._decoder = self._decode_from(index)
         for found, frame in self._decoder:
             self._next = found + 1
@@ -193,7 +232,7 @@ def _open_stream(path: Path) -> tuple[Any, Any]:
     if not container.streams.video:
         container.close()
         raise VergenceError(f"{path} holds no video", "Give a video file or a folder of images.")
-    stream = container.streams.video[0]
+    stream: Any = container.streams.best("video") or container.streams.video[0]  # a cover picture may come first
     stream.thread_type = "AUTO"
     return container, stream
 

@@ -344,17 +344,31 @@ def residual_sigma(cameras: Bundle, observed: Array, weight: Array) -> float:
 
 
 def repetition(scene: Bundle, observed: Array, agree: Array, index: Array, joints: int) -> float:
-    """By how much errors that persist from frame to frame widen the uncertainty: sqrt((1 + r) / (1 - r)).
+    """By how much errors that do not average out widen the uncertainty: a factor on the noise, 1 and more.
 
-    Detectors err alike in neighbouring frames, so a hundred frames are worth fewer. `r` is the correlation of residuals
-    of one joint and view between neighbours of the frames that were adjusted (a first-order autoregression).
+    Independent errors of variance s^2 leave s^2 / L in a mean over L frames. A detector errs alike in neighbouring frames,
+    is biased by where it sees a joint from, and a repeated film brings nothing new; then more is left. The factor is the
+    root of the largest `L var(mean over L) / s^2` over window lengths L up to all frames, over joints and views (the batch
+    means estimate of the integrated autocorrelation time). On mocap with view-dependent biases of 0 to 30 mm it makes
+    predicted and true rotation errors agree.
     """
     frame, joint = np.divmod(index, joints)
     step = np.unique(frame, return_inverse=True)[1]
-    residual = np.full((len(agree), 2, step.max() + 1, joints), np.nan)
+    frames = int(step.max()) + 1
+    residual = np.full((len(agree), 2, frames, joints), np.nan)
     residual[:, :, step, joint] = np.where(agree[:, None], residuals(scene, observed), np.nan)
-    product = residual[:, :, 1:] * residual[:, :, :-1]
-    power = 0.5 * (residual[:, :, 1:] ** 2 + residual[:, :, :-1] ** 2)
-    both = np.isfinite(product)
-    r = float(np.clip(product[both].sum() / max(power[both].sum(), 1e-12), 0.0, 0.99)) if both.any() else 0.0
-    return float(np.sqrt((1 + r) / (1 - r)))
+    known = np.isfinite(residual)
+    power = float(np.square(residual[known]).mean()) if known.any() else 0.0
+    if not power > 0:
+        return 1.0
+    widest = 1.0
+    for length in sorted({frames, *(2**k for k in range(1, frames.bit_length()))} - {1}):
+        if length > frames:
+            continue
+        shape = (len(agree), 2, frames // length, length, joints)
+        some = np.where(known, residual, 0.0)[:, :, : shape[2] * length].reshape(shape).sum(3)
+        count = known[:, :, : shape[2] * length].reshape(shape).sum(3)
+        full = count >= 0.5 * length
+        if full.any():
+            widest = max(widest, float((some[full] ** 2 / count[full]).mean()) / power)
+    return float(np.sqrt(widest))

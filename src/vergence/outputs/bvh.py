@@ -1,0 +1,91 @@
+"""BVH, the animation file that Blender, MotionBuilder and game engines read: y up, centimetres, rotations only.
+
+Only the root has position channels: below it Blender replaces bones' offsets by them. A file has no gaps: frames that
+show nobody hold the pose before them, and the note says how many.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from vergence.files import write_text
+from vergence.outputs.kinematics import Kinematics, fit_kinematics
+from vergence.outputs.sequence import PoseSequence
+from vergence.outputs.trc import ASSUMED_STATURE_MM, trc_scale, y_up
+
+CM_PER_MM = 0.1
+_ORDER = "ZXY"
+
+
+def write_bvh(path: Path | str, poses: PoseSequence, stature_mm: float = ASSUMED_STATURE_MM) -> str:
+    """Writes a BVH file atomically.
+
+    Args:
+        path: of the file.
+        poses: what to write.
+        stature_mm: the person's height, used only where the scale is not known.
+
+    Returns:
+        What was assumed or filled, as a sentence; empty where nothing was.
+
+    Raises:
+        VergenceError: it cannot be written, or the pelvis never turns into view.
+    """
+    factor, note = trc_scale(poses, stature_mm)
+    motion = fit_kinematics(poses, y_up(poses.up), factor * CM_PER_MM)
+    notes = [note] if note else []
+    if poses.up is None:
+        notes.append("up unknown, the first camera taken as level")
+    if motion.held:
+        notes.append(f"{motion.held} frames show nobody and hold the pose before them")
+    write_text(path, "\n".join([*_hierarchy(motion), *_motion(motion, poses.fps)]) + "\n")
+    return "; ".join(notes)
+
+
+def _hierarchy(motion: Kinematics) -> list[str]:
+    lines = ["HIERARCHY"]
+
+    def joint(j: int, indent: str) -> None:
+        children = [c for c, p in enumerate(motion.parents) if p == j]
+        x, y, z = motion.offsets[j]
+        lines.append(f"{indent}{'JOINT' if motion.parents[j] >= 0 else 'ROOT'} {motion.joint_names[j]}")
+        lines.extend([f"{indent}{{", f"{indent}\tOFFSET {x:.6f} {y:.6f} {z:.6f}"])
+        turn = " ".join(f"{axis}rotation" for axis in _ORDER)
+        places = "" if motion.parents[j] >= 0 else "Xposition Yposition Zposition "
+        lines.append(f"{indent}\tCHANNELS {6 if places else 3} {places}{turn}")
+        for child in children:
+            joint(child, indent + "\t")
+        if not children:
+            x, y, z = 0.2 * motion.offsets[j]
+            lines.extend([f"{indent}\tEnd Site", f"{indent}\t{{", f"{indent}\t\tOFFSET {x:.6f} {y:.6f} {z:.6f}"])
+            lines.append(f"{indent}\t}}")
+        lines.append(f"{indent}}}")
+
+    joint(0, "")
+    return lines
+
+
+def _motion(motion: Kinematics, fps: float) -> list[str]:
+    frames, order = len(motion.root), _depth_first(motion.parents)
+    angles = np.empty((frames, len(order), 3))
+    for i, j in enumerate(order):
+        angles[:, i] = np.unwrap(Rotation.from_matrix(motion.rotation[:, j]).as_euler(_ORDER), axis=0)
+    rows = np.concatenate([motion.root, np.degrees(angles).reshape(frames, -1)], 1)
+    lines = ["MOTION", f"Frames: {frames}", f"Frame Time: {1 / fps:.8f}"]
+    return [*lines, *(" ".join(f"{value:.6f}" for value in row) for row in rows)]
+
+
+def _depth_first(parents: tuple[int, ...]) -> list[int]:
+    """The joints as the hierarchy writes them."""
+    out: list[int] = []
+
+    def visit(j: int) -> None:
+        out.append(j)
+        for child in (c for c, p in enumerate(parents) if p == j):
+            visit(child)
+
+    visit(0)
+    return out

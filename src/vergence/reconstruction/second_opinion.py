@@ -1,0 +1,231 @@
+"""Cameras that were given, checked against what the footage itself says.
+
+A rig in a file can be stale, of another session, in another order or another convention, and its residuals alone do not
+say so: nothing tells how many pixels a detector errs. The footage does. With the given cameras free to move (and a rig
+found from nothing beside them), the noise that is left is the detector's; given cameras that leave far more of it, or
+that stand elsewhere than the footage wants them, are not the ones that filmed it. Everything is in angles, so that focal
+lengths and resolutions do not matter.
+
+Rotations of pairs are compared, not positions: they need no common frame and no scale. A fault that people make has a
+rotation pattern of its own (two cameras exchanged: the given rotations fit in another order; y counted upwards: they fit
+mirrored), and is named by trying it.
+
+What breaks it: footage that does not fix the cameras either (a person who stands still). Then the free rig is loose, its
+noise hardly less, and nothing is held against the given one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from vergence.errors import VergenceError
+from vergence.reconstruction.bundle import Bundle
+from vergence.reconstruction.inputs import Joints
+from vergence.reconstruction.rig import estimate_rig, refine_rig, rotation_gap, spread_points
+
+Array = np.ndarray
+
+POINTS = 1200  # joints: some 70 frames of 17
+MOST_GAP_DEG = 2.5  # rotation of a pair, given against found
+MOST_NOISE = 1.2  # of the given cameras over the found ones', before a gap counts
+FAR_TOO_MUCH = 2.5  # the same ratio that speaks for itself
+MOST_FOCAL = 1.08  # found over given, or given over found
+FOCAL_GAIN = (
+    0.97  # noise with free focal lengths over noise without, before that counts; right ones leave 0.98 and more
+)
+MOST_TRIED = 5  # cameras whose orders are all tried
+NAMED_GAP_DEG = 6.0  # a mistake explains the gap if it leaves less than this and a quarter of it
+
+_MIRRORS = {
+    (1, -1, 1): "the keypoints' y seems to count upwards, or images are upside down and mirrored",
+    (-1, 1, 1): "the images seem to be mirrored left to right",
+    (-1, -1, 1): "the images seem to be upside down",
+}
+
+
+@dataclass(frozen=True)
+class Lenses:
+    """What the footage says of focal lengths that were taken as known.
+
+    Attributes:
+        factor: V, preferred focal lengths over the known ones.
+        gain: noise with them over noise without; 1 where the footage cannot tell, as with two cameras.
+    """
+
+    factor: Float[Array, " V"]
+    gain: float
+
+    @property
+    def wrong(self) -> bool:
+        return self.gain < FOCAL_GAIN and bool((np.maximum(self.factor, 1 / self.factor) >= MOST_FOCAL).any())
+
+    def words(self, names: tuple[str, ...]) -> str:
+        off = [f"{n} {f:.2f}" for n, f in zip(names, self.factor) if max(f, 1 / f) >= MOST_FOCAL]
+        return f"the footage prefers other focal lengths than given, by these factors: {', '.join(off)}"
+
+    def doubt(self, names: tuple[str, ...]) -> str:
+        words = self.words(names)
+        return f"{words[0].upper()}{words[1:]} (with them {1 - self.gain:.0%} less error is left)."
+
+
+@dataclass(frozen=True)
+class Opinion:
+    """What the footage says of the given cameras.
+
+    Attributes:
+        gap_deg: largest difference of a pair's relative rotation between the given and the found cameras.
+        noise, noise_free: radians, of one coordinate, with the given cameras and with the found ones.
+        lenses: what is preferred to the given focal lengths.
+        cause: the likely mistake in words; empty where none fits.
+        found: the cameras that the footage prefers.
+        names: of the cameras, for sentences.
+    """
+
+    gap_deg: float
+    noise: float
+    noise_free: float
+    lenses: Lenses
+    cause: str
+    found: Bundle
+    names: tuple[str, ...]
+
+    @property
+    def ratio(self) -> float:
+        return self.noise / max(self.noise_free, 1e-12)
+
+    def doubts(self) -> tuple[str, ...]:
+        """Why the given cameras are not to be believed, in sentences."""
+        stale = self.gap_deg > MOST_GAP_DEG and self.ratio > MOST_NOISE
+        if stale or self.ratio > FAR_TOO_MUCH:
+            why = f" {self.cause[0].upper()}{self.cause[1:]}." if self.cause else ""
+            return (
+                f"The given cameras do not fit this footage: they leave {1e3 * self.noise:.1f} mrad of error where cameras "
+                f"that are free to move leave {1e3 * self.noise_free:.1f}, and stand up to {self.gap_deg:.1f} degrees away "
+                f"from those.{why}",
+            )
+        return (self.lenses.doubt(self.names),) if self.lenses.wrong else ()
+
+
+def preferred_lenses(cameras: Bundle, given: Joints, sigma: float) -> Lenses:
+    """The focal lengths that a rig, adjusted to the footage, would rather have.
+
+    Args:
+        cameras: found from the footage with focal lengths taken as known.
+        given: the joints.
+        sigma: noise (px) that the cameras leave.
+    """
+    some = spread_points(given.flat_weight, given.frame, POINTS)
+    part = given.observed[:, :, some], given.flat_weight[:, some]
+    return _lenses(*refine_rig(cameras, *part, sigma, focal_mode="fixed"), part, given)
+
+
+def _lenses(fixed: Bundle, before: float, part: tuple[Array, Array], given: Joints) -> Lenses:
+    zoomed, after = refine_rig(fixed, *part, before, focal_mode="each")
+    return Lenses(zoomed.focal.mean(1) / given.focal.mean(1), after / max(before, 1e-12))
+
+
+def second_opinion(
+    known: Bundle, given: Joints, sigma: float, names: tuple[str, ...] = (), seed: int = 0
+) -> Opinion | None:
+    """Cameras found from the footage beside the given ones; None where the footage cannot find any.
+
+    Args:
+        known: the given cameras.
+        given: the joints.
+        sigma: noise (px) that the given cameras leave.
+        names: of the cameras, for sentences.
+        seed: of subsets and starts.
+    """
+    some = spread_points(given.flat_weight, given.frame, POINTS)
+    part = given.observed[:, :, some], given.flat_weight[:, some]
+    focal = float(given.focal.mean())
+    ends = []
+    for start in _starts(known, given, sigma, seed):
+        try:
+            ends.append(refine_rig(start, *part, sigma, focal_mode="fixed"))
+        except (VergenceError, np.linalg.LinAlgError):
+            continue
+    if not ends:
+        return None
+    found, free = min(ends, key=lambda end: end[1])
+    lenses = _lenses(found, free, part, given)
+    labels = names or tuple(f"camera {v + 1}" for v in range(len(known.rotation)))
+    return Opinion(
+        gap_deg=float(np.degrees(rotation_gap(known, found))),
+        noise=sigma / focal,
+        noise_free=free / focal,
+        lenses=lenses,
+        cause=_cause(known, found, lenses, labels),
+        found=found,
+        names=labels,
+    )
+
+
+def _starts(known: Bundle, given: Joints, sigma: float, seed: int) -> list[Bundle]:
+    starts = [known]
+    try:
+        rig = estimate_rig(given.observed, given.flat_weight, given.focal, given.frame, agreeing=2, seed=seed)
+        starts.append(rig.bundle)
+    except VergenceError:
+        pass
+    return starts
+
+
+def _turned(cameras: Bundle, rotation: Any) -> Bundle:
+    return Bundle(np.asarray(rotation), cameras.translation, cameras.focal, cameras.points)
+
+
+def _cause(known: Bundle, found: Bundle, lenses: Lenses, names: tuple[str, ...]) -> str:
+    """The mistake under which the given rotations fit."""
+    gap = rotation_gap(known, found)
+    if gap <= np.radians(MOST_GAP_DEG):
+        return lenses.words(names) if lenses.wrong else ""
+    limit, views = min(np.radians(NAMED_GAP_DEG), gap / 4), len(names)
+    orders = permutations(range(views)) if views <= MOST_TRIED else _exchanges(views)
+    fits = [order for order in orders if rotation_gap(_turned(known, known.rotation[list(order)]), found) <= limit]
+    if fits:
+        order = min(fits, key=lambda o: rotation_gap(_turned(known, known.rotation[list(o)]), found))
+        wrong = [v for v in range(views) if order[v] != v]
+        if len(wrong) == 2:
+            return f"{names[wrong[0]]} and {names[wrong[1]]} seem exchanged"
+        return "the cameras fit in another order: " + ", ".join(f"{names[v]} as {names[order[v]]}" for v in wrong)
+    for signs, words in _MIRRORS.items():
+        flip = np.diag(signs)
+        if rotation_gap(_turned(known, flip @ known.rotation @ flip), found) <= limit:
+            return words
+    if rotation_gap(_turned(known, known.rotation.transpose(0, 2, 1)), found) <= limit:
+        return "R seems to be given transposed (from camera to world)"
+    if lenses.wrong:
+        return lenses.words(names)
+    return _moved(known, found, names)
+
+
+def _exchanges(views: int) -> list[tuple[int, ...]]:
+    """All orders that exchange two cameras, and all that move every camera on."""
+    out = [tuple((i + step) % views for i in range(views)) for step in range(1, views)]
+    for a in range(views):
+        for b in range(a):
+            order = list(range(views))
+            order[a], order[b] = b, a
+            out.append(tuple(order))
+    return [*out, tuple(range(views))[::-1]]
+
+
+def _moved(known: Bundle, found: Bundle, names: tuple[str, ...]) -> str:
+    """The camera without which the others agree."""
+    if len(names) < 3:
+        return "one of the two cameras seems to have moved since it was calibrated"
+    left = []
+    for v in range(len(names)):
+        kept = [u for u in range(len(names)) if u != v]
+        a, b = (Bundle(c.rotation[kept], c.translation[kept], c.focal[kept], c.points) for c in (known, found))
+        left.append(rotation_gap(a, b))
+    best = int(np.argmin(left))
+    if left[best] <= np.radians(MOST_GAP_DEG):
+        return f"{names[best]} seems to have moved since it was calibrated; the others agree"
+    return "several cameras stand elsewhere, or the calibration is of another session"

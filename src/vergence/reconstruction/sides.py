@@ -1,0 +1,63 @@
+"""Cameras in which left and right are exchanged throughout, told before any rig is there.
+
+A detector that takes a back for a front exchanges sides in one camera from the first frame to the last; no start finds
+the rig then, and frame by frame repair, which needs one, comes too late. For each pair of cameras an essential matrix is
+fitted with the labels as they are and with one camera's exchanged; the assignment that makes the costs of all pairs
+least together says which cameras are wrong, up to all of them at once: that is the mirror image, which the bend of the
+knees decides.
+"""
+
+from __future__ import annotations
+
+from itertools import combinations, product
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from vergence.errors import VergenceError
+from vergence.geometry.two_view import estimate_essential, sampson_residual
+from vergence.skeleton import Skeleton
+
+Array = np.ndarray
+
+POINTS = 600  # of a pair
+SIGMA = 3e-3  # radians, the noise to judge by: a usual detector's
+SIGMAS = 3.0
+GAIN = 0.8  # cost with exchanged cameras over cost without, before it counts
+MOST_CAMERAS = 8  # of which all assignments are tried
+
+
+def exchanged_cameras(image: Float[Array, "T V J 2"], skeleton: Skeleton, seed: int = 0) -> Bool[Array, " V"]:
+    """Which cameras carry left labels on the right side in most frames; the fewer, where it could be either half.
+
+    Args:
+        image: normalised points (`x/z`, `y/z`, lens undone), NaN = missing.
+        skeleton: of the J joints.
+        seed: of the subsets.
+    """
+    views, mirror = image.shape[1], list(skeleton.mirror)
+    if mirror == list(range(len(skeleton))) or views > MOST_CAMERAS:
+        return np.zeros(views, dtype=bool)
+    costs = {
+        (a, b): [_cost(image[:, a], other, seed) for other in (image[:, b], image[:, b][:, mirror])]
+        for a, b in combinations(range(views), 2)
+    }
+    tried = [np.array((False, *rest)) for rest in product((False, True), repeat=views - 1)]
+    total = [sum(cost[int(flip[a] != flip[b])] for (a, b), cost in costs.items()) for flip in tried]
+    best = int(np.argmin(total))
+    if total[best] > GAIN * total[0]:
+        return np.zeros(views, dtype=bool)
+    return tried[best] if tried[best].sum() <= views / 2 else ~tried[best]
+
+
+def _cost(a: Float[Array, "T J 2"], b: Float[Array, "T J 2"], seed: int) -> float:
+    """Truncated Sampson cost of the best essential matrix, 0 to 1."""
+    pa, pb = a.reshape(-1, 2), b.reshape(-1, 2)
+    both = np.flatnonzero(np.isfinite(pa).all(1) & np.isfinite(pb).all(1))
+    some = np.random.default_rng(seed).permutation(both)[:POINTS]
+    try:
+        essential, _ = estimate_essential(pa[some], pb[some], sigma=SIGMA, seed=seed)
+    except VergenceError:
+        return 1.0
+    squared = (sampson_residual(essential, pa[some], pb[some]) / (SIGMAS * SIGMA)) ** 2
+    return float(np.minimum(squared, 1).mean())

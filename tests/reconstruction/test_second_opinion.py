@@ -1,0 +1,91 @@
+"""Given cameras against the footage's own: right ones pass, each mistake is seen and named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.spatial.transform import Rotation
+
+from vergence.reconstruction.bundle import linear_points
+from vergence.reconstruction.inputs import check_joints, known_cameras
+from vergence.reconstruction.rig import residual_sigma
+from vergence.reconstruction.second_opinion import Opinion, second_opinion
+from vergence.skeleton import H36M_17
+
+NAMES = ("a", "b", "c", "d")
+
+
+def turned(rotation: np.ndarray, translation: np.ndarray, camera: int, degrees: float) -> tuple[np.ndarray, np.ndarray]:
+    turn = Rotation.from_euler("y", degrees, degrees=True).as_matrix()
+    at = (np.arange(len(rotation)) == camera)[:, None]
+    return (
+        np.where(at[..., None], turn @ rotation, rotation),
+        np.where(at, translation @ turn.T, translation),
+    )
+
+
+def asked(scene, rotation=None, translation=None, intrinsics=None, keypoints=None) -> Opinion:
+    k = scene.intrinsics if intrinsics is None else intrinsics
+    points = scene.keypoints if keypoints is None else keypoints
+    given = check_joints(points, None, k, scene.distortion, scene.image_size, H36M_17, None, False, "shared", 0.05)
+    r = scene.rotation if rotation is None else rotation
+    known = known_cameras(r, scene.translation if translation is None else translation, given)
+    at = linear_points(known, given.observed, given.flat_weight)
+    sigma = residual_sigma(replace(known, points=at), given.observed, given.flat_weight)
+    opinion = second_opinion(known, given, sigma, NAMES[: len(r)])
+    assert opinion is not None
+    return opinion
+
+
+@pytest.mark.parametrize("noise", [1.0, 6.0])
+@pytest.mark.parametrize("views", [2, 4])
+def test_right_cameras_pass(make_scene: Callable, views: int, noise: float) -> None:
+    scene = make_scene(views=views, noise=noise, missing=0.1, outliers=0.03)
+    assert asked(scene).doubts() == ()
+
+
+@pytest.mark.parametrize(
+    ("order", "words"),
+    [([1, 0, 2, 3], "A and b seem exchanged"), ([1, 2, 3, 0], "another order"), ([3, 2, 1, 0], "another order")],
+)
+def test_exchanged_cameras_are_named(make_scene: Callable, order: list[int], words: str) -> None:
+    scene = make_scene(noise=3.0)
+    doubts = asked(scene, keypoints=scene.keypoints[:, order]).doubts()
+    assert len(doubts) == 1
+    assert words in doubts[0]
+
+
+@pytest.mark.parametrize("degrees", [5.0, 20.0])
+def test_the_camera_that_moved_is_named(make_scene: Callable, degrees: float) -> None:
+    scene = make_scene(noise=3.0)
+    doubts = asked(scene, *turned(scene.rotation, scene.translation, 2, degrees)).doubts()
+    assert "C seems to have moved" in doubts[0]
+
+
+def test_y_upwards_is_named(make_scene: Callable) -> None:
+    scene = make_scene(noise=3.0, distortion=(0.0, 0.0, 0.0, 0.0, 0.0))
+    flipped = scene.keypoints * [1, -1] + [0, 999]
+    assert "y seems to count upwards" in asked(scene, keypoints=flipped).doubts()[0]
+
+
+def test_transposed_rotations_are_named(make_scene: Callable) -> None:
+    scene = make_scene(noise=3.0)
+    assert "transposed" in asked(scene, rotation=scene.rotation.transpose(0, 2, 1)).doubts()[0]
+
+
+def test_wrong_places_are_seen_though_rotations_fit(make_scene: Callable) -> None:
+    scene = make_scene(noise=3.0)
+    centres = -(scene.rotation.transpose(0, 2, 1) @ scene.translation[..., None])[..., 0]
+    assert "do not fit this footage" in asked(scene, translation=centres).doubts()[0]
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.2, 1.5])
+def test_wrong_focal_lengths_are_named_with_their_factors(make_scene: Callable, factor: float) -> None:
+    scene = make_scene(noise=2.0, frames=90)
+    other = scene.intrinsics * np.array([[factor, 1, 1], [1, factor, 1], [1, 1, 1]])
+    opinion = asked(scene, intrinsics=other)
+    assert "ther focal lengths" in opinion.doubts()[0]
+    assert np.abs(opinion.lenses.factor * factor - 1).max() < 0.08
