@@ -233,6 +233,8 @@ exporters = Registry(
     json="vergence.outputs.tables:write_json_poses",
     csv="vergence.outputs.tables:write_csv",
     trc="vergence.outputs.trc:write_trc",
+    bvh="vergence.outputs.bvh:write_bvh",
+    c3d="vergence.outputs.c3d:write_c3d",
 )
 
 # Readers of files and folders (`footage.readers.Reader`), asked whether a path fits.

@@ -4,10 +4,8 @@ Every reader gives people per frame, as many as were seen, as arrays P J 3 (x, y
 three. Frames keep the numbers that their files carry, so that a frame whose file is lost leaves a gap instead of moving
 the later ones.
 
-OpenPose writes 75 values for two different skeletons, BODY_25 and BODY_25B, and does not say which. BODY_25 has the
-mid-hip at 8 (between the hips 9 and 12) and the neck at 1; BODY_25B has the neck at 17 (between the shoulders 5 and
-6). Both are measured, in parts of the person's size, and the decision is reported; where they come out alike it is an
-error that asks for `skeleton`, because a wrong guess would look like a detector that is bad at everything.
+Lists without names hold the joints of one of several layouts; `layouts` measures which. A person without any values is
+nobody.
 """
 
 from __future__ import annotations
@@ -26,16 +24,11 @@ from vergence import plugins
 from vergence.errors import VergenceError
 from vergence.files import read_arrays
 from vergence.footage.images import natural_key
+from vergence.footage.layouts import decide_layout
 from vergence.footage.readers import Reader, find_reader
-from vergence.skeleton import BODY_25, BODY_25B, COCO_17, Skeleton, get_skeleton, skeleton_from_names
+from vergence.skeleton import Skeleton, get_skeleton, skeleton_from_names
 
-OPENPOSE_COCO_18 = (
-    "nose neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist right_hip right_knee "
-    "right_ankle left_hip left_knee left_ankle right_eye left_eye right_ear left_ear"
-).split()
 HIDDEN_CONFIDENCE = 0.5  # of a COCO label with v = 1: the annotator guessed it
-# The two readings of 75 values must differ by this factor before one is believed.
-SKELETON_MARGIN = 2.0
 # Numbers of images that lie farther apart than this, on average, are identities and do not count frames.
 SPARSE = 50
 
@@ -149,7 +142,8 @@ def read_openpose(folder: Path | str, skeleton: Skeleton | None = None) -> Detec
             raise VergenceError(
                 f"{folder} has two files of frame {number}, one is {file.name}", "Keep one camera's files per folder."
             )
-        raw[number] = [_openpose_person(person, file) for person in _openpose_people(file)]
+        found = [_openpose_person(person, file) for person in _openpose_people(file)]
+        raw[number] = [person for person in found if len(person)]
     people = [person for frame in raw.values() for person in frame]
     chosen, notes = _decide_skeleton(people, skeleton, folder)
     gaps = max(raw) - min(raw) + 1 - len(raw)
@@ -206,48 +200,14 @@ def _decide_skeleton(people: Sequence[np.ndarray], given: Skeleton | None, where
         return given, []
     if not counts:
         raise VergenceError(f"nobody is in any frame of {where}", "Check the detector, or leave this camera out.")
-    if counts[0] == 17:
-        return COCO_17, []
-    if counts[0] == 18:
-        return skeleton_from_names(OPENPOSE_COCO_18), []
-    if counts[0] == 25:
-        return _body_25_or_25b(people, where)
-    raise VergenceError(
-        f"keypoints with {counts[0]} joints in {where} are of no known skeleton",
-        'Known: 17 (COCO), 18 (OpenPose COCO), 25 (BODY_25, BODY_25B); name others with `skeleton = "..."`.',
-    )
-
-
-def _body_25_or_25b(people: Sequence[np.ndarray], where: Path) -> tuple[Skeleton, list[str]]:
-    array = clean(np.stack(people))
-    size = np.nanmax(array[..., :2], axis=1, initial=-np.inf) - np.nanmin(array[..., :2], axis=1, initial=np.inf)
-    size = np.maximum(np.linalg.norm(size, axis=-1), 1.0)
-
-    def off_middle(joint: int, a: int, b: int) -> np.ndarray:
-        gap = array[:, joint, :2] - (array[:, a, :2] + array[:, b, :2]) / 2
-        return np.linalg.norm(gap, axis=-1) / size
-
-    body_25 = np.fmax(off_middle(8, 9, 12), off_middle(1, 2, 5))
-    body_25b = off_middle(17, 5, 6)
-    if np.isfinite(body_25).any() and np.isfinite(body_25b).any():
-        off_25, off_25b = float(np.nanmedian(body_25)), float(np.nanmedian(body_25b))
-        best, name = min((off_25, "BODY_25"), (off_25b, "BODY_25B"))
-        if max(off_25, off_25b) > SKELETON_MARGIN * best:
-            note = (
-                f"{where.name}: 25 joints read as {name}; joints that should lie in the middle are {off_25:.1%} of the "
-                f"person's size off it as BODY_25, {off_25b:.1%} as BODY_25B"
-            )
-            return (BODY_25 if name == "BODY_25" else BODY_25B), [note]
-    raise VergenceError(
-        f"25 joints in {where} may be BODY_25 or BODY_25B, and the points do not tell which",
-        'Say so: skeleton = "body_25" or "body_25b".',
-    )
+    layout, note = decide_layout([clean(person) for person in people], where.name)
+    return layout.skeleton, [note] if note else []
 
 
 def _stack(people: Sequence[np.ndarray], skeleton: Skeleton, notes: list[str], where: Path) -> People:
     if not people:
         return np.empty((0, len(skeleton), 3))
-    array = np.stack(people)
+    array = np.stack(people)[:, : len(skeleton)]
     if (array[..., 2] > 1).any():
         notes.append(f"{where.name}: confidences above 1 were taken as 1")
     array = clean(array)

@@ -13,8 +13,8 @@ from scipy.spatial.transform import Rotation
 
 from vergence.files import write_text
 from vergence.outputs.kinematics import Kinematics, fit_kinematics
-from vergence.outputs.sequence import PoseSequence
-from vergence.outputs.trc import ASSUMED_STATURE_MM, trc_scale, y_up
+from vergence.outputs.sequence import ASSUMED_STATURE_MM, PoseSequence
+from vergence.outputs.trc import y_up
 
 CM_PER_MM = 0.1
 _ORDER = "ZXY"
@@ -34,7 +34,7 @@ def write_bvh(path: Path | str, poses: PoseSequence, stature_mm: float = ASSUMED
     Raises:
         VergenceError: it cannot be written, or the pelvis never turns into view.
     """
-    factor, note = trc_scale(poses, stature_mm)
+    factor, note = poses.mm_per_unit(stature_mm)
     motion = fit_kinematics(poses, y_up(poses.up), factor * CM_PER_MM)
     notes = [note] if note else []
     if poses.up is None:

@@ -12,8 +12,8 @@ import numpy as np
 
 from vergence.errors import VergenceError
 from vergence.files import atomic_path
-from vergence.outputs.sequence import PoseSequence
-from vergence.outputs.trc import ASSUMED_STATURE_MM, trc_scale, y_up
+from vergence.outputs.sequence import ASSUMED_STATURE_MM, PoseSequence
+from vergence.outputs.trc import y_up
 
 MOST_FRAMES = 65535
 _Z_UP = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])  # y up to z up, axes exchanged cyclically
@@ -40,7 +40,7 @@ def write_c3d(path: Path | str, poses: PoseSequence, stature_mm: float = ASSUMED
     frames = len(poses.pose)
     if frames > MOST_FRAMES:
         raise VergenceError(f"a C3D file of {frames} frames; it counts to {MOST_FRAMES}", "Write fewer frames a file.")
-    factor, note = trc_scale(poses, stature_mm)
+    factor, note = poses.mm_per_unit(stature_mm)
     notes = [note] if note else []
     if poses.up is None:
         notes.append("up unknown, the first camera taken as level")
