@@ -27,7 +27,8 @@ import torch
 
 from vergence.errors import VergenceError
 from vergence.geometry.alignment import align_points
-from vergence.geometry.camera import project, relative_pose, rotation_angle, transform
+from vergence.geometry.camera import project, transform
+from vergence.geometry.cameras import rotation_angle
 from vergence.reconstruction.solve import Reconstruction, reconstruct
 from vergence.skeleton import H36M_17
 
@@ -121,11 +122,8 @@ def worst_pair_deg(found: Reconstruction, rig: Rig) -> float:
     views, worst = len(rig.rotation), 0.0
     for a in range(views):
         for b in range(a):
-            pair = [
-                relative_pose(*(torch.from_numpy(np.asarray(x)) for x in (r[a], t[a], r[b], t[b])))[0]
-                for r, t in ((found.rotation, found.translation), (rig.rotation, rig.translation))
-            ]
-            worst = max(worst, float(torch.rad2deg(rotation_angle(*pair))))
+            pair = (r[a] @ r[b].T for r in (found.rotation, rig.rotation))
+            worst = max(worst, float(np.degrees(rotation_angle(*pair))))
     return worst
 
 

@@ -14,9 +14,15 @@ __version__ = "0.1.0"
 
 # Every public name and where it lives; what is not here may change without notice.
 PUBLIC = {
+    "Camera": "vergence.geometry.cameras",
+    "Capture": "vergence.footage.capture",
+    "Observations": "vergence.footage.observations",
+    "Rig": "vergence.geometry.cameras",
     "VergenceError": "vergence.errors",
     "load": "vergence.inference.estimator",
+    "load_capture": "vergence.footage.capture",
     "metrics": "",
+    "observe": "vergence.footage.observations",
     "plugins": "",
 }
 __all__ = ["__version__", *PUBLIC]

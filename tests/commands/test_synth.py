@@ -13,6 +13,7 @@ from vergence.commands.synth import synth
 from vergence.errors import VergenceError
 from vergence.footage.capture import load_capture
 from vergence.footage.keypoints import read_coco
+from vergence.footage.observations import observe
 from vergence.geometry.camera import project
 from vergence.outputs import read_npz
 from vergence.skeleton import H36M_17
@@ -35,7 +36,7 @@ def test_a_capture_is_read_back_with_all_that_is_known(capture):
     assert read.fps == 25.0
     assert read.has_extrinsics
     assert read.notes == ()
-    assert read.keypoints().shape == (FRAMES, VIEWS, 17, 3)
+    assert observe(read).keypoints.shape == (FRAMES, VIEWS, 17, 3)
     assert read.image(1, FRAMES - 1).shape == (SIZE, SIZE, 3)
 
 
@@ -46,7 +47,7 @@ def test_the_truth_seen_by_the_stated_cameras_is_the_keypoints(capture):
     for v, camera in enumerate(read.cameras):
         seen = torch.from_numpy(truth.pose @ camera.rotation.T + camera.translation)
         pixels = project(seen, torch.from_numpy(camera.intrinsics)).numpy()
-        found = read.keypoints()[:, v]
+        found = observe(read).keypoints[:, v]
         known = np.isfinite(found[..., 0])
         assert known.mean() > 0.9
         np.testing.assert_allclose(pixels[known], found[..., :2][known], atol=1e-3)
@@ -59,7 +60,7 @@ def test_the_person_is_drawn_where_the_keypoints_are(tmp_path):
     for v in range(2):
         change = np.abs(read.image(v, 29).astype(float) - read.image(v, 0).astype(float)).max(-1)
         ys, xs = np.nonzero(change > 40)
-        points = read.keypoints()[[0, -1], v, :, :2].reshape(-1, 2)
+        points = observe(read).keypoints[[0, -1], v, :, :2].reshape(-1, 2)
         low, high = np.nanmin(points, 0) - 8, np.nanmax(points, 0) + 8
         inside = (xs > low[0]) & (xs < high[0]) & (ys > low[1]) & (ys < high[1])
         assert len(xs) > 50

@@ -22,7 +22,7 @@ from vergence.datasets.records import (
     joined_report,
 )
 from vergence.errors import VergenceError
-from vergence.footage.video import read_image
+from vergence.footage.images import read_image
 from vergence.geometry.camera import project
 from vergence.recipes.recipe import Source
 from vergence.skeleton import COCO_17, H36M_17

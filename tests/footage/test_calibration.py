@@ -7,7 +7,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from vergence.errors import VergenceError
-from vergence.footage.calibration import Camera, read_rig_toml, write_rig_toml
+from vergence.footage.calibration import read_rig_toml, write_rig_toml
+from vergence.geometry.cameras import Camera, Rig
 
 ANIPOSE = """
 [cam_0]
@@ -30,9 +31,9 @@ error = 0.0
 """
 
 
-def rig(count: int = 3) -> list[Camera]:
+def rig(count: int = 3, unit: str = "mm") -> Rig:
     rng = np.random.default_rng(0)
-    return [
+    cameras = [
         Camera(
             f"cam {i}.é" if i == 1 else f"cam{i}",
             (1920, 1080),
@@ -43,6 +44,7 @@ def rig(count: int = 3) -> list[Camera]:
         )
         for i in range(count)
     ]
+    return Rig(tuple(cameras), unit)
 
 
 def test_reads_the_shared_layout(tmp_path: Path) -> None:
@@ -84,7 +86,7 @@ def test_round_trip(tmp_path: Path) -> None:
 
 
 def test_scale_free_rig_keeps_its_unit(tmp_path: Path) -> None:
-    write_rig_toml(tmp_path / "rig.toml", rig(), unit="reference_bone")
+    write_rig_toml(tmp_path / "rig.toml", rig(unit="reference_bone"))
     found = read_rig_toml(tmp_path / "rig.toml")
     assert found.unit == "reference_bone"
     np.testing.assert_allclose(found.cameras[0].translation, rig()[0].translation)

@@ -9,10 +9,12 @@ import pytest
 from PIL import Image
 
 from vergence.errors import VergenceError
-from vergence.footage.calibration import Camera, write_rig_toml
+from vergence.footage.calibration import write_rig_toml
 from vergence.footage.capture import Capture, load_capture, make_capture
 from vergence.footage.capture_writer import write_capture
+from vergence.footage.observations import observe
 from vergence.footage.video import VideoWriter
+from vergence.geometry.cameras import Camera, Rig
 from vergence.skeleton import COCO_17
 
 Make = Callable[..., np.ndarray]
@@ -65,9 +67,9 @@ def test_reads_everything(folder: Path) -> None:
     np.testing.assert_allclose(right.distortion, np.zeros(5))
     np.testing.assert_allclose(right.translation, [0, 0, 3000])
     assert capture.notes == ()
-    assert capture.keypoints().shape == (FRAMES, 2, 17, 3)
-    assert capture.observations.skeleton == COCO_17
-    assert capture.observations.subject.verdict == "only"
+    assert observe(capture).keypoints.shape == (FRAMES, 2, 17, 3)
+    assert observe(capture).skeleton == COCO_17
+    assert observe(capture).subject.verdict == "only"
     assert load_capture(folder / "capture.toml").names == capture.names
     bare = capture.without_extrinsics()
     assert not bare.has_extrinsics
@@ -114,7 +116,7 @@ def test_mistakes_are_named(folder: Path, old: str, new: str, message: str) -> N
     assert old in GOOD
     (folder / "capture.toml").write_text(GOOD.replace(old, new, 1) if old != "3000.0" else GOOD.replace(old, new))
     with pytest.raises(VergenceError, match=message):
-        load_capture(folder).keypoints()
+        observe(load_capture(folder))
 
 
 def test_missing_places(tmp_path: Path) -> None:
@@ -134,7 +136,7 @@ def test_wrong_number_of_views(folder: Path) -> None:
     extra = GOOD + "[cameras.third]\nimage_size = [1280, 720]\n"
     (folder / "capture.toml").write_text(extra)
     with pytest.raises(VergenceError, match="2 views, the capture has 3 cameras"):
-        load_capture(folder).keypoints()
+        observe(load_capture(folder))
 
 
 def test_written_and_read_again(folder: Path) -> None:
@@ -145,7 +147,7 @@ def test_written_and_read_again(folder: Path) -> None:
         assert (ours.name, ours.image_size, ours.offset) == (theirs.name, theirs.image_size, theirs.offset)
         for field in ("intrinsics", "distortion", "rotation", "translation"):
             np.testing.assert_allclose(getattr(ours, field), getattr(theirs, field), atol=1e-9)
-    np.testing.assert_array_equal(capture.keypoints(), copy.keypoints())
+    np.testing.assert_array_equal(observe(capture).keypoints, observe(copy).keypoints)
     assert str(folder) not in (folder / "copy.toml").read_text()  # paths stay relative: the folder can be moved
 
 
@@ -161,7 +163,7 @@ def test_plain_folder_of_videos(tmp_path: Path) -> None:
     assert any("no capture.toml" in note for note in capture.notes)
     assert capture.image(1, 2).shape == (48, 64, 3)
     with pytest.raises(VergenceError, match="has no 2D keypoints"):
-        capture.keypoints()
+        observe(capture)
 
 
 def test_plain_folder_finds_keypoints_and_calibration(tmp_path: Path) -> None:
@@ -176,14 +178,14 @@ def test_plain_folder_finds_keypoints_and_calibration(tmp_path: Path) -> None:
             (tmp_path / f"{name}_json" / f"{number:04d}.json").write_text(text)
         matrix = np.array([[60.0, 0, 31.5], [0, 60, 23.5], [0, 0, 1]])
         cameras.append(Camera(name, (64, 48), matrix, np.zeros(5), np.eye(3), np.array([len(cameras) * 500.0, 0, 0])))
-    write_rig_toml(tmp_path / "calibration.toml", cameras)
+    write_rig_toml(tmp_path / "calibration.toml", Rig(tuple(cameras)))
     capture = make_capture(tmp_path)
     assert capture.has_extrinsics
-    assert capture.keypoints().shape == (3, 2, 17, 3)
+    assert observe(capture).keypoints.shape == (3, 2, 17, 3)
     write_capture(tmp_path, capture)
     again = load_capture(tmp_path)
     assert not any("no capture.toml" in note for note in again.notes)
-    np.testing.assert_array_equal(again.keypoints(), capture.keypoints())
+    np.testing.assert_array_equal(observe(again).keypoints, observe(capture).keypoints)
 
 
 def test_folders_of_images_need_a_frame_rate(tmp_path: Path) -> None:
@@ -201,7 +203,7 @@ def test_folders_of_images_need_a_frame_rate(tmp_path: Path) -> None:
 def with_calibration(tmp_path: Path, names: tuple[str, str], size: tuple[int, int], seen: tuple[int, int]) -> Capture:
     matrix = np.array([[1500.0, 0, 540], [0, 1500, 950], [0, 0, 1]])
     rig = [Camera(n, size, matrix, np.zeros(5), np.eye(3), np.array([i * 800.0, 0, 0])) for i, n in enumerate(names)]
-    write_rig_toml(tmp_path / "calib.toml", rig)
+    write_rig_toml(tmp_path / "calib.toml", Rig(tuple(rig)))
     text = '[capture]\ncalibration = "calib.toml"\n'
     for name in ("cam01", "cam02"):
         video(tmp_path / f"{name}.mp4", 2, seen)

@@ -9,6 +9,7 @@ import pytest
 
 from vergence.errors import VergenceError
 from vergence.footage.capture import load_capture
+from vergence.footage.observations import observe
 from vergence.footage.video import VideoWriter
 from vergence.skeleton import COCO_17
 
@@ -43,7 +44,7 @@ def test_files_become_an_array(tmp_path: Path, points: np.ndarray) -> None:
     for v, name in enumerate("ab"):
         openpose(tmp_path / name, points[:, v])
     capture_toml(tmp_path)
-    np.testing.assert_allclose(load_capture(tmp_path).keypoints(), points)
+    np.testing.assert_allclose(observe(load_capture(tmp_path)).keypoints, points)
 
 
 def test_numbers_from_one_and_lost_files(tmp_path: Path, points: np.ndarray) -> None:
@@ -51,7 +52,7 @@ def test_numbers_from_one_and_lost_files(tmp_path: Path, points: np.ndarray) -> 
     openpose(tmp_path / "a", points[:, 0], first=1)
     openpose(tmp_path / "b", points[:, 1], first=1, skip=(0, 7))
     capture_toml(tmp_path)
-    seen = load_capture(tmp_path).observations
+    seen = observe(load_capture(tmp_path))
     expected = points.copy()
     expected[[0, 7], 1] = np.nan
     np.testing.assert_allclose(seen.keypoints, expected)
@@ -63,7 +64,7 @@ def test_whole_offset_moves_frames(tmp_path: Path, points: np.ndarray) -> None:
     openpose(tmp_path / "a", points[:-4, 0])
     openpose(tmp_path / "b", np.concatenate([points[:2, 1], points[:-4, 1]]))  # b began two frames earlier
     capture_toml(tmp_path, {"b": "offset = 2"})
-    np.testing.assert_allclose(load_capture(tmp_path).keypoints(), points[:-4])
+    np.testing.assert_allclose(observe(load_capture(tmp_path)).keypoints, points[:-4])
 
 
 def test_fractional_offset_interpolates_but_not_over_gaps(tmp_path: Path, points: np.ndarray) -> None:
@@ -71,7 +72,7 @@ def test_fractional_offset_interpolates_but_not_over_gaps(tmp_path: Path, points
     for v, name in enumerate("ab"):
         openpose(tmp_path / name, points[:, v])
     capture_toml(tmp_path, {"b": "offset = 0.25"})
-    seen = load_capture(tmp_path).keypoints()
+    seen = observe(load_capture(tmp_path)).keypoints
     expected = 0.75 * points[:-1, 1] + 0.25 * points[1:, 1]
     np.testing.assert_allclose(seen[: FRAMES - 1, 1], expected)
     assert np.isnan(seen[[9, 10], 1]).all()
@@ -82,13 +83,13 @@ def test_cameras_that_end_early(tmp_path: Path, points: np.ndarray) -> None:
     openpose(tmp_path / "a", points[:, 0])
     openpose(tmp_path / "b", points[:-2, 1])
     capture_toml(tmp_path)
-    seen = load_capture(tmp_path).observations
+    seen = observe(load_capture(tmp_path))
     assert np.isnan(seen.keypoints[-2:, 1]).all()
     assert any("b ends after 28 frames, a after 30" in note for note in seen.notes)
     openpose(tmp_path / "c", points[:12, 1])
     (tmp_path / "capture.toml").write_text((tmp_path / "capture.toml").read_text().replace('"b"', '"c"'))
     with pytest.raises(VergenceError, match="b ends after 12 frames, a after 30"):
-        load_capture(tmp_path).keypoints()
+        observe(load_capture(tmp_path))
 
 
 def test_keypoints_of_another_video(tmp_path: Path, points: np.ndarray) -> None:
@@ -98,10 +99,10 @@ def test_keypoints_of_another_video(tmp_path: Path, points: np.ndarray) -> None:
             for _ in range(FRAMES // 2 if name == "b" else FRAMES + 1):
                 writer.write(np.zeros((720, 1280, 3), np.uint8))
     capture_toml(tmp_path, {"a": 'video = "a.mp4"'})
-    assert any("30 frames of keypoints and 31 of video" in n for n in load_capture(tmp_path).observations.notes)
+    assert any("30 frames of keypoints and 31 of video" in n for n in observe(load_capture(tmp_path)).notes)
     capture_toml(tmp_path, {"b": 'video = "b.mp4"'})
     with pytest.raises(VergenceError, match="b has 30 frames of keypoints and 15 of video"):
-        load_capture(tmp_path).keypoints()
+        observe(load_capture(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_keypoints_in_other_units(tmp_path: Path, points: np.ndarray, scale: flo
         openpose(tmp_path / name, points[:, v])
     capture_toml(tmp_path)
     with pytest.raises(VergenceError, match=message):
-        load_capture(tmp_path).keypoints()
+        observe(load_capture(tmp_path))
 
 
 def test_file_that_says_another_size(tmp_path: Path, points: np.ndarray) -> None:
@@ -125,7 +126,7 @@ def test_file_that_says_another_size(tmp_path: Path, points: np.ndarray) -> None
     text = (tmp_path / "capture.toml").read_text().replace('keypoints = "a"', 'keypoints = "a.json"')
     (tmp_path / "capture.toml").write_text(text.replace('keypoints = "b"', 'keypoints = "b.json"'))
     with pytest.raises(VergenceError, match="images of 640 x 360, its image_size is 1280 x 720"):
-        load_capture(tmp_path).keypoints()
+        observe(load_capture(tmp_path))
 
 
 def test_one_camera_without_keypoints(tmp_path: Path, points: np.ndarray) -> None:
@@ -136,7 +137,7 @@ def test_one_camera_without_keypoints(tmp_path: Path, points: np.ndarray) -> Non
         '[capture]\nfps = 25\n[cameras.a]\nimage_size = [1280, 720]\nkeypoints = "a"\n[cameras.b]\nvideo = "b.mp4"\n'
     )
     with pytest.raises(VergenceError, match="camera b has no keypoints, but others have"):
-        load_capture(tmp_path).keypoints()
+        observe(load_capture(tmp_path))
 
 
 def test_everything_missing(tmp_path: Path, points: np.ndarray) -> None:
@@ -146,4 +147,4 @@ def test_everything_missing(tmp_path: Path, points: np.ndarray) -> None:
         '[capture]\nkeypoints = "k.npz"\n[cameras.a]\nimage_size = [9, 9]\n[cameras.b]\nimage_size = [9, 9]\n'
     )
     with pytest.raises(VergenceError, match="nobody is seen in any camera"):
-        load_capture(tmp_path).keypoints()
+        observe(load_capture(tmp_path))

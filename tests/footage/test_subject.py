@@ -6,25 +6,23 @@ import numpy as np
 import pytest
 
 from vergence.errors import VergenceError
-from vergence.footage.subject import View, choose_subject
+from vergence.footage.subject import choose_subject
 from vergence.footage.tracking import track_people
+from vergence.geometry.cameras import Camera
 
 Make = Callable[..., np.ndarray]
 FPS = 25.0
 
 
-def views(cameras: list[dict], extrinsics: bool = False) -> list[View]:
-    return [View(c["K"], np.zeros(5), (c["R"], c["t"]) if extrinsics else None) for c in cameras]
+def views(cameras: list[dict], extrinsics: bool = False) -> list[Camera]:
+    poses = [(c["R"], c["t"]) if extrinsics else () for c in cameras]
+    return [Camera(f"cam{i}", None, c["K"], np.zeros(5), *pose) for i, (c, pose) in enumerate(zip(cameras, poses))]
 
 
 def shuffled(people: list[np.ndarray], seed: int) -> list[np.ndarray]:
     """Per frame, the people in an order that says nothing."""
     rng = np.random.default_rng(seed)
     return [np.stack([people[i][t] for i in rng.permutation(len(people))]) for t in range(len(people[0]))]
-
-
-def names(count: int) -> list[str]:
-    return [f"cam{i}" for i in range(count)]
 
 
 @pytest.mark.parametrize("extrinsics", [False, True])
@@ -40,7 +38,7 @@ def test_subject_in_all_views_wins_over_bystander(
     for i, camera in enumerate(cameras):
         people = [truth[:, i]] + ([project(bystander, camera, 3.0, 9 + i)] if i < 2 else [])
         tracks.append(track_people(shuffled(people, seed), FPS))
-    keypoints, choice = choose_subject(tracks, views(cameras, extrinsics), names(4))
+    keypoints, choice = choose_subject(tracks, views(cameras, extrinsics))
     np.testing.assert_array_equal(keypoints, truth)
     assert choice.verdict == "sure"
     assert choice.margin > 0.1
@@ -51,7 +49,7 @@ def test_subject_in_all_views_wins_over_bystander(
 def test_one_person_each_is_only(person: Make, ring: Make, project: Make) -> None:
     cameras = ring(3)
     tracks = [[project(person(10, 0), c)] for c in cameras]
-    keypoints, choice = choose_subject(tracks, views(cameras), names(3))
+    keypoints, choice = choose_subject(tracks, views(cameras))
     assert choice.verdict == "only"
     assert np.isnan(choice.margin)
     np.testing.assert_array_equal(keypoints[:, 2], tracks[2][0])
@@ -62,7 +60,7 @@ def test_two_equal_people_are_doubtful(person: Make, ring: Make, project: Make) 
     cameras = ring(3)
     people = [person(40, 0), person(40, 1, 1.0, (900, 600))]
     tracks = [track_people(shuffled([project(p, c, 2.0, i) for p in people], i), FPS) for i, c in enumerate(cameras)]
-    keypoints, choice = choose_subject(tracks, views(cameras), names(3))
+    keypoints, choice = choose_subject(tracks, views(cameras))
     assert choice.verdict == "doubtful"
     assert "check the subject" in choice.reason
     gaps = [
@@ -78,7 +76,7 @@ def test_a_stranger_in_one_view_is_left_out(person: Make, ring: Make, project: M
     subject, other = person(80, 3), person(80, 60, 0.6, (900, -700))
     tracks = [[project(subject if i < 3 else other, c, 2.0, i)] for i, c in enumerate(cameras)]
     tracks[0].append(project(other, cameras[0], 2.0, 7))
-    keypoints, choice = choose_subject(tracks, views(cameras), names(4))
+    keypoints, choice = choose_subject(tracks, views(cameras))
     assert choice.tracks == (0, 0, 0, -1)
     assert "cam3 is somebody else" in choice.reason
     assert np.isnan(keypoints[:, 3]).all()
@@ -90,7 +88,7 @@ def test_lost_and_found_again_is_filled(person: Make, ring: Make, project: Make)
     other = project(person(90, 6, 0.1, (800, -900)), cameras[0], 1.0, 5)
     first, second = seen[0].copy(), seen[0].copy()
     first[50:], second[:55] = np.nan, np.nan
-    keypoints, choice = choose_subject([[first, second, other], [seen[1]], [seen[2]]], views(cameras), names(3))
+    keypoints, choice = choose_subject([[first, second, other], [seen[1]], [seen[2]]], views(cameras))
     expected = seen[0].copy()
     expected[50:55] = np.nan
     np.testing.assert_array_equal(keypoints[:, 0], expected)
@@ -101,20 +99,20 @@ def test_single_camera_takes_who_is_seen_most(person: Make, ring: Make, project:
     camera = ring(1)
     main, brief = project(person(30, 0), camera[0]), project(person(30, 1, 1, (900, 900)), camera[0])
     brief[10:] = np.nan
-    keypoints, choice = choose_subject([[main, brief]], views(camera), names(1))
+    keypoints, choice = choose_subject([[main, brief]], views(camera))
     np.testing.assert_array_equal(keypoints[:, 0], main)
     assert choice.verdict == "sure"
 
 
 def test_nobody_is_an_error(ring: Make) -> None:
     with pytest.raises(VergenceError, match="nobody is seen"):
-        choose_subject([[], []], views(ring(2)), names(2))
+        choose_subject([[], []], views(ring(2)))
 
 
 def test_same_input_same_choice(person: Make, ring: Make, project: Make) -> None:
     cameras = ring(3)
     people = [person(30, 0), person(30, 1, 0.5, (700, 600))]
     tracks = [[project(p, c, 2.0, i) for p in people] for i, c in enumerate(cameras)]
-    first, second = (choose_subject(tracks, views(cameras), names(3)) for _ in range(2))
+    first, second = (choose_subject(tracks, views(cameras)) for _ in range(2))
     assert first[1] == second[1]
     np.testing.assert_array_equal(first[0], second[0])

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from vergence.errors import VergenceError
-from vergence.footage.video import ImageFolder, VideoWriter, natural_key, open_video
+from vergence.footage.images import ImageFolder, natural_key
+from vergence.footage.video import VideoWriter, open_video
 
 HEIGHT, WIDTH, GREY_STEP = 48, 80, 8
 RED, GREEN, BLUE = (250, 20, 20), (20, 250, 20), (20, 20, 250)

@@ -17,12 +17,10 @@ from vergence.geometry.camera import (
     denormalise,
     intrinsics_from_fov,
     look_at,
-    matrix_to_axis_angle,
     normalise,
     project,
     projection_matrix,
     relative_pose,
-    rotation_angle,
     transform,
     undistort,
 )
@@ -165,24 +163,13 @@ def test_relative_pose_chains(a, t1, b, t2, x):
 
 @settings(max_examples=100, deadline=None)
 @given(arrays(np.float64, 3, elements=st.floats(-1, 1)), st.floats(0, math.pi))
-def test_axis_angle_is_opencvs_and_inverts(axis, angle):
+def test_axis_angle_is_opencvs(axis, angle):
     length = np.linalg.norm(axis)
     if length < 1e-3:
         axis, length = np.array([1.0, 0, 0]), 1.0
     vector = torch.from_numpy(axis / length * angle)
     matrix = axis_angle_to_matrix(vector)
     np.testing.assert_allclose(matrix, cv2.Rodrigues(vector.numpy())[0], atol=1e-12)
-    back = matrix_to_axis_angle(matrix)
-    gap = min((back - vector).norm(), (back + vector).norm() if angle > math.pi - 1e-6 else math.inf)
-    assert gap < 1e-7 if angle > math.pi - 1e-6 else gap < 1e-9
-
-
-@pytest.mark.parametrize("angle", [0.0, 1e-12, 1e-8, 1e-4, 1.0, math.pi / 2, math.pi - 1e-4, math.pi - 1e-8, math.pi])
-def test_rotation_angle_keeps_its_digits_at_both_ends(angle):
-    axis = torch.tensor([0.6, 0.0, 0.8], dtype=F64)
-    base = axis_angle_to_matrix(torch.tensor([0.4, 1.0, -0.3], dtype=F64))
-    turned = base @ axis_angle_to_matrix(axis * angle)
-    assert abs(float(rotation_angle(turned, base)) - angle) < 4e-16 * (1 + angle / 1e-3) + 1e-15
 
 
 def test_axis_angle_gradients_at_rest():
@@ -190,9 +177,6 @@ def test_axis_angle_gradients_at_rest():
     assert torch.autograd.gradcheck(axis_angle_to_matrix, zero)
     vector = torch.tensor([0.3, -1.0, 2.0], dtype=F64, requires_grad=True)
     assert torch.autograd.gradcheck(axis_angle_to_matrix, vector)
-    assert torch.autograd.gradcheck(lambda v: matrix_to_axis_angle(axis_angle_to_matrix(v)), vector)
-    matrix_to_axis_angle(axis_angle_to_matrix(zero)).sum().backward()
-    assert torch.allclose(zero.grad, torch.ones(3, dtype=F64))
 
 
 def test_field_of_view_is_of_the_longer_side():

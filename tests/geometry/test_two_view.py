@@ -11,7 +11,7 @@ from vergence.geometry.two_view import (
     decompose,
     epipolar_consistency,
     pair_depths,
-    relative_pose,
+    pair_pose,
     rotation_only,
     sampson_residual,
 )
@@ -41,7 +41,7 @@ def angle(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_exact_points_give_the_pose() -> None:
     a, b, rotation, translation = two_views()
-    found = relative_pose(a, b)
+    found = pair_pose(a, b)
     assert angle(found.rotation, rotation) < 1e-3
     np.testing.assert_allclose(found.translation, translation, atol=1e-4)
     assert found.inlier_share > 0.99
@@ -57,7 +57,7 @@ def test_outliers_and_missing_joints_are_survived(noise_px: float) -> None:
         wrong = rng.random(len(a)) < 0.15
         a[wrong] += rng.normal(0, 0.1, (wrong.sum(), 2))
         b[rng.random(len(b)) < 0.2] = np.nan
-        found = relative_pose(a, b, seed=seed)
+        found = pair_pose(a, b, seed=seed)
         worst.append(angle(found.rotation, rotation))
         assert 0.6 * noise_px < found.sigma * 1100 < 1.7 * noise_px
         assert not found.inliers[np.isnan(b).any(1)].any()
@@ -73,7 +73,7 @@ def test_different_lenses_do_not_matter(make_scene) -> None:
         normalise(torch.from_numpy(p), torch.from_numpy(k), torch.from_numpy(d)).numpy().reshape(-1, 2)
         for p, k, d in zip(views, scene.intrinsics, scene.distortion, strict=True)
     )
-    assert angle(relative_pose(a, b).rotation, scene.rotation[1] @ scene.rotation[0].T) < 1.5
+    assert angle(pair_pose(a, b).rotation, scene.rotation[1] @ scene.rotation[0].T) < 1.5
 
 
 def test_sampson_residual_is_the_reference_and_has_the_noise_as_deviation() -> None:
@@ -110,7 +110,7 @@ def test_pair_depths_solve_the_ray_equation() -> None:
 
 def test_cameras_in_one_place_are_seen() -> None:
     a, b, rotation, _ = two_views(0.002, baseline=0.0)
-    found = relative_pose(a, b)
+    found = pair_pose(a, b)
     assert found.parallax < 1.2
     assert any("one place" in p for p in found.problems)
     assert angle(rotation_only(a, b)[0], rotation) < 0.2
@@ -119,15 +119,15 @@ def test_cameras_in_one_place_are_seen() -> None:
 @pytest.mark.parametrize("baseline", [0.3, 1.0, 3.0])
 def test_parallax_grows_with_the_baseline(baseline: float) -> None:
     a, b, _, _ = two_views(0.002, baseline=baseline)
-    assert relative_pose(a, b).parallax > 5 * baseline
+    assert pair_pose(a, b).parallax > 5 * baseline
 
 
 def test_joints_on_a_plane_are_seen() -> None:
     a, b, _, _ = two_views(0.001, flat=True)
-    found = relative_pose(a, b)
+    found = pair_pose(a, b)
     assert found.planar > 0.9
     assert any("plane" in p for p in found.problems)
-    deep = relative_pose(*two_views(0.001)[:2])
+    deep = pair_pose(*two_views(0.001)[:2])
     assert deep.planar < 0.5
     assert deep.conditioning > 3 * found.conditioning
 
@@ -135,7 +135,7 @@ def test_joints_on_a_plane_are_seen() -> None:
 def test_too_few_joints_are_refused() -> None:
     a, b, _, _ = two_views(count=11)
     with pytest.raises(VergenceError, match="11 joints are seen by both cameras, at least 12"):
-        relative_pose(a, b)
+        pair_pose(a, b)
 
 
 def test_two_tracks_of_one_person_agree_better_than_of_two(make_scene) -> None:

@@ -37,6 +37,7 @@ def reconstruct(
 
     from vergence.files import write_json
     from vergence.footage.capture import load_capture
+    from vergence.footage.observations import observe
     from vergence.reconstruction import solve as reconstruction
     from vergence.reconstruction import steps as steps
 
@@ -44,7 +45,7 @@ def reconstruct(
     recording = load_capture(capture)
     if ignore_extrinsics:
         recording = recording.without_extrinsics()
-    seen = recording.observations
+    seen = observe(recording)
     cameras = steps.geometry_inputs(recording, fov, fov_fixed)
     result = reconstruction.reconstruct(
         seen.keypoints[..., :2],
@@ -67,9 +68,9 @@ def reconstruct(
         "seed": seed,
     }
     poses = steps.pose_sequence(recording, result)
-    results = steps.summarise(recording, result, cameras, settings)
+    results = steps.summarise(recording, seen, result, cameras, settings)
     results |= steps.write_files(out, recording, result, poses, results)
-    steps.write_report(out, recording, result, results, time.perf_counter() - start)
+    steps.write_report(out, recording, seen, result, results, time.perf_counter() - start)
     results["seconds"] = time.perf_counter() - start
     write_json(out / "results.json", results)
     steps.show(results, out)

@@ -20,6 +20,7 @@ from vergence.errors import VergenceError
 from vergence.footage.calibration import read_rig_toml
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.frame_ranges import wanted_frames
+from vergence.footage.observations import observe
 from vergence.outputs.tables import read_npz
 from vergence.outputs.trc import trc_scale
 from vergence.recipes.recipe import Source
@@ -38,7 +39,7 @@ def read_capture(source: Source, image_size: int, skeleton: Skeleton) -> MemoryD
         VergenceError: no images, no keypoints, no such frames, or a reconstruction of another recording.
     """
     capture = load_capture(source.path)
-    seen = capture.observations
+    seen = observe(capture)
     frames = wanted_frames(source.frames, len(seen.keypoints), "frames:")
     points = seen.skeleton.convert(seen.keypoints[..., :2], skeleton)
     trust = seen.skeleton.convert_confidence(np.nan_to_num(seen.keypoints[..., 2]), skeleton)
@@ -111,11 +112,11 @@ def _reconstruction(folder: Path, capture: Capture, frames: int, skeleton: Skele
         )
     scale, _ = trc_scale(poses)
     world = poses.skeleton.convert(poses.pose, skeleton) * scale
-    named = {camera.name: camera for camera in rig.cameras}
+    named = {camera.name: camera for camera in rig}
     out = []
     for name in capture.names:
         camera = named.get(name)
-        if camera is None or camera.rotation is None or camera.translation is None:
+        if camera is None or not camera.has_extrinsics:
             raise VergenceError(f"{folder / 'rig.toml'} has no camera {name}", "Reconstruct this very capture, whole.")
-        out.append(world @ camera.rotation.T + camera.translation * scale)
+        out.append(camera.scaled(scale).to_camera(world))
     return out

@@ -24,8 +24,9 @@ from numpy import ndarray
 
 from vergence.datasets.records import ImageRef
 from vergence.errors import VergenceError
+from vergence.footage.images import IMAGE_SUFFIXES, ImageFolder, natural_key
 from vergence.footage.keypoints import Detections, frame_number, read_keypoints
-from vergence.footage.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES, ImageFolder, natural_key, open_video
+from vergence.footage.video import VIDEO_SUFFIXES, open_video
 
 COLUMNS = 19
 ROTATION_TOLERANCE = 1e-3

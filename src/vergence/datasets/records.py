@@ -29,7 +29,8 @@ from torch import Tensor
 from vergence.batches.crops import MAX_HALF_ANGLE_DEG, CropMode, crop_camera, warp
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
-from vergence.footage.video import Video, open_video, read_image
+from vergence.footage.images import Video, read_image
+from vergence.footage.video import open_video
 from vergence.geometry.camera import normalise
 from vergence.skeleton import Skeleton
 

@@ -20,7 +20,6 @@ import json
 import re
 import tomllib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,46 +29,11 @@ from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.files import write_text
+from vergence.geometry.cameras import Camera, Rig
 
 # A rig whose cameras are farther apart than this, in the file's unit, cannot be in metres.
 METRES_AT_MOST = 100.0
 MM_PER = {"mm": 1.0, "m": 1000.0}
-
-
-@dataclass(frozen=True)
-class Camera:
-    """One calibrated camera; lengths in mm unless its rig says otherwise.
-
-    Attributes:
-        name: as in the file.
-        image_size: (width, height), None where unknown.
-        intrinsics: K in px, the centre of the top-left pixel being (0, 0).
-        distortion: OpenCV's k1 k2 p1 p2 k3.
-        rotation, translation: `x_cam = rotation x_world + translation`; None where not known.
-    """
-
-    name: str
-    image_size: tuple[int, int] | None
-    intrinsics: Float[np.ndarray, "3 3"]
-    distortion: Float[np.ndarray, " 5"]
-    rotation: Float[np.ndarray, "3 3"] | None = None
-    translation: Float[np.ndarray, " 3"] | None = None
-
-    @property
-    def centre(self) -> Float[np.ndarray, " 3"]:
-        """Where the camera is in the world; NaN where not known."""
-        if self.rotation is None or self.translation is None:
-            return np.full(3, np.nan)
-        return -self.rotation.T @ self.translation
-
-
-@dataclass(frozen=True)
-class Rig:
-    """Cameras of one file, and what was decided when reading it."""
-
-    cameras: tuple[Camera, ...]
-    unit: str = "mm"
-    notes: tuple[str, ...] = ()
 
 
 def load_toml(path: Path) -> dict[str, Any]:
@@ -102,15 +66,9 @@ def read_rig_toml(path: Path | str, unit: Literal["mm", "m"] | None = None) -> R
     cameras = [_read_camera(key, table, path) for key, table in tables.items()]
     said = data.get("metadata", {}).get("unit") if isinstance(data.get("metadata"), dict) else None
     factor, notes = _unit_factor(cameras, unit or said, path)
-    scaled = tuple(
-        Camera(c.name, c.image_size, c.intrinsics, c.distortion, c.rotation, _times(c.translation, factor))
-        for c in cameras
-    )
-    return Rig(scaled, "mm" if factor is not None else str(unit or said), notes)
-
-
-def _times(value: np.ndarray | None, factor: float | None) -> np.ndarray | None:
-    return value if value is None or factor is None else value * factor
+    if factor is None:
+        return Rig(tuple(cameras), str(unit or said), notes=notes)
+    return Rig(tuple(camera.scaled(factor) for camera in cameras), notes=notes)
 
 
 def _unit_factor(cameras: Sequence[Camera], unit: str | None, path: Path) -> tuple[float | None, tuple[str, ...]]:
@@ -218,26 +176,26 @@ def toml_key(name: str) -> str:
     return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
 
 
-def write_rig_toml(
-    path: Path | str, cameras: Sequence[Camera], unit: str = "mm", error_px: float | None = None
-) -> None:
+def write_rig_toml(path: Path | str, rig: Rig, error_px: float | None = None) -> None:
     """Writes a rig in anipose's layout, atomically; `[metadata]` says the unit of the translations.
 
     Raises:
-        VergenceError: the file cannot be written.
+        VergenceError: intrinsics or the unit are not known, or the file cannot be written.
     """
+    if rig.unit is None:
+        raise VergenceError("a rig without a unit cannot be written", "Say what its translations are in: mm, say.")
     lines = []
-    for camera in cameras:
+    for camera in rig:
         lines += [f"[{toml_key(camera.name)}]"]
         lines += [f"name = {json.dumps(camera.name)}"]
         if camera.image_size is not None:
             lines += [f"size = {list(map(float, camera.image_size))}"]
-        lines += [f"matrix = {camera.intrinsics.tolist()}", f"distortions = {camera.distortion.tolist()}"]
-        if camera.rotation is not None and camera.translation is not None:
-            vector = cv2.Rodrigues(np.asarray(camera.rotation, dtype=np.float64))[0].ravel()
-            lines += [f"rotation = {vector.tolist()}", f"translation = {np.asarray(camera.translation).tolist()}"]
+        lines += [f"matrix = {camera.K.tolist()}", f"distortions = {camera.distortion.tolist()}"]
+        if camera.has_extrinsics:
+            vector = cv2.Rodrigues(camera.R.astype(np.float64))[0].ravel()
+            lines += [f"rotation = {vector.tolist()}", f"translation = {camera.t.tolist()}"]
         lines += ["fisheye = false", ""]
-    lines += ["[metadata]", "adjusted = false", f"unit = {json.dumps(unit)}"]
+    lines += ["[metadata]", "adjusted = false", f"unit = {json.dumps(rig.unit)}"]
     if error_px is not None and np.isfinite(error_px):
         lines += [f"error = {float(error_px)}"]
     write_text(path, "\n".join(lines) + "\n")

@@ -19,7 +19,7 @@
 The file is read strictly: a key that is not known is an error, since a misspelt `distorsion` that is silently ignored
 costs a day. Everything that was decided or put right while reading stands in `notes`, and goes into the report.
 Keypoints and intrinsics are taken as they are, in images of `image_size`; a video of another size is brought there
-(see `fit.py`).
+(see `resize.py`).
 """
 
 from __future__ import annotations
@@ -38,49 +38,19 @@ from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.footage import calibration as calib
-from vergence.footage.observations import Observations, observe
-from vergence.footage.resize import ImageFit, fit_sizes
-from vergence.footage.video import IMAGE_SUFFIXES, RGB, VIDEO_SUFFIXES, Video, natural_key, open_video
+from vergence.footage.capture_camera import CAMERA_KEYS, CaptureCamera, existing_path, read_camera
+from vergence.footage.images import IMAGE_SUFFIXES, RGB, Video, natural_key
+from vergence.footage.video import VIDEO_SUFFIXES, open_video
+from vergence.geometry.cameras import Camera, Rig
 from vergence.skeleton import Skeleton, get_skeleton
 
 CAPTURE_KEYS = ("fps", "unit", "keypoints", "calibration", "skeleton", "up")
-CAMERA_KEYS = ("video", "frames", "image_size", "intrinsics", "distortion", "keypoints", "R", "t", "offset")
 # Cameras of one rig nearer than this (or farther apart) do not watch a person: the unit is wrong.
 RIG_SPAN_MM = (50.0, 500_000.0)
 FPS_TOLERANCE = 0.01
 
 
-@dataclass(frozen=True)
-class CaptureCamera:
-    """One camera of a capture.
-
-    Attributes:
-        name: its table's name.
-        image_size: (width, height) of the images that intrinsics and keypoints belong to.
-        intrinsics: K in px, None where unknown.
-        distortion: k1 k2 p1 p2 k3; zeros where unknown.
-        rotation, translation: `x_cam = rotation x_world + translation`, mm; None where unknown.
-        video: file, or folder of images; None where there are only keypoints.
-        keypoints: OpenPose folder or COCO JSON; None where the capture has an NPZ, or none.
-        offset: frame i of the capture is frame i + offset of this camera.
-        fit: how the video's images come to `image_size`; None without a video.
-        frame_count: frames of the video, None without one.
-    """
-
-    name: str
-    image_size: tuple[int, int]
-    intrinsics: Float[np.ndarray, "3 3"] | None = None
-    distortion: Float[np.ndarray, " 5"] = dataclasses.field(default_factory=lambda: np.zeros(5))
-    rotation: Float[np.ndarray, "3 3"] | None = None
-    translation: Float[np.ndarray, " 3"] | None = None
-    video: Path | None = None
-    keypoints: Path | None = None
-    offset: float = 0.0
-    fit: ImageFit | None = None
-    frame_count: int | None = None
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Capture:
     """One recording.
 
@@ -111,26 +81,18 @@ class Capture:
         return self.keypoint_file is not None or any(camera.keypoints is not None for camera in self.cameras)
 
     @property
+    def rig(self) -> Rig:
+        """The cameras without their footage; translations in mm."""
+        return Rig(self.cameras, "mm", self.up)
+
+    @property
     def has_extrinsics(self) -> bool:
-        return all(camera.rotation is not None and camera.translation is not None for camera in self.cameras)
+        return self.rig.has_extrinsics
 
     def without_extrinsics(self) -> Capture:
         """The same recording, with nothing known of where its cameras stand."""
-        cameras = tuple(dataclasses.replace(camera, rotation=None, translation=None) for camera in self.cameras)
+        cameras = tuple(camera.without_extrinsics() for camera in self.cameras)
         return dataclasses.replace(self, cameras=cameras, up=None)
-
-    @cached_property
-    def observations(self) -> Observations:
-        """The subject's 2D keypoints in all cameras, and how it was chosen; read once.
-
-        Raises:
-            VergenceError: no keypoints, or keypoints that do not fit the capture.
-        """
-        return observe(self)
-
-    def keypoints(self) -> Float[np.ndarray, "T V J 3"]:
-        """x, y, confidence of the subject; NaN where missing. See `observations` for the joints and the choice."""
-        return self.observations.keypoints
 
     def image(self, view: int, frame: int) -> RGB:
         """The image that belongs to row `frame` of the keypoints, in the pixels of the keypoints and intrinsics.
@@ -245,13 +207,13 @@ def _build(data: dict[str, Any], folder: Path, name: str) -> Capture:
         raise VergenceError(f"unit of {name} is {unit!r}", f"It is one of {', '.join(map(repr, calib.MM_PER))}.")
     notes: list[str] = []
     rig = _calibrated(head, list(tables), folder, unit, notes)
-    keypoint_file = _path(head["keypoints"], folder, f"keypoints of {name}") if "keypoints" in head else None
+    keypoint_file = existing_path(head["keypoints"], folder, f"keypoints of {name}") if "keypoints" in head else None
     cameras, rates = [], {}
     for key, value in tables.items():
         where = f"camera {key} of {name}"
         table = _table(value, f"{name}: cameras.{key}")
         _known(table, CAMERA_KEYS, where)
-        camera, rate = _camera(key, table, folder, where, rig.get(key), calib.MM_PER[unit or "mm"], notes)
+        camera, rate = read_camera(key, table, folder, where, rig.get(key), calib.MM_PER[unit or "mm"], notes)
         if keypoint_file is not None and camera.keypoints is not None:
             raise VergenceError(f"{where} has keypoints, and so has [capture]", "Give one of the two.")
         if camera.video is None and camera.keypoints is None and keypoint_file is None:
@@ -273,22 +235,13 @@ def _up(head: Mapping[str, Any], name: str) -> np.ndarray | None:
     return up / np.linalg.norm(up)
 
 
-def _path(value: Any, folder: Path, what: str) -> Path:
-    if not isinstance(value, str) or not value:
-        raise VergenceError(f"{what} is {value!r}", "It is a path, relative to capture.toml.")
-    path = folder / value
-    if not path.exists():
-        raise VergenceError(f"{what}: there is no {path}", "Check the path; it is relative to capture.toml.")
-    return path
-
-
 def _calibrated(
     head: Mapping[str, Any], names: Sequence[str], folder: Path, unit: str | None, notes: list[str]
-) -> dict[str, calib.Camera]:
+) -> dict[str, Camera]:
     """The calibration file's camera for each of ours: by name, else by order where there are as many."""
     if "calibration" not in head:
         return {}
-    path = _path(head["calibration"], folder, "calibration")
+    path = existing_path(head["calibration"], folder, "calibration")
     rig = calib.read_rig_toml(path, unit)  # type: ignore[arg-type]
     notes += rig.notes
     plain = {re.sub(r"[\W_]+", "", camera.name).lower(): camera for camera in rig.cameras}
@@ -306,96 +259,9 @@ def _calibrated(
     )
 
 
-def _camera(
-    name: str,
-    table: Mapping[str, Any],
-    folder: Path,
-    where: str,
-    known: calib.Camera | None,
-    mm: float,
-    notes: list[str],
-) -> tuple[CaptureCamera, float | None]:
-    """One camera and its video's frame rate; `known` is what the calibration file says."""
-    if "video" in table and "frames" in table:
-        raise VergenceError(f"{where} has both video and frames", "Give one of the two.")
-    source = table.get("video", table.get("frames"))
-    video = None if source is None else _path(source, folder, f"video of {where}")
-    keypoints = _path(table["keypoints"], folder, f"keypoints of {where}") if "keypoints" in table else None
-    shown, count, rate = _probe(video, notes)
-    intrinsics = calib.check_intrinsics(table["intrinsics"], where) if "intrinsics" in table else None
-    distortion = calib.check_distortion(table["distortion"], where) if "distortion" in table else None
-    size = calib.check_size(table["image_size"], where) if "image_size" in table else None
-    if known is not None:
-        intrinsics = _calibrated_intrinsics(known, size, where, notes) if intrinsics is None else intrinsics
-        distortion = known.distortion if distortion is None else distortion
-        size = size or known.image_size
-    if size is None and shown is None and intrinsics is not None:
-        size = (round(2 * intrinsics[0, 2] + 1), round(2 * intrinsics[1, 2] + 1))
-        notes.append(f"{name}: image_size is not given; taken as {size[0]} x {size[1]} from the principal point")
-    size = size or shown
-    if size is None:
-        raise VergenceError(f"{where} has no image_size", "Give image_size = [width, height], or its video.")
-    if intrinsics is not None:
-        _check_principal_point(intrinsics, size, where)
-    fit = None if shown is None else fit_sizes(shown, size, f"video {video.name if video else ''} of {where}")
-    if fit is not None and fit.kind != "same":
-        notes.append(fit.describe(f"video of {name}"))
-    rotation, translation = _extrinsics(table, where, known, mm)
-    offset = float(calib.check_array(table.get("offset", 0.0), (), f"offset of {where}"))
-    distortion = np.zeros(5) if distortion is None else distortion
-    camera = CaptureCamera(
-        name, size, intrinsics, distortion, rotation, translation, video, keypoints, offset, fit, count
-    )
-    return camera, rate
-
-
-def _probe(video: Path | None, notes: list[str]) -> tuple[tuple[int, int] | None, int | None, float | None]:
-    """Size as displayed, number of frames, and frame rate of a video."""
-    if video is None:
-        return None, None, None
-    with open_video(video) as opened:
-        count = len(opened)
-        notes += opened.notes
-        if abs(opened.pixel_aspect - 1) > 1e-3:
-            notes.append(
-                f"{video.name}: pixels are {opened.pixel_aspect:.3f} times as wide as high; images are not stretched"
-            )
-        return opened.size, count, opened.fps
-
-
-def _calibrated_intrinsics(
-    known: calib.Camera, size: tuple[int, int] | None, where: str, notes: list[str]
-) -> Float[np.ndarray, "3 3"]:
-    if size is None or known.image_size is None or size == known.image_size:
-        return known.intrinsics
-    fit = fit_sizes(known.image_size, size, f"calibration of {where}")
-    notes.append(fit.describe(f"the calibration of {where}"))
-    return fit.matrix @ known.intrinsics
-
-
-def _check_principal_point(intrinsics: np.ndarray, size: tuple[int, int], where: str) -> None:
-    x, y = intrinsics[0, 2] / size[0], intrinsics[1, 2] / size[1]
-    if not (0 < x < 1 and 0 < y < 1):
-        raise VergenceError(
-            f"the principal point of {where} is ({intrinsics[0, 2]:g}, {intrinsics[1, 2]:g}), outside its image of "
-            f"{size[0]} x {size[1]}",
-            "The intrinsics belong to an image of another size, or rows and columns are swapped.",
-        )
-
-
-def _extrinsics(
-    table: Mapping[str, Any], where: str, known: calib.Camera | None, mm: float
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    if ("R" in table) != ("t" in table):
-        raise VergenceError(f"{where} has only one of R and t", "Give both, or neither.")
-    if "R" in table:
-        return calib.check_rotation(table["R"], where), calib.check_array(table["t"], (3,), f"t of {where}") * mm
-    return (None, None) if known is None else (known.rotation, known.translation)
-
-
 def _check_span(cameras: Sequence[CaptureCamera], name: str) -> None:
     """Cameras a hair's breadth or a kilometre apart: the unit is wrong."""
-    centres = [-c.rotation.T @ c.translation for c in cameras if c.rotation is not None and c.translation is not None]
+    centres = [camera.centre for camera in cameras if camera.has_extrinsics]
     if len(centres) < 2:
         return
     array = np.stack(centres)

@@ -42,8 +42,8 @@ def write_capture(path: Path | str, capture: Capture) -> None:
             lines += [f"distortion = {camera.distortion.tolist()}"]
         if camera.keypoints is not None:
             lines += [f"keypoints = {relative(camera.keypoints)}"]
-        if camera.rotation is not None and camera.translation is not None:
-            lines += [f"R = {camera.rotation.tolist()}", f"t = {camera.translation.tolist()}"]
+        if camera.has_extrinsics:
+            lines += [f"R = {camera.R.tolist()}", f"t = {camera.t.tolist()}"]
         if camera.offset:
             lines += [f"offset = {camera.offset}"]
     write_text(path, "\n".join(lines) + "\n")

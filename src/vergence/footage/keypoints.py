@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence.errors import VergenceError
-from vergence.footage.video import natural_key
+from vergence.footage.images import natural_key
 from vergence.skeleton import BODY_25, BODY_25B, COCO_17, Skeleton, get_skeleton, skeleton_from_names
 
 OPENPOSE_COCO_18 = (

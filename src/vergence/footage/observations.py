@@ -11,20 +11,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 
 from vergence.errors import VergenceError
+from vergence.footage.capture import Capture
+from vergence.footage.capture_camera import CaptureCamera
 from vergence.footage.keypoints import Detections, read_keypoint_npz, read_keypoints
-from vergence.footage.subject import SubjectChoice, View, choose_subject
+from vergence.footage.subject import SubjectChoice, choose_subject
 from vergence.footage.tracking import track_people
+from vergence.geometry.cameras import Camera
 from vergence.skeleton import Skeleton
-
-if TYPE_CHECKING:
-    from vergence.footage.capture import Capture, CaptureCamera
 
 # Cameras of one recording may differ in length by this share (or two frames): somebody pressed stop later.
 LENGTH_SHARE = 0.1
@@ -53,7 +52,7 @@ class Observations:
 
 
 def observe(capture: Capture) -> Observations:
-    """Reads a capture's keypoints and chooses the subject.
+    """Reads a capture's keypoints and chooses the subject; the files are read anew at each call.
 
     Raises:
         VergenceError: no keypoints, or keypoints that do not fit the capture.
@@ -72,20 +71,21 @@ def observe(capture: Capture) -> Observations:
         _check_extent(own, camera)
         if not own:
             notes.append(f"camera {camera.name} sees nobody")
-    views = [_view(camera, capture.has_extrinsics) for camera in capture.cameras]
-    keypoints, choice = choose_subject(tracks, views, capture.names)
+    known = capture.has_extrinsics
+    views = [_with_lens(camera if known else camera.without_extrinsics()) for camera in capture.cameras]
+    keypoints, choice = choose_subject(tracks, views)
     return Observations(keypoints, skeleton, choice, tuple(notes))
 
 
-def _view(camera: CaptureCamera, extrinsics: bool) -> View:
-    intrinsics = camera.intrinsics
-    if intrinsics is None:
-        focal = max(camera.image_size) / 2 / math.tan(math.radians(GUESSED_FOV_DEG) / 2)
-        width, height = camera.image_size
-        intrinsics = np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1.0]])
-    if extrinsics and camera.rotation is not None and camera.translation is not None:
-        return View(intrinsics, camera.distortion, (camera.rotation, camera.translation))
-    return View(intrinsics, camera.distortion)
+def _with_lens(camera: CaptureCamera) -> Camera:
+    """The camera with an assumed focal length where it has none."""
+    if camera.intrinsics is not None:
+        return camera
+    focal = max(camera.image_size) / 2 / math.tan(math.radians(GUESSED_FOV_DEG) / 2)
+    width, height = camera.image_size
+    return replace(
+        camera, intrinsics=np.array([[focal, 0, (width - 1) / 2], [0, focal, (height - 1) / 2], [0, 0, 1.0]])
+    )
 
 
 def _from_npz(capture: Capture, notes: list[str]) -> tuple[Skeleton, list[list[np.ndarray]]]:

@@ -26,7 +26,8 @@ from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.footage.tracking import Track, person_size, present
-from vergence.geometry.two_view import MIN_POINTS, estimate_essential, sampson_residual
+from vergence.geometry.cameras import Camera
+from vergence.geometry.two_view import MIN_POINTS, essential_of_cameras, estimate_essential, sampson_residual
 
 CANDIDATES_PER_CAMERA = 5
 SHORTEST_SHARE = 0.03  # of the frames; shorter tracks are no candidates, but may fill gaps
@@ -40,15 +41,6 @@ GIVEN_SIGMA_FACTOR = 2.5
 STRANGER_SHARE = 0.7
 POINTS_PER_PAIR = 600
 SURE_MARGIN = 0.1
-
-
-@dataclass(frozen=True)
-class View:
-    """What the choice needs to know of a camera: K (a guess where unknown), lens, and R, t where they are given."""
-
-    intrinsics: Float[np.ndarray, "3 3"]
-    distortion: Float[np.ndarray, " 5"]
-    pose: tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, " 3"]] | None = None
 
 
 @dataclass(frozen=True)
@@ -77,18 +69,18 @@ class SubjectChoice:
 
 
 def choose_subject(
-    tracks: Sequence[Sequence[Track]], views: Sequence[View], names: Sequence[str]
+    tracks: Sequence[Sequence[Track]], views: Sequence[Camera]
 ) -> tuple[Float[np.ndarray, "T V J 3"], SubjectChoice]:
     """The subject's keypoints in all cameras, and how sure the choice is.
 
     Args:
         tracks: per camera, tracks T J 3 on one time line.
-        views: the cameras.
-        names: of the cameras, for the report.
+        views: the cameras, with K (a guess where unknown), and R, t where they are given.
 
     Raises:
         VergenceError: nobody is seen by any camera.
     """
+    names = [camera.name for camera in views]
     if not any(len(own) for own in tracks):
         raise VergenceError("nobody is seen in any camera", "Check the keypoint files: all points are missing.")
     shape = next(own[0].shape for own in tracks if len(own))
@@ -173,7 +165,7 @@ class _Pairs:
     matrix: dict[tuple[int, int, int, int], np.ndarray]  # i, j, track of i, track of j
 
 
-def _all_pairs(usable: Sequence[Sequence[Track]], views: Sequence[View]) -> _Pairs:
+def _all_pairs(usable: Sequence[Sequence[Track]], views: Sequence[Camera]) -> _Pairs:
     pairs = _Pairs({}, {}, {})
     rays = [[_rays(track, view) for track in own] for own, view in zip(usable, views)]
     for i, j in itertools.combinations(range(len(views)), 2):
@@ -191,13 +183,13 @@ def _all_pairs(usable: Sequence[Sequence[Track]], views: Sequence[View]) -> _Pai
     return pairs
 
 
-def _rays(track: Track, view: View) -> Float[np.ndarray, "T J 2"]:
+def _rays(track: Track, view: Camera) -> Float[np.ndarray, "T J 2"]:
     """Normalised image coordinates, lens distortion removed."""
     out = np.full((*track.shape[:2], 2), np.nan)
     seen = np.isfinite(track[..., 2])
     if seen.any():
         points = np.ascontiguousarray(track[seen][:, None, :2])
-        out[seen] = cv2.undistortPoints(points, view.intrinsics, view.distortion)[:, 0]
+        out[seen] = cv2.undistortPoints(points, view.K, view.distortion)[:, 0]
     return out
 
 
@@ -208,23 +200,21 @@ def _common(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return both[np.arange(0, len(both), step).astype(int)] if len(both) else both
 
 
-def _sigma(track: Track, view: View) -> float:
+def _sigma(track: Track, view: Camera) -> float:
     """Noise of a joint in normalised coordinates: a share of the person's size."""
     size = float(np.median(person_size(track[present(track)])))
-    return SIGMA_SHARE * size / float(np.sqrt(abs(np.linalg.det(view.intrinsics[:2, :2]))))
+    return SIGMA_SHARE * size / float(np.sqrt(abs(np.linalg.det(view.K[:2, :2]))))
 
 
 def _essential(
-    a: Track, b: Track, rays_a: np.ndarray, rays_b: np.ndarray, view_a: View, view_b: View
+    a: Track, b: Track, rays_a: np.ndarray, rays_b: np.ndarray, view_a: Camera, view_b: Camera
 ) -> Float[np.ndarray, "3 3"] | None:
     """Essential matrix with `ray_b^T E ray_a = 0`: from the extrinsics where given, else fitted robustly."""
     index = _common(rays_a, rays_b)
     if len(index) < MIN_POINTS:
         return None
-    if view_a.pose is not None and view_b.pose is not None:
-        rotation = view_b.pose[0] @ view_a.pose[0].T
-        x, y, z = view_b.pose[1] - rotation @ view_a.pose[1]
-        return np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ rotation
+    if view_a.has_extrinsics and view_b.has_extrinsics:
+        return essential_of_cameras(view_a.R, view_a.t, view_b.R, view_b.t)
     first, second = (r[index[:, 0], index[:, 1]] for r in (rays_a, rays_b))
     cv2.setRNGSeed(0)
     try:
@@ -234,7 +224,7 @@ def _essential(
 
 
 def _agreement(
-    matrix: np.ndarray, a: Track, b: Track, rays_a: np.ndarray, rays_b: np.ndarray, view_a: View, view_b: View
+    matrix: np.ndarray, a: Track, b: Track, rays_a: np.ndarray, rays_b: np.ndarray, view_a: Camera, view_b: Camera
 ) -> float:
     """1 where all common joints obey the matrix, 0 where none does: mean of `1 - min((r / 3 sigma)^2, 1)`."""
     index = _common(rays_a, rays_b)
@@ -242,7 +232,7 @@ def _agreement(
         return 0.0
     first, second = (r[index[:, 0], index[:, 1]] for r in (rays_a, rays_b))
     sigma = (_sigma(a, view_a) + _sigma(b, view_b)) / 2
-    sigma *= GIVEN_SIGMA_FACTOR if view_a.pose is not None and view_b.pose is not None else 1.0
+    sigma *= GIVEN_SIGMA_FACTOR if view_a.has_extrinsics and view_b.has_extrinsics else 1.0
     residual = sampson_residual(matrix, first, second)
     return float(1 - np.minimum((residual / (3 * sigma)) ** 2, 1).mean())
 
@@ -328,7 +318,7 @@ def _fill_gaps(
     usable: Sequence[Sequence[Track]],
     best: tuple[int, ...],
     pairs: _Pairs,
-    views: Sequence[View],
+    views: Sequence[Camera],
 ) -> int:
     """Adds, in place, tracks that continue the subject where it was lost: disjoint in time, and as consistent."""
     filled = 0

@@ -195,21 +195,6 @@ def projection_matrix(
     return torch.cat([rotation, translation[..., None]], dim=-1)
 
 
-def rotation_angle(rotation1: Float[Tensor, "... 3 3"], rotation2: Float[Tensor, "... 3 3"]) -> Float[Tensor, ...]:
-    """Angle between two rotations, radians in [0, pi].
-
-    From sine and cosine together: the usual arc cosine of the trace loses half the digits near 0 and pi.
-    """
-    r = matrix_product(rotation1, rotation2.mT)
-    sine = torch.linalg.vector_norm(_vee(r), dim=-1)
-    return torch.atan2(sine, r.diagonal(dim1=-2, dim2=-1).sum(-1) - 1)
-
-
-def _vee(r: Tensor) -> Tensor:
-    """2 sin(angle) times the axis of a rotation matrix."""
-    return torch.stack([r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]], dim=-1)
-
-
 def axis_angle_to_matrix(axis_angle: Float[Tensor, "... 3"]) -> Float[Tensor, "... 3 3"]:
     """Rodrigues' formula; smooth through zero."""
     squared = (axis_angle * axis_angle).sum(-1)[..., None, None]
@@ -223,36 +208,6 @@ def axis_angle_to_matrix(axis_angle: Float[Tensor, "... 3"]) -> Float[Tensor, ".
     cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
     identity = torch.eye(3, dtype=axis_angle.dtype, device=axis_angle.device)
     return identity + sine * cross + versine * matrix_product(cross, cross)
-
-
-def matrix_to_axis_angle(rotation: Float[Tensor, "... 3 3"]) -> Float[Tensor, "... 3"]:
-    """Axis times angle (radians, at most pi) of a rotation matrix, through its quaternion, so also near pi."""
-    m00, m11, m22 = rotation.diagonal(dim1=-2, dim2=-1).unbind(-1)
-    vx, vy, vz = _vee(rotation).unbind(-1)
-    sx, sy, sz = (
-        rotation[..., 2, 1] + rotation[..., 1, 2],
-        rotation[..., 0, 2] + rotation[..., 2, 0],
-        rotation[..., 1, 0] + rotation[..., 0, 1],
-    )
-    # Row i is 4 q_i times the quaternion (w, x, y, z); the row of the largest |q_i| loses nothing.
-    rows = torch.stack(
-        [
-            torch.stack([1 + m00 + m11 + m22, vx, vy, vz], dim=-1),
-            torch.stack([vx, 1 + m00 - m11 - m22, sz, sy], dim=-1),
-            torch.stack([vy, sz, 1 - m00 + m11 - m22, sx], dim=-1),
-            torch.stack([vz, sy, sx, 1 - m00 - m11 + m22], dim=-1),
-        ],
-        dim=-2,
-    )
-    best = rows.diagonal(dim1=-2, dim2=-1).argmax(-1)
-    row = torch.take_along_dim(rows, best[..., None, None], dim=-2)[..., 0, :]
-    row = row * torch.where(row[..., :1] < 0, -1.0, 1.0)
-    w, v = row[..., 0], row[..., 1:]
-    squared = (v * v).sum(-1)
-    small = squared <= torch.finfo(v.dtype).eps ** 2 * w * w
-    length = torch.where(small, torch.ones_like(squared), squared).sqrt()
-    factor = torch.where(small, 2 / torch.where(small, w, torch.ones_like(w)), 2 * torch.atan2(length, w) / length)
-    return factor[..., None] * v
 
 
 def intrinsics_from_fov(fov: float | Float[Tensor, ...], width: int, height: int) -> Float[Tensor, "... 3 3"]:

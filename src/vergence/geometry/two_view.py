@@ -99,6 +99,18 @@ def _homogeneous(points: Array) -> Array:
     return np.concatenate([points, np.ones((len(points), 1))], axis=1)
 
 
+def essential_of_cameras(
+    rotation1: Float[Array, "3 3"],
+    translation1: Float[Array, " 3"],
+    rotation2: Float[Array, "3 3"],
+    translation2: Float[Array, " 3"],
+) -> Float[Array, "3 3"]:
+    """The essential matrix of two cameras whose world poses are known: `[t]x R` with `x2 = R x1 + t`, so `b^T E a = 0`."""
+    rotation = rotation2 @ rotation1.T
+    x, y, z = translation2 - rotation @ translation1
+    return np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ rotation
+
+
 def robust_sigma(residual: Array) -> float:
     """Deviation of a normal distribution with this median of absolute values."""
     return max(float(1.4826 * np.median(np.abs(residual))), MIN_SIGMA)
@@ -206,10 +218,8 @@ def _conditioning(a: Array, b: Array) -> float:
     return float(values[1] / max(values[0], 1e-12 * values[-1]))
 
 
-def relative_pose(
-    a: Float[Array, "N 2"], b: Float[Array, "N 2"], *, sigma: float | None = None, seed: int = 0
-) -> PairPose:
-    """Relative pose of two cameras from the same joints in both, many frames pooled.
+def pair_pose(a: Float[Array, "N 2"], b: Float[Array, "N 2"], *, sigma: float | None = None, seed: int = 0) -> PairPose:
+    """Relative pose of two cameras estimated from the same joints in both, many frames pooled.
 
     Args:
         a, b: normalised points; a joint that either view misses (NaN) is left out (and is no inlier).

@@ -13,11 +13,14 @@ from jaxtyping import Float, UInt8
 from vergence.batches.crops import box_from_keypoints, whole_image_box
 from vergence.errors import VergenceError
 from vergence.footage.boxes import follow, read_boxes
-from vergence.footage.capture import Capture, CaptureCamera, load_capture
+from vergence.footage.capture import Capture, load_capture
+from vergence.footage.capture_camera import CaptureCamera
+from vergence.footage.images import IMAGE_SUFFIXES, ImageFolder, read_image
 from vergence.footage.keypoints import read_keypoints
+from vergence.footage.observations import observe
 from vergence.footage.resize import ImageFit, fit_sizes
 from vergence.footage.tracking import track_people
-from vergence.footage.video import IMAGE_SUFFIXES, ImageFolder, open_video, read_image
+from vergence.footage.video import open_video
 from vergence.geometry.camera import intrinsics_from_fov
 
 # Of an image without intrinsics: between a phone's wide camera (70) and a person filmed from afar (30).
@@ -160,7 +163,7 @@ def find_person(footage: Footage, lens: Lens, box: str, boxes: Path | None, keyp
         return _person_of_keypoints(footage, keypoints)
     if lens.capture is not None and lens.capture.has_keypoints and _is_video_of(footage, lens):
         camera = lens.capture.cameras[lens.index]
-        found = {i: _box_around(points) for i, points in enumerate(lens.capture.keypoints()[:, lens.index])}
+        found = {i: _box_around(points) for i, points in enumerate(observe(lens.capture).keypoints[:, lens.index])}
         note = f"the person: the subject of {lens.capture.folder.name}, by its keypoints"
         return Person(lambda frame, size: found.get(round(frame - camera.offset)), (note,))
     note = "no person box: the whole image is taken as one; --box, --boxes or --keypoints say better"

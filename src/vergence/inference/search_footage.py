@@ -18,7 +18,8 @@ from vergence.errors import VergenceError
 from vergence.files import write_json
 from vergence.footage.capture import load_capture
 from vergence.footage.frame_ranges import wanted_frames
-from vergence.footage.video import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from vergence.footage.images import IMAGE_SUFFIXES
+from vergence.footage.video import VIDEO_SUFFIXES
 from vergence.inference.estimator import Estimator
 from vergence.inference.inputs import RGB, Footage, Lens, Person, find_lens, find_person, open_footage
 from vergence.inference.search import Hit, Index, Shot, build_index, file_identity, weights_identity

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Bool, Float
 
 from vergence.geometry.triangulation import triangulate_robust
-from vergence.geometry.two_view import sampson_residual
+from vergence.geometry.two_view import essential_of_cameras, sampson_residual
 from vergence.reconstruction.bundle import Bundle, adjust, linear_points, point_covariance, project_points
 from vergence.reconstruction.limbs import constant_limbs, hold_limbs, loose_joints, wild_joints
 from vergence.reconstruction.quality import limb_variation
@@ -170,9 +170,9 @@ def _side_costs(cameras: Bundle, image: Array, group: list[tuple[int, int]], sig
     keep: list[Array] = []
     swap: list[Array] = []
     for a, b in combinations(range(views), 2):
-        rotation = cameras.rotation[b] @ cameras.rotation[a].T
-        x, y, z = cameras.translation[b] - rotation @ cameras.translation[a]
-        essential = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ rotation
+        essential = essential_of_cameras(
+            cameras.rotation[a], cameras.translation[a], cameras.rotation[b], cameras.translation[b]
+        )
         noise = sigma / cameras.focal[[a, b]].mean()
         for costs, other in ((keep, as_is), (swap, exchanged)):
             squared = (sampson_residual(essential, as_is[a].reshape(-1, 2), other[b].reshape(-1, 2)) / noise) ** 2

@@ -24,7 +24,8 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence.errors import VergenceError
-from vergence.geometry.two_view import MIN_POINTS, NO_PARALLAX, PairPose, relative_pose
+from vergence.geometry.cameras import rotation_angle
+from vergence.geometry.two_view import MIN_POINTS, NO_PARALLAX, PairPose, pair_pose
 from vergence.reconstruction.bundle import Bundle, FocalMode, adjust, linear_points, project_points, residuals
 
 Array = np.ndarray
@@ -68,9 +69,8 @@ def rotation_gap(a: Bundle, b: Bundle) -> float:
     worst = 0.0
     for i in range(len(a.rotation)):
         for j in range(i):
-            turn = a.rotation[i] @ a.rotation[j].T @ (b.rotation[i] @ b.rotation[j].T).T
-            axis = np.array([turn[2, 1] - turn[1, 2], turn[0, 2] - turn[2, 0], turn[1, 0] - turn[0, 1]])
-            worst = max(worst, float(np.arctan2(np.linalg.norm(axis), np.trace(turn) - 1)))
+            gap = rotation_angle(a.rotation[i] @ a.rotation[j].T, b.rotation[i] @ b.rotation[j].T)
+            worst = max(worst, float(gap))
     return worst
 
 
@@ -106,7 +106,7 @@ def all_pairs(observed: Array, weight: Array, focal: Array, seed: int) -> dict[t
     for a in range(len(weight)):
         for b in range(a + 1, len(weight)):
             if ((weight[a] > 0) & (weight[b] > 0)).sum() >= MIN_POINTS:
-                found[a, b] = relative_pose(points[a], points[b], sigma=noise, seed=seed)
+                found[a, b] = pair_pose(points[a], points[b], sigma=noise, seed=seed)
                 noise = float(np.median([pair.sigma for pair in found.values()]))
     return found
 
@@ -212,7 +212,7 @@ def _starts(
                     yield start
     for extra in range(1, 3):
         for key in order[:4]:
-            again = relative_pose(points[key[0]], points[key[1]], sigma=pairs[key].sigma, seed=seed + extra)
+            again = pair_pose(points[key[0]], points[key[1]], sigma=pairs[key].sigma, seed=seed + extra)
             start = _build(key, (again.rotation, again.translation), observed, weight, focal, again.sigma)
             if start is not None:
                 yield start

@@ -13,8 +13,10 @@ from rich.table import Table
 
 from vergence import __version__
 from vergence.errors import VergenceError
-from vergence.footage.calibration import Camera, write_rig_toml
+from vergence.footage.calibration import write_rig_toml
 from vergence.footage.capture import Capture
+from vergence.footage.observations import Observations
+from vergence.geometry.cameras import Rig
 from vergence.outputs import ASSUMED_STATURE_MM, PoseSequence, write_csv, write_npz, write_trc
 from vergence.outputs.trc import trc_scale
 from vergence.reconstruction.solve import Reconstruction
@@ -36,16 +38,13 @@ def geometry_inputs(capture: Capture, fov: float | None, fov_fixed: bool) -> dic
         raise VergenceError(f"--fov is {fov:g}", "It is an angle in degrees, between 5 and 170.")
     if fov_fixed and fov is None:
         raise VergenceError("--fov_fixed was given without --fov", "Give the angle as well.")
-    known = not missing
-    placed = capture.has_extrinsics
+    rig = capture.rig
     return {
-        "intrinsics": np.stack([c.intrinsics for c in capture.cameras if c.intrinsics is not None]) if known else None,
-        "distortion": np.stack([camera.distortion for camera in capture.cameras]) if known else None,
-        "image_size": np.array([camera.image_size for camera in capture.cameras]),
-        "rotation": np.stack([c.rotation for c in capture.cameras if c.rotation is not None]) if placed else None,
-        "translation": np.stack([c.translation for c in capture.cameras if c.translation is not None])
-        if placed
-        else None,
+        "intrinsics": rig.intrinsics if rig.has_intrinsics else None,
+        "distortion": rig.distortion if rig.has_intrinsics else None,
+        "image_size": rig.image_size,
+        "rotation": rig.rotation if rig.has_extrinsics else None,
+        "translation": rig.translation if rig.has_extrinsics else None,
         "fov": fov,
         "fov_fixed": fov_fixed,
     }
@@ -64,10 +63,10 @@ def pose_sequence(capture: Capture, result: Reconstruction) -> PoseSequence:
 
 
 def summarise(
-    capture: Capture, result: Reconstruction, cameras: dict[str, Any], settings: dict[str, Any]
+    capture: Capture, seen: Observations, result: Reconstruction, cameras: dict[str, Any], settings: dict[str, Any]
 ) -> dict[str, Any]:
     """Everything that is known about the result, for results.json."""
-    report, seen = result.report, capture.observations
+    report = result.report
     counted = np.nan_to_num(seen.keypoints[..., 2]) > 0.3
     there = np.broadcast_to(np.isfinite(result.pose).all(axis=-1)[:, None], counted.shape)
     verdict, reasons = str(report.verdict), list(report.reasons)
@@ -123,13 +122,9 @@ def write_files(
 ) -> dict[str, Any]:
     """Writes rig and poses; returns what is to be said about the files."""
 
-    rig = [
-        Camera(name, capture.cameras[v].image_size, *arrays)
-        for v, (name, *arrays) in enumerate(
-            zip(capture.names, result.intrinsics, result.distortion, result.rotation, result.translation)
-        )
-    ]
-    write_rig_toml(out / "rig.toml", rig, result.unit, results["reprojection_px"]["median"])
+    cameras = result.intrinsics, result.rotation, result.translation, result.distortion
+    rig = Rig.of(capture.names, capture.rig.image_size, *cameras, unit=result.unit)
+    write_rig_toml(out / "rig.toml", rig, results["reprojection_px"]["median"])
     write_npz(out / "poses.npz", poses)
     write_csv(out / "poses.csv", poses)
     try:
@@ -141,7 +136,9 @@ def write_files(
     return {"trc": {"written": True, "unit": "mm", "scale": factor, "note": note, **assumed}}
 
 
-def write_report(out: Path, capture: Capture, result: Reconstruction, results: dict[str, Any], seconds: float) -> None:
+def write_report(
+    out: Path, capture: Capture, seen: Observations, result: Reconstruction, results: dict[str, Any], seconds: float
+) -> None:
     """Writes report.html."""
     protocol = results["protocol"]
     facts = {
@@ -155,7 +152,7 @@ def write_report(out: Path, capture: Capture, result: Reconstruction, results: d
     }
     page = reconstruction_page(
         result,
-        capture.keypoints(),
+        seen.keypoints,
         names=capture.names,
         image_size=[camera.image_size for camera in capture.cameras],
         fps=capture.fps,

@@ -18,7 +18,8 @@ from PIL import Image
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.files import atomic_path, write_json
-from vergence.footage.capture import Capture, CaptureCamera
+from vergence.footage.capture import Capture
+from vergence.footage.capture_camera import CaptureCamera
 from vergence.footage.capture_writer import write_capture
 from vergence.footage.video import VideoWriter
 from vergence.skeleton import H36M_17

@@ -19,6 +19,7 @@ from vergence.datasets.records import ImageRef, OpenFiles, Records
 from vergence.datasets.shards.reader import INDEX, ShardDataset, check_files, read_manifest
 from vergence.errors import VergenceError
 from vergence.footage.capture import Capture, load_capture
+from vergence.footage.observations import Observations, observe
 from vergence.outputs.tables import read_npz
 from vergence.skeleton import skeleton_from_names
 
@@ -30,7 +31,7 @@ def read_capture_records(path: Path, number: int = 0) -> Records:
         VergenceError: no capture, no keypoints, nobody in them, or a truth of another recording.
     """
     capture = load_capture(path)
-    seen = capture.observations
+    seen = observe(capture)
     known = np.isfinite(seen.keypoints[..., :2]).all(-1).sum(-1) >= SEEN_JOINTS
     frame, view = np.nonzero(known)
     if not len(frame):
@@ -39,11 +40,9 @@ def read_capture_records(path: Path, number: int = 0) -> Records:
     n, joints = len(frame), len(seen.skeleton)
     nan = np.full((n, joints, 3), np.nan)
     truth = capture.folder / "truth.npz"
-    pose = _true_poses(truth, capture)[frame, view] if truth.is_file() else None
-    turn = [np.full((3, 3), np.nan) if c.rotation is None else c.rotation for c in capture.cameras]
-    shift = [np.full(3, np.nan) if c.translation is None else c.translation for c in capture.cameras]
-    k = [np.full((3, 3), np.nan) if c.intrinsics is None else c.intrinsics for c in capture.cameras]
-    rotation = np.array(turn)[view]
+    pose = _true_poses(truth, capture, seen)[frame, view] if truth.is_file() else None
+    rig = capture.rig
+    rotation = rig.rotation[view]
     up = np.full(3, np.nan) if capture.up is None else capture.up
     images = []
     for t, v in zip(frame.tolist(), view.tolist()):
@@ -52,15 +51,15 @@ def read_capture_records(path: Path, number: int = 0) -> Records:
         images.append(_image(place, round(t + camera.offset)))
     return Records(
         images=images,
-        size=np.array([c.image_size for c in capture.cameras], dtype=float)[view],
+        size=rig.image_size.astype(float)[view],
         box=person_boxes(points[..., :2]),
         keypoints=points[..., :2],
         confidence=np.nan_to_num(points[..., 2]),
         pose=nan if pose is None else pose,
-        intrinsics=np.array(k)[view],
-        distortion=np.array([c.distortion for c in capture.cameras])[view],
+        intrinsics=rig.intrinsics[view],
+        distortion=rig.distortion[view],
         rotation=rotation,
-        translation=np.array(shift)[view],
+        translation=rig.translation[view],
         up=rotation @ up,
         subject=np.full(n, number),
         sequence=np.full(n, number),
@@ -77,7 +76,7 @@ def read_capture_records(path: Path, number: int = 0) -> Records:
 def _image(place: Path, frame: int) -> ImageRef:
     if not place.is_dir():
         return ImageRef(place, frame)
-    from vergence.footage.video import ImageFolder
+    from vergence.footage.images import ImageFolder
 
     files = ImageFolder(place).files
     return ImageRef(files[frame]) if 0 <= frame < len(files) else ImageRef(place / f"{frame} (no such image)")
@@ -113,10 +112,9 @@ class ShardPixels:
         return tensor[0].permute(1, 2, 0).contiguous().numpy()
 
 
-def _true_poses(file: Path, capture: Capture) -> ndarray:
+def _true_poses(file: Path, capture: Capture, seen: Observations) -> ndarray:
     """The world's truth in each camera's frame, `T V J 3`, in the joints of the capture's keypoints."""
     poses = read_npz(file)
-    seen = capture.observations
     if len(poses.pose) != len(seen.keypoints):
         raise VergenceError(f"{file} has {len(poses.pose)} frames, the keypoints {len(seen.keypoints)}",
                             "They belong to different recordings; write the capture again.")  # fmt: skip

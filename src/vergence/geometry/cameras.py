@@ -1,0 +1,231 @@
+"""One camera and one rig of cameras: what every reader, solver and writer of this package means by them.
+
+Why one noun: a calibration file, a capture, a dataset, the built-in world and a report all speak of K, a lens, R and t,
+and each that keeps them in its own order or under its own unit is a place where one is exchanged for the other. Here
+they are numpy arrays with OpenCV's conventions (`geometry.camera`): pixel (0, 0) is the centre of the top-left pixel,
+`x_camera = rotation x_world + translation`. What is not known is None, not a guess; `K`, `R` and `t` are the same arrays
+for whoever cannot go on without them, and say so in one error where there is none. A rig stacks its cameras' arrays, NaN
+where a camera's are not known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+import numpy as np
+from jaxtyping import Float
+
+from vergence.errors import VergenceError
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Camera:
+    """One camera.
+
+    Attributes:
+        name: unique in its rig.
+        image_size: (width, height) in px of the images that the intrinsics belong to; None where not known.
+        intrinsics: K in px; None where not known.
+        distortion: OpenCV's k1 k2 p1 p2 k3, or its twelve coefficients (`geometry.camera`); zeros: no lens to undo.
+        rotation, translation: `x_camera = rotation x_world + translation`, in the rig's unit; None where not known.
+    """
+
+    name: str
+    image_size: tuple[int, int] | None
+    intrinsics: Float[Array, "3 3"] | None = None
+    distortion: Float[Array, " D"] = field(default_factory=lambda: np.zeros(5))
+    rotation: Float[Array, "3 3"] | None = None
+    translation: Float[Array, " 3"] | None = None
+
+    def __post_init__(self) -> None:
+        shapes = {"intrinsics": (3, 3), "rotation": (3, 3), "translation": (3,)}
+        for key, shape in shapes.items():
+            value = getattr(self, key)
+            if value is not None and np.shape(value) != shape:
+                raise VergenceError(
+                    f"{key} of camera {self.name} has shape {np.shape(value)}", f"Its shape is {shape}."
+                )
+        if np.shape(self.distortion) not in ((5,), (12,)):
+            raise VergenceError(
+                f"distortion of camera {self.name} has shape {np.shape(self.distortion)}",
+                "It is k1 k2 p1 p2 k3, or OpenCV's twelve coefficients.",
+            )
+
+    def _known(self, key: str) -> Array:
+        value = getattr(self, key)
+        if value is None:
+            raise VergenceError(f"{key} of camera {self.name} is not known", "Calibrate the camera first.")
+        return np.asarray(value)
+
+    @property
+    def K(self) -> Float[Array, "3 3"]:
+        """The intrinsics; a `VergenceError` where they are not known. So are `R` and `t`."""
+        return self._known("intrinsics")
+
+    @property
+    def R(self) -> Float[Array, "3 3"]:
+        return self._known("rotation")
+
+    @property
+    def t(self) -> Float[Array, " 3"]:
+        return self._known("translation")
+
+    @property
+    def has_extrinsics(self) -> bool:
+        return self.rotation is not None and self.translation is not None
+
+    @property
+    def centre(self) -> Float[Array, " 3"]:
+        """Where the camera stands in the world; NaN where that is not known."""
+        return -self.R.T @ self.t if self.has_extrinsics else np.full(3, np.nan)
+
+    def to_camera(self, points: Float[Array, "*N 3"]) -> Float[Array, "*N 3"]:
+        """World points in the camera's frame."""
+        return points @ self.R.T + self.t
+
+    def to_world(self, points: Float[Array, "*N 3"]) -> Float[Array, "*N 3"]:
+        """Points of the camera's frame in the world."""
+        return (points - self.t) @ self.R
+
+    def project(self, points: Float[Array, "*N 3"]) -> Float[Array, "*N 2"]:
+        """Pixels of points in the camera's frame, the lens included; NaN at or behind the camera. In float64."""
+        import torch  # takes seconds to import, and most who read a camera do not project
+
+        from vergence.geometry.camera import project
+
+        values = (np.atleast_2d(points), self.K, self.distortion)
+        found = project(*(torch.from_numpy(np.asarray(value, dtype=np.float64)) for value in values)).numpy()
+        return found if np.ndim(points) > 1 else found[0]
+
+    def without_extrinsics(self) -> Self:
+        """The same camera, with nothing known of where it stands."""
+        return replace(self, rotation=None, translation=None)
+
+    def scaled(self, factor: float) -> Self:
+        """The same camera in a world whose lengths are times `factor`; images are the same."""
+        return self if self.translation is None else replace(self, translation=self.translation * factor)
+
+
+@dataclass(frozen=True, eq=False)
+class Rig:
+    """Cameras in one world, in order.
+
+    Attributes:
+        cameras: in order, at least one.
+        unit: of the translations: `mm`, `reference_bone` (a rig found without a length), or what a file calls it; None
+            where nothing is known of it.
+        up: gravity's opposite in the world, of length 1; None where not known.
+        notes: what was decided when the rig was read, as sentences.
+    """
+
+    cameras: tuple[Camera, ...]
+    unit: str | None = "mm"
+    up: Float[Array, " 3"] | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.cameras:
+            raise VergenceError("a rig without cameras", "Give at least one.")
+
+    @classmethod
+    def of(
+        cls,
+        names: Sequence[str],
+        image_size: Sequence[tuple[int, int]] | Float[Array, "V 2"],
+        intrinsics: Float[Array, "V 3 3"],
+        rotation: Float[Array, "V 3 3"],
+        translation: Float[Array, "V 3"],
+        distortion: Float[Array, "V D"] | None = None,
+        unit: str | None = "mm",
+        up: Float[Array, " 3"] | None = None,
+    ) -> Rig:
+        """A rig from stacked arrays, all known; `Rig.intrinsics` and so on give them back.
+
+        Raises:
+            VergenceError: arrays of different lengths or shapes.
+        """
+        lens = np.zeros((len(names), 5)) if distortion is None else distortion
+        counts = [len(x) for x in (names, image_size, intrinsics, lens, rotation, translation)]
+        if not names or len(set(counts)) != 1:
+            raise VergenceError(f"a rig of {counts} names, sizes, intrinsics, lenses, rotations and translations",
+                                "Give one of each for every camera.")  # fmt: skip
+        rows = zip(names, image_size, intrinsics, lens, rotation, translation)
+        cameras = [Camera(name, (int(size[0]), int(size[1])), *arrays) for name, size, *arrays in rows]
+        return cls(tuple(cameras), unit, up)
+
+    def __len__(self) -> int:
+        return len(self.cameras)
+
+    def __iter__(self) -> Iterator[Camera]:
+        return iter(self.cameras)
+
+    def __getitem__(self, which: int | str) -> Camera:
+        """A camera by its place or its name; a `VergenceError` for a name that there is none of."""
+        if isinstance(which, int):
+            return self.cameras[which]
+        if which not in self.names:
+            raise VergenceError(f"the rig has no camera {which}", f"It has {', '.join(self.names)}.")
+        return self.cameras[self.names.index(which)]
+
+    @property
+    def names(self) -> list[str]:
+        return [camera.name for camera in self.cameras]
+
+    @property
+    def has_intrinsics(self) -> bool:
+        """Whether every camera's are known."""
+        return all(camera.intrinsics is not None for camera in self.cameras)
+
+    @property
+    def has_extrinsics(self) -> bool:
+        """Whether every camera's are known."""
+        return all(camera.has_extrinsics for camera in self.cameras)
+
+    def _stacked(self, key: str, shape: tuple[int, ...]) -> Array:
+        values: list[Any] = [getattr(camera, key) for camera in self.cameras]
+        return np.stack([np.full(shape, np.nan) if value is None else np.asarray(value) for value in values])
+
+    @property
+    def image_size(self) -> Float[Array, "V 2"]:
+        """Width and height; NaN where not known, as in all that follow."""
+        return self._stacked("image_size", (2,))
+
+    @property
+    def intrinsics(self) -> Float[Array, "V 3 3"]:
+        return self._stacked("intrinsics", (3, 3))
+
+    @property
+    def distortion(self) -> Float[Array, "V D"]:
+        """Of five coefficients, or of twelve where one of the cameras has twelve."""
+        size = max(len(camera.distortion) for camera in self.cameras)
+        return np.stack([np.pad(camera.distortion, (0, size - len(camera.distortion))) for camera in self.cameras])
+
+    @property
+    def rotation(self) -> Float[Array, "V 3 3"]:
+        return self._stacked("rotation", (3, 3))
+
+    @property
+    def translation(self) -> Float[Array, "V 3"]:
+        return self._stacked("translation", (3,))
+
+    def without_extrinsics(self) -> Rig:
+        """The same cameras, with nothing known of where they stand or what is up."""
+        return replace(self, cameras=tuple(camera.without_extrinsics() for camera in self.cameras), up=None)
+
+    def scaled(self, factor: float, unit: str | None) -> Rig:
+        """All lengths times `factor`, which makes them `unit`."""
+        return replace(self, cameras=tuple(camera.scaled(factor) for camera in self.cameras), unit=unit)
+
+
+def rotation_angle(a: Float[Array, "*N 3 3"], b: Float[Array, "*N 3 3"]) -> Float[Array, "*N"]:
+    """Angle between two rotations, radians in [0, pi].
+
+    From sine and cosine together: the usual arc cosine of the trace loses half the digits near 0 and pi.
+    """
+    turn = a @ np.swapaxes(b, -1, -2)
+    axis = np.stack([turn[..., i, j] - turn[..., j, i] for i, j in ((2, 1), (0, 2), (1, 0))], axis=-1)
+    return np.arctan2(np.linalg.norm(axis, axis=-1), np.trace(turn, axis1=-2, axis2=-1) - 1)
