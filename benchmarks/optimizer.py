@@ -51,7 +51,6 @@ def main() -> None:
                 seed=options.seed,
                 device="cpu",
                 precision=recipe.precision,
-                progress=False,
             )
         seconds[name] = time.perf_counter() - started
         error = evaluate(method, test, get_skeleton(recipe.skeleton))[0]["pixel_error"]

@@ -26,10 +26,10 @@ import numpy as np
 import torch
 
 from vergence.errors import VergenceError
-from vergence.geometry.alignment import align_points
+from vergence.geometry.alignment import align
 from vergence.geometry.camera import project, transform
 from vergence.geometry.cameras import rotation_angle
-from vergence.reconstruction.solve import Reconstruction, reconstruct
+from vergence.reconstruction.solve import Solution, reconstruct_keypoints
 from vergence.skeleton import H36M_17
 
 NOISE_PX, MISSING, OUTLIERS, OUTLIER_PX = 3.0, 0.20, 0.05, 80.0
@@ -117,7 +117,7 @@ def observe(pose: np.ndarray, rig: Rig, rng: np.random.Generator) -> np.ndarray:
     return pixels
 
 
-def worst_pair_deg(found: Reconstruction, rig: Rig) -> float:
+def worst_pair_deg(found: Solution, rig: Rig) -> float:
     """Largest error of a relative rotation over all pairs of cameras."""
     views, worst = len(rig.rotation), 0.0
     for a in range(views):
@@ -130,7 +130,8 @@ def worst_pair_deg(found: Reconstruction, rig: Rig) -> float:
 def p_mpjpe(pose: np.ndarray, truth: np.ndarray) -> float:
     """Mean over frames of the mean joint error after a similarity, over reported joints of frames with at least five."""
     full = np.isfinite(pose).all(2).sum(1) >= 5
-    moved = align_points(torch.from_numpy(pose[full]), torch.from_numpy(truth[full]), scale=True).numpy()
+    found = torch.from_numpy(pose[full])
+    moved = align(found, torch.from_numpy(truth[full]), scale=True).apply(found).numpy()
     return float(np.nanmean(np.linalg.norm(moved - truth[full], axis=2), axis=1).mean())
 
 
@@ -149,7 +150,7 @@ def run_one(data: Path, path: Path, subject: str, seed: int, cameras: int = 4, p
     travel = float(np.linalg.norm(np.ptp(truth[:, 0], axis=0)))
     start = time.perf_counter()
     try:
-        found = reconstruct(keypoints, **known, seed=seed, per_frame=per_frame)
+        found = reconstruct_keypoints(keypoints, **known, seed=seed, per_frame=per_frame)
     except VergenceError as error:
         nothing = float("nan")
         return Run(
@@ -157,7 +158,7 @@ def run_one(data: Path, path: Path, subject: str, seed: int, cameras: int = 4, p
             time.perf_counter() - start,
         )  # fmt: skip
     seconds = time.perf_counter() - start
-    best = reconstruct(keypoints, **known, rotation=rig.rotation, translation=rig.translation)
+    best = reconstruct_keypoints(keypoints, **known, rotation=rig.rotation, translation=rig.translation)
     return Run(
         clip=path.stem,
         seed=seed,

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from vergence.inference.estimator import Estimator
-from vergence.inference.search import Index, search
+from vergence.inference.search_index import Index, find_hits
 from vergence.methods.registry import build_method
 from vergence.recipes.recipe import NetworkSettings
 from vergence.skeleton import H36M_17
@@ -59,9 +59,9 @@ if __name__ == "__main__":
     for name, size in (("embedding, 128", 128), ("pose, 51", 51)):
         index = made(size, rng)
         queries = walk(size, rng)[:IMAGES:997]
-        print(f"{name:16} image    {milliseconds(lambda i, x=index, q=queries: search(x, q[i]))}")
+        print(f"{name:16} image    {milliseconds(lambda i, x=index, q=queries: find_hits(x, q[i]))}")
         clip = (index.descriptor[500:525], index.time[500:525])
-        print(f"{name:16} clip of 25 {milliseconds(lambda i, x=index, c=clip: search(x, *c), 5)}")
+        print(f"{name:16} clip of 25 {milliseconds(lambda i, x=index, c=clip: find_hits(x, *c), 5)}")
     estimator = Estimator(build_method("mcss", NETWORK, "h36m_17"), {"image_size": 96})
     image = rng.integers(0, 255, (96, 96, 3), dtype=np.uint8)
     print(f"{'the network':16} image    {milliseconds(lambda i: estimator(image))}")

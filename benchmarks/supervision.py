@@ -22,6 +22,7 @@ from vergence.files import write_json
 from vergence.methods.registry import build_method
 from vergence.recipes.load import load_recipe
 from vergence.recipes.recipe import LabelStage, Recipe, Source, Stage
+from vergence.recipes.typed import make_source
 from vergence.skeleton import get_skeleton
 from vergence.training.run import Run
 from vergence.training.sources import open_source
@@ -60,7 +61,7 @@ def one_recipe(seed: int, chosen: list[str]) -> Recipe:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    every = list(rows_of(Source()))
+    every = list(rows_of(make_source()))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rows", nargs="*", choices=every, default=every)
     parser.add_argument("--out", type=Path, default=Path("supervision"))

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from fixtures_light import light_run as light_run
+from fixtures_light import light_video as light_video
 from fixtures_scene import make_scene as make_scene
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from vergence.batches.crops import box_from_keypoints
 from vergence.datasets.records import ImageRef, Records
 from vergence.footage.video import VideoWriter
+from vergence.geometry.crops import box_from_keypoints
 from vergence.skeleton import H36M_17
 from vergence.world.rigs import Rig, draw_rigs
 from vergence.world.scenes import Frame, render_capture

@@ -93,6 +93,19 @@ def test_print_config_prints_a_recipe_that_reads_back(capsys, tmp_path, monkeypa
     assert capsys.readouterr().out == text
 
 
+def test_a_verb_under_its_former_name_warns_in_one_line(capsys, tmp_path):
+    assert cli.main(["adopt", str(tmp_path / "gone.pth"), "--out", str(tmp_path / "run")]) == 2
+    first, second = capsys.readouterr().err.strip().splitlines()
+    assert first == "vergence adopt: the verb is now import-weights"
+    assert second.startswith("vergence import-weights: ")
+
+
+def test_help_of_a_verb_says_what_it_does(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["predict", "--help"])
+    assert "3D poses of one person from an image" in capsys.readouterr().out
+
+
 def test_hyphens_and_bare_switches_are_read():
     from vergence.commands.reconstruct import reconstruct
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from vergence.errors import VergenceError
-from vergence.files import atomic_path, plain, write_json, write_text
+from vergence.files import atomic_path, new_folder, plain, read_arrays, renamed, write_json, write_text
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -53,3 +54,45 @@ def test_plain_values(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "a.json").read_text()) == expected
     assert plain(np.float32(2)) == 2.0
     assert plain(np.bool_(True)) is True
+
+
+def test_arrays_that_are_missing_damaged_or_incomplete(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    with pytest.raises(VergenceError, match=r"there is no file .*a\.npz"):
+        read_arrays(path)
+    np.savez(path, a=np.arange(3))
+    assert read_arrays(path, ("a",))["a"].tolist() == [0, 1, 2]
+    with pytest.raises(VergenceError, match=r"has no `b`; it has a\. Make it again"):
+        read_arrays(path, ("a", "b"), "Make it again.")
+    for damaged in (b"no", b"PK", path.read_bytes()[:-60]):
+        (tmp_path / "b.npz").write_bytes(damaged)
+        with pytest.raises(VergenceError, match="not a readable NPZ"):
+            read_arrays(tmp_path / "b.npz")
+    np.save(tmp_path / "one.npy", np.arange(3))
+    with pytest.raises(VergenceError, match="not a readable NPZ"):
+        read_arrays(tmp_path / "one.npy")
+    np.savez(path, a=np.array([{}], dtype=object))
+    with pytest.raises(VergenceError, match="not a readable NPZ"):
+        read_arrays(path)
+
+
+def test_a_folder_is_new_or_empty(tmp_path: Path) -> None:
+    new_folder(tmp_path / "a" / "b")
+    new_folder(tmp_path / "a" / "b")
+    with pytest.raises(VergenceError, match="a is not empty"):
+        new_folder(tmp_path / "a")
+    (tmp_path / "file").touch()
+    with pytest.raises(VergenceError, match="cannot write to"):
+        new_folder(tmp_path / "file")
+
+
+def test_old_keys_are_read_with_one_warning_that_names_them():
+    names = {"pictures": "images", "clip": "grad_clip"}
+    with pytest.warns(
+        FutureWarning, match=r"a\.json has keys.*pictures is now images, clip is now grad_clip"
+    ) as caught:
+        found = renamed({"pictures": 3, "clip": 1, "seed": 2}, names, "a.json")
+    assert (found, len(caught)) == ({"images": 3, "grad_clip": 1, "seed": 2}, 1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert renamed({"images": 3}, names, "a.json") == {"images": 3}

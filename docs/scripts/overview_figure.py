@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 
 import vergence
-from vergence.reconstruction.solve import Reconstruction, reconstruct
+from vergence.reconstruction.solve import Solution, reconstruct_keypoints
 from vergence.report.overlay import ON_IMAGE, draw_skeleton
 from vergence.report.viewer import bone_sides
 from vergence.skeleton import H36M_17
@@ -108,14 +108,14 @@ def crop_around(image: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.n
     return padded[y + side : y + 2 * side, x + side : x + 2 * side], points - [x, y]
 
 
-def footage() -> tuple[list[tuple[np.ndarray, np.ndarray]], Reconstruction, np.ndarray]:
+def footage() -> tuple[list[tuple[np.ndarray, np.ndarray]], Solution, np.ndarray]:
     """Crops of one moment by four cameras, the reconstruction of the whole recording, and the true up in its world."""
     rig = draw_rigs(1, 4, seed=SEED)[0]
     frames = list(render_capture(rig, FRAMES, seed=SEED))
     points = np.stack([frame.keypoints for frame in frames])
     noisy = points + np.random.default_rng(0).normal(0, 3, points.shape)
     size = np.tile(np.array(rig.size[::-1]), (4, 1))
-    found = reconstruct(noisy, intrinsics=rig.intrinsics.numpy(), image_size=size, skeleton=H36M_17)
+    found = reconstruct_keypoints(noisy, intrinsics=rig.intrinsics.numpy(), image_size=size, skeleton=H36M_17)
     print(f"reconstruction: {found.report.verdict}, {found.report.reprojection_median:.1f} px")
     crops = [crop_around(frames[SHOWN].image[v], noisy[SHOWN, v]) for v in range(4)]
     return crops, found, rig.rotation[0].numpy()[:, 2]
@@ -128,7 +128,7 @@ def upright(up: np.ndarray) -> np.ndarray:
     return np.stack([x, np.cross(up, x), up])
 
 
-def rig_part(found: Reconstruction, up: np.ndarray) -> str:
+def rig_part(found: Solution, up: np.ndarray) -> str:
     turn = upright(up)
     pose = found.pose @ turn.T
     centres = np.stack([-r.T @ t for r, t in zip(found.rotation, found.translation)]) @ turn.T

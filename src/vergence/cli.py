@@ -10,6 +10,7 @@ from importlib import import_module
 from vergence import __version__
 from vergence.errors import VergenceError
 
+# In one line each, for `vergence --help`, which imports none of them; what a verb's own --help says is its docstring.
 VERBS = {
     "demo": "the main job on the built-in world, with a report to open",
     "reconstruct": "cameras and 3D from uncalibrated footage; pose files and a quality report",
@@ -20,10 +21,11 @@ VERBS = {
     "predict": "image, folder or video to 3D poses, overlay and files",
     "search": "an image's or a clip's pose found in footage",
     "synth": "a dataset from the built-in world",
-    "data": "datasets on disk: what a folder holds, whether it is sound; prepared for fast reading",
-    "adopt": "weights that others released, as a run",
+    "data": "datasets on disk: what a folder holds, whether it is valid; prepared for fast reading",
+    "import-weights": "weights that others released, as a run",
     "doctor": "what is installed, what is wrong, how to mend it",
 }
+FORMERLY = {"adopt": "import-weights"}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"vergence {__version__}")
         return 0
     verb, rest = words[0], words[1:]
+    if verb in FORMERLY:
+        print(f"vergence {verb}: the verb is now {FORMERLY[verb]}", file=sys.stderr)
+        verb = FORMERLY[verb]
     try:
         return run(verb, rest)
     except VergenceError as error:
@@ -52,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def overview() -> str:
     lines = [f"vergence {__version__}: from multi-camera footage to a single-camera 3D human pose estimator", ""]
     lines += ["usage: vergence VERB [options]        vergence VERB --help", ""]
-    lines += [f"  {verb:<12} {text}" for verb, text in VERBS.items()]
+    lines += [f"  {verb:<14} {text}" for verb, text in VERBS.items()]
     return "\n".join(lines)
 
 
@@ -64,8 +69,9 @@ def run(verb: str, words: list[str]) -> int:
         raise VergenceError(
             f"there is no verb {verb!r}", f"Did you mean {near[0]}?" if near else f"Verbs: {', '.join(VERBS)}."
         )
-    module = import_module(f"vergence.commands.{verb}")
-    function = module.chosen(words) if hasattr(module, "chosen") else getattr(module, verb)
+    name = verb.replace("-", "_")
+    module = import_module(f"vergence.commands.{name}")
+    function = module.chosen(words) if hasattr(module, "chosen") else getattr(module, name)
     if getattr(function, "takes_words", False):
         return int(function(words) or 0)
     return call(function, verb, words)
@@ -73,9 +79,14 @@ def run(verb: str, words: list[str]) -> int:
 
 def call(function: Callable[..., int | None], verb: str, words: list[str]) -> int:
     """Parses `words` by the function's signature and calls it."""
+    import inspect
+
     import jsonargparse
 
-    parser = jsonargparse.ArgumentParser(prog=f"vergence {verb}", description=VERBS[verb], exit_on_error=False)
+    about = (inspect.getdoc(function) or "").split("\n\nArgs:")[0]
+    parser = jsonargparse.ArgumentParser(prog=f"vergence {verb}", description=about, exit_on_error=False)
+    # The parser looks a function up by its name in every package above it; `vergence.predict` would import torch.
+    function.__qualname__ = f"{function.__name__} (verb)"
     parser.add_function_arguments(function, as_group=False, as_positional=True)
     try:
         options = parser.parse_args(plain_options(function, words))

@@ -11,15 +11,18 @@ import json
 import math
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import yaml
 
 from vergence.errors import VergenceError
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -60,6 +63,25 @@ def read_yaml(path: Path | str) -> Any:
         raise VergenceError(f"{path} is not readable YAML: {str(error).splitlines()[0]}") from error
 
 
+def read_arrays(path: Path | str, keys: Sequence[str] = (), remedy: str = "Write it again.") -> dict[str, np.ndarray]:
+    """All arrays of an NPZ file; pickled objects are not loaded.
+
+    Raises:
+        VergenceError: missing, not an NPZ, damaged, or without one of `keys`.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            data = {key: file[key] for key in file.files}
+    except FileNotFoundError:
+        raise VergenceError(f"there is no file {path}", "Check the path.") from None
+    except Exception as error:  # a damaged file fails in as many ways as there are bytes
+        raise VergenceError(f"{path} is not a readable NPZ: {error}", remedy) from error
+    for key in keys:
+        if key not in data:
+            raise VergenceError(f"{path} has no `{key}`; it has {', '.join(data) or 'nothing'}", remedy)
+    return data
+
+
 def write_json(path: Path | str, value: Any) -> None:
     """Writes JSON atomically; see `plain` for what becomes of arrays, dataclasses and NaN."""
     write_text(path, json.dumps(plain(value), indent=2, allow_nan=False) + "\n")
@@ -84,6 +106,58 @@ def plain(value: Any) -> Any:
     return str(value)
 
 
+def from_plain(kind: type[T], values: Mapping[str, Any], **missing: float) -> T:
+    """A dataclass of numbers, texts, tuples and mappings from what `plain` made of it.
+
+    Args:
+        kind: of the dataclass.
+        values: by field; what stands beside is left out.
+        **missing: by field, what null means there; NaN where nothing is said.
+
+    Raises:
+        KeyError: a field is lacking.
+    """
+
+    def restored(value: Any, null: float) -> Any:
+        if isinstance(value, dict):
+            return {key: restored(item, null) for key, item in value.items()}
+        if isinstance(value, list):
+            return tuple(restored(item, null) for item in value)
+        return null if value is None else value
+
+    fields = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    return kind(**{name: restored(values[name], missing.get(name, math.nan)) for name in fields})
+
+
+def read_json(path: Path | str) -> Any:
+    """What a JSON file holds.
+
+    Raises:
+        VergenceError: missing or damaged.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise VergenceError(f"there is no file {path}", "Check the path.") from None
+    except (OSError, ValueError) as error:
+        raise VergenceError(f"{path} is not readable JSON: {error}", "Write it again.") from error
+
+
+def new_folder(path: Path) -> None:
+    """Makes a folder, or makes sure that it is empty.
+
+    Raises:
+        VergenceError: it holds something, or cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        taken = any(path.iterdir())
+    except OSError as error:
+        raise VergenceError(f"cannot write to {path}: {error.strerror}", "Choose another folder.") from error
+    if taken:
+        raise VergenceError(f"{path} is not empty", "Choose a new folder, or empty it.")
+
+
 def claim(path: Path, values: Mapping[str, Any], other: str) -> None:
     """Writes what a folder is for into a file of it, or makes sure that it is for the same; `other` says what else it is."""
     text, remedy = yaml.safe_dump(values, sort_keys=False), "Choose another --out, or delete it."
@@ -105,3 +179,17 @@ def first_difference(old: Any, new: Any, path: str = "") -> str:
                 return found
         return ""
     return "" if old == new else f"{path} is {old!r} there and {new!r} here"
+
+
+def renamed(values: Mapping[str, Any], names: Mapping[str, str], file: Path | str) -> dict[str, Any]:
+    """A mapping with today's keys for old ones (`names`: old to new), and one warning that tells which."""
+    found = {old: new for old, new in names.items() if old in values and new not in values}
+    warn_renamed(file, found)
+    return {found.get(key, key): value for key, value in values.items()}
+
+
+def warn_renamed(file: Path | str, found: Mapping[str, str]) -> None:
+    """One FutureWarning that a file (or options over it) has keys under old names; none where `found` is empty."""
+    if found:
+        told = ", ".join(f"{old} is now {new}" for old, new in found.items())
+        warnings.warn(f"{file} has keys of an older version: {told}", FutureWarning, stacklevel=3)

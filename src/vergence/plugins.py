@@ -5,9 +5,11 @@
     @plugins.methods.register("my_method")
     class MyMethod(Method): ...
 
-A file with such lines is named in a recipe (`plugins: [my_method.py]`) or on the command line; an installed package declares it as an
-entry point of the registry's group (`vergence.methods`, ...), and needs no line anywhere. What comes with Vergence stands
-below in the same form and is imported when it is first asked for.
+A file with such lines is named in a recipe (`plugins: [my_method.py]`) or on the command line; an installed package declares
+it as an entry point of the registry's group (`vergence.methods`, ...), and needs no line anywhere; `module:Class` of an
+installed package is a name by itself. What comes with Vergence stands below in the same form and is imported when it is
+first asked for. Code runs only where the user names it: a run's folder tells which plug-ins it was made with, and never
+loads them (`needed_by`). Examples: `examples/plugin/`.
 """
 
 from __future__ import annotations
@@ -15,8 +17,11 @@ from __future__ import annotations
 import difflib
 import hashlib
 import importlib.util
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -25,22 +30,23 @@ from typing import Any, TypeVar
 from vergence.errors import VergenceError
 
 T = TypeVar("T")
+_loaded: dict[str, Path] = {}  # plug-in files by the name of their module
 
 
 class Registry:
-    """Named things of one kind.
+    """Named things of one kind; walked through, it gives their names, built-in ones first.
 
     Args:
-        what: the kind in one word, for errors.
+        what: the kind in words, for errors.
         group: entry points of this name belong to it.
-        built_in: name to `module:attribute`.
+        built_in: name to `module:attribute`; of a tuple there, what has that name in it.
     """
 
     def __init__(self, what: str, group: str, **built_in: str) -> None:
         self.what = what
         self.group = group
         self._found: dict[str, Any] = {}
-        self._named: dict[str, Callable[[], Any]] = {n: _importer(place) for n, place in built_in.items()}
+        self._named: dict[str, Callable[[], Any]] = {n: partial(_built_in, place, n) for n, place in built_in.items()}
         self._asked = False
 
     def register(self, name: str) -> Callable[[T], T]:
@@ -52,7 +58,7 @@ class Registry:
 
         def keep(thing: T) -> T:
             if name in self and (name not in self._found or _place(self._found[name]) != _place(thing)):
-                raise VergenceError(f"two {self.what}s are called {name!r}", "Give yours another name.")
+                raise VergenceError(f"another {self.what} is called {name!r}", "Give yours another name.")
             self._found[name] = thing
             return thing
 
@@ -65,29 +71,48 @@ class Registry:
             VergenceError: nothing has; names what is near, or all.
         """
         if name not in self:
+            if re.fullmatch(r"[\w.]+:\w+", name):
+                return imported(name)
             near = difflib.get_close_matches(name, self, n=1)
             raise VergenceError(
                 f"no {self.what} is called {name!r}",
-                f"Did you mean {near[0]}?" if near else f"There are {', '.join(self)}. Yours is found by `plugins:`.",
+                f"Did you mean {near[0]}?"
+                if near
+                else f"There are {', '.join(self)}. One from outside is `module:Class`, or its file is under `plugins:`.",
             )
         if name not in self._found:
             self._found[name] = self._named[name]()
         return self._found[name]
 
     def __contains__(self, name: object) -> bool:
-        self._ask()
-        return name in self._found or name in self._named
+        return name in self._found or name in self._names()
 
     def __iter__(self) -> Iterator[str]:
-        """All names: built-in ones first, in their order."""
-        self._ask()
-        return iter(dict.fromkeys([*self._named, *self._found]))
+        return iter(dict.fromkeys([*self._names(), *self._found]))
 
-    def _ask(self) -> None:
+    def name_of(self, thing: Any) -> str:
+        """The name that something was registered by; empty where it was not."""
+        return next((name for name, found in self._found.items() if found is thing), "")
+
+    def _names(self) -> dict[str, Callable[[], Any]]:
         if not self._asked:
             self._asked = True
             for point in entry_points(group=self.group):
                 self._named.setdefault(point.name, point.load)
+        return self._named
+
+
+def imported(place: str) -> Any:
+    """What `module:attribute` names.
+
+    Raises:
+        VergenceError: no such module, or it has no such attribute.
+    """
+    module, _, attribute = place.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise VergenceError(f"{place} cannot be imported: {error}", "Install its package, or mend the name.") from error
 
 
 def load_plugins(files: Sequence[str | Path]) -> None:
@@ -99,7 +124,7 @@ def load_plugins(files: Sequence[str | Path]) -> None:
     for file in files:
         path = Path(file).resolve()
         name = f"vergence_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-        if name in sys.modules:
+        if name in _loaded:
             continue
         spec = importlib.util.spec_from_file_location(name, path) if path.suffix == ".py" and path.is_file() else None
         if spec is None or spec.loader is None:
@@ -113,12 +138,43 @@ def load_plugins(files: Sequence[str | Path]) -> None:
             raise
         except Exception as error:
             del sys.modules[name]
-            raise VergenceError(f"plug-in {file} failed: {type(error).__name__}: {error}", "Mend the file.") from error
+            last = error.__traceback__
+            while last is not None and last.tb_next is not None:
+                last = last.tb_next
+            line = f", line {last.tb_lineno} of {Path(last.tb_frame.f_code.co_filename).name}" if last else ""
+            raise VergenceError(
+                f"plug-in {file} failed{line}: {type(error).__name__}: {error}", "Mend the file."
+            ) from error
+        _loaded[name] = path
 
 
-def _importer(place: str) -> Callable[[], Any]:
-    module, _, attribute = place.partition(":")
-    return lambda: getattr(import_module(module), attribute)
+def _built_in(place: str, name: str) -> Any:
+    found = imported(place)
+    return next(one for one in found if one.name == name) if isinstance(found, tuple) else found
+
+
+@contextmanager
+def needed_by(run: Path | str, files: Sequence[str]) -> Iterator[None]:
+    """Opens something of a run that was made with plug-in files: where it fails and one of them is not loaded, the error
+    says what to type."""
+    try:
+        yield
+    except VergenceError as error:
+        there = {path.name for path in _loaded.values()}
+        missing = [str(file) for file in files if Path(file).name not in there]
+        if not missing:
+            raise
+        raise VergenceError(
+            f"{error.problem.rstrip('.')}; {run} was made with plug-ins that are not loaded, as no run loads code by itself",
+            f"If you trust them, add --plugins {','.join(missing)}, or in Python plugins={missing}.",
+        ) from error
+
+
+def code_of(thing: Any) -> str:
+    """A digest of the plug-in file that something stands in, so that results of changed code are not taken for its own;
+    empty for what is installed, which has a version."""
+    path = _loaded.get(getattr(thing, "__module__", ""))
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path else ""
 
 
 def _place(thing: Any) -> tuple[str, str]:
@@ -133,4 +189,89 @@ methods = Registry(
     multiview_consistency="vergence.methods.multiview_consistency:MultiViewConsistency",
     geometric_constraint="vergence.methods.geometric_constraint:GeometricConstraint",
     mcss="vergence.methods.mcss:MCSS",
+)
+
+# Functions of (NetworkSettings, pretrained) to a module with `channels`, from images to maps, the coarsest last.
+backbones = Registry(
+    "backbone",
+    "vergence.backbones",
+    resnet="vergence.networks.backbone:resnet",
+    resnet18="vergence.networks.backbone:resnet",
+    resnet34="vergence.networks.backbone:resnet",
+    resnet50="vergence.networks.backbone:resnet",
+)
+
+# Classes of NetworkSettings: `maps` a joint, and a call that reads them (`networks.heads`).
+heads = Registry(
+    "head",
+    "vergence.heads",
+    depth_map="vergence.networks.heads:DepthMap",
+    volume="vergence.networks.heads:Volume",
+)
+
+# Dataclasses of a source's settings, which open it (`recipes.sources.Source`).
+datasets = Registry(
+    "kind of source",
+    "vergence.datasets",
+    world_images="vergence.recipes.sources:WorldImages",
+    world_recordings="vergence.recipes.sources:WorldRecordings",
+    world_static="vergence.recipes.sources:WorldStatic",
+    capture="vergence.recipes.sources:CaptureFolder",
+    shards="vergence.recipes.sources:Shards",
+    human36m="vergence.recipes.sources:Human36M",
+    mpi_inf_3dhp="vergence.recipes.sources:MpiInf3dhp",
+    mpii="vergence.recipes.sources:Mpii",
+    coco="vergence.recipes.sources:Coco",
+    mannequin_challenge="vergence.recipes.sources:MannequinChallenge",
+)
+
+# write(path, poses, **options) -> note: a file format by its suffix; the note says what had to be assumed, if anything.
+exporters = Registry(
+    "exporter",
+    "vergence.exporters",
+    npz="vergence.outputs.tables:write_npz",
+    json="vergence.outputs.tables:write_json_poses",
+    csv="vergence.outputs.tables:write_csv",
+    trc="vergence.outputs.trc:write_trc",
+)
+
+# Readers of files and folders (`footage.readers.Reader`), asked whether a path fits.
+keypoint_readers = Registry(
+    "keypoint reader",
+    "vergence.keypoint_readers",
+    openpose="vergence.footage.keypoints:OPENPOSE",
+    coco="vergence.footage.keypoints:COCO",
+    npz="vergence.footage.keypoints:NPZ",
+)
+calibration_readers = Registry(
+    "calibration reader", "vergence.calibration_readers", toml="vergence.footage.calibration:RIG_TOML"
+)
+
+# A function of poses that a protocol's column asks for by its name (`protocols.figures`).
+metrics = Registry(
+    "metric",
+    "vergence.metrics",
+    error="vergence.protocols.figures:error",
+    pck="vergence.protocols.figures:within",
+    auc="vergence.protocols.figures:within",
+    left_right="vergence.protocols.figures:left_right",
+    left_right_px="vergence.protocols.figures:left_right",
+)
+
+# Which images are measured, and how (`protocols.base.Protocol`).
+protocols = Registry(
+    "protocol",
+    "vergence.protocols",
+    **{
+        name: f"vergence.protocols.{module}:PROTOCOLS"
+        for module, names in {
+            "human36m": "h36m h36m-16 h36m-14 h36m-sound h36m-64 h36m-64-epipolar h36m-64-epipolar-16 h36m-s11 h36m-s11-14 "
+            "h36m-hmr h36m-hmr-frontal",
+            "mpi_inf_3dhp": "3dhp 3dhp-true-size 3dhp-scaled",
+            "zhou_2017": "h36m-zhou 3dhp-zhou mpii-zhou",
+            "mcss_2020": "h36m-retrieval h36m-retrieval-same 3dhp-retrieval 3dhp-retrieval-same",
+            "keypoints": "mpii-pckh coco-oks coco-oks-body",
+        }.items()
+        for name in names.split()
+    },
 )

@@ -51,7 +51,9 @@ def rig(time_steps=6, cameras=3, seed=0, skeleton=H36M_17):
         image=torch.from_numpy(rng.integers(0, 256, (n, 3, *SIZE), dtype=np.uint8)), intrinsics=intrinsics, pose=pose,
         keypoints=project(pose, intrinsics).float(), 
         confidence=torch.from_numpy(rng.uniform(0.5, 1, (n, joints))).float(),
-        rotation=rotation, translation=translation, crop=crop,
+        rotation=rotation, translation=translation, crop=crop, turn=rotations(rng, n),
+        full_intrinsics=torch.tensor([[900.0, 2.0, 510], [0, 910, 390], [0, 0, 1]]).repeat(n, 1, 1),
+        size=torch.tensor([1000.0, 800.0]).repeat(n, 1),
         up=(rotation @ torch.tensor([0.0, 0.6, 0.8])[:, None])[..., 0],
         pose_weight=torch.from_numpy(rng.uniform(0, 1, (n, joints))).float(),
         time_step=torch.arange(time_steps).repeat_interleave(cameras),
@@ -102,6 +104,21 @@ def test_crop_leads_from_the_full_image_to_where_the_keypoints_are():
     assert not mirrored.all()
     expected = torch.where(mirrored[:, None, None], moved[:, list(H36M_17.mirror)], moved)
     torch.testing.assert_close(expected, after.keypoints, atol=2e-2, rtol=1e-4)
+
+
+def test_the_full_camera_sees_the_moved_pose_where_its_image_or_its_mirror_does():
+    """Every pose, led back by `turn`, lies in the full image where it was, or at the mirrored place with left for right."""
+    before = rig()
+    after = augment(before, GEOMETRY, H36M_17, generator())
+    mirrored = (after.crop.det() < 0)[:, None, None]
+    was, now = (project(v.pose @ v.turn, v.full_intrinsics) for v in (before, after))
+    there = torch.stack([before.size[:, :1] - 1 - was[..., 0], was[..., 1]], -1)[:, list(H36M_17.mirror)]
+    in_front = ((before.pose @ before.turn)[..., 2:] > 100).expand_as(was)
+    seen = torch.where(mirrored, in_front[:, list(H36M_17.mirror)], in_front)
+    assert mirrored.any()
+    assert not mirrored.all()
+    torch.testing.assert_close(now[seen], torch.where(mirrored, there, was)[seen], atol=0.5, rtol=1e-3)
+    assert (after.turn.det() - 1).abs().max() < 1e-5
 
 
 def blobs(keypoints, radius=2.5):

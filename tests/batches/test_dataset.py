@@ -11,7 +11,7 @@ import torch
 from vergence.batches.dataset import MemoryDataset, batches, visible_labels, withhold
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
-from vergence.recipes.recipe import Source
+from vergence.recipes.typed import make_source
 
 TRUTH_OF_A_RIG = ("pose", "rotation", "translation", "up")
 
@@ -47,7 +47,7 @@ def hidden(seen: Views, index: Views) -> dict[str, list[int]]:
 def test_the_3d_of_the_first_subjects_is_kept_and_all_else_of_the_rig_hidden(pose, kept):
     index = MemoryDataset(views()).index
     rows = [i for i, s in enumerate(index.subject.tolist()) if s not in kept]
-    found = hidden(withhold(index, Source(keypoints=True, pose=pose)), index)
+    found = hidden(withhold(index, make_source(keypoints=True, pose=pose)), index)
     assert found == (dict.fromkeys(TRUTH_OF_A_RIG, rows) if rows else {})
 
 
@@ -56,13 +56,15 @@ def test_the_3d_of_named_people_is_kept_and_all_else_of_the_rig_hidden(pose, kep
     dataset = MemoryDataset(views())
     dataset.groups = {"subject": np.array([f"S{s}" for s in dataset.index.subject.tolist()])}
     rows = [i for i, s in enumerate(dataset.index.subject.tolist()) if s not in kept]
-    found = hidden(visible_labels(dataset, Source(kind="human36m", path="x", keypoints=True, pose=pose)), dataset.index)
+    found = hidden(
+        visible_labels(dataset, make_source(kind="human36m", path="x", keypoints=True, pose=pose)), dataset.index
+    )
     assert found == (dict.fromkeys(TRUTH_OF_A_RIG, rows) if rows else {})
 
 
 def test_somebody_whom_the_images_do_not_show_is_named():
     dataset = MemoryDataset(views())
-    source = Source(kind="human36m", path="x", pose="S5,S6")
+    source = make_source(kind="human36m", path="x", pose="S5,S6")
     with pytest.raises(VergenceError, match=r"S6.*nobody with a name"):
         visible_labels(dataset, dataclasses.replace(source, pose="S6"))
     dataset.groups = {"subject": np.array([f"S{s}" for s in dataset.index.subject.tolist()])}
@@ -72,21 +74,21 @@ def test_somebody_whom_the_images_do_not_show_is_named():
 
 def test_all_of_the_3d():
     index = MemoryDataset(views()).index
-    assert hidden(withhold(index, Source(keypoints=True, pose="all")), index) == {}
+    assert hidden(withhold(index, make_source(keypoints=True, pose="all")), index) == {}
 
 
 def test_2d_is_hidden_with_its_confidence():
     index = MemoryDataset(views()).index
-    seen = withhold(index, Source(keypoints=False, pose="all"))
+    seen = withhold(index, make_source(keypoints=False, pose="all"))
     assert hidden(seen, index) == {"keypoints": list(range(12))}
     assert (seen.confidence == 0).all()
-    assert torch.equal(withhold(index, Source(keypoints=True, pose="all")).confidence, index.confidence)
+    assert torch.equal(withhold(index, make_source(keypoints=True, pose="all")).confidence, index.confidence)
 
 
 def test_the_truth_itself_is_never_touched():
     data = views()
     before = data.pose.clone()
-    withhold(MemoryDataset(data).index, Source())
+    withhold(MemoryDataset(data).index, make_source())
     assert torch.equal(data.pose, before)
 
 

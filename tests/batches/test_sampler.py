@@ -185,7 +185,7 @@ def test_clips_that_cannot_be_drawn_are_an_error(draw, count, said):
 
 
 def test_labelled_images_of_a_source_without_labels_are_an_error():
-    with pytest.raises(VergenceError, match="shows no 3D"):
+    with pytest.raises(VergenceError, match="no 3D of its source is visible"):
         Mixture([Part("a", part("a", 4, 2).dataset, part("a", 4, 2).visible, 2, Draw(labelled=True))], seed=0)
 
 

@@ -11,7 +11,7 @@ import vergence.training.run as runs
 from vergence.batches.sampler import Mixture
 from vergence.cli import main
 from vergence.commands.compare import split_overrides
-from vergence.comparison import runner as _rows
+from vergence.comparison import runner
 
 SET = """
 base:
@@ -118,7 +118,7 @@ def test_seeds_bring_other_people_and_weights(where, results):
     assert (recipe["seed"], recipe["sources"]["studio"]["seed"], recipe["test"]["wild"]["seed"]) == (1, 12, 14)
 
 
-def test_differences_anchors_and_protocol(results):
+def test_differences_baselines_and_protocol(results):
     pair = results["differences"]["studio"]["p_mpjpe"]["mcss - supervised"]
     p = [results["methods"][name]["p_mpjpe"]["mean"] for name in ("mcss", "supervised")]
     assert pair["difference"]["mean"] == pytest.approx(p[0] - p[1], abs=0.01)
@@ -156,7 +156,7 @@ def test_runs_are_whole_by_themselves(where):
 def test_a_finished_comparison_is_only_told_again(where, monkeypatch, capsys):
     for name in ("train_stage", "find_keypoints"):
         monkeypatch.setattr(runs, name, None)
-    monkeypatch.setattr(_rows, "finish", None)
+    monkeypatch.setattr(runner, "of_run", None)
     before = json.loads((where / "out" / "results.json").read_text())
     assert main(words(where, "--seeds", "2")) == 0
     assert json.loads((where / "out" / "results.json").read_text()) == before

@@ -57,4 +57,4 @@ def test_actions_are_named(capsys):
     assert main(["data", "prepar"]) == 2
     assert "Actions: check, prepare" in capsys.readouterr().err
     assert main(["data", "prepare", LINE, "--out", "x", "--size", "4"]) == 2
-    assert "--size is 4" in capsys.readouterr().err
+    assert "size is 4" in capsys.readouterr().err

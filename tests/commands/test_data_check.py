@@ -61,8 +61,8 @@ def test_a_sound_capture_and_the_line_that_reads_it(capture, tmp_path, capsys):
     status, text = checked(capture, tmp_path, capsys)
     assert status == 0
     assert "is a capture" in text
-    assert "sound" in text
-    assert "unsound" not in text
+    assert "valid" in text
+    assert "invalid" not in text
     assert re.search(r"reprojection: median cam0\d [\d.e-]+ px", text)
     line = text.split("sources:\n")[1].splitlines()[0]
     sources = recipe_from({"sources": yaml.safe_load(line)}, "printed").sources
@@ -105,7 +105,7 @@ def test_faults_end_in_words_and_status_1(images, tmp_path, capsys, change, word
     status, text = checked(truth_changed(images, tmp_path, change), tmp_path, capsys)
     assert status == 1
     assert words in text
-    assert "unsound" in text
+    assert "invalid" in text
     assert words in (tmp_path / "page.html").read_text()
 
 

@@ -19,7 +19,7 @@ from vergence.inference.estimator import load
 from vergence.metrics.keypoints import COCO_SIGMAS
 from vergence.protocols.base import get_protocol
 from vergence.recipes.load import load_recipe
-from vergence.recipes.recipe import Source
+from vergence.recipes.typed import make_source
 from vergence.skeleton import COCO_17, H36M_17
 from vergence.training.run import Run
 from vergence.training.sources import open_source
@@ -37,7 +37,7 @@ stages: {pose: {train: {steps: 2, batch: {wild: 4}, losses: {heatmap: 1, depth: 
 def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluate")
     (folder / "r.yaml").write_text(RECIPE)
-    Run(load_recipe(str(folder / "r.yaml")), folder / "run", "cpu", progress=False).execute()
+    Run(load_recipe(str(folder / "r.yaml")), folder / "run", "cpu").execute()
     return folder / "run"
 
 
@@ -111,7 +111,7 @@ def human36m(tmp_path_factory):
     folder = tmp_path_factory.mktemp("evaluate-h36m")
     root = fixtures_human36m.write_official(folder / "h36m", fixtures_human36m.make_truth(frames=2))
     (folder / "r.yaml").write_text(H36M.replace("ROOT", str(root)))
-    Run(load_recipe(str(folder / "r.yaml")), folder / "run", "cpu", progress=False).execute()
+    Run(load_recipe(str(folder / "r.yaml")), folder / "run", "cpu").execute()
     return folder
 
 
@@ -187,7 +187,7 @@ def test_on_2d_by_a_protocol(human36m, tmp_path, capsys, kind):
     found = results["protocols"][kind]
     assert found["poses"] == 6
     assert name in (tmp_path / "e" / "report.html").read_text()
-    dataset = open_source(Source(kind=kind, path=str(tmp_path), protocol=name), 32, "h36m_17")
+    dataset = open_source(make_source(kind=kind, path=str(tmp_path), protocol=name), 32, "h36m_17")
     prediction = predict_all(load(human36m / "run").method, dataset)
     size = dataset.measures[{"mpii": "head_px", "coco": "area_px"}[kind]]
     right, scores, total = 0, [], 0

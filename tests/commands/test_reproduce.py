@@ -11,8 +11,8 @@ from fixtures_root import write_root
 
 import vergence.training.run as runs
 from vergence.cli import main
-from vergence.comparison import runner as _rows
-from vergence.evaluation import run_tests as _finish
+from vergence.commands import _rows
+from vergence.comparison import runner
 from vergence.recipes.paper_tables import built_in_tables, read_table
 
 TINY = (
@@ -22,7 +22,7 @@ TINY = (
     "--stages.all.refine.steps=2 --stages.all.refine.width=8 --stages.all.refine.batch=8"
 ).split()
 CLIPS = [
-    "--stages.pose.train.draw.film.instants=4",
+    "--stages.pose.train.draw.film.time_steps=4",
     "--stages.pose.train.batch.film=8",
 ]  # as long as the recordings are
 MORE = {"mcss_h36m": CLIPS, "mcss_3dhp": CLIPS}
@@ -64,7 +64,7 @@ def groups(table: str) -> list[tuple[str, list[str]]]:
 
 @pytest.mark.parametrize("table", built_in_tables())
 def test_every_row_runs_and_stands_beside_its_published_figures(table, root, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(_finish, "write_report", lambda *args: None)  # each run's own page is tested with `train`
+    monkeypatch.setattr(_rows, "write_run_page", lambda *args: None)  # each run's own page is tested with `train`
     for only, more in groups(table):
         arguments = words(table, root, tmp_path, "--only", only, *more, *MORE.get(table, []))
         assert main(arguments) == 0, capsys.readouterr().err
@@ -79,7 +79,7 @@ def test_every_row_runs_and_stands_beside_its_published_figures(table, root, tmp
         with monkeypatch.context() as patch:  # the same command has nothing left to do
             for name in ("train_stage", "find_keypoints"):
                 patch.setattr(runs, name, None)
-            patch.setattr(_rows, "finish", None)
+            patch.setattr(runner, "of_run", None)
             assert main(arguments) == 0
         assert json.loads((tmp_path / table / "results.json").read_text()) == found
 

@@ -146,11 +146,11 @@ def test_images_drawn_in_parts_keep_their_subjects_apart(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"occlusion": 0.5}, "--kind images"),
-        ({"kind": "images", "dropped_views": 0.5}, "--kind capture"),
+        ({"occlusion": 0.5}, "occlusion 0.5 is for kind images only"),
+        ({"kind": "images", "dropped_views": 0.5}, "dropped_views 0.5 is for kind capture only"),
         ({"missing_joints": 2.0}, "missing_joints"),
-        ({"views": 0}, "--views"),
-        ({"size": 5}, "--size"),
+        ({"views": 0}, "views is 0"),
+        ({"size": 5}, "size is 5"),
         ({"seed": 1000}, "0 to 999"),
     ],
 )
@@ -164,3 +164,9 @@ def test_a_folder_that_holds_something_is_left_alone(tmp_path):
     with pytest.raises(VergenceError, match="not empty"):
         synth(tmp_path, frames=1, quiet=True)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_the_old_word_for_images_is_read_with_a_warning(tmp_path):
+    with pytest.warns(FutureWarning, match="--kind pictures is now --kind images"):
+        synth(tmp_path / "p", kind="pictures", subjects=1, size=32, device="cpu", quiet=True)
+    assert (tmp_path / "p" / "keypoints.json").is_file()

@@ -58,7 +58,7 @@ def test_the_files_of_a_run(run):
     assert vergence.load(run).image_size == 32
 
 
-def test_results_stand_beside_their_anchors_and_protocol(run):
+def test_results_stand_beside_their_baselines_and_protocol(run):
     results = json.loads((run / "results.json").read_text())
     found = results["tests"]["wild"]
     assert {"model", "zero_depth", "true_2d_zero_depth", "mean_pose"} <= set(found) & set(ROWS)

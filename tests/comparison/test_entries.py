@@ -1,4 +1,4 @@
-"""What is compared, what is told of it, and whether a difference is more than chance."""
+"""What is compared, and what may be."""
 
 from __future__ import annotations
 
@@ -6,32 +6,23 @@ import dataclasses
 from importlib import resources
 from pathlib import Path
 
-import numpy as np
 import pytest
 import yaml
 
 from vergence.comparison.entries import (
-    FIGURES,
     Entry,
-    Measured,
-    all_differences,
     check_comparable,
-    difference,
-    efficiency,
-    figures,
     labels_3d,
     ladder,
     merged,
-    paired_bootstrap,
     read_entries,
     read_set,
     slot_of,
-    spread,
-    summary,
 )
 from vergence.errors import VergenceError
 from vergence.recipes.load import read_yaml
-from vergence.recipes.recipe import Recipe, Source, Stage, TrainStage
+from vergence.recipes.recipe import Recipe, Stage, TrainStage
+from vergence.recipes.typed import make_source
 from vergence.training.run import Run
 from vergence.training.stage_cache import Shared, images_of
 
@@ -42,10 +33,12 @@ def recipe(**changes) -> Recipe:
     usual = Recipe(
         image_size=32,
         sources={
-            "wild": Source(count=4, seed=1, keypoints=True),
-            "studio": Source(kind="world_recordings", subjects=3, frames_per_subject=2, views=[2], seed=2, pose="2"),
+            "wild": make_source(count=4, seed=1, keypoints=True),
+            "studio": make_source(
+                kind="world_recordings", subjects=3, frames_per_subject=2, views=[2], seed=2, pose="2"
+            ),
         },
-        test={"studio": Source(kind="world_recordings", subjects=2, seed=3, pose="all")},
+        test={"studio": make_source(kind="world_recordings", subjects=2, seed=3, pose="all")},
         stages={"pose": Stage(train=TrainStage(steps=2, batch={"wild": 2, "studio": 2}, losses={"depth": 1.0}))},
     )
     return dataclasses.replace(usual, **changes)
@@ -80,7 +73,7 @@ def test_the_built_in_set_is_sound_and_shares_its_images_tests_and_first_stage(t
         steps[entry.name] = sum(stage.train.steps for stage in recipe.stages.values() if stage.train)
         if entry.name != "mcss":  # which learns no 2D
             assert next(iter(recipe.stages)) == "keypoints"
-            made_by.add(Run(recipe, tmp_path / entry.name, "cpu", progress=False)._fingerprint("keypoints"))
+            made_by.add(Run(recipe, tmp_path / entry.name, "cpu")._fingerprint("keypoints"))
     assert len(made_by) == 1
     assert (
         len({steps[n] for n in ("supervised", "epipolar_pose", "multiview_consistency", "geometric_constraint")}) == 1
@@ -193,7 +186,7 @@ def test_a_set_reads_what_it_writes_over(tmp_path):
     [
         ({"image_size": 48}, "image_size is 32 in a and 48 in b"),
         (
-            {"test": {"studio": Source(kind="world_recordings", subjects=3, seed=3, pose="all")}},
+            {"test": {"studio": make_source(kind="world_recordings", subjects=3, seed=3, pose="all")}},
             r"test\.studio\.subjects",
         ),
         ({"test": {}}, r"test\.studio"),
@@ -211,7 +204,7 @@ def test_other_tests_are_not_comparable_and_the_difference_is_named(changes, sai
 def test_nothing_to_measure_on_is_refused():
     with pytest.raises(VergenceError, match="a has no test sets"):
         check_comparable([Entry("a", recipe(test={}))])
-    images = Source(kind="mpii", path="mpii", protocol="mpii-pckh", keypoints=True)
+    images = make_source(kind="mpii", path="mpii", protocol="mpii-pckh", keypoints=True)
     with pytest.raises(VergenceError, match="'people' is measured by mpii-pckh, which knows no 3D"):
         check_comparable([Entry("a", recipe(test={"people": images}))])
 
@@ -220,7 +213,7 @@ def test_a_run_is_measured_on_its_own_seeds_tests_and_never_on_people_it_was_tra
     base = recipe()
     assert slot_of(Entry("x", base.at_seed(1), run="folder"), base, 3) == 1
     assert slot_of(Entry("x", base.at_seed(7), run="folder"), base, 3) == 0
-    trained = recipe(sources={"mine": Source(kind="world_recordings", subjects=9, seed=3)}, test={}, stages={})
+    trained = recipe(sources={"mine": make_source(kind="world_recordings", subjects=9, seed=3)}, test={}, stages={})
     with pytest.raises(VergenceError, match="x was trained on 'mine', whose people are those of the test 'studio'"):
         slot_of(Entry("x", trained, run="folder"), base, 3)
 
@@ -252,157 +245,5 @@ def test_3d_labels_are_the_images_whose_3d_a_stage_is_shown(tmp_path, pose, imag
     """Two time steps by two cameras of each person."""
     one = recipe()
     one.sources["studio"].pose = pose
-    one.sources["unread"] = Source(count=5, seed=4, pose="all")
+    one.sources["unread"] = make_source(count=5, seed=4, pose="all")
     assert labels_3d(one, Shared(tmp_path)) == {"labels_3d": images, "people_3d": people}
-
-
-# What is told
-
-
-def result(n: float, **more) -> dict:
-    return {
-        "model": {"n_mpjpe": n, "p_mpjpe": n / 2, "pss_50": None},
-        "per_joint": {"root": n},
-        "parameters": {"all": 7},
-        **more,
-    }
-
-
-def measured(name: str, seed: int, error, subject=None, look="studio") -> Measured:
-    error = np.asarray(error, dtype=float)
-    subject = np.arange(len(error)) if subject is None else np.asarray(subject)
-    mean = float(np.nanmean(error)) if np.isfinite(error).any() else float("nan")
-    about = {"results": {"tests": {look: result(mean)}}, "labels_3d": 3, "people_3d": 1,
-             "seconds": {"a": 1.0, "b": 2.0, "data": 50.0}, "cpu_seconds": {"a": 3.0, "b": 4.0, "data": 90.0}}  # fmt: skip
-    return Measured(name, seed, about, {f"{look}.n_mpjpe": error, f"{look}.p_mpjpe": error, f"{look}.subject": subject})
-
-
-def test_figures_are_those_that_a_method_has():
-    assert figures(result(3.0)) == {"n_mpjpe": 3.0, "p_mpjpe": 1.5}
-    same = {"same": {"detection": {"1": 40.0}, "mean_pa_mpjpe": {"1": 20.0}}}
-    other = {"same": {"detection": {"1": 10.0}, "mean_pa_mpjpe": {"1": 60.0}}}
-    found = figures(result(3.0, pixel_error=1.5, retrieval={"predicted_pose": other, "embedding": same}))
-    assert (found["keypoints_2d"], found["detection_1"], found["retrieved_pa_mpjpe_1"]) == (1.5, 40.0, 20.0)
-    assert figures(result(3.0, retrieval={"predicted_pose": other}))["detection_1"] == 10.0
-    assert list(found) == [key for key in FIGURES if key in found]
-
-
-def test_the_spread_over_seeds():
-    assert spread([1.0, 3.0]) == {"mean": 2.0, "std": pytest.approx(2**0.5)}
-    assert spread([5.0]) == {"mean": 5.0, "std": None}
-    assert spread([None, float("nan")]) == {"mean": None, "std": None}
-
-
-def test_a_methods_summary_is_over_its_seeds():
-    found = summary([measured("a", 0, [10, 20]), measured("a", 1, [30, 40])])
-    assert found["n_mpjpe"] == {"mean": 25.0, "std": pytest.approx(200**0.5)}
-    assert found["by_look"]["studio"]["p_mpjpe"]["mean"] == 12.5
-    assert found["seconds"]["mean"] == 3.0  # without drawing images
-    assert found["cpu_seconds"]["mean"] == 7.0
-    assert found["stages"]["b"] == {"seconds": 2.0, "cpu_seconds": 4.0}
-    assert found["seeds"]["1"]["n_mpjpe"] == 35.0
-    assert (found["parameters"], found["labels_3d"]) == (7, 3)
-    assert found["per_joint"] == {"studio": {"root": 25.0}}
-
-
-def test_what_was_measured_is_kept_until_something_else_made_it(tmp_path):
-    one = measured("a", 2, [1, 2])
-    one.about["made_by"] = "abc"
-    one.save(tmp_path)
-    again = Measured.load(tmp_path, "a", 2, "abc")
-    assert again is not None
-    assert again.about == one.about
-    assert np.array_equal(again.images["studio.n_mpjpe"], one.images["studio.n_mpjpe"])
-    assert Measured.load(tmp_path, "a", 2, "other") is None
-    assert Measured.load(tmp_path, "a", 1, "abc") is None
-    (tmp_path / "a-2.npz").write_bytes(b"torn")
-    assert Measured.load(tmp_path, "a", 2, "abc") is None
-
-
-# Is it chance?
-
-
-def slow_bootstrap(unit, error, samples):
-    """Mean difference and ratio of each sample, image by image."""
-    people = sorted({tuple(u) for u in unit})
-    out = []
-    for counts in samples:
-        a, b, n = 0.0, 0.0, 0
-        for who, times in zip(people, counts, strict=True):
-            for u, (x, y) in zip(unit, error, strict=True):
-                if tuple(u) == who:
-                    a, b, n = a + times * x, b + times * y, n + times
-        out.append((a / n - b / n, a / b))
-    return np.array(out)
-
-
-def test_the_bootstrap_is_that_of_a_slow_one_over_people(monkeypatch):
-    import vergence.comparison.entries as comparison
-
-    rng = np.random.default_rng(3)
-    unit = np.stack([np.repeat([0, 1], 9), np.tile([0, 0, 1, 1, 1, 2, 3, 3, 3], 2)], 1)
-    error = rng.uniform(40, 90, (18, 2))
-    draws = rng.multinomial(8, np.full(8, 1 / 8), size=40).astype(float)
-    monkeypatch.setattr(comparison, "_draws", lambda people: draws)
-    found = paired_bootstrap(unit, error)
-    slow = slow_bootstrap(unit, error, draws)
-    for i, name in enumerate(("difference", "ratio")):
-        low, high = np.percentile(slow[:, i], [2.5, 97.5])
-        assert found[name]["low"] == pytest.approx(low)
-        assert found[name]["high"] == pytest.approx(high)
-    assert found["difference"]["mean"] == pytest.approx(float((error[:, 0] - error[:, 1]).mean()))
-    assert found["ratio"]["mean"] == pytest.approx(float(error[:, 0].sum() / error[:, 1].sum()))
-    assert (found["people"], found["images"]) == (8, 18)
-
-
-def test_images_of_one_person_are_no_independent_witnesses():
-    rng = np.random.default_rng(0)
-    base = rng.normal(60, 5, 400)
-    per_person = np.repeat(rng.normal(1.0, 6.0, 20), 20)
-    error = np.stack([base + per_person, base], 1)
-    together = paired_bootstrap(np.repeat(np.arange(20), 20)[:, None], error)["difference"]
-    alone = paired_bootstrap(np.arange(400)[:, None], error)["difference"]
-    assert together["high"] - together["low"] > 3 * (alone["high"] - alone["low"])
-
-
-def test_the_interval_holds_the_truth_about_as_often_as_it_says():
-    rng = np.random.default_rng(1)
-    hits = 0
-    for _ in range(200):
-        noise = rng.normal(0, 4, 40)
-        base = rng.normal(60, 10, 40)
-        found = paired_bootstrap(np.arange(40)[:, None], np.stack([base + 2 + noise, base], 1))["difference"]
-        hits += found["low"] <= 2 <= found["high"]
-    assert 178 <= hits <= 198  # 95 % of 200 is 190; percentile intervals of 40 are a little short
-
-
-def test_differences_pair_seeds_and_images():
-    a = [measured("a", 0, [11, 22, np.nan]), measured("a", 1, [5, 5, 5])]
-    b = [measured("b", 0, [10, 20, 30])]
-    found = difference(a, b, "studio")
-    assert found is not None
-    assert found["difference"]["mean"] == 1.5  # of the two images of seed 0 that both are measured on
-    assert (found["people"], found["images"]) == (2, 2)
-    assert difference([measured("a", 0, [np.nan])], [measured("b", 0, [1.0])], "studio") is None
-    assert difference([measured("a", 0, [1.0])], [measured("b", 1, [1.0])], "studio") is None
-    with pytest.raises(VergenceError, match="not measured on the same images"):
-        difference([measured("a", 0, [1.0])], [measured("b", 0, [1.0], subject=[4])], "studio")
-    every = all_differences({"a": a, "b": b, "c": [measured("c", 0, [1, 2, 3])]})
-    assert set(every["studio"]["n_mpjpe"]) == {"b - a", "c - a", "c - b"}
-
-
-def test_the_efficiency_curve_is_in_order_of_labels():
-    entries = [
-        Entry("m@all", recipe(), None, "m", "all"),
-        Entry("m@1", recipe(), None, "m", "1"),
-        Entry("f", recipe(), None, "f"),
-    ]
-    methods = {}
-    for name, count in (("m@all", 12), ("m@1", 4), ("f", 0)):
-        one = measured(name, 0, [count])
-        one.about["labels_3d"] = count
-        methods[name] = summary([one])
-    found = efficiency(entries, methods)
-    assert [(p["people"], p["labels_3d"]) for p in found["m"]] == [("1", 4), ("all", 12)]
-    assert found["f"][0]["labels_3d"] == 0
-    assert found["m"][0]["by_look"]["studio"]["n_mpjpe"]["mean"] == 4

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from vergence.comparison.entries import Measured
 from vergence.comparison.reproduction import figure_key, not_comparable, row_results
+from vergence.comparison.results import Measured
 from vergence.protocols.base import get_protocol
 from vergence.recipes.paper_tables import Published, Row
 from vergence.report.comparison import table_markdown

@@ -14,7 +14,7 @@ from vergence.commands.synth import synth
 from vergence.datasets.coco import read_coco, read_coco_truth
 from vergence.errors import VergenceError
 from vergence.metrics import FoundPerson, keypoint_precision, oks
-from vergence.recipes.recipe import Source
+from vergence.recipes.typed import make_source
 from vergence.skeleton import COCO_17, H36M_17
 from vergence.training.sources import open_source
 
@@ -47,7 +47,7 @@ def test_labels_come_back(root, data):
 
 
 def test_pixels_lie_under_their_labels(root, data):
-    dataset = open_source(Source(kind="coco", path=str(root), keypoints=True), 48, "h36m_17")
+    dataset = open_source(make_source(kind="coco", path=str(root), keypoints=True), 48, "h36m_17")
     views = dataset.read(torch.arange(len(dataset)))
     for i in range(len(views)):
         expected = crop_view(data.images[i], None, None, dataset.records.box[i], 48, joints=17)

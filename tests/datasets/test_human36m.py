@@ -13,23 +13,23 @@ import numpy as np
 import pytest
 import torch
 
-from vergence.batches.crops import box_from_keypoints, crop_view
+from vergence.batches.crops import crop_view
 from vergence.cli import main
 from vergence.datasets.human36m import (
     FAULTY_SHIFT_MM,
-    PROTOCOLS,
-    boxes,
     cameras_of,
     read_human36m,
     subjects_of,
 )
 from vergence.datasets.human36m_cameras import euler_rotation, image_size
-from vergence.datasets.human36m_layouts import action_of, canonical_stem, is_sequence, sequence_number
+from vergence.datasets.human36m_images import action_of, canonical_stem, is_sequence, sequence_number
 from vergence.datasets.records import ImageDataset
 from vergence.errors import VergenceError
 from vergence.geometry.camera import project
+from vergence.geometry.crops import box_from_keypoints
 from vergence.protocols.base import measure
-from vergence.recipes.recipe import Source
+from vergence.protocols.human36m import PROTOCOLS
+from vergence.recipes.typed import make_source
 from vergence.skeleton import H36M_17
 from vergence.training.sources import open_source
 
@@ -327,12 +327,14 @@ def test_euler_angles_are_applied_in_their_order():
 
 def test_boxes_are_those_of_crops(roots):
     records = read_human36m(roots["official"], "S9", step=5)
-    assert np.allclose(boxes(records.keypoints), [box_from_keypoints(k) for k in records.keypoints], atol=1e-3)
+    assert np.allclose(records.box, [box_from_keypoints(k) for k in records.keypoints], atol=1e-3)
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS, ids=lambda p: p.name)
 def test_the_truth_scores_nothing_under_every_protocol(roots, protocol):
-    dataset = open_source(Source(kind="human36m", path=str(roots["official"]), protocol=protocol.name), 32, "h36m_17")
+    dataset = open_source(
+        make_source(kind="human36m", path=str(roots["official"]), protocol=protocol.name), 32, "h36m_17"
+    )
     records = dataset.records
     truth = dataset.index.pose.double().numpy()
     found = measure(protocol, truth, truth, records.groups, H36M_17)

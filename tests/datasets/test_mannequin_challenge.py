@@ -21,11 +21,12 @@ from vergence.datasets.mannequin_challenge import (
     still_person,
 )
 from vergence.datasets.mannequin_clips import read_cameras
-from vergence.datasets.validation.checks import check_images, check_records, is_sound
+from vergence.datasets.validation.checks import check_images, check_records
+from vergence.datasets.validation.finding import is_valid
 from vergence.errors import VergenceError
 from vergence.geometry.triangulation import triangulate_linear
 from vergence.outputs.trc import ASSUMED_STATURE_MM
-from vergence.recipes.recipe import Source
+from vergence.recipes.typed import make_source
 from vergence.skeleton import H36M_17
 from vergence.training.sources import open_source
 
@@ -99,7 +100,7 @@ def test_cameras_are_the_worlds_up_to_one_scale_and_joints_meet_in_points(record
 
 
 def test_the_scale_is_that_of_people_of_an_assumed_stature(records, shown):
-    from vergence.reconstruction.solve import stature
+    from vergence.geometry.body import stature
 
     tall = np.median([stature(body[None], H36M_17) for body in shown[0].people])
     ratio = np.median(records.translation / shown[0].rig.translation.numpy()[records.view])
@@ -186,13 +187,13 @@ def test_images_and_keypoints_are_found_where_people_put_them(layout, shown, tmp
     for i in range(len(found)):
         points = H36M_17.convert(truth.keypoints[found.view[i]], found.skeleton)
         assert min(np.nanmax(np.abs(points[p] - found.keypoints[i])) for p in range(2)) < 0.01
-    assert is_sound(check_images(found))
+    assert is_valid(check_images(found))
     if layout is layout_whole_download:
         assert {p.frame - v for p, v in zip(found.images, found.view)} == {30}
 
 
 def test_a_source_gives_several_views_of_each_person(root, records):
-    dataset = open_source(Source(kind="mannequin_challenge", path=str(root), parallax=PARALLAX), 48, "h36m_17")
+    dataset = open_source(make_source(kind="mannequin_challenge", path=str(root), parallax=PARALLAX), 48, "h36m_17")
     groups, mask = dataset.index.groups()
     assert len(dataset) == len(records)
     assert groups.shape[0] == 2
@@ -207,7 +208,7 @@ def test_a_source_gives_several_views_of_each_person(root, records):
 
 
 def test_the_records_are_sound(records):
-    assert is_sound(check_records(records) + check_images(records))
+    assert is_valid(check_records(records) + check_images(records))
 
 
 def test_clips_with_too_little_parallax_are_dropped_and_counted(root, shown, tmp_path):
@@ -358,4 +359,4 @@ def test_folders_without_clips_and_silly_limits_are_refused(root, tmp_path):
     with pytest.raises(VergenceError, match="parallax is 0"):
         read_mannequin_challenge(root, 0.0)
     with pytest.raises(VergenceError, match="no path"):
-        Source(kind="mannequin_challenge")
+        make_source(kind="mannequin_challenge")

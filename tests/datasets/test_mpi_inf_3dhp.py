@@ -24,7 +24,7 @@ from vergence.datasets.records import ImageDataset
 from vergence.errors import VergenceError
 from vergence.geometry.camera import project
 from vergence.recipes.load import recipe_from
-from vergence.recipes.recipe import Source
+from vergence.recipes.typed import make_source
 from vergence.skeleton import H36M_17, MPI_INF_17, MPI_INF_28
 from vergence.training.sources import open_source
 
@@ -190,7 +190,7 @@ def test_without_a_calibration_file_the_test_cameras_turn_is_unknown(test_set, t
 
 
 def test_a_recipes_source_opens_it(train):
-    source = Source(kind="mpi_inf_3dhp", path=str(train), split="S1", cameras="0,2", keypoints=True)
+    source = make_source(kind="mpi_inf_3dhp", path=str(train), split="S1", cameras="0,2", keypoints=True)
     dataset = open_source(source, 48, "h36m_17")
     assert len(dataset) == FRAMES * 2
     assert dataset.index.pose.isfinite().all()  # all 17 joints of Human3.6M are there

@@ -14,12 +14,12 @@ from scipy.io import savemat
 from vergence.batches.crops import crop_view
 from vergence.batches.dataset import withhold
 from vergence.cli import main
-from vergence.datasets.mpii import SCORED, read_head_sizes, read_mpii
+from vergence.datasets.mpii import SCORED, read_mpii
 from vergence.datasets.records import ImageDataset
 from vergence.errors import VergenceError
 from vergence.metrics import pckh
 from vergence.recipes.load import recipe_from
-from vergence.recipes.recipe import Source
+from vergence.recipes.typed import make_source
 from vergence.skeleton import MPII_16
 from vergence.training.sources import open_source
 
@@ -77,34 +77,35 @@ def test_the_mat_says_the_same_and_which_joints_are_hidden(as_mat, data):
 
 
 def test_pixels_lie_under_their_labels(as_json, data):
-    dataset = open_source(Source(kind="mpii", path=str(as_json), keypoints=True), 48, "mpii_16")
+    dataset = open_source(make_source(kind="mpii", path=str(as_json), keypoints=True), 48, "mpii_16")
     assert isinstance(dataset, ImageDataset)
     views = dataset.read(torch.arange(len(dataset)))
     for i in range(len(views)):
         expected = crop_view(data.images[i], None, None, dataset.records.box[i], 48, joints=16)
         assert (views.image[i].float() - expected.image[0].float()).abs().mean() < 4
-    assert withhold(dataset.index, Source(kind="mpii", path="x", keypoints=True)).keypoints.isfinite().any()
+    assert withhold(dataset.index, make_source(kind="mpii", path="x", keypoints=True)).keypoints.isfinite().any()
 
 
 def test_heads_by_the_mat_and_by_the_validation_file(as_mat, data):
     count = len(data.images)
     expected = 0.6 * np.linalg.norm(head_boxes(count)[:, 2:] - head_boxes(count)[:, :2], axis=1)
-    heads = read_head_sizes(as_mat, "trainval")
-    assert np.allclose(heads[:count], expected)
-    assert np.isnan(heads[count:]).all()
+    records = read_mpii(as_mat, "trainval")
+    heads, known = records.measures["head_px"], records.frame < count
+    assert known.any()
+    assert np.allclose(heads[known], expected[records.frame[known]])
+    assert np.isnan(heads[~known]).all()
     rows = mpii_rows(data)
     write_mpii_json(as_mat, data, rows, "valid")
     boxes = head_boxes(count).reshape(count, 2, 2).transpose(1, 2, 0)
     savemat(as_mat / "annot" / "gt_valid.mat", {"headboxes_src": boxes})
-    assert np.allclose(read_head_sizes(as_mat, "valid"), expected)
     records = read_mpii(as_mat, "valid")
     assert np.allclose(records.measures["head_px"], expected)
-    perfect = pckh(records.keypoints, records.keypoints, read_head_sizes(as_mat)[records.frame], joints=SCORED)
+    perfect = pckh(records.keypoints, records.keypoints, records.measures["head_px"], joints=SCORED)
     assert perfect.mean == 100
     assert len(SCORED) == 14
     savemat(as_mat / "annot" / "gt_valid.mat", {"headboxes_src": boxes[..., 1:]})
     with pytest.raises(VergenceError, match=f"{count} people"):
-        read_head_sizes(as_mat)
+        read_mpii(as_mat, "valid")
 
 
 def test_missing_and_damaged_images_are_counted(as_json):

@@ -11,20 +11,21 @@ import pytest
 import torch
 from fixtures_world import world, world_records
 
-from vergence.batches.crops import crop_view, keypoints_from_crop
+from vergence.batches.crops import crop_view
 from vergence.batches.dataset import withhold
 from vergence.datasets.records import (
     OPEN_VIDEOS,
     ImageDataset,
     ImageRef,
     Records,
-    crop_cameras,
     joined_report,
+    record_crops,
 )
 from vergence.errors import VergenceError
 from vergence.footage.images import read_image
 from vergence.geometry.camera import project
-from vergence.recipes.recipe import Source
+from vergence.geometry.crops import crop_camera, keypoints_from_crop
+from vergence.recipes.typed import make_source
 from vergence.skeleton import COCO_17, H36M_17
 
 CROP = 48
@@ -77,6 +78,7 @@ def test_the_index_is_that_of_crop_view(scene, records, mode):
     changed = dataclasses.replace(records, distortion=distortion, intrinsics=intrinsics)
     index = ImageDataset(changed, CROP, H36M_17, mode).index
     names = ("intrinsics", "keypoints", "confidence", "pose", "rotation", "translation", "up", "crop")
+    names += ("turn", "full_intrinsics", "size")
     for i in range(len(records)):
         one = crop_view(
             read_image(records.images[i].path), intrinsics[i], np.nan_to_num(distortion[i]), records.box[i], CROP,
@@ -101,7 +103,7 @@ def test_rows_are_read_in_any_order_and_repeated(records):
     assert groups.shape == (3, 2)
     assert mask.all()
     assert dataset.index.image.numel() == 0
-    assert withhold(dataset.index, Source()).pose.isnan().all()
+    assert withhold(dataset.index, make_source()).pose.isnan().all()
 
 
 def test_few_videos_stay_open(scene, tmp_path):
@@ -140,7 +142,7 @@ def test_reports_are_added_up():
 def test_wrong_shapes_and_boxes_are_refused_by_name(records):
     with pytest.raises(VergenceError, match=r"translation of shape \(6, 2\)"):
         dataclasses.replace(records, translation=records.translation[:, :2])
-    with pytest.raises(VergenceError, match="time step of type float64"):
+    with pytest.raises(VergenceError, match="time_step of type float64"):
         dataclasses.replace(records, time_step=records.time)
     with pytest.raises(VergenceError, match="group action of shape"):
         dataclasses.replace(records, groups={"action": ["a"]})
@@ -148,7 +150,7 @@ def test_wrong_shapes_and_boxes_are_refused_by_name(records):
         box = records.box.copy()
         box[3] = bad
         changed = dataclasses.replace(records, box=box)
-        assert crop_cameras(changed, CROP).good.tolist() == [True] * 3 + [False] + [True] * 2
+        assert record_crops(changed, CROP).good.tolist() == [True] * 3 + [False] + [True] * 2
         with pytest.raises(VergenceError, match=r"1 boxes .*/cam1_000001\.jpg"):
             ImageDataset(changed, CROP, H36M_17)
 
@@ -164,8 +166,6 @@ def test_missing_and_resized_images_are_refused_by_name(records, tmp_path):
 
 def test_crop_pixels_lead_back_to_the_full_image(records):
     """The crop's camera undone: keypoints of the index land on those of the records."""
-    from vergence.batches.crops import crop_camera
-
     index = ImageDataset(records, CROP, H36M_17).index
     for i in range(len(records)):
         camera = crop_camera(records.intrinsics[i], None, records.box[i], CROP)

@@ -23,7 +23,7 @@ from vergence.datasets.shards.reader import ShardDataset
 from vergence.datasets.shards.writer import Joined, prepare
 from vergence.errors import VergenceError
 from vergence.geometry.camera import project
-from vergence.recipes.recipe import Source
+from vergence.recipes.typed import make_source
 from vergence.skeleton import COCO_17, H36M_17
 from vergence.training.sources import open_source
 from vergence.world import single_images
@@ -109,13 +109,13 @@ def test_threads_give_the_same(folder, two_threads):
 
 
 def test_a_recipes_source_opens_them_and_batches_are_drawn(folder):
-    source = Source(kind="shards", path=str(folder), keypoints=True)
+    source = make_source(kind="shards", path=str(folder), keypoints=True)
     opened = open_source(source, SIZE, "h36m_17")
     batch = Mixture([Part("a", opened, opened.index, 6, whole=True)], 0).batch(0)
     assert batch.image.float().std() > 5
     assert len(torch.unique(batch.time_step)) == 2
     with pytest.raises(VergenceError, match="no path"):
-        Source(kind="shards")
+        make_source(kind="shards")
 
 
 def test_changing_an_index_leaves_the_file_alone(folder):
@@ -161,10 +161,10 @@ def test_a_stopped_preparation_goes_on(dataset, folder, tmp_path):
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from vergence.data.shard_writer import prepare
-from vergence.dataset import MemoryDataset
+from vergence.datasets.shards.writer import prepare
+from vergence.batches.dataset import MemoryDataset
 from vergence.skeleton import H36M_17
-from vergence.views import Views
+from vergence.batches.views import Views
 
 replace = os.replace
 
@@ -312,9 +312,38 @@ def test_numbers_of_people_and_old_folders(dataset, folder, tmp_path):
     del old["measures"]
     manifest.write_text(json.dumps(old))
     assert ShardDataset(tmp_path / "out", SIZE, H36M_17).measures == {}
-    manifest.write_text(json.dumps(old | {"format": 3}))
-    with pytest.raises(VergenceError, match="has format 3; this version reads 2"):
+    manifest.write_text(json.dumps(old | {"format": 4}))
+    with pytest.raises(VergenceError, match="has format 4; this version reads 3"):
         ShardDataset(tmp_path / "out", SIZE, H36M_17)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_folder_of_the_words_before_tells_its_full_cameras_by_its_crops(dataset, tmp_path, known):
+    """Formats 1 and 2 said `instant` and `made`, and nothing of the full image."""
+    records = dataset.records
+    if not known:
+        records = dataclasses.replace(records, intrinsics=np.full_like(records.intrinsics, np.nan))
+    source = ImageDataset(records, SIZE, H36M_17)
+    written(source, tmp_path / "out")
+    index = tmp_path / "out" / "index.h5"
+    with shards.open_h5(index, "r+") as file:
+        for new, old in (("time_step", "instant"), ("pseudo", "made")):
+            file.move(new, old)
+        for name in ("turn", "full_intrinsics", "size"):
+            del file[name]
+    manifest = tmp_path / "out" / "manifest.json"
+    found = json.loads(manifest.read_text()) | {"format": 2}
+    found["files"]["index.h5"]["bytes"] = index.stat().st_size
+    manifest.write_text(json.dumps(found))
+    again = ShardDataset(tmp_path / "out", SIZE, H36M_17).index
+    equal(again, source.index, but=("image", "turn", "full_intrinsics", "size"))
+    assert torch.allclose(again.turn, source.index.turn, atol=1e-4)
+    if known:
+        assert torch.allclose(again.full_intrinsics, source.index.full_intrinsics, atol=0.05)
+        assert torch.allclose(again.size, source.index.size, atol=0.1)
+    else:
+        assert again.full_intrinsics.isnan().all()
+        assert again.size.isnan().all()
 
 
 def test_nothing_to_prepare_is_refused(tmp_path):

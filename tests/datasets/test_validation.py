@@ -9,15 +9,10 @@ import pytest
 from PIL import Image
 
 from vergence.datasets.records import ImageRef, Records
-from vergence.datasets.validation import arrays as arrays
-from vergence.datasets.validation import geometry as geometry
-from vergence.datasets.validation.checks import (
-    Finding,
-    check_images,
-    check_records,
-    is_sound,
-    reprojection_by_camera,
-)
+from vergence.datasets.validation import arrays, geometry
+from vergence.datasets.validation.checks import check_images, check_records
+from vergence.datasets.validation.finding import Finding, is_valid
+from vergence.datasets.validation.reprojection import reprojection_by_camera
 from vergence.skeleton import COCO_17, H36M_17, MPI_INF_17
 from vergence.world.scenes import recordings, single_images
 
@@ -82,17 +77,17 @@ def test_sound_data_passes_with_a_number_and_a_limit_for_everything(sound):
 
 @pytest.mark.parametrize("skeleton", [COCO_17, MPI_INF_17])
 def test_sound_data_in_other_skeletons_passes(sound, skeleton):
-    assert is_sound(check_records(sound.convert(skeleton)))
+    assert is_valid(check_records(sound.convert(skeleton)))
 
 
 def test_single_images_of_the_wild_pass(tmp_path):
-    assert is_sound(check_records(as_records(single_images(150, SIDE, seed=32), tmp_path)))
+    assert is_valid(check_records(as_records(single_images(150, SIDE, seed=32), tmp_path)))
 
 
 def test_two_dimensional_data_alone_passes(sound):
     bare = replaced(sound, pose=sound.pose * NAN, rotation=sound.rotation * NAN, translation=sound.translation * NAN,
                     intrinsics=sound.intrinsics * NAN)  # fmt: skip
-    assert is_sound(check_records(bare))
+    assert is_valid(check_records(bare))
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -174,7 +169,7 @@ def test_few_rows_off_are_a_note(sound):
     pose = sound.pose.copy()
     pose[5] += [200, 0, 0]
     findings = check_records(replaced(sound, pose=pose))
-    assert is_sound(findings)
+    assert is_valid(findings)
     assert [f.state for f in findings if f.what == "reprojection"] == ["note"]
 
 
@@ -226,13 +221,13 @@ def check_of(records: Records, what: str) -> Finding:
 
 
 def test_time_steps_that_are_not_one_moment_are_found(sound):
-    found = wrong(replaced(sound, time_step=np.zeros(len(sound), dtype=int)))["time_steps"]
+    found = wrong(replaced(sound, time_step=np.zeros(len(sound), dtype=int)))["time steps"]
     assert "repeat a view" in found
     assert "several subjects" in found
 
 
 def test_no_rows_are_unsound(sound):
-    assert not is_sound(check_records(sound[:0]))
+    assert not is_valid(check_records(sound[:0]))
 
 
 def test_errors_by_camera_against_a_loop(sound):

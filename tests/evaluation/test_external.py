@@ -10,6 +10,7 @@ import pytest
 import torch
 from fixtures_world import world, world_records
 
+from vergence.batches.dataset import MemoryDataset
 from vergence.cli import main
 from vergence.datasets.records import ImageDataset
 from vergence.errors import VergenceError
@@ -79,6 +80,9 @@ def test_the_axes_matter_and_are_turned(dataset, tmp_path):
     model = figures(write(tmp_path / "a.npz", full_poses(dataset), axes="crop"), dataset)["model"]
     assert model["mpjpe"] > 5
     assert model["p_mpjpe"] < 0.01
+    blind = MemoryDataset(dataset.index.replace(turn=torch.full_like(dataset.index.turn, float("nan"))))
+    with pytest.raises(VergenceError, match="does not say how its crops are turned"):
+        figures(write(tmp_path / "a.npz", full_poses(dataset)), blind)
 
 
 def test_json_is_read_alike(dataset, tmp_path):
@@ -132,7 +136,7 @@ def test_bad_files_are_refused_by_name(dataset, tmp_path):
     refused("14 predictions without keys for 15", pose[1:])
     refused("keyed by sequence, view", sequence=np.zeros(15, int), view=np.zeros(15, int))
     refused("row has shape", row=np.arange(14))
-    refused("two labels", row=np.zeros(15, int))
+    refused("two for one image", row=np.zeros(15, int))
     refused("no prediction belongs", row=np.arange(15) + 99)
     refused("several samples", image=np.array(["cam0.mp4#0"] * 15))
     refused("cannot be read as NPZ", pose.astype(object))
@@ -147,11 +151,11 @@ def test_bad_files_are_refused_by_name(dataset, tmp_path):
 
 
 def test_the_command_measures_and_says_what_is_missing(tmp_path, capsys):
-    from vergence.recipes.recipe import Source
+    from vergence.recipes.typed import make_source
     from vergence.training.sources import open_source
 
     line = "{kind: world_images, count: 6, look: studio, seed: 4}"
-    truth = open_source(Source(count=6, look="studio", seed=4), 64, "h36m_17").index
+    truth = open_source(make_source(count=6, look="studio", seed=4), 64, "h36m_17").index
     path = write(tmp_path / "theirs.npz", truth.pose.numpy(), axes="crop")
     words = ["evaluate", "--predictions", str(path), "--data", line]
     assert main(words) == 0

@@ -10,15 +10,15 @@ import torch
 from fixtures_world import world, world_records
 
 from vergence.batches.dataset import MemoryDataset
-from vergence.datasets.human36m import PROTOCOLS
 from vergence.datasets.records import ImageDataset
 from vergence.errors import VergenceError
 from vergence.evaluation.measure import measure_protocol
 from vergence.geometry.camera import rotate
+from vergence.geometry.canonical import canonical_rotation
 from vergence.methods.base import Prediction
-from vergence.methods.mcss import canonical_rotation
 from vergence.metrics import limb_lengths
 from vergence.protocols.base import get_protocol
+from vergence.protocols.human36m import PROTOCOLS
 from vergence.skeleton import H36M_17
 
 H36M = PROTOCOLS[0]

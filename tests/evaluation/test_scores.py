@@ -165,7 +165,7 @@ def test_a_joint_that_the_reference_never_has_is_left_out(views):
     assert 50 < results["true_2d_zero_depth"]["n_mpjpe"] < 300
 
 
-def test_made_labels_are_scored_on_the_joints_they_have(views):
+def test_pseudo_labels_are_scored_on_the_joints_they_have(views):
     pose = relative(views.pose)
     pose[0] = math.nan  # no label
     pose[1, 2:] = math.nan  # too little of one

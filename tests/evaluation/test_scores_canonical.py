@@ -18,8 +18,8 @@ from vergence.evaluation.scores import (
     score,
     score_prediction,
 )
+from vergence.geometry.canonical import canonical_pose
 from vergence.methods.base import Method, Prediction
-from vergence.methods.mcss import canonical_pose
 from vergence.metrics import fit_clusters
 from vergence.skeleton import H36M_17
 from vergence.world import recordings

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
 
 from vergence.errors import VergenceError
-from vergence.geometry.alignment import align, align_points, least_squares_scale, ridge_regression
+from vergence.geometry.alignment import align, least_squares_scale, ridge_regression
 from vergence.geometry.camera import axis_angle_to_matrix
 from vergence.geometry.cameras import rotation_angle
 
@@ -136,7 +136,7 @@ def test_a_mirrored_round_cloud_has_no_unique_rotation():
 def test_gradients(scale, reflection):
     x, y, w = (v.requires_grad_() for v in (cloud(11, (2, 6)), cloud(12, (2, 6)), 0.1 + weights_for(13, (2, 6))))
     assert torch.autograd.gradcheck(
-        lambda x, y, w: align_points(x, y, w, scale=scale, reflection=reflection), (x, y, w)
+        lambda x, y, w: align(x, y, w, scale=scale, reflection=reflection).apply(x), (x, y, w)
     )
 
 
@@ -152,7 +152,7 @@ def test_squared_loss_has_the_same_gradient_with_a_constant_motion():
     gradients = []
     for detach in (False, True):
         source = x.clone().requires_grad_()
-        loss = (w * (align_points(source, y, w, detach=detach) - y).square().sum(-1)).sum()
+        loss = (w * (align(source, y, w, detach=detach).apply(source) - y).square().sum(-1)).sum()
         gradients.append(torch.autograd.grad(loss, source)[0])
     assert torch.allclose(*gradients, atol=1e-12)
 
@@ -161,7 +161,7 @@ def test_single_precision_and_mixed_precision_at_five_metres():
     x = cloud(17, (9, 17)).float() * 300 + torch.tensor([0, 0, 5000.0])
     y = x @ axis_angle_to_matrix(torch.tensor([0.5, 0.1, 0.0])).T + 100
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        moved = align_points(x, y)
+        moved = align(x, y).apply(x)
     assert moved.dtype == torch.float32
     assert (moved - y).abs().max() < 0.02
 

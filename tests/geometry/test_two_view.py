@@ -9,7 +9,6 @@ from vergence.errors import VergenceError
 from vergence.geometry.camera import normalise
 from vergence.geometry.two_view import (
     decompose,
-    epipolar_consistency,
     pair_depths,
     pair_pose,
     rotation_only,
@@ -45,7 +44,6 @@ def test_exact_points_give_the_pose() -> None:
     assert angle(found.rotation, rotation) < 1e-3
     np.testing.assert_allclose(found.translation, translation, atol=1e-4)
     assert found.inlier_share > 0.99
-    assert found.problems == ()
 
 
 @pytest.mark.parametrize("noise_px", [0.5, 3.0])
@@ -112,7 +110,6 @@ def test_cameras_in_one_place_are_seen() -> None:
     a, b, rotation, _ = two_views(0.002, baseline=0.0)
     found = pair_pose(a, b)
     assert found.parallax < 1.2
-    assert any("one place" in p for p in found.problems)
     assert angle(rotation_only(a, b)[0], rotation) < 0.2
 
 
@@ -125,10 +122,7 @@ def test_parallax_grows_with_the_baseline(baseline: float) -> None:
 def test_joints_on_a_plane_are_seen() -> None:
     a, b, _, _ = two_views(0.001, flat=True)
     found = pair_pose(a, b)
-    assert found.planar > 0.9
-    assert any("plane" in p for p in found.problems)
     deep = pair_pose(*two_views(0.001)[:2])
-    assert deep.planar < 0.5
     assert deep.conditioning > 3 * found.conditioning
 
 
@@ -136,14 +130,3 @@ def test_too_few_joints_are_refused() -> None:
     a, b, _, _ = two_views(count=11)
     with pytest.raises(VergenceError, match="11 joints are seen by both cameras, at least 12"):
         pair_pose(a, b)
-
-
-def test_two_tracks_of_one_person_agree_better_than_of_two(make_scene) -> None:
-    scene = make_scene(views=2, frames=50, noise=3.0, span=2.5)
-    other = make_scene(views=2, frames=50, noise=3.0, span=2.5, step_mm=-30.0, swing=0.6, seed=1)
-    image = [(s.keypoints - 499.5) / 1100 for s in (scene, other)]
-    same = epipolar_consistency(image[0][:, 0], image[0][:, 1])
-    mixed = epipolar_consistency(image[0][:, 0], image[1][:, 1])
-    assert same < 0.15
-    assert mixed > 2 * same
-    assert epipolar_consistency(np.full((4, 17, 2), np.nan), np.zeros((4, 17, 2))) == 1.0

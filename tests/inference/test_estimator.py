@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import vergence
+from vergence import plugins
 from vergence.errors import VergenceError
 from vergence.inference.estimator import load, save
 from vergence.methods.base import Prediction
@@ -201,3 +202,20 @@ def test_files_of_two_runs_are_refused(run, tmp_path):
     changed(folder, image_size=None)
     with pytest.raises(VergenceError, match="cannot be read"):
         load(folder)
+
+
+def test_a_method_from_outside_is_named_and_not_run(run, tmp_path, monkeypatch):
+    """What a run was trained with is told; only what the caller names is executed."""
+    monkeypatch.setattr(plugins, "_loaded", {})
+    folder = copied(run, tmp_path / "r")
+    file = tmp_path / "mine.py"
+    file.write_text(f"from pathlib import Path\nPath({str(tmp_path / 'ran')!r}).touch()\n")
+    (folder / "recipe.yaml").write_text(f"method: mine\nplugins: [{file}]\n")
+    load(folder)
+    assert not (tmp_path / "ran").exists()
+    changed(folder, network={}, method="mine_all_mine")
+    with pytest.raises(VergenceError, match=r"'mine_all_mine'.* plug-ins that are not loaded.* --plugins .*mine\.py"):
+        load(folder)
+    assert not (tmp_path / "ran").exists()
+    load(run, plugins=[file])
+    assert (tmp_path / "ran").exists()

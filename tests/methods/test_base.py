@@ -87,7 +87,7 @@ def test_predictions_are_joined_in_order(views):
     method = Method(Oracle(views), H36M_17)
     whole = method.predict(views.image, views.intrinsics)
     joined = Prediction.cat([method.predict(part.image, part.intrinsics) for part in (views[:15], views[15:])])
-    for name in ("pose", "keypoints", "confidence", "root_depth", "sound"):
+    for name in ("pose", "keypoints", "confidence", "root_depth", "reliable"):
         assert torch.equal(getattr(joined, name), getattr(whole, name)), name
     assert joined.frame == "camera"
     assert joined.embedding is None

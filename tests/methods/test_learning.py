@@ -11,6 +11,7 @@ import pytest
 from vergence.evaluation.scores import evaluate, mean_pose
 from vergence.recipes.recipe import LabelStage, NetworkSettings, Recipe, Source, Stage, TrainStage
 from vergence.recipes.settings import Augmentation
+from vergence.recipes.typed import make_source
 from vergence.skeleton import H36M_17
 from vergence.training.run import Run
 from vergence.training.sources import open_source
@@ -20,8 +21,8 @@ SIZE = 48
 
 
 def film(subjects: int, frames: int, seed: int, pose: str) -> Source:
-    return Source(kind="world_recordings", look="studio", subjects=subjects, frames_per_subject=frames, views=[4], seed=seed,
-                  pose=pose, keypoints=True)  # fmt: skip
+    return make_source("world_recordings", look="studio", subjects=subjects, frames_per_subject=frames, views=[4], seed=seed,
+                       pose=pose, keypoints=True)  # fmt: skip
 
 
 @pytest.mark.parametrize("method", ["supervised", "epipolar_pose"])
@@ -44,11 +45,11 @@ def test_a_method_beats_zero_depth_and_the_mean_pose(method, tmp_path, one_threa
         stages={**stages, "pose": Stage(train=train)},
         checkpoint_every=10_000,
     )
-    run = Run(recipe, tmp_path, "cpu", progress=False)
+    run = Run(recipe, tmp_path, "cpu")
     trained = run.execute()
     test = open_source(film(12, 3, 92, "all"), SIZE, "h36m_17")
-    anchors = {"mean_pose": mean_pose(run.dataset("rig").index, H36M_17)}
-    results, _, _ = evaluate(trained, test, H36M_17, anchors)
+    baselines = {"mean_pose": mean_pose(run.dataset("rig").index, H36M_17)}
+    results, _, _ = evaluate(trained, test, H36M_17, baselines)
     model = results["model"]
     assert model["n_mpjpe"] < results["zero_depth"]["n_mpjpe"] - 7
     assert model["n_mpjpe"] < results["mean_pose"]["n_mpjpe"] - 12

@@ -13,6 +13,7 @@ from vergence.evaluation.scores import evaluate
 from vergence.recipes.load import load_recipe
 from vergence.recipes.recipe import Draw, MetricLoss, NetworkSettings, Recipe, Source, Stage, TrainStage
 from vergence.recipes.settings import Augmentation
+from vergence.recipes.typed import make_source
 from vergence.skeleton import H36M_17
 from vergence.training.run import Run
 from vergence.training.sources import open_source
@@ -23,7 +24,7 @@ NETWORK = NetworkSettings(
 
 
 def film(subjects: int, frames: int, seed: int, pose: str = "1") -> Source:
-    return Source(kind="world_recordings", look="studio", subjects=subjects, frames_per_subject=frames, views=[3],
+    return make_source(kind="world_recordings", look="studio", subjects=subjects, frames_per_subject=frames, views=[3],
                   seed=seed, pose=pose, keypoints=True)  # fmt: skip
 
 
@@ -47,7 +48,7 @@ def tiny(steps: int, **changes) -> Recipe:
 
 
 def test_a_run_that_was_stopped_equals_one_that_was_not(tmp_path, monkeypatch, one_thread):
-    whole = Run(tiny(7), tmp_path / "whole", "cpu", progress=False).execute()
+    whole = Run(tiny(7), tmp_path / "whole", "cpu").execute()
     from vergence.batches import sampler as mixture
 
     real = mixture.Mixture.batch
@@ -59,10 +60,10 @@ def test_a_run_that_was_stopped_equals_one_that_was_not(tmp_path, monkeypatch, o
 
     monkeypatch.setattr(mixture.Mixture, "batch", failing)
     with pytest.raises(RuntimeError, match="power"):
-        Run(tiny(7), tmp_path / "parts", "cpu", progress=False).execute()
+        Run(tiny(7), tmp_path / "parts", "cpu").execute()
     monkeypatch.undo()
     assert (tmp_path / "parts" / "stages" / "pose" / "last.ckpt").exists()
-    parts = Run(tiny(7), tmp_path / "parts", "cpu", progress=False).execute()
+    parts = Run(tiny(7), tmp_path / "parts", "cpu").execute()
     for name, value in whole.state_dict().items():
         assert torch.equal(value, parts.state_dict()[name]), name
     assert bool(whole.finds_joints)
@@ -73,7 +74,7 @@ def test_a_frozen_part_keeps_weights_and_statistics(tmp_path, one_thread, optimi
     recipe = tiny(2)
     second = replace(recipe.stages["pose"].train, frozen=["network"], losses={"pose": 1.0}, optimizer=optimizer)
     recipe.stages["head"] = Stage(train=second)
-    method = Run(recipe, tmp_path, "cpu", progress=False).execute()
+    method = Run(recipe, tmp_path, "cpu").execute()
     before = load_file(tmp_path / "stages" / "pose" / "model.safetensors")
     after = method.state_dict()
     for name, value in before.items():
@@ -82,7 +83,7 @@ def test_a_frozen_part_keeps_weights_and_statistics(tmp_path, one_thread, optimi
 
 def test_a_part_that_is_not_there_cannot_be_frozen(tmp_path):
     with pytest.raises(VergenceError, match="no part of the method is called 'trunk'"):
-        Run(tiny(1, frozen=["trunk"]), tmp_path, "cpu", progress=False).execute()
+        Run(tiny(1, frozen=["trunk"]), tmp_path, "cpu").execute()
 
 
 def test_the_baseline_differs_in_the_metric_loss_alone():
@@ -105,7 +106,7 @@ def test_settings_of_draws_and_loss_are_options():
         TrainStage(batch={"wild": 3}, draw={"rig": Draw()})
     with pytest.raises(VergenceError, match="margin"):
         MetricLoss(margin=0)
-    with pytest.raises(VergenceError, match="time_steps"):
+    with pytest.raises(VergenceError, match="time steps"):
         Draw(time_steps=-1)
 
 
@@ -124,7 +125,7 @@ def test_it_learns_to_find_poses_again(tmp_path, one_thread):
         embedding_size=12, hidden_sizes=[12, 24, 48, 64], depths=[1, 1, 1, 1], width=24, pose_embedding=32
     )
     recipe.sources["rig"] = film(30, 30, 93)
-    trained = Run(recipe, tmp_path, "cpu", progress=False).execute()
+    trained = Run(recipe, tmp_path, "cpu").execute()
     results, _, _ = evaluate(trained, open_source(film(6, 20, 92, "all"), 48, "h36m_17"), H36M_17)
     found = results["retrieval"]
     chance, ours = found["random"]["same"], found["embedding"]["same"]

@@ -49,7 +49,7 @@ def wrong(pose, seed):
 
 def goals(pose, pseudo=False):
     index = Views.empty(len(pose), 17, 0, 0)
-    return index.replace(pose=pose, pose_weight=torch.ones(pose.shape[:2]), pseudo=torch.full((len(pose),), made))
+    return index.replace(pose=pose, pose_weight=torch.ones(pose.shape[:2]), pseudo=torch.full((len(pose),), pseudo))
 
 
 def unit(width=32, dropout=0.0, skeleton=H36M_17, correct=True):
@@ -285,6 +285,9 @@ def test_a_refined_method_changes_the_pose_alone_and_says_that_it_saw_labels(pos
     for made, bare, labelled in ((5, 0, False), (4, 0, True), (5, 1, True)):
         other = Refined(method, net, {**about, "labels_made": made, "poses_without_images": bare})
         assert other.protocol["refinement_unit"]["uses_3d_labels"] is labelled
+    with pytest.warns(FutureWarning, match="pictures is now images, poses_without_pictures is now poses_without_images"):
+        old = Refined(method, net, {"sources": ["x"], "pictures": 5, "labels_made": 0, "poses_without_pictures": 0})
+    assert old.made_with == {**about, "sources": ["x"]}
     assert method.protocol == {}
     with pytest.raises(VergenceError, match="finished"):
         refined.losses(None)

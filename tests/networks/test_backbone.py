@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoBackbone, ResNetConfig, ResNetForImageClassification
 
+from vergence import plugins
 from vergence.errors import VergenceError
 from vergence.methods.registry import build_method
 from vergence.networks.backbone import RESNETS, Backbone
@@ -115,3 +118,43 @@ def test_a_folder_without_weights_is_one_clear_error(folder, tmp_path):
 def test_sizes_that_do_not_belong_together_are_one_clear_error():
     with pytest.raises(VergenceError, match="depths"):
         Backbone(NetworkSettings(hidden_sizes=[4, 8, 8], depths=[1, 1]))
+
+
+class Halves(torch.nn.Module):
+    """Two maps, by averaging."""
+
+    channels = (3, 3)
+
+    def forward(self, image):
+        half = torch.nn.functional.avg_pool2d(image, 4)
+        return [half, torch.nn.functional.avg_pool2d(half, 2)]
+
+
+class Fixed:
+    """The same for every joint: anywhere, one deep."""
+
+    def __init__(self, settings):
+        self.maps = 3
+
+    def __call__(self, out):
+        n, joints, _, h, w = out.shape
+        even = torch.full((n, joints, h, w), 1 / (h * w))
+        return even.log(), even, torch.ones(n, joints)
+
+
+def test_backbones_and_heads_from_outside_carry_a_method(monkeypatch):
+    for registry in (plugins.backbones, plugins.heads):
+        monkeypatch.setattr(registry, "_found", dict(registry._found))
+    plugins.backbones.register("halves")(lambda settings, pretrained: Halves())
+    plugins.heads.register("fixed")(Fixed)
+    settings = NetworkSettings(backbone="halves", head="fixed", width=8)
+    method = build_method("vergence.methods.supervised:Supervised", settings, "h36m_17")
+    assert (method.network.backbone.channels, method.network.backbone.strides) == ([3, 3], [4, 8])
+    assert method.network.head.weight.shape[0] == 3 * 17
+    maps = method.network.eval()(torch.zeros(2, 3, 32, 32, dtype=torch.uint8))
+    assert torch.allclose(maps.keypoints, torch.full((2, 17, 2), 15.5))
+    assert (maps.depth == 1).all()
+    with pytest.raises(VergenceError, match=r"no head is called 'fixt'\. Did you mean fixed"):
+        build_method("supervised", dataclasses.replace(settings, head="fixt"), "h36m_17")
+    with pytest.raises(VergenceError, match="is no method"):
+        build_method("vergence.skeleton:H36M_17", settings, "h36m_17")

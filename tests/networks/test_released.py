@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vergence.commands.adopt import adopt
 from vergence.commands.evaluate import evaluate
+from vergence.commands.import_weights import import_weights
 from vergence.errors import VergenceError
 from vergence.inference.estimator import load
 from vergence.methods.base import relative_depth
@@ -139,11 +139,11 @@ def test_every_tensor_has_one_place():
         assert len(set(names.values())) == len(names)
 
 
-def test_an_adopted_network_is_a_run_that_evaluates(tmp_path, capsys):
+def test_imported_weights_are_a_run_that_evaluates(tmp_path, capsys):
     public = drawn(*NETWORKS["resnet18"], 17)
     weights = {k: v for k, v in public.state_dict().items() if not k.endswith("num_batches_tracked")}
     torch.save(weights | {"fc.weight": torch.zeros(2, 2)}, tmp_path / "released.pth")
-    adopt(tmp_path / "released.pth", tmp_path / "run", image_size=SIZE, depth_bins=BINS)
+    import_weights(tmp_path / "released.pth", tmp_path / "run", image_size=SIZE, depth_bins=BINS)
     estimator = load(tmp_path / "run")
     image = torch.randint(0, 256, (2, 3, SIZE, SIZE), dtype=torch.uint8)
     prediction = estimator(image)
@@ -158,7 +158,7 @@ def test_an_adopted_network_is_a_run_that_evaluates(tmp_path, capsys):
     assert "N-MPJPE" in capsys.readouterr().out
     assert (tmp_path / "run" / "evaluation" / "report.html").is_file()
     with pytest.raises(VergenceError, match="is not empty"):
-        adopt(tmp_path / "released.pth", tmp_path / "run")
+        import_weights(tmp_path / "released.pth", tmp_path / "run")
 
 
 class Hostile:

@@ -93,7 +93,7 @@ def test_unreadable_npz(tmp_path: Path) -> None:
     (tmp_path / "b.npz").write_bytes(b"PK")
     with pytest.raises(VergenceError, match="not a readable NPZ"):
         read_npz(tmp_path / "b.npz")
-    with pytest.raises(VergenceError, match="there is no pose file"):
+    with pytest.raises(VergenceError, match=r"there is no file .*c\.npz"):
         read_npz(tmp_path / "c.npz")
 
 

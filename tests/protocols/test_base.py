@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from vergence.errors import VergenceError
-from vergence.protocols.base import Figure, Protocol, get_protocol, measure, protocols
+from vergence.protocols.base import Protocol, get_protocol, measure, protocols
+from vergence.protocols.figures import Figure
 from vergence.skeleton import COCO_17, H36M_17, MPI_INF_17
 
 JOINTS = H36M_17.joint_names

@@ -7,9 +7,11 @@ from dataclasses import asdict
 import pytest
 import yaml
 
+from vergence import plugins
 from vergence.errors import VergenceError
 from vergence.recipes.load import built_in_recipes, load_recipe
 from vergence.recipes.recipe import Draw, Recipe
+from vergence.recipes.typed import make_source
 
 TEXT = """
 method: supervised
@@ -92,7 +94,7 @@ def test_any_key_may_be_overridden_and_the_rest_stays(file, words, read):
         (["--stages.pose.train.step", "7"], r"no key stages\.pose\.train\.step.*steps"),
         (["--stages.poes.train.steps", "7"], r"no stages\.poes.*There are pose, labels"),
         (["--sources.x.count=1"], r"no sources\.x.*wild, rig"),
-        (["--seed.more", "7"], "seed has no parts"),
+        (["--seed.more", "7"], "seed is a single value"),
         (["--seed", "many"], "seed.*many"),
         (["--sources.wild.kind", "film"], "film"),
         (["--sources.wild.pose", "some"], r"source\.pose is 'some'"),
@@ -139,15 +141,100 @@ def test_a_draw_lies_in_a_mapping_within_a_mapping(file):
     )
     file.write_text(text)
     at = "--stages.pose.train.draw.wild"
-    recipe = load_recipe(str(file), [f"{at}.instants", "2", f"{at}.apart=0.5"])
+    recipe = load_recipe(str(file), [f"{at}.time_steps", "2", f"{at}.apart=0.5"])
     assert recipe.stages["pose"].train.draw == {"wild": Draw(time_steps=2, apart=0.5, views=1)}
     for words, said in (
-        ([f"{at}.instantz", "2"], "time_steps"),
-        ([f"{at}.instants", "few"], "few"),
+        ([f"{at}.time_stepz", "2"], "time_steps"),
+        ([f"{at}.time_steps", "few"], "few"),
         (["--stages.pose.train.draw.studio.views", "2"], r"no stages\.pose\.train\.draw\.studio"),
     ):
         with pytest.raises(VergenceError, match=said):
             load_recipe(str(file), words)
+
+
+OLD = """
+vergence: 0.1.0
+sources:
+  wild: {kind: world_pictures, keypoints: true, pose: none, path: '', split: train, step: 1, count: 5, subjects: 10, views: [4]}
+  files: {kind: coco, path: x, split: val, step: 1, seed: 20, count: 1000, views: [4]}
+stages:
+  pose:
+    train: {batch: {wild: 4}, average: 0.5, clip: 2, kernel_rate: 0.1, drops: [0.5], schedule: steps, unchanged: [wild],
+            draw: {wild: {instants: 3}}}
+  unit:
+    refine: {sources: [wild], pictures: 7}
+"""
+
+
+def test_a_recipe_of_the_version_before_is_read_with_one_warning(tmp_path):
+    (tmp_path / "old.yaml").write_text(OLD)
+    with pytest.warns(FutureWarning) as caught:
+        recipe = load_recipe(str(tmp_path / "old.yaml"), ["--stages.pose.train.clip=3"])
+    assert len(caught) == 1
+    told = str(caught[0].message)
+    for now in ("average is now ema_decay", "instants is now time_steps", "world_pictures is now world_images"):
+        assert now in told
+    assert told.startswith("old.yaml")
+    train = recipe.stages["pose"].train
+    assert (train.ema_decay, train.grad_clip, train.muon_rate, train.milestones) == (0.5, 3.0, 0.1, [0.5])
+    assert (train.no_augment, train.draw["wild"].time_steps, recipe.stages["unit"].refine.images) == (["wild"], 3, 7)
+    assert recipe.sources["wild"] == make_source(count=5, keypoints=True)
+    assert recipe.sources["files"] == make_source("coco", path="x", split="val")
+
+
+def test_only_a_runs_own_recipe_may_have_keys_that_did_nothing(tmp_path):
+    (tmp_path / "own.yaml").write_text("sources: {a: {kind: coco, path: x, step: 5}}")
+    with pytest.raises(VergenceError, match=r"of kind coco has no key sources\.a\.step.*Keys there: kind, keypoints"):
+        load_recipe(str(tmp_path / "own.yaml"))
+    (tmp_path / "both.yaml").write_text("stages: {a: {train: {clip: 1, grad_clip: 2}}}")
+    with pytest.raises(VergenceError, match=r"train\.grad_clip stands there under its old name"):
+        load_recipe(str(tmp_path / "both.yaml"))
+
+
+def test_options_of_sources(file):
+    words = ["--sources.rig.path", "007", "--sources.rig.kind", "shards", "--sources.all.keypoints=true"]
+    recipe = load_recipe(str(file), words)
+    assert recipe.sources["rig"] == make_source("shards", path="007", keypoints=True, pose="1")
+    assert recipe.sources["wild"].count == 10
+    recipe = load_recipe(
+        str(file), ["--sources.all.count=3", "--sources.rig", "{kind: coco, path: x}", "--test.all.seed=1"]
+    )
+    assert (recipe.sources["wild"].count, recipe.sources["rig"]) == (3, make_source("coco", path="x"))
+    assert load_recipe(str(file), ["--sources.all.step=5"]).sources == load_recipe(str(file)).sources
+    with pytest.raises(VergenceError, match=r"no key sources\.wild\.stepz"):
+        load_recipe(str(file), ["--sources.all.stepz=5"])
+    with pytest.raises(VergenceError, match=r"kind world_images has no key sources\.wild\.views"):
+        load_recipe(str(file), ["--sources.wild.views=[3]"])
+
+
+def test_options_write_settings_over_and_replace_the_rest(file):
+    words = [
+        "--network",
+        "{width: 12}",
+        "--stages.pose.train.batch",
+        "{rig: 2}",
+        "--stages.pose.train.labels",
+        "labels",
+    ]
+    recipe = load_recipe(str(file), words)
+    assert (recipe.network.width, recipe.network.hidden_sizes) == (12, [8, 16])
+    assert (recipe.stages["pose"].train.batch, recipe.stages["pose"].train.labels) == ({"rig": 2}, ["labels"])
+    assert (
+        load_recipe(str(file), ["--stages.pose.train.learning_rate", "1e-3"]).stages["pose"].train.learning_rate
+        == 0.001
+    )
+
+
+def test_plug_ins_lie_beside_the_recipe(file, tmp_path, monkeypatch):
+    (tmp_path / "beside.py").write_text("from vergence import plugins\nplugins.methods.register('beside')(object)\n")
+    monkeypatch.setattr(plugins.methods, "_found", dict(plugins.methods._found))
+    file.write_text("plugins: [beside.py]\n" + TEXT)
+    assert load_recipe(str(file)).plugins == [str(tmp_path / "beside.py")]
+    assert "beside" in plugins.methods
+    for text, said in (("plugins: [nowhere.py]", "no plug-in nowhere.py"), ("plugins: beside.py", "must be a list")):
+        file.write_text(text)
+        with pytest.raises(VergenceError, match=said):
+            load_recipe(str(file))
 
 
 def test_bytes_that_are_no_text(tmp_path):

@@ -113,7 +113,7 @@ def test_a_protocol_s_name_begins_with_its_dataset():
 
 
 def test_the_documentation_names_every_table():
-    text = (Path(__file__).parent.parent / "docs" / "reproducing.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "reproducing.md").read_text()
     assert [name for name in built_in_tables() if f"`{name}`" not in text] == []
 
 

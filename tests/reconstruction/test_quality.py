@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vergence.reconstruction import quality
-from vergence.skeleton import H36M_17, MPI_INF_28
+from vergence.skeleton import H36M_17
 
 FINE = {
     "predicted_deg": 0.2,
@@ -79,10 +79,3 @@ def test_travel_and_motion(make_scene) -> None:
     assert quality.travel(still, H36M_17) == 0
     assert quality.motion(still, H36M_17) < 1e-9
     assert quality.motion(walk, H36M_17) > 1
-
-
-def test_reference_length_of_skeletons_with_many_joints() -> None:
-    pose = np.random.default_rng(0).normal(size=(5, 28, 3))
-    start, end = MPI_INF_28.reference_bone
-    slow = [np.linalg.norm(p[list(start)].mean(0) - p[list(end)].mean(0)) for p in pose]
-    assert quality.reference_length(pose, MPI_INF_28) == pytest.approx(np.median(slow))

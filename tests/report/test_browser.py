@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vergence.report import Curve, Page, RigCamera, RigScene, Sample, Table, Verdict, write_page
+from vergence.report.page import Curve, Page, RigCamera, RigScene, Sample, Table, Verdict
+from vergence.report.render import write_page
 from vergence.skeleton import H36M_17
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

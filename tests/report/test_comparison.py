@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from vergence.errors import VergenceError
-from vergence.report.beside import SIDE, dots_svg, strip_html
 from vergence.report.charts import curve_svg
 from vergence.report.comparison import (
     cell_text,
@@ -22,6 +21,7 @@ from vergence.report.comparison import (
 )
 from vergence.report.page import Curve, Dots, Page, Panel, Strip
 from vergence.report.render import render_page
+from vergence.report.side_by_side import SIDE, dots_svg, strip_html
 from vergence.skeleton import H36M_17
 
 POSE = np.stack([np.linspace(-300, 300, 17), np.linspace(700, -800, 17), np.linspace(50, -90, 17)], 1)
@@ -117,7 +117,7 @@ RESULTS = {
 }  # fmt: skip
 
 
-def test_the_table_holds_methods_then_anchors_and_says_how_it_was_measured():
+def test_the_table_holds_methods_then_baselines_and_says_how_it_was_measured():
     table = result_table(RESULTS)
     assert list(table.columns) == ["", "3D labels", "N-MPJPE mm", "P-MPJPE mm", "parameters", "seconds"]
     assert table.rows[0] == ["supervised", "12,000", "60.0 ± 0.5", "30.0", "1,234", "61.0 ± 2.0"]

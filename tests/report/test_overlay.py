@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from vergence.report.overlay import COLOURS, ON_IMAGE, draw_skeleton, image_size, overlay, pose_view
+from vergence.inference.predict import preview_size
+from vergence.report.overlay import COLOURS, ON_IMAGE, draw_skeleton, overlay, pose_view
 from vergence.skeleton import H36M_17
 
 
@@ -96,7 +97,7 @@ def test_odd_images_give_frames_a_video_can_hold(shape):
     )
     assert frame.shape[0] % 2 == 0
     assert frame.shape[1] % 2 == 0
-    assert frame.shape[0] == image_size(image)[1]
+    assert frame.shape[0] == preview_size(image)[1]
 
 
 def test_wild_numbers_do_not_break_the_drawing():

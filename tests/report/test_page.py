@@ -15,18 +15,6 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from vergence.errors import VergenceError
-from vergence.report import (
-    Curve,
-    Page,
-    RigCamera,
-    RigScene,
-    Sample,
-    Table,
-    Verdict,
-    choose_samples,
-    render_page,
-    write_page,
-)
 from vergence.report.charts import (
     curve_svg,
     encode_image,
@@ -35,6 +23,8 @@ from vergence.report.charts import (
     rescale_keypoints,
     thin,
 )
+from vergence.report.page import Curve, Page, RigCamera, RigScene, Sample, Table, Verdict, choose_samples
+from vergence.report.render import render_page, write_page
 from vergence.report.viewer import (
     MAX_FRAMES,
     bone_sides,

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 
 from vergence.errors import VergenceError
-from vergence.reconstruction.solve import Reconstruction, reconstruct
-from vergence.report import Page, Verdict, render_page
+from vergence.reconstruction.solve import Solution, reconstruct_keypoints
+from vergence.report.page import Page, Verdict
 from vergence.report.reconstruction import (
     _moments,
     cut_out,
@@ -18,6 +18,7 @@ from vergence.report.reconstruction import (
     reconstruction_page,
     relabelled,
 )
+from vergence.report.render import render_page
 from vergence.skeleton import COCO_17
 
 NAMES = ("front", "left", "right")
@@ -34,7 +35,7 @@ def look_at(eye, at):
 
 
 @functools.cache
-def recording() -> tuple[Reconstruction, np.ndarray]:
+def recording() -> tuple[Solution, np.ndarray]:
     """A person walking in front of three known cameras with some lens distortion, px noise and gaps."""
     generator = np.random.default_rng(0)
     shape = generator.normal(0, 250, (17, 3)) * [1, 0.6, 1.6]
@@ -55,7 +56,7 @@ def recording() -> tuple[Reconstruction, np.ndarray]:
     keypoints[..., 2] = generator.uniform(0.1, 1, keypoints.shape[:-1])
     keypoints[5, 1] = np.nan
     keypoints[:, :, 3] = np.nan
-    found = reconstruct(
+    found = reconstruct_keypoints(
         keypoints[..., :2], keypoints[..., 2], intrinsics=K, image_size=np.tile(SIZE, (3, 1)), skeleton=COCO_17,
         distortion=lens, rotation=rotation, translation=translation, repair=False,
     )  # fmt: skip

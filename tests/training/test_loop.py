@@ -70,7 +70,6 @@ def train(folder, kill_at: int | None = None, optimizer: Literal["adamw", "muon"
         seed=3,
         device="cpu",
         checkpoint_every=5,
-        progress=False,
         callbacks=callbacks,
     )
     return method.state_dict()
@@ -112,17 +111,17 @@ def test_learning_rate_rises_then_falls():
 
 
 def test_a_schedule_of_steps_is_constant_but_for_its_drops():
-    stage = TrainStage(steps=50, schedule="steps", drops=[0.5, 0.8])
+    stage = TrainStage(steps=50, schedule="steps", milestones=[0.5, 0.8])
     rates = [stage_rate(s, stage) for s in range(50)]
     assert rates == pytest.approx([1.0] * 25 + [0.1] * 15 + [0.01] * 10)
-    assert {stage_rate(s, dataclasses.replace(stage, drops=[])) for s in range(50)} == {1.0}
+    assert {stage_rate(s, dataclasses.replace(stage, milestones=[])) for s in range(50)} == {1.0}
     assert [stage_rate(s, TrainStage(steps=9)) for s in range(9)] == [rate(s, 9) for s in range(9)]
 
 
 def test_images_of_unchanged_sources_are_as_they_were():
     """Two sources in a batch, of which the second is augmented: images, keypoints and poses of the first stay."""
     views = random_views(4)
-    stage = dataclasses.replace(STAGE, batch={"none": 0, "lab": 4, "wild": 4}, unchanged=["lab"])
+    stage = dataclasses.replace(STAGE, batch={"none": 0, "lab": 4, "wild": 4}, no_augment=["lab"])
     parts = [Part(name, MemoryDataset(views), views, count) for name, count in stage.batch.items()]
     batch = Mixture(parts, seed=1).batch(0)
     module = _Module(build_method("supervised", NETWORK, "h36m_17"), stage, 0)
@@ -160,7 +159,7 @@ def test_what_a_method_warns_of_is_filed_and_said_once_it_lasts(tmp_path):
     said: list[str] = []
     stage = dataclasses.replace(STAGE, steps=60)
     mixture = Mixture([Part("a", MemoryDataset(views), views, 4)], seed=0)
-    train_stage(method, mixture, stage, tmp_path, seed=0, device="cpu", progress=False, say=said.append)
+    train_stage(method, mixture, stage, tmp_path, seed=0, device="cpu", say=said.append)
     assert said == ["step 20: the bone is turned", "step 40: over: bone"]
     assert seen == pytest.approx([0, 1 / 6, 2 / 6, 3 / 6, 4 / 6, 5 / 6])
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -177,7 +176,7 @@ def test_unknown_loss_is_named(tmp_path):
     mixture = Mixture([Part("a", MemoryDataset(views), views, 4)], seed=0)
     method = build_method("supervised", NETWORK, "h36m_17")
     with pytest.raises(VergenceError, match="heatmaps"):
-        train_stage(method, mixture, stage, tmp_path, seed=0, device="cpu", progress=False)
+        train_stage(method, mixture, stage, tmp_path, seed=0, device="cpu")
 
 
 def test_source_without_images_is_refused():

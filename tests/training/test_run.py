@@ -23,11 +23,11 @@ from vergence.recipes.recipe import (
     NetworkSettings,
     Recipe,
     RefineStage,
-    Source,
     Stage,
     TrainStage,
 )
 from vergence.recipes.settings import Augmentation, MultiView
+from vergence.recipes.typed import make_source
 from vergence.training.run import Run
 from vergence.training.sources import open_source
 
@@ -39,8 +39,8 @@ def tiny(**changes) -> Recipe:
         image_size=32,
         network=NetworkSettings(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], width=8),
         sources={
-            "wild": Source(kind="world_images", count=20, seed=1, keypoints=True),
-            "studio": Source(
+            "wild": make_source(kind="world_images", count=20, seed=1, keypoints=True),
+            "studio": make_source(
                 kind="world_recordings",
                 look="studio",
                 subjects=1,
@@ -69,7 +69,7 @@ def tiny(**changes) -> Recipe:
 
 
 def carry_out(folder, recipe: Recipe | None = None) -> Run:
-    run = Run(recipe or tiny(), folder, device="cpu", progress=False)
+    run = Run(recipe or tiny(), folder, device="cpu")
     run.execute()
     return run
 
@@ -127,7 +127,7 @@ def test_what_the_training_mirrored_is_kept_with_the_model(whole):
     assert load(whole.folder).method.mirrored
 
 
-def test_made_labels_reach_the_training_batches(whole):
+def test_pseudo_labels_reach_the_training_batches(whole):
     part = whole._part("studio", whole.recipe.stages["pose"].train, 4)
     assert part.visible.pseudo.all()
     assert not part.visible.metric.any()
@@ -190,7 +190,7 @@ def test_another_recipe_in_the_same_folder_is_refused_with_the_first_difference(
     with pytest.raises(
         VergenceError, match=r"another recipe: stages\.pose\.train\.learning_rate is 0\.005 there and 0\.001"
     ):
-        Run(other, whole.folder, device="cpu", progress=False)
+        Run(other, whole.folder, device="cpu")
     assert (
         yaml.safe_load((whole.folder / "recipe.yaml").read_text())["stages"]["pose"]["train"]["learning_rate"] == 5e-3
     )
@@ -204,7 +204,7 @@ def test_another_seed_gives_another_run(whole, tmp_path):
 
 def test_a_moved_run_still_loads(whole, tmp_path):
     shutil.copytree(whole.folder, tmp_path / "elsewhere" / "named differently")
-    views = open_source(Source(count=3, seed=9), 32, "h36m_17").index
+    views = open_source(make_source(count=3, seed=9), 32, "h36m_17").index
     image = torch.randint(0, 256, (3, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     here = load(whole.folder)(image, views.intrinsics)
     there = load(tmp_path / "elsewhere" / "named differently")(image, views.intrinsics)
@@ -222,13 +222,13 @@ def test_labels_of_the_file_are_those_of_the_run(whole):
 def test_a_half_written_recipe_file_is_named(tmp_path):
     (tmp_path / "recipe.yaml").write_text("method: [unclosed")
     with pytest.raises(VergenceError, match=r"recipe\.yaml"):
-        Run(tiny(), tmp_path, device="cpu", progress=False)
+        Run(tiny(), tmp_path, device="cpu")
 
 
 def test_a_folder_that_cannot_be_is_one_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(VergenceError, match="could not be written"):
-        Run(tiny(), tmp_path / "file" / "run", device="cpu", progress=False)
+        Run(tiny(), tmp_path / "file" / "run", device="cpu")
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_stages_that_cannot_follow_each_other_are_refused(tmp_path, stages, said
 def test_labelled_2d_that_is_withheld_cannot_be_used(tmp_path):
     recipe = tiny(stages={"labels": Stage(label=LabelStage(source="studio", keypoints="labelled"))})
     recipe.sources["studio"].keypoints = False
-    with pytest.raises(VergenceError, match="shows none"):
+    with pytest.raises(VergenceError, match="is visible"):
         carry_out(tmp_path, recipe)
 
 
@@ -271,7 +271,7 @@ def test_the_first_difference_is_named_where_it_lies():
 
 def refining(**changes) -> Recipe:
     recipe = tiny()
-    recipe.sources["labelled"] = Source(
+    recipe.sources["labelled"] = make_source(
         kind="world_recordings", look="studio", subjects=2, frames_per_subject=8, views=[3], seed=7, pose="all"
     )
     recipe.sources["poses"] = dataclasses.replace(recipe.sources["labelled"], seed=8, pose="1")
@@ -323,7 +323,7 @@ def test_labels_that_are_withheld_refine_nothing(tmp_path):
         carry_out(tmp_path, recipe)
 
 
-def test_made_labels_refine_without_any_true_one(tmp_path):
+def test_pseudo_labels_refine_without_any_true_one(tmp_path):
     recipe = tiny()
     recipe.sources["studio"].frames_per_subject = 16
     assert recipe.sources["studio"].pose == "none"
@@ -357,7 +357,7 @@ def test_a_refinement_is_the_last_of_all(tmp_path):
 
 def test_gradients_are_clipped_in_mixed_precision_too(tmp_path):
     """Lightning refuses to clip for a fused optimizer there."""
-    stages = {"only": Stage(train=TrainStage(steps=2, batch={"wild": 3}, losses=LOSSES, clip=1.0))}
+    stages = {"only": Stage(train=TrainStage(steps=2, batch={"wild": 3}, losses=LOSSES, grad_clip=1.0))}
     carry_out(tmp_path, tiny(stages=stages, precision="bf16-mixed"))
     assert load(tmp_path).image_size == 32
 

@@ -25,6 +25,7 @@ from vergence.recipes.recipe import (
     TrainStage,
 )
 from vergence.recipes.settings import Augmentation, MultiView
+from vergence.recipes.typed import make_source
 from vergence.training.run import Run
 from vergence.training.stage_cache import Shared, images_of
 
@@ -55,7 +56,7 @@ LAST = {
 
 def recipe_of(method: str, **changes) -> Recipe:
     shows, last = LAST[method]
-    studio = Source(
+    studio = make_source(
         kind="world_recordings", look="studio", subjects=3, frames_per_subject=6, views=[3], seed=2, pose=shows
     )
     first = TrainStage(
@@ -74,7 +75,7 @@ def recipe_of(method: str, **changes) -> Recipe:
         network=NetworkSettings(
             embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], width=8, pose_embedding=8, pose_hidden=8
         ),
-        sources={"wild": Source(count=20, seed=1, keypoints=True), "studio": studio},
+        sources={"wild": make_source(count=20, seed=1, keypoints=True), "studio": studio},
         stages=stages,
         checkpoint_every=2,
     )
@@ -82,14 +83,14 @@ def recipe_of(method: str, **changes) -> Recipe:
 
 
 def carry_out(recipe: Recipe, folder, shared: Shared | None = None) -> Run:
-    run = Run(recipe, folder, "cpu", progress=False, shared=shared)
+    run = Run(recipe, folder, "cpu", shared=shared)
     run.execute()
     return run
 
 
 def prints(recipe: Recipe, folder) -> dict[str, str]:
     """Fingerprints of all stages, without doing any."""
-    run = Run(recipe, folder, "cpu", progress=False)
+    run = Run(recipe, folder, "cpu")
     for name in recipe.stages:
         run.prints[name] = run._fingerprint(name)
     return run.prints
@@ -194,7 +195,7 @@ EVERY = {"keypoints", "made", "last"}
         # of what reads the studio
         ("sources.studio.subjects", 4, {"made", "last"}),
         ("sources.studio.seed", 5, {"made", "last"}),
-        ("stages.pseudo.label.confidence", 0.5, {"made", "last"}),
+        ("stages.made.label.confidence", 0.5, {"made", "last"}),
         # of who sees its labels: a label stage sees no 3D, and 2D only where that is what makes the labels
         ("sources.studio.pose", "1", {"last"}),
         ("sources.studio.keypoints", True, {"last"}),
@@ -205,7 +206,7 @@ EVERY = {"keypoints", "made", "last"}
         # of none
         ("checkpoint_every", 7, set()),
         ("network.pose_embedding", 16, set()),
-        ("test", {"wild": Source(count=3, seed=9, pose="all")}, set()),
+        ("test", {"wild": make_source(count=3, seed=9, pose="all")}, set()),
     ],
 )
 def test_a_fingerprint_is_of_what_matters_and_of_nothing_else(tmp_path, path, value, touched):
@@ -244,7 +245,7 @@ def test_labels_that_use_2d_see_whether_it_is_shown(tmp_path):
 def test_only_stages_of_plain_2d_are_carried_out_as_supervised(tmp_path):
     def carrier(recipe: Recipe, stage: str = "keypoints") -> str:
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
-        return Run(recipe, folder, "cpu", progress=False)._carrier(stage)
+        return Run(recipe, folder, "cpu")._carrier(stage)
 
     for method in LAST:
         recipe = recipe_of(method)
@@ -323,7 +324,7 @@ def test_images_are_opened_once_for_all_who_see_different_labels(tmp_path, monke
     real = shared_module.open_source
     monkeypatch.setattr(shared_module, "open_source", lambda *words: opened.append(words) or real(*words))
     shared = Shared(tmp_path)
-    source = Source(count=4, seed=1)
+    source = make_source(count=4, seed=1)
     first = shared.open(source, 32, "h36m_17")
     assert shared.open(dataclasses.replace(source, keypoints=True, pose="2"), 32, "h36m_17") is first
     assert len(opened) == 1
@@ -336,7 +337,7 @@ def test_images_are_opened_once_for_all_who_see_different_labels(tmp_path, monke
 
 def test_every_setting_of_a_source_but_the_two_that_hide_labels_makes_its_images():
     hidden = {"keypoints": True, "pose": "all"}
-    usual = Source()
+    usual = make_source()
     for field in dataclasses.fields(Source):
         if field.name in hidden:
             assert images_of(dataclasses.replace(usual, **{field.name: hidden[field.name]})) == images_of(usual)

@@ -15,7 +15,7 @@ from vergence.world.body import (
     stand_on_ground,
 )
 from vergence.world.figure import PARTS, draw_outfits, make_figures
-from vergence.world.poses import draw_headings, draw_poses, within_limits
+from vergence.world.poses import draw_headings, draw_poses
 
 RNG = np.random.default_rng(0)
 BODIES = draw_bodies(500, RNG)
@@ -51,6 +51,11 @@ def test_bones_keep_their_length_and_sides_are_alike():
         assert (right - left).abs().max() < 1e-6, group
     thigh = (at(POSED, "left_hip") - at(POSED, "left_knee")).norm(dim=-1).numpy()
     assert np.abs(thigh - BODIES.bones["thigh"]).max() < 1e-6
+
+
+def within_limits(angles) -> bool:
+    low, high = limits()
+    return bool(((angles >= low - 1e-9) & (angles <= high + 1e-9)).all())
 
 
 def test_drawn_poses_are_within_limits_and_use_them():

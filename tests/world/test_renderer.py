@@ -14,6 +14,8 @@ from vergence.world.renderer import depth_map, draw, pack, unpack
 from vergence.world.rigs import make_rig
 from vergence.world.shots import Shots, draw_lights, make_scenes, project_points
 
+SIZE = torch.tensor([64, 64])  # of the full image; nothing here depends on it
+
 
 def scenes_of(count, size, seed, focal=None, mirror=False):
     """Bodies 4 m in front of cameras of `size` px, and their joints in the cameras' frames."""
@@ -28,7 +30,17 @@ def scenes_of(count, size, seed, focal=None, mirror=False):
         posed = Posed(posed.joints[:, H36M_17.mirror] * flip, posed.face * flip, posed.feet.flip(1) * flip)
         lights = dataclasses.replace(lights, direction=lights.direction * flip)
     outfits = draw_outfits(count, rng)
-    shots = Shots(posed, bodies.height, bodies.build, outfits, rig.intrinsics, rig.rotation, rig.translation, lights)
+    shots = Shots(
+        posed,
+        bodies.height,
+        bodies.build,
+        outfits,
+        rig.intrinsics,
+        rig.rotation,
+        rig.translation,
+        lights,
+        SIZE.expand(len(lights.direction), 2),
+    )
     return make_scenes(shots, rig.rotation, rig.translation, rig.intrinsics)
 
 
@@ -129,7 +141,15 @@ def test_front_and_back_differ():
     for heading in (0.0, np.pi):
         posed = stand_on_ground(forward_kinematics(bodies, np.zeros((1, 32)), np.array([heading])), bodies)
         shots = Shots(
-            posed, bodies.height, bodies.build, outfits, rig.intrinsics, rig.rotation, rig.translation, lights
+            posed,
+            bodies.height,
+            bodies.build,
+            outfits,
+            rig.intrinsics,
+            rig.rotation,
+            rig.translation,
+            lights,
+            SIZE[None],
         )
         scene, _ = make_scenes(shots, rig.rotation, rig.translation, rig.intrinsics)
         scene = dataclasses.replace(scene, ambient=torch.ones(1))

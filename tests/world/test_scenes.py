@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from vergence.batches.crops import crop_camera
 from vergence.errors import VergenceError
+from vergence.geometry.crops import crop_camera
 from vergence.skeleton import H36M_17
 from vergence.world import Faults, draw_rigs, recordings, render_capture, single_images
 
@@ -55,6 +55,18 @@ def test_crop_maps_the_full_image_as_crops_does():
         assert np.abs(turn - made.rotation).max() < 1e-4
         full = FILM.intrinsics[i].double().numpy() @ turn @ np.linalg.inv(rig.intrinsics[v].numpy())
         assert np.abs(full / full[2, 2] - FILM.crop[i].double().numpy()).max() < 1e-2
+
+
+def test_crops_know_their_full_cameras():
+    for number, rig in enumerate(draw_rigs(3, 3, seed=3)):
+        rows = FILM[FILM.sequence == FILM.sequence.unique()[number]]
+        assert torch.equal(rows.full_intrinsics, rig.intrinsics.float()[rows.view])
+        assert (rows.turn.double() @ rig.rotation[rows.view] - rows.rotation).abs().max() < 1e-6
+        assert (rows.size == torch.tensor(rig.size[::-1])).all()
+        crop = rows.intrinsics.double() @ rows.turn.double() @ torch.linalg.inv(rig.intrinsics)[rows.view]
+        assert (crop / crop[:, 2:, 2:] - rows.crop).abs().max() < 1e-3
+    assert SINGLES.full_intrinsics.isfinite().all()
+    assert (SINGLES.size == 1000).all()
 
 
 def test_same_seed_same_world_other_seed_other_people():
@@ -156,6 +168,9 @@ def test_wrong_focal_lengths_are_constant_per_camera():
     assert (ratio - ratio[:, :1]).abs().max() < 1e-5
     assert 0.03 < ratio[:, 0].std() < 0.25
     assert torch.equal(wrong.keypoints.nan_to_num(), FILM.keypoints.nan_to_num())
+    crop = wrong.intrinsics.double() @ wrong.turn.double() @ torch.linalg.inv(wrong.full_intrinsics.double())
+    assert (crop / crop[:, 2:, 2:] - wrong.crop).abs().max() < 1e-2
+    assert not torch.allclose(wrong.full_intrinsics, FILM.full_intrinsics, rtol=0.02)
 
 
 def test_occlusion_and_truncation_do_what_they_say():

@@ -50,7 +50,7 @@ class Draw:
     Attributes:
         uniform: N 14, from 0 to 1.
         normal: N 2.
-        time step: N, from 0 to 1, equal within a time step.
+        time_step: N, from 0 to 1, equal within a time step.
         occluder: N K 12, from 0 to 1; K is the largest number of occluders.
     """
 
@@ -134,8 +134,8 @@ def move_window(
         centre: px of the old image.
 
     Returns:
-        The batch with pixels (float32, bilinear; black outside), intrinsics, keypoints, pose, rotation, translation, up
-        and crop moved.
+        The batch with pixels (float32, bilinear; black outside), intrinsics, keypoints, pose, rotation, translation, up,
+        crop and turn moved.
     """
     height, width = views.image.shape[-2:]
     middle = centre.new_tensor([(width - 1) / 2, (height - 1) / 2])
@@ -159,6 +159,7 @@ def move_window(
         translation=_roll(views.translation, turn),
         up=_roll(views.up, turn),
         crop=_product(_homogeneous(linear, offset), views.crop),
+        turn=_roll(views.turn.mT, turn[:, None]).mT,
     )
 
 
@@ -172,20 +173,18 @@ def mirror(views: Views, skeleton: Skeleton, which: Bool[Tensor, " N"] | None = 
             their extrinsics no longer describe one rig.
 
     Returns:
-        The batch; `crop` of mirrored rows has a negative determinant, rotations stay rotations.
+        The batch; `crop` of mirrored rows has a negative determinant, rotations stay rotations: `turn` and
+        `full_intrinsics` are those of the full image in a mirror, `crop` still leads from the full image as it was.
     """
     which = torch.ones(len(views), dtype=torch.bool, device=views.image.device) if which is None else which
     last = views.image.shape[-1] - 1
     swap = list(skeleton.mirror)
     flip = views.pose.new_tensor([-1.0, 1.0, 1.0])
-    intrinsics = views.intrinsics.clone()
-    intrinsics[:, 0, 1] = -intrinsics[:, 0, 1]
-    intrinsics[:, 0, 2] = last - intrinsics[:, 0, 2]
     keypoints = views.keypoints[:, swap]
     crop = views.crop.clone()
     crop[:, 0] = last * views.crop[:, 2] - views.crop[:, 0]
     mirrored = {
-        "intrinsics": intrinsics,
+        "intrinsics": _mirrored(views.intrinsics, last),
         "keypoints": torch.stack([last - keypoints[..., 0], keypoints[..., 1]], dim=-1),
         "confidence": views.confidence[:, swap],
         "pose": views.pose[:, swap] * flip,
@@ -194,11 +193,21 @@ def mirror(views: Views, skeleton: Skeleton, which: Bool[Tensor, " N"] | None = 
         "translation": views.translation * flip,
         "up": views.up * flip,
         "crop": crop,
+        "turn": views.turn * flip[:, None] * flip,
+        "full_intrinsics": _mirrored(views.full_intrinsics, views.size[:, 0] - 1),
     }
     chosen = {name: torch.where(_like(which, new), new, getattr(views, name)) for name, new in mirrored.items()}
     image = views.image.clone()
     image[which] = views.image[which].flip(-1)
     return views.replace(image=image, **chosen)
+
+
+def _mirrored(intrinsics: Float[Tensor, "N 3 3"], last: int | Float[Tensor, " N"]) -> Float[Tensor, "N 3 3"]:
+    """Intrinsics of an image in a mirror whose rightmost pixel is `last`."""
+    out = intrinsics.clone()
+    out[:, 0, 1] = -out[:, 0, 1]
+    out[:, 0, 2] = last - out[:, 0, 2]
+    return out
 
 
 def occlude(

@@ -22,12 +22,12 @@ from vergence.files import atomic_path
 
 @dataclass(frozen=True)
 class PseudoLabels:
-    """Labels of N images, in each crop camera's frame and reference bones.
+    """Pseudo-labels of N images, in each crop camera's frame and reference bones.
 
     Attributes:
         key: sequence, view, frame; `N 3`.
         pose: `N J 3`; NaN where no two views agreed, or where only 2D is kept.
-        weight: trust in each joint, 0 to 1; `N J`.
+        weight: confidence of each joint, 0 to 1; `N J`.
         keypoints: the pose projected into the crop, or what the network found, pixels; `N J 2`.
         intrinsics: of the crop, as known or as estimated; `N 3 3`.
         report: what was counted while making them; plain values.
@@ -63,16 +63,16 @@ class PseudoLabels:
         return replace(self, pose=pose, keypoints=keypoints, weight=torch.zeros_like(self.weight))
 
     def apply(self, index: Views) -> Views:
-        """Puts the labels where `index` has none of its own; true labels stay. Rows without a label are unchanged."""
+        """Puts the pseudo-labels where `index` has none of its own; true labels stay. Rows without a label are unchanged."""
         rows, found = match(torch.stack([index.sequence, index.view, index.frame], 1), self.key)
         nothing = self.pose[rows].isnan().flatten(1).all(1)
         take = found & (~index.has_pose | nothing)
         posed, rows = (take & ~nothing)[take], rows[take]
-        pose, weight, made = index.pose.clone(), index.pose_weight.clone(), index.pseudo.clone()
+        pose, weight, pseudo = index.pose.clone(), index.pose_weight.clone(), index.pseudo.clone()
         keypoints, confidence = index.keypoints.clone(), index.confidence.clone()
         intrinsics, metric, rotation = index.intrinsics.clone(), index.metric.clone(), index.rotation.clone()
         pose[take & ~nothing], weight[take & ~nothing] = self.pose[rows[posed]], self.weight[rows[posed]]
-        made[take & ~nothing], metric[take & ~nothing] = True, False
+        pseudo[take & ~nothing], metric[take & ~nothing] = True, False
         intrinsics[take] = self.intrinsics[rows]
         unlabelled = keypoints[take].isnan().any(-1)
         keypoints[take] = torch.where(unlabelled[..., None], self.keypoints[rows], keypoints[take])
@@ -82,7 +82,7 @@ class PseudoLabels:
         return index.replace(
             pose=pose,
             pose_weight=weight,
-            pseudo=made,
+            pseudo=pseudo,
             metric=metric,
             keypoints=keypoints,
             confidence=confidence,
@@ -92,7 +92,7 @@ class PseudoLabels:
 
 
 def keypoint_labels(index: Views, keypoints: Tensor, confidence: Tensor, least: float) -> PseudoLabels:
-    """2D that a network found (crop pixels, `N J 2`, and its confidence, `N J`) as labels, without those found with less
+    """2D that a network found (crop pixels, `N J 2`, and its confidence, `N J`) as pseudo-labels, without those found with less
     than `least`."""
     kept = confidence >= least
     return PseudoLabels(
@@ -110,7 +110,7 @@ def match(wanted: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
     _, code = torch.unique(torch.cat([wanted, keys]), dim=0, return_inverse=True)
     ours, theirs = code[: len(wanted)], code[len(wanted) :]
     if len(torch.unique(theirs)) < len(theirs):
-        raise VergenceError("a label file has two labels for one image", "Delete it; the next run makes it again.")
+        raise VergenceError("a file has two labels for one image", "Delete it; the next run makes it again.")
     table = torch.full((int(code.max()) + 1 if len(code) else 0,), -1)
     table[theirs] = torch.arange(len(theirs))
     rows = table[ours]

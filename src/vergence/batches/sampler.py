@@ -130,7 +130,7 @@ class Clip:
     Args:
         rows: of each time step, in the order of time.
         time: of each time step, seconds.
-        time steps: how many are to be chosen.
+        time_steps: how many are to be chosen.
         apart: seconds between any two of them.
     """
 
@@ -168,7 +168,7 @@ def _pool(part: Part) -> Tensor:
     labelled = part.visible.has_pose.nonzero()[:, 0]
     if len(labelled) == 0:
         raise VergenceError(
-            f"{part.name!r} draws labelled images, but the recipe shows no 3D of its source",
+            f"{part.name!r} draws labelled images, but no 3D of its source is visible",
             "Set the source's pose: to a number of subjects, or to all.",
         )
     return labelled
@@ -200,6 +200,6 @@ def _clips(part: Part, pool: Tensor) -> list[Clip]:
         raise VergenceError(
             f"no recording of {part.name!r} has {draw.time_steps} time steps {draw.apart:g} s apart, each by {draw.views} "
             f"views; the most is {most}",
-            "Lower time steps or apart, or use longer recordings.",
+            "Lower time_steps or apart, or use longer recordings.",
         )
     return clips

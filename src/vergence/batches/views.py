@@ -37,7 +37,10 @@ class Views:
         translation: mm, or the rig's own unit.
         up: gravity's opposite, a unit vector in the camera frame.
         crop: full image pixels (lens distortion removed) to crop pixels, homogeneous.
-        time step: equal numbers mean the same person at the same moment.
+        turn: the full image's camera frame to the crop camera's, `x_crop = turn x_camera`.
+        full_intrinsics: of the full image. `crop` is `intrinsics turn full_intrinsics^-1` before any augmentation.
+        size: width and height of the full image, px.
+        time_step: equal numbers mean the same person at the same moment.
         subject, sequence, view, frame: who, which recording, which camera, which frame of it; integers.
         time: seconds from the recording's start.
         source: which of the recipe's sources.
@@ -55,6 +58,9 @@ class Views:
     translation: Float[Tensor, "N 3"]
     up: Float[Tensor, "N 3"]
     crop: Float[Tensor, "N 3 3"]
+    turn: Float[Tensor, "N 3 3"]
+    full_intrinsics: Float[Tensor, "N 3 3"]
+    size: Float[Tensor, "N 2"]
     time_step: Int[Tensor, " N"]
     subject: Int[Tensor, " N"]
     sequence: Int[Tensor, " N"]
@@ -120,6 +126,9 @@ class Views:
             translation=torch.full((n, 3), nan),
             up=torch.full((n, 3), nan),
             crop=torch.eye(3).repeat(n, 1, 1),
+            turn=torch.full((n, 3, 3), nan),
+            full_intrinsics=torch.full((n, 3, 3), nan),
+            size=torch.full((n, 2), nan),
             time_step=torch.arange(n),
             subject=zeros.clone(),
             sequence=zeros.clone(),

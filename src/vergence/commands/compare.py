@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
 
+NARROW = ("n_mpjpe", "p_mpjpe", "keypoints_2d", "detection_1")  # as many as fit on a terminal
 KEYS = ("method", "skeleton", "image_size", "network", "sources", "stages", "test", "precision", "checkpoint_every")
 
 
@@ -45,23 +46,43 @@ def compare(words: Sequence[str]) -> int:
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     options, overrides = read_options(parser, words)
 
-    from vergence.comparison.compare import Plan, carry_out
-    from vergence.errors import VergenceError
+    from rich.console import Console
 
-    amounts = [word for word in options.labels.split(",") if word]
-    for amount in amounts:
-        if amount != "all" and not (amount.isdigit() and int(amount)):
-            raise VergenceError(f"--labels has {amount!r}", "Give numbers of people, and all: 1,2,4,all.")
-    plan = Plan.of(options.what, options.only, amounts, overrides, options.seeds, options.reference, options.data)
-    carry_out(plan, options.out, options.device, options.quiet, " ".join(["vergence compare", *words]))
+    from vergence.commands._rows import following, save
+    from vergence.commands._tables import show_page_table
+    from vergence.commands._terminal import told
+    from vergence.comparison.compare import Comparison, compare
+    from vergence.report.comparison import comparison_page, result_table, versus_table
+    from vergence.skeleton import get_skeleton
+
+    command = " ".join(["vergence compare", *words])
+
+    def page(so_far: Comparison) -> None:
+        results = {**so_far.results, "command": command}
+        skeleton = get_skeleton(so_far.plan.base.skeleton)
+        save(so_far, comparison_page(results, so_far.shown, so_far.tests(), skeleton), options.out, command)
+
+    with told(options.quiet) as progress:
+        found = compare(
+            options.what, out=options.out, only=options.only, labels=options.labels, overrides=overrides,
+            seeds=options.seeds, reference=options.reference, data=options.data, device=options.device,
+            progress=progress, after=following("vergence compare", page),
+        )  # fmt: skip
+    if found.row.evaluation is None:  # else it was written with that row
+        page(found)
+    for table, most in ((result_table(found.results, keys=NARROW), None), (versus_table(found.results), 3)):
+        if table is not None:
+            keep = [i for i, column in enumerate(table.columns[:most]) if column != "parameters"]
+            show_page_table(table, Console(), keep)
+    print(options.out / "report.html")
     return 0
 
 
 def read_options(parser: ArgumentParser, words: Sequence[str]) -> tuple[Namespace, list[str]]:
-    """The verb's options, `only` as a list, and those that set a recipe's keys.
+    """The verb's options, `only` and `labels` as lists, and those that set a recipe's keys.
 
     Raises:
-        VergenceError: an option that is none, or no seed.
+        VergenceError: an option that is none.
     """
     from vergence.errors import VergenceError
 
@@ -69,9 +90,8 @@ def read_options(parser: ArgumentParser, words: Sequence[str]) -> tuple[Namespac
     options, unknown = parser.parse_known_intermixed_args(own)
     if unknown:
         raise VergenceError(f"there is no option {unknown[0]}", f"`{parser.prog} --help` shows the options.")
-    if options.seeds < 1:
-        raise VergenceError(f"--seeds is {options.seeds}", "Give 1 or more.")
-    options.only = [word for word in options.only.split(",") if word]
+    for name in ("only", "labels"):
+        setattr(options, name, [word for word in getattr(options, name, "").split(",") if word])
     return options, overrides
 
 

@@ -1,18 +1,16 @@
-"""`vergence evaluate`: a run measured on a test set."""
+"""`vergence evaluate`: a run measured on a test set, or poses that others predicted."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from vergence.recipes.recipe import Scale
+from vergence.recipes.sources import Scale
 
 
 def chosen(words: Sequence[str]) -> Callable[..., None]:
     """The function for these words: with `--predictions` there is no run."""
     if any(word.partition("=")[0] == "--predictions" for word in words):
-        from vergence.evaluation.external_tests import evaluate_predictions
-
         return evaluate_predictions
     return evaluate
 
@@ -26,6 +24,7 @@ def evaluate(
     scale: Scale = "training",
     out: Path | None = None,
     device: str = "auto",
+    plugins: str = "",
 ) -> None:
     """Measures a run on the recipe's own test sets, on a capture beside its reconstruction, or on a dataset by a protocol.
 
@@ -41,58 +40,56 @@ def evaluate(
         reconstruction: folder that `vergence reconstruct` wrote for the capture.
         protocol: name of a published protocol, as h36m, or mpii-pckh and coco-oks for 2D: which images, joints, alignment
             and average.
-        scale: how poses get their millimetres where a protocol needs them: the training people's mean limb lengths, or (by
-            truth) each pose's own (true) or its root's distance (depth).
+        scale: how scale-free predictions are converted to mm under a protocol: by the training people's mean limb lengths, or
+            by each pose's own (true) or its root's distance (depth), which use ground truth.
         out: folder for results.json and report.html; default RUN/evaluation.
         device: auto, cpu, cuda or mps.
+        plugins: Python files, joined by commas, with protocols, metrics and methods of yours.
     """
-    from vergence.errors import VergenceError
-    from vergence.evaluation.run_tests import measure_tests, show, write_report
-    from vergence.files import write_json
-    from vergence.inference.estimator import load
-    from vergence.networks.devices import resolve_device
-    from vergence.recipes.load import load_recipe
-    from vergence.recipes.recipe import Source
+    from vergence.commands._tables import show
+    from vergence.evaluation.evaluate import evaluate
+    from vergence.report.run_page import write_run_page
 
-    recipe_file = run / "recipe.yaml"
-    estimator = load(run, resolve_device(device))
-    if not recipe_file.is_file():
-        raise VergenceError(f"{run} has no recipe.yaml", "Give the folder that `vergence train` wrote.")
-    recipe = load_recipe(str(recipe_file))
-    if not data and (frames or reconstruction):
-        raise VergenceError("--frames and --reconstruction belong to a capture", "Give --data: the capture's folder.")
-    if protocol:
-        from vergence.protocols.base import get_protocol
-        from vergence.training.source_words import protocol_source
-
-        kind = get_protocol(protocol).dataset
-        if not data or frames or reconstruction:
-            raise VergenceError(
-                f"--protocol {protocol} measures {kind} data",
-                "Give --data: its folder, or shards of it, no --frames or --reconstruction.",
-            )
-        recipe.test = {kind: protocol_source(protocol, data)}
-    elif data and not Path(data).is_dir():
-        from vergence.training.source_words import parse_source
-
-        recipe.test = {"data": parse_source(data)}
-    elif data:
-        if not reconstruction:
-            raise VergenceError(
-                "a capture has no 3D truth of its own",
-                "Give --reconstruction: the folder that `vergence reconstruct` wrote for it.",
-            )
-        for source in recipe.sources.values():  # its other frames make the baselines
-            if source.kind == "capture" and Path(source.path).resolve() == Path(data).resolve():
-                source.reconstruction = reconstruction
-        recipe.test = {"capture": Source(kind="capture", path=data, frames=frames, reconstruction=reconstruction)}
-    if not recipe.test:
-        raise VergenceError(f"the recipe of {run} has no test sets", "Give --data.")
-    results, tested = measure_tests(recipe, estimator.method, estimator.device, folder=run, scale=scale)
-    results["command"] = f"vergence evaluate {run}" + (f" --data {data}" if data else "")
-    results["command"] += f" --protocol {protocol} --scale {scale}" if protocol else ""
+    files = [file for file in plugins.split(",") if file]
+    found = evaluate(run, data=data, frames=frames, reconstruction=reconstruction, protocol=protocol, scale=scale,
+                     device=device, plugins=files)  # fmt: skip
+    command = f"vergence evaluate {run}" + (f" --data {data}" if data else "")
+    command += f" --protocol {protocol} --scale {scale}" if protocol else ""
     folder = out or run / "evaluation"
-    write_json(folder / "results.json", results)
-    write_report(recipe, results, tested, {}, folder / "report.html")
-    show(results)
+    found.save(folder / "results.json", command=command)
+    write_run_page(found, folder / "report.html", command)
+    show(found.results)
     print(f"{folder / 'report.html'}")
+
+
+def evaluate_predictions(
+    predictions: Path = Path(),
+    data: str = "",
+    protocol: str = "",
+    skeleton: str = "",
+    partial: bool = False,
+    out: Path | None = None,
+    plugins: str = "",
+) -> None:
+    """Measures poses in a file (NPZ or JSON, keyed by sample) on a dataset; `docs/datasets.md` has the form.
+
+    Args:
+        predictions: the file.
+        data: a recipe's line, as '{kind: shards, path: FOLDER}', or RECIPE:NAME, or the folder of a capture or of shards;
+            with --protocol the dataset's folder, or shards made of it.
+        protocol: name of a published protocol, as h36m: which images, joints, alignment and average.
+        skeleton: joints that are measured, which the file must give; default: the protocol's dataset's own, else h36m_17.
+        partial: measure the samples that have a prediction, and say how many have none, instead of refusing.
+        out: folder for results.json; default: the file's name with -evaluation behind.
+        plugins: Python files, joined by commas, with protocols and metrics of yours.
+    """
+    from vergence.commands._tables import show_predictions
+    from vergence.evaluation.evaluate import evaluate
+
+    files = [file for file in plugins.split(",") if file]
+    found = evaluate(predictions=predictions, data=data, protocol=protocol, skeleton=skeleton, partial=partial,
+                     plugins=files)  # fmt: skip
+    path = (out or predictions.with_name(predictions.stem + "-evaluation")) / "results.json"
+    found.save(path)
+    show_predictions(predictions.name, found.results)
+    print(path)

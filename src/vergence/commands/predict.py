@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from vergence.errors import VergenceError
-
 
 def predict(
     run: Path,
@@ -22,6 +20,7 @@ def predict(
     flip: bool | None = None,
     overlay: bool = True,
     device: str = "auto",
+    plugins: str = "",
     quiet: bool = False,
 ) -> None:
     """3D poses of one person from an image, a folder of images or a video.
@@ -44,33 +43,28 @@ def predict(
         flip: average with the mirrored image, which is slower and 3 to 4 mm better; default: where the training mirrored.
         overlay: draw the overlay.
         device: auto, cpu, cuda or mps.
+        plugins: Python files, joined by commas, in which the run's method or a reader of keypoints stands.
         quiet: print nothing.
     """
     from rich.console import Console
-    from rich.progress import track
 
-    from vergence.footage.frame_ranges import wanted_frames
-    from vergence.inference.estimator import load
-    from vergence.inference.inputs import find_lens, find_person, open_footage
-    from vergence.inference.video import estimate, write_poses
-    from vergence.networks.devices import resolve_device
+    import vergence
+    from vergence.report.bars import bars
+    from vergence.report.overlay import overlay_file
 
-    given = [f"--{name}" for name, value in (("box", box), ("boxes", boxes), ("keypoints", keypoints)) if value]
-    if len(given) > 1:
-        raise VergenceError(f"the person is given twice: {' and '.join(given)}", "Give one of them.")
-    footage, lens = open_footage(input, fps), find_lens(capture, camera, fov)
-    person = find_person(footage, lens, box, boxes, keypoints)
-    rows = wanted_frames(frames, len(footage))
-    estimator = load(run, resolve_device(device))
     folder = out or Path(f"{input.resolve().stem}-poses")
     console = Console(quiet=quiet)
-    images = track(footage.images(rows), input.name, len(rows), console=console, disable=quiet)
-    image_file = "overlay.png" if footage.single else "overlay.mp4"
-    drawing = folder / image_file if overlay else None
-    poses, notes = estimate(estimator, images, rows, footage.fps, lens, person, flip, drawing)
-    notes = [note for note in (footage.note, *lens.notes, *person.notes, *notes, write_poses(folder, poses)) if note]
-    for note in notes:
+    with bars(quiet) as progress:
+        found = vergence.predict(
+            run, input, box=box, boxes=boxes, keypoints=keypoints, capture=capture, camera=camera, fov=fov, frames=frames,
+            fps=fps, flip=flip, device=device, plugins=plugins.split(",") if plugins else (), progress=progress,
+        )  # fmt: skip
+        image_file = "overlay.png" if found.take.footage.single else "overlay.mp4"
+        with overlay_file(folder / image_file if overlay else None, found) as draw:
+            poses = found.collect(draw)
+    assumed = vergence.outputs.write(folder, poses)["trc"]
+    for note in filter(None, (*found.notes, f"poses.trc: {assumed}" if assumed else "")):
         console.print(f"[dim]{note}[/dim]")
     seen = int((poses.pose == poses.pose).any((1, 2)).sum())
     files = ["poses.npz", "poses.json", "poses.csv", "poses.trc", *([image_file] if overlay else [])]
-    console.print(f"{seen} of {len(rows)} frames have a pose. {folder}: {', '.join(files)}")
+    console.print(f"{seen} of {len(poses.pose)} frames have a pose. {folder}: {', '.join(files)}")

@@ -35,42 +35,22 @@ def reconstruct(
     """
     import time
 
-    from vergence.files import write_json
-    from vergence.footage.capture import load_capture
-    from vergence.footage.observations import observe
-    from vergence.reconstruction import solve as reconstruction
-    from vergence.reconstruction import steps as steps
+    import vergence
+    from vergence.report.reconstruction import page_of, print_summary
+    from vergence.report.render import write_page
 
     start = time.perf_counter()
-    recording = load_capture(capture)
-    if ignore_extrinsics:
-        recording = recording.without_extrinsics()
-    seen = observe(recording)
-    cameras = steps.geometry_inputs(recording, fov, fov_fixed)
-    result = reconstruction.reconstruct(
-        seen.keypoints[..., :2],
-        seen.keypoints[..., 2],
-        skeleton=seen.skeleton,
-        fps=recording.fps,
+    found = vergence.reconstruct(
+        capture,
+        ignore_extrinsics=ignore_extrinsics,
         refine=refine,
+        fov=fov,
+        fov_fixed=fov_fixed,
         focal=focal,
         per_frame=per_frame,
         seed=seed,
-        **cameras,
     )
-    settings = {
-        "ignore_extrinsics": ignore_extrinsics,
-        "refine": refine,
-        "fov": fov,
-        "fov_fixed": fov_fixed,
-        "focal": focal,
-        "per_frame": per_frame,
-        "seed": seed,
-    }
-    poses = steps.pose_sequence(recording, result)
-    results = steps.summarise(recording, seen, result, cameras, settings)
-    results |= steps.write_files(out, recording, result, poses, results)
-    steps.write_report(out, recording, seen, result, results, time.perf_counter() - start)
-    results["seconds"] = time.perf_counter() - start
-    write_json(out / "results.json", results)
-    steps.show(results, out)
+    results = found.save(out)
+    write_page(out / "report.html", page_of(found))
+    print_summary(found, results["trc"]["note"])
+    print(f"written to {out} in {time.perf_counter() - start:.1f} s")

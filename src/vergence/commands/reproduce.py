@@ -33,21 +33,38 @@ def reproduce(words: Sequence[str]) -> int:
     parser.add_argument("--quiet", action="store_true", help="no progress bars")
     options, overrides = read_options(parser, words)
 
-    from vergence.comparison.reproduce import Plan, carry_out, overview
-    from vergence.errors import VergenceError
-    from vergence.recipes.paper_tables import read_table
+    from vergence.comparison.reproduce import Reproduction, overview, reproduce
 
     if not options.table:
         print(overview())
         return 0
-    read_table(options.table)
-    if options.data is None:
-        raise VergenceError(
-            f"where the datasets of {options.table} lie is not said",
-            "Give --data ROOT, the folder in which they lie, each in a folder of its kind's name (docs/datasets.md).",
-        )
-    plan = Plan.of(options.table, options.only, overrides, options.seeds, options.data)
-    carry_out(plan, options.out, options.device, options.quiet, " ".join(["vergence reproduce", *words]))
+    from rich.console import Console
+
+    from vergence.commands._rows import following, save
+    from vergence.commands._tables import show_page_table
+    from vergence.commands._terminal import told
+    from vergence.report.published import published_page, published_tables
+    from vergence.skeleton import get_skeleton
+
+    command = " ".join(["vergence reproduce", *words])
+
+    def page(so_far: Reproduction) -> None:
+        skeleton = get_skeleton(so_far.plan.entries[0].recipe.skeleton)
+        save(so_far, published_page({**so_far.results, "command": command}, skeleton), so_far.folder, command)
+
+    with told(options.quiet) as progress:
+        found = reproduce(
+            options.table, data=options.data, out=options.out, only=options.only, overrides=overrides,
+            seeds=options.seeds, device=options.device, progress=progress,
+            after=following(f"vergence reproduce {options.table}", page),
+        )  # fmt: skip
+    if found.row.evaluation is None:  # else it was written with that row
+        page(found)
+    console = Console()
+    for table in published_tables(found.results):
+        show_page_table(table, console)
+        console.print(table.note, highlight=False)
+    console.print(f"{found.folder / 'report.html'}")
     return 0
 
 

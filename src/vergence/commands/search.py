@@ -22,6 +22,7 @@ def search(
     query_box: str = "",
     query_frames: str = "",
     device: str = "auto",
+    plugins: str = "",
     quiet: bool = False,
 ) -> None:
     """Finds the pose of an image, or the movement of a clip, in footage.
@@ -46,33 +47,30 @@ def search(
         query_box: where the person is in the query, x,y,width,height in px.
         query_frames: which frames of a clip.
         device: auto, cpu, cuda or mps.
+        plugins: Python files, joined by commas, in which the run's method or a reader of keypoints stands.
         quiet: print nothing.
     """
-    import time
-
     from rich.console import Console
 
+    import vergence
     from vergence.errors import VergenceError
-    from vergence.inference import search_footage as steps
-    from vergence.inference.estimator import load
-    from vergence.inference.search import search as find
-    from vergence.networks.devices import resolve_device
+    from vergence.files import write_json
+    from vergence.report.bars import bars
+    from vergence.report.search import print_search, write_search
 
-    started = time.perf_counter()
     if footage is None:
         raise VergenceError("there is no footage to search", "Give --footage: images, a video or a capture.")
-    steps.check_numbers(top, apart, every)
     console = Console(quiet=quiet)
-    places = steps.open_places(footage, fps, fov, box, boxes, keypoints, frames, every)
-    asked = steps.open_query(query, fps, fov, query_box, query_frames)
-    estimator = load(run, resolve_device(device))
     folder = out or Path(f"{footage.resolve().stem}-search")
-    made_by = steps.provenance(run, places, [box, boxes, keypoints, fov, fps, frames, every])
-    index, reused = steps.find_index(folder / "index.npz", estimator, places, made_by, console)
-    described = steps.describe(estimator, asked)
-    asking = time.perf_counter()
-    hits = find(index, described.descriptor, described.time, top, apart)
-    timing = {"search": time.perf_counter() - asking, "all": time.perf_counter() - started}
-    results = steps.results(run, query, footage, index, reused, described, hits, apart, timing)
-    steps.write(folder, estimator, places, asked, described, index, hits, results)
-    steps.show(console, results, folder)
+    with bars(quiet) as progress:
+        found = vergence.search(
+            run, query, footage, index=folder / "index.npz", top=top, apart=apart, every=every, frames=frames, box=box,
+            boxes=boxes, keypoints=keypoints, fov=fov, fps=fps, query_box=query_box, query_frames=query_frames,
+            device=device, plugins=plugins.split(",") if plugins else (), progress=progress,
+        )  # fmt: skip
+    write_json(folder / "results.json", found.values())
+    write_search(folder / "report.html", found)
+    for note in found.notes:
+        console.print(f"[dim]{note}[/dim]")
+    print_search(console, found)
+    console.print(f"{folder / 'report.html'}")

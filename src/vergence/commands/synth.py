@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import warnings
 from pathlib import Path
-from typing import Any, Literal
-
-from vergence.errors import VergenceError
+from typing import Literal
 
 
 def synth(
     out: Path,
-    kind: Literal["capture", "images"] = "capture",
+    kind: Literal["capture", "images", "pictures"] = "capture",
     subjects: int | None = None,
     frames: int | None = None,
     views: int = 4,
@@ -37,7 +35,7 @@ def synth(
 
     Args:
         out: folder, new or empty.
-        kind: capture, or images.
+        kind: capture, or images (formerly pictures).
         subjects: people; default: 1 for a capture, 1000 for images.
         frames: of each capture (default 250), or images of each person (default 1).
         views: cameras of a capture.
@@ -56,60 +54,16 @@ def synth(
         device: where to draw: auto, cpu, cuda or mps.
         quiet: no progress bar.
     """
-    from vergence.networks.devices import resolve_device
+    from vergence.report.bars import bars
     from vergence.world import Faults
-    from vergence.world.writer import write_images, write_recording
+    from vergence.world.synthesize import synthesize
 
-    capture = kind == "capture"
-    _refuse_foreign(capture, occlusion=occlusion, truncation=truncation)
-    _refuse_foreign(not capture, dropped_views=dropped_views or None, focal_error=focal_error or None)
+    if kind == "pictures":
+        warnings.warn("--kind pictures is now --kind images", FutureWarning, stacklevel=2)
+        kind = "images"
     faults = Faults(occlusion, truncation, noise_px, missing_joints, swapped_sides, dropped_views, 0.0, focal_error)
-    people = subjects if subjects is not None else (1 if capture else 1000)
-    each = frames if frames is not None else (250 if capture else 1)
-    side = size if size is not None else (640 if capture else 256)
-    for name, value in (("subjects", people), ("frames", each), ("views", views)):
-        if value < 1:
-            raise VergenceError(f"--{name} is {value}", "Give at least 1.")
-    if not 16 <= side <= 2048:
-        raise VergenceError(f"--size is {side}", "Give 16 to 2048 px.")
-    _claim(out)
-    look = look or ("studio" if capture else "wild")
-    device = resolve_device(device)
-    with _progress(people * each, quiet) as advance:
-        if capture:
-            for i in range(people):
-                folder = out if people == 1 else out / f"person{i + 1:02d}"
-                write_recording(folder, each, views, side, fps, look, known, faults, seed, i, device, advance)
-        else:
-            write_images(out, people, each, side, look, faults, seed, device, advance)
-
-
-def _refuse_foreign(foreign: bool, **options: float | None) -> None:
-    for name, value in options.items():
-        if foreign and value is not None:
-            kind = "images" if name in ("occlusion", "truncation") else "capture"
-            raise VergenceError(f"--{name} {value:g} is for --kind {kind} only", f"Use --kind {kind}, or leave it out.")
-
-
-def _claim(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        taken = any(out.iterdir())
-    except OSError as error:
-        raise VergenceError(f"cannot write to {out}: {error.strerror}", "Choose another folder.") from error
-    if taken:
-        raise VergenceError(f"{out} is not empty", "Choose a new folder, or empty it.")
-
-
-def _progress(total: int, quiet: bool) -> Any:
-    from contextlib import contextmanager
-
-    from rich.progress import Progress
-
-    @contextmanager
-    def shown() -> Iterator[Callable[[int], None]]:
-        with Progress(disable=quiet) as progress:
-            task = progress.add_task("drawing", total=total)
-            yield lambda steps: progress.advance(task, steps)
-
-    return shown()
+    with bars(quiet) as progress:
+        synthesize(
+            out, kind=kind, subjects=subjects, frames=frames, views=views, size=size, fps=fps, look=look, known=known,
+            faults=faults, seed=seed, device=device, progress=progress,
+        )  # fmt: skip

@@ -32,21 +32,28 @@ def train(words: Sequence[str]) -> int:
 
     from vergence.recipes.load import load_recipe
 
-    recipe = load_recipe(options.recipe, overrides).under(options.data)
     if options.print_config:
-        yaml.safe_dump(asdict(recipe), sys.stdout, sort_keys=False)
+        yaml.safe_dump(asdict(load_recipe(options.recipe, overrides).under(options.data)), sys.stdout, sort_keys=False)
         return 0
-    from vergence.evaluation.run_tests import finish
+    from vergence.commands._tables import show
+    from vergence.commands._terminal import told
+    from vergence.evaluation.evaluate import evaluate
     from vergence.recipes.paper_tables import is_row
-    from vergence.training.run import Run
-    from vergence.training.sources import check_present
+    from vergence.report.run_page import write_run_page
+    from vergence.training.train import train
 
-    check_present([recipe])
     named = Path(options.recipe)
-    name = Path(named.parent.stem) / named.name if is_row(options.recipe) else Path(named.stem)
-    run = Run(recipe, options.out or Path("runs") / name, options.device, not options.quiet)
-    method = run.execute()
-    finish(run, method, " ".join(["vergence train", *words]))
+    out = options.out or Path("runs") / (Path(named.parent.stem) / named.name if is_row(options.recipe) else named.stem)
+    with told(options.quiet) as progress:
+        run = train(
+            options.recipe, out, overrides=overrides, data=options.data, device=options.device, progress=progress
+        )  # fmt: skip
+        found = evaluate(run, progress=progress)
+    command = " ".join(["vergence train", *words])
+    found.save(out / "results.json", command=command)
+    write_run_page(found, out / "report.html", command)
+    if not options.quiet:
+        show(found.results)
     return 0
 
 

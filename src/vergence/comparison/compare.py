@@ -1,41 +1,27 @@
-"""What `vergence compare` does: what is compared is checked, carried out (`_rows`), and told in one table and one page."""
+"""`vergence.compare`: recipes and runs side by side, on equal data and tests."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from vergence import __version__
-from vergence.comparison.entries import (
-    BOOTSTRAP,
-    Entry,
-    Measured,
-    all_differences,
-    check_comparable,
-    efficiency,
-    figures,
-    ladder,
-    measured_like,
-    read_entries,
-    slot_of,
-    summary,
-)
-from vergence.comparison.runner import Work, each_seed, print_table
+from vergence.batches.dataset import Dataset
+from vergence.comparison.bootstrap import BOOTSTRAP, all_differences
+from vergence.comparison.entries import Entry, check_comparable, ladder, measured_like, read_entries, slot_of
+from vergence.comparison.results import Measured, efficiency, figures, summary
+from vergence.comparison.runner import Row, Work, each_row, in_order
 from vergence.errors import VergenceError
-from vergence.files import claim, write_json, write_text
+from vergence.files import claim, write_json
+from vergence.progress import Progress, silent
 from vergence.recipes.recipe import Recipe
-from vergence.report.comparison import comparison_page, markdown, result_table, versus_table
-from vergence.report.render import write_page
-from vergence.skeleton import get_skeleton
 from vergence.training.sources import check_present, world_version
 from vergence.training.stage_cache import Shared
 
 REFERENCE = "supervised"
-NARROW = ("n_mpjpe", "p_mpjpe", "keypoints_2d", "detection_1")
 
 
 @dataclass(frozen=True)
@@ -54,13 +40,13 @@ class Plan:
     seeds: int
     reference: str
     slots: dict[str, int]
-    amounts: list[str]
+    amounts: Sequence[str]
 
     @staticmethod
     def of(
         words: Sequence[str],
         only: Sequence[str],
-        amounts: list[str],
+        amounts: Sequence[str],
         overrides: Sequence[str],
         seeds: int,
         reference: str,
@@ -89,20 +75,109 @@ class Plan:
         return [self.slots[entry.name]] if entry.run else list(range(self.seeds))
 
 
-def carry_out(plan: Plan, out: Path, device: str, quiet: bool, command: str) -> dict[str, Any]:
-    """Trains and measures what is not done yet; writes `results.json`, `results.md` and `report.html` after every seed."""
+@dataclass(frozen=True)
+class Comparison:
+    """What has been measured so far.
+
+    Attributes:
+        plan: what is compared.
+        measured: by entry, one for each seed.
+        row: the last one.
+        shared: images that are open.
+    """
+
+    plan: Plan
+    measured: Mapping[str, Sequence[Measured]]
+    row: Row
+    shared: Shared
+
+    @cached_property
+    def results(self) -> dict[str, Any]:
+        """Plain values: `methods` (figures over seeds), `differences` with their intervals, `baselines`, `protocol`; in mm."""
+        return results_of(self.plan, self.measured)
+
+    @cached_property
+    def seed(self) -> int:
+        """The seed on whose tests `shown` and `tests` are."""
+        return min(one.seed for each in self.measured.values() for one in each)
+
+    @property
+    def shown(self) -> dict[str, Measured]:
+        """Each entry on that seed's tests."""
+        return {name: one for name, each in self.measured.items() for one in each if one.seed == self.seed}
+
+    def tests(self) -> dict[str, Dataset]:
+        """That seed's tests, opened."""
+        base = self.plan.base.at_seed(self.seed)
+        return {name: self.shared.open(source, base.image_size, base.skeleton) for name, source in base.test.items()}
+
+    def save(self, path: str | Path, **more: Any) -> None:
+        """Writes the results as JSON, with `more` in it."""
+        write_json(path, {**self.results, **more})
+
+
+def compare(
+    what: str | Path | Sequence[str | Path] = (),
+    *,
+    out: str | Path = "comparison",
+    only: Sequence[str] = (),
+    labels: Sequence[str | int] = (),
+    overrides: Sequence[str] = (),
+    seeds: int = 1,
+    reference: str = "",
+    data: str | Path | None = None,
+    device: str = "auto",
+    progress: Progress = silent,
+    after: Callable[[Comparison], None] | None = None,
+) -> Comparison:
+    """Trains recipes on the same data and measures them on the same tests. What several have in common is made once;
+    stopped, the same call goes on where it was.
+
+    Args:
+        what: recipes (files, built-in names, `TABLE/ROW`), sets of recipes, folders of finished runs, which are only
+            measured; none: the built-in set.
+        out: folder of the runs and of what was measured.
+        only: names to keep of all these.
+        labels: numbers of people, and `all`: recipes that use 3D labels are trained once for each.
+        overrides: keys of every recipe, as on the command line.
+        seeds: each is trained with seeds 0 to `seeds - 1`.
+        reference: what the others are held against; default `supervised`, where that is compared.
+        data: folder that relative paths of datasets are in.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        progress: told of each stage's steps.
+        after: called with the comparison so far after each entry and seed, before that is kept.
+
+    Raises:
+        VergenceError: wrong names and keys, tests that differ, data that is not there, `out` of another comparison.
+    """
+    amounts = [str(amount) for amount in labels]
+    for amount in amounts:
+        if amount != "all" and not (amount.isdigit() and int(amount)):
+            raise VergenceError(f"--labels has {amount!r}", "Give numbers of people, and all: 1,2,4,all.")
+    check_seeds(seeds)
+    words = [str(word) for word in ([what] if isinstance(what, str | Path) else what)]
+    plan = Plan.of(words, only, amounts, overrides, seeds, reference, None if data is None else Path(data))
+    out = Path(out)
     claim(out / "comparison.yaml", measured_like(plan.base), "another comparison")
-    work, console = Work(out, device, quiet, "vergence compare", one_structure=True), Console()
-    results: dict[str, Any] = {}
-    for measured in each_seed(work, plan.entries, plan.seeds_of, lambda entry: plan.base):
-        results = _results(plan, measured, command)
-        _write(plan, measured, results, out, work.shared)
-    _show(results, console)
-    console.print(f"{out / 'report.html'}")
-    return results
+    work = Work(out, device, progress, one_structure=True)
+    measured: dict[str, list[Measured]] = {}
+    comparison = None
+    for row in each_row(work, plan.entries, plan.seeds_of, lambda entry: plan.base):
+        measured.setdefault(row.measured.name, []).append(row.measured)
+        comparison = Comparison(plan, in_order(measured, plan.entries), row, work.shared)
+        if after:
+            after(comparison)
+    assert comparison is not None  # there is an entry, and a seed
+    return comparison
 
 
-def _results(plan: Plan, measured: Mapping[str, Sequence[Measured]], command: str) -> dict[str, Any]:
+def check_seeds(seeds: int) -> None:
+    """Refuses to train no seed at all."""
+    if seeds < 1:
+        raise VergenceError(f"--seeds is {seeds}", "Give 1 or more.")
+
+
+def results_of(plan: Plan, measured: Mapping[str, Sequence[Measured]]) -> dict[str, Any]:
     """What `results.json` holds, of what has been measured so far."""
     methods = {name: summary(each) for name, each in measured.items()}
     first = next(iter(measured.values()))[0]
@@ -128,7 +203,6 @@ def _results(plan: Plan, measured: Mapping[str, Sequence[Measured]], command: st
         "world_version": world_version(),
         "version": __version__,
     }
-    results["command"] = command
     return results
 
 
@@ -149,24 +223,3 @@ def _own_protocol(one: Measured, first: Measured) -> dict[str, Any]:
         usual = first.about["results"]["protocol"].get(look, {})
         out[look] = {key: value for key, value in about.items() if key == "frame" or value != usual.get(key)}
     return out
-
-
-def _write(
-    plan: Plan, measured: Mapping[str, Sequence[Measured]], results: dict[str, Any], out: Path, shared: Shared
-) -> None:
-    seed = min(m.seed for each in measured.values() for m in each)
-    base = plan.base.at_seed(seed)
-    tests = {name: shared.open(source, base.image_size, base.skeleton) for name, source in base.test.items()}
-    of_seed = {name: m for name, each in measured.items() for m in each if m.seed == seed}
-    page = comparison_page(results, of_seed, tests, get_skeleton(base.skeleton))
-    write_page(out / "report.html", page)
-    write_text(out / "results.md", markdown(page))
-    write_json(out / "results.json", results)
-
-
-def _show(results: Mapping[str, Any], console: Console) -> None:
-    """As many of the figures as fit on a terminal."""
-    for table, most in ((result_table(results, keys=NARROW), None), (versus_table(results), 3)):
-        if table is not None:
-            keep = [i for i, column in enumerate(table.columns[:most]) if column != "parameters"]
-            print_table(table, console, keep)

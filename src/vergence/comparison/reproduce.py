@@ -1,26 +1,24 @@
-"""What `vergence reproduce` does: a table's rows are checked, carried out (`_rows`), and told beside what was published."""
+"""`vergence.reproduce`: a paper's table trained again, ours beside what was published."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from vergence import __version__
-from vergence.comparison.entries import Entry, Measured
+from vergence.comparison.compare import check_seeds
+from vergence.comparison.entries import Entry
 from vergence.comparison.reproduction import check_figures, row_results
-from vergence.comparison.runner import Work, each_seed, print_table
+from vergence.comparison.results import Measured
+from vergence.comparison.runner import Row, Work, each_row, in_order
 from vergence.errors import VergenceError
-from vergence.files import write_json, write_text
+from vergence.files import write_json
+from vergence.progress import Progress, silent
 from vergence.recipes.load import recipe_from
 from vergence.recipes.paper_tables import Table, built_in_tables, read_table
-from vergence.report.comparison import markdown
-from vergence.report.published import published_page
-from vergence.report.render import write_page
-from vergence.skeleton import get_skeleton
 from vergence.training.sources import check_present, world_version
 
 
@@ -37,11 +35,11 @@ class Plan:
 
     table: Table
     entries: list[Entry]
-    overrides: list[str]
+    overrides: Sequence[str]
     seeds: int
 
     @staticmethod
-    def of(name: str, only: Sequence[str], overrides: list[str], seeds: int, data: Path) -> Plan:
+    def of(name: str, only: Sequence[str], overrides: Sequence[str], seeds: int, data: Path) -> Plan:
         """Raises VergenceError for what can be known before: wrong names and keys, datasets that are missing."""
         table = read_table(name)
         if missing := [row for row in only if row not in table.rows]:
@@ -57,26 +55,82 @@ class Plan:
         return Plan(table, entries, overrides, seeds)
 
 
-def carry_out(plan: Plan, out: Path, device: str, quiet: bool, command: str) -> dict[str, Any]:
-    """Trains and measures what is not done yet; writes `results.json`, `results.md` and `report.html` after every seed.
+@dataclass(frozen=True)
+class Reproduction:
+    """What has been measured so far.
 
-    Each table has its folder in `out`; what tables have in common, as a network that two of them measure, is made once.
+    Attributes:
+        plan: what is reproduced.
+        measured: by row, one for each seed.
+        row: the last one.
+        folder: of this table's runs and of what was measured.
     """
-    common, out = out / "shared", out / plan.table.name
-    work, console = Work(out, device, quiet, f"vergence reproduce {plan.table.name}", common), Console()
+
+    plan: Plan
+    measured: Mapping[str, Sequence[Measured]]
+    row: Row
+    folder: Path
+
+    @cached_property
+    def results(self) -> dict[str, Any]:
+        """Plain values: `rows` (by protocol the figures, ours beside the published ones, and why they are not comparable)."""
+        return results_of(self.plan, self.measured)
+
+    def save(self, path: str | Path, **more: Any) -> None:
+        """Writes the results as JSON, with `more` in it."""
+        write_json(path, {**self.results, **more})
+
+
+def reproduce(
+    table: str | Path,
+    *,
+    data: str | Path | None = None,
+    out: str | Path = "reproduced",
+    only: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+    seeds: int = 1,
+    device: str = "auto",
+    progress: Progress = silent,
+    after: Callable[[Reproduction], None] | None = None,
+) -> Reproduction:
+    """Trains a table's rows and measures each by the protocols of its published figures. What rows, and tables, have in
+    common is made once; stopped, the same call goes on where it was.
+
+    Args:
+        table: a built-in table's name, or a file.
+        data: folder in which the datasets' folders lie.
+        out: folder of all tables, each with a folder of its own.
+        only: rows to keep.
+        overrides: keys of every row's recipe, as on the command line.
+        seeds: each row is trained with seeds 0 to `seeds - 1`.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        progress: told of each stage's steps.
+        after: called with the reproduction so far after each row and seed, before that is kept.
+
+    Raises:
+        VergenceError: wrong names and keys, data that is not there or cannot be read.
+    """
+    check_seeds(seeds)
+    table = str(table)
+    read_table(table)
+    if data is None:
+        raise VergenceError(
+            f"where the datasets of {table} lie is not said",
+            "Give --data ROOT, the folder in which they lie, each in a folder of its kind's name (docs/datasets.md).",
+        )
+    plan = Plan.of(table, only, overrides, seeds, Path(data))
+    out = Path(out)
+    work = Work(out / plan.table.name, device, progress, common=out / "shared")
     _open_all(plan, work)
-    results: dict[str, Any] = {}
-    for measured in each_seed(work, plan.entries, lambda entry: range(plan.seeds), lambda entry: entry.recipe):
-        results = _results(plan, measured, command)
-        page = published_page(results, get_skeleton(plan.entries[0].recipe.skeleton))
-        write_page(out / "report.html", page)
-        write_text(out / "results.md", markdown(page))
-        write_json(out / "results.json", results)
-    for table in page.tables:
-        print_table(table, console)
-        console.print(table.note, highlight=False)
-    console.print(f"{out / 'report.html'}")
-    return results
+    measured: dict[str, list[Measured]] = {}
+    reproduction = None
+    for row in each_row(work, plan.entries, lambda entry: range(plan.seeds), lambda entry: entry.recipe):
+        measured.setdefault(row.measured.name, []).append(row.measured)
+        reproduction = Reproduction(plan, in_order(measured, plan.entries), row, work.out)
+        if after:
+            after(reproduction)
+    assert reproduction is not None  # a table has rows
+    return reproduction
 
 
 def _open_all(plan: Plan, work: Work) -> None:
@@ -90,17 +144,16 @@ def _open_all(plan: Plan, work: Work) -> None:
                 raise VergenceError(f"{entry.name}, {name} ({source.path}): {error.problem}", error.remedy) from error
 
 
-def _results(plan: Plan, measured: Mapping[str, Sequence[Measured]], command: str) -> dict[str, Any]:
+def results_of(plan: Plan, measured: Mapping[str, Sequence[Measured]]) -> dict[str, Any]:
     """What `results.json` holds, of what has been measured so far."""
     return {
         "table": plan.table.name,
         "title": plan.table.title,
         "rows": {name: row_results(plan.table.rows[name], each, plan.overrides) for name, each in measured.items()},
         "seeds": sorted({one.seed for each in measured.values() for one in each}),
-        "overrides": plan.overrides,
+        "overrides": list(plan.overrides),
         "world_version": world_version(),
         "version": __version__,
-        "command": command,
     }
 
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from vergence.comparison.entries import Measured, spread, total_seconds
+from vergence.comparison.results import Measured, spread, total_seconds
 from vergence.errors import VergenceError
 from vergence.protocols.base import get_protocol
 from vergence.recipes.paper_tables import Published, Row, Table
@@ -27,7 +27,7 @@ def figure_key(name: str) -> str:
 
 
 def check_figures(table: Table) -> None:
-    """Refuses a table that names a protocol or a figure that there is none of, before anything is trained.
+    """Refuses a table with an unknown protocol or metric, before anything is trained.
 
     Raises:
         VergenceError: names the row and the figure.

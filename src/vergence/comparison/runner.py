@@ -1,39 +1,40 @@
 """Recipes trained and measured one after the other in one folder, each kept as soon as it is measured.
 
-What `vergence compare` and `vergence reproduce` do alike: images and stages that several of them have in common are made
-once, and the same command goes on where it was stopped.
+What `vergence.compare` and `vergence.reproduce` do alike: images and stages that several of them have in common are made
+once, and the same call goes on where it was stopped.
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
 
 from vergence import __version__
 from vergence.batches.pseudo_labels import fingerprint
-from vergence.comparison.entries import Entry, Measured, labels_3d, measured_like, total_seconds
+from vergence.comparison.entries import Entry, labels_3d, measured_like
+from vergence.comparison.results import Measured
 from vergence.errors import VergenceError
-from vergence.evaluation.run_tests import Tested, finish, measure_tests
+from vergence.evaluation.evaluate import Evaluation, of_run
+from vergence.evaluation.run_tests import Tested, measure_tests
 from vergence.evaluation.scores import in_camera_frame
 from vergence.files import plain
 from vergence.inference.estimator import load
 from vergence.networks.devices import resolve_device
+from vergence.progress import Progress, silent
 from vergence.recipes.recipe import Recipe
-from vergence.report.comparison import cell_text
-from vergence.report.page import Table as PageTable
 from vergence.skeleton import get_skeleton
 from vergence.training.run import Run
 from vergence.training.sources import world_version
 from vergence.training.stage_cache import Shared
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,14 @@ class Work:
     Attributes:
         out: folder of their runs and of what was measured.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        quiet: no progress bars.
-        verb: the command, for the results of each run.
+        progress: told of each stage's steps, with the entry and the seed in front.
         common: folder of stages and labels that are made once; None: in `out`.
-        one_structure: the clusters of the Pose Structure Score are the first one's for all, not each one's own.
+        one_structure: all entries share the first entry's clusters of the Pose Structure Score.
     """
 
     out: Path
     device: str
-    quiet: bool
-    verb: str
+    progress: Progress = silent
     common: Path | None = None
     one_structure: bool = False
 
@@ -72,13 +71,31 @@ class Work:
         return self.out / "shared" / f"structure-{seed}" if self.one_structure else self.run_folder(entry, seed)
 
 
-def each_seed(
+@dataclass(frozen=True)
+class Row:
+    """One entry on one seed, measured just now or before.
+
+    Attributes:
+        measured: its figures.
+        evaluation: of a run that was trained for this; None where all that was kept from before, and of a finished run.
+        folder: that run's.
+        ends_seed: all entries of its seed are measured.
+    """
+
+    measured: Measured
+    evaluation: Evaluation | None = None
+    folder: Path | None = None
+    ends_seed: bool = False
+
+
+def each_row(
     work: Work,
     entries: Sequence[Entry],
     seeds_of: Callable[[Entry], Sequence[int]],
     tests_of: Callable[[Entry], Recipe],
-) -> Iterator[dict[str, list[Measured]]]:
-    """Trains and measures what is not done yet; after every seed gives all that is measured so far, by name.
+) -> Iterator[Row]:
+    """Trains and measures what is not done yet, seed by seed. What is new is kept once the next row is asked for, so that
+    whatever is done with a row is done again where it was interrupted.
 
     Args:
         work: where and how.
@@ -89,39 +106,47 @@ def each_seed(
     Raises:
         VergenceError: with the entry and the seed in front.
     """
-    console = Console()
-    measured: dict[str, list[Measured]] = {}
-    for seed in sorted({seed for entry in entries for seed in seeds_of(entry)}):
-        for entry in entries:
-            if seed not in seeds_of(entry):
-                continue
+    seeds = sorted({seed for entry in entries for seed in seeds_of(entry)})
+    for seed in seeds:
+        if seed != seeds[0]:
+            work.shared.forget()
+        of_seed = [entry for entry in entries if seed in seeds_of(entry)]
+        for entry in of_seed:
             try:
-                one = _measured(work, entry, seed, tests_of(entry))
+                row, new = _row(work, entry, seed, tests_of(entry))
             except VergenceError as error:
                 raise VergenceError(f"{entry.name}, seed {seed}: {error.problem}", error.remedy) from error
-            measured.setdefault(entry.name, []).append(one)
-            console.print(line(one))
-        yield {entry.name: measured[entry.name] for entry in entries if entry.name in measured}
-        work.shared.forget()
+            yield replace(row, ends_seed=entry is of_seed[-1])
+            if new:
+                row.measured.save(work.kept)
 
 
-def _measured(work: Work, entry: Entry, seed: int, base: Recipe) -> Measured:
-    """One entry on one seed: kept from before, or trained as far as it is not, and measured."""
+def in_order(measured: Mapping[str, list[Measured]], entries: Sequence[Entry]) -> dict[str, list[Measured]]:
+    """What is measured so far, in the order of the entries."""
+    return {entry.name: list(measured[entry.name]) for entry in entries if entry.name in measured}
+
+
+def _row(work: Work, entry: Entry, seed: int, base: Recipe) -> tuple[Row, bool]:
+    """One entry on one seed, loaded if cached, else trained (resuming) and evaluated; whether it is new."""
     if entry.run:
         made_by = _made_by(entry.run, base.at_seed(seed))
         before = Measured.load(work.kept, entry.name, seed, made_by)
-        return before or _measure_run(work, entry, base.at_seed(seed), seed, made_by)
+        return Row(before or _measure_run(work, entry, base.at_seed(seed), seed, made_by)), not before
     recipe = entry.recipe.at_seed(seed)
-    run = Run(recipe, work.run_folder(entry, seed), work.device, not work.quiet, work.shared)
+
+    def progress(what: str, done: int, total: int | None) -> None:
+        work.progress(f"{entry.name}, seed {seed}: {what}", done, total)
+
+    run = Run(recipe, work.run_folder(entry, seed), work.device, progress, work.shared)
     before = Measured.load(work.kept, entry.name, seed, _made_by(run.folder, recipe))
     if before:
-        return before
-    run.console.rule(f"{entry.name}, seed {seed}")
-    method = run.execute()
-    results, tested = finish(run, method, f"{work.verb}: {entry.name}, seed {seed}", work.structure(entry, seed))
-    about: dict[str, Any] = {"results": results, "seconds": run.seconds, "cpu_seconds": run.cpu_seconds}
+        return Row(before), False
+    log.info("%s, seed %d", entry.name, seed)
+    run.execute()
+    found = of_run(run, work.structure(entry, seed), progress=progress)
+    about: dict[str, Any] = {"results": found.results, "seconds": run.seconds, "cpu_seconds": run.cpu_seconds}
     about |= labels_3d(recipe, work.shared)
-    return _keep(entry, seed, about, tested, _made_by(run.folder, recipe), work.kept)
+    return Row(_measured(entry, seed, about, found.tests, _made_by(run.folder, recipe)), found, run.folder), True
 
 
 def _measure_run(work: Work, entry: Entry, base: Recipe, seed: int, made_by: str) -> Measured:
@@ -138,7 +163,7 @@ def _measure_run(work: Work, entry: Entry, base: Recipe, seed: int, made_by: str
     )
     seconds = {key: estimator.config.get(key, {}) for key in ("seconds", "cpu_seconds")}
     about = {"results": results, **seconds, **labels_3d(entry.recipe, work.shared)}
-    return _keep(entry, seed, about, tested, made_by, work.kept)
+    return _measured(entry, seed, about, tested, made_by)
 
 
 def _made_by(folder: Path, recipe: Recipe) -> str:
@@ -152,9 +177,7 @@ def _made_by(folder: Path, recipe: Recipe) -> str:
     return fingerprint(__version__, world_version(), digest.hexdigest(), measured_like(recipe))
 
 
-def _keep(
-    entry: Entry, seed: int, about: dict[str, Any], tested: Mapping[str, Tested], made_by: str, kept: Path
-) -> Measured:
+def _measured(entry: Entry, seed: int, about: dict[str, Any], tested: Mapping[str, Tested], made_by: str) -> Measured:
     skeleton = get_skeleton(entry.recipe.skeleton)
     images: dict[str, np.ndarray] = {}
     for look, test in tested.items():
@@ -168,31 +191,4 @@ def _keep(
         }
         if found.keypoints is not None:
             images[f"{look}.keypoints"] = found.keypoints.float().numpy()
-    measured = Measured(entry.name, seed, plain({**about, "made_by": made_by}), images)
-    measured.save(kept)
-    return measured
-
-
-def line(one: Measured) -> str:
-    look, found = next(iter(one.tests.items()))
-    errors = found["model"]
-    return (
-        f"[bold]{one.name}[/bold], seed {one.seed}: {look} "
-        + ", ".join(f"{errors[key]:.1f} mm {word}" for key, word in _SHOWN if errors.get(key) is not None)
-        + f"; {total_seconds(one.about['seconds']):.0f} s"
-    )
-
-
-_SHOWN = (("n_mpjpe", "N-MPJPE"), ("p_mpjpe", "P-MPJPE"))
-
-
-def print_table(table: PageTable, console: Console, keep: Sequence[int] = ()) -> None:
-    """A page's table on the terminal, or those of its columns that fit there, with its protocol."""
-    shown = Table(title=table.title, box=SIMPLE, padding=(0, 1, 0, 0))
-    keep = keep or range(len(table.columns))
-    for i in keep:
-        shown.add_column(table.columns[i], justify="right" if i else "left", no_wrap=not i)
-    for row in table.rows:
-        shown.add_row(*(cell_text(row[i]) for i in keep))
-    console.print(shown)
-    console.print(f"[dim]{table.protocol}[/dim]", highlight=False)
+    return Measured(entry.name, seed, plain({**about, "made_by": made_by}), images)

@@ -1,7 +1,7 @@
 """A capture as a dataset: crops of the subject by every camera, with the footage's own 2D, and a reconstruction's 3D.
 
 The subject and its keypoints come from `footage`; what a reconstruction of the same capture says may be given as the
-pose to compare with. It counts as made, never as truth.
+pose to compare with. It counts as a pseudo-label, never as truth.
 """
 
 from __future__ import annotations
@@ -12,18 +12,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vergence.batches.crops import box_from_keypoints, crop_view
+from vergence.batches.crops import crop_view
 from vergence.batches.dataset import MemoryDataset
 from vergence.batches.views import Views
 from vergence.datasets.people import SEEN_JOINTS
 from vergence.errors import VergenceError
-from vergence.footage.calibration import read_rig_toml
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.frame_ranges import wanted_frames
 from vergence.footage.observations import observe
-from vergence.outputs.tables import read_npz
-from vergence.outputs.trc import trc_scale
+from vergence.geometry.crops import box_from_keypoints
 from vergence.recipes.recipe import Source
+from vergence.reconstruction.result import Reconstruction
 from vergence.skeleton import Skeleton
 
 
@@ -51,22 +50,28 @@ def read_capture(source: Source, image_size: int, skeleton: Skeleton) -> MemoryD
         else None
     )
     parts: list[Views] = []
-    for v in range(len(capture.cameras)):
+    for v, camera in enumerate(capture.cameras):
+        turn = camera.rotation
         for t in frames:
             whole = seen.keypoints[t, v, :, :2]
             if np.isfinite(whole).all(-1).sum() < SEEN_JOINTS:
                 continue
-            view = _view(
-                capture, v, t, whole, points[t, v], trust[t, v], None if poses is None else poses[v][t], image_size
+            view = crop_view(
+                capture.image(v, t),
+                camera.intrinsics,
+                camera.distortion,
+                box_from_keypoints(whole),
+                image_size,
+                keypoints=points[t, v],
+                confidence=trust[t, v],
+                pose=None if poses is None else poses[v][t],
+                rotation=turn,
+                translation=camera.translation,
+                up=None if capture.up is None or turn is None else turn @ capture.up,
+                metric=poses is not None,
             )
-            parts.append(
-                view.replace(
-                    time_step=torch.tensor([t]),
-                    view=torch.tensor([v]),
-                    frame=torch.tensor([t]),
-                    time=torch.tensor([t / capture.fps]),
-                )
-            )
+            numbers = {"time_step": t, "view": v, "frame": t, "time": t / capture.fps, "pseudo": poses is not None}
+            parts.append(view.replace(**{name: torch.tensor([value]) for name, value in numbers.items()}))
     if not parts:
         raise VergenceError(
             f"the capture {source.path} shows nobody in frames {source.frames or 'all'}", "Look at its keypoints."
@@ -74,45 +79,17 @@ def read_capture(source: Source, image_size: int, skeleton: Skeleton) -> MemoryD
     return MemoryDataset(Views.cat(parts))
 
 
-def _view(
-    capture: Capture,
-    v: int,
-    t: int,
-    whole: np.ndarray,
-    points: np.ndarray,
-    trust: np.ndarray,
-    pose: np.ndarray | None,
-    size: int,
-) -> Views:
-    camera = capture.cameras[v]
-    turn, shift = camera.rotation, camera.translation
-    up = None if capture.up is None or turn is None else turn @ capture.up
-    view = crop_view(
-        capture.image(v, t),
-        camera.intrinsics,
-        camera.distortion,
-        box_from_keypoints(whole),
-        size,
-        keypoints=points,
-        confidence=trust,
-        pose=pose,
-        rotation=turn,
-        translation=shift,
-        up=up,
-    )
-    return view.replace(pseudo=torch.tensor([pose is not None]), metric=torch.tensor([pose is not None]))
-
-
 def _reconstruction(folder: Path, capture: Capture, frames: int, skeleton: Skeleton) -> Sequence[np.ndarray]:
-    """Each camera's poses `T J 3` in its own frame, mm (free of scale: at the assumed height), from its two files."""
-    poses, rig = read_npz(folder / "poses.npz"), read_rig_toml(folder / "rig.toml")
-    if len(poses.pose) != frames:
+    """Each camera's poses `T J 3` in its own frame, mm (free of scale: at the assumed height)."""
+    found = Reconstruction.load(folder)
+    if len(found.poses.pose) != frames:
         raise VergenceError(
-            f"{folder} has {len(poses.pose)} frames, the capture {frames}", "Reconstruct this very capture, whole."
+            f"{folder} has {len(found.poses.pose)} frames, the capture {frames}",
+            "Reconstruct this very capture, whole.",
         )
-    scale, _ = trc_scale(poses)
-    world = poses.skeleton.convert(poses.pose, skeleton) * scale
-    named = {camera.name: camera for camera in rig}
+    scale, _ = found.poses.mm_per_unit()
+    world = found.skeleton.convert(found.poses.pose, skeleton) * scale
+    named = {camera.name: camera for camera in found.rig}
     out = []
     for name in capture.names:
         camera = named.get(name)

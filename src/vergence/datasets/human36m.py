@@ -1,13 +1,9 @@
-"""Human3.6M (Ionescu 2014): 3.6 million frames of eleven actors, four cameras, and motion capture; and its protocols.
+"""Human3.6M (Ionescu 2014): 3.6 million frames of eleven actors, four cameras, and motion capture.
 
 `read_human36m` finds out which of three preparations lies in a folder (`human36m_layouts`) and ends in the same `Records`
 for all of them: frames of the 50 fps video, mm, the cameras of each subject with their own lens (`human36m_cameras`), boxes
 around the 17 joints, one moment's four views under one `time_step`. Before anything is used, the 3D is projected
 onto the 2D and the views are compared: labels and cameras that do not belong together are refused with what was measured.
-
-**Protocol 1 and Protocol 2 mean different things** to different authors: alignments to some, training subjects and frame
-steps to others. `PROTOCOLS` has both readings under names of ours; each result states subjects, step, joints, alignment
-and average.
 
 **S9.** In three sequences (Greeting, SittingDown 1, Waiting 1) the 3D is shifted against the images, by some 200 mm along
 the hall. Root-relative errors do not notice; absolute and multi-view ones do. They can be kept (as most single-view papers
@@ -27,26 +23,23 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from vergence.datasets.human36m_cameras import CAMERAS, FRONTAL, Camera, Cameras, find_cameras
+from vergence.datasets.human36m_images import Left, action_of, sequence_number
 from vergence.datasets.human36m_layouts import (
-    ACTIONS,
     TEST,
     TRAIN,
     VIDEOPOSE_FILE,
     Clip,
-    Left,
     Wanted,
-    action_of,
     mmpose_clips,
     mmpose_files,
     official_clips,
     official_folders,
-    sequence_number,
     videopose_clips,
 )
 from vergence.datasets.records import Records
 from vergence.errors import VergenceError
 from vergence.geometry.camera import project
-from vergence.protocols.base import Figure, Protocol
+from vergence.geometry.crops import BOX_MARGIN, person_boxes
 from vergence.skeleton import H36M_17
 
 FPS = 50.0
@@ -55,7 +48,6 @@ FAULTY = {(9, "Greeting"), (9, "SittingDown 1"), (9, "Waiting 1")}
 FAULTY_SHIFT_MM = np.array([-200.0, 0.0, 0.0])  # in the world: what moves them back
 MOST_REPROJECTION_PX = 5.0
 MOST_DISAGREEMENT_MM = 20.0
-MARGIN = 0.2  # of the box around the joints, as `crops.box_from_keypoints` has it
 
 Faulty = Literal["keep", "drop", "repair"]
 
@@ -106,11 +98,11 @@ def read_human36m(
             "Videos belong in S1/Videos/Directions 1.54138969.mp4, images in "
             "images/S1/S1_Directions_1.54138969/S1_Directions_1.54138969_000001.jpg.",
         )
-    found = _soundness(read, rigs, root)
+    found = _checked_labels(read, rigs, root)
     report = {
         "layout": layout, "cameras": camera_file.name, "split": split, "step": step, "faulty_s9": faulty,
         "sequences": len({(c.subject, c.stem) for c in read}), "left_out": left.counts, "left_out_first": left.names, **found,
-        "box": f"around the 17 joints, {MARGIN:g} of the larger side added on every side",
+        "box": f"around the 17 joints, {BOX_MARGIN:g} of the larger side added on every side",
     }  # fmt: skip
     return _records(read, rigs, report)
 
@@ -186,7 +178,7 @@ def seen(pose: Float[ndarray, "F J 3"], camera: Camera) -> Float[ndarray, "F J 2
     return project(*(torch.from_numpy(value) for value in values)).numpy()
 
 
-def _soundness(clips: Sequence[Clip], rigs: Cameras, root: Path) -> dict[str, Any]:
+def _checked_labels(clips: Sequence[Clip], rigs: Cameras, root: Path) -> dict[str, Any]:
     """How far 3D lies off its 2D and views off each other, on the first frame of each clip; large ones are refused."""
     off: list[ndarray] = []
     world: dict[tuple[int, str, int], list[ndarray]] = {}
@@ -227,7 +219,7 @@ def _records(clips: Sequence[Clip], rigs: Cameras, report: dict[str, Any]) -> Re
     return Records(
         images=tuple(image for clip in clips for image in clip.images),
         size=rows([clip.size for clip in clips]).astype(np.float64),
-        box=boxes(keypoints),
+        box=person_boxes(keypoints.astype(np.float64)),
         keypoints=keypoints,
         confidence=np.isfinite(keypoints).all(-1),
         pose=np.concatenate([clip.pose for clip in clips]),
@@ -251,55 +243,3 @@ def _records(clips: Sequence[Clip], rigs: Cameras, report: dict[str, Any]) -> Re
         skeleton=H36M_17,
         report=report,
     )
-
-
-def boxes(keypoints: Float[ndarray, "N J 2"]) -> Float[ndarray, "N 4"]:
-    """`crops.box_from_keypoints`, of all rows at once."""
-    points = keypoints.astype(np.float64)
-    low, high = np.nanmin(points, 1), np.nanmax(points, 1)
-    border = MARGIN * (high - low).max(1, keepdims=True)
-    return np.concatenate([low - border, high - low + 2 * border], 1)
-
-
-_ALL = H36M_17.joint_names
-_16 = tuple(name for name in _ALL if name != "neck_nose")
-_14 = tuple(name for name in _ALL if name not in ("pelvis", "spine", "neck_nose"))
-_MPII = tuple(name for name in _ALL if name != "spine")
-MPJPE = Figure("MPJPE")
-P_MPJPE = Figure("P-MPJPE", alignment="procrustes")
-N_MPJPE = Figure("N-MPJPE", alignment="scale")
-PCK, AUC = Figure("PCK@150", "pck"), Figure("AUC", "auc")
-N_PCK = Figure("N-PCK@150", "pck", alignment="scale")
-
-
-def _protocol(
-    name: str, title: str, figures: tuple[Figure, ...] = (MPJPE, P_MPJPE, N_MPJPE), joints: tuple[str, ...] = _ALL,
-    average: str = "samples", **source: Any,
-) -> Protocol:  # fmt: skip
-    settings = {"split": "test", "step": 1, "cameras": "all", "faulty": "keep"} | source
-    return Protocol(
-        name, title, "human36m", settings, figures, joints, tables=("action", "subject"), average=average,
-        order=tuple(ACTIONS), truth="motion capture, mm, each actor's own size",
-    )  # fmt: skip
-
-
-PROTOCOLS = (
-    _protocol("h36m", "Martinez, VideoPose3D, MotionBERT: P1 is MPJPE, P2 is P-MPJPE, P3 is N-MPJPE; mean over actions",
-              average="action"),
-    _protocol("h36m-16", "the same on 16 joints, without neck/nose (hourglass order; Zhou)", joints=_16, average="action"),
-    _protocol("h36m-14", "the same on 14 joints, without pelvis, spine and neck/nose", joints=_14, average="action"),
-    _protocol("h36m-sound", "the same without S9's three shifted sequences (multi-view papers, MotionBERT)", average="action",
-              faulty="drop"),
-    _protocol("h36m-64", "every 64th frame, mean over samples: 'Protocol 2' of integral regression and 3DMPPE; Rhodin, "
-              "CanonPose, MCSS", (MPJPE, P_MPJPE, N_MPJPE, N_PCK, PCK, AUC), step=64),
-    _protocol("h36m-64-epipolar", "EpipolarPose: the same, its N-MPJPE with the scale of the full Procrustes solution",
-              (MPJPE, P_MPJPE, Figure("N-MPJPE", alignment="procrustes_scale")), step=64),
-    _protocol("h36m-64-epipolar-16", "EpipolarPose, its self-supervised rows: the same on MPII's 16 joints, without the spine",
-              (MPJPE, P_MPJPE, Figure("N-MPJPE", alignment="procrustes_scale")), _MPII, step=64),
-    _protocol("h36m-s11", "every 64th frame of S11, 17 joints: 'Protocol 1' of integral regression and 3DMPPE", (P_MPJPE,),
-              split="S11", step=64),
-    _protocol("h36m-s11-14", "the same on 14 joints, as first published", (P_MPJPE,), _14, split="S11", step=64),
-    _protocol("h36m-hmr", "HMR, SPIN: P1, every 5th frame of all cameras, 14 joints", (MPJPE, P_MPJPE), _14, step=5),
-    _protocol("h36m-hmr-frontal", "HMR, SPIN: P2, every 5th frame of the frontal camera, 14 joints", (MPJPE, P_MPJPE), _14,
-              step=5, cameras="frontal"),
-)  # fmt: skip

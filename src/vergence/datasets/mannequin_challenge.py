@@ -32,15 +32,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from vergence.batches.crops import box_from_keypoints
 from vergence.datasets import mannequin_clips as clips
 from vergence.datasets.mannequin_clips import SPLITS, ClipCameras, ClipFrames
 from vergence.datasets.records import Records
 from vergence.errors import VergenceError
 from vergence.footage.tracking import person_size, track_people
+from vergence.geometry.body import stature
+from vergence.geometry.crops import person_boxes
 from vergence.geometry.triangulation import reprojection_error, triangulate_robust
 from vergence.outputs.trc import ASSUMED_STATURE_MM
-from vergence.reconstruction.solve import stature
 from vergence.skeleton import Skeleton
 
 PARALLAX_DEG = 5.0
@@ -323,7 +323,7 @@ def _records(
     return Records(
         images=tuple(image for image in images if image is not None),
         size=np.tile(np.array(frames.size, dtype=float), (n, 1)),
-        box=np.stack([box_from_keypoints(p[:, :2]) for p in points]),
+        box=person_boxes(points[..., :2].astype(np.float64)),
         keypoints=points[..., :2],
         confidence=np.nan_to_num(points[..., 2]),
         pose=np.full((n, len(skeleton), 3), nan),

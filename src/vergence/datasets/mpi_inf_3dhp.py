@@ -37,9 +37,10 @@ from vergence.datasets.mpi_inf_3dhp_cameras import (
     read_calibration,
     read_test_turn,
 )
-from vergence.datasets.people import person_boxes, seen_within, with_crops
+from vergence.datasets.people import SEEN_JOINTS, seen_within, with_crops
 from vergence.datasets.records import ImageRef, Records
 from vergence.errors import VergenceError
+from vergence.geometry.crops import person_boxes
 from vergence.skeleton import MPI_INF_17, MPI_INF_28
 
 CAMERA_SETS = {"all": tuple(range(14)), "vnect": (0, 1, 2, 4, 5, 6, 7, 8), "chest": (0, 2, 4, 7, 8)}
@@ -294,7 +295,7 @@ def _part(
     return Records(
         images=images,
         size=sizes,
-        box=person_boxes(seen_within(around, sizes)),
+        box=person_boxes(seen_within(around, sizes), SEEN_JOINTS),
         keypoints=seen,
         confidence=np.isfinite(seen).all(-1).astype(float),
         pose=pose,

@@ -22,12 +22,12 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from vergence.batches.crops import box_from_keypoints
 from vergence.datasets.formats.matlab import read_mat5
 from vergence.datasets.people import SEEN_JOINTS, Person, flat_records
 from vergence.datasets.records import Records
 from vergence.errors import VergenceError
 from vergence.footage.keypoints import HIDDEN_CONFIDENCE
+from vergence.geometry.crops import box_from_keypoints
 from vergence.metrics.keypoints import head_size
 from vergence.skeleton import MPII_16
 
@@ -63,28 +63,6 @@ def read_mpii(path: Path | str, split: str = "train") -> Records:
         else:
             people.append(person)
     return flat_records(people, MPII_16, counts, {"annotations": file.name, "split": split})
-
-
-def read_head_sizes(path: Path | str, split: str = "valid") -> Float[ndarray, " P"]:
-    """Head sizes in px (0.6 of the diagonal) of all people of a split; `Records.frame` indexes them. NaN where unknown.
-
-    The MAT has every head. For the JSON lists it is `annot/gt_valid.mat` or `annotations/mpii_gt_val.mat`, of the validation
-    list alone.
-
-    Raises:
-        VergenceError: neither is there, or another number of people than the list.
-    """
-    root = Path(path)
-    file = _annotations(root, split)
-    if file.suffix == ".mat":
-        return np.array([_head(rect) for _, rect, _ in _people(file)])
-    heads = _heads_of_list(root, split, file)
-    if heads is None:
-        raise VergenceError(
-            f"{root} has no head rectangles for split {split!r} of {file.name}",
-            "They are in annot/gt_valid.mat for valid, and in the official MAT.",
-        )
-    return heads
 
 
 def _heads_of_list(root: Path, split: str, file: Path) -> Float[ndarray, " P"] | None:

@@ -1,4 +1,4 @@
-"""What readers of datasets share: boxes from keypoints, keypoints beyond the image's edge, people who cannot be cropped."""
+"""What readers of datasets share: keypoints beyond the image's edge, people who cannot be cropped."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from vergence.datasets.formats.media import image_size
-from vergence.datasets.records import ROWS_AT_ONCE, ImageRef, Records, crop_cameras
+from vergence.datasets.make_records import make_records
+from vergence.datasets.records import ROWS_AT_ONCE, Records, record_crops
 from vergence.errors import VergenceError
 from vergence.skeleton import Skeleton
 
 SEEN_JOINTS = 4  # fewer in the image make no box
-BOX_MARGIN = 0.2  # on every side, of the larger side: joints end before the body does
 
 
 def seen_within(keypoints: Float[ndarray, "N J 2"], size: Float[ndarray, "N 2"]) -> Float[ndarray, "N J 2"]:
@@ -29,17 +29,6 @@ def seen_within(keypoints: Float[ndarray, "N J 2"], size: Float[ndarray, "N 2"])
     return np.where(inside, keypoints, np.nan)
 
 
-def person_boxes(keypoints: Float[ndarray, "N J 2"], margin: float = BOX_MARGIN) -> Float[ndarray, "N 4"]:
-    """`crops.box_from_keypoints` of every row; NaN where fewer than `SEEN_JOINTS` are known."""
-    known = np.isfinite(keypoints).all(-1)
-    low = np.where(known[..., None], keypoints, np.inf).min(1)
-    high = np.where(known[..., None], keypoints, -np.inf).max(1)
-    enough = (known.sum(1) >= SEEN_JOINTS)[:, None]
-    low, high = np.where(enough, low, np.nan), np.where(enough, high, np.nan)
-    border = margin * (high - low).max(1, keepdims=True)
-    return np.concatenate([low - border, high - low + 2 * border], 1)
-
-
 def with_crops(records: Records, counts: Counter[str]) -> Records:
     """The rows whose boxes can be cropped; the others are counted as `boxes that cannot be cropped`.
 
@@ -47,7 +36,7 @@ def with_crops(records: Records, counts: Counter[str]) -> Records:
         VergenceError: no row is left.
     """
     starts = range(0, len(records), ROWS_AT_ONCE)
-    good = np.concatenate([crop_cameras(records[i : i + ROWS_AT_ONCE], 64).good for i in starts] or [np.zeros(0, bool)])
+    good = np.concatenate([record_crops(records[i : i + ROWS_AT_ONCE], 64).good for i in starts] or [np.zeros(0, bool)])
     counts["boxes that cannot be cropped"] += int((~good).sum())
     if not good.any():
         told = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
@@ -109,30 +98,20 @@ def flat_records(
         kept.append(person)
     n, joints = len(kept), len(skeleton)
     order = {path: i for i, path in enumerate(sizes)}
-    unknown = np.full((n, 3, 3), np.nan)
-    records = Records(
-        images=[ImageRef(person.path) for person in kept],
+    records = make_records(
+        [person.path for person in kept],
+        skeleton,
         size=np.array([sizes[person.path] for person in kept], dtype=float).reshape(n, 2),
         box=np.array([person.box for person in kept], dtype=float).reshape(n, 4),
         keypoints=np.array([person.keypoints for person in kept], dtype=float).reshape(n, joints, 2),
         confidence=np.array([person.confidence for person in kept], dtype=float).reshape(n, joints),
-        pose=np.full((n, joints, 3), np.nan),
-        intrinsics=unknown,
-        distortion=np.full((n, 5), np.nan),
-        rotation=unknown,
-        translation=unknown[:, 0],
-        up=unknown[:, 0],
         subject=np.array([person.number for person in kept], dtype=int),
         sequence=np.array([order[person.path] for person in kept], dtype=int),
-        view=np.zeros(n, dtype=int),
         frame=np.array([person.number for person in kept], dtype=int),
-        time_step=np.arange(n),
-        time=np.zeros(n),
         groups={name: np.array([person.groups[name] for person in kept]) for name in (kept[0].groups if kept else ())},
         measures={
             name: np.array([person.measures[name] for person in kept]) for name in (kept[0].measures if kept else ())
         },
-        skeleton=skeleton,
     )
     records = with_crops(records, counts)
     return dataclasses.replace(records, report={**report, "left_out": {k: v for k, v in counts.items() if v}})

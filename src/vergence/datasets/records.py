@@ -3,7 +3,7 @@
 A reader of a dataset ends in `Records`: plain arrays in the full image's own camera, no pixels, no crop. The rest is
 the same for all of them and stands here once. Every label is moved into its crop's camera when the dataset is opened,
 so that protocols, draws and label stages see all of it without opening an image; pixels are read, one image at a
-time, when a batch asks for them. Both ways end in the same camera (`crops.crop_camera`), the index for all rows at once.
+time, when a batch asks for them. Both ways end in the same camera (`geometry.crops`), the index for all rows at once.
 
 What breaks it: a wrong box, size or lens shows as keypoints that do not lie on the person (`vergence data check` shows
 and measures that); random reading from long videos decodes up to a whole group of images for each crop, so training
@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,12 +26,12 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import Tensor
 
-from vergence.batches.crops import MAX_HALF_ANGLE_DEG, CropMode, crop_camera, warp
+from vergence.batches.crops import crop_image, moved_labels
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.footage.images import Video, read_image
 from vergence.footage.video import open_video
-from vergence.geometry.camera import normalise
+from vergence.geometry.crops import CropCamera, CropMode, crop_cameras
 from vergence.skeleton import Skeleton
 
 OPEN_VIDEOS = 4  # a decoder holds some dozen full frames
@@ -66,7 +66,7 @@ class Records:
     Attributes:
         images: N, where the pixels lie; one image may show several people.
         size: N 2, width and height of the full image, px.
-        box: N 4, x y width height in px of the full image (as `vergence.batches.crops` takes it).
+        box: N 4, x y width height in px of the full image (as `vergence.geometry.crops` takes it).
         keypoints: N J 2, px of the full image as recorded, lens distortion included.
         confidence: N J, 0 to 1; 0 where a keypoint is missing.
         pose: N J 3, mm, absolute, in the camera's frame (x right, y down, z forward).
@@ -75,7 +75,7 @@ class Records:
         rotation: N 3 3, `x_camera = rotation x_world + translation`.
         translation: N 3, mm.
         up: N 3, a unit vector in the camera's frame.
-        subject, sequence, view, frame, time step: N integers: who, which recording, which camera, which frame of it; one
+        subject, sequence, view, frame, time_step: N integers: who, which recording, which camera, which frame of it; one
             `time_step` for the same person at the same moment, whatever the view, unique over the dataset.
         time: N, seconds from the recording's start.
         groups: names such as `action`, `camera` or `scene` to N strings each, over which protocols average.
@@ -205,61 +205,9 @@ def joined_report(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return out
 
 
-class Crops(NamedTuple):
-    """Cameras of N crops: `crops.CropCamera`, batched. `good` is False where a box has no crop; the rest is NaN there."""
-
-    intrinsics: Float[ndarray, "N 3 3"]
-    rotation: Float[ndarray, "N 3 3"]
-    homography: Float[ndarray, "N 3 3"]
-    rectangular: ndarray
-    good: ndarray
-
-
-def crop_cameras(records: Records, size: int, mode: CropMode = "virtual") -> Crops:
-    """What `crops.crop_camera` gives for each row's box, square crops of `size` px; rows whose box it refuses are not good."""
-    k, lens, box = records.intrinsics, records.distortion, records.box
-    n = len(records)
-    rectangular = np.full(n, mode == "rectangular") | ~np.isfinite(k).all((1, 2))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        low, high = box[:, :2], box[:, :2] + box[:, 2:]
-        inside = (low < records.size - 0.5).all(1) & (high > -0.5).all(1) & (box[:, 2:] > 0).all(1)
-        along = np.array([[0.5, 0.5], [0, 0.5], [1, 0.5], [0.5, 0], [0.5, 1]])
-        rays = _rays(box[:, None, :2] + along * box[:, None, 2:], k, lens)
-        rotation = _look_at(rays[:, 0])
-        seen = rays[:, 1:] @ rotation.transpose(0, 2, 1)
-        limit = np.cos(np.radians(MAX_HALF_ANGLE_DEG))
-        narrow = (seen[..., 2] > limit * np.linalg.norm(seen, axis=-1)).all(1)
-        focal = size / 2 / np.abs(seen[..., :2] / seen[..., 2:]).max((1, 2))
-        virtual = np.zeros((n, 3, 3))
-        virtual[:, 0, 0] = virtual[:, 1, 1] = focal
-        virtual[:, :2, 2], virtual[:, 2, 2] = (size - 1) / 2, 1
-        homography = virtual @ rotation @ np.linalg.inv(np.where(rectangular[:, None, None], np.eye(3), k))
-        homography /= homography[:, 2:, 2:]
-        affine = np.zeros((n, 3, 3))
-        affine[:, 0, 0] = affine[:, 1, 1] = scale = size / box[:, 2:].max(1)
-        affine[:, :2, 2] = (size - 1) / 2 - scale[:, None] * (low + box[:, 2:] / 2)
-        affine[:, 2, 2] = 1
-    plain = rectangular[:, None, None]
-    return Crops(
-        intrinsics=np.where(plain, affine @ k, virtual),
-        rotation=np.where(plain, np.eye(3), rotation),
-        homography=np.where(plain, affine, homography),
-        rectangular=rectangular,
-        good=inside & (rectangular | narrow),
-    )
-
-
-def _rays(points: Float[ndarray, "N P 2"], k: Float[ndarray, "N 3 3"], lens: Float[ndarray, "N D"]) -> ndarray:
-    bends = torch.from_numpy(np.nan_to_num(lens)) if np.nan_to_num(lens).any() else None
-    ideal = normalise(torch.from_numpy(points), torch.from_numpy(k), bends).numpy()
-    return np.concatenate([ideal, np.ones_like(ideal[..., :1])], -1)
-
-
-def _look_at(ray: Float[ndarray, "N 3"]) -> Float[ndarray, "N 3 3"]:
-    z = ray / np.linalg.norm(ray, axis=-1, keepdims=True)
-    x = np.cross([0.0, 1.0, 0.0], z)
-    x /= np.linalg.norm(x, axis=-1, keepdims=True)
-    return np.stack([x, np.cross(z, x), z], 1)
+def record_crops(records: Records, size: int, mode: CropMode = "virtual") -> CropCamera:
+    """The cameras of the records' boxes, square crops of `size` px; rows whose box has none are not `good`."""
+    return crop_cameras(records.intrinsics, records.distortion, records.box, size, mode, records.size)
 
 
 def crop_index(records: Records, size: int, mode: CropMode = "virtual") -> Views:
@@ -273,7 +221,7 @@ def crop_index(records: Records, size: int, mode: CropMode = "virtual") -> Views
 
 
 def _index_part(records: Records, size: int, mode: CropMode) -> Views:
-    crops = crop_cameras(records, size, mode)
+    crops = record_crops(records, size, mode)
     if not crops.good.all():
         row = int(np.flatnonzero(~crops.good)[0])
         image = records.images[row]
@@ -283,29 +231,11 @@ def _index_part(records: Records, size: int, mode: CropMode) -> Views:
             f"({records.size[row][0]:g}x{records.size[row][1]:g}), is {' '.join(f'{v:g}' for v in records.box[row])}",
             "A box is x y width height in px, has an area, overlaps its image and is no wider than a pinhole sees.",
         )
-    turn = crops.rotation
-    points = records.keypoints.astype(np.float64)
-    rays = _rays(points, records.intrinsics, records.distortion) @ turn.transpose(0, 2, 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        virtual = (np.where(rays[..., 2:] > 0, rays / rays[..., 2:], np.nan)) @ crops.intrinsics.transpose(0, 2, 1)
-    flat = points @ crops.homography[:, :2, :2].transpose(0, 2, 1) + crops.homography[:, None, :2, 2]
-    keypoints = np.where(crops.rectangular[:, None, None], flat, virtual[..., :2])
-    back = turn.transpose(0, 2, 1)
-    floats = {
-        "intrinsics": crops.intrinsics,
-        "keypoints": keypoints,
-        "confidence": np.where(np.isfinite(keypoints).all(-1), np.nan_to_num(records.confidence), 0.0),
-        "pose": records.pose.astype(np.float64) @ back,
-        "rotation": turn @ records.rotation,
-        "translation": (turn @ records.translation[..., None])[..., 0],
-        "up": (turn @ records.up[..., None])[..., 0],
-        "crop": crops.homography,
-        "time": records.time,
-    }
-    fields = {name: torch.from_numpy(value.astype(np.float32)) for name, value in floats.items()}
+    names = ("keypoints", "confidence", "pose", "rotation", "translation", "up")
+    moved = moved_labels(crops, records.size, **{name: getattr(records, name) for name in names})
     whole = {name: torch.from_numpy(getattr(records, name).copy()) for name in _WHOLE}
     known = torch.from_numpy(np.isfinite(records.pose).all(-1).any(-1))
-    return Views.empty(len(records), len(records.skeleton), 0, 0).replace(metric=known, **fields, **whole)
+    return moved.replace(metric=known, time=torch.from_numpy(records.time.astype(np.float32)), **whole)
 
 
 class ImageDataset:
@@ -384,11 +314,11 @@ class ImageDataset:
                 "Use the images that the labels were made on, at their own size.",
             )
         lens = np.nan_to_num(records.distortion[row])
-        return warp(image, crop_camera(records.intrinsics[row], lens, records.box[row], self.image_size, self.mode))
+        return crop_image(image, records.intrinsics[row], lens, records.box[row], self.image_size, self.mode)[0]
 
 
 class OpenFiles:
-    """Images by `Image`; of the videos those used last stay open. Worker processes open their own."""
+    """Images by `ImageRef`; of the videos those used last stay open. Worker processes open their own."""
 
     def __init__(self) -> None:
         self._videos: OrderedDict[Path, Video] = OrderedDict()

@@ -1,4 +1,4 @@
-"""Predictions of others: poses in a file, keyed by sample, brought to a dataset's rows and into its crops' cameras.
+"""External predictions: poses in a file, matched to a dataset's rows by key and moved into its crop cameras.
 
 NPZ arrays, or the same names in JSON, with `samples` a list of mappings that hold a `pose` and its key:
 
@@ -38,7 +38,6 @@ from vergence.batches.pseudo_labels import match
 from vergence.errors import VergenceError
 from vergence.evaluation.measure import measure_keypoint_protocol
 from vergence.evaluation.scores import score
-from vergence.methods.epipolar_pose import full_camera
 from vergence.protocols.base import Measured, Protocol, measure
 from vergence.protocols.keypoints import KeypointProtocol
 from vergence.skeleton import Skeleton, skeleton_from_names
@@ -77,14 +76,17 @@ class Predicted:
         return len(self.pose if self.pose is not None else self.keypoints if self.keypoints is not None else ())
 
 
-def read_predictions(path: Path | str) -> Predicted:
-    """A file of predictions.
+def read_predictions(source: Path | str | Mapping[str, Any]) -> Predicted:
+    """Predictions from a file, or from the same names in a mapping.
 
     Raises:
         VergenceError: missing, damaged, not of the form above.
     """
-    path = Path(path)
-    found = _json(path) if path.suffix.lower() == ".json" else _npz(path)
+    path = Path("the predictions") if isinstance(source, Mapping) else Path(source)
+    if isinstance(source, Mapping):
+        found = dict(source)
+    else:
+        found = _json(path) if path.suffix.lower() == ".json" else _npz(path)
     flat = "keypoints" in found and "pose" not in found
     for name in ("keypoints", "joint_names") if flat else ("pose", "joint_names", "unit"):
         if name not in found:
@@ -180,7 +182,8 @@ def on_rows(
     `needed` joints are those that are measured, by name; all, if none are named.
 
     Raises:
-        VergenceError: 2D alone; joints that the file cannot give; a key twice, or that fits several rows; nothing that fits.
+        VergenceError: 2D alone; joints that the file cannot give; crops of unknown turn; a key twice, or that fits
+            several rows; nothing that fits.
     """
     if predicted.pose is None:
         raise VergenceError("the predictions are 2D keypoints alone", "Give poses, or --protocol: one in 2D.")
@@ -191,7 +194,9 @@ def on_rows(
     found = found & ~(pose.isnan() & ~dataset.index.pose.isnan())[:, measured].flatten(1).any(1)
     pose[~found] = float("nan")
     if predicted.axes == "camera":
-        pose = pose @ full_camera(dataset.index)[1].mT
+        if dataset.index.turn[found].isnan().any():
+            raise VergenceError("the data does not say how its crops are turned", "Give poses with axes crop.")
+        pose = pose @ dataset.index.turn.double().mT
     return pose, found
 
 

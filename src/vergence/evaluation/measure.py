@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -22,12 +21,12 @@ from vergence.batches.dataset import Dataset
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.evaluation.scores import HEADING, in_camera_frame
-from vergence.methods.base import Prediction
-from vergence.methods.mcss import pose_descriptor
+from vergence.geometry.crops import full_pixels
+from vergence.methods.base import Prediction, pose_descriptor
 from vergence.metrics import retrieval
 from vergence.protocols.base import Measured, Protocol, measure
 from vergence.protocols.keypoints import KeypointProtocol, measure_keypoints
-from vergence.recipes.recipe import Scale
+from vergence.recipes.sources import Scale
 from vergence.skeleton import Skeleton
 
 SCALES: dict[Scale, str] = {
@@ -200,13 +199,6 @@ def measure_keypoint_protocol(
     left = {f"{unknown} people": f"no {protocol.measure} is known"} if unknown else {}
     about: dict[str, Any] = {"scale": f"distances by each person's {protocol.measure}", "left_out": left}
     return found, {**about, "true_depth_or_scale_used": False}
-
-
-def full_pixels(points: Float[Tensor, "N J 2"], crop: Float[Tensor, "N 3 3"]) -> Float[Tensor, "N J 2"]:
-    """Crop pixels as those of the full image, up to its lens distortion (which is not put back)."""
-    ones = torch.ones_like(points[..., :1])
-    there = torch.cat([points, ones], -1).double() @ torch.linalg.inv(crop.double()).mT
-    return there[..., :2] / there[..., 2:]
 
 
 def protocol_words(found: Mapping[str, Any]) -> str:

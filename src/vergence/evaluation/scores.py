@@ -23,8 +23,8 @@ from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.geometry.alignment import ridge_regression
 from vergence.geometry.camera import normalise, rotate
-from vergence.methods.base import Method, Prediction
-from vergence.methods.mcss import canonical_rotation, pose_descriptor
+from vergence.geometry.canonical import canonical_rotation
+from vergence.methods.base import Method, Prediction, pose_descriptor
 from vergence.metrics import retrieval
 from vergence.skeleton import Skeleton
 
@@ -192,7 +192,7 @@ def camera_mean_poses(training: Views, test: Views, skeleton: Skeleton) -> Tenso
 
 
 def nearest_poses(training: Tensor, test: Tensor, skeleton: Skeleton) -> Tensor:
-    """For each test pose `N J 3` the training pose `M J 3` nearest to it: the best that copying could do. It sees the truth."""
+    """For each test pose `N J 3` the training pose `M J 3` nearest to it (oracle: it uses ground truth)."""
     root = list(skeleton.root)
     a, b = ((x - x[:, root].mean(1, keepdim=True)).nan_to_num(0.0) for x in (training, test))
     return a[torch.cdist(b.flatten(1), a.flatten(1)).argmin(1)]

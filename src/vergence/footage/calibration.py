@@ -27,8 +27,10 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
+from vergence import plugins
 from vergence.errors import VergenceError
 from vergence.files import write_text
+from vergence.footage.readers import Reader, find_reader
 from vergence.geometry.cameras import Camera, Rig
 
 # A rig whose cameras are farther apart than this, in the file's unit, cannot be in metres.
@@ -44,6 +46,22 @@ def load_toml(path: Path) -> dict[str, Any]:
         raise VergenceError(f"there is no file {path}", "Check the path.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise VergenceError(f"{path} is not readable TOML: {error}", "Mend the line it names.") from error
+
+
+def read_calibration(path: Path | str, unit: Literal["mm", "m"] | None = None, reader: str = "") -> Rig:
+    """Cameras of a calibration file: TOML (`read_rig_toml`), or what a plug-in reads.
+
+    Args:
+        path: the file.
+        unit: of translations; None takes what the file says.
+        reader: the registered name of what reads it; found by the path where empty.
+
+    Raises:
+        VergenceError: missing, or not a calibration.
+    """
+    found = find_reader(plugins.calibration_readers, Path(path), reader) or RIG_TOML
+    rig: Rig = found.read(Path(path), unit)
+    return rig
 
 
 def read_rig_toml(path: Path | str, unit: Literal["mm", "m"] | None = None) -> Rig:
@@ -199,3 +217,6 @@ def write_rig_toml(path: Path | str, rig: Rig, error_px: float | None = None) ->
     if error_px is not None and np.isfinite(error_px):
         lines += [f"error = {float(error_px)}"]
     write_text(path, "\n".join(lines) + "\n")
+
+
+RIG_TOML = Reader(lambda path: path.suffix.lower() == ".toml", read_rig_toml)

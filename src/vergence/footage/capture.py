@@ -242,7 +242,7 @@ def _calibrated(
     if "calibration" not in head:
         return {}
     path = existing_path(head["calibration"], folder, "calibration")
-    rig = calib.read_rig_toml(path, unit)  # type: ignore[arg-type]
+    rig = calib.read_calibration(path, unit)  # type: ignore[arg-type]
     notes += rig.notes
     plain = {re.sub(r"[\W_]+", "", camera.name).lower(): camera for camera in rig.cameras}
     found = {name: plain.get(re.sub(r"[\W_]+", "", name).lower()) for name in names}
@@ -285,9 +285,9 @@ def _frame_rate(
         )
     found = next(iter(known.values()), None)
     if given is None and found is None and keypoint_file is not None:
-        from vergence.footage.keypoints import read_keypoint_npz
+        from vergence.footage.keypoints import read_keypoint_table
 
-        found = read_keypoint_npz(keypoint_file).fps
+        found = read_keypoint_table(keypoint_file).fps
     fps = found if given is None else float(calib.check_array(given, (), f"fps of {name}"))
     if fps is None or not fps > 0:
         raise VergenceError(f"fps of {name} is {fps}", "Give fps = ... under [capture], above 0.")

@@ -22,8 +22,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from vergence import plugins
 from vergence.errors import VergenceError
+from vergence.files import read_arrays
 from vergence.footage.images import natural_key
+from vergence.footage.readers import Reader, find_reader
 from vergence.skeleton import BODY_25, BODY_25B, COCO_17, Skeleton, get_skeleton, skeleton_from_names
 
 OPENPOSE_COCO_18 = (
@@ -81,12 +84,13 @@ class KeypointTable:
     notes: tuple[str, ...] = ()
 
 
-def read_keypoints(path: Path | str, skeleton: Skeleton | str | None = None) -> Detections:
-    """An OpenPose folder, or a COCO-style JSON file.
+def read_keypoints(path: Path | str, skeleton: Skeleton | str | None = None, reader: str = "") -> Detections:
+    """One camera's keypoints: an OpenPose folder, a COCO-style JSON file, or what a plug-in reads.
 
     Args:
-        path: folder of `*.json`, or one JSON file.
+        path: folder of `*.json`, or one file.
         skeleton: the joints, or the name of a known skeleton; measured or read from the file where not given.
+        reader: the registered name of what reads it; found by the path where empty.
 
     Raises:
         VergenceError: missing, not readable, or a number of joints that is not the skeleton's.
@@ -94,14 +98,27 @@ def read_keypoints(path: Path | str, skeleton: Skeleton | str | None = None) -> 
     path = Path(path)
     if isinstance(skeleton, str):
         skeleton = get_skeleton(skeleton)
-    if path.is_dir():
-        return read_openpose(path, skeleton)
-    if path.suffix.lower() != ".json":
+    found = find_reader(plugins.keypoint_readers, path, reader)
+    if found is None:
+        table = find_reader(plugins.keypoint_readers, path, all_cameras=True)
         raise VergenceError(
             f"keypoints {path} are neither a folder of OpenPose JSON nor a JSON file",
-            "An NPZ of several cameras belongs under [capture], not under one camera." if path.suffix == ".npz" else "",
-        )
-    return read_coco(path, skeleton)
+            f"A {path.suffix} file of all cameras belongs under [capture], not under one camera." if table
+            else f"There are readers {', '.join(plugins.keypoint_readers)}; a plug-in may add one.",
+        )  # fmt: skip
+    detections: Detections = found.read(path, skeleton)
+    return detections
+
+
+def read_keypoint_table(path: Path | str, reader: str = "") -> KeypointTable:
+    """All cameras' keypoints of one person: Vergence's NPZ, or what a plug-in reads.
+
+    Raises:
+        VergenceError: missing or not readable.
+    """
+    found = find_reader(plugins.keypoint_readers, Path(path), reader, all_cameras=True) or NPZ
+    table: KeypointTable = found.read(Path(path))
+    return table
 
 
 def _load_json(path: Path) -> Any:
@@ -325,18 +342,7 @@ def read_keypoint_npz(path: Path | str) -> KeypointTable:
         VergenceError: missing, not an NPZ, a key missing, or shapes that do not fit.
     """
     path = Path(path)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            data = {key: file[key] for key in file.files}
-    except FileNotFoundError:
-        raise VergenceError(f"there is no keypoint file {path}", "Check the path.") from None
-    except Exception as error:
-        raise VergenceError(f"{path} is not a readable NPZ: {error}", "Write it again.") from error
-    for key in ("keypoints", "joint_names"):
-        if key not in data:
-            raise VergenceError(
-                f"{path} has no `{key}`; it has {', '.join(data) or 'nothing'}", "See the capture format."
-            )
+    data = read_arrays(path, ("keypoints", "joint_names"), "See the capture format.")
     points = np.asarray(data["keypoints"], dtype=np.float64)
     names = [str(name) for name in np.atleast_1d(data["joint_names"])]
     if points.ndim != 4 or points.shape[-1] != 3:
@@ -348,3 +354,8 @@ def read_keypoint_npz(path: Path | str) -> KeypointTable:
     notes = (f"{path.name}: confidences above 1 were taken as 1",) if (points[..., 2] > 1).any() else ()
     fps = float(data["fps"]) if "fps" in data and np.ndim(data["fps"]) == 0 else None
     return KeypointTable(clean(points), skeleton_from_names(names), fps, notes)
+
+
+OPENPOSE = Reader(Path.is_dir, read_openpose)
+COCO = Reader(lambda path: path.suffix.lower() == ".json" and not path.is_dir(), read_coco)
+NPZ = Reader(lambda path: path.suffix.lower() == ".npz", read_keypoint_npz, all_cameras=True)

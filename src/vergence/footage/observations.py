@@ -19,7 +19,7 @@ from jaxtyping import Float
 from vergence.errors import VergenceError
 from vergence.footage.capture import Capture
 from vergence.footage.capture_camera import CaptureCamera
-from vergence.footage.keypoints import Detections, read_keypoint_npz, read_keypoints
+from vergence.footage.keypoints import Detections, read_keypoint_table, read_keypoints
 from vergence.footage.subject import SubjectChoice, choose_subject
 from vergence.footage.tracking import track_people
 from vergence.geometry.cameras import Camera
@@ -90,7 +90,7 @@ def _with_lens(camera: CaptureCamera) -> Camera:
 
 def _from_npz(capture: Capture, notes: list[str]) -> tuple[Skeleton, list[list[np.ndarray]]]:
     assert capture.keypoint_file is not None
-    table = read_keypoint_npz(capture.keypoint_file)
+    table = read_keypoint_table(capture.keypoint_file)
     notes += table.notes
     frames, views = table.keypoints.shape[:2]
     if views != len(capture.cameras):

@@ -101,20 +101,6 @@ def align(
     )
 
 
-def align_points(
-    source: Float[Tensor, "... J 3"],
-    target: Float[Tensor, "... J 3"],
-    weights: Float[Tensor, "... J"] | None = None,
-    *,
-    scale: bool = False,
-    reflection: bool = False,
-    detach: bool = False,
-) -> Float[Tensor, "... J 3"]:
-    """The source moved onto the target by `align`; with `detach` the motion is constant, the points are not."""
-    motion = align(source, target, weights, scale=scale, reflection=reflection, detach=detach)
-    return motion.apply(source)
-
-
 def least_squares_scale(
     source: Float[Tensor, "... J D"], target: Float[Tensor, "... J D"], weights: Float[Tensor, "... J"] | None = None
 ) -> Float[Tensor, ...]:

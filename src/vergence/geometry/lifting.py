@@ -19,7 +19,6 @@ shortest possible bone is returned, and `valid` is False. Mask with these in los
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -53,23 +52,6 @@ class Lifted:
     valid: Bool[Tensor, ...]
     ambiguous: Bool[Tensor, ...]
     tilt: Float[Tensor, ...]
-
-
-@dataclass(frozen=True)
-class Pose25D:
-    """2.5D from 3D: what `lift` takes, and the two numbers that it finds or cannot know.
-
-    Attributes:
-        xy: normalised coordinates (x/z, y/z).
-        depth: relative to the root, in reference-bone units.
-        scale: length of the reference bone, in the pose's unit.
-        root_depth: in reference-bone units.
-    """
-
-    xy: Float[Tensor, "... J 2"]
-    depth: Float[Tensor, "... J"]
-    scale: Float[Tensor, ...]
-    root_depth: Float[Tensor, ...]
 
 
 def _check_bone(bone: Bone, joints: int) -> None:
@@ -122,52 +104,3 @@ def _larger_root(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     other = -2 * c / torch.where(stable, b + root, torch.ones_like(b))
     plain = torch.where(discriminant > MIN_DISCRIMINANT, root - b, -b) / (2 * a)
     return torch.where(stable, other, plain)
-
-
-def to_25d(pose: Float[Tensor, "... J 3"], root: Sequence[int], reference_bone: Bone) -> Pose25D:
-    """The inverse of `lift`: normalised coordinates, relative depths and the scale of a pose in the camera frame.
-
-    Args:
-        pose: camera frame, absolute, any unit; NaN = unknown. A joint at or behind the camera has NaN coordinates.
-        root: joints whose mean is the root (`Skeleton.root`).
-        reference_bone: `Skeleton.reference_bone`.
-    """
-    _check_bone(reference_bone, pose.shape[-2])
-    scale = torch.linalg.vector_norm(bone_vector(pose, reference_bone), dim=-1)
-    z = pose[..., 2]
-    seen = z > 0
-    xy = pose[..., :2] / torch.where(seen, z, torch.ones_like(z))[..., None]
-    root_depth = z[..., list(root)].mean(-1)
-    return Pose25D(
-        torch.where(seen[..., None], xy, torch.full_like(xy, math.nan)),
-        (z - root_depth[..., None]) / scale[..., None],
-        scale,
-        root_depth / scale,
-    )
-
-
-def scale_to_bone_lengths(
-    pose: Float[Tensor, "... J 3"], limbs: Sequence[tuple[int, int]], lengths: Float[Tensor, "... E"]
-) -> Float[Tensor, ...]:
-    """The scale at which a pose's limbs fit known lengths best: `argmin_s sum_e (s l_e - mu_e)^2 = sum mu l / sum l^2`.
-
-    Args:
-        pose: any frame and unit; NaN = unknown.
-        limbs: joint pairs.
-        lengths: mu, the known (mean) lengths, say in mm; NaN = unknown.
-
-    Returns:
-        Target unit per pose unit; NaN where no limb is known on both sides or all have length 0.
-    """
-    if lengths.shape[-1] != len(limbs):
-        raise VergenceError(f"{len(limbs)} limbs and {lengths.shape[-1]} lengths", "Give one length per limb.")
-    start, end = (list(side) for side in zip(*limbs, strict=True))
-    found = torch.linalg.vector_norm(pose[..., end, :] - pose[..., start, :], dim=-1)
-    found, wanted = torch.broadcast_tensors(found, lengths.to(found.dtype))
-    known = ~(found.isnan() | wanted.isnan())
-    found = torch.where(known, found, torch.zeros_like(found))
-    wanted = torch.where(known, wanted, torch.zeros_like(wanted))
-    power = (found * found).sum(-1)
-    some = power > 0
-    scale = (found * wanted).sum(-1) / torch.where(some, power, torch.ones_like(power))
-    return torch.where(some, scale, torch.full_like(scale, math.nan))

@@ -6,11 +6,10 @@ Which function:
 * `triangulate_optimal`: two views, the global optimum of the reprojection error. Matters where depths differ much or
   rays are nearly parallel; elsewhere linear errors are one percent larger, and none after a few `iterations`.
 * `triangulate_robust`: three or more views of which some may be wrong. Use it on detected keypoints.
-* `triangulate_vector_median`: EpipolarPose's way from pairs to one point; for that paper's rows.
+* `vector_median`: EpipolarPose's way from the points of all pairs to one (`reconstruction.per_frame`).
 
 What breaks them all: rays that are nearly parallel. Two rays at angle a turn an error across the ray into one along it
-that is 1/sin(a) times as large; `triangulation_angle` measures it. A single wrong view moves the linear solution
-without bound.
+that is 1/sin(a) times as large. A single wrong view moves the linear solution without bound.
 
 Cameras are normalised matrices `[R | t]` (`camera.projection_matrix`), points are normalised coordinates
 (`camera.normalise`). The view axis V is the last of the leading dimensions, and cameras broadcast: points `T J V 2` go
@@ -25,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from vergence.errors import VergenceError
@@ -108,11 +107,6 @@ def depths(points: Float[Tensor, "... 3"], cameras: Float[Tensor, "... V 3 4"]) 
     return (cameras[..., 2, :3] * points[..., None, :]).sum(-1) + cameras[..., 2, 3]
 
 
-def in_front(points: Float[Tensor, "... 3"], cameras: Float[Tensor, "... V 3 4"]) -> Bool[Tensor, "... V"]:
-    """Cheirality: the point is before the camera. False where point or camera is NaN."""
-    return depths(points, cameras) > 0
-
-
 def reprojection_error(
     world: Float[Tensor, "... 3"], points: Float[Tensor, "... V 2"], cameras: Float[Tensor, "... V 3 4"]
 ) -> Float[Tensor, "... V"]:
@@ -126,27 +120,6 @@ def reprojection_error(
     xy = moved[..., :2] / torch.where(behind, torch.ones_like(z), z)[..., None]
     error = torch.linalg.vector_norm(xy - points, dim=-1)
     return torch.where(behind & ~error.isnan(), torch.full_like(error, math.inf), error)
-
-
-def triangulation_angle(
-    world: Float[Tensor, "... 3"], cameras: Float[Tensor, "... V 3 4"], weights: Float[Tensor, "... V"] | None = None
-) -> Float[Tensor, ...]:
-    """The best angle at which two rays meet in a point, radians in [0, pi/2]; the error along the ray grows as 1/sin.
-
-    Cameras that face each other count as parallel, as they should. Views of weight 0 or NaN do not count; NaN where
-    fewer than two remain.
-    """
-    centres = -(cameras[..., :3].mT * cameras[..., None, :, 3]).sum(-1)
-    rays = world[..., None, :] - centres
-    seen = rays.isfinite().all(-1)
-    if weights is not None:
-        seen = seen & (weights > 0)
-    best = torch.full_like(rays[..., 0, 0], math.nan)
-    for i, j in itertools.combinations(range(rays.shape[-2]), 2):
-        cross = torch.linalg.vector_norm(torch.linalg.cross(rays[..., i, :], rays[..., j, :]), dim=-1)
-        angle = torch.atan2(cross, (rays[..., i, :] * rays[..., j, :]).sum(-1).abs())
-        best = torch.where(seen[..., i] & seen[..., j], torch.fmax(best, angle), best)
-    return best
 
 
 # ------------------------------------------------------------------------------------------------ robust
@@ -275,25 +248,3 @@ def vector_median(candidates: Float[Tensor, "... C 3"]) -> Float[Tensor, "... 3"
     mean = filled.sum(-2) / count.clamp_min(1)[..., None]
     result = torch.where((count == 2)[..., None], mean, chosen)
     return torch.where((count > 0)[..., None], result, math.nan)
-
-
-def triangulate_vector_median(
-    points: Float[Tensor, "... V 2"],
-    cameras: Float[Tensor, "... V 3 4"],
-    weights: Float[Tensor, "... V"] | None = None,
-) -> Float[Tensor, "... 3"]:
-    """EpipolarPose's labels (Kocabas et al., CVPR 2019): optimal triangulation of every pair, then the vector median.
-
-    Args:
-        points: normalised coordinates; NaN = not seen.
-        cameras: `[R | t]`; NaN = unknown.
-        weights: 0 or NaN = not seen; otherwise without effect, a median does not weigh.
-    """
-    _check(points, cameras)
-    seen = seen_weights(points, cameras, weights) > 0
-    points = torch.where(seen[..., None], points, math.nan)
-    pairs = itertools.combinations(range(points.shape[-2]), 2)
-    candidates = [triangulate_optimal(points[..., [i, j], :], cameras[..., [i, j], :, :]) for i, j in pairs]
-    if not candidates:
-        return torch.full_like(points[..., 0, :1].expand(*points.shape[:-2], 3), math.nan)
-    return vector_median(torch.stack(candidates, dim=-2))

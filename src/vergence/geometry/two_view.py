@@ -39,7 +39,7 @@ NO_PARALLAX = 1.2  # times the noise: below this a rotation alone explains the j
 
 @dataclass(frozen=True)
 class PairPose:
-    """The second camera in the first one's frame, `x2 = R x1 + t`, and how far to trust it.
+    """The second camera in the first one's frame, `x2 = R x1 + t`, and how reliable it is.
 
     Attributes:
         rotation, translation: the best of the four decompositions; the translation has length 1.
@@ -49,7 +49,6 @@ class PairPose:
         sigma: noise in radians (times a focal length: px), from the median residual.
         parallax: 90th percentile of the angles that a rotation alone leaves, in units of what noise leaves; 1 without
             baseline.
-        planar: share of inliers that one homography explains.
         conditioning: ratio of the two smallest singular values of the linear system; 1 means that a second solution
             fits alike.
         angle: median angle between the two rays of a joint, radians.
@@ -62,27 +61,12 @@ class PairPose:
     inliers: Bool[Array, " N"]
     sigma: float
     parallax: float
-    planar: float
     conditioning: float
     angle: float
 
     @property
     def inlier_share(self) -> float:
         return float(self.inliers.mean())
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """What is wrong with the pair, in words; empty where nothing is."""
-        found = []
-        if self.parallax < NO_PARALLAX:
-            found.append("the two cameras stand in one place: a rotation alone explains the joints")
-        if self.planar > 0.9:
-            found.append("the joints lie on one plane")
-        if len(self.candidates) > 1 and self.candidates[1][2] > 0.8 * self.candidates[0][2]:
-            found.append("the joints do not tell a body from its mirror image in depth")
-        if self.inlier_share < 0.4:
-            found.append(f"only {self.inlier_share:.0%} of the joints agree")
-        return tuple(found)
 
 
 def sampson_residual(
@@ -201,15 +185,6 @@ def rotation_only(a: Float[Array, "N 2"], b: Float[Array, "N 2"]) -> tuple[Float
     return rotation, left
 
 
-def _planar_share(a: Array, b: Array, sigma: float) -> float:
-    homography, _ = cv2.findHomography(a, b, method=0)
-    if homography is None:
-        return 0.0
-    moved = _homogeneous(a) @ homography.T
-    error = np.linalg.norm(moved[:, :2] / np.where(moved[:, 2:] == 0, 1e-12, moved[:, 2:]) - b, axis=1)
-    return float((error < INLIER_SIGMA * np.sqrt(2) * sigma).mean())
-
-
 def _conditioning(a: Array, b: Array) -> float:
     """Second smallest over smallest singular value of the 8-point system (Hartley & Zisserman 11.1), points normalised."""
     a, b = ((p - p.mean(0)) / max(float(p.std()), 1e-12) for p in (a, b))
@@ -250,32 +225,6 @@ def pair_pose(a: Float[Array, "N 2"], b: Float[Array, "N 2"], *, sigma: float | 
         sigma=noise,
         # noise alone leaves sigma sqrt 2 in each of two directions; the 90th percentile of that length is 3.035 sigma
         parallax=float(np.percentile(rotation_only(ga, gb)[1], 90) / (3.035 * noise)),
-        planar=_planar_share(ga, gb, noise),
         conditioning=_conditioning(ga, gb),
         angle=float(np.median(np.arccos(np.clip(cosine, -1, 1)))),
     )
-
-
-def epipolar_consistency(
-    a: Float[Array, "*N 2"], b: Float[Array, "*N 2"], *, sigma: float = 0.005, seed: int = 0
-) -> float:
-    """How badly two tracks agree that they show one person to two fixed cameras: 0 (perfect) to 1.
-
-    The mean over all common joints of `min((r / 3 sigma)^2, 1)`, r the residual of the best essential matrix. Cheap
-    (some 3 ms);
-    two tracks of different people score several times what two of one person do, once they move.
-
-    Args:
-        a, b: normalised points of the tracks, any leading shape, NaN = missing.
-        sigma: the noise to judge by, radians; the same for all tracks that are compared.
-
-    Returns:
-        The score, 1 where fewer than `MIN_POINTS` joints are common or nothing fits.
-    """
-    a, b = a.reshape(-1, 2), b.reshape(-1, 2)
-    both = np.isfinite(a).all(-1) & np.isfinite(b).all(-1)
-    try:
-        essential, _ = estimate_essential(a[both].astype(float), b[both].astype(float), sigma=sigma, seed=seed)
-    except VergenceError:
-        return 1.0
-    return _robust_mean(essential, a[both], b[both], sigma)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from torch import Tensor, nn
 
 from vergence import __version__
 from vergence.errors import VergenceError
-from vergence.files import atomic_path, write_json
+from vergence.files import atomic_path, read_yaml, write_json
 from vergence.methods.base import Method, Prediction
 from vergence.methods.refinement import Refined, RefinementUnit
 from vergence.methods.registry import build_method
+from vergence.plugins import load_plugins, needed_by
 from vergence.recipes.recipe import NetworkSettings
 from vergence.skeleton import Skeleton
 
@@ -32,9 +34,11 @@ class Estimator:
         method: the trained module.
         image_size: side of the crops it was trained on.
         config: what `config.json` holds.
+        folder: the run's; None where it was not loaded from one.
     """
 
-    def __init__(self, method: Method, config: dict[str, Any], device: str = "cpu") -> None:
+    def __init__(self, method: Method, config: dict[str, Any], device: str = "cpu", folder: Path | None = None) -> None:
+        self.folder = folder
         self.method = method.eval().to(device)
         self.config = config
         self.image_size = int(config["image_size"])
@@ -142,12 +146,18 @@ def save_weights(method: nn.Module, path: Path) -> None:
         save_file({k: v.detach().cpu().contiguous().clone() for k, v in method.state_dict().items()}, partial)
 
 
-def load(run: str | Path, device: str = "cpu") -> Estimator:
-    """The estimator of a run's folder.
+def load(run: str | Path, device: str = "cpu", plugins: Sequence[str | Path] = ()) -> Estimator:
+    """The estimator of a run's folder. No code of the run is executed: what it needs of plug-ins is named by the caller.
+
+    Args:
+        run: folder that `vergence train` wrote.
+        device: of torch.
+        plugins: Python files that register what the run was trained with.
 
     Raises:
-        VergenceError: no finished model there, or files that do not belong together.
+        VergenceError: no finished model there, files that do not belong together, or a plug-in that is not named.
     """
+    load_plugins(plugins)
     folder = Path(run)
     files = folder / "config.json", folder / "model.safetensors"
     for file in files:
@@ -159,16 +169,24 @@ def load(run: str | Path, device: str = "cpu") -> Estimator:
     try:
         config = json.loads(files[0].read_text())
         network = NetworkSettings(**config["network"])
-        method = build_method(config["method"], network, config["skeleton"], pretrained=False)
+        with needed_by(folder, _plugin_files(folder, config)):
+            method = build_method(config["method"], network, config["skeleton"], pretrained=False)
         method.load_state_dict(load_file(files[1]))
         method.mirrored = bool(config["mirrored"])
         if made_with := config.get("refinement"):
             unit = RefinementUnit(method.skeleton, made_with["width"], made_with["dropout"], made_with["correct"])
             unit.load_state_dict(load_file(folder / "refinement.safetensors"))
             method = Refined(method, unit, made_with)
-        return Estimator(method, config, device)
+        return Estimator(method, config, device, folder)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         raise VergenceError(
             f"the model in {folder} cannot be read: {(str(error).splitlines() or [type(error).__name__])[0]}",
             "config.json and model.safetensors must come from the same run, whole.",
         ) from error
+
+
+def _plugin_files(folder: Path, config: dict[str, Any]) -> list[str]:
+    """The plug-in files that a run was trained with: their paths where its recipe is there, else their names."""
+    recipe = read_yaml(folder / "recipe.yaml") if (folder / "recipe.yaml").is_file() else {}
+    files = (recipe.get("plugins") if isinstance(recipe, dict) else None) or config.get("plugins") or []
+    return [str(file) for file in files]

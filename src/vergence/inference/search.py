@@ -1,285 +1,246 @@
-"""Pose search: an index of what an estimator saw in footage, and the moments in it that are nearest to a query.
-
-Every image becomes one descriptor: the embedding where the run has one, else the predicted pose turned to a heading of
-its own, so that the camera's place does not count. The search is exhaustive: all distances are computed, in float32 by one
-matrix product, and those that rounding might have put in the wrong order again in float64; at these sizes (100,000 images by
-128 numbers) an approximate index would save milliseconds and add a parameter.
-
-A clip is compared with every stretch of equal length: frame with frame at equal times, by the root mean square of the
-distances. Hits closer in time to a better hit of the same camera than `apart` are left out, since neighbouring frames are
-one moment.
-
-What breaks it: descriptors are as good as the network is on such images, and a distance says nothing by itself. The
-nearest of bad hits is still a hit; compare the distances of the first hits with those of the last.
-"""
+"""A pose looked for in footage: footage and query opened, the index made or found again, the nearest moments."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
-from zipfile import BadZipFile
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float
 
+from vergence import __version__
 from vergence.errors import VergenceError
-from vergence.files import atomic_path
-from vergence.inference.estimator import Estimator
-from vergence.methods.mcss import pose_descriptor
+from vergence.footage.capture import load_capture
+from vergence.footage.images import IMAGE_SUFFIXES
+from vergence.footage.video import VIDEO_SUFFIXES
+from vergence.inference.estimator import Estimator, load
+from vergence.inference.inputs import RGB, Take, open_take
+from vergence.inference.search_index import Hit, Index, Shot, build_index, file_identity, find_hits, weights_identity
+from vergence.networks.devices import resolve_device
+from vergence.plugins import load_plugins
+from vergence.progress import Progress, followed, silent
+from vergence.skeleton import Skeleton
 
-BATCH = 64
-LONGEST_CLIP = 64  # images of a query clip that are compared
-ROUNDING = 1e-6  # of squared lengths: what float32 may put in the wrong order
-
-
-@dataclass(frozen=True)
-class Shot:
-    """One crop of footage: which camera, which frame of it, when (seconds), its pixels and its intrinsics."""
-
-    camera: int
-    frame: int
-    time: float
-    pixels: UInt8[np.ndarray, "H W 3"]
-    intrinsics: Float[np.ndarray, "3 3"]
+WORDS = {"embedding": "the run's embedding", "pose": "predicted poses, each turned to its own heading (no embedding)"}
 
 
 @dataclass(frozen=True, eq=False)
-class Index:
-    """What an estimator saw in N images, ordered by camera, then time.
+class SearchResult:
+    """The moments that are nearest to a query.
 
     Attributes:
-        kind: what the descriptors are.
-        descriptor: one per image.
-        pose: as predicted; canonical or in the camera's frame, as `frame_of_pose` says.
-        camera, frame, time: where it comes from; `cameras` names the cameras.
-        made_by: everything that it depends on, plain values; another value needs another index.
+        hits: the nearest first.
+        index: what was searched; `made_by` is all that it depends on.
+        reused: the index was there from before.
+        skeleton: of the predicted poses, the index's and the query's.
+        run, query, footage: as given.
+        query_time: of the query's images, seconds.
+        query_pose: predicted in the first of them, in reference bones.
+        apart: seconds between hits of one camera.
+        seconds: that the search took: `search` the index, `all` with footage and query.
+        notes: what was assumed and done, as sentences.
     """
 
-    kind: Literal["embedding", "pose"]
-    descriptor: Float[np.ndarray, "N D"]
-    pose: Float[np.ndarray, "N J 3"]
-    frame_of_pose: str
-    camera: Int[np.ndarray, " N"]
-    frame: Int[np.ndarray, " N"]
-    time: Float[np.ndarray, " N"]
-    cameras: tuple[str, ...]
-    joint_names: tuple[str, ...]
-    made_by: dict[str, Any]
+    hits: tuple[Hit, ...]
+    index: Index
+    reused: bool
+    skeleton: Skeleton
+    run: str
+    query: Path
+    footage: Path
+    query_time: Float[np.ndarray, " T"]
+    query_pose: Float[np.ndarray, "J 3"]
+    apart: float
+    seconds: dict[str, float]
+    notes: tuple[str, ...]
+    _takes: Sequence[Take] = field(repr=False)
+    _asked: Take = field(repr=False)
 
-    def __len__(self) -> int:
-        return len(self.descriptor)
+    def query_image(self, size: int) -> tuple[int, RGB | None]:
+        """The query's first frame number, and its crop of `size` px."""
+        first = (self._asked.rows or [0])[0]
+        return first, next((crop.pixels for crop in self._asked.crops(size, [first])), None)
 
-    @cached_property
-    def squared(self) -> Float[np.ndarray, " N"]:
-        return np.einsum("nd,nd->n", self.descriptor, self.descriptor)
+    def hit_images(self, size: int) -> dict[tuple[str, int], RGB]:
+        """The crops of the hits, `size` px, by camera and frame."""
+        found: dict[tuple[str, int], RGB] = {}
+        for take in self._takes:
+            rows = sorted({hit.frame for hit in self.hits if hit.camera == take.name})
+            crops = take.crops(size, rows) if rows else ()
+            found |= {(take.name, crop.frame): crop.pixels for crop in crops if crop.pixels is not None}
+        return found
 
-    def save(self, path: Path) -> None:
-        """One NPZ, atomically; it carries its provenance."""
-        head = {name: getattr(self, name) for name in _HEAD}
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
-        with atomic_path(path) as partial:
-            np.savez(partial, head=json.dumps({**head, "pose_unit": "reference_bone", "time_unit": "s"}), **arrays)
-
-    @staticmethod
-    def load(path: Path) -> Index:
-        """Raises: VergenceError: not an index, or not whole."""
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                head = json.loads(str(file["head"]))
-                arrays = {name: file[name] for name in _ARRAYS}
-            head = {name: head[name] for name in _HEAD}
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise VergenceError(
-                f"{path} is not a whole search index ({error})", "Delete it; the next search makes it anew."
-            ) from error
-        head |= {"cameras": tuple(head["cameras"]), "joint_names": tuple(head["joint_names"])}
-        return Index(**head, **arrays)
-
-
-_ARRAYS = ("descriptor", "pose", "camera", "frame", "time")
-_HEAD = ("kind", "frame_of_pose", "cameras", "joint_names", "made_by")
-
-
-@dataclass(frozen=True)
-class Hit:
-    """A moment of the footage.
-
-    Attributes:
-        row: of the index.
-        camera, frame, time: where; of a clip, its first frame. Seconds.
-        distance: Euclidean, between descriptors; of a clip the root mean square.
-    """
-
-    row: int
-    camera: str
-    frame: int
-    time: float
-    distance: float
-
-
-def build_index(estimator: Estimator, shots: Iterable[Shot], cameras: Sequence[str], made_by: dict[str, Any]) -> Index:
-    """What the estimator sees in the shots, as an index.
-
-    Raises:
-        VergenceError: there are none.
-    """
-    rows: dict[str, list[np.ndarray]] = {"descriptor": [], "pose": [], "camera": [], "frame": [], "time": []}
-    kind, frame_of_pose, some = "pose", "camera", False
-    batch: list[Shot] = []
-
-    def finish() -> None:
-        nonlocal kind, frame_of_pose, some
-        found = estimator(np.stack([s.pixels for s in batch]), np.stack([s.intrinsics for s in batch]))
-        embedded = found.embedding is not None
-        kind, frame_of_pose, some = "embedding" if embedded else "pose", found.frame, True
-        descriptor = found.embedding if embedded else pose_descriptor(found, estimator.skeleton)
-        rows["descriptor"].append(descriptor.float().numpy())  # type: ignore[union-attr]
-        rows["pose"].append(found.pose.float().numpy())
-        rows["camera"].append(np.array([s.camera for s in batch]))
-        rows["frame"].append(np.array([s.frame for s in batch]))
-        rows["time"].append(np.array([s.time for s in batch], dtype=np.float64))
-        batch.clear()
-
-    for shot in shots:
-        batch.append(shot)
-        if len(batch) == BATCH:
-            finish()
-    if batch:
-        finish()
-    if not some:
-        raise VergenceError("nobody was seen in any of the footage", "Look at the boxes or keypoints given.")
-    arrays = {name: np.concatenate(parts) for name, parts in rows.items()}
-    order = np.lexsort((arrays["time"], arrays["camera"]))
-    arrays = {name: np.ascontiguousarray(values[order]) for name, values in arrays.items()}
-    return Index(
-        kind=kind,  # type: ignore[arg-type]
-        frame_of_pose=frame_of_pose, cameras=tuple(cameras), joint_names=estimator.skeleton.joint_names,
-        made_by=made_by, **arrays,
-    )  # fmt: skip
+    def values(self) -> dict[str, Any]:
+        """Everything but arrays, in plain values: what results.json holds."""
+        return {
+            "run": self.run,
+            "query": {"path": str(self.query), "images": len(self.query_time)},
+            "footage": {"path": str(self.footage), "images": len(self.index), "cameras": list(self.index.cameras)},
+            "index": {"reused": self.reused, **self.index.made_by},
+            "hits": [
+                {"rank": i, "camera": h.camera, "frame": h.frame, "time": h.time, "distance": h.distance}
+                for i, h in enumerate(self.hits, 1)
+            ],
+            "protocol": {
+                "descriptor": WORDS[self.index.kind],
+                "distance": "Euclidean; of a clip the root mean square over its images at equal times",
+                "search": "exhaustive",
+                "apart": self.apart,
+                "time_unit": "s",
+            },
+            "seconds": self.seconds,
+        }
 
 
 def search(
-    index: Index,
-    query: Float[np.ndarray, "T D"],
-    time: Float[np.ndarray, " T"] | None = None,
-    count: int = 20,
+    run: str | Path | Estimator,
+    query: str | Path,
+    footage: str | Path,
+    *,
+    index: str | Path | None = None,
+    top: int = 20,
     apart: float = 1.0,
-) -> list[Hit]:
-    """The moments nearest to an image (T = 1) or a clip.
+    every: int = 1,
+    frames: str = "",
+    box: str | Sequence[float] | None = None,
+    boxes: str | Path | None = None,
+    keypoints: str | Path | None = None,
+    fov: float | None = None,
+    fps: float | None = None,
+    query_box: str | Sequence[float] | None = None,
+    query_frames: str = "",
+    device: str = "auto",
+    plugins: Sequence[str | Path] = (),
+    progress: Progress = silent,
+) -> SearchResult:
+    """The moments of footage whose pose is nearest to that of an image, or whose movement is nearest to that of a clip.
 
     Args:
-        index: of the footage.
-        query: descriptors by the same estimator.
-        time: of a clip's images, seconds, ascending.
-        count: hits wanted; fewer where the footage has fewer moments `apart`.
+        run: folder of a trained run, or the estimator loaded from it.
+        query: image, video or folder of images.
+        footage: folder of images, video, or a capture (folder or capture.toml).
+        index: file that the index is kept in, and found in while run, footage and options are the same; None keeps none.
+        top: number of hits.
         apart: seconds between hits of one camera.
+        every: only every so many-th frame of the footage is looked at.
+        frames: which of them, as in `0-34,65-99`; all where empty.
+        box, boxes, keypoints: where the person is in the footage, px; see `predict`.
+        fov: angle that the longer side spans, degrees, where a capture does not say.
+        fps: frames per second of footage that does not say.
+        query_box, query_frames: the same of the query.
+        device: `auto`, `cpu`, `cuda` or `mps`; an estimator stays where it is.
+        plugins: files that the run's method, or the reader of the keypoints, stands in.
+        progress: told of every image of the footage.
 
     Raises:
-        VergenceError: descriptors of another size or NaN, or a clip longer than any stretch of the footage.
+        VergenceError: what was given cannot be read or does not fit together, or nobody was seen.
     """
-    query = np.atleast_2d(np.asarray(query, dtype=np.float32))
-    if query.shape[1] != index.descriptor.shape[1] or not np.isfinite(query).all():
+    started = time.perf_counter()
+    if top < 1 or every < 1 or not 0 <= apart < 1e9:
         raise VergenceError(
-            f"a query of {query.shape[1]} numbers{'' if np.isfinite(query).all() else ', some NaN'}; the index has "
-            f"{index.descriptor.shape[1]}",
-            "Describe it with the run that made the index.",
+            f"--top {top}, --apart {apart:g}, --every {every}", "Give 1 or more hits and frames, 0 or more seconds."
         )
-    if len(query) == 1:
-        rows = None
-    else:
-        if time is None or len(time) != len(query):
-            raise VergenceError("a clip without a time for each of its images", "Give them, in seconds.")
-        some = np.linspace(0, len(query) - 1, min(len(query), LONGEST_CLIP)).round().astype(int)
-        query, rows = query[some], _rows_at(index, np.asarray(time, dtype=np.float64)[some])
-    rough = _rough(index, query, rows)
-    if not np.isfinite(rough).any():
-        span = float(np.ptp(time)) if time is not None else 0.0
-        raise VergenceError(
-            f"the clip lasts {span:.1f} s, longer than any stretch of the footage",
-            "Give a shorter clip (--query_frames), or longer footage.",
-        )
-    hits: list[Hit] = []
-    slack = ROUNDING * float(index.squared.max() + (query * query).sum(1).max())
-    while len(hits) < min(count, len(index)):
-        row, distance = _nearest(index, query, rows, rough, slack)
-        if not np.isfinite(distance):
-            break
-        camera, time_of_row = int(index.camera[row]), float(index.time[row])
-        hits.append(Hit(row, index.cameras[camera], int(index.frame[row]), time_of_row, distance))
-        rough[_around(index, row, apart)] = np.inf
-    return hits
+    load_plugins(plugins)
+    query, footage = Path(query), Path(footage)
+    boxes, keypoints = (None if path is None else Path(path) for path in (boxes, keypoints))
+    given = {"fov": fov, "box": box, "boxes": boxes, "keypoints": keypoints, "frames": frames}
+    takes = [replace(take, rows=(take.rows or ())[::every]) for take in open_takes(footage, fps, **given)]
+    asked = open_query(query, fps=fps, fov=fov, box=query_box, frames=query_frames)
+    estimator = load(run, resolve_device(device), plugins) if isinstance(run, str | Path) else run
+    if estimator.folder is None:
+        raise VergenceError("an estimator that was not loaded from a run", "Give the run's folder.")
+    made_by = provenance(estimator.folder, takes, [box or "", boxes, keypoints, fov, fps, frames, every])
+    found, reused, notes = find_index(None if index is None else Path(index), estimator, takes, made_by, progress)
+    try:
+        own = build_index(estimator, _shots([asked], estimator.image_size), [asked.name], {})
+    except VergenceError as error:
+        raise VergenceError(f"nobody was seen in the query {asked.name}", "Give --query_box.") from error
+    asking = time.perf_counter()
+    hits = find_hits(found, own.descriptor, own.time, top, apart)
+    seconds = {"search": time.perf_counter() - asking, "all": time.perf_counter() - started}
+    return SearchResult(
+        tuple(hits), found, reused, estimator.skeleton, str(estimator.folder), query, footage, own.time, own.pose[0],
+        apart, seconds, notes, takes, asked,
+    )  # fmt: skip
 
 
-def _rough(index: Index, query: np.ndarray, rows: np.ndarray | None) -> Float[np.ndarray, " N"]:
-    """Mean squared distance to every start, in float32; infinite where the clip does not fit."""
-    if rows is None:
-        return index.squared - 2 * (index.descriptor @ query[0]) + float(query[0] @ query[0])
-    product = query @ index.descriptor.T
-    total = np.zeros(len(index), dtype=np.float32)
-    for one, dot, row in zip(query, product, rows):
-        squared = index.squared - 2 * dot + float(one @ one)
-        total += np.where(row >= 0, squared[row], np.float32(np.inf))
-    return total / len(query)
+def open_takes(path: Path, fps: float | None, **given: Any) -> list[Take]:
+    """The cameras of the footage; `given` as of `open_take`."""
+    if not path.exists():
+        raise VergenceError(f"there is no {path}", "Give --footage: a folder of images, a video or a capture.")
+    if not _is_capture(path):
+        return [open_take(path, fps=fps, **given)]
+    for name in ("boxes", "keypoints"):
+        if given[name]:
+            raise VergenceError(f"--{name} for a capture of several cameras", "Name the keypoints in its capture.toml.")
+    capture, takes = load_capture(path), []
+    for camera in capture.cameras:
+        if camera.video is not None:
+            own = given if camera.intrinsics is None else {**given, "fov": None}
+            take = open_take(camera.video, fps=capture.fps, capture=capture, camera=camera.name, **own)
+            takes.append(replace(take, name=camera.name, offset=camera.offset))
+    if not takes:
+        raise VergenceError(f"{path} has no images", "Give `video` or `frames` in capture.toml.")
+    return takes
 
 
-def _rows_at(index: Index, time: Float[np.ndarray, " T"]) -> Int[np.ndarray, "T N"]:
-    """For every start the row of its camera nearest to each later time of a clip; -1 where the nearest is too far off."""
-    out = np.full((len(time), len(index)), -1)
-    for camera in range(len(index.cameras)):
-        own = np.flatnonzero(index.camera == camera)
-        if len(own) == 0:
-            continue
-        known = index.time[own]
-        step = float(np.median(np.diff(known))) if len(own) > 1 else 0.0
-        for t, later in enumerate(time - time[0]):
-            wanted = known + later
-            right = np.searchsorted(known, wanted).clip(0, len(own) - 1)
-            left = (right - 1).clip(0)
-            near = np.where(wanted - known[left] < known[right] - wanted, left, right)
-            out[t, own] = np.where(np.abs(known[near] - wanted) <= 0.5 * step + 1e-6, own[near], -1)
-    return out
+def _is_capture(path: Path) -> bool:
+    if path.suffix == ".toml":
+        return True
+    return path.is_dir() and any(p.name == "capture.toml" or p.suffix.lower() in VIDEO_SUFFIXES for p in path.iterdir())
 
 
-def _nearest(
-    index: Index, query: np.ndarray, rows: np.ndarray | None, rough: np.ndarray, slack: float
-) -> tuple[int, float]:
-    """The best start and its distance: those that rounding might have put first are computed again in float64."""
-    first = float(rough.min())
-    if not np.isfinite(first):
-        return 0, float("inf")
-    close = np.flatnonzero(rough <= first + slack)
-    at = close[None] if rows is None else rows[:, close]
-    squared = ((index.descriptor[at].astype(np.float64) - query[:, None].astype(np.float64)) ** 2).sum(-1).mean(0)
-    best = int(squared.argmin())
-    return int(close[best]), float(np.sqrt(squared[best]))
+def open_query(path: Path, **given: Any) -> Take:
+    """The image or clip that is looked for; `given` as of `open_take`."""
+    if not path.exists():
+        raise VergenceError(f"there is no query {path}", "Give an image, a video or a folder of images.")
+    if path.suffix == ".toml" or (path / "capture.toml").is_file():
+        raise VergenceError(f"the query {path} is a capture", "Give one of its videos, or an image.")
+    return open_take(path, **given)
 
 
-def _around(index: Index, row: int, apart: float) -> slice:
-    """The rows of the same camera less than `apart` seconds away, and the row itself."""
-    low, high = np.searchsorted(index.camera, [index.camera[row], index.camera[row] + 1])
-    time, own = index.time[low:high], float(index.time[row])
-    first = np.searchsorted(time, own - apart + 1e-6, side="right")
-    last = np.searchsorted(time, own + apart - 1e-6, side="left")
-    return slice(low + min(int(first), row - low), low + max(int(last), row - low + 1))
+def provenance(run: Path, takes: Sequence[Take], options: Sequence[object]) -> dict[str, Any]:
+    """Everything that an index depends on."""
+    beside = [Path(str(o)) for o in options if isinstance(o, Path)]
+    captures = {p.lens.capture.folder for p in takes if p.lens.capture is not None}
+    files = [f for take in takes for f in _files(take.footage.path or Path())]
+    files += [f for folder in sorted(captures) for f in sorted(folder.iterdir()) if f.is_file()]
+    files += [f for path in beside for f in _files(path)]
+    return {
+        "vergence": __version__,
+        "weights": weights_identity(run),
+        "footage": file_identity(files),
+        "options": [None if o is None else str(o) for o in options],
+    }
 
 
-def file_identity(files: Iterable[Path]) -> str:
-    """Twelve hex digits of which files these are: names, sizes and times of change."""
-    digest = hashlib.sha256()
-    for file in files:
-        about = file.stat()
-        digest.update(f"{file.name} {about.st_size} {about.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:12]
+def _files(path: Path) -> list[Path]:
+    """A file, or a folder's images and keypoint files."""
+    if not path.is_dir():
+        return [path]
+    return sorted(p for p in path.iterdir() if p.suffix.lower() in (*IMAGE_SUFFIXES, ".json", ".csv"))
 
 
-def weights_identity(run: Path) -> str:
-    """Twelve hex digits of a run's model: its weights and its settings, byte for byte."""
-    digest = hashlib.sha256()
-    for name in ("model.safetensors", "config.json"):
-        digest.update((run / name).read_bytes())
-    return digest.hexdigest()[:12]
+def find_index(
+    path: Path | None, estimator: Estimator, takes: Sequence[Take], made_by: dict[str, Any], progress: Progress
+) -> tuple[Index, bool, tuple[str, ...]]:
+    """The index that is there if it is of this run and footage (then True), else a new one, saved; and notes."""
+    if path is not None and path.exists():
+        index = Index.load(path)
+        if index.made_by == made_by:
+            return index, True, (f"{path}: {len(index)} images, indexed before",)
+    shots = followed(_shots(takes, estimator.image_size), "indexing", sum(len(t.rows or ()) for t in takes), progress)
+    index = build_index(estimator, shots, [take.name for take in takes], made_by)
+    if path is not None:
+        index.save(path)
+    return index, False, tuple(dict.fromkeys(note for take in takes for note in take.notes))
+
+
+def _shots(takes: Sequence[Take], size: int) -> Iterator[Shot]:
+    for number, take in enumerate(takes):
+        for crop in take.crops(size):
+            if crop.camera is not None and crop.pixels is not None:
+                yield Shot(number, crop.frame, take.time(crop.frame), crop.pixels, crop.camera.intrinsics)

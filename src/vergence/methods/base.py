@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vergence.batches.views import Views
 from vergence.geometry.camera import normalise
+from vergence.geometry.canonical import canonical_pose
 from vergence.geometry.lifting import bone_vector, lift
 from vergence.networks.hourglass import StackedHourglass
 from vergence.networks.pose_network import Maps, PoseNetwork
@@ -70,12 +71,16 @@ class Method(nn.Module):
         skeleton: the run's joints.
 
     Attributes:
-        mirrored: the training showed mirrored images, so that predictions may be averaged with the mirror's.
+        mirrored: trained with horizontal flips, so that predictions may be averaged with those of the flipped image.
         progress: share of the training stage that is done, 0 to 1; set before every batch.
         whole_time_steps: batches hold all views of a time step.
+        makes_labels: its network's heatmaps may find the joints of which a label stage makes pseudo-labels.
+        embeds: predictions have an embedding, from which evaluation fits poses anew (`refit_target`).
     """
 
     whole_time_steps = False
+    makes_labels = True
+    embeds = False
 
     def __init__(self, network: PoseNetwork | StackedHourglass, skeleton: Skeleton) -> None:
         super().__init__()
@@ -84,12 +89,17 @@ class Method(nn.Module):
         self.mirrored = True
         self.progress = 0.0
 
-    def prepare(self, stage: TrainStage, shown: dict[str, Views]) -> None:
+    def prepare(self, stage: TrainStage, visible: dict[str, Views]) -> None:
         """Called before a training stage with its settings and the labels that its sources show, by their name in `batch`."""
 
     def adopt(self, weights: dict[str, Tensor]) -> None:
         """Takes the network that a stage of 2D alone left, whatever the method; parts of its own stay as they are."""
         self.network.load_state_dict({name.removeprefix("network."): value for name, value in weights.items()})
+
+    def refit_target(self, views: Views) -> tuple[Float[Tensor, "N J 3"], Float[Tensor, "N J"]]:
+        """Poses in the frame that `predict` gives them in and their weights, 0 where unknown: of a method that `embeds`, what
+        a ridge regression from its embeddings is fitted to."""
+        raise NotImplementedError
 
     def watch(self) -> Watch:
         """How training stands, judged by the batch that `losses` saw last."""
@@ -141,8 +151,8 @@ def relative_depth(depth: Float[Tensor, "N J"], skeleton: Skeleton) -> Float[Ten
 def label_bone(views: Views, skeleton: Skeleton) -> Float[Tensor, " N"]:
     """What pose labels are divided by to be in reference bones.
 
-    A metric pose is divided by its own reference bone, so that the closed form (bone of length 1) holds for it; a made
-    pose is in reference bones of its recording already, and its own noisy bone is not used.
+    A metric pose is divided by its own reference bone, so that the closed form (bone of length 1) holds for it; a
+    pseudo-label is in reference bones of its recording already, and its own noisy bone is not used.
     """
     return torch.where(views.metric, bone_vector(views.pose, skeleton.reference_bone).norm(dim=-1), 1.0)
 
@@ -153,6 +163,15 @@ def depth_target(views: Views, skeleton: Skeleton) -> tuple[Float[Tensor, "N J"]
     depth = (views.pose[..., 2] - root[:, 2:]) / label_bone(views, skeleton)[:, None]
     weight = torch.where(depth.isnan(), 0.0, views.pose_weight)
     return depth.nan_to_num(0.0), weight
+
+
+def pose_descriptor(prediction: Prediction, skeleton: Skeleton) -> Float[Tensor, "N D"]:
+    """Predicted poses so that equal poses are near whatever the view: canonical ones as they are, others turned until trunk
+    and hips lie as in a canonical pose (what is vertical is not known). Zeros where they have no heading."""
+    pose = prediction.pose
+    if prediction.frame == "camera":
+        pose = canonical_pose(pose, bone_vector(pose, skeleton.reference_bone), skeleton).nan_to_num(0.0)
+    return pose.flatten(1)
 
 
 def averaged_maps(network: nn.Module, image: Tensor, skeleton: Skeleton) -> Maps:

@@ -2,7 +2,7 @@
 
 Section 3.1, model. Two copies of one network, both trained on 2D-labelled images. The lower copy is frozen and finds
 the joints of every view; the upper copy learns 3D. Letting the branch that trains make its own 2D collapses all joints
-to a point, hence the frozen copy: here a stage of its own whose labels are made once and kept in a file (`make_pseudo_labels`).
+to a point, hence the frozen copy: here a stage of its own whose labels are made once and kept in a file (`training.labelling`).
 Section 3.2, labels. Joints of synchronised views -> essential matrices -> cameras -> triangulated joints -> each
 camera's frame. Ours where the paper's is known to fail: frames are pooled (16 joints of one frame leave rotations 11 to 78
 degrees off, 100 pooled frames 0.1 to 0.9) and the rig is bundle-adjusted; `per_frame` is the paper's variant. Where a
@@ -14,32 +14,16 @@ Labels are free of scale: reference bones instead of millimetres, so the box is 
 
 from __future__ import annotations
 
-import copy
-from collections import Counter
-from collections.abc import Iterator
-from typing import Any
-
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils import data
 
-from vergence.batches.dataset import Dataset, batches
-from vergence.batches.pseudo_labels import PseudoLabels
 from vergence.batches.views import Views
-from vergence.errors import VergenceError
-from vergence.geometry.camera import normalise, project
 from vergence.methods.base import depth_target, relative_depth
 from vergence.methods.losses import weighted_mean
 from vergence.methods.supervised import Supervised
-from vergence.networks.pose_network import Maps, peaks
-from vergence.recipes.recipe import LabelStage
-from vergence.reconstruction.peaks import choose_peaks
-from vergence.reconstruction.quality import reference_length
-from vergence.reconstruction.solve import Reconstruction, reconstruct
-from vergence.skeleton import Skeleton
+from vergence.networks.pose_network import Maps
 
 
 class EpipolarPose(Supervised):
@@ -67,221 +51,3 @@ class EpipolarPose(Supervised):
         trust = torch.where(known_2d, views.confidence, 0.0)
         weights = torch.stack([trust, trust, weight], -1)
         return weighted_mean(each, weights) * each[0].numel()
-
-
-@torch.no_grad()
-def find_keypoints(
-    method: Supervised, dataset: Dataset, device: str, half: bool = False, size: int = 64, count: int = 1
-) -> tuple[Float[Tensor, "N J M 2"], Float[Tensor, "N J M"]]:
-    """The frozen lower branch over a whole dataset: the M highest peaks of each joint's heatmap, highest first, in crop
-    pixels, and the probability of each.
-
-    `half` computes in bf16: twice as fast where the processor has it, 0.02 px different.
-    """
-    frozen = copy.deepcopy(method).eval().to(device)
-    found, trust = [], []
-    with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=half):
-        for views in batches(dataset, size):
-            heatmap = frozen.read(views.image.to(device), frozen.mirrored).log_heatmap
-            pixels, probability = peaks(heatmap, views.image.shape[-1] / heatmap.shape[-1], count)
-            found.append(pixels.cpu())
-            trust.append(probability.cpu())
-    return torch.cat(found), torch.cat(trust)
-
-
-def full_camera(views: Views) -> tuple[Float[Tensor, "N 3 3"], Float[Tensor, "N 3 3"]]:
-    """The full image's intrinsics and the rotation from its camera to the crop's, both from the crop alone.
-
-    `crop = K_crop R K_full^-1`, so `crop^-1 K_crop = K_full R^T`: an upper triangular matrix with positive diagonal
-    times a rotation, which has one RQ decomposition.
-    """
-    product = torch.linalg.inv(views.crop.double()) @ views.intrinsics.double()
-    flip = torch.eye(3, dtype=torch.double).flip(0)
-    q, r = torch.linalg.qr((flip @ product).transpose(-1, -2))
-    upper, rotation = flip @ r.transpose(-1, -2) @ flip, flip @ q.transpose(-1, -2)
-    sign = torch.diagonal(upper, dim1=-2, dim2=-1).sign()
-    upper, rotation = upper * sign[:, None, :], rotation * sign[:, :, None]
-    return upper / upper[:, 2:, 2:], rotation.transpose(-1, -2)
-
-
-def make_pseudo_labels(
-    dataset: Dataset,
-    visible: Views,
-    keypoints: Float[Tensor, "N J M 2"],
-    confidence: Float[Tensor, "N J M"],
-    settings: LabelStage,
-    skeleton: Skeleton,
-    seed: int = 0,
-) -> PseudoLabels:
-    """Section 3.2: 3D labels for every image of a multi-view source, in its crop camera's frame.
-
-    Args:
-        dataset: the source; its index says which images belong to one time step.
-        visible: what the recipe lets be used (extrinsics, where known).
-        keypoints, confidence: joints of each image, crop pixels, predicted or labelled; of M peaks the likeliest first.
-        settings: cameras known or not, frames pooled, `per_frame`.
-        skeleton: the joints.
-        seed: of the robust estimators.
-
-    Raises:
-        VergenceError: when no recording could be reconstructed; the sentence says why.
-    """
-    index = dataset.index
-    pose = torch.full((len(index), len(skeleton), 3), float("nan"))
-    weight = torch.zeros(len(index), len(skeleton))
-    projected = torch.full((len(index), len(skeleton), 2), float("nan"))
-    intrinsics = index.intrinsics.clone()
-    rotation = torch.full((len(index), 3, 3), float("nan"))
-    refusals: Counter[str] = Counter()
-    verdicts: Counter[str] = Counter()
-    for chunk, made in _Recordings(visible, keypoints, confidence, settings, skeleton, seed).each():
-        if isinstance(made, VergenceError):
-            refusals[made.problem] += 1
-            continue
-        pose[chunk], weight[chunk], projected[chunk], intrinsics[chunk], rotation[chunk], verdict = made
-        verdicts[verdict] += 1
-    if not verdicts:
-        reason = refusals.most_common(1)[0][0] if refusals else "the source has no images"
-        raise VergenceError(f"no recording could be reconstructed: {reason}", "Look at the 2D first, then the rig.")
-    labelled = ~pose.isnan().flatten(1).all(1)
-    report: dict[str, Any] = {
-        "recordings": sum(verdicts.values()) + sum(refusals.values()),
-        "verdicts": dict(verdicts),
-        "refused": dict(refusals),
-        "images": len(index),
-        "images_labelled": int(labelled.sum()),
-        "joints_labelled": float((~pose.isnan().any(-1)).float().mean()),
-    }
-    key = torch.stack([index.sequence, index.view, index.frame], 1)
-    return PseudoLabels(key, pose, weight, projected, intrinsics, report, rotation)
-
-
-_Made = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, str]
-
-
-class _Recordings(data.Dataset[_Made | VergenceError]):
-    """Every recording, in runs of at most `settings.frames` time steps; an item is its labels, or why there are none.
-
-    The geometry is small steps of NumPy and SciPy, which one process does on one core; the loader's workers use all.
-    """
-
-    def __init__(
-        self,
-        views: Views,
-        keypoints: Tensor,
-        confidence: Tensor,
-        settings: LabelStage,
-        skeleton: Skeleton,
-        seed: int,
-    ) -> None:
-        self.views, self.keypoints, self.confidence = views, keypoints, confidence
-        self.settings, self.skeleton, self.seed = settings, skeleton, seed
-        self.chunks: list[Tensor] = []
-        for sequence in torch.unique(views.sequence).tolist():
-            rows = torch.nonzero(views.sequence == sequence)[:, 0]
-            frames = torch.unique(views.frame[rows])
-            runs = torch.tensor_split(frames, max(1, -(-len(frames) // settings.frames)))
-            self.chunks += [rows[torch.isin(views.frame[rows], run)] for run in runs]
-
-    def __len__(self) -> int:
-        return len(self.chunks)
-
-    def __getitem__(self, number: int) -> _Made | VergenceError:
-        rows = self.chunks[number]
-        try:
-            return _label_recording(
-                self.views[rows], self.keypoints[rows], self.confidence[rows], self.settings, self.skeleton, self.seed
-            )
-        except VergenceError as error:
-            return error
-
-    def each(self) -> Iterator[tuple[Tensor, _Made | VergenceError]]:
-        workers = min(torch.get_num_threads(), len(self) // 8)
-        loader = data.DataLoader(self, batch_size=None, num_workers=workers, collate_fn=_unchanged)
-        yield from zip(self.chunks, loader, strict=True)
-
-
-def _unchanged(item: Any) -> Any:
-    return item
-
-
-def _label_recording(
-    views: Views, keypoints: Tensor, confidence: Tensor, settings: LabelStage, skeleton: Skeleton, seed: int
-) -> _Made:
-    frames, t = torch.unique(views.frame, return_inverse=True)
-    cameras, v = torch.unique(views.view, return_inverse=True)
-    known_lens = bool(views.intrinsics.isfinite().all())
-    inverse = torch.linalg.inv(views.crop.double())[:, None]
-    ones = torch.ones_like(keypoints[..., :1]).double()
-    full = torch.cat([keypoints.double(), ones], -1) @ inverse.transpose(-1, -2)
-    points = np.full((len(frames), len(cameras), *keypoints.shape[1:]), np.nan)
-    trust = np.zeros(points.shape[:-1])
-    points[t, v] = (full[..., :2] / full[..., 2:]).numpy()
-    trust[t, v] = confidence.numpy()
-    first = [int(torch.nonzero(v == c)[0]) for c in range(len(cameras))]
-    k_full, turn = (
-        full_camera(views) if known_lens else (None, torch.eye(3, dtype=torch.double).repeat(len(views), 1, 1))
-    )
-    extrinsics: dict[str, Any] = {}
-    if settings.cameras == "known":
-        if not views.rotation.isfinite().all():
-            raise VergenceError(
-                "cameras: known was asked for, but the source's extrinsics are unknown or withheld",
-                "Give R and t of every camera, or use cameras: unknown.",
-            )
-        back = turn.transpose(-1, -2)
-        extrinsics = {
-            "rotation": (back @ views.rotation.double())[first].numpy(),
-            "translation": (back @ views.translation.double()[..., None])[first, :, 0].numpy(),
-        }
-    rig: dict[str, Any] = {
-        "intrinsics": None if k_full is None else k_full[first].numpy(),
-        "image_size": _image_size(k_full, points[..., 0, :], first),
-        "skeleton": skeleton,
-        "seed": seed,
-    }
-    result = reconstruct(points[..., 0, :], trust[..., 0], per_frame=settings.per_frame, **rig, **extrinsics)
-    verdict = result.report.verdict
-    if points.shape[3] > 1 and not settings.per_frame:
-        rig |= {"intrinsics": result.intrinsics, "rotation": result.rotation, "translation": result.translation}
-        agreed, likely = _agreed(points, trust, result)
-        result = reconstruct(agreed, likely, **rig)
-    rotation, translation = torch.from_numpy(result.rotation)[v], torch.from_numpy(result.translation)[v]
-    world = torch.from_numpy(result.pose)[t]
-    camera = world @ rotation.transpose(-1, -2) + translation[:, None]
-    pose = (camera @ turn.transpose(-1, -2)).float() / _bone_length(result.pose, skeleton)
-    lens = views.intrinsics if known_lens else (views.crop.double() @ torch.from_numpy(result.intrinsics)[v]).float()
-    weight = torch.from_numpy(result.weight)[t].float()
-    return pose, weight.nan_to_num(0.0), project(pose, lens), lens, (turn @ rotation).float(), verdict
-
-
-def _agreed(points: np.ndarray, trust: np.ndarray, rig: Reconstruction) -> tuple[np.ndarray, np.ndarray]:
-    """Of the M peaks of each joint in each image (`T V J M 2`, `T V J M`) the one that fits the other images."""
-    frames, views, joints, count = trust.shape
-    lens = torch.from_numpy(rig.intrinsics)
-    rays = normalise(torch.from_numpy(points), lens[:, None])
-    chosen = choose_peaks(
-        rays.transpose(1, 2).reshape(-1, views, count, 2),
-        torch.from_numpy(trust).transpose(1, 2).reshape(-1, views, count),
-        torch.from_numpy(np.concatenate([rig.rotation, rig.translation[..., None]], -1)),
-        (lens[:, 0, 0] + lens[:, 1, 1]) / 2,
-        rig.report.noise_px,
-    )
-    at = chosen.reshape(frames, joints, views).transpose(1, 2).numpy()[..., None]
-    return np.take_along_axis(points, at[..., None], 3)[..., 0, :], np.take_along_axis(trust, at, 3)[..., 0]
-
-
-def _bone_length(pose: np.ndarray, skeleton: Skeleton) -> float:
-    """Median length of the reference bone over a recording; 1 where the reconstruction is free of scale already."""
-    length = reference_length(pose, skeleton)
-    if not length > 0:
-        raise VergenceError("the reference bone was never seen by two cameras", "Its joints are needed for the scale.")
-    return length
-
-
-def _image_size(k_full: Tensor | None, points: np.ndarray, first: list[int]) -> np.ndarray:
-    """Width and height of each full image: twice the principal point, else as far as the joints reach."""
-    if k_full is not None:
-        return (2 * k_full[first][:, :2, 2] + 1).numpy()
-    reach = np.nanmax(points, axis=(0, 2))
-    return np.where(np.isfinite(reach), reach, 1.0) + 1.0

@@ -35,7 +35,7 @@ from torch import Tensor, nn
 from vergence.batches.sampler import least_gap
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
-from vergence.geometry.camera import rotate
+from vergence.geometry.canonical import canonical_pose
 from vergence.geometry.lifting import bone_vector
 from vergence.methods.base import Method, Prediction, label_bone
 from vergence.methods.losses import coordinate_loss, heatmap_loss, known, weighted_mean
@@ -43,7 +43,6 @@ from vergence.networks.pose_network import PoseNetwork
 from vergence.recipes.recipe import MetricLoss, TrainStage
 from vergence.skeleton import Skeleton
 
-LEVEL_SHARE = 0.3  # a line less level than this (73 degrees from it) gives no heading
 LEAST_BONE = 0.1  # reference bones; a predicted pose is not blown up by more than ten
 
 
@@ -63,6 +62,8 @@ class MCSS(Method):
 
     network: PoseNetwork
     finds_joints: Tensor
+    makes_labels = False
+    embeds = True
 
     def __init__(self, network: PoseNetwork, skeleton: Skeleton) -> None:
         super().__init__(network, skeleton)
@@ -80,7 +81,7 @@ class MCSS(Method):
         self.metric = MetricLoss()
         self.register_buffer("finds_joints", torch.tensor(False))
 
-    def prepare(self, stage: TrainStage, shown: dict[str, Views]) -> None:
+    def prepare(self, stage: TrainStage, visible: dict[str, Views]) -> None:
         """Takes a stage's settings, and notes whether 2D will have been learned."""
         self.metric = stage.metric
         kept = bool(self.finds_joints) and "network" in stage.frozen
@@ -90,6 +91,10 @@ class MCSS(Method):
         """The network with what it learned of 2D, which `prepare` may find frozen."""
         super().adopt(weights)
         self.finds_joints.fill_(True)
+
+    def refit_target(self, views: Views) -> tuple[Float[Tensor, "N J 3"], Float[Tensor, "N J"]]:
+        """Canonical labels: what the pose head learns as well."""
+        return canonical_target(views, self.skeleton)
 
     def embedding(self, features: list[Tensor]) -> Float[Tensor, "N E"]:
         """Unit vectors from the backbone's maps."""
@@ -158,42 +163,6 @@ class MCSS(Method):
         return found
 
 
-# The canonical pose
-
-
-def canonical_rotation(
-    pose: Float[Tensor, "N J 3"], up: Float[Tensor, "N 3"], skeleton: Skeleton
-) -> Float[Tensor, "N 3 3"]:
-    """The rotation from a camera's frame to the canonical one: y down the vertical, x along the level part of the line
-    from the right hip to the left, so that the person faces the camera (z points away from it, as ever).
-
-    Args:
-        pose: in the camera's frame, any unit.
-        up: against gravity, in the camera's frame.
-
-    Returns:
-        `x_canonical = R x_camera`; NaN where neither hips nor shoulders are level enough, or up is unknown.
-    """
-    down = -F.normalize(up, dim=-1)
-    across = torch.full_like(up, float("nan"))
-    for joint in ("shoulder", "hip"):  # the hips decide where they can
-        line = pose[:, skeleton.index(f"left_{joint}")] - pose[:, skeleton.index(f"right_{joint}")]
-        level = line - (line * down).sum(-1, keepdim=True) * down
-        usable = level.norm(dim=-1) > LEVEL_SHARE * line.norm(dim=-1)
-        across = torch.where(usable[:, None], level, across)
-    x = across / across.norm(dim=-1, keepdim=True)
-    rotation = torch.stack([x, down, torch.linalg.cross(x, down)], dim=1)
-    return torch.where(x.isnan().any(-1)[:, None, None], torch.nan, rotation)
-
-
-def canonical_pose(
-    pose: Float[Tensor, "N J 3"], up: Float[Tensor, "N 3"], skeleton: Skeleton
-) -> Float[Tensor, "N J 3"]:
-    """Poses of the camera's frame turned to the canonical heading, relative to their root; NaN where there is none."""
-    relative = pose - pose[:, list(skeleton.root)].mean(1, keepdim=True)
-    return rotate(relative, canonical_rotation(pose, up, skeleton))
-
-
 def canonical_target(views: Views, skeleton: Skeleton) -> tuple[Float[Tensor, "N J 3"], Float[Tensor, "N J"]]:
     """Canonical labels in reference bones, and their weights; 0 where there is no label or no heading.
 
@@ -208,15 +177,6 @@ def canonical_target(views: Views, skeleton: Skeleton) -> tuple[Float[Tensor, "N
         )
     bone = label_bone(views, skeleton)
     return known(canonical_pose(views.pose, views.up, skeleton) / bone[:, None, None], views.pose_weight)
-
-
-def pose_descriptor(prediction: Prediction, skeleton: Skeleton) -> Float[Tensor, "N D"]:
-    """Predicted poses so that equal poses are near whatever the view: canonical ones as they are, others turned until trunk
-    and hips lie as in a canonical pose (what is vertical is not known). Zeros where they have no heading."""
-    pose = prediction.pose
-    if prediction.frame == "camera":
-        pose = canonical_pose(pose, bone_vector(pose, skeleton.reference_bone), skeleton).nan_to_num(0.0)
-    return pose.flatten(1)
 
 
 # The metric loss

@@ -3,7 +3,7 @@
 Section 3.1, model. An image gives 2.5D: joints in pixels, depths relative to the root in reference bones. The root's
 depth follows in closed form (`geometry.lifting`), so that losses on 3D reach the 2.5D. Supervision: images with 2D labels,
 and images of several cameras without any labels or extrinsics, in one batch.
-Section 3.3, losses. `heatmap` where 2D is labelled (`coordinates` beside it is ours); `consistency` between all views of an
+Section 3.3, losses. `heatmap` where 2D is labelled (`coordinates` beside it is ours); `consistency` between all views of a
 time step up to a rigid motion; `limbs`: lengths in reference bones; the additional regularisation is the heatmap loss on 2D
 labels that the pre-trained network made once (a label stage that stores `keypoints`). `depth` where some 3D is labelled.
 
@@ -11,13 +11,13 @@ What breaks it, and how that shows. Consistency alone has a solution without res
 bone turns to the optical axis, the root's depth goes to 0 and all limbs shrink, in all views alike; it is reached
 within seconds. Limb lengths make it cost something, but the way out still leads past poses mirrored in depth
 (Necker), which a free rotation cannot tell from the truth: the mirror image of every view is as consistent. `watch`
-measures each of these and says which it is. Against them, none the paper's (`settings.MultiView`): the 3D losses leave
+measures each of these and says which it is. Countermeasures, all ours (`settings.MultiView`): the 3D losses leave
 the 2D alone until depth is sane (`shield`), the root's depth in training comes from 2D limb lengths (`root_depth:
 limbs`), cameras' own rotations see a mirrored pose (`rotations: given`), and so does a knee, which bends one way (`bend`).
 With `shield` the pixels are constants of the 3D losses; depth is read through the heatmap still, as in every method here.
 
 Limbs are measured in reference bones of the same pose, as the closed form has it; ratios come from the recipe or from any
-poses that a source shows (`limb_ratios`). Section numbers and the order of terms are the paper's, weights are not known.
+poses visible in a source (`limb_ratios`). Section numbers and the order of terms are the paper's, weights are not known.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from vergence.errors import VergenceError
 from vergence.geometry.alignment import align
 from vergence.geometry.camera import normalise, rotate
 from vergence.geometry.lifting import bone_vector, lift
+from vergence.geometry.limbs import bone_lean, knee_bend, limb_ratios, parent_limbs, root_depth_from_limbs, sideless
 from vergence.methods.base import Watch, relative_depth
 from vergence.methods.losses import weighted_mean
 from vergence.methods.supervised import Supervised
@@ -44,10 +45,6 @@ from vergence.skeleton import Skeleton
 
 MIN_JOINTS = 4  # joints that two views must share; three points fit each other too easily
 ROUNDING = 0.01  # reference bones; nearer than this a distance is as smooth as its square
-LONG_LIMB = 0.3  # reference bones; pixels of noise change a shorter limb's 2D length too much
-NEAR_LIMBS = (
-    0.3  # quantile of the long limbs' distances taken as the root's: the limbs seen least foreshortened are the nearest
-)
 
 # Alarms. True poses of upright people under level cameras: tilt 0.2, root ratio 1, limb ratio 1, diversity 1, knees 0.002.
 MOST_TILT = 0.7
@@ -80,70 +77,6 @@ class Poses:
 
     def __getitem__(self, rows: Tensor) -> Poses:
         return Poses(self.pose[rows], self.weight[rows], self.usable[rows])
-
-
-def limbs_of(skeleton: Skeleton) -> list[tuple[int, int]]:
-    """(parent, child) of every joint that has a parent: the set E of the limb loss."""
-    return [(parent, child) for child, parent in enumerate(skeleton.parents) if parent >= 0]
-
-
-def limb_ratios(pose: Float[Tensor, "N J 3"], skeleton: Skeleton, in_bones: Tensor | None = None) -> dict[str, float]:
-    """Median length of each limb in reference bones, left and right pooled, by the joint that ends it (`knee`: the thigh).
-
-    Args:
-        pose: any unit and frame; NaN = unknown. A few poses will do.
-        skeleton: their joints.
-        in_bones: poses (N, bool) that are in reference bones already, and whose own (noisy) bone is not used.
-
-    Raises:
-        VergenceError: a limb that no pose shows.
-    """
-    bone = bone_vector(pose, skeleton.reference_bone).norm(dim=-1)
-    if in_bones is not None:
-        bone = torch.where(in_bones, 1.0, bone)
-    found: dict[str, list[Tensor]] = {}
-    for parent, child in limbs_of(skeleton):
-        ratio = (pose[:, child] - pose[:, parent]).norm(dim=-1) / bone
-        found.setdefault(_sideless(skeleton.joint_names[child]), []).append(ratio[ratio.isfinite()])
-    ratios = {name: torch.cat(lengths) for name, lengths in found.items()}
-    if empty := [name for name, lengths in ratios.items() if not len(lengths)]:
-        raise VergenceError(f"no pose shows the limbs that end in {', '.join(empty)}", "Give poses of whole people.")
-    return {name: float(lengths.median()) for name, lengths in ratios.items()}
-
-
-def _sideless(joint: str) -> str:
-    return joint.removeprefix("left_").removeprefix("right_")
-
-
-def root_depth_from_limbs(
-    rays: Float[Tensor, "N J 2"], weight: Float[Tensor, "N J"], skeleton: Skeleton, ratios: Float[Tensor, " E"]
-) -> Float[Tensor, " N"]:
-    """The root's depth from 2D alone: a limb of length mu that lies in the image is seen under mu / depth (ours).
-
-    A limb that leans looks shorter and hence farther, so a quantile below the middle is taken, over the long limbs and
-    the reference bone. NaN where fewer than four are seen. On 64 px crops with joints off by 0 / 1.5 / 3 px it is 5 % too
-    far / 3 % too far / 4 % too near in the mean and scatters by 8 / 10 / 15 %. Too near is the worse side: all limbs
-    then lean.
-    """
-    start, end = (list(side) for side in zip(*limbs_of(skeleton), strict=True))
-    low, high = skeleton.reference_bone
-    across = torch.cat([rays[:, end] - rays[:, start], bone_vector(rays, (low, high))[:, None]], 1)
-    trust = [weight[:, start] * weight[:, end], weight[:, [*low, *high]].prod(1, keepdim=True)]
-    length = torch.cat([ratios, ratios.new_ones(1)])
-    seen = (torch.cat(trust, 1) > 0) & (length >= LONG_LIMB)
-    distance = torch.where(seen, length / across.norm(dim=-1).clamp(min=1e-6), float("nan"))
-    depth = torch.nanquantile(distance, NEAR_LIMBS, dim=1)
-    return torch.where(seen.sum(1) >= 4, depth, float("nan"))
-
-
-def bone_lean(rays: Float[Tensor, "N J 2"], root: Float[Tensor, " N"], skeleton: Skeleton) -> Float[Tensor, " N"]:
-    """Sine of the reference bone's angle out of the image, by how short it looks at the root's depth.
-
-    By 2D, not by predicted depth: a mask that the depth decides is one that it learns to hide behind. In trials all views
-    were left out within 40 steps, and the collapse was free.
-    """
-    seen = bone_vector(rays, skeleton.reference_bone).norm(dim=-1) * root
-    return (1 - seen.square()).clamp(min=0).sqrt()
 
 
 # Section 3.3: the losses
@@ -201,23 +134,6 @@ def limb_loss(poses: Poses, limbs: list[tuple[int, int]], ratios: Float[Tensor, 
     return weighted_mean((length - ratios).square(), poses.weight[:, start] * poses.weight[:, end])
 
 
-def knee_bend(pose: Float[Tensor, "N J 3"], skeleton: Skeleton) -> Float[Tensor, "N 2"]:
-    """Bend of both knees as a sine, positive where shins go forwards; a pose mirrored in depth changes every sign.
-
-    Shin cross thigh points to the person's right where a knee bends as knees do: with h from the left hip to the right
-    one, `(thigh x shin) . h / (|thigh| |shin| |h|)`.
-    """
-    right, left = skeleton.index("right_hip"), skeleton.index("left_hip")
-    across = pose[:, right] - pose[:, left]
-    bends = []
-    for side in ("right", "left"):
-        hip, knee, ankle = (pose[:, skeleton.index(f"{side}_{part}")] for part in ("hip", "knee", "ankle"))
-        thigh, shin = knee - hip, ankle - knee
-        size = thigh.norm(dim=-1) * shin.norm(dim=-1) * across.norm(dim=-1)
-        bends.append((torch.linalg.cross(thigh, shin) * across).sum(-1) / size.clamp(min=1e-3))
-    return torch.stack(bends, 1)
-
-
 def bend_weight(weight: Float[Tensor, "N J"], skeleton: Skeleton) -> Float[Tensor, "N 2"]:
     """Confidence of each knee's bend: the product of its leg's joints and both hips."""
     hips = weight[:, skeleton.index("right_hip")] * weight[:, skeleton.index("left_hip")]
@@ -244,30 +160,30 @@ class MultiViewConsistency(Supervised):
     def __init__(self, network: PoseNetwork, skeleton: Skeleton) -> None:
         super().__init__(network, skeleton)
         self.settings = MultiView()
-        self.limbs = limbs_of(skeleton)
+        self.limbs = parent_limbs(skeleton)
         self.ratios: Tensor | None = None
         self._seen: tuple[Views, Maps] | None = None
 
-    def prepare(self, stage: TrainStage, shown: dict[str, Views]) -> None:
-        """Takes a stage's settings, and limb ratios from its numbers or from the poses that a source shows."""
+    def prepare(self, stage: TrainStage, visible: dict[str, Views]) -> None:
+        """Takes a stage's settings, and limb ratios from its numbers or from a source's visible poses."""
         self.settings, self._seen = stage.multiview, None
         ratios = dict(self.settings.limb_ratios)
         if self.settings.limbs_from:
-            ratios = self._ratios_of(shown) | ratios
+            ratios = self._ratios_of(visible) | ratios
         needs = [name for name in ("consistency", "limbs", "bend") if stage.losses.get(name)]
-        wanted = [_sideless(self.skeleton.joint_names[child]) for _, child in self.limbs]
+        wanted = [sideless(self.skeleton.joint_names[child]) for _, child in self.limbs]
         if needs or ratios:
             self._check(ratios, wanted, needs)
         self.ratios = torch.tensor([ratios[name] for name in wanted], dtype=torch.double) if ratios else None
 
-    def _ratios_of(self, shown: dict[str, Views]) -> dict[str, float]:
+    def _ratios_of(self, visible: dict[str, Views]) -> dict[str, float]:
         name = self.settings.limbs_from
-        if name not in shown:
-            raise VergenceError(f"multiview.limbs_from names {name!r}", f"The batch has {', '.join(shown)}.")
-        posed = shown[name][shown[name].has_pose]
+        if name not in visible:
+            raise VergenceError(f"multiview.limbs_from names {name!r}", f"The batch has {', '.join(visible)}.")
+        posed = visible[name][visible[name].has_pose]
         if not len(posed):
             raise VergenceError(
-                f"source {name!r} shows no 3D to take limb ratios from",
+                f"source {name!r} has no visible 3D to take limb ratios from",
                 "Set pose: on it, let a label stage make some, or write multiview.limb_ratios.",
             )
         return limb_ratios(posed.pose, self.skeleton, in_bones=~posed.metric)

@@ -33,6 +33,7 @@ from torch import Tensor, nn
 
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
+from vergence.files import renamed
 from vergence.geometry.alignment import ridge_regression
 from vergence.geometry.lifting import bone_vector
 from vergence.methods.base import Method, Prediction
@@ -44,6 +45,7 @@ CLIP = 1.0
 LEAST_SPREAD = 1e-3  # of a coordinate, in mean limb lengths: one that never moves is not divided by
 RIDGE = 1e-2  # of the affine error, per pair and unit variance
 LEAST_PAIRS = 32
+RENAMED = {"pictures": "images", "poses_without_pictures": "poses_without_images"}  # of what it was made with
 
 
 def comparable(
@@ -194,7 +196,7 @@ class Refined(Method):
 
     def __init__(self, method: Method, unit: RefinementUnit, made_with: dict[str, Any]) -> None:
         super().__init__(method.network, method.skeleton)
-        self.method, self.unit, self.made_with = method, unit, made_with
+        self.method, self.unit, self.made_with = method, unit, renamed(made_with, RENAMED, "config.json")
         self.mirrored = method.mirrored
 
     @property
@@ -221,8 +223,8 @@ class Pairs:
 
     Attributes:
         inputs: predicted, or truth with a drawn error.
-        targets: the goals; NaN where a joint of them is unknown.
-        weight: trust in each coordinate of a goal.
+        targets: true 3D or pseudo-labels; NaN where a joint is unknown.
+        weight: confidence of each coordinate of a target.
         report: counts, plain values.
     """
 
@@ -242,8 +244,8 @@ def make_pairs(
 ) -> Pairs:
     """Pairs from predictions of images, and from poses without images by an error model fitted to the first.
 
-    Goals are an index without images: `pose`, true or made, in any unit, `pose_weight` and `made`. Of a goal the joints
-    that are known count; an error model is fitted to whole ones, and poses without images must be whole. With `mirror`
+    Goals are an index without images: `pose` (true or pseudo-labels, in any unit), `pose_weight` and `pseudo`. Of each the
+    joints that are known count; an error model is fitted to whole ones, and poses without images must be whole. With `mirror`
     every pair stands there mirrored as well. Raises `VergenceError` where fewer than 32 pairs with images remain.
     """
     inputs = unit.flat(predicted)

@@ -20,16 +20,7 @@ from vergence.metrics.plausibility import (
     pose_diversity,
     symmetry_error,
 )
-from vergence.metrics.position import (
-    auc,
-    bone_sum_mpjpe,
-    bone_sum_scale,
-    mpjpe,
-    n_mpjpe,
-    p_mpjpe,
-    pck,
-    per_joint_error,
-)
+from vergence.metrics.position import auc, bone_sum_mpjpe, bone_sum_scale, mpjpe, n_mpjpe, p_mpjpe, pck, per_joint_error
 from vergence.metrics.structure import LEAST_POSES_PER_CLUSTER, Clusters, fit_clusters, pose_structure_score
 
 __all__ = [

@@ -18,16 +18,7 @@ import torch
 from torch import Tensor
 
 from vergence.errors import VergenceError
-from vergence.metrics._inputs import (
-    Array,
-    Root,
-    in_kind,
-    indices,
-    refuse_missing,
-    relative,
-    to_pair,
-    to_tensor,
-)
+from vergence.metrics._inputs import Array, Root, in_kind, indices, refuse_missing, relative, to_pair, to_tensor
 from vergence.skeleton import Skeleton
 
 

@@ -40,11 +40,7 @@ ALIGNMENTS = ("root", "scale", "procrustes_scale", "procrustes")
 
 
 def per_joint_error(
-    prediction: Array,
-    target: Array,
-    root: Root = 0,
-    alignment: str = "root",
-    joints: Sequence[int] | None = None,
+    prediction: Array, target: Array, root: Root = 0, alignment: str = "root", joints: Sequence[int] | None = None
 ) -> Array:
     """Distance of every joint after alignment.
 
@@ -104,11 +100,7 @@ def mpjpe(prediction: Array, target: Array, root: Root = 0, joints: Sequence[int
 
 
 def n_mpjpe(
-    prediction: Array,
-    target: Array,
-    root: Root = 0,
-    joints: Sequence[int] | None = None,
-    scale: str = "least_squares",
+    prediction: Array, target: Array, root: Root = 0, joints: Sequence[int] | None = None, scale: str = "least_squares"
 ) -> Array:
     """MPJPE after the best scale about the root, per pose.
 

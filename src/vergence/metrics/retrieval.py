@@ -13,7 +13,7 @@ that knows people by their clothes finds the right person, and with a fiftieth o
 it is. `same_person_at_1` (percentage of top hits that show the query's person) says so: chance where nothing of the person
 is known, 100 where everything is.
 
-Three anchors: `oracle` ranks by the true P-MPJPE, `random` is the expectation over all orders, exactly; and the caller adds
+Three baselines: `oracle` ranks by the true P-MPJPE, `random` is the expectation over all orders, exactly; and the caller adds
 the nearest predicted pose, which is what a search can do without any metric learning.
 
 Everything is exact: all distances, in blocks of queries; ties fall to the earlier row.
@@ -44,7 +44,7 @@ class Gallery:
     """What N images show; each is a query once per other camera, and in the database of the others.
 
     Attributes:
-        time step: equal = the same person, the same moment.
+        time_step: equal = the same person, the same moment.
         subject, sequence, view: who, which recording, which camera.
         time: seconds within the recording.
         pose: true poses, any frame; of the views of a time step the first with the most known joints counts.

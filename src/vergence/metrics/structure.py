@@ -26,7 +26,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vergence.errors import VergenceError
-from vergence.files import atomic_path
+from vergence.files import atomic_path, read_arrays
 from vergence.metrics._inputs import Array, in_kind, indices, relative, to_pair, to_tensor
 
 SEEDS = 5
@@ -66,16 +66,10 @@ class Clusters:
 
     @staticmethod
     def load(path: Path) -> Clusters:
-        try:
-            with np.load(path) as file:
-                return Clusters(
-                    torch.from_numpy(file["centres"]),
-                    tuple(int(j) for j in file["joints"]),
-                    tuple(int(j) for j in file["root"]),
-                    json.loads(str(file["provenance"])),
-                )
-        except (OSError, KeyError, ValueError, EOFError) as error:
-            raise VergenceError(f"{path} holds no clusters ({error})", "Delete it; it is made again.") from error
+        """Raises: VergenceError: no clusters, or not whole."""
+        file = read_arrays(path, ("centres", "joints", "root", "provenance"), "Delete it; it is made again.")
+        joints, root = (tuple(int(j) for j in file[name]) for name in ("joints", "root"))
+        return Clusters(torch.from_numpy(file["centres"]), joints, root, json.loads(str(file["provenance"])))
 
 
 def structure_vectors(pose: Array, root: Sequence[int], joints: Sequence[int]) -> Float[Tensor, "N D"]:

@@ -1,16 +1,20 @@
 """Backbones from transformers' AutoBackbone: any ResNet size, from a small one for a CPU to a pretrained ResNet-50.
 
-A hub name or a local folder loads its weights; otherwise the network is built from sizes and starts untrained.
+A hub name or a local folder loads its weights; otherwise the network is built from sizes and starts untrained. One from
+outside (`plugins.backbones`) is a function of the settings and `pretrained` to a module that has `channels` and turns
+normalised images `N 3 H W` into a list of maps, the coarsest last.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoBackbone, AutoConfig, ResNetConfig
 
+from vergence import plugins
 from vergence.errors import VergenceError
 from vergence.recipes.recipe import NetworkSettings
 
@@ -43,7 +47,7 @@ class Backbone(nn.Module):
         self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
         with torch.no_grad():
             training = self.model.training
-            maps = self.model.eval()(torch.zeros(1, 3, 128, 128)).feature_maps
+            maps = _maps(self.model.eval()(torch.zeros(1, 3, 128, 128)))
             self.model.train(training)
         self.strides = [128 // m.shape[-1] for m in maps]
 
@@ -52,22 +56,38 @@ class Backbone(nn.Module):
         brightest = 255.0 if image.dtype == torch.uint8 else 1.0
         x = image.to(torch.float32, memory_format=torch.channels_last)
         x = torch.addcmul(-self.mean / self.std, x, 1 / (brightest * self.std))
-        return list(self.model(x).feature_maps)
+        return _maps(self.model(x))
+
+
+def _maps(found: Any) -> list[Tensor]:
+    """The maps of transformers' output, or of a backbone that gives them as they are."""
+    return list(getattr(found, "feature_maps", found))
 
 
 def _build(settings: NetworkSettings, pretrained: bool) -> Any:
     name = settings.backbone
-    if name in RESNETS or name == "resnet":
-        depths, layer, widths = RESNETS.get(name, (settings.depths, settings.layer_type, settings.hidden_sizes))
-        if len(depths) != len(widths):
-            raise VergenceError(
-                f"network.depths has {len(depths)} stages, network.hidden_sizes {len(widths)}",
-                "Give one number each per stage.",
-            )
-        stem = settings.embedding_size if name == "resnet" else 64
-        config = ResNetConfig(embedding_size=stem, hidden_sizes=list(widths), depths=list(depths), layer_type=layer)
-        config.out_features = [f"stage{i + 1}" for i in range(len(depths))]
-        return AutoBackbone.from_config(config)
+    if name in plugins.backbones or (":" in name and not Path(name).exists()):
+        return plugins.backbones[name](settings, pretrained)
+    return from_transformers(name, pretrained)
+
+
+def resnet(settings: NetworkSettings, pretrained: bool) -> Any:
+    """A ResNet of the settings' own sizes, or of He's where they name one; untrained."""
+    name = settings.backbone
+    depths, layer, widths = RESNETS.get(name, (settings.depths, settings.layer_type, settings.hidden_sizes))
+    if len(depths) != len(widths):
+        raise VergenceError(
+            f"network.depths has {len(depths)} stages, network.hidden_sizes {len(widths)}",
+            "Give one number each per stage.",
+        )
+    stem = settings.embedding_size if name == "resnet" else 64
+    config = ResNetConfig(embedding_size=stem, hidden_sizes=list(widths), depths=list(depths), layer_type=layer)
+    config.out_features = [f"stage{i + 1}" for i in range(len(depths))]
+    return AutoBackbone.from_config(config)
+
+
+def from_transformers(name: str, pretrained: bool) -> Any:
+    """A backbone of the hub or of a local folder, with its weights where they are wanted."""
     try:
         config = AutoConfig.from_pretrained(name)
         config.out_features = [s for s in config.stage_names if s != "stem"]
@@ -82,6 +102,6 @@ def _build(settings: NetworkSettings, pretrained: bool) -> Any:
     except (OSError, ValueError, AttributeError) as error:
         raise VergenceError(
             f"backbone {name!r} could not be loaded: {str(error).splitlines()[0]}",
-            f"Use resnet, {', '.join(RESNETS)}, a hub name that can be reached, or a folder with config.json and "
+            f"Use {', '.join(plugins.backbones)}, a hub name that can be reached, or a folder with config.json and "
             "model.safetensors of a transformers backbone.",
         ) from error

@@ -1,7 +1,6 @@
 """The pose network: backbone, neck and a head that gives 2.5D: a pixel and a relative depth for each joint.
 
-Two heads. `depth_map` (Iqbal 2018, 2020): per joint a heatmap and a depth map, depth read where the heatmap is.
-`volume` (Sun 2018, EpipolarPose): per joint a softmax over a w x h x d volume, its expectation along three axes.
+The heads stand in `networks.heads`.
 Two necks. `top_down` adds every stage of the backbone into the finest map (a small image leaves the last stage 2 or 3
 cells wide, too few for a deconvolution alone); `deconvolution` is EpipolarPose's three 4x4 layers of 256 on the last map.
 """
@@ -15,6 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vergence import plugins
 from vergence.networks.backbone import Backbone
 from vergence.recipes.recipe import NetworkSettings
 
@@ -96,8 +96,8 @@ class PoseNetwork(nn.Module):
         self.backbone = Backbone(settings, pretrained)
         neck = {"top_down": TopDown, "deconvolution": Deconvolution}[settings.neck]
         self.neck = neck(self.backbone.channels, settings.width)
-        per_joint = settings.depth_bins if settings.head == "volume" else 2
-        self.head = nn.Conv2d(self.neck.channels, joints * per_joint, 1)
+        self.reads = plugins.heads[settings.head](settings)
+        self.head = nn.Conv2d(self.neck.channels, joints * self.reads.maps, 1)
         nn.init.normal_(self.head.weight, std=0.01)
         assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
@@ -115,17 +115,7 @@ class PoseNetwork(nn.Module):
         out = self.head(self.neck(features)).float()
         n, _, h, w = out.shape
         stride = size / w
-        out = out.view(n, self.joints, -1, h, w)
-        if self.settings.head == "volume":
-            log_volume = out.flatten(2).log_softmax(-1).view_as(out)
-            log_heatmap = log_volume.logsumexp(2)
-            heatmap = log_heatmap.exp()
-            depth = (log_volume.exp().sum((-1, -2)) * self._bin_depths(out.device)).sum(-1)
-        else:
-            latent, depths = out.unbind(2)
-            log_heatmap = latent.flatten(2).log_softmax(-1).view(n, self.joints, h, w)
-            heatmap = log_heatmap.exp()
-            depth = (heatmap * depths).sum((-1, -2))
+        log_heatmap, heatmap, depth = self.reads(out.view(n, self.joints, -1, h, w))
         published = self.settings.cells == "published"
         plain = self.training or published
         sharp = heatmap if plain else (SHARPNESS * log_heatmap).flatten(2).softmax(-1).view_as(log_heatmap)
@@ -137,11 +127,6 @@ class PoseNetwork(nn.Module):
             confidence=depth.new_zeros(depth.shape) if self.training else best_window(heatmap),
             features=features[-1],
         )
-
-    def _bin_depths(self, device: torch.device) -> Tensor:
-        """Depth of each slice: `i / D - 0.5` of the box, as EpipolarPose's coordinates."""
-        d = self.settings.depth_bins
-        return (torch.arange(d, device=device) / d - 0.5) * self.settings.depth_box
 
 
 def best_window(heatmap: Float[Tensor, "N J h w"]) -> Float[Tensor, "N J"]:

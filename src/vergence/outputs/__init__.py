@@ -1,17 +1,50 @@
-"""Pose files: TRC, CSV, JSON and NPZ. All carry units, joint names, frame rate and up axis."""
+"""Pose files: TRC, CSV, JSON and NPZ, and what plug-ins add. All carry units, joint names, frame rate and up axis."""
 
-from vergence.outputs.sequence import PoseSequence
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from vergence.outputs.sequence import ASSUMED_STATURE_MM, PoseSequence
 from vergence.outputs.tables import read_npz, write_csv, write_json_poses, write_npz
-from vergence.outputs.trc import ASSUMED_STATURE_MM, Trc, read_trc, write_trc
+from vergence.outputs.trc import Trc, read_trc, write_trc
+from vergence.plugins import exporters
 
 __all__ = [
     "ASSUMED_STATURE_MM",
+    "FORMATS",
     "PoseSequence",
     "Trc",
     "read_npz",
     "read_trc",
+    "write",
     "write_csv",
     "write_json_poses",
     "write_npz",
     "write_trc",
 ]
+
+FORMATS = ("npz", "json", "csv", "trc")
+
+
+def write(
+    folder: Path | str, poses: PoseSequence, formats: Iterable[str] = FORMATS, **options: dict[str, Any]
+) -> dict[str, str]:
+    """Writes `poses.<format>` into a folder for every format, each by the exporter that is registered under its name.
+
+    Args:
+        folder: made where it is missing.
+        poses: what to write.
+        formats: names in `vergence.plugins.exporters`.
+        **options: by format, what its exporter takes beside path and poses: `trc={"stature_mm": 1800}`.
+
+    Returns:
+        By format, what had to be assumed to write it; empty where nothing had.
+
+    Raises:
+        VergenceError: no exporter has that name (then nothing is written), or a file cannot be written.
+    """
+    writers = {name: exporters[name] for name in formats}
+    return {
+        name: writer(Path(folder) / f"poses.{name}", poses, **options.get(name, {})) or ""
+        for name, writer in writers.items()
+    }

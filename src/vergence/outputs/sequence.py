@@ -8,9 +8,11 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from vergence.errors import VergenceError
+from vergence.geometry.body import stature
 from vergence.skeleton import Skeleton, skeleton_from_names
 
 UNITS = ("mm", "m", "reference_bone")
+ASSUMED_STATURE_MM = 1700.0
 
 
 @dataclass(frozen=True)
@@ -65,3 +67,14 @@ class PoseSequence:
     @property
     def times(self) -> Float[np.ndarray, " T"]:
         return self.frames / self.fps if self.time is None else np.asarray(self.time)
+
+    def mm_per_unit(self, stature_mm: float = ASSUMED_STATURE_MM) -> tuple[float, str]:
+        """Factor to millimetres and, where the scale is not known and the person taken to be so tall, a note that says so.
+
+        Raises:
+            VergenceError: scale-free, and neither a leg nor the trunk was ever seen.
+        """
+        if self.unit in ("mm", "m"):
+            return (1.0 if self.unit == "mm" else 1000.0), ""
+        factor = stature_mm / stature(np.asarray(self.pose, dtype=np.float64), self.skeleton)
+        return factor, f"scale unknown, assumed stature {stature_mm:.0f} mm"

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vergence.errors import VergenceError
-from vergence.files import atomic_path, plain, write_json, write_text
+from vergence.files import atomic_path, plain, read_arrays, write_json, write_text
 from vergence.outputs.sequence import PoseSequence
 
 
@@ -44,17 +43,7 @@ def read_npz(path: Path | str) -> PoseSequence:
     Raises:
         VergenceError: missing, unreadable, or without a required key.
     """
-    path = Path(path)
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            data = {key: file[key] for key in file.files}
-    except FileNotFoundError:
-        raise VergenceError(f"there is no pose file {path}", "Check the path.") from None
-    except Exception as error:
-        raise VergenceError(f"{path} is not a readable NPZ: {error}", "Write it again.") from error
-    for key in ("pose", "joint_names", "fps", "unit"):
-        if key not in data:
-            raise VergenceError(f"{path} has no `{key}`; it has {', '.join(data) or 'nothing'}", "Is it a pose file?")
+    data = read_arrays(path, ("pose", "joint_names", "fps", "unit"), "Is it a pose file?")
     up = data.get("up")
     return PoseSequence(
         pose=data["pose"],

@@ -6,7 +6,7 @@ text):
 - y up. Where up is known the pose is turned so that up becomes +y; a z-up world becomes (y, z, x), as Pose2Sim does.
   Where it is not (the first camera's frame), that camera is taken as level: (x, -y, -z).
 - millimetres. A pose whose scale is not known is scaled to a stature of 1,700 mm (see `stature` in
-  `vergence.reconstruction.solve`); lengths in it are then guesses, angles are not.
+  `vergence.geometry.body`); lengths in it are then guesses, angles are not.
 - missing joints are empty fields, which OpenSim reads as missing.
 """
 
@@ -21,9 +21,7 @@ from jaxtyping import Float, Int
 
 from vergence.errors import VergenceError
 from vergence.files import write_text
-from vergence.outputs.sequence import PoseSequence
-
-ASSUMED_STATURE_MM = 1700.0
+from vergence.outputs.sequence import ASSUMED_STATURE_MM, PoseSequence
 
 
 @dataclass(frozen=True)
@@ -58,20 +56,6 @@ def y_up(up: Float[np.ndarray, " 3"] | None) -> Float[np.ndarray, "3 3"]:
     return cyclic @ turn
 
 
-def trc_scale(poses: PoseSequence, stature_mm: float = ASSUMED_STATURE_MM) -> tuple[float, str]:
-    """Factor to millimetres and, where the scale is a guess, the sentence that says so.
-
-    Raises:
-        VergenceError: scale-free, and neither a leg nor the trunk was ever seen.
-    """
-    if poses.unit in ("mm", "m"):
-        return (1.0 if poses.unit == "mm" else 1000.0), ""
-    from vergence.reconstruction.solve import stature
-
-    factor = stature_mm / stature(np.asarray(poses.pose, dtype=np.float64), poses.skeleton)
-    return factor, f"scale unknown, assumed stature {stature_mm:.0f} mm"
-
-
 def write_trc(
     path: Path | str,
     poses: PoseSequence,
@@ -93,7 +77,7 @@ def write_trc(
         VergenceError: it cannot be written, or a scale-free pose has no limb to scale by.
     """
     path = Path(path)
-    factor, note = trc_scale(poses, stature_mm)
+    factor, note = poses.mm_per_unit(stature_mm)
     notes = [note] if note else []
     if poses.up is None:
         notes.append("up unknown, the first camera taken as level")

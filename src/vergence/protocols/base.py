@@ -1,8 +1,13 @@
 """Named protocols: which images, which joints, after which alignment, averaged how. One table for each, and its words.
 
 The same network scores 20 mm apart under two readings of "Protocol 2", so a protocol here is a value with a name, and
-whatever prints a figure prints the protocol with it. A dataset's module lists its own in `PROTOCOLS`; nothing here knows
-any of them. What a protocol fixes:
+whatever prints a figure prints the protocol with it. Nothing here knows any of them: the built-in ones are listed in
+`vergence.plugins`, and one of yours is registered and then found by its name (`vergence evaluate --protocol mine`):
+
+    figures = (Figure("P-MPJPE", alignment="procrustes"),)
+    plugins.protocols.register("mine")(Protocol("mine", "My frames", "shards", {}, figures, H36M_17.joint_names))
+
+What a protocol fixes:
 
 * **rows**: settings of the source (split, frame step, cameras) and groups that are kept;
 * **joints**: by name, so that the skeleton of the run need not be the dataset's;
@@ -20,108 +25,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
-from vergence import metrics
+from vergence import plugins
 from vergence.errors import VergenceError
-from vergence.metrics.position import AUC_THRESHOLDS_MM, PCK_THRESHOLD_MM, per_joint_error
+from vergence.protocols.figures import Figure
 from vergence.skeleton import Skeleton
 
-MODULES = (  # each lists its own PROTOCOLS
-    "vergence.datasets.human36m",
-    "vergence.protocols.mpi_inf_3dhp",
-    "vergence.protocols.zhou_2017",
-    "vergence.protocols.mcss_2020",
-    "vergence.protocols.keypoints",
-)
 SAMPLES = "samples"
-ALIGNMENTS = {
-    "root": "roots put together",
-    "scale": "roots put together, least-squares scale per pose",
-    "procrustes_scale": "roots put together, scale of the full Procrustes solution without its rotation",
-    "procrustes": "similarity per pose, no reflection",
-}
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One column of a table: one value per pose.
-
-    Attributes:
-        name: as printed.
-        measure: `error` (mean distance, mm), `pck` or `auc` (percent); `left_right`, the difference of two limbs' lengths,
-            mm, or `left_right_px`, which needs no truth; of a protocol that retrieves, `detection` (percent) or `retrieved`
-            (mm).
-        alignment: `root`, `scale`, `procrustes_scale` or `procrustes` (`metrics.per_joint_error`).
-        joints: names; empty: the protocol's. Of left and right four: the ends of the one limb, then those of the other.
-        strict: a joint counts below the threshold only, not at it (`pck`, `auc`); an AUC then cannot reach 100.
-        threshold: mm (`pck`).
-        thresholds: mm (`auc`).
-        hits: number of nearest images that count (`detection`, `retrieved`).
-    """
-
-    name: str
-    measure: Literal["error", "pck", "auc", "left_right", "left_right_px", "detection", "retrieved"] = "error"
-    alignment: Literal["root", "scale", "procrustes_scale", "procrustes"] = "root"
-    joints: tuple[str, ...] = ()
-    strict: bool = False
-    threshold: float = PCK_THRESHOLD_MM
-    thresholds: tuple[float, ...] = AUC_THRESHOLDS_MM
-    hits: int = 1
-
-    @property
-    def unit(self) -> str:
-        units = {"error": "mm", "left_right": "mm", "retrieved": "mm", "left_right_px": "px"}
-        return units.get(self.measure, "%")
-
-    @property
-    def needs_scale(self) -> bool:
-        """Whether poses free of scale must be brought to mm first."""
-        return self.measure == "left_right" or (self.measure != "detection" and self.alignment == "root")
-
-    def values(
-        self,
-        prediction: Float[ndarray, "N J 3"],
-        target: Float[ndarray, "N J 3"],
-        root: Sequence[int],
-        joints: Sequence[int],
-    ) -> Float[ndarray, " N"]:
-        """The figure of every pose, NaN where the target knows none of the joints (or not the root)."""
-        if self.measure.startswith("left_right"):
-            known = np.isfinite(target[:, joints]).all((1, 2)) | (self.measure == "left_right_px")
-            ends = prediction[:, joints]
-            one, other = (np.linalg.norm(ends[:, i + 1] - ends[:, i], axis=-1) for i in (0, 2))
-            return np.where(known, np.abs(one - other), np.nan)
-        if self.measure == "error":
-            error = np.asarray(per_joint_error(prediction, target, root, self.alignment, joints))
-            known = np.isfinite(error)
-            return np.where(known, error, 0).sum(1) / np.where(known.any(1), known.sum(1), np.nan)
-        reach = [self.threshold] if self.measure == "pck" else list(self.thresholds)
-        reach = [float(np.nextafter(r, -math.inf)) for r in reach] if self.strict else reach
-        return np.asarray(metrics.auc(prediction, target, root, reach, self.alignment, joints))
-
-    def words(self, joints: Sequence[str]) -> str:
-        """What the column is, in one line."""
-        own = self.joints or tuple(joints)
-        sign = "<" if self.strict else "<="
-        what = {
-            "error": "mean distance, mm",
-            "pck": f"share of joints {sign} {self.threshold:g} mm",
-            "auc": f"mean share of joints {sign} {len(self.thresholds)} thresholds from {self.thresholds[0]:g} to "
-            f"{self.thresholds[-1]:g} mm",
-            "left_right": f"mean difference in length of {'-'.join(own[:2])} and {'-'.join(own[2:])}, mm",
-            "left_right_px": f"mean difference in length of {'-'.join(own[:2])} and {'-'.join(own[2:])}, px of the crop",
-            "detection": f"share of queries with their own time step among the {self.hits} nearest",
-            "retrieved": f"mean distance, mm, between the true poses of query and its {self.hits} nearest, after a similarity",
-        }[self.measure]
-        if self.measure not in ("error", "pck", "auc"):
-            return what
-        return f"{what}; {ALIGNMENTS[self.alignment]}; {len(own)} joints"
 
 
 @dataclass(frozen=True)
@@ -235,21 +150,18 @@ class Measured:
 
 
 def protocols() -> dict[str, Protocol]:
-    """All protocols by name."""
-    found: dict[str, Protocol] = {}
-    for module in MODULES:
-        for protocol in import_module(module).PROTOCOLS:
-            assert protocol.name not in found, protocol.name
-            found[protocol.name] = protocol
-    return found
+    """All protocols by name, registered ones among them."""
+    return {name: plugins.protocols[name] for name in plugins.protocols}
 
 
 def get_protocol(name: str) -> Protocol:
-    """The protocol of that name."""
-    known = protocols()
-    if name not in known:
-        raise VergenceError(f"no protocol is called {name!r}", f"There are {', '.join(known)}.")
-    return known[name]
+    """The protocol of that name.
+
+    Raises:
+        VergenceError: there is none; names what is near.
+    """
+    found: Protocol = plugins.protocols[name]
+    return found
 
 
 def measure(

@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from vergence.protocols.base import Figure, Protocol
+from vergence.protocols.base import Protocol
+from vergence.protocols.figures import Figure
 
 HITS = (1, 5, 10)
 HELD_OUT = "S7,S8"  # of MPI-INF-3DHP's training people

@@ -52,7 +52,7 @@ def _prepared(dataset: ShardDataset, protocol: Protocol) -> Mapping[str, Any]:
     kinds = [str(source["kind"]) for source in sources]
     if kinds != [protocol.dataset]:
         raise _other(dataset, protocol, " and ".join(kinds), protocol.dataset)
-    source = dict(sources[0])
+    source = USUAL | dict(sources[0])
     return source | dict(get_protocol(source["protocol"]).source) if source.get("protocol") else source
 
 

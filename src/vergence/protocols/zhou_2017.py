@@ -23,10 +23,11 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from vergence.datasets.human36m import ACTIONS
+from vergence.datasets.human36m_images import ACTIONS
 from vergence.datasets.mpi_inf_3dhp import ACTIVITIES, SCENES
 from vergence.metrics import bone_sum_scale
-from vergence.protocols.base import Figure, Fit, Protocol
+from vergence.protocols.base import Fit, Protocol
+from vergence.protocols.figures import Figure
 from vergence.skeleton import H36M_17, LIMB_GROUPS, MPI_INF_17, Skeleton
 
 TOTAL_MM = 4296.99

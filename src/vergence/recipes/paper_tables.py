@@ -19,7 +19,7 @@ from typing import Any, get_args
 
 from vergence.errors import VergenceError
 from vergence.files import read_yaml
-from vergence.recipes.recipe import Scale
+from vergence.recipes.sources import Scale
 
 DATASETS = {"h36m": "human36m", "3dhp": "mpi_inf_3dhp"}  # of a protocol's name the first word; other words are kinds
 
@@ -34,7 +34,7 @@ class Published:
             letters (`p_mpjpe`), or lead to a row of its tables (`scene.outdoor.PCK`) or to another figure of the test's
             results (`left_right.mm.upper_arm`).
         source: where the figures were read.
-        scale: how poses get their millimetres (`Source.scale`).
+        scale: how scale-free predictions are converted to mm (`Source.scale`).
         images: test images that the paper counts, about; 0 where it does not say.
         differs: why the figures are not comparable with ours even on the same data; empty where they are.
     """

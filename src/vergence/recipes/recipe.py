@@ -1,17 +1,18 @@
-"""Recipes: every setting of a run, typed, documented where it stands, and free of torch so that `--help` is instant."""
+"""Recipes: every setting of a run, typed, documented where it stands, and free of torch so that `--help` is instant.
+
+`RENAMED` of a class tells which of its keys had which name before; they are still read (`recipes.typed`).
+"""
 
 from __future__ import annotations
 
 import copy
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from vergence.errors import VergenceError
 from vergence.recipes.settings import Augmentation, MultiView
-
-Scale = Literal["training", "true", "depth"]  # where a protocol's millimetres come from (`benchmark.SCALES`)
+from vergence.recipes.sources import Source
 
 
 @dataclass
@@ -20,15 +21,15 @@ class NetworkSettings:
 
     Args:
         backbone: `resnet` built from the sizes below; `resnet18`, `resnet34`, `resnet50`; or a hub name or a local
-            folder of a transformers backbone, whose pretrained weights are then the start; or `hourglass`, Zhou 2017's
-            whole network, which reads `width`, `stacks` and `modules` alone.
+            folder of a transformers backbone, whose pretrained weights are then the start; a plug-in's name; or `hourglass`,
+            Zhou 2017's whole network, which reads `width`, `stacks` and `modules` alone.
         embedding_size: channels of the stem (`resnet` only).
         hidden_sizes: channels of each stage (`resnet` only).
         depths: blocks in each stage (`resnet` only).
         layer_type: kind of block (`resnet` only).
         neck: `top_down` over all stages, or `deconvolution` on the last (the papers' choice at 256 pixels).
         width: channels of the neck, or of the hourglass (256 as published).
-        head: `depth_map` (2.5D heatmap and depth map) or `volume` (soft-argmax over three axes).
+        head: `depth_map` (2.5D heatmap and depth map), `volume` (soft-argmax over three axes), or a plug-in's name.
         depth_bins: slices of the volume.
         depth_box: depth of the volume in reference bones; EpipolarPose's 2,000 mm are 4.2 of 480 mm.
         cells: where the joints are read in the heatmap; at the cells' `centre`, or as EpipolarPose's released weights were
@@ -48,7 +49,7 @@ class NetworkSettings:
     layer_type: Literal["basic", "bottleneck"] = "basic"
     neck: Literal["top_down", "deconvolution"] = "top_down"
     width: int = 48
-    head: Literal["depth_map", "volume"] = "depth_map"
+    head: str = "depth_map"
     depth_bins: int = 32
     depth_box: float = 4.2
     cells: Literal["centre", "published"] = "centre"
@@ -60,110 +61,14 @@ class NetworkSettings:
 
 
 @dataclass
-class Source:
-    """Images, and what of their labels a method may use.
-
-    Args:
-        kind: `world_images` (one image per person), `world_recordings` (several cameras, moving people),
-            `world_static` (a camera walks around people who stand still), `capture` (footage in a folder), `shards` (what
-            `vergence data prepare` wrote), or a dataset (`docs/datasets.md`): `human36m`, `mpi_inf_3dhp`, `mpii`, `coco`,
-            `mannequin_challenge` (people who stand still, seen by a moving camera).
-        keypoints: use its 2D labels.
-        pose: use its 3D labels: `none`, `all`, the number of subjects whose labels are used, or, of a dataset, their names
-            as `S1,S5` (the papers' rows S1, S1+S5, ...).
-        path: the capture's, the shards' or the dataset's folder.
-        split: of a dataset: `train`, `test`, or names of subjects, as `S1,S5`; of MPII `train`, `valid` or `trainval`, of COCO
-            `train` or `val`.
-        step: of a dataset: every so many frames.
-        cameras: of a dataset: `all`, the names it has for some of them (`frontal`), or names joined by commas.
-        universal: 3D of `mpi_inf_3dhp` at its one body size (the official evaluation's), not at each person's own.
-        faulty: what becomes of a dataset's sequences whose labels are known to be wrong: `keep`, `drop` or `repair`.
-        protocol: of a dataset that is measured: a named protocol, which then sets split, step, cameras, universal and faulty.
-        scale: how poses get their millimetres where that protocol needs them (`benchmark.SCALES`): the `training` people's
-            mean size, or (by truth) each pose's `true` size or its root's distance (`depth`).
-        parallax: least angle in degrees between any two images kept of a person (`mannequin_challenge`).
-        frames: frames of the capture to use, as `0-34,65-99`; empty means all.
-        reconstruction: folder that `vergence reconstruct` wrote for the capture; its poses are what a model is measured
-            against, and they count as made, never as truth.
-        look: the world's look.
-        seed: the world's seed; people and cameras of different seeds never meet.
-        count: images (`world_images`).
-        subjects: people (`world_recordings`, `world_static`), one recording each.
-        frames_per_subject: time steps of each recording (`world_recordings`).
-        views: cameras of each recording, or images along the walk; several numbers are used in turn.
-        occlusion: share of the world's images with an object in front of the person; empty: the look's own.
-        truncation: share of the world's images that cut the person off; empty: the look's own.
-    """
-
-    kind: Literal[
-        "world_images",
-        "world_recordings",
-        "world_static",
-        "capture",
-        "shards",
-        "human36m",
-        "mpi_inf_3dhp",
-        "mpii",
-        "coco",
-        "mannequin_challenge",
-    ] = "world_images"
-    keypoints: bool = False
-    pose: str | int = "none"
-    path: str = ""
-    split: str = "train"
-    step: int = 1
-    cameras: str = "all"
-    universal: bool = False
-    faulty: Literal["keep", "drop", "repair"] = "keep"
-    protocol: str = ""
-    scale: Scale = "training"
-    parallax: float = 5.0
-    frames: str = ""
-    reconstruction: str = ""
-    look: Literal["studio", "wild"] = "wild"
-    seed: int = 0
-    count: int = 1000
-    subjects: int = 10
-    frames_per_subject: int = 20
-    views: list[int] = field(default_factory=lambda: [4])
-    occlusion: float | None = None
-    truncation: float | None = None
-
-    def __post_init__(self) -> None:
-        self.pose = str(self.pose)  # YAML reads 1 as a number
-        if self.pose not in ("none", "all") and not self.pose.isdigit() and (self.of_world or not self.named):
-            names = "" if self.of_world else ", or names of subjects as S1,S5"
-            raise VergenceError(f"source.pose is {self.pose!r}", f"Use none, all, a number of subjects{names}.")
-        if not self.of_world and not self.path:
-            raise VergenceError(f"a {self.kind} source has no path", f"Set path: to the folder of the {self.kind}.")
-        if not self.of_world and (self.occlusion is not None or self.truncation is not None):
-            raise VergenceError(
-                "occlusion and truncation are the built-in world's", f"Leave them out of a {self.kind}."
-            )
-        if self.step < 1:
-            raise VergenceError(f"source.step is {self.step}", "Give 1 for every frame, 5 for every fifth.")
-
-    @property
-    def named(self) -> tuple[str, ...]:
-        """The people whom `pose` names; () where it counts them, or shows all or none."""
-        words = tuple(word.strip() for word in str(self.pose).split(","))
-        return words if all(re.fullmatch(r"[A-Za-z]+[0-9]+", word) for word in words) else ()
-
-    @property
-    def of_world(self) -> bool:
-        """Drawn by the built-in world, not read from files."""
-        return self.kind.startswith("world_")
-
-
-@dataclass
 class Draw:
     """How a batch takes a source's images; without one, all of them in random order.
 
     Args:
         source: whose images; empty means the source of the batch's own name. A second name lets one batch take the same
             source twice, in two ways.
-        labelled: only images whose 3D the recipe shows.
-        time steps: time steps of each clip; then the batch is clips x time steps x views. 0: single images.
+        labelled: only images with visible 3D labels.
+        time_steps: time steps of each clip; then the batch is clips x time steps x views. 0: single images.
         apart: seconds between any two time steps of one clip (the papers' temporal distance tau).
         views: images of each time step.
     """
@@ -173,6 +78,8 @@ class Draw:
     time_steps: int = 0
     apart: float = 1.0
     views: int = 2
+
+    RENAMED: ClassVar = {"instants": "time_steps"}
 
     def __post_init__(self) -> None:
         if self.time_steps < 0 or self.apart < 0 or self.views < 1:
@@ -259,6 +166,11 @@ class TrainStage:
     no_augment: list[str] = field(default_factory=list)
     multiview: MultiView = field(default_factory=MultiView)
 
+    RENAMED: ClassVar = {
+        "drops": "milestones", "average": "ema_decay", "clip": "grad_clip", "kernel_rate": "muon_rate",
+        "unchanged": "no_augment",
+    }  # fmt: skip
+
     def __post_init__(self) -> None:
         for key, names in (("draw", list(self.draw)), ("no_augment", self.no_augment)):
             if strange := [name for name in names if name not in self.batch]:
@@ -321,11 +233,11 @@ class LabelStage:
 class RefineStage:
     """A refinement unit behind the trained method (EpipolarPose 3.3).
 
-    Its goals are 3D labels, and every result says so; or, with `labels`, poses that several views made: then it needs none.
+    Its targets are 3D labels, and every result says so; or, with `labels`, pseudo-labels: then it needs none.
 
     Args:
-        sources: whose images the method predicts; their visible 3D, and what `labels` make of them, is the goal.
-        labels: label stages whose poses are goals.
+        sources: whose images the method predicts; their visible 3D and the pseudo-labels of `labels` are the targets.
+        labels: label stages whose poses are targets.
         images: at most so many of each source, spread over it; 0 is all.
         poses: more sources, of which the visible 3D alone is used: their poses get an error like the method's.
         mirror: every pair is learned mirrored as well (the paper's is not).
@@ -348,6 +260,8 @@ class RefineStage:
     width: int = 1024
     dropout: float = 0.5
     correct: bool = True
+
+    RENAMED: ClassVar = {"pictures": "images"}
 
 
 @dataclass
@@ -383,7 +297,8 @@ class Recipe:
     """Everything that makes a run.
 
     Args:
-        method: `supervised`, `epipolar_pose`, `multiview_consistency`, `geometric_constraint` or `mcss`.
+        method: `supervised`, `epipolar_pose`, `multiview_consistency`, `geometric_constraint`, `mcss`, a plug-in's name, or
+            `module:Class`.
         skeleton: the run's joints.
         image_size: side of the crops, pixels.
         network: sizes of the network.
@@ -393,6 +308,8 @@ class Recipe:
         precision: Lightning's; `bf16-mixed` is 1.7 times as fast where the processor has bf16.
         checkpoint_every: steps between checkpoints to resume from.
         seed: of weights, batches and augmentation.
+        plugins: Python files that add methods, kinds of sources, backbones or heads (`vergence.plugins`); a relative path is
+            the recipe's neighbour, else in the working folder.
     """
 
     method: str = "epipolar_pose"
@@ -405,6 +322,7 @@ class Recipe:
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     checkpoint_every: int = 200
     seed: int = 0
+    plugins: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for name, stage in self.stages.items():
@@ -428,5 +346,6 @@ class Recipe:
         other = copy.deepcopy(self)
         other.seed += seed
         for source in (*other.sources.values(), *other.test.values()):
-            source.seed += 10 * seed
+            if "seed" in vars(source):
+                source.seed += 10 * seed
         return other

@@ -137,7 +137,7 @@ def settle_limbs(
     pose = np.where(lost[..., None], np.nan, pose)
     scale, free = LOSS_SIGMA * sigma, limb_variation(pose, skeleton)
     pose = hold_limbs(cameras, observed, weight * points.inlier, pose, deviation, limbs, sigma=sigma, scale=scale)
-    usual = np.minimum(deviation, np.nanmedian(deviation))  # held, a loose joint has no excuse left
+    usual = np.minimum(deviation, np.nanmedian(deviation))  # under limb constraints no std above the median
     pose = np.where(wild_joints(pose, usual, limbs)[..., None], np.nan, pose)
     position = pose.reshape(-1, 3)
     kept = np.isfinite(position).all(1)

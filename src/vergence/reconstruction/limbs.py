@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from vergence.geometry.body import limb_lengths
 from vergence.reconstruction.bundle import Bundle, normal_equations
 from vergence.skeleton import Skeleton
 
@@ -46,11 +47,6 @@ class Limbs:
     spread: Float[Array, " E"]
 
 
-def limb_vectors(pose: Float[Array, "T J 3"], ends: Array) -> tuple[Float[Array, "T E 3"], Float[Array, "T E"]]:
-    vector = pose[:, ends[:, 0]] - pose[:, ends[:, 1]]
-    return vector, np.linalg.norm(vector, axis=2)
-
-
 def constant_limbs(pose: Float[Array, "T J 3"], deviation: Float[Array, "T J"], skeleton: Skeleton) -> Limbs:
     """Lengths and true spreads of all limbs whose length hardly varies; left and right share one length.
 
@@ -58,7 +54,7 @@ def constant_limbs(pose: Float[Array, "T J 3"], deviation: Float[Array, "T J"], 
     """
     pairs = sorted({(min(p), max(p)) for p in (*skeleton.limbs, *skeleton.rigid_limbs)})
     ends = np.array(pairs, dtype=int).reshape(-1, 2)
-    _, length = limb_vectors(pose, ends)
+    length = limb_lengths(pose, ends)
     noise = np.sqrt(deviation[:, ends[:, 0]] ** 2 + deviation[:, ends[:, 1]] ** 2)
     twin = [pairs.index(t) if (t := _mirrored(p, skeleton)) in pairs else i for i, p in enumerate(pairs)]
     usual = float(np.nanmedian(length)) if np.isfinite(length).any() else 0.0
@@ -86,7 +82,7 @@ def _mirrored(pair: tuple[int, int], skeleton: Skeleton) -> tuple[int, int]:
 
 def wild_joints(pose: Float[Array, "T J 3"], deviation: Float[Array, "T J"], limbs: Limbs) -> Bool[Array, "T J"]:
     """Joints that break their limbs: of a limb's two ends the one with more of its limbs broken, or the less certain."""
-    _, length = limb_vectors(pose, limbs.ends)
+    length = limb_lengths(pose, limbs.ends)
     a, b = limbs.ends[:, 0], limbs.ends[:, 1]
     noise = np.sqrt(deviation[:, a] ** 2 + deviation[:, b] ** 2 + limbs.spread**2)
     off = np.abs(length - limbs.length)
@@ -173,7 +169,7 @@ def hold_limbs(
         hessian = np.zeros((frames, 3 * joints, 3 * joints))
         hessian[:, row[:, :, None], row[:, None, :]] = point.reshape(frames, joints, 3, 3)
         right = gradient.reshape(frames, joints, 3).copy()
-        vector, length = limb_vectors(current, limbs.ends)
+        vector, length = current[:, a] - current[:, b], limb_lengths(current, limbs.ends)
         unit = vector / np.maximum(length, 1e-12)[..., None]
         off = (length - limbs.length) / bend
         pull = np.where(usable, sigma**2 / limbs.spread**2 / (1 + off**2), 0.0)

@@ -8,12 +8,14 @@ refused with a `VergenceError` instead.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
 
+from vergence.files import plain
+from vergence.geometry.body import joint_mean, limb_lengths, reference_length
 from vergence.geometry.two_view import NO_PARALLAX
 from vergence.skeleton import Skeleton
 
@@ -89,19 +91,7 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; what is not a finite number becomes None."""
-        return {key: _plain(value) for key, value in asdict(self).items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    if isinstance(value, str):
-        return value
-    if isinstance(value, (int, np.integer)):
-        return int(value)
-    return float(value) if np.isfinite(value) else None
+        return dict(plain(self))
 
 
 def thigh_mean(variation: dict[str, float]) -> float:
@@ -110,22 +100,10 @@ def thigh_mean(variation: dict[str, float]) -> float:
     return float(np.mean(known)) if known else float("nan")
 
 
-def joint_mean(pose: Float[Array, "T J 3"], joints: tuple[int, ...]) -> Float[Array, "T 3"]:
-    return pose[:, list(joints)].mean(1)
-
-
-def reference_length(pose: Float[Array, "T J 3"], skeleton: Skeleton) -> float:
-    """Median length of the reference bone; NaN where it is never seen."""
-    start, end = skeleton.reference_bone
-    length = np.linalg.norm(joint_mean(pose, start) - joint_mean(pose, end), axis=-1)
-    return float(np.median(length[np.isfinite(length)])) if np.isfinite(length).any() else float("nan")
-
-
 def limb_variation(pose: Float[Array, "T J 3"], skeleton: Skeleton) -> dict[str, float]:
     """Standard deviation over mean of every rigid limb's length; NaN where fewer than three frames show it."""
     found = {}
-    for a, b in skeleton.rigid_limbs:
-        length = np.linalg.norm(pose[:, a] - pose[:, b], axis=-1)
+    for (a, b), length in zip(skeleton.rigid_limbs, limb_lengths(pose, skeleton.rigid_limbs).T):
         length = length[np.isfinite(length)]
         name = f"{skeleton.joint_names[a]}-{skeleton.joint_names[b]}"
         found[name] = float(length.std() / max(length.mean(), 1e-12)) if len(length) >= 3 else float("nan")
@@ -181,11 +159,6 @@ def travel(pose: Float[Array, "T J 3"], skeleton: Skeleton) -> float:
         return 0.0
     low, high = np.percentile(root, [2.5, 97.5], axis=0)
     return float(np.linalg.norm(high - low))
-
-
-def percentile(values: Array, q: float) -> float:
-    values = values[np.isfinite(values)]
-    return float(np.percentile(values, q)) if values.size else float("nan")
 
 
 def doubts(

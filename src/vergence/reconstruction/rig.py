@@ -139,9 +139,12 @@ def _pair_quality(pair: PairPose) -> float:
 
 def _resect(points: Array, image: Array, sigma: float) -> tuple[Array, Array] | None:
     """(R, t) of a camera from world points and their normalised image, robustly (OpenCV's PnP)."""
-    ok, vector, translation, _ = cv2.solvePnPRansac(
-        points, image, np.eye(3), None, iterationsCount=100, reprojectionError=6 * sigma, flags=cv2.SOLVEPNP_SQPNP
-    )
+    try:
+        ok, vector, translation, _ = cv2.solvePnPRansac(
+            points, image, np.eye(3), None, iterationsCount=100, reprojectionError=6 * sigma, flags=cv2.SOLVEPNP_SQPNP
+        )
+    except cv2.error:  # SQPNP asserts that a sample is not degenerate, by a threshold in the points' own unit
+        return None
     return (cv2.Rodrigues(vector)[0], translation[:, 0]) if ok else None
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from vergence.errors import VergenceError
+from vergence.geometry.body import percentile, reference_length
 from vergence.reconstruction import quality
 from vergence.reconstruction.bundle import (
     Bundle,
@@ -34,7 +35,6 @@ from vergence.reconstruction.consensus import (
     settle_limbs,
     settle_sides,
 )
-from vergence.reconstruction.inputs import REPORT_CONFIDENCE as REPORT_CONFIDENCE
 from vergence.reconstruction.inputs import Joints, check_frames, check_joints, known_cameras
 from vergence.reconstruction.per_frame import frames_by_themselves
 from vergence.reconstruction.quality import Report
@@ -62,12 +62,12 @@ SOFT_DEVIATION = 0.1  # reference bones: a joint this uncertain weighs a half
 
 
 @dataclass(frozen=True)
-class Reconstruction:
+class Solution:
     """Cameras and poses with their report. Arrays are numpy; missing is NaN.
 
     Attributes:
         pose: T J 3 in `unit`; in the first camera's frame, or in the given cameras' world.
-        weight: T J in [0, 1], how far to trust each joint, 0 where there is none.
+        weight: T J in [0, 1], the confidence of each joint, 0 where there is none.
         deviation: T J, standard deviation of one coordinate in `unit`, from noise and geometry.
         inlier: T V J, views that agree with the joint.
         side: T V J, joint index whose label each joint carried (`arange(J)` but where left and right were exchanged
@@ -91,52 +91,8 @@ class Reconstruction:
     unit: Literal["mm", "reference_bone"]
     report: Report
 
-    def scaled(self, factor: float, unit: Literal["mm", "reference_bone"]) -> Reconstruction:
-        """All lengths times a factor."""
-        return replace(
-            self,
-            pose=self.pose * factor,
-            deviation=self.deviation * factor,
-            translation=self.translation * factor,
-            report=replace(self.report, travel=self.report.travel * factor),
-            unit=unit,
-        )
 
-    def scale_to_height(self, height_mm: float = 1700.0) -> Reconstruction:
-        """In millimetres, as if the person were that tall (see `stature`)."""
-        return self.scaled(height_mm / stature(self.pose, self.skeleton), "mm")
-
-
-# Lengths over stature, Drillis and Contini's body segments (Winter, "Biomechanics and Motor Control of Human Movement",
-# fig. 4.1).
-_LEG_SHARE = 0.245 + 0.246  # thigh and shank
-_TRUNK_SHARE = 0.818 - 0.530  # hips to shoulders
-
-
-def stature(pose: Float[Array, "T J 3"], skeleton: Skeleton) -> float:
-    """Standing height of the person in the pose's unit, from the median lengths of thighs, shanks and trunk.
-
-    Raises:
-        VergenceError: neither a leg nor the trunk was ever seen.
-    """
-    spans = []
-    for side in ("right", "left"):
-        names = [f"{side}_{part}" for part in ("hip", "knee", "ankle")]
-        if skeleton.has(*names):
-            hip, knee, ankle = (pose[:, skeleton.index(n)] for n in names)
-            spans.append((_median_length(hip - knee) + _median_length(knee - ankle), _LEG_SHARE))
-    spans.append((quality.reference_length(pose, skeleton), _TRUNK_SHARE))
-    known = [(length, share) for length, share in spans if np.isfinite(length)]
-    if not known:
-        raise VergenceError("the height cannot be told: no leg and no trunk is visible", "Scale by another length.")
-    return sum(length for length, _ in known) / sum(share for _, share in known)
-
-
-def _median_length(vectors: Float[Array, "T 3"]) -> float:
-    return quality.percentile(np.linalg.norm(vectors, axis=-1), 50)
-
-
-def reconstruct(
+def reconstruct_keypoints(
     keypoints: Float[Array, "T V J 2"],
     confidence: Float[Array, "T V J"] | None = None,
     *,
@@ -157,7 +113,7 @@ def reconstruct(
     min_confidence: float = 0.05,
     agreeing_starts: int = 3,
     seed: int = 0,
-) -> Reconstruction:
+) -> Solution:
     """Cameras and 3D poses of one person seen by fixed, synchronised cameras.
 
     Args:
@@ -256,7 +212,7 @@ def _unmirrored(rig: Rig, given: Joints, skeleton: Skeleton) -> Rig:
     return rig
 
 
-def _per_frame(given: Joints, skeleton: Skeleton) -> Reconstruction:
+def _per_frame(given: Joints, skeleton: Skeleton) -> Solution:
     """EpipolarPose's variant; the cameras are means over frames, the poses belong to no common camera."""
     image = given.offset / given.focal[None, :, None]
     pose, rotation, translation = frames_by_themselves(image, skeleton.reference_bone)
@@ -324,14 +280,14 @@ def _assemble(
     skeleton: Skeleton,
     side: Array,
     free: dict[str, float] | None = None,
-) -> Reconstruction:
+) -> Solution:
     frames, views, joints = given.weight.shape
     pose, deviation = points.position, points.deviation
     if known is None:
         cameras = in_first_camera(replace(cameras, points=pose))
         pose = cameras.points
     pose, deviation = pose.reshape(frames, joints, 3), deviation.reshape(frames, joints)
-    bone = quality.reference_length(pose, skeleton)
+    bone = reference_length(pose, skeleton)
     if known is None:
         if not np.isfinite(bone):
             raise VergenceError(
@@ -346,7 +302,7 @@ def _assemble(
     report = _report(given, pose, residual, inlier, sigma, predicted, rig, skeleton, side, free)
     intrinsics = given.intrinsics.copy()
     intrinsics[:, 0, 0], intrinsics[:, 1, 1] = cameras.focal[:, 0], cameras.focal[:, 1]
-    return Reconstruction(
+    return Solution(
         pose=pose,
         weight=weight,
         deviation=deviation,
@@ -388,7 +344,7 @@ def _report(
         "parallax": min(p.parallax for p in rig.pairs.values()) if rig else float("nan"),
     }
     bend, moved = quality.handedness(pose, skeleton), quality.motion(pose, skeleton)
-    per_camera = tuple(quality.percentile(error[:, v], 50) for v in range(error.shape[1]))
+    per_camera = tuple(percentile(error[:, v], 50) for v in range(error.shape[1]))
     reasons = quality.doubts(
         predicted_deg=predicted,
         bend=bend,
@@ -400,12 +356,10 @@ def _report(
     return Report(
         verdict="doubtful" if reasons else "good",
         reasons=reasons,
-        reprojection_median=quality.percentile(error, 50),
-        reprojection_p90=quality.percentile(error, 90),
+        reprojection_median=percentile(error, 50),
+        reprojection_p90=percentile(error, 90),
         reprojection_per_camera=per_camera,
-        reprojection_per_joint={
-            name: quality.percentile(error[:, :, j], 50) for j, name in enumerate(skeleton.joint_names)
-        },
+        reprojection_per_joint={name: percentile(error[:, :, j], 50) for j, name in enumerate(skeleton.joint_names)},
         coverage_of_seen=float(done[seen.sum(1) >= 2].mean()) if (seen.sum(1) >= 2).any() else float("nan"),
         noise_px=sigma,
         predicted_rotation_deg=predicted,

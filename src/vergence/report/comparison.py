@@ -11,7 +11,8 @@ import torch
 
 from vergence import __version__
 from vergence.batches.dataset import Dataset
-from vergence.comparison.entries import BOOTSTRAP, FIGURES, MORE, Measured
+from vergence.comparison.bootstrap import BOOTSTRAP
+from vergence.comparison.results import FIGURES, MORE, Measured
 from vergence.evaluation.scores import HEADING
 from vergence.report.charts import format_number
 from vergence.report.page import Cell, Curve, Dots, Page, Panel, Strip, Table, choose_samples
@@ -119,7 +120,7 @@ def result_table(
 
 def _units(protocol: Mapping[str, Any], look: str) -> list[str]:
     return [
-        f" {name} has a refinement unit trained on {'3D' if unit['uses_3d_labels'] else 'made'} labels."
+        f" {name} has a refinement unit trained on {'3D labels' if unit['uses_3d_labels'] else 'pseudo-labels'}."
         for name, about in protocol["methods"].items()
         if (unit := about.get(look, {}).get("refinement_unit"))
     ]

@@ -13,8 +13,9 @@ import torch
 
 from vergence.batches.crops import crop_view
 from vergence.datasets.records import Records
-from vergence.datasets.validation.checks import Finding, ImageReader, is_sound, reprojection_by_camera
-from vergence.datasets.validation.geometry import reprojection_errors, row_median
+from vergence.datasets.validation.checks import ImageReader
+from vergence.datasets.validation.finding import Finding, is_valid
+from vergence.datasets.validation.reprojection import reprojection_by_camera, reprojection_errors, row_median
 from vergence.errors import VergenceError
 from vergence.geometry.camera import project
 from vergence.report.page import Cell, Page, Sample, Table, Verdict
@@ -44,7 +45,7 @@ def check_page(
         subtitle=facts.get("what it is", ""),
         skeleton=records.skeleton,
         facts=facts,
-        verdict=Verdict("good" if is_sound(findings) else "refused", reasons or ("Nothing was found wrong.",)),
+        verdict=Verdict("good" if is_valid(findings) else "refused", reasons or ("Nothing was found wrong.",)),
         tables=[_findings(findings, len(records)), *_cameras(records)],
         samples=samples,
         samples_protocol=f"median over joints of the {PROTOCOL}",

@@ -8,17 +8,24 @@ shrinks or jumps is seen to do so. Left is blue and right is orange, as on the r
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
+from PIL import Image
 
+from vergence.files import atomic_path
+from vergence.footage.video import VideoWriter
+from vergence.inference.predict import PredictedFrame, PredictedFrames, preview_size
 from vergence.report.viewer import bone_sides, display_rotation
 from vergence.skeleton import Skeleton
 
 COLOURS = {"l": (0, 114, 178), "r": (213, 94, 0), "c": (60, 64, 74)}
 ON_IMAGE = {"l": (86, 180, 233), "r": (240, 137, 58), "c": (236, 238, 242)}
 BACKGROUND, GRID, INK = (251, 251, 249), (228, 228, 223), (92, 97, 107)
-LONGEST_SIDE_PX = 960
 # Half the height of what a 3D view shows, in reference bones: a person of 1.8 m with arms up is 4.6 of 480 mm.
 REACH = 2.6
 FAINT_CONFIDENCE = 0.2
@@ -53,7 +60,7 @@ def overlay(
     Returns:
         The frame, of even width and height.
     """
-    width, height = size or image_size(image)
+    width, height = size or preview_size(image)
     canvas, scale, shift = _fitted(image, width, height)
     if keypoints is not None:
         points = (np.asarray(keypoints, dtype=float) + 0.5) * scale - 0.5 + shift
@@ -70,11 +77,35 @@ def overlay(
     return np.ascontiguousarray(np.concatenate([canvas, np.concatenate(views)], axis=1))
 
 
-def image_size(image: RGB, longest: int = LONGEST_SIDE_PX) -> tuple[int, int]:
-    """(width, height) at which an image is shown: multiples of 4, so that a video codec takes it with its panel."""
-    height, width = image.shape[:2]
-    factor = min(1.0, longest / max(height, width))
-    return max(4, round(width * factor / 4) * 4), max(4, round(height * factor / 4) * 4)
+@contextmanager
+def overlay_file(path: Path | None, frames: PredictedFrames) -> Iterator[Callable[[PredictedFrame], None]]:
+    """A function that draws one predicted frame after the other into a video, or one into a PNG; None draws nothing.
+
+    The file is there when the block ends well.
+    """
+    size: list[tuple[int, int]] = []
+
+    def draw(frame: PredictedFrame) -> np.ndarray:
+        small = (frame.image.shape[1], frame.image.shape[0])
+        size[:] = size or [small]
+        points = (frame.keypoints + 0.5) * (np.array(small) / frame.size) - 0.5
+        caption = f"frame {frame.frame}  {frame.time:.2f} s" + ("" if frame.box is not None else "  nobody seen")
+        return overlay(
+            frame.image, frames.skeleton, points, frame.confidence, frame.pose, frames.take.lens.up, caption, size[0]
+        )
+
+    if path is None:
+        yield lambda frame: None
+    elif path.suffix == ".png":
+
+        def save(frame: PredictedFrame) -> None:
+            with atomic_path(path) as temporary:
+                Image.fromarray(draw(frame)).save(temporary)
+
+        yield save
+    else:
+        with VideoWriter(path, frames.take.footage.fps) as video:
+            yield lambda frame: video.write(draw(frame))
 
 
 def pose_view(

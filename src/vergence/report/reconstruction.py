@@ -11,14 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table as ScreenTable
 
 from vergence.errors import VergenceError
 from vergence.geometry import camera
-from vergence.reconstruction.solve import REPORT_CONFIDENCE, Reconstruction
+from vergence.geometry.body import limb_lengths
+from vergence.reconstruction.inputs import REPORT_CONFIDENCE
+from vergence.reconstruction.result import Reconstruction
+from vergence.reconstruction.solve import Solution
 from vergence.report.page import Cell, Curve, Page, RigCamera, RigScene, Sample, Table, Verdict
 
 Array = np.ndarray
@@ -35,7 +42,7 @@ NO_DOUBT = (
 UNITS = {"mm": "mm", "reference_bone": "reference bones"}
 
 
-def projections(found: Reconstruction) -> Float[Array, "T V J 2"]:
+def projections(found: Solution) -> Float[Array, "T V J 2"]:
     """The reconstructed joints in every camera's image, px, lens included; NaN where there is none or it is behind."""
     pose, K, lens = (
         torch.from_numpy(np.asarray(a, dtype=float)) for a in (found.pose, found.intrinsics, found.distortion)
@@ -71,8 +78,74 @@ def median(values: Array, axis: int | tuple[int, ...] | None = None) -> Array:
     return np.squeeze(np.where(known, result, np.nan), axis=axis)
 
 
+def page_of(found: Reconstruction) -> Page:
+    """The page of a reconstruction that was just made, over its own footage.
+
+    Raises:
+        VergenceError: it was loaded from files, which keep neither.
+    """
+    capture, seen, solution = found.capture, found.observations, found.solution
+    if capture is None or seen is None or solution is None:
+        raise VergenceError("a reconstruction that was loaded has no footage to show", "Reconstruct it again.")
+    facts = {
+        "capture": str(capture.folder),
+        "cameras": f"extrinsics {found.extrinsics}, intrinsics {found.intrinsics}",
+        "world": found.world,
+        "settings": ", ".join(f"{k} {v}" for k, v in found.settings.items() if v is not None and v is not False),
+        "subject": f"{found.subject.verdict}: {found.subject.reason}",
+        "seconds": f"{found.seconds:.1f}, this page apart",
+        "version": found.version,
+    }
+    return reconstruction_page(
+        solution,
+        seen.keypoints,
+        names=capture.names,
+        image_size=[camera.image_size for camera in capture.cameras],
+        fps=capture.fps,
+        title=f"Reconstruction of {capture.folder.name}",
+        facts=facts,
+        images=capture.image if any(camera.video is not None for camera in capture.cameras) else None,
+        up=found.poses.up,
+        verdict=Verdict(found.verdict, found.reasons),
+        notes=found.notes,
+    )
+
+
+def print_summary(found: Reconstruction, trc_note: str) -> None:
+    """On the screen: the short table, and the verdict in words."""
+    console = Console()
+    plain: dict[str, Any] = {"highlight": False, "soft_wrap": True}
+    report, subject = found.report, found.subject
+    table = ScreenTable(title="Reconstruction", show_header=True)
+    for column, side in (("camera", "left"), ("reprojection, px", "right"), ("subject seen", "right")):
+        table.add_column(column, justify=side)  # type: ignore[arg-type]
+    for one, error, share in zip(found.rig.cameras, report.reprojection_per_camera, subject.seen):
+        table.add_row(escape(one.name), f"{error:.1f}", f"{share:.0%}")
+    table.add_section()
+    table.add_row("all, median", f"{report.reprojection_median:.1f}", "")
+    table.add_row("all, 90 %", f"{report.reprojection_p90:.1f}", "")
+    console.print(table)
+    limbs = {name: value for name, value in report.limb_cv.items() if value == value}
+    worst = max(limbs, key=lambda name: limbs[name], default=None)
+    uncertainty = report.predicted_rotation_deg if np.isfinite(report.predicted_rotation_deg) else 0.0
+    console.print(
+        f"joints reconstructed {report.coverage:.1%}; rotation uncertainty "
+        f"{uncertainty:.2f} deg"
+        + (f"; least steady limb {escape(worst)}, {limbs[worst]:.1%} of its length" if worst else ""),
+        **plain,
+    )
+    console.print(f"subject: {subject.verdict}, {escape(subject.reason)}", **plain)
+    for note in found.notes:
+        console.print(f"note: {escape(note)}", **plain)
+    colour = "green" if found.verdict == "good" else "yellow"
+    reasons = f": {'; '.join(found.reasons)}" if found.reasons else ""
+    console.print(f"verdict: [{colour}]{found.verdict}[/]{escape(reasons)}", **plain)
+    if trc_note:
+        console.print(f"poses.trc: {escape(trc_note)}", **plain)
+
+
 def reconstruction_page(
-    found: Reconstruction,
+    found: Solution,
     keypoints: Float[Array, "T V J 3"],
     *,
     names: Sequence[str],
@@ -130,7 +203,7 @@ def reconstruction_page(
     )
 
 
-def _quality_table(found: Reconstruction) -> Table:
+def _quality_table(found: Solution) -> Table:
     """The report's figures, each with its own words."""
     r = found.report
     of_seen = f"of all joints in all frames; of those that two cameras see {_percent(r.coverage_of_seen)}"
@@ -167,7 +240,7 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %" if np.isfinite(share) else "–"
 
 
-def _joint_table(error: Array, found: Reconstruction, names: Sequence[str], points: str) -> Table:
+def _joint_table(error: Array, found: Solution, names: Sequence[str], points: str) -> Table:
     rows: list[list[Cell]] = [["all joints", *median(error, (0, 2)), float(median(error))]]
     for j, name in enumerate(found.skeleton.joint_names):
         rows.append([name.replace("_", " "), *median(error[:, :, j], 0), float(median(error[:, :, j]))])
@@ -175,12 +248,12 @@ def _joint_table(error: Array, found: Reconstruction, names: Sequence[str], poin
                  f"median over frames; {points}", highlight=[0], heat=True)  # fmt: skip
 
 
-def _limb_table(found: Reconstruction, unit_note: str) -> Table:
+def _limb_table(found: Solution, unit_note: str) -> Table:
     rows: list[list[Cell]] = []
-    for a, b in found.skeleton.rigid_limbs:
-        length = np.linalg.norm(found.pose[:, a] - found.pose[:, b], axis=-1)
+    limbs = found.skeleton.rigid_limbs
+    for limb, length in zip(limbs, limb_lengths(found.pose, limbs).T):
         length = length[np.isfinite(length)]
-        ends = " – ".join(found.skeleton.joint_names[i].replace("_", " ") for i in (a, b))
+        ends = " – ".join(found.skeleton.joint_names[i].replace("_", " ") for i in limb)
         known = len(length) >= 3
         rows.append([ends, float(length.mean()) if known else None,
                      _percent(float(length.std() / length.mean())) if known else None, len(length)])  # fmt: skip
@@ -195,7 +268,7 @@ def _error_curve(error: Array, names: Sequence[str]) -> Curve:
     return Curve("Reprojection error, median over joints", "frame", "px", series)
 
 
-def _scene(found: Reconstruction, names: Sequence[str], image_size: Sequence[tuple[int, int]], fps: float) -> RigScene:
+def _scene(found: Solution, names: Sequence[str], image_size: Sequence[tuple[int, int]], fps: float) -> RigScene:
     cameras = {}
     for name, R, t, K, (width, height) in zip(names, found.rotation, found.translation, found.intrinsics, image_size):
         cameras[name] = RigCamera(R, t, K, (int(width), int(height)))
@@ -226,7 +299,7 @@ def _moments(error: Array) -> tuple[list[int], list[tuple[int, int]]]:
 
 
 def _samples(
-    found: Reconstruction,
+    found: Solution,
     projected: Array,
     observed: Array,
     error: Array,

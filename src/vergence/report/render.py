@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 
 from vergence.files import write_text
-from vergence.report.beside import dots_svg, strip_html
 from vergence.report.charts import curve_svg, format_number
 from vergence.report.page import Cell, Curve, Page, RigScene, Section, Table, Verdict
+from vergence.report.side_by_side import dots_svg, strip_html
 from vergence.report.viewer import MAX_FRAMES, display_rotation, page_data
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"

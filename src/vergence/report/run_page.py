@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,13 @@ import numpy as np
 import torch
 
 from vergence import __version__
-from vergence.batches.dataset import Dataset
+from vergence.evaluation.evaluate import Evaluation
 from vergence.evaluation.measure import protocol_words
-from vergence.evaluation.scores import HEADING, RETRIEVAL, Scores, in_camera_frame
-from vergence.methods.base import Prediction
+from vergence.evaluation.run_tests import Tested
+from vergence.evaluation.scores import HEADING, RETRIEVAL, in_camera_frame
 from vergence.recipes.recipe import Recipe
 from vergence.report.page import Cell, Curve, Page, Sample, Table, choose_samples
+from vergence.report.render import write_page
 from vergence.skeleton import Skeleton, get_skeleton
 from vergence.training.loop import read_metrics
 
@@ -40,21 +41,18 @@ RETRIEVAL_COLUMNS = (
 )  # fmt: skip
 
 
-def run_page(
-    recipe: Recipe,
-    results: Mapping[str, Any],
-    tests: Sequence[tuple[str, Dataset, Prediction, Scores]],
-    metrics_files: Mapping[str, Path],
-    command: str,
-) -> Page:
+def write_run_page(found: Evaluation, path: Path, command: str) -> None:
+    """Writes the page of a run or an evaluation."""
+    write_page(path, run_page(found, command))
+
+
+def run_page(found: Evaluation, command: str) -> Page:
     """A run's page from its results, its test predictions and its metric files."""
+    recipe, results, tests = found.recipe, found.results, found.tests
+    assert recipe is not None, "somebody's predictions have no page"
     skeleton = get_skeleton(recipe.skeleton)
     each = 6 if len(tests) < 3 else 3
-    samples = [
-        sample
-        for name, dataset, prediction, scores in tests
-        for sample in _samples(name, dataset, prediction, scores, skeleton, each)
-    ]
+    samples = [sample for name, test in tests.items() for sample in _samples(name, test, skeleton, each)]
     return Page(
         title=f"Vergence: {recipe.method}",
         subtitle="A single-camera 3D pose estimator and how it was made",
@@ -66,11 +64,11 @@ def run_page(
             *_retrieval_tables(results["tests"]),
             *_label_tables(results["labels"]),
         ],
-        curves=_curves(metrics_files),
+        curves=_curves(found.curves),
         samples=sorted(samples, key=lambda s: ("random", "worst", "best").index(s.group)),
         labels=("prediction", "reconstruction" if any(s.kind == "capture" for s in recipe.test.values()) else "truth"),
         samples_protocol=PROTOCOL
-        + (f" {HEADING}." if any(t[2].frame == "canonical" for t in tests) else "")
+        + (f" {HEADING}." if any(test.prediction.frame == "canonical" for test in tests.values()) else "")
         + " The prediction is shown at the truth's scale.",
         details=[_joint_table(results["tests"], skeleton)],
     )
@@ -209,9 +207,8 @@ def _curves(files: Mapping[str, Path]) -> list[Curve]:
     return curves
 
 
-def _samples(
-    name: str, dataset: Dataset, prediction: Prediction, scores: Scores, skeleton: Skeleton, each: int
-) -> list[Sample]:
+def _samples(name: str, test: Tested, skeleton: Skeleton, each: int) -> list[Sample]:
+    dataset, prediction, scores = test.dataset, test.prediction, test.scores
     root = list(skeleton.root)
     poses = in_camera_frame(prediction, dataset.index, skeleton)
     samples = []

@@ -18,7 +18,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
 from lightning.pytorch.callbacks.weight_averaging import WeightAveraging
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
@@ -31,6 +31,7 @@ from vergence.batches.sampler import Mixture
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.methods.base import Method
+from vergence.progress import Progress, silent
 from vergence.recipes.recipe import TrainStage
 from vergence.training.optimizers import Muon
 
@@ -129,8 +130,20 @@ class _Module(pl.LightningModule):
                 if isinstance(logger, JsonlLogger) and watch.alarms:
                     logger.log_alarms(watch.alarms, self.global_step)
             self.alarms.hear(watch.alarms, self.global_step)
-            self.log("loss", values["loss"], prog_bar=True, logger=False)
         return loss
+
+
+class _Told(Callback):
+    """Tells `progress` each step, the first one at which training starts among them."""
+
+    def __init__(self, progress: Progress, name: str, steps: int) -> None:
+        self.progress, self.name, self.steps = progress, name, steps
+
+    def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.progress(self.name, trainer.global_step, self.steps)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.progress(self.name, trainer.global_step, self.steps)
 
 
 def _part(method: Method, name: str) -> torch.nn.Module:
@@ -160,7 +173,7 @@ class Alarms:
     """Says what goes wrong once it has lasted, and when it has ended.
 
     Args:
-        say: prints a line; None says nothing.
+        say: told a line; None hears nothing.
     """
 
     def __init__(self, say: Callable[[str], None] | None) -> None:
@@ -231,7 +244,8 @@ def train_stage(
     device: str = "auto",
     precision: str = "32-true",
     checkpoint_every: int = 200,
-    progress: bool = True,
+    progress: Progress = silent,
+    name: str = "training",
     callbacks: tuple[Callback, ...] = (),
     say: Callable[[str], None] | None = None,
 ) -> None:
@@ -246,9 +260,10 @@ def train_stage(
         device: `auto`, `cpu`, `cuda`, `mps`.
         precision: Lightning's.
         checkpoint_every: steps between checkpoints.
-        progress: show a bar with the time left.
+        progress: told the number of steps done, after each.
+        name: what `progress` is told that is done.
         callbacks: Lightning's, more of them.
-        say: prints what the method warns of.
+        say: told what the method warns of.
     """
     folder.mkdir(parents=True, exist_ok=True)
     logger = JsonlLogger(folder / "metrics.jsonl")
@@ -263,8 +278,7 @@ def train_stage(
                                             enable_version_counter=False, save_on_train_epoch_end=False)]  # fmt: skip
     if stage.ema_decay:
         more.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(stage.ema_decay)))
-    if progress:
-        more.append(RichProgressBar(refresh_rate=5))
+    more.append(_Told(progress, name, stage.steps))
     _quiet()
     trainer = pl.Trainer(
         accelerator=device if device != "cuda" else "gpu",
@@ -278,7 +292,7 @@ def train_stage(
         callbacks=[*more, *callbacks],
         log_every_n_steps=LOG_EVERY,
         enable_model_summary=False,
-        enable_progress_bar=progress,
+        enable_progress_bar=False,
         use_distributed_sampler=False,
     )
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -9,20 +9,19 @@ then all methods share it by construction, and not because their losses happen t
 from __future__ import annotations
 
 import json
+import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import rich
 import torch
-from rich.console import Console
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vergence import __version__
+from vergence import __version__, plugins
 from vergence.batches.dataset import Dataset, visible_labels
 from vergence.batches.pseudo_labels import PseudoLabels, fingerprint, keypoint_labels
 from vergence.batches.sampler import Mixture, Part
@@ -31,16 +30,18 @@ from vergence.errors import VergenceError
 from vergence.files import claim, write_json, write_text
 from vergence.inference.estimator import save, save_weights
 from vergence.methods.base import Method
-from vergence.methods.epipolar_pose import find_keypoints, make_pseudo_labels
 from vergence.methods.refinement import Refined, RefinementUnit, describe, make_pairs, train_unit
 from vergence.methods.registry import build_method, own_settings, trained_as
-from vergence.methods.supervised import Supervised
 from vergence.networks.devices import resolve_device
+from vergence.progress import Progress, silent
 from vergence.recipes.recipe import Draw, LabelStage, Recipe, RefineStage, Source, TrainStage
 from vergence.skeleton import get_skeleton
+from vergence.training.labelling import find_keypoints, make_pseudo_labels
 from vergence.training.loop import train_stage
 from vergence.training.sources import open_source, world_version
 from vergence.training.stage_cache import Shared
+
+log = logging.getLogger(__name__)
 
 
 class Run:
@@ -50,20 +51,26 @@ class Run:
         recipe: what to do.
         folder: where; a folder of the same recipe goes on where it stopped.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        progress: show bars.
+        progress: told of each stage's steps; what else is to be said, warnings too, goes to the logger of this module.
         shared: what other runs made already, and where they find what this one makes.
 
     Attributes:
+        method: the last trained one, once `execute` has returned.
         seconds: each stage's, however often it was stopped and whoever made it, without opening images; `data`: that.
         cpu_seconds: the same of the processor, over all threads: what a stage takes where nothing else runs.
     """
 
     def __init__(
-        self, recipe: Recipe, folder: Path, device: str = "auto", progress: bool = True, shared: Shared | None = None
+        self,
+        recipe: Recipe,
+        folder: Path,
+        device: str = "auto",
+        progress: Progress = silent,
+        shared: Shared | None = None,
     ) -> None:
         self.recipe, self.folder, self.progress, self.shared = recipe, folder, progress, shared
         self.device = resolve_device(device)
-        self.console = Console(quiet=not progress)
+        self.method: Method | None = None
         self.datasets: dict[str, Dataset] = {}
         self.labels: dict[str, PseudoLabels] = {}
         self.prints: dict[str, str] = {}
@@ -99,9 +106,11 @@ class Run:
         if method is None:
             raise VergenceError("the recipe has no training stage", "Add one under stages:.")
         recipe = self.recipe
+        made_with = {"plugins": [Path(file).name for file in recipe.plugins]} if recipe.plugins else {}
         save(method, self.folder, recipe.method, recipe.network, recipe.image_size, seed=recipe.seed,
              labels={name: labels.report for name, labels in self.labels.items()}, seconds=self.seconds,
-             cpu_seconds=self.cpu_seconds)  # fmt: skip
+             cpu_seconds=self.cpu_seconds, **made_with)  # fmt: skip
+        self.method = method
         return method
 
     @contextmanager
@@ -147,7 +156,16 @@ class Run:
             about += [recipe.method, asdict(recipe.network), self.prints.get(self._before("", name))]
             about += [[self.prints.get(label) for label in stage.refine.labels]]
         world = world_version() if any(s.of_world for s in sources.values()) else ""
+        about += self._foreign(carrier if stage.train else recipe.method if stage.refine else "", sources.values())
         return fingerprint(*about, asdict(stage), {n: asdict(source) for n, source in sources.items()}, world)
+
+    def _foreign(self, method: str, sources: Iterable[Source]) -> list[str]:
+        """Digests of the plug-in files that a stage runs: changed code is another result."""
+        network = self.recipe.network
+        things = [type(source) for source in sources] + ([plugins.methods[method]] if method else [])
+        things += [plugins.heads[network.head]] if method else []
+        things += [plugins.backbones[network.backbone]] if method and network.backbone in plugins.backbones else []
+        return [code for code in map(plugins.code_of, things) if code]
 
     def _carrier(self, name: str) -> str:
         """The method that carries out a training stage: the run's own, or `supervised` where it adds nothing to that."""
@@ -193,7 +211,7 @@ class Run:
     def _train(self, name: str, stage: TrainStage) -> Method:
         folder = self.folder / "stages" / name
         if self._is_done(name, folder):
-            self.console.print(f"[dim]{name}: done before[/dim]")
+            log.info("%s: done before", name)
             return self._left_by(name, self.recipe.method)
         carrier = self._carrier(name)
         method = (self._trained(stage.start, name, carrier) if stage.start != "scratch" else None) or self._fresh(
@@ -203,7 +221,7 @@ class Run:
         with self._clock(name):
             parts = [self._part(source, stage, count, method.whole_time_steps) for source, count in stage.batch.items()]
             method.prepare(stage, {part.name: part.visible for part in parts})
-            self.console.print(f"[bold]{name}[/bold]: {stage.steps} steps of {sum(stage.batch.values())} images")
+            log.info("%s: %d steps of %d images", name, stage.steps, sum(stage.batch.values()))
             train_stage(
                 method,
                 Mixture(parts, seed=self.recipe.seed),
@@ -214,7 +232,8 @@ class Run:
                 precision=self.recipe.precision,
                 checkpoint_every=self.recipe.checkpoint_every,
                 progress=self.progress,
-                say=lambda text: rich.get_console().print(f"[yellow]{name}, {text}[/yellow]"),
+                name=name,
+                say=lambda text: log.warning("%s, %s", name, text),
             )
             save_weights(method, folder / "model.safetensors")
         self._finish(name, folder)
@@ -246,7 +265,7 @@ class Run:
         return Part(name, self.dataset(source), visible, count, stage.draw.get(name, Draw()), whole)
 
     def _visible(self, source: str, labels: list[str]) -> Views:
-        """A source's index with the labels that the recipe shows, and those that stages made of it."""
+        """A source's index with its visible labels and the pseudo-labels that stages made of it."""
         visible = visible_labels(self.dataset(source), self.recipe.sources[source])
         for label in labels:
             if label not in self.labels:
@@ -273,11 +292,11 @@ class Run:
         if self.shared:
             self.shared.put(self.prints[name], path)
         self.labels[name] = labels
-        self.console.print(
-            f"[bold]{name}[/bold]: {report['images_labelled']} of {report['images']} images labelled; "
+        log.info(
+            f"{name}: {report['images_labelled']} of {report['images']} images labelled; "
             f"recordings {report['verdicts']}, refused {sum(report['refused'].values())}"
             if "recordings" in report
-            else f"[bold]{name}[/bold]: 2D of {report['joints_labelled']:.0%} of the joints kept"
+            else f"{name}: 2D of {report['joints_labelled']:.0%} of the joints kept"
         )
 
     def _make_labels(self, name: str, stage: LabelStage) -> PseudoLabels:
@@ -289,12 +308,12 @@ class Run:
             keypoints, confidence = visible.keypoints[:, :, None], visible.confidence[:, :, None]
             if keypoints.isnan().all():
                 raise VergenceError(
-                    f"stage {name!r} reads labelled 2D, but source {stage.source!r} shows none",
+                    f"stage {name!r} reads labelled 2D, but none of source {stage.source!r} is visible",
                     "Set keypoints: true on the source, or keypoints: predicted on the stage.",
                 )
         else:
             method = self._trained(stage.network, name)
-            if not isinstance(method, Supervised):
+            if method is None or not method.makes_labels:
                 raise VergenceError(f"no trained network finds the joints for stage {name!r}", "Train one before it.")
             keypoints, confidence = find_keypoints(
                 method, dataset, self.device, half=self.recipe.precision == "bf16-mixed", count=stage.peaks
@@ -341,7 +360,7 @@ class Run:
         generator = torch.Generator().manual_seed(self.recipe.seed)
         goals = Views.cat([goals for _, goals in found])
         pairs = make_pairs(unit, poses, goals, torch.cat([poses[:0], *bare]), generator, stage.mirror)
-        self.console.print(f"[bold]{name}[/bold]: a refinement unit from {pairs.report['images']} images")
+        log.info("%s: a refinement unit from %d images", name, pairs.report["images"])
         curve = train_unit(unit, pairs, stage, self.recipe.seed, self.device)
         made_with = describe(stage, pairs.report)
         save_weights(unit, folder / "model.safetensors")
@@ -350,8 +369,8 @@ class Run:
         return made_with
 
     def _goals(self, source: str, stage: RefineStage) -> tuple[Tensor, Views]:
-        """The rows of a source whose 3D is visible or was made by the stage's label stages, and their index with that 3D.
-        What somebody else made (a reconstruction) is no goal."""
+        """The rows of a source with visible 3D or with pseudo-labels of the stage's label stages, and their index with that 3D.
+        Poses of an external reconstruction are not used as targets."""
         before, views = self._visible(source, []), self._visible(source, stage.labels)
         rows = torch.nonzero((before.has_pose & ~before.pseudo) | (views.has_pose & ~before.has_pose))[:, 0]
         if 0 < stage.images < len(rows):

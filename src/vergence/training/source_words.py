@@ -9,7 +9,8 @@ import yaml
 
 from vergence.errors import VergenceError
 from vergence.recipes.load import load_recipe, recipe_from
-from vergence.recipes.recipe import Source
+from vergence.recipes.sources import Source
+from vergence.recipes.typed import make_source
 
 FORMS = (
     "Give a recipe's line, as '{kind: capture, path: FOLDER}' (`vergence data check FOLDER` prints it), a recipe and the "
@@ -28,13 +29,16 @@ def protocol_source(name: str, data: str) -> Source:
     kind = get_protocol(name).dataset
     folder = Path(data)
     if data.lstrip().startswith("{") or (not folder.exists() and ":" in data):
-        return replace(parse_source(data), protocol=name)
+        source = parse_source(data)
+        if "protocol" not in vars(source):
+            raise VergenceError(f"protocol {name} is measured on {kind}, not on {source.kind}", "Give its data.")
+        return replace(source, protocol=name)  # type: ignore[call-arg]
     shards = (folder / "manifest.json").is_file() or (folder / "plan.json").is_file()
-    return Source(kind="shards" if shards else kind, path=data, protocol=name)  # type: ignore[arg-type]
+    return make_source("shards" if shards else kind, path=data, protocol=name)
 
 
 def parse_source(text: str) -> Source:
-    """The source that a word of the command line means; one that is given so shows all its labels.
+    """The source that a word of the command line means; all labels of one that is given so are visible.
 
     Raises:
         VergenceError: none of `FORMS`, or settings that a source does not have.
@@ -43,7 +47,7 @@ def parse_source(text: str) -> Source:
     if folder.is_dir():
         for kind, name in (("capture", "capture.toml"), ("shards", "manifest.json")):
             if (folder / name).is_file():
-                return Source(kind=kind, path=text)  # type: ignore[arg-type]
+                return make_source(kind, path=text)
         raise VergenceError(f"{text} is neither a capture nor shards", FORMS)
     if text.lstrip().startswith("{"):
         try:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, cast
 
 from vergence.batches.dataset import Dataset, MemoryDataset, numbered_apart
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
-from vergence.recipes.recipe import Recipe, Source
-from vergence.skeleton import H36M_17, get_skeleton
+from vergence.recipes.recipe import Recipe
+from vergence.recipes.sources import Source
+from vergence.skeleton import H36M_17, Skeleton, get_skeleton
 
-if TYPE_CHECKING:
-    from vergence.datasets.records import Records
-
+ANY_PROTOCOL = ("kind", "keypoints", "pose", "path", "protocol", "scale")  # keys that no protocol sets
 SEEDS_APART = 100_000  # between the world seeds of a source's several rigs; a recipe's own seeds lie below
 
 
@@ -23,26 +22,17 @@ def open_source(source: Source, image_size: int, skeleton: str) -> Dataset:
     """Images with the whole truth about them, at the run's crop size and in its skeleton."""
     if source.protocol and source.kind != "shards":
         source = as_protocol(source)
-    if source.kind == "capture":
-        from vergence.datasets.capture import read_capture
+    found = source.open(image_size, get_skeleton(skeleton))
+    if hasattr(found, "read") and hasattr(found, "index"):
+        return cast(Dataset, found)
+    from vergence.datasets.records import ImageDataset, Records
 
-        return read_capture(source, image_size, get_skeleton(skeleton))
-    if source.kind == "shards":
-        from vergence.datasets.shards.reader import ShardDataset
-
-        shards = ShardDataset(source.path, image_size, get_skeleton(skeleton))
-        if not source.protocol:
-            return shards
-        from vergence.protocols.shards import under_protocol
-
-        return under_protocol(shards, source.protocol)
-    if (records := _records(source)) is not None:
-        from vergence.datasets.records import ImageDataset
-
-        return ImageDataset(records, image_size, get_skeleton(skeleton))
-    if get_skeleton(skeleton) != H36M_17:
-        raise VergenceError(f"the built-in world has no skeleton {skeleton!r}", "Use skeleton: h36m_17 with it.")
-    return MemoryDataset(_world(source, image_size))
+    if not isinstance(found, Records):
+        raise VergenceError(
+            f"a source of kind {source.kind} opens as {type(found).__name__}",
+            "Its open() must give what vergence.make_records makes, or a dataset with `index`, a length and `read`.",
+        )
+    return ImageDataset(found, image_size, get_skeleton(skeleton))
 
 
 def check_present(recipes: Iterable[Recipe]) -> None:
@@ -64,31 +54,6 @@ def check_present(recipes: Iterable[Recipe]) -> None:
         )
 
 
-def _records(source: Source) -> Records | None:
-    """What a dataset's reader says; None where the source is no dataset."""
-    if source.kind == "human36m":
-        from vergence.datasets.human36m import read_human36m
-
-        return read_human36m(source.path, source.split, source.step, source.cameras, source.faulty)
-    if source.kind == "mpi_inf_3dhp":
-        from vergence.datasets.mpi_inf_3dhp import read_mpi_inf_3dhp
-
-        return read_mpi_inf_3dhp(source.path, source.split, source.step, source.cameras, source.universal)
-    if source.kind == "mpii":
-        from vergence.datasets.mpii import read_mpii
-
-        return read_mpii(source.path, source.split)
-    if source.kind == "coco":
-        from vergence.datasets.coco import read_coco
-
-        return read_coco(source.path, source.split)
-    if source.kind == "mannequin_challenge":
-        from vergence.datasets.mannequin_challenge import read_mannequin_challenge
-
-        return read_mannequin_challenge(source.path, source.parallax)
-    return None
-
-
 def as_protocol(source: Source) -> Source:
     """A source with the images that its protocol is measured on.
 
@@ -103,10 +68,11 @@ def as_protocol(source: Source) -> Source:
             f"protocol {protocol.name} is measured on {protocol.dataset}, not on {source.kind}",
             "Choose another protocol, or give its data.",
         )
-    usual = {f.name: f.default for f in dataclasses.fields(Source)}
-    for name in ("split", "step", "cameras", "universal", "faulty"):
-        value = protocol.source.get(name, usual[name])
-        if getattr(source, name) not in (value, usual[name]):
+    for field in dataclasses.fields(source):
+        if field.name in ANY_PROTOCOL or field.default is dataclasses.MISSING:
+            continue
+        name, value = field.name, protocol.source.get(field.name, field.default)
+        if getattr(source, name) not in (value, field.default):
             raise VergenceError(
                 f"protocol {protocol.name} has {name}: {value}, the source {name}: {getattr(source, name)}",
                 f"Leave {name} out, or the protocol.",
@@ -121,13 +87,16 @@ def world_version() -> str:
     return WORLD_VERSION
 
 
-def _world(source: Source, size: int) -> Views:
+def open_world(source: Any, size: int, skeleton: Skeleton) -> MemoryDataset:
+    """People of the built-in world, drawn into memory; `source` is a `recipes.sources.World`."""
     from vergence.world.faults import Faults
     from vergence.world.scenes import recordings, single_images, static_clips
 
+    if skeleton != H36M_17:
+        raise VergenceError(f"the built-in world has no skeleton {skeleton.name!r}", "Use skeleton: h36m_17 with it.")
     faults = Faults(occlusion=source.occlusion, truncation=source.truncation)
     if source.kind == "world_images":
-        return single_images(source.count, size, look=source.look, seed=source.seed, faults=faults)
+        return MemoryDataset(single_images(source.count, size, look=source.look, seed=source.seed, faults=faults))
     share = len(source.views)
     parts = []
     for i, views in enumerate(source.views):
@@ -138,4 +107,4 @@ def _world(source: Source, size: int) -> Views:
         elif subjects:
             frames = source.frames_per_subject
             parts.append(recordings(subjects, frames, views, size, look=source.look, seed=seed, faults=faults))
-    return Views.cat(numbered_apart(parts))
+    return MemoryDataset(Views.cat(numbered_apart(parts)))

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 from vergence.batches.dataset import Dataset
 from vergence.batches.pseudo_labels import fingerprint
 from vergence.errors import VergenceError
 from vergence.files import atomic_path
-from vergence.recipes.recipe import Source
+from vergence.recipes.sources import Source
 from vergence.training.sources import open_source
 
 LAST = "done.json"  # of a stage's files the one that says that it is finished
@@ -40,7 +40,7 @@ class Shared:
         return self._images[key]
 
     def forget(self) -> None:
-        """Lets go of all images."""
+        """Clears the cache of opened datasets."""
         self._images.clear()
 
     def take(self, made_by: str, into: Path) -> bool:
@@ -83,8 +83,7 @@ class Shared:
 def images_of(source: Source) -> dict[str, object]:
     """The settings of a source that its images and their truth depend on: all but those that hide labels or
     say how poses are measured."""
-    seed = source.seed if source.of_world else 0
-    return asdict(replace(source, keypoints=False, pose="none", scale="training", seed=seed))
+    return {key: value for key, value in asdict(source).items() if key not in ("keypoints", "pose", "scale")}
 
 
 def _copy(file: Path, to: Path) -> None:

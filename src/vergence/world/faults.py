@@ -10,7 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vergence.batches.views import Views
 from vergence.errors import VergenceError
+from vergence.geometry.crops import full_cameras
 from vergence.skeleton import H36M_17
 
 # A keypoint this share of the image beyond its edge is still labelled.
@@ -84,16 +86,14 @@ def annotated(
     return keypoints.where(seen[..., None], math.nan), seen.double()
 
 
-def misjudged(
-    intrinsics: Float[Tensor, "N 3 3"], shape: tuple[int, int, int], faults: Faults, rng: np.random.Generator
-) -> Float[Tensor, "N 3 3"]:
-    """Reported intrinsics, whose focal length may be off by a factor of its camera's own."""
-    if not faults.focal_error:
-        return intrinsics
-    subjects, _, views = shape
-    error = np.exp(rng.normal(0, faults.focal_error, (subjects, 1, views)))
+def misjudged(views: Views, shape: tuple[int, int, int], focal_error: float, rng: np.random.Generator) -> Views:
+    """Views of (subjects, frames, cameras) whose reported focal length is off by a factor of its camera's own; the full
+    camera is the one that such a crop would have come from."""
+    subjects, _, cameras = shape
+    error = np.exp(rng.normal(0, focal_error, (subjects, 1, cameras)))
     factor = torch.from_numpy(np.broadcast_to(error, shape).reshape(-1)).float()
-    out = intrinsics.clone()
-    out[:, 0, 0] *= factor
-    out[:, 1, 1] *= factor
-    return out
+    intrinsics = views.intrinsics.clone()
+    intrinsics[:, 0, 0] *= factor
+    intrinsics[:, 1, 1] *= factor
+    full, turn = full_cameras(views.crop, intrinsics)
+    return views.replace(intrinsics=intrinsics, full_intrinsics=full.float(), turn=turn.float())

@@ -266,7 +266,7 @@ def perform(choreographies: Sequence[Choreography], bodies: Bodies, times: Float
 
 
 def sample_motion(motion: Motion, times: Float[ndarray, " T"]) -> Posed:
-    """A motion at any times within it, linear between its frames; the middle of what is asked for stands over the origin."""
+    """A motion at any times within it, linear between its frames; the middle time step is centred on the origin."""
     at = torch.from_numpy(times * motion.fps)
     if float(at.max()) > len(motion) - 1 + 1e-6:
         raise VergenceError(

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from vergence.errors import VergenceError
+from vergence.files import read_arrays
 from vergence.outputs.tables import read_npz
 from vergence.skeleton import H36M_17, skeleton_from_names
 from vergence.world.motion import Motion, as_motion
@@ -88,7 +89,7 @@ def read_bvh(path: Path | str) -> Bvh:
     """Joint positions of a BVH file by forward kinematics.
 
     Raises:
-        VergenceError: missing or not a sound BVH file.
+        VergenceError: missing or not a valid BVH file.
     """
     path = Path(path)
     try:
@@ -106,7 +107,7 @@ def read_bvh(path: Path | str) -> Bvh:
         if count < 1 or not seconds > 0 or not np.isfinite(values).all():
             raise ValueError(f"{count} frames of {seconds} s")
     except (ValueError, IndexError) as error:
-        raise VergenceError(f"{path} is not a sound BVH file: {error}", "Export it again.") from None
+        raise VergenceError(f"{path} is not a valid BVH file: {error}", "Export it again.") from None
     return Bvh(names, parents, _positions(parents, offsets, channels, values), 1 / seconds)
 
 
@@ -236,10 +237,9 @@ def _unit_mm(joints: Float[ndarray, "T 17 3"], unit: str | float | None, path: P
 
 
 def _read_npz(path: Path) -> Motion:
-    if path.exists():
-        with np.load(path, allow_pickle=False) as file:
-            if "xyz17" in file.files and "fps" in file.files:
-                return as_motion(file["xyz17"].astype(np.float64) * 1000, float(file["fps"]))
+    file = read_arrays(path)
+    if "xyz17" in file and "fps" in file:
+        return as_motion(file["xyz17"].astype(np.float64) * 1000, float(file["fps"]))
     poses = read_npz(path)
     if poses.unit not in ("mm", "m"):
         raise VergenceError(f"{path} is in {poses.unit}", "A motion to draw needs mm or m.")

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
-from vergence.world.body import ANGLES, COLUMN, clamp, limits
+from vergence.world.body import ANGLES, COLUMN, clamp
 
 Range = tuple[float, float]
 
@@ -154,9 +154,3 @@ def draw_poses(count: int, rng: np.random.Generator) -> Float[ndarray, "N A"]:
 def draw_headings(count: int, rng: np.random.Generator) -> Float[ndarray, " N"]:
     """Any direction, radians."""
     return rng.uniform(-math.pi, math.pi, count)
-
-
-def within_limits(angles: Float[ndarray, "N A"], slack: float = 1e-9) -> bool:
-    """Whether every angle is within its limits."""
-    low, high = limits()
-    return bool(((angles >= low - slack) & (angles <= high + slack)).all())

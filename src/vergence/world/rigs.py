@@ -1,9 +1,4 @@
-"""Cameras: rigs around a capture area, cameras in the wild, and the virtual cameras of many crops at once.
-
-The world's z axis points up and lengths are mm. A crop's camera follows `vergence.batches.crops` exactly (turned about its own
-centre until its axis meets the box's centre, x axis level with the full image's), only batched, because the built-in
-world draws the crop directly and never the full image.
-"""
+"""Cameras: rigs around a capture area, and cameras in the wild. The world's z axis points up and lengths are mm."""
 
 from __future__ import annotations
 
@@ -128,42 +123,6 @@ def draw_rigs(count: int, views: int, *, look: str = "studio", seed: int) -> lis
     if draw is None:
         raise VergenceError(f"no look is called {look!r}", "Known: studio, wild.")
     return [draw(views, np.random.default_rng([seed, 11, i])) for i in range(count)]
-
-
-@dataclass(frozen=True)
-class CropCameras:
-    """Virtual cameras of N square crops.
-
-    Attributes:
-        intrinsics: of the crop, px.
-        turn: `x_crop = turn x_camera`.
-        homography: full image px to crop px.
-    """
-
-    intrinsics: Float[Tensor, "N 3 3"]
-    turn: Float[Tensor, "N 3 3"]
-    homography: Float[Tensor, "N 3 3"]
-
-
-def crop_cameras(
-    intrinsics: Float[Tensor, "N 3 3"], centre: Float[Tensor, "N 2"], side: Float[Tensor, " N"], size: int
-) -> CropCameras:
-    """The cameras of square boxes (centre and side, full image px), as `crops.crop_camera` makes them one by one."""
-    along = torch.tensor([[0, 0], [-0.5, 0], [0.5, 0], [0, -0.5], [0, 0.5]], dtype=centre.dtype)
-    points = centre[:, None] + along * side[:, None, None]
-    rays = torch.cat([points, torch.ones_like(points[..., :1])], -1) @ torch.linalg.inv(intrinsics).mT
-    z = rays[:, 0] / rays[:, 0].norm(dim=-1, keepdim=True)
-    x = torch.linalg.cross(torch.tensor([0.0, 1.0, 0.0], dtype=z.dtype).expand_as(z), z)
-    x = x / x.norm(dim=-1, keepdim=True)
-    turn = torch.stack([x, torch.linalg.cross(z, x), z], 1)
-    seen = rays[:, 1:] @ turn.mT
-    half = (seen[..., :2] / seen[..., 2:]).abs().amax(dim=(1, 2))
-    virtual = torch.zeros_like(intrinsics)
-    virtual[:, 0, 0] = virtual[:, 1, 1] = size / 2 / half
-    virtual[:, 0, 2] = virtual[:, 1, 2] = (size - 1) / 2
-    virtual[:, 2, 2] = 1
-    homography = virtual @ turn @ torch.linalg.inv(intrinsics)
-    return CropCameras(virtual, turn, homography / homography[:, 2:, 2:])
 
 
 def stack_rigs(rigs: Sequence[Rig]) -> tuple[Tensor, Tensor, Tensor]:

@@ -4,7 +4,7 @@ It is both the default footage and the test oracle. Two looks. **studio**: a fix
 background per camera, constant clothes and light, nobody hidden. **wild**: any background, light, clothes and camera;
 objects in front of about a fifth of the people, a tenth cut off by the image's edge.
 
-Each image is drawn directly by the virtual camera of its crop (`vergence.batches.crops`), so truth and pixels share one
+Each image is drawn directly by the virtual camera of its crop (`vergence.geometry.crops`), so truth and pixels share one
 geometry and nothing is resampled. Pose, intrinsics, rotation and translation are exact to float32. Nothing here is a
 photograph: what is learned here is for this world.
 
@@ -83,7 +83,7 @@ def single_images(
     posed = stand_on_ground(forward_kinematics(each, draw_poses(count, rng), draw_headings(count, rng)), each)
     rig = wild_cameras(count, rng) if look == "wild" else studio_cameras(rng.uniform(0, 2 * math.pi, count), rng)
     shots = Shots(
-        has_pose=posed if look == "wild" else _spread(posed, rng),
+        posed=posed if look == "wild" else _spread(posed, rng),
         height=each.height,
         build=each.build,
         outfits=outfits[torch.from_numpy(who)],
@@ -91,6 +91,7 @@ def single_images(
         rotation=rig.rotation,
         translation=rig.translation,
         lights=draw_lights(count, look, rng),
+        size=torch.tensor(rig.size[::-1]).expand(count, 2),
     )
     generator = _generator(rng)
     textures = draw_textures(min(SHARED_BACKGROUNDS, count), generator)
@@ -164,7 +165,7 @@ def recordings(
     view = torch.arange(views).repeat(subjects * frames)
     frame = torch.arange(frames).repeat_interleave(views).repeat(subjects)
     shots = Shots(
-        has_pose=posed,
+        posed=posed,
         height=None if motion is not None else bodies.height[sequence.numpy()],
         build=bodies.build[sequence.numpy()],
         outfits=outfits[sequence],
@@ -172,11 +173,13 @@ def recordings(
         rotation=r[sequence, view],
         translation=t[sequence, view],
         lights=draw_lights(subjects, look, rng)[sequence],
+        size=torch.tensor([rig.size[::-1] for rig in chosen])[sequence],
     )
     textures = draw_textures(subjects * views, _generator(rng))
     backdrops = Backdrops(textures, sequence * views + view, backdrop[sequence])
     out = take(shots, backdrops, size, look, faults, rng, device)
-    out = out.replace(intrinsics=misjudged(out.intrinsics, (subjects, frames, views), faults, rng))
+    if faults.focal_error:
+        out = misjudged(out, (subjects, frames, views), faults.focal_error, rng)
     base = _base(seed, 1)
     out = out.replace(
         subject=base + sequence, sequence=base + sequence, view=view, frame=frame * frame_step,
@@ -260,7 +263,8 @@ def render_capture(
     every = torch.zeros(v, dtype=torch.long)
     for i in range(frames):
         tall = None if motion is not None else bodies.height.repeat(v)
-        shots = Shots(posed[every + i], tall, bodies.build.repeat(v), outfits[every], k, r, t, lights[every])
+        body = posed[every + i], tall, bodies.build.repeat(v), outfits[every]
+        shots = Shots(*body, k, r, t, lights[every], torch.tensor([width, height]).expand(v, 2))
         scenes, joints = make_scenes(shots, r, t, k)
         scenes = scenes.to(device)
         images = spread(partial(_image, scenes, background), range(v))

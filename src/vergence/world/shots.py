@@ -1,4 +1,5 @@
-"""From people before cameras to Views: the crop's camera, its truth, and its pixels."""
+"""From people before cameras to Views: the crop's camera, its truth, and its pixels. The crop is drawn directly, and
+never the full image."""
 
 from __future__ import annotations
 
@@ -14,12 +15,12 @@ from torch import Tensor
 
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
+from vergence.geometry.crops import crop_cameras
 from vergence.world.backgrounds import look_up
 from vergence.world.body import Posed
 from vergence.world.faults import Faults, annotated
 from vergence.world.figure import PLAIN, Outfits, make_figures, part_colours, part_materials
 from vergence.world.renderer import CHUNK_PIXELS, Scenes, draw, unpack
-from vergence.world.rigs import crop_cameras
 from vergence.world.threads import spread
 
 # A body nearer than this has no box to crop.
@@ -60,12 +61,13 @@ class Shots:
     """What the images show, before any is drawn: N full-image cameras and the body in front of each.
 
     Attributes:
-        has_pose, height, build, outfits: the people; heights (mm) None: estimated from the legs.
+        posed, height, build, outfits: the people; heights (mm) None: estimated from the legs.
         intrinsics, rotation, translation: of the full images.
         lights: where the person stands.
+        size: of the full images, width and height, px.
     """
 
-    has_pose: Posed
+    posed: Posed
     height: Float[ndarray, " N"] | None
     build: Float[ndarray, " N"]
     outfits: Outfits
@@ -73,6 +75,7 @@ class Shots:
     rotation: Float[Tensor, "N 3 3"]
     translation: Float[Tensor, "N 3"]
     lights: Lights
+    size: Float[Tensor, "N 2"]
 
 
 def draw_lights(count: int, look: str, rng: np.random.Generator) -> Lights:
@@ -119,27 +122,30 @@ def take(
 ) -> Views:
     """Crops of the shots: cameras, truth, pixels."""
     n = len(shots.build)
-    full = shots.has_pose.joints @ shots.rotation.mT + shots.translation[:, None]
+    full = shots.posed.joints @ shots.rotation.mT + shots.translation[:, None]
     centre, side = _boxes(project_points(full, shots.intrinsics), faults, rng)
-    crop = crop_cameras(shots.intrinsics, centre, side, size)
-    rotation = crop.turn @ shots.rotation
-    translation = (crop.turn @ shots.translation[..., None])[..., 0]
-    scenes, pose = make_scenes(shots, rotation, translation, crop.intrinsics)
+    box = torch.cat([centre - side[:, None] / 2, side[:, None], side[:, None]], 1)
+    crop = crop_cameras(shots.intrinsics.numpy(), np.zeros((n, 5)), box.numpy(), size)
+    lens, turn, homography = (torch.from_numpy(x) for x in (crop.intrinsics, crop.rotation, crop.homography))
+    rotation = turn @ shots.rotation
+    translation = (turn @ shots.translation[..., None])[..., 0]
+    scenes, pose = make_scenes(shots, rotation, translation, lens)
     if float(pose[..., 2].min()) < NEAREST_MM:
         raise VergenceError(
             f"someone comes within {float(pose[..., 2].min()):.0f} mm of a camera's plane, the limit is {NEAREST_MM:.0f}",
             "Give a rig further away, or a motion that travels less.",
         )
     scenes = _with_objects(scenes, pose, look, faults, rng)
-    back = backdrops.to_texture if backdrops.of_crop else backdrops.to_texture @ torch.linalg.inv(crop.homography)
+    back = backdrops.to_texture if backdrops.of_crop else backdrops.to_texture @ torch.linalg.inv(homography)
     image = _draw_all(scenes, dataclasses.replace(backdrops, to_texture=back), size, device)
-    pixels = project_points(pose, crop.intrinsics)
+    pixels = project_points(pose, lens)
     keypoints, confidence = annotated(pixels, size, faults, rng)
     views = Views.empty(n, 17, 1, 1)
     return views.replace(
-        image=image, intrinsics=crop.intrinsics.float(), keypoints=keypoints.float(), confidence=confidence.float(),
+        image=image, intrinsics=lens.float(), keypoints=keypoints.float(), confidence=confidence.float(),
         pose=pose.float(), metric=torch.ones(n, dtype=torch.bool), rotation=rotation.float(),
-        translation=translation.float(), up=rotation[:, :, 2].float(), crop=crop.homography.float(),
+        translation=translation.float(), up=rotation[:, :, 2].float(), crop=homography.float(),
+        turn=turn.float(), full_intrinsics=shots.intrinsics.float(), size=shots.size.float(),
     )  # fmt: skip
 
 
@@ -147,9 +153,9 @@ def make_scenes(
     shots: Shots, rotation: Tensor, translation: Tensor, intrinsics: Tensor
 ) -> tuple[Scenes, Float[Tensor, "N 17 3"]]:
     """The bodies' capsules in cameras' frames (float32), and the joints there (float64)."""
-    joints = shots.has_pose.joints @ rotation.mT + translation[:, None]
-    face = (rotation @ shots.has_pose.face[..., None])[..., 0]
-    feet = shots.has_pose.feet @ rotation.mT
+    joints = shots.posed.joints @ rotation.mT + translation[:, None]
+    face = (rotation @ shots.posed.face[..., None])[..., 0]
+    feet = shots.posed.feet @ rotation.mT
     height = None if shots.height is None else torch.from_numpy(shots.height).float()
     body = make_figures(
         joints.float(), face.float(), feet.float(), torch.from_numpy(shots.build).float(), shots.outfits, height

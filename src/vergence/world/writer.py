@@ -171,13 +171,7 @@ def write_images(
     for part, first in enumerate(range(0, subjects, step)):
         people = min(step, subjects - first)
         views = single_images(
-            people * each,
-            size,
-            look=look,
-            seed=world_seed(seed, part),
-            subjects=people,
-            faults=faults,
-            device=device,
+            people * each, size, look=look, seed=world_seed(seed, part), subjects=people, faults=faults, device=device
         )
         number = first + np.arange(people * each) % people
         for i in range(len(views)):

@@ -39,11 +39,13 @@ from torch import Tensor
 
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
+from vergence.geometry.crops import full_cameras
 from vergence.skeleton import Skeleton, skeleton_from_names
 
-FORMAT, READS = 2, (1, 2)  # 1 had no measures
+FORMAT, READS = 3, (1, 2, 3)  # 1 had no measures, 1 and 2 no full cameras and two names of their own
 OPEN_SHARDS = 64
 MANIFEST, PLAN, INDEX = "manifest.json", "plan.json", "index.h5"
+OLD_NAMES = {"time_step": "instant", "pseudo": "made"}
 AGAIN = "Prepare it again: `vergence data prepare` into a new folder."
 
 
@@ -196,9 +198,22 @@ def _mapped(path: Path) -> dict[str, ndarray]:
 
 
 def _views(arrays: Mapping[str, ndarray]) -> Views:
-    names = [name for name, _ in Views.empty(0, 1, 1, 1).items() if name != "image"]
-    fields = {name: torch.from_numpy(arrays[name]) for name in names}
-    return Views(image=torch.zeros(len(fields["time_step"]), 3, 0, 0, dtype=torch.uint8), **fields)
+    n, joints = arrays["confidence"].shape
+    index = Views.empty(n, joints, 0, 0)
+    places = {name: name if name in arrays else OLD_NAMES.get(name, "") for name, _ in index.items()}
+    index = index.replace(**{name: torch.from_numpy(arrays[at]) for name, at in places.items() if at in arrays})
+    return index if "turn" in arrays else _with_full_cameras(index)
+
+
+def _with_full_cameras(index: Views) -> Views:
+    """What files of formats 1 and 2 do not say, as it follows from their crops; without intrinsics a crop is a plain cut-out,
+    of an image whose size stays unknown."""
+    known = index.intrinsics.isfinite().flatten(1).all(1).nonzero()[:, 0]
+    turn, full, size = torch.eye(3).repeat(len(index), 1, 1), index.full_intrinsics.clone(), index.size.clone()
+    for rows in known.split(1 << 16):
+        k, rotation = full_cameras(index.crop[rows], index.intrinsics[rows])
+        turn[rows], full[rows], size[rows] = rotation.float(), k.float(), (2 * k[:, :2, 2] + 1).float()
+    return index.replace(turn=turn, full_intrinsics=full, size=size)
 
 
 def _converted(index: Views, own: Skeleton, wanted: Skeleton) -> Views:

@@ -5,20 +5,19 @@ factor of another unit. A person's limbs keep their length and are alike on both
 not. In 2D nothing has a fixed length, but limbs join neighbours: in any other order than the skeleton's own they span
 twice as much of the person.
 
-Limits are wide on purpose: they are for faults, not for quality. Bodies between 1.2 m and 2.2 m are sound.
+Limits are wide on purpose: they are for faults, not for quality. Bodies between 1.2 m and 2.2 m are valid.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
 from vergence.datasets.records import Records
+from vergence.datasets.validation.finding import Finding, percent
 from vergence.skeleton import SKELETONS, Skeleton
 
 MOST_ROWS = 20_000  # looked at where a check costs more than a glance; spread evenly, chosen by a fixed seed
@@ -47,36 +46,11 @@ COMPACT = 0.25  # mean 2D limb over the person's size: people measure 0.13 to 0.
 BETTER = 0.75  # of the score: another skeleton's order must be better by so much before it is named
 POINTS_2D = 6  # fewer known keypoints say nothing of the order
 
-State = Literal["good", "note", "wrong"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
-
-    Attributes:
-        what: that was looked at.
-        state: `good`; `note`: usable, but worth knowing; `wrong`: do not train on it.
-        found: what was found, with its number and limit.
-        remedy: what to do about it, where something is to be done.
-    """
-
-    what: str
-    state: State
-    found: str
-    remedy: str = ""
-
 
 def some_rows(records: Records, wanted: ndarray | None = None, most: int = MOST_ROWS) -> Int[ndarray, " n"]:
     """Rows (of a mask) to look at: all, or `most` of them spread over the dataset."""
     rows = np.arange(len(records)) if wanted is None else np.flatnonzero(wanted)
     return rows if len(rows) <= most else np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
-
-
-def percent(share: float) -> str:
-    if 0 < share < 0.001:
-        return "under 0.1 %"
-    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"
 
 
 def check_values(records: Records) -> list[Finding]:
@@ -288,14 +262,14 @@ def check_time_steps(records: Records) -> list[Finding]:
     }
     out = []
     if twice:
-        out.append(Finding("time_steps", "wrong", f"{twice:,} rows repeat a view of a time step (limit 0)",
+        out.append(Finding("time steps", "wrong", f"{twice:,} rows repeat a view of a time step (limit 0)",
                            "A time step is one person at one moment; give different people different time steps."))  # fmt: skip
     for name, count in mixed.items():
         if count > 0:
-            out.append(Finding("time_steps", "wrong", f"{count:,} time steps have several {name}s (limit 0)",
+            out.append(Finding("time steps", "wrong", f"{count:,} time steps have several {name}s (limit 0)",
                                "Time step numbers are unique over the dataset."))  # fmt: skip
     counts = np.bincount(inverse)
-    return out or [Finding("time_steps", "good", f"{len(counts):,}, each seen by {_range(counts)}")]
+    return out or [Finding("time steps", "good", f"{len(counts):,}, each seen by {_range(counts)}")]
 
 
 def _range(counts: ndarray) -> str:

@@ -1,8 +1,8 @@
 """Is a dataset what it says it is? Pure functions on `Records` that answer in words; no model, no training.
 
 A dataset with a wrong unit, axis, joint order or camera does not stop a training: it makes it bad, and nothing says why.
-But such a fault leaves a trace. Bodies have lengths (`soundness_arrays`); a 3D joint projects onto its 2D joint, knees
-bend forward, one moment seen by two cameras is one body (`soundness_geometry`); an image can be opened and has the size
+But such a fault leaves a trace. Bodies have lengths (`arrays`); a 3D joint projects onto its 2D joint, knees
+bend forward, one moment seen by two cameras is one body (`geometry`); an image can be opened and has the size
 that its labels are for. Each finding states its number and limit, and what would explain a fault: metres, the world's
 frame, a mirror, another joint order.
 
@@ -13,7 +13,6 @@ images of another recording. The contact sheet of `vergence data check` shows th
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -21,13 +20,9 @@ import numpy as np
 from numpy import ndarray
 
 from vergence.datasets.records import ImageRef, OpenFiles, Records
-from vergence.datasets.validation import arrays as arrays
-from vergence.datasets.validation import geometry as geometry
-from vergence.datasets.validation.arrays import Finding, State, percent
-from vergence.datasets.validation.geometry import reprojection_by_camera
+from vergence.datasets.validation import arrays, geometry
+from vergence.datasets.validation.finding import Finding, is_valid, percent
 from vergence.errors import VergenceError
-
-__all__ = ["Finding", "ImageReader", "State", "check_images", "check_records", "is_sound", "reprojection_by_camera"]
 
 
 class ImageReader(Protocol):
@@ -36,15 +31,10 @@ class ImageReader(Protocol):
     def read(self, image: ImageRef) -> ndarray: ...
 
 
-def is_sound(findings: Sequence[Finding]) -> bool:
-    """Nothing is wrong; notes do not count."""
-    return all(finding.state != "wrong" for finding in findings)
-
-
 def check_records(records: Records) -> list[Finding]:
     """Everything that arrays alone can tell, in the order in which a reader should mend it.
 
-    Cameras are not held against each other before poses lie where their own camera sees them: one fault, one finding.
+    Cross-camera agreement is checked only where reprojection passed: one fault, one finding.
     """
     if not len(records):
         return [Finding("rows", "wrong", "no image of anybody", "Look at the path and at what the reader skipped.")]
@@ -61,7 +51,7 @@ def check_records(records: Records) -> list[Finding]:
         found += check(records)
     placed = geometry.check_reprojection(records)
     found += placed + geometry.check_knees(records)
-    return found + (geometry.check_agreement(records) if is_sound(placed) else [])
+    return found + (geometry.check_agreement(records) if is_valid(placed) else [])
 
 
 def check_images(records: Records, most: int = 100, opened: ImageReader | None = None) -> list[Finding]:

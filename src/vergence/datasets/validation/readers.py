@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from numpy import ndarray
 
-from vergence.batches.crops import whole_image_box
-from vergence.datasets.people import SEEN_JOINTS, person_boxes
+from vergence.datasets.people import SEEN_JOINTS
 from vergence.datasets.records import ImageRef, OpenFiles, Records
 from vergence.datasets.shards.reader import INDEX, ShardDataset, check_files, read_manifest
 from vergence.errors import VergenceError
+from vergence.files import read_arrays
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.observations import Observations, observe
+from vergence.geometry.crops import person_boxes, whole_image_box
 from vergence.outputs.tables import read_npz
 from vergence.skeleton import skeleton_from_names
 
@@ -52,7 +53,7 @@ def read_capture_records(path: Path, number: int = 0) -> Records:
     return Records(
         images=images,
         size=rig.image_size.astype(float)[view],
-        box=person_boxes(points[..., :2]),
+        box=person_boxes(points[..., :2], SEEN_JOINTS),
         keypoints=points[..., :2],
         confidence=np.nan_to_num(points[..., 2]),
         pose=nan if pose is None else pose,
@@ -118,8 +119,8 @@ def _true_poses(file: Path, capture: Capture, seen: Observations) -> ndarray:
     if len(poses.pose) != len(seen.keypoints):
         raise VergenceError(f"{file} has {len(poses.pose)} frames, the keypoints {len(seen.keypoints)}",
                             "They belong to different recordings; write the capture again.")  # fmt: skip
-    with np.load(file, allow_pickle=False) as data:
-        names, turn, shift = [str(n) for n in data["cameras"]], data["R"].astype(float), data["t"].astype(float)
+    data = read_arrays(file, ("cameras", "R", "t"))
+    names, turn, shift = [str(n) for n in data["cameras"]], data["R"].astype(float), data["t"].astype(float)
     if missing := [name for name in capture.names if name not in names]:
         raise VergenceError(f"{file} has no camera {missing[0]}", "It belongs to another capture.")
     order = [names.index(name) for name in capture.names]
@@ -146,12 +147,14 @@ def read_world_images(path: Path) -> Records:
         images, people = found["images"], found["annotations"]
         skeleton = skeleton_from_names(found["categories"][0]["keypoints"])
         points = np.array([person["keypoints"] for person in people], dtype=float).reshape(len(people), -1, 3)
-        with np.load(path / "truth.npz", allow_pickle=False) as file:
-            truth = {name: file[name].astype(float) for name in ("pose", "intrinsics", "up", "subject")}
         files = [path / image["file_name"] for image in images]
         size = np.array([[image["width"], image["height"]] for image in images], dtype=float)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise VergenceError(f"{path} holds damaged keypoints.json or truth.npz: {error}", "Write it again.") from error
+        raise VergenceError(f"{path} holds a damaged keypoints.json: {error}", "Write it again.") from error
+    needed = ("pose", "intrinsics", "up", "subject")
+    truth = {
+        key: value.astype(float) for key, value in read_arrays(path / "truth.npz", needed).items() if key in needed
+    }
     n = len(images)
     if {len(people), len(points), *map(len, truth.values())} != {n}:
         raise VergenceError(f"{path} has {n} images, {len(people)} people and {len(truth['pose'])} poses",

@@ -1,11 +1,11 @@
-"""`vergence adopt`: weights that others released, as a run."""
+"""`vergence import-weights`: weights that others released, as a run."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 
-def adopt(
+def import_weights(
     checkpoint: Path,
     out: Path,
     image_size: int = 256,

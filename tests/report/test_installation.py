@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from vergence.commands import doctor
-from vergence.commands.doctor import (
+from vergence.commands.doctor import doctor
+from vergence.report import installation
+from vergence.report.installation import (
     check_disk,
     check_import,
     check_opencv,
@@ -42,7 +43,7 @@ def broken_torchvision(tmp_path, monkeypatch):
 
 
 def test_a_torchvision_of_another_build_is_named_with_its_mend(broken_torchvision):
-    answer = probe(doctor.PROBES["torchvision"])
+    answer = probe(installation.PROBES["torchvision"])
     assert "nms does not exist" in answer["error"]
     finding = check_torchvision(answer, CPU_TORCH)
     assert finding.state == "wrong"
@@ -56,7 +57,7 @@ def test_what_fails_because_of_torchvision_points_at_it():
 
 
 def test_a_torchvision_of_another_build_is_wrong_even_where_it_imports(monkeypatch):
-    monkeypatch.setattr(doctor, "installed", lambda name: "0.28.0+cu130")
+    monkeypatch.setattr(installation, "installed", lambda name: "0.28.0+cu130")
     assert check_torchvision({"version": "0.28.0+cu130"}, CPU_TORCH).state == "wrong"
     assert check_torchvision({"version": "0.28.0+cu130"}, {**CPU_TORCH, "version": "2.13.0+cu130"}).state == "note"
 
@@ -78,7 +79,7 @@ def test_a_gpu_build_without_a_gpu_is_worth_a_note():
 
 
 def test_two_opencvs_in_one_folder_are_noted(monkeypatch):
-    monkeypatch.setattr(doctor, "installed", lambda name: "4.10" if "contrib" not in name else None)
+    monkeypatch.setattr(installation, "installed", lambda name: "4.10" if "contrib" not in name else None)
     finding = check_opencv({"version": "4.10"})
     assert finding.state == "note"
     assert "opencv-python and opencv-python-headless" in finding.found
@@ -89,7 +90,7 @@ def test_a_missing_h264_encoder_is_noted():
 
 
 def test_the_video_probe_writes_and_reads_a_video():
-    answer = probe(doctor.PROBES["av"])
+    answer = probe(installation.PROBES["av"])
     assert "error" not in answer
     assert isinstance(answer["h264"], bool)
 
@@ -100,7 +101,7 @@ def test_a_folder_that_is_not_there_is_wrong_not_a_traceback(tmp_path):
 
 
 def test_little_free_space_is_wrong(tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "FREE_GIB", 1e9)
+    monkeypatch.setattr(installation, "FREE_GIB", 1e9)
     assert check_disk(tmp_path).state == "wrong"
 
 
@@ -110,16 +111,22 @@ def test_a_passive_wait_policy_is_noted(monkeypatch):
 
 
 def test_a_missing_requirement_is_named(monkeypatch):
-    monkeypatch.setattr(doctor, "installed", lambda name: None if name == "jaxtyping" else "99")
-    finding = doctor.check_requirements()
+    monkeypatch.setattr(installation, "installed", lambda name: None if name == "jaxtyping" else "99")
+    finding = installation.check_requirements()
     assert (finding.state, "jaxtyping" in finding.found) == ("wrong", True)
 
 
 def test_exit_status_and_table_say_the_same(monkeypatch, capsys):
-    answers = {name: {"version": "1"} for name in doctor.PROBES}
+    answers = {name: {"version": "1"} for name in installation.PROBES}
     answers |= {"torch": CPU_TORCH, "av": {"version": "14", "h264": True}}
-    monkeypatch.setattr(doctor, "probe_all", lambda: answers)
+    monkeypatch.setattr(installation, "probe_all", lambda: answers)
     assert all(finding.state != "wrong" or finding.remedy for finding in examine(folder=Path(os.sep)))
     answers["transformers"] = {"error": "ImportError: no"}
-    assert doctor.doctor() == 1
+    assert doctor() == 1
     assert "wrong: " in capsys.readouterr().out
+
+
+def test_the_doctor_itself_imports_nothing_that_may_be_broken():
+    code = "import sys, vergence.report.installation, vergence.commands.doctor\n"
+    answer = probe(code + "found = {'heavy': sorted({'torch', 'numpy', 'cv2', 'av', 'lightning'} & set(sys.modules))}")
+    assert answer == {"heavy": []}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 ACTIONS = {
-    "check": "what a folder holds, whether it is sound, and the recipe line that uses it",
+    "check": "what a folder holds, whether it is valid, and the recipe line that uses it",
     "prepare": "crops and labels of sources, written once into shards that are read fast",
 }
 
@@ -22,7 +22,7 @@ def data(words: Sequence[str]) -> int:
         return 0
     if action not in ACTIONS:
         raise VergenceError(f"there is no action {action!r}", f"Actions: {', '.join(ACTIONS)}.")
-    return int(getattr(import_module(f"vergence.commands._{action}"), action)(rest) or 0)
+    return int(getattr(import_module(f"vergence.commands.data.{action}"), action)(rest) or 0)
 
 
 data.takes_words = True  # type: ignore[attr-defined]

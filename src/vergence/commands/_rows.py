@@ -1,0 +1,55 @@
+"""What `vergence compare` and `vergence reproduce` do with each row as soon as it is measured: a line, a run's page, theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import rich
+
+from vergence.comparison.compare import Comparison
+from vergence.comparison.reproduce import Reproduction
+from vergence.comparison.results import Measured, total_seconds
+from vergence.files import write_text
+from vergence.report.comparison import markdown
+from vergence.report.page import Page
+from vergence.report.render import write_page
+from vergence.report.run_page import write_run_page
+
+T = TypeVar("T", Comparison, Reproduction)
+SHOWN = (("n_mpjpe", "N-MPJPE"), ("p_mpjpe", "P-MPJPE"))
+
+
+def following(verb: str, page: Callable[[T], None]) -> Callable[[T], None]:
+    """Called after each row: prints its line; of a new one writes the run's page and that of all so far."""
+
+    def after(so_far: T) -> None:
+        row = so_far.row
+        rich.get_console().print(line(row.measured))
+        if row.evaluation is not None and row.folder is not None:
+            command = f"{verb}: {row.measured.name}, seed {row.measured.seed}"
+            row.evaluation.save(row.folder / "results.json", command=command)
+            write_run_page(row.evaluation, row.folder / "report.html", command)
+            page(so_far)
+
+    return after
+
+
+def save(so_far: Comparison | Reproduction, page: Page, out: Path, command: str) -> None:
+    """`report.html`; of whole seeds also `results.md` and `results.json`."""
+    write_page(out / "report.html", page)
+    if so_far.row.ends_seed:
+        write_text(out / "results.md", markdown(page))
+        so_far.save(out / "results.json", command=command)
+
+
+def line(one: Measured) -> str:
+    """A row's first figures."""
+    look, found = next(iter(one.tests.items()))
+    errors = found["model"]
+    return (
+        f"[bold]{one.name}[/bold], seed {one.seed}: {look} "
+        + ", ".join(f"{errors[key]:.1f} mm {word}" for key, word in SHOWN if errors.get(key) is not None)
+        + f"; {total_seconds(one.about['seconds']):.0f} s"
+    )

@@ -1,0 +1,34 @@
+"""What the library tells while it works, on the terminal: bars for progress, lines for what it logs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import rich
+from rich.markup import escape
+
+from vergence.progress import Progress
+from vergence.report.bars import bars
+
+
+class _Lines(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        style = "yellow" if record.levelno >= logging.WARNING else "dim"
+        rich.get_console().print(f"[{style}]{escape(record.getMessage())}[/{style}]", highlight=False)
+
+
+@contextmanager
+def told(quiet: bool) -> Iterator[Progress]:
+    """A progress callback that draws bars, and the library's log as lines; `quiet`: warnings alone."""
+    log, lines = logging.getLogger("vergence"), _Lines(logging.WARNING if quiet else logging.INFO)
+    before = log.level
+    log.addHandler(lines)
+    log.setLevel(lines.level)
+    try:
+        with bars(quiet) as progress:
+            yield progress
+    finally:
+        log.removeHandler(lines)
+        log.setLevel(before)

@@ -1,0 +1,143 @@
+"""From footage to a `Reconstruction`: keypoints and what is known of the cameras, solved (`solve`) and described."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from vergence.errors import VergenceError
+from vergence.footage.capture import Capture, load_capture
+from vergence.footage.observations import Observations, observe
+from vergence.geometry.cameras import Rig
+from vergence.outputs import PoseSequence
+from vergence.reconstruction.inputs import REPORT_CONFIDENCE
+from vergence.reconstruction.result import Reconstruction
+from vergence.reconstruction.solve import Solution, reconstruct_keypoints
+
+
+def reconstruct(
+    capture: str | Path | Capture,
+    *,
+    ignore_extrinsics: bool = False,
+    refine: bool = False,
+    fov: float | None = None,
+    fov_fixed: bool = False,
+    focal: Literal["shared", "each"] = "shared",
+    per_frame: bool = False,
+    seed: int = 0,
+) -> Reconstruction:
+    """Cameras and 3D poses of the person in a capture, from 2D keypoints alone; no calibration is needed.
+
+    Known extrinsics give millimetres in their world. Without them the world is the first camera's frame and the unit the
+    person's trunk, since footage alone tells no size.
+
+    Args:
+        capture: folder of videos, one with a capture.toml, or what `load_capture` read.
+        ignore_extrinsics: find the cameras even where the capture says where they stand.
+        refine: adjust the capture's extrinsics instead of using them as they are.
+        fov: degrees along the image's longer side where intrinsics are missing; a start for the search.
+        fov_fixed: take `fov` as the truth.
+        focal: with missing intrinsics, one focal length for all cameras (`shared`) or one for each.
+        per_frame: solve every frame by itself, as EpipolarPose does; for comparison.
+        seed: of subsets and starts.
+
+    Raises:
+        VergenceError: the capture cannot be read, the options contradict it, or nothing can be reconstructed.
+    """
+    start = time.perf_counter()
+    footage = capture if isinstance(capture, Capture) else load_capture(capture)
+    if ignore_extrinsics:
+        footage = footage.without_extrinsics()
+    seen = observe(footage)
+    cameras = known_cameras(footage, fov, fov_fixed)
+    solution = reconstruct_keypoints(
+        seen.keypoints[..., :2],
+        seen.keypoints[..., 2],
+        skeleton=seen.skeleton,
+        fps=footage.fps,
+        refine=refine,
+        focal=focal,
+        per_frame=per_frame,
+        seed=seed,
+        **cameras,
+    )
+    placed = cameras["rotation"] is not None and not per_frame  # frame by frame, given extrinsics are not used
+    return Reconstruction(
+        poses=_poses(footage, solution),
+        rig=_rig(footage, solution),
+        report=solution.report,
+        subject=seen.subject,
+        extrinsics=("adjusted" if refine else "as given") if placed else "estimated",
+        intrinsics="given" if cameras["intrinsics"] is not None else "estimated",
+        coverage_of_points=_coverage(seen, solution),
+        notes=(*footage.notes, *seen.notes),
+        settings={
+            "ignore_extrinsics": ignore_extrinsics,
+            "refine": refine,
+            "fov": fov,
+            "fov_fixed": fov_fixed,
+            "focal": focal,
+            "per_frame": per_frame,
+            "seed": seed,
+        },
+        seconds=time.perf_counter() - start,
+        capture=footage,
+        observations=seen,
+        solution=solution,
+    )
+
+
+def known_cameras(capture: Capture, fov: float | None, fov_fixed: bool) -> dict[str, Any]:
+    """What is known of a capture's cameras, as `reconstruct_keypoints` takes it.
+
+    Raises:
+        VergenceError: some cameras have intrinsics and others not, or `fov` contradicts them.
+    """
+    missing = [camera.name for camera in capture.cameras if camera.intrinsics is None]
+    if missing and len(missing) < len(capture.cameras):
+        raise VergenceError(
+            f"camera {', '.join(missing)} of {capture.folder.name} has no intrinsics, but others have",
+            "Give intrinsics for all cameras, or for none (their focal lengths are then estimated).",
+        )
+    if fov is not None and not missing:
+        raise VergenceError(f"fov {fov:g} was given, but the capture has intrinsics", "Leave one of the two out.")
+    if fov is not None and not 5 < fov < 170:
+        raise VergenceError(f"fov is {fov:g}", "It is an angle in degrees, between 5 and 170.")
+    if fov_fixed and fov is None:
+        raise VergenceError("fov_fixed was given without fov", "Give the angle as well.")
+    rig = capture.rig
+    return {
+        "intrinsics": rig.intrinsics if rig.has_intrinsics else None,
+        "distortion": rig.distortion if rig.has_intrinsics else None,
+        "image_size": rig.image_size,
+        "rotation": rig.rotation if rig.has_extrinsics else None,
+        "translation": rig.translation if rig.has_extrinsics else None,
+        "fov": fov,
+        "fov_fixed": fov_fixed,
+    }
+
+
+def _poses(capture: Capture, solution: Solution) -> PoseSequence:
+    return PoseSequence(
+        pose=solution.pose,
+        joint_names=solution.skeleton.joint_names,
+        fps=capture.fps,
+        unit=solution.unit,
+        up=capture.up if solution.unit == "mm" else None,
+        confidence=solution.weight,
+    )
+
+
+def _rig(capture: Capture, found: Solution) -> Rig:
+    arrays = found.intrinsics, found.rotation, found.translation, found.distortion
+    return Rig.of(capture.names, capture.rig.image_size, *arrays, unit=found.unit)
+
+
+def _coverage(seen: Observations, solution: Solution) -> float:
+    """Share of the input points, those that the report counts, whose joint was reconstructed."""
+    counted = np.nan_to_num(seen.keypoints[..., 2]) > REPORT_CONFIDENCE
+    there = np.broadcast_to(np.isfinite(solution.pose).all(axis=-1)[:, None], counted.shape)
+    return float(there[counted].mean()) if counted.any() else float("nan")

@@ -1,0 +1,212 @@
+"""A reconstruction as one object: what was found in some footage, how good it is, and the folder it is kept in.
+
+    rig.toml      the cameras, anipose layout (`footage.calibration`)
+    poses.npz     the poses to the last bit, with unit, frame rate and each joint's weight
+    poses.csv, poses.trc, ...   the same for other tools; never read back
+    results.json  figures, verdict and everything that was decided on the way
+
+`save` writes them and `load` reads them, so that nobody else needs to know which file holds what. What only the solver
+knows (which views agree with which joint, the footage itself) is not kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vergence import __version__, outputs
+from vergence.errors import VergenceError
+from vergence.files import from_plain, plain, read_json, write_json
+from vergence.footage.calibration import read_rig_toml, write_rig_toml
+from vergence.footage.capture import Capture
+from vergence.footage.observations import Observations
+from vergence.footage.subject import SubjectChoice
+from vergence.geometry.cameras import Rig
+from vergence.outputs import ASSUMED_STATURE_MM, PoseSequence
+from vergence.reconstruction.inputs import REPORT_CONFIDENCE
+from vergence.reconstruction.quality import Report
+from vergence.reconstruction.solve import Solution
+from vergence.skeleton import Skeleton
+
+COUNTED = f"with confidence above {REPORT_CONFIDENCE}"
+WHAT_IS_WHAT = {
+    "reprojection": f"px of the full image, distorted, all input points {COUNTED}",
+    "coverage": f"share of (frame, joint); coverage_of_points: of input points {COUNTED}",
+    "limb_cv": "standard deviation over mean of each limb's length",
+}
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """3D poses of one person and the cameras that saw it.
+
+    Attributes:
+        poses: joints over time, in the rig's world and unit; `poses.confidence` is each joint's weight in [0, 1].
+        rig: the cameras in the footage's order, `x_cam = R x + t`.
+        report: figures, and what the geometry says against itself.
+        subject: how the person was chosen among all that were seen.
+        extrinsics: `estimated`, `as given` by the footage, or `adjusted` from there.
+        intrinsics: `estimated` (the focal lengths) or `given`.
+        coverage_of_points: share of the input points with confidence above 0.3 whose joint was reconstructed.
+        notes: what was decided and put right while reading.
+        settings: of the call that made it.
+        seconds: that it took.
+        version: of Vergence.
+        capture: the footage it is of; None where it was loaded.
+        observations: the keypoints that it rests on; None where it was loaded.
+        solution: as it was solved, with each view's part in each joint; None where it was loaded.
+    """
+
+    poses: PoseSequence
+    rig: Rig
+    report: Report
+    subject: SubjectChoice
+    extrinsics: str
+    intrinsics: str
+    coverage_of_points: float
+    notes: tuple[str, ...]
+    settings: dict[str, Any]
+    seconds: float
+    version: str = __version__
+    capture: Capture | None = None
+    observations: Observations | None = None
+    solution: Solution | None = None
+
+    @property
+    def skeleton(self) -> Skeleton:
+        return self.poses.skeleton
+
+    @property
+    def verdict(self) -> str:
+        """`good`, or `doubtful` where the geometry or the choice of the person is."""
+        return "doubtful" if self.subject.verdict == "doubtful" else self.report.verdict
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What speaks against it, in sentences."""
+        if self.subject.verdict != "doubtful":
+            return self.report.reasons
+        return (*self.report.reasons, f"the subject may be the wrong person: {self.subject.reason}")
+
+    @property
+    def world(self) -> str:
+        """Where poses and cameras stand, in words."""
+        given = self.extrinsics != "estimated"
+        return "as given" if given else f"frame of the first camera, {self.rig.cameras[0].name}"
+
+    def results(self) -> dict[str, Any]:
+        """What results.json says of it, but for the files' own part."""
+        return {
+            "verdict": self.verdict,
+            "reasons": self.reasons,
+            "unit": self.poses.unit,
+            "reprojection_px": {
+                "median": self.report.reprojection_median,
+                "p90": self.report.reprojection_p90,
+                "per_camera": dict(zip(self.rig.names, self.report.reprojection_per_camera)),
+                "per_joint": self.report.reprojection_per_joint,
+            },
+            "limb_cv": self.report.limb_cv,
+            "coverage": self.report.coverage,
+            "coverage_of_points": self.coverage_of_points,
+            "cameras": {
+                camera.name: {
+                    "R": camera.rotation,
+                    "t": camera.translation,
+                    "K": camera.intrinsics,
+                    "distortion": camera.distortion,
+                    "image_size": camera.image_size,
+                }
+                for camera in self.rig.cameras
+            },
+            "world": self.world,
+            "up": self.poses.up,
+            "protocol": {
+                "extrinsics": self.extrinsics,
+                "intrinsics": self.intrinsics,
+                **WHAT_IS_WHAT,
+                "settings": self.settings,
+            },
+            "subject": self.subject,
+            "joints": self.poses.joint_names,
+            "skeleton": self.skeleton.name,
+            "fps": self.poses.fps,
+            "notes": self.notes,
+            "report": self.report,
+            "version": self.version,
+        }
+
+    def save(self, folder: Path | str, formats: Sequence[str] = ("npz", "csv", "trc")) -> dict[str, Any]:
+        """Writes the folder, each file atomically.
+
+        Args:
+            folder: made where it is missing.
+            formats: of the poses, by their exporters' names; poses.npz is written in any case, since `load` reads it.
+
+        Returns:
+            What results.json holds.
+
+        Raises:
+            VergenceError: no such format, or a file cannot be written.
+        """
+        folder = Path(folder)
+        first = self.rig.cameras[0].rotation
+        # The first camera stands for all in a world whose up nobody told.
+        level = {} if first is None else {"trc": {"assumed_up": -first[1]}}
+        notes = outputs.write(folder, self.poses, dict.fromkeys(("npz", *formats)), **level)
+        write_rig_toml(folder / "rig.toml", self.rig, self.report.reprojection_median)
+        results = self.results() | {"trc": self._trc(notes), "seconds": self.seconds}
+        write_json(folder / "results.json", results)
+        return dict(plain(results))
+
+    def _trc(self, notes: dict[str, str]) -> dict[str, Any]:
+        """What a reader of poses.trc must know."""
+        if "trc" not in notes:
+            return {"written": False, "note": ""}
+        assumed = {} if self.poses.unit == "mm" else {"assumed_stature_mm": ASSUMED_STATURE_MM}
+        factor, _ = self.poses.mm_per_unit()
+        return {"written": True, "unit": "mm", "scale": factor, "note": notes["trc"], **assumed}
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Reconstruction:
+        """What `save` or `vergence reconstruct` wrote.
+
+        Poses come back exactly, cameras to within the rounding of their text (1e-15).
+
+        Raises:
+            VergenceError: a file is missing or damaged, or they are of different reconstructions.
+        """
+        folder = Path(folder)
+        poses = outputs.read_npz(folder / "poses.npz")
+        cameras = read_rig_toml(folder / "rig.toml").cameras
+        results = read_json(folder / "results.json")
+        try:
+            names, protocol = list(results["cameras"]), results["protocol"]
+            found = cls(
+                poses=poses,
+                rig=Rig(cameras, poses.unit),
+                report=from_plain(Report, results["report"], gap=np.inf, mirror_gap=np.inf),
+                subject=from_plain(SubjectChoice, results["subject"]),
+                extrinsics=protocol["extrinsics"],
+                intrinsics=protocol["intrinsics"],
+                coverage_of_points=_number(results["coverage_of_points"]),
+                notes=tuple(results["notes"]),
+                settings=protocol["settings"],
+                seconds=_number(results["seconds"]),
+                version=results["version"],
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise VergenceError(
+                f"{folder / 'results.json'} is not a reconstruction's: {error!r}", "Run vergence reconstruct again."
+            ) from error
+        if names != [camera.name for camera in cameras] or results["unit"] != poses.unit:
+            raise VergenceError(f"the files of {folder} are of different reconstructions", "Reconstruct again.")
+        return found
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)

@@ -1,0 +1,44 @@
+"""Pose files by the name of their format: those that come with the package, and a foreign one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vergence
+from vergence.skeleton import H36M_17
+
+
+def poses(unit: str = "mm") -> vergence.PoseSequence:
+    pose = np.random.default_rng(0).normal(size=(5, 17, 3)) * 300
+    return vergence.PoseSequence(pose, H36M_17.joint_names, 60.0, unit)
+
+
+def test_a_foreign_exporter_is_found_by_its_name(tmp_path: Path) -> None:
+    @vergence.plugins.exporters.register("xyz")
+    def write_xyz(path, poses, comment=""):
+        np.savetxt(path, poses.pose.reshape(len(poses.pose), -1), header=f"{poses.unit} {comment}")
+
+    try:
+        notes = vergence.outputs.write(tmp_path, poses(), ["xyz", "npz"], xyz={"comment": "mine"})
+    finally:
+        del vergence.plugins.exporters._found["xyz"]
+    assert notes == {"xyz": "", "npz": ""}
+    assert (tmp_path / "poses.xyz").read_text().startswith("# mm mine")
+    np.testing.assert_allclose(np.loadtxt(tmp_path / "poses.xyz").reshape(5, 17, 3), poses().pose)
+
+
+def test_all_formats_and_what_they_assume(tmp_path: Path) -> None:
+    notes = vergence.outputs.write(tmp_path, poses("reference_bone"), trc={"stature_mm": 1800.0})
+    assert {path.name for path in tmp_path.iterdir()} == {f"poses.{name}" for name in ("npz", "json", "csv", "trc")}
+    assert (notes["npz"], notes["json"], notes["csv"]) == ("", "", "")
+    assert notes["trc"] == "scale unknown, assumed stature 1800 mm; up unknown, the first camera taken as level"
+
+
+def test_an_unknown_format_writes_nothing(tmp_path: Path) -> None:
+    with pytest.raises(vergence.VergenceError, match="no exporter is called 'cvs'") as error:
+        vergence.outputs.write(tmp_path, poses(), ["npz", "cvs"])
+    assert "Did you mean csv?" in error.value.remedy
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,173 @@
+"""From a capture to a `Reconstruction` that is saved and read back, with public names only."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vergence
+from vergence.files import write_json
+from vergence.footage.calibration import write_rig_toml
+from vergence.footage.capture import load_capture
+from vergence.geometry.cameras import Rig
+from vergence.report.reconstruction import page_of
+from vergence.skeleton import BODY_25, H36M_17
+
+NAMES = ("left", "middle", "right")
+# What folders written before hold, in this order: `load` must go on reading them.
+KEYS = (
+    "verdict reasons unit reprojection_px limb_cv coverage coverage_of_points cameras world up protocol subject joints "
+    "skeleton fps notes report version trc seconds"
+)
+
+
+@pytest.fixture
+def scene(make_scene):
+    return make_scene(frames=40, views=3, noise=1.0)
+
+
+@pytest.fixture
+def folder(scene, tmp_path: Path) -> Path:
+    """A folder of OpenPose JSON of three cameras, and a calibration file; no video."""
+    seen = H36M_17.convert(scene.keypoints, BODY_25)
+    for v, name in enumerate(NAMES):
+        for t, points in enumerate(seen[:, v]):
+            known = np.isfinite(points).all(-1)
+            rows = np.where(known[:, None], np.c_[np.nan_to_num(points), np.full(25, 0.9)], 0.0)
+            people = [{"pose_keypoints_2d": rows.ravel().tolist()}]
+            write_json(
+                tmp_path / f"{name}_json" / f"{name}_{t:012d}_keypoints.json", {"version": 1.3, "people": people}
+            )
+    arrays = scene.intrinsics, scene.rotation, scene.translation, scene.distortion
+    write_rig_toml(tmp_path / "calib.toml", Rig.of(NAMES, [(1000, 1000)] * len(NAMES), *arrays))
+    return tmp_path
+
+
+def capture(folder: Path, head: str = "") -> Path:
+    text = f'[capture]\nfps = 30.0\ncalibration = "calib.toml"\nskeleton = "body_25"\n{head}'
+    text += "".join(f'[cameras.{name}]\nkeypoints = "{name}_json"\n' for name in NAMES)
+    (folder / "capture.toml").write_text(text)
+    return folder
+
+
+def joints(pose: np.ndarray) -> np.ndarray:
+    return BODY_25.convert(pose, H36M_17)[:, [2, 3, 5, 6, 12, 13, 15, 16]]
+
+
+def test_3d_from_openpose_json_and_a_calibration_in_five_lines(folder: Path, scene, capsys) -> None:
+    text = '[capture]\nfps = 30.0\ncalibration = "calib.toml"\nskeleton = "body_25"\n'
+    text += "".join(f'[cameras.{name}]\nkeypoints = "{name}_json"\n' for name in NAMES)
+    (folder / "capture.toml").write_text(text)
+    found = vergence.reconstruct(folder)
+    found.save(folder / "out", formats=["trc"])
+
+    assert capsys.readouterr().out == ""
+    assert found.poses.unit == "mm"
+    truth = scene.pose[:, [2, 3, 5, 6, 12, 13, 15, 16]]
+    assert np.nanmedian(np.linalg.norm(joints(found.poses.pose) - truth, axis=-1)) < 10
+    files = {path.name for path in (folder / "out").iterdir()}
+    assert files == {"rig.toml", "poses.npz", "poses.trc", "results.json"}
+
+
+def test_what_is_saved_is_loaded(folder: Path) -> None:
+    found = vergence.reconstruct(load_capture(capture(folder, "up = [0.0, 0.0, 1.0]\n")), refine=True)
+    found.save(folder / "out")
+    loaded = vergence.Reconstruction.load(folder / "out")
+    np.testing.assert_array_equal(loaded.poses.pose, found.poses.pose)
+    np.testing.assert_array_equal(loaded.poses.confidence, found.poses.confidence)
+    np.testing.assert_array_equal(loaded.poses.up, [0, 0, 1])
+    assert (loaded.poses.unit, loaded.poses.fps, loaded.skeleton) == ("mm", 30.0, found.skeleton)
+    for ours, theirs in zip(loaded.rig.cameras, found.rig.cameras, strict=True):
+        assert (ours.name, ours.image_size) == (theirs.name, theirs.image_size)
+        for name in ("intrinsics", "distortion", "rotation", "translation"):
+            np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-12, atol=1e-12)
+    assert loaded.rig.unit == found.rig.unit == "mm"
+    assert loaded.report == replace(found.report, **_nan_as_loaded(loaded, found))
+    assert loaded.settings == found.settings
+    assert loaded.settings["refine"] is True
+    assert (loaded.verdict, loaded.reasons, loaded.notes) == (found.verdict, found.reasons, found.notes)
+    assert (loaded.extrinsics, loaded.intrinsics, loaded.world) == ("adjusted", "given", "as given")
+    assert (loaded.seconds, loaded.coverage_of_points) == (found.seconds, found.coverage_of_points)
+    before = json.loads((folder / "out" / "results.json").read_text())
+    assert list(before) == KEYS.split()
+    assert list(before["protocol"]) == ["extrinsics", "intrinsics", "reprojection", "coverage", "limb_cv", "settings"]
+    assert list(before["cameras"]["left"]) == ["R", "t", "K", "distortion", "image_size"]
+    loaded.save(folder / "again")
+    again = json.loads((folder / "again" / "results.json").read_text())
+    assert before.pop("cameras").keys() == again.pop("cameras").keys()
+    assert again == before
+    for name in ("poses.csv", "poses.trc"):
+        assert (folder / "again" / name).read_text() == (folder / "out" / name).read_text()
+
+
+def _nan_as_loaded(loaded: vergence.Reconstruction, found: vergence.Reconstruction) -> dict[str, object]:
+    """NaN is not equal to itself: fields that hold it are taken from the other side, once both are seen to hold it."""
+    same = {}
+    for name, value in vars(found.report).items():
+        other = getattr(loaded.report, name)
+        if value != other:
+            np.testing.assert_equal(other, value)
+            same[name] = other
+    return same
+
+
+def test_a_doubtful_choice_of_the_person_makes_it_doubtful(folder: Path) -> None:
+    found = vergence.reconstruct(capture(folder))
+    assert (found.verdict, found.reasons) == ("good", ())
+    subject = replace(found.subject, verdict="doubtful", reason="two look alike")
+    other = replace(found, subject=subject)
+    assert other.verdict == "doubtful"
+    assert other.reasons == ("the subject may be the wrong person: two look alike",)
+    other.save(folder / "out")
+    assert vergence.Reconstruction.load(folder / "out").reasons == other.reasons
+
+
+def test_frame_by_frame_cameras_are_not_the_given_ones(folder: Path) -> None:
+    for late in folder.glob("*_json/*.json"):
+        if int(late.name.split("_")[1]) > 2:
+            late.unlink()
+    found = vergence.reconstruct(capture(folder, "up = [0.0, 0.0, 1.0]\n"), per_frame=True)
+    assert (found.extrinsics, found.poses.unit, found.poses.up) == ("estimated", "reference_bone", None)
+    assert found.world == "frame of the first camera, left"
+
+
+def test_folders_that_are_no_reconstruction(folder: Path) -> None:
+    with pytest.raises(vergence.VergenceError, match=r"there is no file .*poses\.npz"):
+        vergence.Reconstruction.load(folder)
+    vergence.reconstruct(capture(folder)).save(folder / "out")
+    results = json.loads((folder / "out" / "results.json").read_text())
+
+    def written(text: str) -> Path:
+        (folder / "out" / "results.json").write_text(text)
+        return folder / "out"
+
+    for text, problem in (
+        ("{", "not readable JSON"),
+        ("{}", r"results\.json is not a reconstruction's: KeyError\('cameras'\)"),
+        ("[]", r"results\.json is not a reconstruction's"),
+        (json.dumps(results | {"report": {}}), "is not a reconstruction's"),
+        (json.dumps(results | {"unit": "reference_bone"}), "different reconstructions"),
+    ):
+        with pytest.raises(vergence.VergenceError, match=problem):
+            vergence.Reconstruction.load(written(text))
+    (folder / "out" / "results.json").unlink()
+    with pytest.raises(vergence.VergenceError, match=r"there is no file .*results\.json"):
+        vergence.Reconstruction.load(folder / "out")
+
+
+def test_a_page_needs_the_footage(folder: Path) -> None:
+    found = vergence.reconstruct(capture(folder))
+    assert page_of(found).title == f"Reconstruction of {folder.name}"
+    found.save(folder / "out")
+    with pytest.raises(vergence.VergenceError, match="no footage to show"):
+        page_of(vergence.Reconstruction.load(folder / "out"))
+
+
+def test_the_array_function_is_public() -> None:
+    from vergence.reconstruction import reconstruct_keypoints
+
+    assert reconstruct_keypoints.__module__ == "vergence.reconstruction.solve"
