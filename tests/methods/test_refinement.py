@@ -285,7 +285,9 @@ def test_a_refined_method_changes_the_pose_alone_and_says_that_it_saw_labels(pos
     for made, bare, labelled in ((5, 0, False), (4, 0, True), (5, 1, True)):
         other = Refined(method, net, {**about, "labels_made": made, "poses_without_images": bare})
         assert other.protocol["refinement_unit"]["uses_3d_labels"] is labelled
-    with pytest.warns(FutureWarning, match="pictures is now images, poses_without_pictures is now poses_without_images"):
+    with pytest.warns(
+        FutureWarning, match="pictures is now images, poses_without_pictures is now poses_without_images"
+    ):
         old = Refined(method, net, {"sources": ["x"], "pictures": 5, "labels_made": 0, "poses_without_pictures": 0})
     assert old.made_with == {**about, "sources": ["x"]}
     assert method.protocol == {}

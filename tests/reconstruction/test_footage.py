@@ -43,7 +43,7 @@ def folder(scene, tmp_path: Path) -> Path:
                 tmp_path / f"{name}_json" / f"{name}_{t:012d}_keypoints.json", {"version": 1.3, "people": people}
             )
     arrays = scene.intrinsics, scene.rotation, scene.translation, scene.distortion
-    write_rig_toml(tmp_path / "calib.toml", Rig.of(NAMES, [(1000, 1000)] * len(NAMES), *arrays))
+    write_rig_toml(tmp_path / "calib.toml", Rig.of(NAMES, [(1000, 1000)] * 3, *arrays))
     return tmp_path
 
 

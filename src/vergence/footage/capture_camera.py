@@ -113,12 +113,12 @@ def _probe(video: Path | None, notes: list[str]) -> tuple[tuple[int, int] | None
 
 def _calibrated_intrinsics(
     known: Camera, size: tuple[int, int] | None, where: str, notes: list[str]
-) -> Float[np.ndarray, "3 3"] | None:
-    if known.intrinsics is None or size is None or known.image_size is None or size == known.image_size:
-        return known.intrinsics
+) -> Float[np.ndarray, "3 3"]:
+    if size is None or known.image_size is None or size == known.image_size:
+        return known.K
     fit = fit_sizes(known.image_size, size, f"calibration of {where}")
     notes.append(fit.describe(f"the calibration of {where}"))
-    return fit.matrix @ known.intrinsics
+    return fit.matrix @ known.K
 
 
 def _check_principal_point(intrinsics: np.ndarray, size: tuple[int, int], where: str) -> None:

@@ -77,7 +77,7 @@ class Video(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Closes the file."""
+        """Lets go of the file."""
 
     def __enter__(self) -> Video:
         return self

@@ -56,8 +56,7 @@ class Reconstruction:
         settings: of the call that made it.
         seconds: that it took.
         version: of Vergence.
-        capture: the footage it is of; None where it was loaded.
-        observations: the keypoints that it rests on; None where it was loaded.
+        capture: the footage it is of, and `observations`, what was seen in it; None where it was loaded.
         solution: as it was solved, with each view's part in each joint; None where it was loaded.
     """
 
