@@ -14,14 +14,10 @@ __version__ = "0.1.0"
 
 # Every public name and where it lives; what is not here may change without notice.
 PUBLIC = {
-    "Camera": "vergence.geometry.cameras",
-    "Capture": "vergence.footage.capture",
     "Evaluation": "vergence.evaluation.evaluate",
     "Faults": "vergence.world.faults",
     "ImageRef": "vergence.datasets.records",
     "Method": "vergence.methods.base",
-    "Observations": "vergence.footage.observations",
-    "Rig": "vergence.geometry.cameras",
     "Run": "vergence.training.run",
     "Source": "vergence.recipes.sources",
     "Supervised": "vergence.methods.supervised",
@@ -34,10 +30,8 @@ PUBLIC = {
     "compare": "vergence.comparison.compare",
     "evaluate": "vergence.evaluation.evaluate",
     "load": "vergence.inference.estimator",
-    "load_capture": "vergence.footage.capture",
     "make_records": "vergence.datasets.make_records",
     "metrics": "",
-    "observe": "vergence.footage.observations",
     "outputs": "",
     "load_capture": "vergence.footage.capture",
     "observe": "vergence.footage.observations",

@@ -89,7 +89,7 @@ def _reconstruction(folder: Path, capture: Capture, frames: int, skeleton: Skele
         )
     scale, _ = found.poses.mm_per_unit()
     world = found.skeleton.convert(found.poses.pose, skeleton) * scale
-    named = {camera.name: camera for camera in found.rig}
+    named = {camera.name: camera for camera in found.rig.cameras}
     out = []
     for name in capture.names:
         camera = named.get(name)

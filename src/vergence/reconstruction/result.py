@@ -106,7 +106,7 @@ class Reconstruction:
             "reprojection_px": {
                 "median": self.report.reprojection_median,
                 "p90": self.report.reprojection_p90,
-                "per_camera": dict(zip(self.rig.names, self.report.reprojection_per_camera)),
+                "per_camera": dict(zip((c.name for c in self.rig.cameras), self.report.reprojection_per_camera)),
                 "per_joint": self.report.reprojection_per_joint,
             },
             "limb_cv": self.report.limb_cv,
