@@ -136,7 +136,7 @@ def test_bad_files_are_refused_by_name(dataset, tmp_path):
     refused("14 predictions without keys for 15", pose[1:])
     refused("keyed by sequence, view", sequence=np.zeros(15, int), view=np.zeros(15, int))
     refused("row has shape", row=np.arange(14))
-    refused("two for one image", row=np.zeros(15, int))
+    refused("two labels for one image", row=np.zeros(15, int))
     refused("no prediction belongs", row=np.arange(15) + 99)
     refused("several samples", image=np.array(["cam0.mp4#0"] * 15))
     refused("cannot be read as NPZ", pose.astype(object))
@@ -170,3 +170,12 @@ def test_the_command_measures_and_says_what_is_missing(tmp_path, capsys):
     assert "2 samples have no prediction" in capsys.readouterr().out
     assert main(["evaluate", "--predictions", str(path)]) == 2
     assert torch.isfinite(truth.pose).all()
+
+
+def test_the_old_key_of_images_is_read_with_a_warning(tmp_path):
+    """`picture` is what files of the version before are keyed by."""
+    file = tmp_path / "p.npz"
+    pose = np.zeros((2, 17, 3))
+    np.savez(file, pose=pose, joint_names=np.array(H36M_17.joint_names), unit="mm", picture=np.array(["a.jpg", "b.jpg"]))
+    with pytest.warns(FutureWarning, match="picture is now image"):
+        assert list(read_predictions(file).key) == ["image"]

@@ -13,17 +13,9 @@ from torch.autograd import gradcheck
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.geometry.camera import rotate
-from vergence.methods.base import Prediction
-from vergence.methods.mcss import (
-    MCSS,
-    canonical_pose,
-    canonical_rotation,
-    canonical_target,
-    metric_loss,
-    negatives,
-    pairs,
-    pose_descriptor,
-)
+from vergence.geometry.canonical import canonical_pose, canonical_rotation
+from vergence.methods.base import Prediction, pose_descriptor
+from vergence.methods.mcss import MCSS, canonical_target, metric_loss, negatives, pairs
 from vergence.methods.registry import build_method
 from vergence.recipes.recipe import MetricLoss, NetworkSettings, TrainStage
 from vergence.skeleton import H36M_17

@@ -260,3 +260,11 @@ def test_real_footage_without_extrinsics() -> None:
     assert found.report.reprojection_median < 8
     assert found.report.coverage > 0.95
     assert found.report.thigh_cv < 0.03
+
+
+def test_the_old_name_is_read_with_a_warning() -> None:
+    import vergence.geometry.reconstruction as old
+    from vergence.reconstruction.solve import reconstruct_keypoints
+
+    with pytest.warns(FutureWarning, match="now vergence.reconstruction.reconstruct_keypoints"):
+        assert old.reconstruct is reconstruct_keypoints

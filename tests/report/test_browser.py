@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vergence.report.page import Curve, Page, RigCamera, RigScene, Sample, Table, Verdict
+from vergence.geometry.cameras import Camera
+from vergence.report.page import Curve, Page, RigScene, Sample, Table, Verdict
 from vergence.report.render import write_page
 from vergence.skeleton import H36M_17
 
@@ -55,10 +56,10 @@ def full_page() -> Page:
         Sample("lame <b>", "worst", black, keypoints, None, lame, None, up=(0, -1, 0.1)),
         Sample("image only", "best", black),
     ]
-    cameras = {
-        name: RigCamera(np.eye(3), np.array([x, 0.0, 0.0]), K, (1000, 800))
+    cameras = [
+        Camera(name, (1000, 800), K, rotation=np.eye(3), translation=np.array([x, 0.0, 0.0]))
         for name, x in (("left", 800.0), ("right", -800.0))
-    }
+    ]
     return Page(
         "Test", "A page with everything on it", H36M_17, facts={"seed": "0"},
         tables=[Table("T", ["", "mm"], [["a", 1.0], ["b", 2.0]], "root-aligned")],

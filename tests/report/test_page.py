@@ -15,6 +15,7 @@ from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 from vergence.errors import VergenceError
+from vergence.geometry.cameras import Camera
 from vergence.report.charts import (
     curve_svg,
     encode_image,
@@ -23,7 +24,7 @@ from vergence.report.charts import (
     rescale_keypoints,
     thin,
 )
-from vergence.report.page import Curve, Page, RigCamera, RigScene, Sample, Table, Verdict, choose_samples
+from vergence.report.page import Curve, Page, RigScene, Sample, Table, Verdict, choose_samples
 from vergence.report.render import render_page, write_page
 from vergence.report.viewer import (
     MAX_FRAMES,
@@ -64,8 +65,8 @@ def sample(**changes):
 
 def rig(count=3, **changes):
     K = np.array([[1000.0, 0, 499.5], [0, 1000.0, 399.5], [0, 0, 1]])
-    camera = RigCamera(np.eye(3), np.array([0.0, 0.0, 3000.0]), K, (1000, 800))
-    return RigScene(**{"cameras": {"north": camera}, "poses": np.tile(STANDING, (count, 1, 1)), "fps": 30.0, **changes})
+    camera = Camera("north", (1000, 800), K, rotation=np.eye(3), translation=np.array([0.0, 0.0, 3000.0]))
+    return RigScene(**{"cameras": [camera], "poses": np.tile(STANDING, (count, 1, 1)), "fps": 30.0, **changes})
 
 
 class Reader(html.parser.HTMLParser):
@@ -271,7 +272,7 @@ def test_a_frustum_is_the_cameras_centre_and_the_rays_of_its_corners():
     R = np.linalg.qr(generator.normal(size=(3, 3)))[0]
     R *= np.sign(np.linalg.det(R))
     t, K = generator.normal(size=3), np.array([[800.0, 0, 300], [0, 700.0, 200], [0, 0, 1]])
-    points = frustum(R, t, K, (640, 480))
+    points = frustum(Camera("one", (640, 480), K, rotation=R, translation=t))
     np.testing.assert_allclose(R @ points[0] + t, 0, atol=1e-12)
     seen = (points[1:] @ R.T + t) @ K.T
     np.testing.assert_allclose(seen[:, 2], 1)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from vergence.evaluation.evaluate import Evaluation
+from typing import Any
 
 
 def demo(out: Path = Path("vergence-demo"), seed: int = 0, device: str = "auto", quiet: bool = False) -> None:
@@ -45,8 +42,8 @@ def demo(out: Path = Path("vergence-demo"), seed: int = 0, device: str = "auto",
         print(f"{results['seconds']:.0f} s. Open {out / 'report.html'}")
 
 
-def summary(found: Evaluation, seconds: float) -> dict[str, Any]:
-    """What the demo's `results.json` holds.
+def summary(found: Any, seconds: float) -> dict[str, Any]:
+    """What the demo's `results.json` holds, of an `Evaluation`.
 
     Its first figures are those on the recipe's first test set: people and cameras never seen, in the look of the footage
     that taught the third dimension. Every test set stands in `by_look`.

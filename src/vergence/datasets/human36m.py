@@ -18,11 +18,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
-from jaxtyping import Float
 from numpy import ndarray
 
-from vergence.datasets.human36m_cameras import CAMERAS, FRONTAL, Camera, Cameras, find_cameras
+from vergence.datasets.human36m_cameras import CAMERAS, FRONTAL, Cameras, find_cameras
 from vergence.datasets.human36m_images import Left, action_of, sequence_number
 from vergence.datasets.human36m_layouts import (
     TEST,
@@ -38,7 +36,6 @@ from vergence.datasets.human36m_layouts import (
 )
 from vergence.datasets.records import Records
 from vergence.errors import VergenceError
-from vergence.geometry.camera import project
 from vergence.geometry.crops import BOX_MARGIN, person_boxes
 from vergence.skeleton import H36M_17
 
@@ -158,7 +155,7 @@ def _without_faulty(clips: Iterator[Clip], faulty: Faulty, rigs: Cameras, left: 
         elif faulty == "drop":
             left.out("faulty_views", f"S{clip.subject} {clip.stem}.{clip.camera}")
         else:
-            shift = rigs[clip.subject, clip.camera].rotation @ FAULTY_SHIFT_MM
+            shift = rigs[clip.subject, clip.camera].R @ FAULTY_SHIFT_MM
             yield replace(clip, pose=clip.pose + shift, keypoints=None)
 
 
@@ -168,14 +165,8 @@ def _settled(clip: Clip, rigs: Cameras) -> Clip:
         raise VergenceError(
             f"S{clip.subject} {clip.stem} has a frame {clip.frames[-1]}", f"Sequences end below {FRAMES_AT_MOST}."
         )
-    points = seen(clip.pose, rigs[clip.subject, clip.camera]) if clip.keypoints is None else clip.keypoints
+    points = rigs[clip.subject, clip.camera].project(clip.pose) if clip.keypoints is None else clip.keypoints
     return replace(clip, pose=clip.pose.astype(np.float32), keypoints=points.astype(np.float32))
-
-
-def seen(pose: Float[ndarray, "F J 3"], camera: Camera) -> Float[ndarray, "F J 2"]:
-    """Pixels of camera-frame poses, the lens included."""
-    values = (pose.astype(np.float64), camera.intrinsics, camera.distortion)
-    return project(*(torch.from_numpy(value) for value in values)).numpy()
 
 
 def _checked_labels(clips: Sequence[Clip], rigs: Cameras, root: Path) -> dict[str, Any]:
@@ -185,8 +176,8 @@ def _checked_labels(clips: Sequence[Clip], rigs: Cameras, root: Path) -> dict[st
     for clip in clips:
         camera = rigs[clip.subject, clip.camera]
         assert clip.keypoints is not None
-        off.append(np.linalg.norm(seen(clip.pose[:1], camera) - clip.keypoints[:1], axis=-1))
-        place = (clip.pose[0].astype(np.float64) - camera.translation) @ camera.rotation
+        off.append(np.linalg.norm(camera.project(clip.pose[:1]) - clip.keypoints[:1], axis=-1))
+        place = camera.to_world(clip.pose[0].astype(np.float64))
         world.setdefault((clip.subject, clip.stem, int(clip.frames[0])), []).append(place)
     apart = [np.linalg.norm(p[1:] - p[:1], axis=-1) for p in map(np.array, world.values()) if len(p) > 1]
     pixels = float(np.nanmedian(np.concatenate(off)))

@@ -16,7 +16,6 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from numpy import ndarray
 
 from vergence.datasets.formats.pickles import load_pickle
 from vergence.errors import VergenceError
+from vergence.geometry.cameras import Camera
 
 CAMERAS = (
     "54138969",
@@ -38,22 +38,7 @@ TALL_SUBJECTS = (4, 7, 10)  # 1002 px high in all cameras; the others in the fir
 WIDTH, HEIGHTS = 1000, (1002, 1000, 1000, 1002)
 
 
-@dataclass(frozen=True)
-class Camera:
-    """One camera as it stood for one subject.
-
-    Attributes:
-        intrinsics: 3 3, px.
-        distortion: OpenCV's twelve coefficients.
-        rotation, translation: `x_camera = rotation x_world + translation`, mm; the world's z points up.
-    """
-
-    intrinsics: Float[ndarray, "3 3"]
-    distortion: Float[ndarray, " 12"]
-    rotation: Float[ndarray, "3 3"]
-    translation: Float[ndarray, " 3"]
-
-
+# By subject and name: a camera as it stood for one subject, mm, with twelve coefficients; the world's z points up.
 Cameras = Mapping[tuple[int, str], Camera]
 
 
@@ -117,7 +102,9 @@ def read_metadata(path: Path) -> Cameras:
         bend = lens(np.array(coefficients[:3]), np.array(coefficients[3:]))
         for i, subject in enumerate(SUBJECTS):
             rotation = euler_rotation(*outer[v, i, :3])
-            found[subject, name] = Camera(k, bend, rotation, -rotation @ outer[v, i, 3:])
+            found[subject, name] = Camera(
+                name, image_size(subject, name), k, bend, rotation, -rotation @ outer[v, i, 3:]
+            )
     return found
 
 
@@ -129,17 +116,17 @@ def read_camera_pickle(path: Path) -> Cameras:
         for (subject, name), one in content.items():
             rotation = np.asarray(one["R"], float).reshape(3, 3).T
             centre = 1000 * np.asarray(one["T"], float).reshape(3)
-            found[int(subject.removeprefix("S")), str(name)] = Camera(
-                _pinhole(one["f"], one["c"]), lens(one["k"], one["p"]), rotation, -rotation @ centre
-            )
+            k, bend, number = _pinhole(one["f"], one["c"]), lens(one["k"], one["p"]), int(subject.removeprefix("S"))
+            size = image_size(number, name) if name in CAMERAS else None
+            found[number, str(name)] = Camera(str(name), size, k, bend, rotation, -rotation @ centre)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise VergenceError(
             f"{path} is not mmpose's camera file: {type(error).__name__} {error}",
             "It maps ('S1', '54138969') to R, T, c, f, k, p.",
         ) from error
     for (subject, name), camera in found.items():
-        turned = camera.rotation @ camera.rotation.T - np.eye(3)
-        if name not in CAMERAS or not np.abs(turned).max() < 1e-4 or not np.isfinite(camera.translation).all():
+        turned = camera.R @ camera.R.T - np.eye(3)
+        if name not in CAMERAS or not np.abs(turned).max() < 1e-4 or not np.isfinite(camera.t).all():
             raise VergenceError(
                 f"{path}: the camera {name} of S{subject} is none of Human3.6M's, or its R is no rotation",
                 f"Its cameras are {', '.join(CAMERAS)}.",

@@ -141,8 +141,7 @@ def official_clips(root: Path, wanted: Wanted, cameras: Cameras, left: Left) -> 
 
 def to_camera(pose: Float[ndarray, "F J 3"], cameras: Cameras, subject: int, camera: str) -> Float[ndarray, "F J 3"]:
     """World poses, mm, in a camera's frame."""
-    one = cameras[subject, camera]
-    return pose @ one.rotation.T + one.translation
+    return cameras[subject, camera].to_camera(pose)
 
 
 def read_cdf(path: Path, columns: int) -> Float[ndarray, "F 17 D"]:

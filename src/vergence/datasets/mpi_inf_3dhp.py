@@ -32,7 +32,6 @@ from numpy import ndarray
 from vergence.datasets.formats.matlab import read_mat5, read_mat73
 from vergence.datasets.formats.media import frame_count, image_size
 from vergence.datasets.mpi_inf_3dhp_cameras import (
-    StudioCamera,
     fit_intrinsics,
     read_calibration,
     read_test_turn,
@@ -40,6 +39,7 @@ from vergence.datasets.mpi_inf_3dhp_cameras import (
 from vergence.datasets.people import SEEN_JOINTS, seen_within, with_crops
 from vergence.datasets.records import ImageRef, Records
 from vergence.errors import VergenceError
+from vergence.geometry.cameras import Camera
 from vergence.geometry.crops import person_boxes
 from vergence.skeleton import MPI_INF_17, MPI_INF_28
 
@@ -161,10 +161,11 @@ def _train_sequence(
             )
         there = [f for f in range(0, len(pose), step) if f in images.frames]
         counts["frames beyond the images"] += len(range(0, len(pose), step)) - len(there)
-        if images.size is not None and images.size != rig[camera].size:
+        size = rig[camera].image_size
+        assert size is not None
+        if images.size is not None and images.size != size:
             raise VergenceError(
-                f"{images.name} is {images.size[0]}x{images.size[1]}, its calibration is for "
-                f"{rig[camera].size[0]}x{rig[camera].size[1]}",
+                f"{images.name} is {images.size[0]}x{images.size[1]}, its calibration is for {size[0]}x{size[1]}",
                 "Use the original videos; labels and cameras belong to their size.",
             )
         if there and variable == "annot3":
@@ -178,13 +179,13 @@ def _train_sequence(
             parts.append(
                 _part(
                     images=[images.at(f) for f in there],
-                    size=rig[camera].size,
+                    size=size,
                     keypoints=MPI_INF_28.convert(keypoints[frames], MPI_INF_17),
                     around=keypoints[frames],
                     pose=MPI_INF_28.convert(pose[frames], MPI_INF_17),
-                    k=rig[camera].intrinsics,
-                    rotation=rig[camera].rotation,
-                    translation=rig[camera].translation,
+                    k=rig[camera].K,
+                    rotation=rig[camera].R,
+                    translation=rig[camera].t,
                     numbers=(subject - 1, which, camera),
                     frames=frames,
                     fps=fps,
@@ -200,10 +201,10 @@ def _train_sequence(
 
 
 def _check_projection(
-    folder: Path, camera: int, pose: Float[ndarray, "N 28 3"], keypoints: Float[ndarray, "N 28 2"], rig: StudioCamera
+    folder: Path, camera: int, pose: Float[ndarray, "N 28 3"], keypoints: Float[ndarray, "N 28 2"], rig: Camera
 ) -> None:
     """Labels and calibration belong together: a wrong axis, unit, order or camera is hundreds of pixels."""
-    projected = (pose / pose[..., 2:] @ rig.intrinsics.T)[..., :2]
+    projected = (pose / pose[..., 2:] @ rig.K.T)[..., :2]
     off = float(np.nanmedian(np.linalg.norm(projected - keypoints, axis=-1)))
     if not off <= MOST_REPROJECTION_PX:
         raise VergenceError(

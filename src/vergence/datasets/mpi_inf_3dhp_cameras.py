@@ -8,7 +8,6 @@ labelled with (they agree to a pixel, but for the outdoor camera's lens distorti
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,20 +15,11 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from vergence.errors import VergenceError
+from vergence.geometry.cameras import Camera
 
 
-@dataclass(frozen=True)
-class StudioCamera:
-    """One camera of a `camera.calibration`: x_camera = rotation x_world + translation, mm; size is (width, height)."""
-
-    size: tuple[int, int]
-    intrinsics: Float[ndarray, "3 3"]
-    rotation: Float[ndarray, "3 3"]
-    translation: Float[ndarray, " 3"]
-
-
-def read_calibration(path: Path | str) -> dict[int, StudioCamera]:
-    """A `camera.calibration` by camera number.
+def read_calibration(path: Path | str) -> dict[int, Camera]:
+    """A `camera.calibration` by camera number, translations in mm.
 
     Raises:
         VergenceError: missing, or a camera without size, intrinsics or extrinsics, or with a rotation that is none.
@@ -39,7 +29,7 @@ def read_calibration(path: Path | str) -> dict[int, StudioCamera]:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise VergenceError(f"{path} cannot be read: {error.strerror}", "Every S*/Seq* needs it.") from error
-    found: dict[int, StudioCamera] = {}
+    found: dict[int, Camera] = {}
     for block in re.split(r"(?m)^\s*name\s+", text)[1:]:
         name, *lines = block.splitlines()
         fields = {words[0]: words[1:] for line in lines if (words := line.split())}
@@ -53,7 +43,7 @@ def read_calibration(path: Path | str) -> dict[int, StudioCamera]:
             ) from None
         if np.abs(m[:3, :3] @ m[:3, :3].T - np.eye(3)).max() > 1e-3 or np.linalg.det(m[:3, :3]) < 0:
             raise VergenceError(f"{path}: the extrinsics of camera {number} hold no rotation", "Download it again.")
-        found[number] = StudioCamera((width, height), k[:3, :3], m[:3, :3], m[:3, 3])
+        found[number] = Camera(str(number), (width, height), k[:3, :3], rotation=m[:3, :3], translation=m[:3, 3])
     if not found:
         raise VergenceError(f"{path} describes no camera", "Its blocks begin with `name 0`; download it again.")
     return found

@@ -38,6 +38,7 @@ from vergence.batches.pseudo_labels import match
 from vergence.errors import VergenceError
 from vergence.evaluation.measure import measure_keypoint_protocol
 from vergence.evaluation.scores import score
+from vergence.files import renamed
 from vergence.protocols.base import Measured, Protocol, measure
 from vergence.protocols.keypoints import KeypointProtocol
 from vergence.skeleton import Skeleton, skeleton_from_names
@@ -87,6 +88,7 @@ def read_predictions(source: Path | str | Mapping[str, Any]) -> Predicted:
         found = dict(source)
     else:
         found = _json(path) if path.suffix.lower() == ".json" else _npz(path)
+    found = renamed(found, {"picture": "image"}, path)
     flat = "keypoints" in found and "pose" not in found
     for name in ("keypoints", "joint_names") if flat else ("pose", "joint_names", "unit"):
         if name not in found:
@@ -148,7 +150,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text())
         samples = found.pop("samples")
-        names = [name for name in (*SIZES, "score", *KEYS, "image", "row") if name in samples[0]]
+        names = [name for name in (*SIZES, "score", *KEYS, "image", "picture", "row") if name in samples[0]]
         return found | {name: [_filled(sample[name], SIZES.get(name, 0)) for sample in samples] for name in names}
     except FileNotFoundError:
         raise VergenceError(f"there is no file of predictions {path}", "Check the path.") from None

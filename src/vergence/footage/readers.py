@@ -7,7 +7,7 @@
         read = staticmethod(read_pose)  # (path, skeleton or None) -> footage.keypoints.Detections
 
 A reader of all cameras' keypoints at once is `(path) -> footage.keypoints.KeypointTable`; a reader of calibrations, registered
-with `plugins.calibration_readers`, is `(path, unit or None) -> footage.calibration.Rig`. A reader raises a `VergenceError`
+with `plugins.calibration_readers`, is `(path, unit or None) -> geometry.cameras.Rig`. A reader raises a `VergenceError`
 where a file that fits is broken. Paths decide, not contents: what a file is must not depend on what else is installed.
 """
 

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from vergence.errors import VergenceError
+from vergence.geometry.cameras import Camera
 from vergence.skeleton import Skeleton
 
 Cell = str | float | int | None
@@ -150,25 +151,11 @@ class Sample:
 
 
 @dataclass(frozen=True, eq=False)
-class RigCamera:
-    """`x_cam = R x_world + t`; `t` in the scene's unit; `size` is width and height in pixels."""
-
-    R: Float[np.ndarray, "3 3"]
-    t: Float[np.ndarray, 3]
-    K: Float[np.ndarray, "3 3"]
-    size: tuple[int, int]
-
-    def __post_init__(self) -> None:
-        _check_shape("a camera's R", self.R, 3, 3)
-        _check_shape("a camera's t", self.t, 3)
-        _check_shape("a camera's K", self.K, 3, 3)
-
-
-@dataclass(frozen=True, eq=False)
 class RigScene:
     """Cameras around a person over time, in one world frame.
 
     Attributes:
+        cameras: each with K, R, t and its images' size.
         poses: T may be 0: then only the cameras are shown.
         up: gravity's opposite in the world; None where unknown (the world is then read as a camera's frame).
         unit: of `poses` and of the cameras' `t`, e.g. `mm`, or `reference bones` where there is no scale.
@@ -177,7 +164,7 @@ class RigScene:
         up_note: where `up` comes from, where it is not gravity.
     """
 
-    cameras: Mapping[str, RigCamera]
+    cameras: Sequence[Camera]
     poses: Float[np.ndarray, "T J 3"]
     fps: float
     up: Sequence[float] | np.ndarray | None = None

@@ -23,10 +23,11 @@ from rich.table import Table as ScreenTable
 from vergence.errors import VergenceError
 from vergence.geometry import camera
 from vergence.geometry.body import limb_lengths
+from vergence.geometry.cameras import Rig
 from vergence.reconstruction.inputs import REPORT_CONFIDENCE
 from vergence.reconstruction.result import Reconstruction
 from vergence.reconstruction.solve import Solution
-from vergence.report.page import Cell, Curve, Page, RigCamera, RigScene, Sample, Table, Verdict
+from vergence.report.page import Cell, Curve, Page, RigScene, Sample, Table, Verdict
 
 Array = np.ndarray
 Images = Callable[[int, int], UInt8[np.ndarray, "H W 3"]]
@@ -269,10 +270,8 @@ def _error_curve(error: Array, names: Sequence[str]) -> Curve:
 
 
 def _scene(found: Solution, names: Sequence[str], image_size: Sequence[tuple[int, int]], fps: float) -> RigScene:
-    cameras = {}
-    for name, R, t, K, (width, height) in zip(names, found.rotation, found.translation, found.intrinsics, image_size):
-        cameras[name] = RigCamera(R, t, K, (int(width), int(height)))
-    return RigScene(cameras, found.pose, fps, unit=UNITS[found.unit])
+    rig = Rig.of(names, image_size, found.intrinsics, found.rotation, found.translation, found.distortion)
+    return RigScene(rig.cameras, found.pose, fps, unit=UNITS[found.unit])
 
 
 def _moments(error: Array) -> tuple[list[int], list[tuple[int, int]]]:

@@ -126,11 +126,12 @@ def _samples(page: Page) -> str:
 def _camera_rows(rig: RigScene) -> list[list[Cell]]:
     """Name, position in display axes, focal length, field of view and image size of each camera."""
     turn, rows = display_rotation(rig.up), []
-    for name, camera in rig.cameras.items():
-        x, y, z = turn @ (-np.asarray(camera.R, dtype=float).T @ np.asarray(camera.t, dtype=float))
-        focal, width = float(camera.K[0, 0]), camera.size[0]
+    for camera in rig.cameras:
+        x, y, z = turn @ camera.centre
+        width, height = camera.image_size or (0, 0)
+        focal = float(camera.K[0, 0])
         view = float(np.degrees(2 * np.arctan(width / (2 * focal))))
-        rows.append([name, x, y, z, focal, f"{view:.0f}°", f"{width} × {camera.size[1]}"])
+        rows.append([camera.name, x, y, z, focal, f"{view:.0f}°", f"{width} × {height}"])
     decimals = 0 if max((abs(v) for row in rows for v in _values(row[1:4])), default=0.0) >= 100 else 2
     return [[row[0], *(f"{v:,.{decimals}f}".replace("-", "−") for v in _values(row[1:4])), *row[4:]] for row in rows]
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from vergence.geometry.cameras import Camera
 from vergence.report.charts import encode_image, format_number, rescale_keypoints
 from vergence.report.page import Page, RigScene, Sample
 from vergence.skeleton import Skeleton
@@ -123,15 +124,15 @@ def sample_data(sample: Sample, skeleton: Skeleton) -> dict[str, Any]:
     return data
 
 
-def frustum(R: np.ndarray, t: np.ndarray, K: np.ndarray, size: tuple[int, int]) -> Float[np.ndarray, "5 3"]:
+def frustum(camera: Camera) -> Float[np.ndarray, "5 3"]:
     """A camera's centre, and where the rays of its image's four corners are at depth 1, in the world."""
-    width, height = size
+    width, height = camera.image_size or (0, 0)
     corners = np.array(
         [[-0.5, -0.5, 1], [width - 0.5, -0.5, 1], [width - 0.5, height - 0.5, 1], [-0.5, height - 0.5, 1]]
     )
-    rays = corners @ np.linalg.inv(np.asarray(K, dtype=float)).T
+    rays = corners @ np.linalg.inv(camera.K).T
     in_camera = np.vstack([np.zeros(3), rays])
-    return (in_camera - np.asarray(t, dtype=float)) @ np.asarray(R, dtype=float)
+    return camera.to_world(in_camera)
 
 
 def rig_data(rig: RigScene, skeleton: Skeleton) -> dict[str, Any]:
@@ -140,7 +141,7 @@ def rig_data(rig: RigScene, skeleton: Skeleton) -> dict[str, Any]:
     stride = max(1, -(-len(rig.poses) // MAX_FRAMES))
     poses = points_only(rig.poses[::stride]) @ turn.T
     frames = np.arange(len(rig.poses)) if rig.frames is None else np.asarray(rig.frames)
-    cameras = {name: frustum(c.R, c.t, c.K, c.size) @ turn.T for name, c in rig.cameras.items()}
+    cameras = {c.name: frustum(c) @ turn.T for c in rig.cameras}
     known = np.concatenate([poses.reshape(-1, 3), *[c[:1] for c in cameras.values()]])
     known = known[np.isfinite(known).all(axis=-1)]
     extent = float(np.ptp(known, axis=0).max()) if len(known) else 1.0
