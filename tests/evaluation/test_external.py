@@ -176,6 +176,8 @@ def test_the_old_key_of_images_is_read_with_a_warning(tmp_path):
     """`picture` is what files of the version before are keyed by."""
     file = tmp_path / "p.npz"
     pose = np.zeros((2, 17, 3))
-    np.savez(file, pose=pose, joint_names=np.array(H36M_17.joint_names), unit="mm", picture=np.array(["a.jpg", "b.jpg"]))
+    np.savez(
+        file, pose=pose, joint_names=np.array(H36M_17.joint_names), unit="mm", picture=np.array(["a.jpg", "b.jpg"])
+    )
     with pytest.warns(FutureWarning, match="picture is now image"):
         assert list(read_predictions(file).key) == ["image"]

@@ -167,13 +167,15 @@ def test_plain_folder_of_videos(tmp_path: Path) -> None:
 
 
 def test_plain_folder_finds_keypoints_and_calibration(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
+    x = "0 1 -1 2 -2 5 -5 7 -7 8 -8 3 -3 3 -3 3 -3"  # COCO's joints of somebody who stands, from the middle and the top
+    y = "3 2 2 3 3 9 9 15 15 21 21 22 22 31 31 40 40"
     cameras = []
     for name in ("a", "b"):
         video(tmp_path / f"{name}.mp4")
         (tmp_path / f"{name}_json").mkdir()
         for number in range(3):
-            points = np.concatenate([rng.uniform(5, 40, (17, 2)), np.full((17, 1), 0.8)], axis=1)
+            body = np.array([x.split(), y.split()], float).T + [20 + number, 3]
+            points = np.concatenate([body, np.full((17, 1), 0.8)], axis=1)
             text = json.dumps({"people": [{"pose_keypoints_2d": points.ravel().tolist()}]})
             (tmp_path / f"{name}_json" / f"{number:04d}.json").write_text(text)
         matrix = np.array([[60.0, 0, 31.5], [0, 60, 23.5], [0, 0, 1]])

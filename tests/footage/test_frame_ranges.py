@@ -1,7 +1,7 @@
 import pytest
 
 from vergence.errors import VergenceError
-from vergence.footage.frame_ranges import wanted_frames
+from vergence.footage.video import wanted_frames
 
 
 def test_frames_in_words():

@@ -24,7 +24,7 @@ def test_seventeen_joints_are_told_apart(skeleton, camera: int) -> None:
     people = H36M_17.convert(seen(camera), skeleton)
     layout, note = decide_layout(list(people), "cam1")
     assert layout.skeleton is skeleton
-    assert f"17 joints read as {skeleton.name}" in note
+    assert f"17 joints read as {skeleton.name.upper()};" in note
 
 
 def test_faces_and_hands_are_left_out() -> None:

@@ -18,8 +18,8 @@ from vergence.batches.views import Views
 from vergence.datasets.people import SEEN_JOINTS
 from vergence.errors import VergenceError
 from vergence.footage.capture import Capture, load_capture
-from vergence.footage.frame_ranges import wanted_frames
 from vergence.footage.observations import observe
+from vergence.footage.video import wanted_frames
 from vergence.geometry.crops import box_from_keypoints
 from vergence.recipes.recipe import Source
 from vergence.reconstruction.result import Reconstruction

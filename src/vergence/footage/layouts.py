@@ -106,10 +106,11 @@ def decide_layout(people: Sequence[Float[Array, "J 3"]], where: str) -> tuple[La
     if len(known) == 1:
         return known[0], known[0].note
     if not np.isfinite(misfits[best]) or misfits[best] > MARGIN * misfits[order[1]]:
+        may_be = " or ".join(layout.skeleton.name.upper() for layout in known)
         raise VergenceError(
-            f"{count} joints in {where}: the points do not tell which skeleton (misfit {names})", name_it
+            f"{count} joints in {where} may be {may_be}, and the points do not tell which (misfit {names})", name_it
         )
-    return known[best], f"{where}: {count} joints read as {known[best].skeleton.name} (misfit {names})"
+    return known[best], f"{where}: {count} joints read as {known[best].skeleton.name.upper()}; misfit {names}"
 
 
 def misfit(points: Float[Array, "N J 2"], skeleton: Skeleton) -> float:

@@ -39,6 +39,31 @@ FITTED_FRAMES = 64  # of any other container: looked at before its packets' stam
 SEEK_BACK_S = (0, 1, 4, 16)
 
 
+def wanted_frames(text: str, count: int, what: str = "--frames") -> list[int]:
+    """Frame numbers from `0-34,65-99`; all where empty.
+
+    Args:
+        text: numbers and ranges, both ends included.
+        count: how many frames there are.
+        what: the option's name, for the error.
+
+    Raises:
+        VergenceError: not such a text, or none of these frames exists.
+    """
+    if not text.strip():
+        return list(range(count))
+    wanted: set[int] = set()
+    for part in text.split(","):
+        low, dash, high = part.strip().partition("-")
+        if not low.isdigit() or (dash and not high.isdigit()):
+            raise VergenceError(f"{what} {text}", "Give numbers and ranges, as in 0-34,65-99.")
+        wanted.update(range(int(low), min(int(high or low), count - 1) + 1))
+    found = sorted(frame for frame in wanted if frame < count)
+    if not found:
+        raise VergenceError(f"{what} {text}: the input has frames 0 to {count - 1}", "Ask for frames that it has.")
+    return found
+
+
 def open_video(path: Path | str) -> Video:
     """A video file, or a folder of images in natural order.
 
@@ -109,17 +134,18 @@ class VideoFile(Video):
         """Whether the first decoded frames carry these stamps in this order: in AVI packets are stamped as they are
         decoded, not as they are shown; a camcorder's fields are two packets of one frame."""
         first = [frame.pts for frame in islice(self._decoded_anew(), FITTED_FRAMES)]
-        return bool(stamps) and None not in first and first == sorted(set(first) & set(stamps))
+        return bool(stamps) and first == sorted(set(stamps).intersection(first))
 
     def _counted(self) -> list[int]:
         """Counts the frames by decoding all of them; their own stamps where these tell them apart."""
-        stamps = [frame.pts for frame in self._decoded_anew()]
-        packets, self._count = self._count, len(stamps)
+        found = [frame.pts for frame in self._decoded_anew()]
+        stamps = [stamp for stamp in found if stamp is not None]
+        packets, self._count = self._count, len(found)
         if self._count < packets < 2 * self._count - 1:  # twice as many are the two fields of each frame
             self.notes.append(
                 f"{self.path.name}: {packets} packets hold {self._count} frames; if some are damaged, later ones moved up"
             )
-        return stamps if None not in stamps and stamps == sorted(set(stamps)) else []
+        return stamps if len(stamps) == len(found) and stamps == sorted(set(stamps)) else []
 
     def _decoded_anew(self) -> Iterator[av.VideoFrame]:
         container, stream = _open_stream(self.path)

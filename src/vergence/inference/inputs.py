@@ -15,13 +15,12 @@ from vergence.errors import VergenceError
 from vergence.footage.boxes import follow, read_boxes
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.capture_camera import CaptureCamera
-from vergence.footage.frame_ranges import wanted_frames
 from vergence.footage.images import IMAGE_SUFFIXES, ImageFolder, read_image
 from vergence.footage.keypoints import read_keypoints
 from vergence.footage.observations import observe
 from vergence.footage.resize import ImageFit, fit_sizes
 from vergence.footage.tracking import track_people
-from vergence.footage.video import open_video
+from vergence.footage.video import open_video, wanted_frames
 from vergence.geometry.camera import intrinsics_from_fov
 from vergence.geometry.crops import CropCamera, box_from_keypoints, whole_image_box
 from vergence.progress import Progress, followed, silent

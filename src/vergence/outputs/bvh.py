@@ -7,6 +7,7 @@ show nobody hold the pose before them, and the note says how many.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -17,7 +18,7 @@ from vergence.outputs.sequence import ASSUMED_STATURE_MM, PoseSequence
 from vergence.outputs.trc import y_up
 
 CM_PER_MM = 0.1
-_ORDER = "ZXY"
+_ORDER: Literal["ZXY"] = "ZXY"
 
 
 def write_bvh(path: Path | str, poses: PoseSequence, stature_mm: float = ASSUMED_STATURE_MM) -> str:

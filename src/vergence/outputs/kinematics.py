@@ -71,7 +71,7 @@ def fit_kinematics(poses: PoseSequence, turn: Float[Array, "3 3"] | None = None,
     """
     names, parents, points = _tree(poses)
     points = points * scale if turn is None else points @ turn.T * scale
-    seen = np.isfinite(points).all(2)
+    seen: Array = np.asarray(np.isfinite(points).all(2))
     usable = seen[:, [j for j, p in enumerate(parents) if p == 0]].sum(1) >= 2
     if not (usable & seen[:, 0]).any():
         raise VergenceError("hips and trunk are never seen together", "An animation needs a pelvis that turns.")
@@ -177,7 +177,7 @@ def _top_down(parents: tuple[int, ...], offsets: Array, points: Array) -> tuple[
     for j, children in enumerate(_children(parents)):
         above = world[:, parents[j]] if parents[j] >= 0 else np.tile(np.eye(3), (frames, 1, 1))
         bones = points[:, children] - points[:, [j]] if children else np.zeros((frames, 0, 3))
-        seen = np.isfinite(bones).all(2)
+        seen: Array = np.asarray(np.isfinite(bones).all(2))
         if len(children) > 1:
             known = seen.sum(1) >= 2
             turn = above.copy()
@@ -213,7 +213,7 @@ def _refine(parents: tuple[int, ...], offsets: Array, points: Array, local: Arra
             while above >= 0 and above != carrier:
                 above = parents[above]
             below[i, j] = above == carrier
-    seen = np.isfinite(points).all(2)
+    seen: Array = np.asarray(np.isfinite(points).all(2))
     size = float(np.square(offsets).sum())
     for _ in range(ROUNDS):
         place, world = _forward(parents, offsets, local, root)
@@ -227,8 +227,8 @@ def _refine(parents: tuple[int, ...], offsets: Array, points: Array, local: Arra
         step = np.linalg.solve(normal, jacobian.transpose(0, 2, 1) @ left)[..., 0].reshape(len(points), -1, 3)
         root = root + step[:, 0]
         for i, j in enumerate(carriers):
-            above = world[:, parents[j]] if parents[j] >= 0 else np.broadcast_to(np.eye(3), (len(points), 3, 3))
-            turn = _exponential(np.einsum("tji,tj->ti", above, step[:, 1 + i]))
+            base = world[:, parents[j]] if parents[j] >= 0 else np.broadcast_to(np.eye(3), (len(points), 3, 3))
+            turn = _exponential(np.einsum("tji,tj->ti", base, step[:, 1 + i]))
             local[:, j] = turn @ local[:, j]
     return local, root
 
@@ -237,7 +237,7 @@ def _exponential(vector: Float[Array, "T 3"]) -> Float[Array, "T 3 3"]:
     """Rodrigues' rotation."""
     angle = np.linalg.norm(vector, axis=1)[:, None, None]
     skew = _skew(vector)
-    small = angle < 1e-8
+    small: Array = np.asarray(angle < 1e-8)
     safe = np.where(small, 1.0, angle)
     return (
         np.eye(3)

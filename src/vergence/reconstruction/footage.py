@@ -13,6 +13,7 @@ from vergence.footage.capture import Capture, load_capture
 from vergence.footage.observations import Observations, observe
 from vergence.geometry.cameras import Rig
 from vergence.outputs import PoseSequence
+from vergence.reconstruction.checks.doubts import doubts
 from vergence.reconstruction.inputs import REPORT_CONFIDENCE
 from vergence.reconstruction.result import Reconstruction
 from vergence.reconstruction.solve import Solution, reconstruct_keypoints
@@ -65,10 +66,15 @@ def reconstruct(
         **cameras,
     )
     placed = cameras["rotation"] is not None and not per_frame  # frame by frame, given extrinsics are not used
+    against = (
+        ()
+        if per_frame
+        else doubts(seen.keypoints, seen.skeleton, cameras, solution, tuple(footage.names), placed and not refine)
+    )
     return Reconstruction(
         poses=_poses(footage, solution),
         rig=_rig(footage, solution),
-        report=solution.report,
+        report=solution.report.doubted(against),
         subject=seen.subject,
         extrinsics=("adjusted" if refine else "as given") if placed else "estimated",
         intrinsics="given" if cameras["intrinsics"] is not None else "estimated",

@@ -8,7 +8,7 @@ refused with a `VergenceError` instead.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -88,6 +88,10 @@ class Report:
     agreeing_starts: int
     frames: int
     cameras: int
+
+    def doubted(self, reasons: tuple[str, ...]) -> Report:
+        """With these reasons too; `doubtful` where there are any."""
+        return replace(self, verdict="doubtful", reasons=(*self.reasons, *reasons)) if reasons else self
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; what is not a finite number becomes None."""

@@ -10,9 +10,9 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from vergence.reconstruction.bundle import linear_points
+from vergence.reconstruction.checks.second_opinion import Opinion, second_opinion
 from vergence.reconstruction.inputs import check_joints, known_cameras
 from vergence.reconstruction.rig import residual_sigma
-from vergence.reconstruction.second_opinion import Opinion, second_opinion
 from vergence.skeleton import H36M_17
 
 NAMES = ("a", "b", "c", "d")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vergence.reconstruction.timing import find_lateness, lag
+from vergence.reconstruction.checks.timing import find_lateness, lag
 
 
 def normalised(scene) -> np.ndarray:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from vergence.reconstruction.sides import exchanged_cameras
+from vergence.reconstruction.checks.sides import exchanged_cameras
 from vergence.skeleton import H36M_17, skeleton_from_names
 
 

@@ -1,0 +1,120 @@
+"""What footage says against a reconstruction that the residuals do not: cameras of another session, lenses of another
+camera, a camera that began late, bodies that bend the wrong way. Each in a sentence that names the likely cause.
+
+These questions are asked of a capture, once; the solver, which is called for thousands of short recordings, does not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from vergence.errors import VergenceError
+from vergence.reconstruction.bundle import Bundle, linear_points
+from vergence.reconstruction.checks.second_opinion import preferred_lenses, second_opinion
+from vergence.reconstruction.checks.sides import exchanged_cameras
+from vergence.reconstruction.checks.timing import find_lateness, lag
+from vergence.reconstruction.inputs import Joints, check_joints
+from vergence.reconstruction.rig import residual_sigma
+from vergence.reconstruction.solve import Solution
+from vergence.skeleton import Skeleton
+
+Array = np.ndarray
+
+BENT_WRONG = -0.03  # handedness of a body; people have 0.06 to 0.24, mirrored ones -0.11 to -0.17
+LAG_FRAMES = 0.2  # of the quick look, beyond which all shifts are tried
+LATE_FRAMES = 0.5
+LATE_GAIN = 1.05  # cost without offsets over cost with them
+LEAST_FRAMES = 30  # fewer do not tell a shift
+
+
+def doubts(
+    keypoints: Float[Array, "T V J 3"],
+    skeleton: Skeleton,
+    cameras: dict[str, Any],
+    solution: Solution,
+    names: tuple[str, ...],
+    as_given: bool,
+) -> tuple[str, ...]:
+    """What speaks against a capture's reconstruction, in sentences.
+
+    Args:
+        keypoints: px and confidence, as the solver had them.
+        skeleton: the joints.
+        cameras: what was known of them, as `reconstruct_keypoints` takes it.
+        solution: what it found.
+        names: of the cameras.
+        as_given: the cameras are the capture's own and were not adjusted.
+    """
+    found = []
+    if solution.report.handedness < BENT_WRONG:
+        found.append(
+            "Knees and elbows bend the wrong way: left and right are exchanged in all cameras, images are mirrored, or y "
+            "counts upwards."
+        )
+    raw = check_joints(
+        keypoints[..., :2], keypoints[..., 2], solution.intrinsics, solution.distortion, cameras["image_size"], skeleton,
+        None, False, "shared", 0.05,
+    )  # fmt: skip
+    if solution.report.verdict == "doubtful" or len(names) == 2:
+        wrong = [name for name, flip in zip(names, exchanged_cameras(_image(raw), skeleton)) if flip]
+        if wrong:
+            which = "one of the two cameras" if len(names) == 2 else ", ".join(wrong)
+            return (*found, f"Left and right seem exchanged in {which} throughout: look at the detector's sides there.")
+    given = raw.exchanged(solution.side.astype(int))
+    used = Bundle(solution.rotation, solution.translation, given.focal, np.zeros((1, 3)))
+    late = _late(given, used, names)
+    if late:
+        return (*found, late)  # cameras and lenses bend to a wrong time
+    sigma = _noise(used, given)
+    if as_given:
+        opinion = second_opinion(used, given, sigma, names)
+        found += [] if opinion is None else opinion.doubts()
+    elif cameras["intrinsics"] is not None and len(names) > 2:  # two cameras do not tell
+        lenses = preferred_lenses(used, given, sigma)
+        found += [lenses.doubt(names)] if lenses.wrong else []
+    return tuple(found)
+
+
+def _noise(cameras: Bundle, given: Joints) -> float:
+    points = linear_points(cameras, given.observed, given.flat_weight)
+    seen = np.isfinite(points).all(1)
+    scene = replace(cameras, points=points[seen])
+    return residual_sigma(scene, given.observed[:, :, seen], given.flat_weight[:, seen])
+
+
+def _late(given: Joints, cameras: Bundle, names: tuple[str, ...]) -> str:
+    """Which cameras are late by how much; empty where none is."""
+    if len(given.offset) < LEAST_FRAMES:
+        return ""
+    image = _image(given)
+    if len(names) > 2 and np.abs(lag(image, _projected(given, cameras))).max() < LAG_FRAMES:
+        return ""
+    try:
+        found = find_lateness(image)
+    except (VergenceError, ValueError):
+        return ""
+    late = [(name, frames) for name, frames in zip(names, found.frames) if abs(frames) > LATE_FRAMES]
+    if not late or found.gain < LATE_GAIN:
+        return ""
+    told = ", ".join(f"{name} by {abs(frames):.1f} ({'later' if frames < 0 else 'earlier'})" for name, frames in late)
+    return (
+        f"Cameras are not synchronous: against the others, recording seems to begin at another frame in {told}. Set their "
+        "`offset`, or cut the videos to one moment."
+    )
+
+
+def _image(given: Joints) -> Float[Array, "T V J 2"]:
+    """Normalised points, NaN = missing."""
+    return np.where((given.weight > 0)[..., None], given.offset / given.focal[None, :, None], np.nan)
+
+
+def _projected(given: Joints, cameras: Bundle) -> Float[Array, "T V J 2"]:
+    """The joints, triangulated by these cameras, as each sees them; normalised points."""
+    points = linear_points(cameras, given.observed, given.flat_weight)
+    seen = np.einsum("vij,nj->vni", cameras.rotation, points) + cameras.translation[:, None]
+    flat = seen[..., :2] / np.where(seen[..., 2:] > 0, seen[..., 2:], np.nan)
+    return flat.reshape(len(cameras.rotation), len(given.offset), -1, 2).transpose(1, 0, 2, 3)
