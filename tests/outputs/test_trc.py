@@ -115,3 +115,13 @@ def test_broken_files(tmp_path: Path, old: str, new: str, message: str) -> None:
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(VergenceError, match="there is no file"):
         read_trc(tmp_path / "a.trc")
+
+
+def test_a_missing_last_joint_is_nan_and_no_row_ends_in_an_empty_field(tmp_path):
+    """OpenSim refuses a row that ends in empty fields."""
+    pose = np.ones((2, 17, 3))
+    pose[1, -1] = np.nan
+    write_trc(tmp_path / "a.trc", PoseSequence(pose, H36M_17.joint_names, 30.0, "mm", np.array([0.0, 0, 1])))
+    rows = (tmp_path / "a.trc").read_text().splitlines()[6:]
+    assert rows[1].endswith("nan\tnan\tnan")
+    assert np.isnan(read_trc(tmp_path / "a.trc").positions[1, -1]).all()

@@ -7,7 +7,7 @@ text):
   Where it is not (the first camera's frame), that camera is taken as level: (x, -y, -z).
 - millimetres. A pose whose scale is not known is scaled to a stature of 1,700 mm (see `stature` in
   `vergence.geometry.body`); lengths in it are then guesses, angles are not.
-- missing joints are empty fields, which OpenSim reads as missing.
+- missing joints are `nan`; OpenSim 4.6 reads empty fields as missing too, but refuses the file where a row ends in one.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _text(positions: Float[np.ndarray, "T J 3"], poses: PoseSequence, name: str,
         "",
     ]
     for number, time, row in zip(poses.frames, poses.times, positions.reshape(len(positions), -1)):
-        values = "\t".join(f"{v:.4f}" if np.isfinite(v) else "" for v in row)
+        values = "\t".join(f"{v:.4f}" if np.isfinite(v) else "nan" for v in row)
         lines.append(f"{int(number) + 1}\t{time:.6f}\t{values}")
     return "\n".join(lines) + "\n"
 
