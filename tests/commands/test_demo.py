@@ -8,6 +8,7 @@ import pytest
 
 import vergence
 import vergence.recipes.load as config
+import vergence.training.train
 from vergence.cli import main
 
 SMALL = [

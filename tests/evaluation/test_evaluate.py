@@ -44,7 +44,7 @@ def head_height(prediction, target, root, joints, figure):
 
 HEAD = ("head_top",)
 FIGURES = (Figure("Head", "head_height", joints=HEAD),)
-plugins.protocols.register("heads")(Protocol("heads", "Heads", "human36m", {"split": "S9"}, FIGURES, HEAD))
+plugins.protocols.register("h36m-heads")(Protocol("h36m-heads", "Heads", "human36m", {"split": "S9"}, FIGURES, HEAD))
 """
 
 
@@ -97,13 +97,13 @@ def test_a_metric_and_a_protocol_from_outside(human36m, tmp_path, capsys):
     root, predictions, _ = human36m
     (tmp_path / "heads.py").write_text(PLUGIN)
     np.savez(tmp_path / "theirs.npz", **predictions)
-    words = ["evaluate", "--predictions", str(tmp_path / "theirs.npz"), "--data", str(root), "--protocol", "heads"]
+    words = ["evaluate", "--predictions", str(tmp_path / "theirs.npz"), "--data", str(root), "--protocol", "h36m-heads"]
     assert main([*words, "--plugins", str(tmp_path / "heads.py")]) == 0
     assert "difference in height of the head, mm" in " ".join(capsys.readouterr().out.split())
     found = json.loads((tmp_path / "theirs-evaluation" / "results.json").read_text())["protocols"]["predictions"]
     assert found["protocol"]["units"] == {"Head": "mm"}
     assert 10 < found["average"]["Head"] < 60  # of normal errors of 40 mm the mean size is 32
-    assert {"heads", "h36m"} <= set(vergence.plugins.protocols)
+    assert {"h36m-heads", "h36m"} <= set(vergence.plugins.protocols)
     assert {"head_height", "error"} <= set(vergence.plugins.metrics)
 
 
