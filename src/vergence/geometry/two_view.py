@@ -110,7 +110,8 @@ def _solve_essential(a: Array, b: Array, sigma: float) -> list[Array]:
     return list(found.reshape(-1, 3, 3))
 
 
-def _robust_mean(essential: Array, a: Array, b: Array, sigma: float) -> float:
+def robust_mean(essential: Float[Array, "3 3"], a: Float[Array, "N 2"], b: Float[Array, "N 2"], sigma: float) -> float:
+    """Truncated Sampson cost, 0 (perfect) to 1: the mean of `min((r / 3 sigma)^2, 1)`."""
     squared = (sampson_residual(essential, a, b) / (INLIER_SIGMA * sigma)) ** 2
     return float(np.minimum(squared, 1).mean())
 
@@ -144,7 +145,7 @@ def estimate_essential(
             solutions += _solve_essential(some_a, some_b, scale)
     if not solutions:
         raise VergenceError("no essential matrix fits the joints of two cameras", "Check that both show one person.")
-    best = min(solutions, key=lambda e: _robust_mean(e, a, b, scale))
+    best = min(solutions, key=lambda e: robust_mean(e, a, b, scale))
     return best, robust_sigma(sampson_residual(best, a, b))
 
 

@@ -363,8 +363,6 @@ def repetition(scene: Bundle, observed: Array, agree: Array, index: Array, joint
         return 1.0
     widest = 1.0
     for length in sorted({frames, *(2**k for k in range(1, frames.bit_length()))} - {1}):
-        if length > frames:
-            continue
         shape = (len(agree), 2, frames // length, length, joints)
         some = np.where(known, residual, 0.0)[:, :, : shape[2] * length].reshape(shape).sum(3)
         count = known[:, :, : shape[2] * length].reshape(shape).sum(3)

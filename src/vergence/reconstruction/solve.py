@@ -151,7 +151,7 @@ def reconstruct_keypoints(
         rig = _unmirrored(rig, given, skeleton)
         cameras, sigma = rig.bundle, rig.sigma
     else:
-        cameras, sigma = _measure(known, given)
+        cameras, sigma = measure(known, given)
     move = known is None or refine
     some = spread_points(given.flat_weight, given.frame, ADJUST_POINTS)
     if move:
@@ -161,7 +161,7 @@ def reconstruct_keypoints(
         side = repair_sides(cameras, given.offset, skeleton, sigma)
         if (side != np.arange(side.shape[2])).any():
             given = as_given.exchanged(side)
-            cameras, sigma = _adjust(cameras, given, some, sigma) if move else _measure(cameras, given)
+            cameras, sigma = _adjust(cameras, given, some, sigma) if move else measure(cameras, given)
     points = robust_points(cameras, given.observed, given.flat_weight, sigma)
     cameras, sigma, predicted = _finish(cameras, given, points, some, sigma) if move else (cameras, sigma, 0.0)
     if move:
@@ -232,7 +232,7 @@ def _per_frame(given: Joints, skeleton: Skeleton) -> Solution:
     return replace(result, report=report)
 
 
-def _measure(cameras: Bundle, given: Joints) -> tuple[Bundle, float]:
+def measure(cameras: Bundle, given: Joints) -> tuple[Bundle, float]:
     """Known cameras, and the noise (px) that their linear points leave."""
     points = linear_points(cameras, given.observed, given.flat_weight)
     found = np.isfinite(points).all(1)

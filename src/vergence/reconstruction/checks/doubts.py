@@ -6,7 +6,6 @@ These questions are asked of a capture, once; the solver, which is called for th
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,7 @@ from vergence.reconstruction.checks.second_opinion import preferred_lenses, seco
 from vergence.reconstruction.checks.sides import exchanged_cameras
 from vergence.reconstruction.checks.timing import find_lateness, lag
 from vergence.reconstruction.inputs import Joints, check_joints
-from vergence.reconstruction.rig import residual_sigma
-from vergence.reconstruction.solve import Solution
+from vergence.reconstruction.solve import Solution, measure
 from vergence.skeleton import Skeleton
 
 Array = np.ndarray
@@ -69,7 +67,7 @@ def doubts(
     late = _late(given, used, names)
     if late:
         return (*found, late)  # cameras and lenses bend to a wrong time
-    sigma = _noise(used, given)
+    _, sigma = measure(used, given)
     if as_given:
         opinion = second_opinion(used, given, sigma, names)
         found += [] if opinion is None else opinion.doubts()
@@ -77,13 +75,6 @@ def doubts(
         lenses = preferred_lenses(used, given, sigma)
         found += [lenses.doubt(names)] if lenses.wrong else []
     return tuple(found)
-
-
-def _noise(cameras: Bundle, given: Joints) -> float:
-    points = linear_points(cameras, given.observed, given.flat_weight)
-    seen = np.isfinite(points).all(1)
-    scene = replace(cameras, points=points[seen])
-    return residual_sigma(scene, given.observed[:, :, seen], given.flat_weight[:, seen])
 
 
 def _late(given: Joints, cameras: Bundle, names: tuple[str, ...]) -> str:

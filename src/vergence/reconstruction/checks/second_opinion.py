@@ -16,9 +16,8 @@ noise hardly less, and nothing is held against the given one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -176,10 +175,6 @@ def _starts(known: Bundle, given: Joints, sigma: float, seed: int) -> list[Bundl
     return starts
 
 
-def _turned(cameras: Bundle, rotation: Any) -> Bundle:
-    return Bundle(np.asarray(rotation), cameras.translation, cameras.focal, cameras.points)
-
-
 def _cause(known: Bundle, found: Bundle, lenses: Lenses, names: tuple[str, ...]) -> str:
     """The mistake under which the given rotations fit."""
     gap = rotation_gap(known, found)
@@ -187,18 +182,20 @@ def _cause(known: Bundle, found: Bundle, lenses: Lenses, names: tuple[str, ...])
         return lenses.words(names) if lenses.wrong else ""
     limit, views = min(np.radians(NAMED_GAP_DEG), gap / 4), len(names)
     orders = permutations(range(views)) if views <= MOST_TRIED else _exchanges(views)
-    fits = [order for order in orders if rotation_gap(_turned(known, known.rotation[list(order)]), found) <= limit]
+    fits = [
+        order for order in orders if rotation_gap(replace(known, rotation=known.rotation[list(order)]), found) <= limit
+    ]
     if fits:
-        order = min(fits, key=lambda o: rotation_gap(_turned(known, known.rotation[list(o)]), found))
+        order = min(fits, key=lambda o: rotation_gap(replace(known, rotation=known.rotation[list(o)]), found))
         wrong = [v for v in range(views) if order[v] != v]
         if len(wrong) == 2:
             return f"{names[wrong[0]]} and {names[wrong[1]]} seem exchanged"
         return "the cameras fit in another order: " + ", ".join(f"{names[v]} as {names[order[v]]}" for v in wrong)
     for signs, words in _MIRRORS.items():
         flip = np.diag(signs)
-        if rotation_gap(_turned(known, flip @ known.rotation @ flip), found) <= limit:
+        if rotation_gap(replace(known, rotation=flip @ known.rotation @ flip), found) <= limit:
             return words
-    if rotation_gap(_turned(known, known.rotation.transpose(0, 2, 1)), found) <= limit:
+    if rotation_gap(replace(known, rotation=known.rotation.transpose(0, 2, 1)), found) <= limit:
         return "R seems to be given transposed (from camera to world)"
     if lenses.wrong:
         return lenses.words(names)

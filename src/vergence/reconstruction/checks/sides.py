@@ -14,15 +14,12 @@ from itertools import combinations, product
 import numpy as np
 from jaxtyping import Bool, Float
 
-from vergence.errors import VergenceError
-from vergence.geometry.two_view import estimate_essential, sampson_residual
+from vergence.reconstruction.checks.timing import pair_costs
 from vergence.skeleton import Skeleton
 
 Array = np.ndarray
 
-POINTS = 600  # of a pair
 SIGMA = 3e-3  # radians, the noise to judge by: a usual detector's
-SIGMAS = 3.0
 GAIN = 0.8  # cost with exchanged cameras over cost without, before it counts
 MOST_CAMERAS = 8  # of which all assignments are tried
 
@@ -39,7 +36,9 @@ def exchanged_cameras(image: Float[Array, "T V J 2"], skeleton: Skeleton, seed: 
     if mirror == list(range(len(skeleton))) or views > MOST_CAMERAS:
         return np.zeros(views, dtype=bool)
     costs = {
-        (a, b): [_cost(image[:, a], other, seed) for other in (image[:, b], image[:, b][:, mirror])]
+        (a, b): [
+            float(pair_costs(image[:, a], other, 0, SIGMA, seed)[0]) for other in (image[:, b], image[:, b][:, mirror])
+        ]
         for a, b in combinations(range(views), 2)
     }
     tried = [np.array((False, *rest)) for rest in product((False, True), repeat=views - 1)]
@@ -48,16 +47,3 @@ def exchanged_cameras(image: Float[Array, "T V J 2"], skeleton: Skeleton, seed: 
     if total[best] > GAIN * total[0]:
         return np.zeros(views, dtype=bool)
     return tried[best] if tried[best].sum() <= views / 2 else ~tried[best]
-
-
-def _cost(a: Float[Array, "T J 2"], b: Float[Array, "T J 2"], seed: int) -> float:
-    """Truncated Sampson cost of the best essential matrix, 0 to 1."""
-    pa, pb = a.reshape(-1, 2), b.reshape(-1, 2)
-    both = np.flatnonzero(np.isfinite(pa).all(1) & np.isfinite(pb).all(1))
-    some = np.random.default_rng(seed).permutation(both)[:POINTS]
-    try:
-        essential, _ = estimate_essential(pa[some], pb[some], sigma=SIGMA, seed=seed)
-    except VergenceError:
-        return 1.0
-    squared = (sampson_residual(essential, pa[some], pb[some]) / (SIGMAS * SIGMA)) ** 2
-    return float(np.minimum(squared, 1).mean())

@@ -22,13 +22,12 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence.errors import VergenceError
-from vergence.geometry.two_view import estimate_essential, sampson_residual
+from vergence.geometry.two_view import estimate_essential, robust_mean
 
 Array = np.ndarray
 
 REACH = 20  # frames
 POINTS = 600  # of a pair, enough to rank shifts
-SIGMAS = 3.0
 COARSE = 10  # frames between the shifts at which the noise is looked for
 SIGMA_LIMITS = 5e-4, 4e-3  # radians: a good and a bad detector at the usual distance
 
@@ -107,8 +106,7 @@ def pair_costs(a: Float[Array, "T J 2"], b: Float[Array, "T J 2"], reach: int, s
             essential, _ = estimate_essential(pa, pb, sigma=sigma, seed=seed)
         except VergenceError:
             continue
-        squared = (sampson_residual(essential, pa, pb) / (SIGMAS * sigma)) ** 2
-        costs[i] = float(np.minimum(squared, 1).mean())
+        costs[i] = robust_mean(essential, pa, pb, sigma)
     return costs
 
 
