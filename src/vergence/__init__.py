@@ -34,6 +34,7 @@ PUBLIC = {
     "metrics": "",
     "outputs": "",
     "load_capture": "vergence.footage.capture",
+    "detect": "vergence.footage.detectors.footage",
     "observe": "vergence.footage.observations",
     "plugins": "",
     "PoseSequence": "vergence.outputs.sequence",

@@ -249,6 +249,15 @@ calibration_readers = Registry(
     "calibration reader", "vergence.calibration_readers", toml="vergence.footage.calibration:RIG_TOML"
 )
 
+# Functions of (model, device) to something that finds people's joints in images (`footage.detectors.base.Detector`).
+detectors = Registry(
+    "detector",
+    "vergence.detectors",
+    rtmpose="vergence.footage.detectors.rtmpose:make",
+    mediapipe="vergence.footage.detectors.mediapipe:make",
+    vitpose="vergence.footage.detectors.vitpose:make",
+)
+
 # A function of poses that a protocol's column asks for by its name (`protocols.figures`).
 metrics = Registry(
     "metric",

@@ -1,0 +1,51 @@
+"""`vergence detect`: 2D keypoints of everybody in raw videos, written where the other verbs look for them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def detect(
+    footage: Path,
+    out: Path | None = None,
+    detector: str = "",
+    model: str = "",
+    device: str = "auto",
+    again: bool = False,
+    plugins: str = "",
+    quiet: bool = False,
+) -> None:
+    """2D keypoints of everybody in every video of a recording, as COCO-style JSON beside each video.
+
+    A kill loses one batch of images at most: the same command goes on from there. Videos whose keypoints the same detector
+    has written are left as they are.
+
+    Args:
+        footage: folder of videos (or of folders of images), a capture.toml, or one video.
+        out: folder for the files; beside each video where not given.
+        detector: rtmpose (26 joints), mediapipe (33) or vitpose (17); the first that is installed where not given.
+        model: local weights (mediapipe: a .task file; rtmpose: a folder with det.onnx and pose.onnx; vitpose: a folder with
+            detector and pose); the detector's own download where not given.
+        device: auto, cpu or cuda.
+        again: also for cameras that have keypoints from elsewhere.
+        plugins: Python files, joined by commas, in which a detector stands.
+        quiet: print nothing.
+    """
+    from rich.console import Console
+
+    import vergence
+    from vergence.plugins import load_plugins
+    from vergence.report.bars import bars
+
+    load_plugins(plugins.split(",") if plugins else ())
+    console = Console(quiet=quiet)
+    with bars(quiet) as progress:
+        found = vergence.detect(
+            footage, out, detector=detector, model=model, device=device, again=again, progress=progress
+        )
+    for one in found:
+        turned = f", images turned by {one.turn * 90} degrees for the detector" if one.turn else ""
+        there = "" if one.made else ", as it was"
+        console.print(f"{one.path}: somebody in {one.seen} of {one.frames} frames{turned}{there}")
+    if not found:
+        console.print(f"every camera of {footage} has keypoints; --again detects them anew")

@@ -1,0 +1,130 @@
+"""MediaPipe's PoseLandmarker (BlazePose, 33 joints), from a `.task` file or its own download; fast on a CPU.
+
+It gives points for all 33 joints whatever is to be seen, also outside the image, and a `visibility` that tells; its
+interpreter writes a dozen lines to the process's standard error for every model, which nobody asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import urllib.request
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vergence.errors import VergenceError
+from vergence.files import atomic_path
+from vergence.footage.detectors.base import Detector, People, inside, missing_package
+from vergence.footage.images import RGB
+from vergence.skeleton import MEDIAPIPE_33
+
+URL = "https://storage.googleapis.com/mediapipe-models/pose_landmarker/pose_landmarker_full/float16/latest/pose_landmarker_full.task"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "vergence"
+PEOPLE = 4  # at most; more cost time in every image
+# The package's own 0.5 drops people whom it found as soon as it may return several.
+LEAST_CONFIDENCE = 0.2
+TIMEOUT_S = 20
+
+
+class MediaPipe:
+    """See `base.Detector`."""
+
+    skeleton = MEDIAPIPE_33
+
+    def __init__(self, model: str = "", device: str = "auto") -> None:
+        try:
+            with quiet_stderr():
+                import mediapipe
+                from mediapipe.tasks.python import BaseOptions, vision
+        except ImportError as error:
+            raise missing_package("mediapipe", error) from None
+        path = Path(model) if model else downloaded()
+        if not path.is_file():
+            raise VergenceError(f"there is no model {path}", "Give --model, a file pose_landmarker_*.task.")
+        self.identity = f"mediapipe {version('mediapipe')} {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
+        self._image, self._format = mediapipe.Image, mediapipe.ImageFormat.SRGB
+        options = vision.PoseLandmarkerOptions(
+            base_options=BaseOptions(model_asset_path=str(path)),
+            running_mode=vision.RunningMode.IMAGE,
+            num_poses=PEOPLE,
+            min_pose_detection_confidence=LEAST_CONFIDENCE,
+            min_pose_presence_confidence=LEAST_CONFIDENCE,
+        )
+        try:
+            with quiet_stderr():
+                self._landmarker: Any = vision.PoseLandmarker.create_from_options(options)
+        except (RuntimeError, ValueError) as error:
+            raise VergenceError(
+                f"{path} is no model of MediaPipe's PoseLandmarker: {str(error).splitlines()[0]}",
+                "Give a file pose_landmarker_lite.task, _full.task or _heavy.task.",
+            ) from error
+        weakref.finalize(self, _close, self._landmarker)
+
+    def __call__(self, images: Sequence[RGB]) -> list[People]:
+        return [self._one(image) for image in images]
+
+    def _one(self, image: RGB) -> People:
+        height, width = image.shape[:2]
+        with quiet_stderr():
+            found = self._landmarker.detect(
+                self._image(image_format=self._format, data=np.ascontiguousarray(image))
+            ).pose_landmarks
+        if not found:
+            return np.empty((0, len(self.skeleton), 3))
+        # Landmarks are shares of the image's width and height, which end at the pixels' outer borders.
+        rows = [[(p.x * width - 0.5, p.y * height - 0.5, p.visibility) for p in person] for person in found]
+        return inside(np.array(rows), image)
+
+
+def _close(landmarker: Any) -> None:
+    """Left to itself it is closed when its own threads and modules are gone, and prints a traceback at every exit."""
+    with suppress(Exception):
+        landmarker.close()
+    landmarker._handle = None
+
+
+def make(model: str, device: str) -> Detector:
+    """The registered maker; MediaPipe runs on the CPU, whatever the device."""
+    return MediaPipe(model, device)
+
+
+def downloaded() -> Path:
+    """The full model, fetched once from Google's storage.
+
+    Raises:
+        VergenceError: it cannot be fetched.
+    """
+    path = CACHE / Path(URL).name
+    if not path.is_file():
+        try:
+            with urllib.request.urlopen(URL, timeout=TIMEOUT_S) as answer, atomic_path(path) as partial:
+                partial.write_bytes(answer.read())
+        except OSError as error:
+            raise VergenceError(
+                f"MediaPipe's model cannot be downloaded: {getattr(error, 'reason', error)}",
+                f"Fetch {URL} on another machine and give --model FILE.task.",
+            ) from error
+    return path
+
+
+@contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Nothing on the process's standard error meanwhile, libraries in C included."""
+    try:
+        kept = os.dup(2)
+    except OSError:
+        yield
+        return
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)

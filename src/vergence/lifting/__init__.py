@@ -1,0 +1,1 @@
+"""From 2D keypoints to 3D: a small network that is taught by poses seen through virtual cameras, and needs no images."""

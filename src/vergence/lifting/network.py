@@ -1,0 +1,158 @@
+"""The lifting network: a window of one person's 2D keypoints in, the 3D poses of the same frames out.
+
+Every frame's joints are first seen by a virtual camera that looks at the person (`rays_of_person`), so that where somebody
+stands in the image, and which lens took it, is undone before the network sees anything; what perspective remains is told
+by the person's angular size. The network itself is a residual stack of dilated convolutions over time, as Pavllo's
+VideoPose3D (CVPR 2019) has it, of which each frame's output sees `reach` frames before and behind; one frame alone is a
+window too. The poses that teach it may come from motion capture or from a multi-view reconstruction (`virtual`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from vergence.skeleton import Skeleton
+
+LEAST_SIZE = 1e-4  # of the image plane; a person who is smaller is a point
+
+
+@dataclass(frozen=True)
+class LifterSettings:
+    """Of the network.
+
+    Attributes:
+        width: channels.
+        dilations: of the convolutions of three frames each.
+        dropout: share of channels left out in training.
+    """
+
+    width: int = 256
+    dilations: tuple[int, ...] = (1, 3, 9)
+    dropout: float = 0.1
+
+    @property
+    def reach(self) -> int:
+        """Frames on either side that a frame's pose depends on."""
+        return sum(self.dilations)
+
+
+def rays_of_person(
+    image: Float[np.ndarray, "... J 2"], seen: Bool[np.ndarray, "... J"]
+) -> tuple[Float[np.ndarray, "... J 2"], Float[np.ndarray, "... 3 3"], Float[np.ndarray, "..."]]:
+    """Joints in the image of a camera in the same place that looks at the person, in units of the person's size there.
+
+    Args:
+        image: normalised points x/z, y/z, lens undone; what is not seen may hold anything finite.
+        seen: which count; at least one in every frame.
+
+    Returns:
+        The points, 0 where unseen; the rotation from the first camera's frame into the second's, whose x axis stays in the
+        first's x-z plane as that of a crop (`geometry.crops`); the person's larger extent there, a tangent.
+    """
+    low = np.where(seen[..., None], image, np.inf).min(-2)
+    high = np.where(seen[..., None], image, -np.inf).max(-2)
+    z = np.concatenate([(low + high) / 2, np.ones_like(low[..., :1])], -1)
+    z /= np.linalg.norm(z, axis=-1, keepdims=True)
+    x = np.stack([z[..., 2], np.zeros_like(z[..., 0]), -z[..., 0]], -1)
+    x /= np.linalg.norm(x, axis=-1, keepdims=True)
+    rotation = np.stack([x, np.cross(z, x), z], -2)
+    turned = np.concatenate([image, np.ones_like(image[..., :1])], -1) @ np.swapaxes(rotation, -1, -2)
+    points = turned[..., :2] / np.maximum(turned[..., 2:], 1e-3)
+    low = np.where(seen[..., None], points, np.inf).min(-2)
+    high = np.where(seen[..., None], points, -np.inf).max(-2)
+    size = np.maximum((high - low).max(-1), LEAST_SIZE)
+    return np.where(seen[..., None], points / size[..., None, None], 0.0), rotation, size
+
+
+def features(
+    points: Float[np.ndarray, "... J 2"], seen: Bool[np.ndarray, "... J"], size: Float[np.ndarray, "..."]
+) -> Float[Tensor, "... F"]:
+    """What the network takes of `rays_of_person`: coordinates, which joints are seen, and the logarithm of the size."""
+    flat = points.reshape(*points.shape[:-2], -1)
+    return torch.from_numpy(np.concatenate([flat, seen, np.log(size)[..., None]], -1).astype(np.float32))
+
+
+class Lifter(nn.Module):
+    """See the module's text.
+
+    Args:
+        skeleton: of keypoints and poses.
+        settings: of the network.
+    """
+
+    def __init__(self, skeleton: Skeleton, settings: LifterSettings = LifterSettings()) -> None:
+        super().__init__()
+        self.skeleton, self.settings = skeleton, settings
+        joints, width, drop = len(skeleton), settings.width, settings.dropout
+        self.enter = nn.Linear(3 * joints + 1, width)
+        self.frame = _mixer(width, 0.0)
+        self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in settings.dilations)
+        self.over_time = nn.ModuleList(nn.Conv1d(width, width, 3, dilation=d) for d in settings.dilations)
+        self.within = nn.ModuleList(
+            nn.Sequential(nn.GELU(), nn.Dropout(drop), nn.Conv1d(width, width, 1)) for _ in settings.dilations
+        )
+        self.leave = _mixer(width, drop)
+        self.pose = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 3 * joints))
+
+    def forward(self, given: Float[Tensor, "B T F"]) -> Float[Tensor, "B T J 3"]:
+        """Poses in the frame of each frame's own virtual camera, root-relative, in reference bones."""
+        x = self.enter(given)
+        x = x + self.frame(x)
+        for dilation, norm, over_time, within in zip(
+            self.settings.dilations, self.norms, self.over_time, self.within, strict=True
+        ):
+            around = nn.functional.pad(norm(x).transpose(1, 2), (dilation, dilation), mode="replicate")
+            x = x + within(over_time(around)).transpose(1, 2)
+        x = x + self.leave(x)
+        pose = self.pose(x).unflatten(-1, (len(self.skeleton), 3))
+        return pose - pose[..., list(self.skeleton.root), :].mean(-2, keepdim=True)
+
+
+def _mixer(width: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(
+        nn.LayerNorm(width), nn.Linear(width, 2 * width), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * width, width)
+    )
+
+
+def lift(
+    network: Lifter,
+    image: Float[np.ndarray, "T J 2"],
+    seen: Bool[np.ndarray, "T J"],
+    flip: bool = True,
+) -> Float[np.ndarray, "T J 3"]:
+    """Poses of one person over time, in the camera's own frame.
+
+    Args:
+        network: trained, on the CPU.
+        image: normalised points x/z, y/z, lens undone; of frames at the rate the network was taught at.
+        seen: which joints count; frames without any must have been taken out.
+        flip: average with the mirrored keypoints' poses.
+
+    Returns:
+        Root-relative, in reference bones.
+    """
+    mirror = list(network.skeleton.mirror)
+    points, rotation, size = rays_of_person(np.where(seen[..., None], image, 0.0), seen)
+    poses = _run(network, points, seen, size)
+    if flip:
+        other = _run(network, (points * [-1, 1])[:, mirror], seen[:, mirror], size)
+        poses = (poses + (other * [-1, 1, 1])[:, mirror]) / 2
+    return np.einsum("tji,tkj->tki", rotation, poses)
+
+
+@torch.inference_mode()
+def _run(network: Lifter, points: np.ndarray, seen: np.ndarray, size: np.ndarray) -> np.ndarray:
+    return network.eval()(features(points, seen, size)[None])[0].double().numpy()
+
+
+def parts_of(skeleton: Skeleton) -> Sequence[int]:
+    """A number for every joint, the same for left and right: lengths of a body vary by these."""
+    kinds = [name.split("_", 1)[-1] if name.startswith(("left_", "right_")) else name for name in skeleton.joint_names]
+    order = list(dict.fromkeys(kinds))
+    return [order.index(kind) for kind in kinds]
