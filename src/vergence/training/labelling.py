@@ -22,6 +22,7 @@ from torch.utils import data
 
 from vergence.batches.dataset import Dataset, batches
 from vergence.batches.pseudo_labels import PseudoLabels
+from vergence.batches.repair import repair
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.geometry.body import reference_length
@@ -63,6 +64,7 @@ def make_pseudo_labels(
     settings: LabelStage,
     skeleton: Skeleton,
     seed: int = 0,
+    own: Views | None = None,
 ) -> PseudoLabels:
     """3D labels for every image of a multi-view source, in its crop camera's frame.
 
@@ -73,11 +75,14 @@ def make_pseudo_labels(
         settings: cameras known or not, frames pooled, `per_frame`.
         skeleton: the joints.
         seed: of the robust estimators.
+        own: the images with 2D of a detector that is to be learned, which the 3D puts right (`batches.repair`); left out:
+            `visible`, where the labels are made of its 2D.
 
     Raises:
         VergenceError: when no recording could be reconstructed; the sentence says why.
     """
     index = dataset.index
+    own = visible if own is None and settings.keypoints == "labelled" else own
     pose = torch.full((len(index), len(skeleton), 3), float("nan"))
     weight = torch.zeros(len(index), len(skeleton))
     projected = torch.full((len(index), len(skeleton), 2), float("nan"))
@@ -94,6 +99,18 @@ def make_pseudo_labels(
     if not verdicts:
         reason = refusals.most_common(1)[0][0] if refusals else "the source has no images"
         raise VergenceError(f"no recording could be reconstructed: {reason}", "Look at the 2D first, then the rig.")
+    key = torch.stack([index.sequence, index.view, index.frame], 1)
+    seen: dict[str, Tensor] = {}
+    put_right: dict[str, int] = {}
+    if own is not None and not settings.per_frame:
+        camera = torch.unique(key[:, :2], dim=0, return_inverse=True)[1]
+        points, trust, shown = (x.double().numpy() for x in (own.keypoints, own.confidence, projected))
+        fixed = repair(points, trust, shown, camera.numpy(), index.frame.numpy(), skeleton.mirror)
+        seen = {"seen": torch.from_numpy(fixed.keypoints).float()}
+        seen["seen_weight"] = torch.from_numpy(fixed.confidence).float()
+        stranger = torch.from_numpy(fixed.stranger)
+        pose[stranger], weight[stranger], projected[stranger] = float("nan"), 0.0, float("nan")
+        put_right = fixed.counts
     labelled = ~pose.isnan().flatten(1).all(1)
     report: dict[str, Any] = {
         "recordings": sum(verdicts.values()) + sum(refusals.values()),
@@ -102,9 +119,9 @@ def make_pseudo_labels(
         "images": len(index),
         "images_labelled": int(labelled.sum()),
         "joints_labelled": float((~pose.isnan().any(-1)).float().mean()),
+        "put_right": put_right,
     }
-    key = torch.stack([index.sequence, index.view, index.frame], 1)
-    return PseudoLabels(key, pose, weight, projected, intrinsics, report, rotation)
+    return PseudoLabels(key, pose, weight, projected, intrinsics, report, rotation, **seen)
 
 
 _Made = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, str]

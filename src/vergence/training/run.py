@@ -149,6 +149,7 @@ class Run:
             about += [list(stage.train.batch), list(stage.train.losses.items())]  # sums depend on the order
             about += [[self.prints.get(label) for label in stage.train.labels]]
         elif stage.label:
+            about += ["the 2D put right"]  # label files of before have it as it was
             sources = {n: labelled_from(source, stage.label) for n, source in sources.items()}
             predicted = stage.label.keypoints == "predicted"
             about += [self.prints.get(self._before(stage.label.network, name)) if predicted else None]
@@ -294,7 +295,7 @@ class Run:
         self.labels[name] = labels
         log.info(
             f"{name}: {report['images_labelled']} of {report['images']} images labelled; "
-            f"recordings {report['verdicts']}, refused {sum(report['refused'].values())}"
+            f"recordings {report['verdicts']}, refused {sum(report['refused'].values())}; put right {report['put_right']}"
             if "recordings" in report
             else f"{name}: 2D of {report['joints_labelled']:.0%} of the joints kept"
         )
@@ -320,9 +321,9 @@ class Run:
             )
         if stage.stores == "keypoints":
             return keypoint_labels(visible, keypoints[:, :, 0], confidence[:, :, 0], stage.confidence)
-        labels = make_pseudo_labels(
-            dataset, visible, keypoints, confidence, stage, get_skeleton(self.recipe.skeleton), self.recipe.seed
-        )
+        source, joints = self.recipe.sources[stage.source], get_skeleton(self.recipe.skeleton)
+        own = visible_labels(dataset, source) if source.kind == "capture" and source.keypoints else None
+        labels = make_pseudo_labels(dataset, visible, keypoints, confidence, stage, joints, self.recipe.seed, own=own)
         return labels.cameras_only() if stage.stores == "cameras" else labels
 
     def _refine(self, name: str, stage: RefineStage) -> Refined:
