@@ -92,8 +92,9 @@ def repair(
         dropped = judged & (off > limit)
     stranger = dropped.sum(1) * 2 > np.maximum(judged.sum(1), 3)
     dropped |= stranger[:, None] & np.isfinite(points).all(-1)
+    exchanged = np.asarray(turned.any(1))
     return Repaired(
-        np.where(dropped[..., None], np.nan, points), np.where(dropped, 0.0, trust), turned.any(1), dropped, stranger
+        np.where(dropped[..., None], np.nan, points), np.where(dropped, 0.0, trust), exchanged, dropped, stranger
     )
 
 

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vergence import __version__
+from vergence.batches.labelled import Labelled
 from vergence.errors import VergenceError
 from vergence.files import atomic_path, read_yaml, write_json
 from vergence.methods.base import Method, Prediction
@@ -83,7 +84,7 @@ class Estimator:
             self.method.predict(images[i : i + BATCH].to(self.device), k[i : i + BATCH].to(self.device), flip)
             for i in range(0, n, BATCH)
         ]
-        whole = Prediction.cat(parts)
+        whole = self.method.learned(Prediction.cat(parts))
         if resized and whole.keypoints is not None:
             whole.keypoints = (whole.keypoints + 0.5) / scale - 0.5
         return whole
@@ -132,6 +133,8 @@ def save(method: Method, folder: Path, name: str, network: NetworkSettings, imag
         "unit": "reference bone (pelvis to thorax)",
         **more,
     }
+    if method.labelled is not None:
+        config["labelled"] = method.labelled.plain(method.skeleton)
     if isinstance(method, Refined):
         config["refinement"] = method.made_with
         save_weights(method.unit, folder / "refinement.safetensors")
@@ -173,6 +176,7 @@ def load(run: str | Path, device: str = "cpu", plugins: Sequence[str | Path] = (
             method = build_method(config["method"], network, config["skeleton"], pretrained=False)
         method.load_state_dict(load_file(files[1]))
         method.mirrored = bool(config["mirrored"])
+        method.labelled = Labelled.read(config.get("labelled"))
         if made_with := config.get("refinement"):
             unit = RefinementUnit(method.skeleton, made_with["width"], made_with["dropout"], made_with["correct"])
             unit.load_state_dict(load_file(folder / "refinement.safetensors"))

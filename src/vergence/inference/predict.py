@@ -83,6 +83,7 @@ class PredictedFrames(Iterator[PredictedFrame]):
 
     def __init__(self, estimator: Estimator, take: Take, flip: bool | None = None, progress: Progress = silent) -> None:
         self.skeleton: Skeleton = estimator.skeleton
+        self._absent = estimator.method.absent()
         self.take, self.canonical = take, False
         self._first_error: VergenceError | None = None
         self._outside = self._seen = self._read = 0
@@ -137,6 +138,7 @@ class PredictedFrames(Iterator[PredictedFrame]):
         """What was assumed, and what the frames taken so far have shown, as sentences."""
         unread = 0 if self.take.rows is None else len(self.take.rows) - self._read
         found = ["poses are turned to a fixed heading, not in the camera's frame"] if self.canonical else []
+        found += [f"no label showed the run {', '.join(self._absent)}: missing in all poses"] if self._absent else []
         found += [f"{unread} of {len(self.take.rows or ())} frames cannot be read and have no pose"] if unread else []
         found += [f"in {self._outside} frames {self._first_error.problem}: no pose there"] if self._first_error else []
         return (*self.take.notes, *found)

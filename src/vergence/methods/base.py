@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vergence.batches.labelled import Labelled
 from vergence.batches.views import Views
 from vergence.geometry.camera import normalise
 from vergence.geometry.canonical import canonical_pose
@@ -76,11 +77,13 @@ class Method(nn.Module):
         whole_time_steps: batches hold all views of a time step.
         makes_labels: its network's heatmaps may find the joints of which a label stage makes pseudo-labels.
         embeds: predictions have an embedding, from which evaluation fits poses anew (`refit_target`).
+        labelled: joints that its training's labels show; None where that is not known: all are taken as learned.
     """
 
     whole_time_steps = False
     makes_labels = True
     embeds = False
+    labelled: Labelled | None = None
 
     def __init__(self, network: PoseNetwork | StackedHourglass, skeleton: Skeleton) -> None:
         super().__init__()
@@ -104,6 +107,31 @@ class Method(nn.Module):
     def watch(self) -> Watch:
         """How training stands, judged by the batch that `losses` saw last."""
         return Watch()
+
+    def absent(self, frame: str = "camera") -> tuple[str, ...]:
+        """Joints of poses in that frame that no label ever showed."""
+        taught = [] if self.labelled is None else self.labelled.taught(self.skeleton, frame)[1].tolist()
+        return tuple(name for name, known in zip(self.skeleton.joint_names, taught) if not known)
+
+    def learnable(self, pose: Float[Tensor, "*N J 3"]) -> Float[Tensor, "*N J 3"]:
+        """True poses without the joints that no label ever showed: these are not measured, neither of baselines."""
+        absent = [self.skeleton.index(name) for name in self.absent()]
+        return pose if not absent else pose.index_fill(-2, torch.tensor(absent, device=pose.device), float("nan"))
+
+    def learned(self, prediction: Prediction) -> Prediction:
+        """The prediction with NaN in place of joints that no label ever showed."""
+        if self.labelled is None:
+            return prediction
+        flat, deep = (
+            known.to(prediction.pose.device) for known in self.labelled.taught(self.skeleton, prediction.frame)
+        )
+        points, trust, nan = prediction.keypoints, prediction.confidence, float("nan")
+        return replace(
+            prediction,
+            pose=torch.where(deep[:, None], prediction.pose, nan),
+            keypoints=None if points is None else torch.where(flat[:, None], points, nan),
+            confidence=None if trust is None else torch.where(flat, trust, nan),
+        )
 
     def read(self, image: Tensor, flip: bool) -> Maps:
         """The network's maps, averaged with those of the mirrored image where asked."""
@@ -170,8 +198,8 @@ def pose_descriptor(prediction: Prediction, skeleton: Skeleton) -> Float[Tensor,
     and hips lie as in a canonical pose (what is vertical is not known). Zeros where they have no heading."""
     pose = prediction.pose
     if prediction.frame == "camera":
-        pose = canonical_pose(pose, bone_vector(pose, skeleton.reference_bone), skeleton).nan_to_num(0.0)
-    return pose.flatten(1)
+        pose = canonical_pose(pose, bone_vector(pose, skeleton.reference_bone), skeleton)
+    return pose.nan_to_num(0.0).flatten(1)
 
 
 def averaged_maps(network: nn.Module, image: Tensor, skeleton: Skeleton) -> Maps:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ from vergence.geometry.camera import normalise, project
 from vergence.geometry.crops import full_pixels
 from vergence.methods.base import Method
 from vergence.networks.pose_network import peaks
-from vergence.recipes.recipe import LabelStage
+from vergence.recipes.recipe import LabelStage, Source
 from vergence.reconstruction.peaks import choose_peaks
 from vergence.reconstruction.solve import Solution, reconstruct_keypoints
 from vergence.skeleton import Skeleton
@@ -41,7 +42,7 @@ def find_keypoints(
     method: Method, dataset: Dataset, device: str, half: bool = False, size: int = 64, count: int = 1
 ) -> tuple[Float[Tensor, "N J M 2"], Float[Tensor, "N J M"]]:
     """A frozen network over a whole dataset: the M highest peaks of each joint's heatmap, highest first, in crop
-    pixels, and the probability of each.
+    pixels, and the probability of each; NaN and 0 of joints that no label showed it.
 
     `half` computes in bf16: twice as fast where the processor has it, 0.02 px different.
     """
@@ -53,7 +54,11 @@ def find_keypoints(
             pixels, probability = peaks(heatmap, views.image.shape[-1] / heatmap.shape[-1], count)
             found.append(pixels.cpu())
             trust.append(probability.cpu())
-    return torch.cat(found), torch.cat(trust)
+    pixels, probability = torch.cat(found), torch.cat(trust)
+    if method.labelled is not None:
+        unknown = ~method.labelled.taught(method.skeleton)[0]
+        pixels[:, unknown], probability[:, unknown] = float("nan"), 0.0
+    return pixels, probability
 
 
 def make_pseudo_labels(
@@ -250,3 +255,8 @@ def _bone_length(pose: np.ndarray, skeleton: Skeleton) -> float:
     if not length > 0:
         raise VergenceError("the reference bone was never seen by two cameras", "Its joints are needed for the scale.")
     return length
+
+
+def labelled_from(source: Source, stage: LabelStage) -> Source:
+    """A source as a label stage sees it: none of its 3D, and its 2D only where that is what makes the labels."""
+    return replace(source, pose="none", keypoints=source.keypoints and stage.keypoints == "labelled")
