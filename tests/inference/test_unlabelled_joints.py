@@ -110,7 +110,9 @@ def test_labels_and_searches_made_with_it_know_nothing_of_it(run, footage):
     assert points[:, HEAD].isnan().all()
     assert (trust[:, HEAD] == 0).all()
     assert points[:, OTHERS].isfinite().all()
-    hits = vergence.search(run, footage / "cam01.mp4", footage, query_frames="3", top=2, device="cpu")
+    hits = vergence.search(
+        run, footage / "cam01.mp4", footage, query_frames="3", query_box=(10, 10, 70, 80), top=2, device="cpu"
+    )
     assert np.isnan(hits.index.pose[:, HEAD]).all()
     assert np.isfinite(hits.index.descriptor).all()
 

@@ -114,16 +114,15 @@ def measure_tests(
             frame=found[1].frame, **({"heading": HEADING} if found[1].frame == "canonical" else {}),
             **({"retrieval": RETRIEVAL} if "retrieval" in found[0] else {}), **_about(source, dataset), **method.protocol,
             bone_sum_mm=bones_mm, structure={c.k: {**c.provenance, "joints": c.joints} for c in clusters},
-            **_not_measured(method, skeleton),
+            **_measured_joints(method, skeleton),
         )  # fmt: skip
     return results, tested
 
 
-def _not_measured(method: Method, skeleton: Skeleton) -> dict[str, Any]:
-    """The joints that count, where labels did not show all of them."""
+def _measured_joints(method: Method, skeleton: Skeleton) -> dict[str, Any]:
+    """The joints that count: those that labels showed."""
     absent = method.absent()
-    joints = [name for name in skeleton.joint_names if name not in absent]
-    return {"joints": joints, "joints_never_labelled": list(absent)} if absent else {}
+    return {"joints": [j for j in skeleton.joint_names if j not in absent], "joints_never_labelled": list(absent)}
 
 
 def _without_3d(named: Protocol, method: Method, dataset: Dataset, skeleton: Skeleton, device: str) -> dict[str, Any]:

@@ -49,6 +49,11 @@ class Estimator:
     def skeleton(self) -> Skeleton:
         return self.method.skeleton
 
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Joints that no label ever showed the run; they are NaN in its predictions."""
+        return self.method.absent()
+
     def __call__(
         self, image: np.ndarray | Tensor, intrinsics: np.ndarray | Tensor | None = None, flip: bool | None = None
     ) -> Prediction:
