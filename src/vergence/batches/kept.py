@@ -26,7 +26,7 @@ from torch import Tensor
 from vergence.batches.dataset import Dataset
 from vergence.batches.views import Views
 
-NEIGHBOURS = 64  # rows that are read together
+NEIGHBOURS = 128  # rows that are read together: some half of a group of pictures is decoded before the first of them
 MOST_BYTES = 8 * 1024**3
 DISK_SHARE = 0.5  # of what is free
 
