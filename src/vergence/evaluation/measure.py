@@ -75,11 +75,12 @@ def measure_protocol(
     if protocol.retrieval:
         return measure_retrieval(protocol, prediction, dataset.index, skeleton)
     index = dataset.index
-    missing = _unlearned(protocol, prediction, skeleton)
+    unlearned = _unlearned(protocol, prediction, skeleton)
+    missing = unlearned
     posed = replace(prediction, pose=in_camera_frame(prediction, index, skeleton))
     learned = ~prediction.pose.isnan().any(-1).all(0)
     if not posed.pose[:, learned].isfinite().all():  # no heading: a similarity needs none
-        missing |= {f.name: "true heading unknown" for f in protocol.figures if f.alignment != "procrustes"}
+        missing = missing | {f.name: "true heading unknown" for f in protocol.figures if f.alignment != "procrustes"}
         posed = replace(prediction)
     metric: Float[Tensor, "N J 3"] | None
     if protocol.fit is not None:
@@ -91,11 +92,11 @@ def measure_protocol(
             scale != "training",
         )
     if metric is None:
-        missing |= {f.name: f"no scale: {sized}" for f in protocol.figures if f.needs_scale}
+        missing = missing | {f.name: f"no scale: {sized}" for f in protocol.figures if f.needs_scale}
     kept = tuple(f for f in protocol.figures if f.name not in missing)
-    if not kept and metric is not None:
+    if not kept and unlearned:
         raise VergenceError(
-            f"protocol {protocol.name} asks for joints of which {next(iter(missing.values()))}",
+            f"protocol {protocol.name} asks for joints of which {next(iter(unlearned.values()))}",
             "Train with labels that have them, or measure without --protocol.",
         )
     if not kept:
