@@ -44,7 +44,7 @@ class LifterSettings:
 
 def rays_of_person(
     image: Float[np.ndarray, "... J 2"], seen: Bool[np.ndarray, "... J"]
-) -> tuple[Float[np.ndarray, "... J 2"], Float[np.ndarray, "... 3 3"], Float[np.ndarray, "..."]]:
+) -> tuple[Float[np.ndarray, "... J 2"], Float[np.ndarray, "... 3 3"], Float[np.ndarray, "*n"]]:
     """Joints in the image of a camera in the same place that looks at the person, in units of the person's size there.
 
     Args:
@@ -71,7 +71,7 @@ def rays_of_person(
 
 
 def features(
-    points: Float[np.ndarray, "... J 2"], seen: Bool[np.ndarray, "... J"], size: Float[np.ndarray, "..."]
+    points: Float[np.ndarray, "... J 2"], seen: Bool[np.ndarray, "... J"], size: Float[np.ndarray, "*n"]
 ) -> Float[Tensor, "... F"]:
     """What the network takes of `rays_of_person`: coordinates, which joints are seen, and the logarithm of the size."""
     flat = points.reshape(*points.shape[:-2], -1)
@@ -93,9 +93,10 @@ class Lifter(nn.Module):
         self.enter = nn.Linear(3 * joints + 1, width)
         self.frame = _mixer(width, 0.0)
         self.norms = nn.ModuleList(nn.LayerNorm(width) for _ in settings.dilations)
-        self.over_time = nn.ModuleList(nn.Conv1d(width, width, 3, dilation=d) for d in settings.dilations)
-        self.within = nn.ModuleList(
-            nn.Sequential(nn.GELU(), nn.Dropout(drop), nn.Conv1d(width, width, 1)) for _ in settings.dilations
+        # A convolution of three frames, written as a matrix product: on a CPU that is three times as fast.
+        self.over_time = nn.ModuleList(
+            nn.Sequential(nn.Linear(3 * width, width), nn.GELU(), nn.Dropout(drop), nn.Linear(width, width))
+            for _ in settings.dilations
         )
         self.leave = _mixer(width, drop)
         self.pose = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 3 * joints))
@@ -104,11 +105,11 @@ class Lifter(nn.Module):
         """Poses in the frame of each frame's own virtual camera, root-relative, in reference bones."""
         x = self.enter(given)
         x = x + self.frame(x)
-        for dilation, norm, over_time, within in zip(
-            self.settings.dilations, self.norms, self.over_time, self.within, strict=True
-        ):
-            around = nn.functional.pad(norm(x).transpose(1, 2), (dilation, dilation), mode="replicate")
-            x = x + within(over_time(around)).transpose(1, 2)
+        here, last = torch.arange(x.shape[1], device=x.device), x.shape[1] - 1
+        for dilation, norm, over_time in zip(self.settings.dilations, self.norms, self.over_time, strict=True):
+            y = norm(x)
+            around = y[:, (here - dilation).clamp(min=0)], y, y[:, (here + dilation).clamp(max=last)]
+            x = x + over_time(torch.cat(around, dim=-1))
         x = x + self.leave(x)
         pose = self.pose(x).unflatten(-1, (len(self.skeleton), 3))
         return pose - pose[..., list(self.skeleton.root), :].mean(-2, keepdim=True)

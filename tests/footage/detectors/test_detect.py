@@ -81,7 +81,8 @@ def test_a_video_becomes_a_file_that_the_reader_takes(tmp_path: Path) -> None:
     found = detect_video(film(tmp_path / "a.mp4"), tmp_path / "a.json", Bright())
     assert (found.frames, found.seen, found.turn, found.made) == (40, 36, 0, True)
     read = read_keypoints(tmp_path / "a.json")
-    assert read.skeleton == COCO_17 and read.image_size == (128, 96)
+    assert read.skeleton == COCO_17
+    assert read.image_size == (128, 96)
     assert len(read.people[10]) == 0
     assert read.people[11][0, COCO_17.index("nose")] == pytest.approx([44.5, 23.5, 0.9], abs=1.0)
     assert np.isnan(read.people[11][0, COCO_17.index("left_wrist")]).all()
@@ -175,8 +176,8 @@ def test_a_detector_that_is_not_there_names_its_package(monkeypatch: pytest.Monk
     monkeypatch.setitem(__import__("sys").modules, "rtmlib", None)
     with pytest.raises(VergenceError, match=r"(?s)rtmpose needs the package rtmlib.*vergence\[rtmpose\]"):
         open_detector("rtmpose")
-    with pytest.raises(VergenceError, match="no detector is called 'vitposse'.*vitpose"):
+    with pytest.raises(VergenceError, match=r"no detector is called 'vitposse'.*vitpose"):
         open_detector("vitposse")
-    with pytest.raises(VergenceError, match="nowhere.task"):
-        pytest.importorskip("mediapipe")
+    pytest.importorskip("mediapipe")
+    with pytest.raises(VergenceError, match=r"nowhere\.task"):
         open_detector(model="nowhere.task")
