@@ -24,6 +24,7 @@ from vergence import plugins
 from vergence.errors import VergenceError
 from vergence.files import read_arrays
 from vergence.footage.images import natural_key
+from vergence.footage.keypoint_formats.confidences import on_one_scale, views_on_one_scale
 from vergence.footage.layouts import decide_layout
 from vergence.footage.readers import Reader, find_reader
 from vergence.skeleton import Skeleton, get_skeleton, skeleton_from_names
@@ -144,12 +145,14 @@ def read_openpose(folder: Path | str, skeleton: Skeleton | None = None) -> Detec
             )
         found = [_openpose_person(person, file) for person in _openpose_people(file)]
         raw[number] = [person for person in found if len(person)]
-    people = [person for frame in raw.values() for person in frame]
+    scaled, told = on_one_scale(raw, folder.name)
+    people = [person for frame in scaled.values() for person in frame]
     chosen, notes = _decide_skeleton(people, skeleton, folder)
+    notes += told
     gaps = max(raw) - min(raw) + 1 - len(raw)
     if gaps:
         notes.append(f"{folder.name}: {gaps} frames between {min(raw)} and {max(raw)} have no file and count as empty")
-    frames = {number: _stack(frame, chosen, notes, folder) for number, frame in raw.items()}
+    frames = {number: _stack(frame, chosen, notes, folder) for number, frame in scaled.items()}
     return Detections(chosen, frames, True, None, tuple(dict.fromkeys(notes)))
 
 
@@ -261,8 +264,10 @@ def read_coco(path: Path | str, skeleton: Skeleton | None = None) -> Detections:
         if labelled and np.isin(person[:, 2], (0, 1, 2)).all():
             person[:, 2] = np.select([person[:, 2] == 2, person[:, 2] == 1], [1.0, HIDDEN_CONFIDENCE], 0.0)
         raw[numbers[row["image_id"]]].append(person)
-    chosen, notes = _decide_skeleton([p for frame in raw.values() for p in frame], skeleton, path)
-    frames = {number: _stack(frame, chosen, notes, path) for number, frame in raw.items()}
+    scaled, told = on_one_scale(raw, path.name)
+    chosen, notes = _decide_skeleton([p for frame in scaled.values() for p in frame], skeleton, path)
+    notes += told
+    frames = {number: _stack(frame, chosen, notes, path) for number, frame in scaled.items()}
     return Detections(chosen, frames, bool(images), _coco_size(images, path), tuple(dict.fromkeys(notes)))
 
 
@@ -298,22 +303,31 @@ def _coco_size(images: Sequence[Any], path: Path) -> tuple[int, int] | None:
 def read_keypoint_npz(path: Path | str) -> KeypointTable:
     """Our own file: `keypoints` T V J 3 (x, y, confidence; NaN = missing), `joint_names`, `fps`.
 
+    Without `joint_names` the joints are measured, as those of bare lists are.
+
     Raises:
         VergenceError: missing, not an NPZ, a key missing, or shapes that do not fit.
     """
     path = Path(path)
-    data = read_arrays(path, ("keypoints", "joint_names"), "See the capture format.")
+    data = read_arrays(path, ("keypoints",), "See the capture format.")
     points = np.asarray(data["keypoints"], dtype=np.float64)
-    names = [str(name) for name in np.atleast_1d(data["joint_names"])]
+    names = [str(name) for name in np.atleast_1d(data["joint_names"])] if "joint_names" in data else []
     if points.ndim != 4 or points.shape[-1] != 3:
         raise VergenceError(
             f"`keypoints` of {path} have shape {points.shape}", "The shape is T V J 3: x, y, confidence."
         )
-    if points.shape[2] != len(names):
+    points, told = views_on_one_scale(points, path.name)
+    if not names:
+        skeleton, note = _decide_skeleton(list(clean(points).reshape(-1, *points.shape[2:])), None, path)
+        points, told = points[:, :, : len(skeleton)], told + note
+    elif points.shape[2] == len(names):
+        skeleton = skeleton_from_names(names)
+    else:
         raise VergenceError(f"{path} has {points.shape[2]} joints and {len(names)} joint_names", "They must agree.")
-    notes = (f"{path.name}: confidences above 1 were taken as 1",) if (points[..., 2] > 1).any() else ()
+    if (points[..., 2] > 1).any():
+        told.append(f"{path.name}: confidences above 1 were taken as 1")
     fps = float(data["fps"]) if "fps" in data and np.ndim(data["fps"]) == 0 else None
-    return KeypointTable(clean(points), skeleton_from_names(names), fps, notes)
+    return KeypointTable(clean(points), skeleton, fps, tuple(told))
 
 
 OPENPOSE = Reader(Path.is_dir, read_openpose)
