@@ -42,6 +42,8 @@ HEAD = (("nose", "left_eye"), ("nose", "right_eye"), ("left_eye", "left_ear"), (
         ("neck_nose", "head_top"), ("upper_neck", "head_top"))  # fmt: skip  # pairs of joints near each other
 MARGIN = 0.75  # misfit of the best over the next best's
 MOST_MISFIT = 0.45  # of any layout that is believed; people have 0.05 to 0.2, misnamed joints 0.4 to 1.1
+ANIMAL = 0.95  # misfit as a person over that as an animal: people reach 0.86, quadrupeds begin at 1.04
+LEAST_SEEN = 0.25  # of a back's two ends; without them a quadruped's legs are a person's
 MOST_PEOPLE = 400  # looked at
 
 
@@ -131,10 +133,11 @@ def decide_layout(people: Sequence[Float[Array, "J 3"]], where: str) -> tuple[La
             f"{count} joints in {where} make no person's body under any known layout (misfit {names})",
             "Are they an animal's, or another skeleton's? " + name_it,
         )
-    if count == AP_10K.count and (animal := misfit(points, AP_10K.skeleton)) < min(misfits):
+    animal = _animal(points)
+    if ANIMAL * animal < misfits[best]:
         raise VergenceError(
-            f"{count} joints in {where} are an animal's in AP-10K's order rather than a person's (misfit {animal:.2f}, as "
-            f"a person {min(misfits):.2f})",
+            f"{count} joints in {where} are an animal's in AP-10K's order rather than a person's (misfit {animal:.2f}, as a "
+            f"person {misfits[best]:.2f})",
             "Give keypoints of people, or name the skeleton if they are.",
         )
     if len(known) == 1:
@@ -145,6 +148,15 @@ def decide_layout(people: Sequence[Float[Array, "J 3"]], where: str) -> tuple[La
             f"{count} joints in {where} may be {may_be}, and the points do not tell which (misfit {names})", name_it
         )
     return known[best], f"{where}: {count} joints read as {known[best].skeleton.name.upper()}; misfit {names}"
+
+
+def _animal(points: Float[Array, "N J 2"]) -> float:
+    """Misfit as an animal; NaN where that cannot be told."""
+    skeleton = AP_10K.skeleton
+    if points.shape[1] != AP_10K.count:
+        return float("nan")
+    back = points[:, [skeleton.index("withers"), skeleton.index("tail_base")]]
+    return misfit(points, skeleton) if np.isfinite(back).all(2).mean(0).min() > LEAST_SEEN else float("nan")
 
 
 @np.errstate(divide="ignore", invalid="ignore")

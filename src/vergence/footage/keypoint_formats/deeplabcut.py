@@ -170,6 +170,8 @@ def _read(
     if {len(column) for column in columns} - {3, 4}:
         raise VergenceError(f"{path} has columns {columns[:3]}", f"They are named by {', '.join(HEADER)}.")
     place = {(*column[:-1], column[-1].lower()): i for i, column in enumerate(columns) if column[-1].lower() in COORDS}
+    if len(place) < sum(column[-1].lower() in COORDS for column in columns):
+        raise VergenceError(f"{path} has two columns of one name", "Give every bodypart a name of its own.")
     owners = list(dict.fromkeys(key[:-2] for key in place))
     scorers = sorted({owner[0] for owner in owners})
     if len(scorers) > 1:
