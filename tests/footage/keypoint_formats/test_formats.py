@@ -118,6 +118,15 @@ def test_of_faces_and_hands_the_body_is_read(tmp_path: Path, walk: np.ndarray, s
         assert read_keypoints(file).skeleton == skeleton
 
 
+def test_numbers_far_apart_do_not_count_frames(tmp_path: Path, coco: np.ndarray) -> None:
+    index = [f"img{1_700_000_000_000 + 33 * t}.png" for t in range(len(coco))]
+    for file in (write_dlc_csv(tmp_path / "a.csv", coco[:, None], HUMAN, index=index),
+                 write_mmpose(tmp_path / "a.json", {90_000 * t: p for t, p in by_frame(coco).items()}, HUMAN)):  # fmt: skip
+        found = read_keypoints(file)
+        assert list(found.people) == list(range(len(coco)))
+        assert any("in their order" in note for note in found.notes)
+
+
 def test_a_single_picture_of_mmpose(tmp_path: Path, coco: np.ndarray) -> None:
     frames = json.loads(write_mmpose(tmp_path / "a.json", by_frame(coco)).read_text())
     (tmp_path / "b.json").write_text(json.dumps(frames[0]["instances"]))

@@ -31,7 +31,6 @@ from vergence.skeleton import Skeleton
 HEADER = ("scorer", "individuals", "bodyparts", "coords")
 COORDS = ("x", "y", "likelihood")
 SINGLE = "single"  # DeepLabCut's individual of the points that belong to no animal
-FARTHEST_FRAME = 10_000_000
 
 Column = tuple[str, ...]  # scorer, perhaps individual, bodypart, coordinate
 
@@ -64,9 +63,9 @@ def read_deeplabcut_csv(path: Path | str, skeleton: Skeleton | None = None) -> D
         if row[0].strip().lower() in HEADER:
             head.setdefault(row[0].strip().lower(), [word.strip() for word in row])
     rows = rows[len(head) :]
-    if "bodyparts" not in head or "coords" not in head:
+    if not {"scorer", "bodyparts", "coords"} <= set(head) or len({len(row) for row in head.values()}) > 1:
         raise VergenceError(
-            f"{path} is no keypoint table: its first rows are not {', '.join(HEADER[::2] + HEADER[3:])}",
+            f"{path} is no keypoint table: its first rows are not scorer, bodyparts and coords of one length",
             "CSV of DeepLabCut and lightning-pose is read.",
         )
     width = len(head["coords"])
@@ -196,14 +195,11 @@ def _read(
 def _frame_numbers(index: Sequence[str], path: Path) -> list[int]:
     """Of rows named by number or by picture; the last number of a picture's name counts."""
     found = [re.findall(r"\d+", re.split(r"[\\/]", word)[-1].split(".")[0]) for word in index]
-    numbers = [int(words[-1]) if words and len(words[-1]) < 19 else -1 for words in found]
+    numbers = [int(words[-1]) if words else -1 for words in found]
     if not numbers or min(numbers) < 0:
         raise VergenceError(f"{path} has rows without a frame number", "Rows are numbered, or named by pictures.")
     if len(set(numbers)) < len(numbers):
         raise VergenceError(f"{path} has two rows of one frame", "Keep one camera's pictures in a file.")
-    if max(numbers) >= FARTHEST_FRAME:
-        rank = {number: i for i, number in enumerate(sorted(numbers))}
-        numbers = [rank[number] for number in numbers]
     return numbers
 
 

@@ -20,6 +20,8 @@ from vergence.footage.keypoints import Detections, clean
 from vergence.footage.layouts import decide_layout, layout_of_names
 from vergence.skeleton import Skeleton, skeleton_from_names
 
+FEW = 100_000  # below, a number is a frame's, of a long video with few labels too
+SPARSE = 50  # above, numbers that reach farther than this times their count are times or identities
 NUMBERED = re.compile(r"\D*\d+|\w")
 
 People = Float[np.ndarray, "P J 3"]
@@ -46,7 +48,10 @@ def detections(
     Raises:
         VergenceError: nobody in any frame, joints that nothing names, or another number of them than `skeleton` has.
     """
-    by_number = dict(frames)
+    by_number, notes = dict(frames), list(notes)
+    if by_number and max(by_number) > max(FEW, SPARSE * len(by_number)):
+        notes.append(f"{path.name}: frames {min(by_number)} to {max(by_number)} are taken in their order")
+        by_number = {place: by_number[number] for place, number in enumerate(sorted(by_number))}
     scaled, told = on_one_scale({number: list(people) for number, people in by_number.items()}, path.name)
     cleaned: dict[int, list[np.ndarray]] = {}
     for number, people in scaled.items():
