@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from vergence.errors import VergenceError
 from vergence.files import read_arrays
 from vergence.footage.images import natural_key
 from vergence.footage.keypoint_formats.confidences import on_one_scale, views_on_one_scale
-from vergence.footage.layouts import decide_layout
+from vergence.footage.layouts import decide_layout, skeleton_of_names
 from vergence.footage.readers import Reader, find_reader
 from vergence.skeleton import Skeleton, get_skeleton, skeleton_from_names
 
@@ -59,6 +59,14 @@ class Detections:
         """`count` frames from number `start`; frames nobody was seen in have P = 0."""
         nobody = np.empty((0, len(self.skeleton), 3))
         return [self.people.get(number, nobody) for number in range(start, start + count)]
+
+    def in_order_of(self, skeleton: Skeleton) -> Detections:
+        """The same with the joints in another's order, where they are the same joints."""
+        if self.skeleton == skeleton or set(self.skeleton.joint_names) != set(skeleton.joint_names):
+            return self
+        order = [self.skeleton.index(joint) for joint in skeleton.joint_names]
+        people = {number: found[:, order] for number, found in self.people.items()}
+        return replace(self, skeleton=skeleton, people=people)
 
 
 @dataclass(frozen=True)
@@ -274,7 +282,7 @@ def read_coco(path: Path | str, skeleton: Skeleton | None = None) -> Detections:
 def _category_skeleton(data: Mapping[str, Any]) -> Skeleton | None:
     for category in data.get("categories") or []:
         if isinstance(category, dict) and category.get("keypoints"):
-            return skeleton_from_names(category["keypoints"])
+            return skeleton_of_names(category["keypoints"])
     return None
 
 

@@ -13,6 +13,7 @@ Layouts with faces and hands (133, 136 values) are read for their body alone.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,12 +35,14 @@ from vergence.skeleton import (
     WHOLEBODY_23,
     Skeleton,
     canonical_name,
+    skeleton_from_names,
 )
 
 Array = np.ndarray
 
 HEAD = (("nose", "left_eye"), ("nose", "right_eye"), ("left_eye", "left_ear"), ("right_eye", "right_ear"),
         ("neck_nose", "head_top"), ("upper_neck", "head_top"))  # fmt: skip  # pairs of joints near each other
+NUMBERED = re.compile(r"\D*\d+|\w")  # names that say nothing
 MARGIN = 0.75  # misfit of the best over the next best's
 MOST_MISFIT = 0.45  # of any layout that is believed; people have 0.05 to 0.2, misnamed joints 0.4 to 1.1
 ANIMAL = 0.95  # misfit as a person over that as an animal: people reach 0.86, quadrupeds begin at 1.04
@@ -91,16 +94,34 @@ AP_10K = Layout(
 )  # fmt: skip
 
 
-def layout_of_names(names: Sequence[str]) -> Layout | None:
-    """The layout whose joints, in order, have these names; of one with a face and hands the body's count. MMPose calls
-    HALPE_26's top of the head `head`.
+def skeleton_of_names(names: Sequence[str]) -> Skeleton | None:
+    """The joints that a file's own names say, known or not; None where they say nothing (`kp_3`, `bodypart1`) or name a face
+    and hands as well, so that the people are to be measured. MMPose calls HALPE_26's top of the head `head`.
     """
+    if not names or all(NUMBERED.fullmatch(name.strip()) for name in names):
+        return None
     found = [canonical_name(name) for name in names]
     for layout in LAYOUTS:
         wanted = layout.skeleton.joint_names
         if layout.count == len(found) and all(a == b or (a, b) == ("head", "head_top") for a, b in zip(found, wanted)):
-            return layout
-    return None
+            return layout.skeleton if layout.count == len(wanted) else None
+    return skeleton_from_names(names)
+
+
+def misnamed(people: Float[Array, "N J 3"], skeleton: Skeleton) -> str:
+    """A sentence where the points make a much better person under another layout of as many joints; else empty."""
+    known = [layout.skeleton for layout in LAYOUTS if layout.count == len(layout.skeleton) == len(skeleton)]
+    if skeleton not in known or len(known) < 2 or not len(people):
+        return ""
+    points = people[:: max(len(people) // MOST_PEOPLE, 1), :, :2]
+    given, others = (
+        misfit(points, skeleton),
+        {misfit(points, other): other.name for other in known if other != skeleton},
+    )
+    best = min(others)
+    if not best < MARGIN * given:
+        return ""
+    return f"the joints are called {skeleton.name} (misfit {given:.2f}), but look like {others[best]} ({best:.2f})"
 
 
 def decide_layout(people: Sequence[Float[Array, "J 3"]], where: str) -> tuple[Layout, str]:

@@ -1,13 +1,12 @@
 """Points by frame, person and joint, as most tools keep them, made one camera's detections.
 
 Names decide which joint a point is (`vergence.skeleton.canonical_name`: `LWrist`, `l_wri` and `wrist.L` are one), and a name
-that is nobody's stays a joint of its own. Names that are mere numbers (`kp_3`, `bodypart1`) say nothing: then, as where
-there are none, the people are measured (`footage.layouts`).
+that is nobody's stays a joint of its own. Where names say nothing (`kp_3`, `bodypart1`), as where there are none, the people
+are measured (`footage.layouts`).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -17,12 +16,11 @@ from jaxtyping import Float
 from vergence.errors import VergenceError
 from vergence.footage.keypoint_formats.confidences import on_one_scale
 from vergence.footage.keypoints import Detections, clean
-from vergence.footage.layouts import decide_layout, layout_of_names
-from vergence.skeleton import Skeleton, skeleton_from_names
+from vergence.footage.layouts import decide_layout, skeleton_of_names
+from vergence.skeleton import Skeleton
 
 FEW = 100_000  # below, a number is a frame's, of a long video with few labels too
 SPARSE = 50  # above, numbers that reach farther than this times their count are times or identities
-NUMBERED = re.compile(r"\D*\d+|\w")
 
 People = Float[np.ndarray, "P J 3"]
 
@@ -80,8 +78,8 @@ def _joints(
                 else "Give the `skeleton` that the keypoints were made with.",
             )
         return given, ""
-    if names and not all(NUMBERED.fullmatch(name.strip()) for name in names):
-        layout = layout_of_names(names)
-        return (skeleton_from_names(names), "") if layout is None else (layout.skeleton, layout.note)
+    named = skeleton_of_names(names)
+    if named is not None:
+        return named, ""
     layout, note = decide_layout(people, path.name)
     return layout.skeleton, note
