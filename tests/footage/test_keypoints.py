@@ -9,11 +9,7 @@ import pytest
 from vergence.errors import VergenceError
 from vergence.footage.formats.coco import HIDDEN_CONFIDENCE
 from vergence.footage.formats.names import name_numbers
-from vergence.footage.keypoints import (
-    clean,
-    read_keypoint_npz,
-    read_keypoints,
-)
+from vergence.footage.keypoints import clean, read_keypoint_npz, read_keypoints
 from vergence.skeleton import BODY_25, BODY_25B, COCO_17, H36M_17, Skeleton
 
 PLACES = {
@@ -97,9 +93,10 @@ def test_frame_numbers_come_from_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "not readable JSON"), ("[]", "is no OpenPose file: Expected `object`, got `array`"), ('{"people": [{}]}', "no `pose_keypoints_2d`"),
+    [("{", "not readable JSON"), ("[]", "Expected `object`, got `array`"), ('{"people": [{}]}', "no `pose_keypoints_2d`"),
      ('{"people": [{"pose_keypoints_2d": [1, 2]}]}', "not triples"),
-     ('{"people": [{"pose_keypoints_2d": ["a"]}]}', r"got `str` - at `\$.people\[0\].pose_keypoints_2d\[0\]`"), ('{"people": []}', "nobody is in any frame")],
+     ('{"people": [{"pose_keypoints_2d": ["a"]}]}', r"got `str` - at `\$.people\[0\].pose_k"),
+     ('{"people": []}', "nobody is in any frame")],
 )  # fmt: skip
 def test_broken_openpose_files(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.json").write_text(text)
