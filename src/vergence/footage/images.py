@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vergence.errors import VergenceError
@@ -60,6 +60,11 @@ class Video(ABC):
 
     def __init__(self) -> None:
         self.notes: list[str] = []
+
+    @property
+    def times(self) -> Float[np.ndarray, " N"] | None:
+        """Seconds at which the images are shown, where the container says so."""
+        return None
 
     @abstractmethod
     def __len__(self) -> int: ...
