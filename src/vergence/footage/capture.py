@@ -38,7 +38,7 @@ from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.footage import calibration as calib
-from vergence.footage.capture_camera import CAMERA_KEYS, CaptureCamera, existing_path, read_camera
+from vergence.footage.capture_camera import CAMERA_KEYS, CaptureCamera, Probe, existing_path, in_time, read_camera
 from vergence.footage.images import IMAGE_SUFFIXES, RGB, Video, natural_key
 from vergence.footage.video import VIDEO_SUFFIXES, open_video
 from vergence.geometry.cameras import Camera, Rig
@@ -97,7 +97,7 @@ class Capture:
     def image(self, view: int, frame: int) -> RGB:
         """The image that belongs to row `frame` of the keypoints, in the pixels of the keypoints and intrinsics.
 
-        A fractional offset takes the nearest frame.
+        Between two frames it is the nearest one.
 
         Raises:
             VergenceError: the camera has no video, or no such frame.
@@ -105,7 +105,10 @@ class Capture:
         camera = self.cameras[view]
         if camera.fit is None:
             raise VergenceError(f"camera {camera.name} has no images", "Give `video` or `frames` in capture.toml.")
-        return camera.fit.apply(self._videos[view][round(frame + camera.offset)])
+        own = float(camera.own_frames(frame)[0])
+        if not own == own:
+            raise VergenceError(f"camera {camera.name} lost its frame of time step {frame}", "Leave it out.")
+        return camera.fit.apply(self._videos[view][round(own)])
 
     @cached_property
     def _videos(self) -> dict[int, Video]:
@@ -208,22 +211,22 @@ def _build(data: dict[str, Any], folder: Path, name: str) -> Capture:
     notes: list[str] = []
     rig = _calibrated(head, list(tables), folder, unit, notes)
     keypoint_file = existing_path(head["keypoints"], folder, f"keypoints of {name}") if "keypoints" in head else None
-    cameras, rates = [], {}
+    cameras, probes = [], {}
     for key, value in tables.items():
         where = f"camera {key} of {name}"
         table = _table(value, f"{name}: cameras.{key}")
         _known(table, CAMERA_KEYS, where)
-        camera, rate = read_camera(key, table, folder, where, rig.get(key), calib.MM_PER[unit or "mm"], notes)
+        camera, probes[key] = read_camera(key, table, folder, where, rig.get(key), calib.MM_PER[unit or "mm"], notes)
         if keypoint_file is not None and camera.keypoints is not None:
             raise VergenceError(f"{where} has keypoints, and so has [capture]", "Give one of the two.")
         if camera.video is None and camera.keypoints is None and keypoint_file is None:
             raise VergenceError(f"{where} has neither video nor keypoints", "Give `video`, `frames` or `keypoints`.")
         cameras.append(camera)
-        rates[key] = rate
     _check_span(cameras, name)
     skeleton = get_skeleton(str(head["skeleton"])) if "skeleton" in head else None
-    fps = _frame_rate(head.get("fps"), rates, keypoint_file, name, notes)
-    return Capture(folder, fps, tuple(cameras), keypoint_file, skeleton, _up(head, name), tuple(notes))
+    fps, rate = _frame_rate(head.get("fps"), probes, keypoint_file, name, notes)
+    placed = in_time(cameras, probes, rate, {key for key, value in tables.items() if "offset" in value}, notes)
+    return Capture(folder, fps, placed, keypoint_file, skeleton, _up(head, name), tuple(notes))
 
 
 def _up(head: Mapping[str, Any], name: str) -> np.ndarray | None:
@@ -275,15 +278,17 @@ def _check_span(cameras: Sequence[CaptureCamera], name: str) -> None:
 
 
 def _frame_rate(
-    given: Any, rates: Mapping[str, float | None], keypoint_file: Path | None, name: str, notes: list[str]
-) -> float:
-    known = {key: rate for key, rate in rates.items() if rate}
+    given: Any, probes: Mapping[str, Probe], keypoint_file: Path | None, name: str, notes: list[str]
+) -> tuple[float, float | None]:
+    """Frames per second, and time steps in a second of the videos (another number for slow motion); None without."""
+    rates = {key: probe.rate for key, probe in probes.items() if probe.rate}
+    known = {key: rate for key, rate in rates.items() if probes[key].steady}
     if known and max(known.values()) > min(known.values()) * (1 + FPS_TOLERANCE):
         listed = ", ".join(f"{key} {rate:g}" for key, rate in known.items())
         raise VergenceError(
             f"videos of {name} have different frame rates: {listed}", "Bring them to one frame rate first."
         )
-    found = next(iter(known.values()), None)
+    found = videos = next(iter({**known, **rates}.values()), None)
     if given is None and found is None and keypoint_file is not None:
         from vergence.footage.keypoints import read_keypoint_table
 
@@ -293,4 +298,4 @@ def _frame_rate(
         raise VergenceError(f"fps of {name} is {fps}", "Give fps = ... under [capture], above 0.")
     if found and given is not None and abs(found / fps - 1) > FPS_TOLERANCE:
         notes.append(f"fps is {fps:g} as {name} says, although the videos say {found:g}")
-    return fps
+    return fps, videos

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vergence.errors import VergenceError
@@ -92,6 +92,11 @@ class Video(ABC):
 
     def __init__(self) -> None:
         self.notes: list[str] = []
+
+    @property
+    def times(self) -> Float[np.ndarray, " N"] | None:
+        """Seconds at which the images are shown, where the container says so."""
+        return None
 
     @abstractmethod
     def __len__(self) -> int: ...

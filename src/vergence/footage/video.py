@@ -24,6 +24,7 @@ from typing import Any
 
 import av
 import numpy as np
+from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.files import atomic_path
@@ -129,6 +130,10 @@ class VideoFile(Video):
             self.notes.append(f"{self.path.name} is cut off: {count} of {declared} frames can be read")
         stamps = [] if unstamped or len(set(stamps)) < len(stamps) else sorted(stamps)
         return stamps if reliable or self._fit(stamps) else self._counted()
+
+    @property
+    def times(self) -> Float[np.ndarray, " N"] | None:
+        return np.array(self._stamps) * float(self._stream.time_base) if self._stamps else None
 
     def _fit(self, stamps: list[int]) -> bool:
         """Whether the first decoded frames carry these stamps in this order: in AVI packets are stamped as they are

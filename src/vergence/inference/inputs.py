@@ -224,9 +224,11 @@ def find_person(
         return _person_of_keypoints(footage, Path(keypoints))
     if lens.capture is not None and lens.capture.has_keypoints and _is_video_of(footage, lens):
         camera = lens.capture.cameras[lens.index]
-        found = {i: _box_around(points) for i, points in enumerate(observe(lens.capture).keypoints[:, lens.index])}
+        seen = observe(lens.capture).keypoints[:, lens.index]
+        own = camera.own_frames(np.arange(len(seen)))
+        found = {round(frame): _box_around(points) for frame, points in zip(own, seen) if np.isfinite(frame)}
         note = f"the person: the subject of {lens.capture.folder.name}, by its keypoints"
-        return Person(lambda frame, size: found.get(round(frame - camera.offset)), (note,))
+        return Person(lambda frame, size: found.get(frame), (note,))
     note = "no person box: the whole image is taken as one; --box, --boxes or --keypoints say better"
     return Person(lambda frame, size: whole_image_box(size[1], size[0]), (note,))
 

@@ -49,7 +49,7 @@ def read_capture_records(path: Path, number: int = 0) -> Records:
     for t, v in zip(frame.tolist(), view.tolist()):
         camera = capture.cameras[v]
         place = camera.video if camera.video is not None else capture.folder / f"{camera.name} (no video)"
-        images.append(_image(place, round(t + camera.offset)))
+        images.append(_image(place, round(float(camera.own_frames(t)[0]))))
     return Records(
         images=images,
         size=rig.image_size.astype(float)[view],
