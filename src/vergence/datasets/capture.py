@@ -54,7 +54,9 @@ def read_capture(source: Source, image_size: int, skeleton: Skeleton) -> MemoryD
         turn = camera.rotation
         for t in frames:
             whole = seen.keypoints[t, v, :, :2]
-            if np.isfinite(whole).all(-1).sum() < SEEN_JOINTS:
+            if np.isfinite(whole).all(-1).sum() < SEEN_JOINTS or (
+                camera.numbering is not None and capture.image_file(v, t) is None
+            ):
                 continue
             view = crop_view(
                 capture.image(v, t),

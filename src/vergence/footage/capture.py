@@ -38,8 +38,16 @@ from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.footage import calibration as calib
-from vergence.footage.capture_camera import CAMERA_KEYS, CaptureCamera, Probe, existing_path, in_time, read_camera
-from vergence.footage.images import IMAGE_SUFFIXES, RGB, Video, natural_key
+from vergence.footage.capture_camera import (
+    CAMERA_KEYS,
+    CaptureCamera,
+    Probe,
+    by_number,
+    existing_path,
+    in_time,
+    read_camera,
+)
+from vergence.footage.images import IMAGE_SUFFIXES, RGB, ImageFolder, Video, natural_key
 from vergence.footage.video import VIDEO_SUFFIXES, open_video
 from vergence.geometry.cameras import Camera, Rig
 from vergence.skeleton import Skeleton, get_skeleton
@@ -110,9 +118,20 @@ class Capture:
             raise VergenceError(f"camera {camera.name} lost its frame of time step {frame}", "Leave it out.")
         return camera.fit.apply(self._videos[view][round(own)])
 
+    def image_file(self, view: int, frame: int) -> tuple[Path, int | None] | None:
+        """The file that the image of row `frame` is in, and its place there (None: it is the file); None for no image."""
+        camera, own = self.cameras[view], float(self.cameras[view].own_frames(frame)[0])
+        video = self._videos.get(view)
+        if camera.video is None or video is None or own != own:
+            return None
+        if not isinstance(video, ImageFolder):
+            return camera.video, round(own)
+        file = video.places.get(round(own))
+        return None if file is None else (file, None)
+
     @cached_property
     def _videos(self) -> dict[int, Video]:
-        return {i: open_video(camera.video) for i, camera in enumerate(self.cameras) if camera.video is not None}
+        return {i: open_video(c.video, c.numbering) for i, c in enumerate(self.cameras) if c.video is not None}
 
 
 def load_capture(path: Path | str) -> Capture:
@@ -225,7 +244,8 @@ def _build(data: dict[str, Any], folder: Path, name: str) -> Capture:
     _check_span(cameras, name)
     skeleton = get_skeleton(str(head["skeleton"])) if "skeleton" in head else None
     fps, rate = _frame_rate(head.get("fps"), probes, keypoint_file, name, notes)
-    placed = in_time(cameras, probes, rate, {key for key, value in tables.items() if "offset" in value}, notes)
+    offset = {key for key, value in tables.items() if "offset" in value}
+    placed = in_time(by_number(cameras, notes), probes, rate, offset, notes)
     return Capture(folder, fps, placed, keypoint_file, skeleton, _up(head, name), tuple(notes))
 
 

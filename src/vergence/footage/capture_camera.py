@@ -20,6 +20,8 @@ from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.footage import calibration as calib
+from vergence.footage.formats.names import Numbering, counted_together
+from vergence.footage.images import ImageFolder
 from vergence.footage.resize import ImageFit, fit_sizes
 from vergence.footage.video import open_video
 from vergence.geometry.cameras import Camera
@@ -47,6 +49,7 @@ class CaptureCamera(Camera):
         fit: how the video's images come to `image_size`; None without a video.
         frame_count: frames of the video, None without one.
         stamps: when its frames were taken, in time steps after the first; None where that is their number.
+        numbering: how the names of its folder of images count; None for a video, and where they do not.
     """
 
     image_size: tuple[int, int]
@@ -56,6 +59,7 @@ class CaptureCamera(Camera):
     fit: ImageFit | None = None
     frame_count: int | None = None
     stamps: Float[np.ndarray, " N"] | None = None
+    numbering: Numbering | None = None
 
     def own_frames(self, steps: Float[np.ndarray, " T"] | float) -> Float[np.ndarray, " T"]:
         """Which of the camera's frames the capture's time steps show, fractional between two; NaN where it has a hole."""
@@ -134,19 +138,22 @@ def read_camera(
     offset = float(calib.check_array(table.get("offset", 0.0), (), f"offset of {where}"))
     distortion = np.zeros(5) if distortion is None else distortion
     camera = CaptureCamera(
-        name, size, intrinsics, distortion, rotation, translation, video, keypoints, offset, fit, probe.count
-    )
+        name, size, intrinsics, distortion, rotation, translation, video, keypoints, offset, fit, probe.count,
+        numbering=probe.numbering,
+    )  # fmt: skip
     return camera, probe
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What a video says: its size as displayed, its number of frames, their rate and their times in seconds."""
+    """What a video says: its size as displayed, its number of frames, their rate and their times in seconds; of a folder
+    of images, how their names count."""
 
     size: tuple[int, int] | None = None
     count: int | None = None
     rate: float | None = None
     times: Float[np.ndarray, " N"] | None = None
+    numbering: Numbering | None = None
 
     @property
     def steady(self) -> bool:
@@ -182,7 +189,20 @@ def _probe(video: Path | None, notes: list[str]) -> Probe:
                 f"{video.name}: pixels are {opened.pixel_aspect:.3f} times as wide as high; images are not stretched"
             )
         times = opened.times
-        return Probe(opened.size, count, _rate(times, opened.fps), times)
+        numbering = opened.numbering if isinstance(opened, ImageFolder) else None
+        return Probe(opened.size, count, _rate(times, opened.fps), times, numbering)
+
+
+def by_number(cameras: Sequence[CaptureCamera], notes: list[str]) -> tuple[CaptureCamera, ...]:
+    """The cameras with their folders of images on one count: an image that is lost at the beginning is a gap as well."""
+    numbered = [camera for camera in cameras if camera.numbering is not None]
+    together = counted_together([camera.numbering for camera in numbered if camera.numbering is not None])
+    moved = {}
+    for camera, numbering in zip(numbered, together):
+        if numbering != camera.numbering:
+            notes.append(f"{camera.name}: the images' numbers begin later than another camera's, and are taken so")
+        moved[camera.name] = replace(camera, numbering=numbering, frame_count=numbering.count)
+    return tuple(moved.get(camera.name, camera) for camera in cameras)
 
 
 def in_time(

@@ -7,7 +7,7 @@ their EXIF note says, because keypoints and intrinsics belong to the image as di
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import cv2
@@ -152,6 +152,7 @@ class ImageFolder(Video):
         self.path = Path(path)
         self.fps = fps
         self.one_size = one_size
+        self._damaged: dict[int, str] = {}
         self.files = visible(p for p in self.path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
         if not self.files:
             raise VergenceError(
@@ -203,12 +204,18 @@ class ImageFolder(Video):
         """Nothing is held open between images."""
 
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, RGB]]:
-        for index in range(start, len(self) if stop is None else min(stop, len(self))):
+        return self.pick(range(start, len(self) if stop is None else min(stop, len(self))))
+
+    def pick(self, indices: Iterable[int]) -> Iterator[tuple[int, RGB]]:
+        """These images as far as they can be read; what is damaged is left out and noted."""
+        for index in indices:
             if index not in self.places:
                 continue
             try:
                 image = self[index]
             except VergenceError as error:
-                self.notes.append(f"{error.problem}; it was left out")
+                self._damaged[index] = error.problem
+                more = f" and {len(self._damaged) - 1} more" if len(self._damaged) > 1 else ""
+                self.notes = [f"left out: {next(iter(self._damaged.values()))}{more}"]
                 continue
             yield index, image

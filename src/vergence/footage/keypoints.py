@@ -32,7 +32,7 @@ from vergence.footage.formats.coco import (
     read_coco_file,
     triples,
 )
-from vergence.footage.formats.names import counted_frames, name_numbers, visible
+from vergence.footage.formats.names import counted_frames, name_numbers, number_frames, visible
 from vergence.footage.layouts import decide_layout
 from vergence.footage.readers import Reader, find_reader
 from vergence.skeleton import Skeleton, get_skeleton, skeleton_from_names
@@ -168,7 +168,7 @@ def read_openpose(folder: Path | str, skeleton: Skeleton | None = None) -> Detec
     people = [person for frame in raw.values() for person in frame]
     chosen, notes = _decide_skeleton(people, skeleton, folder)
     gaps = max(raw) - min(raw) + 1 - len(raw)
-    if gaps:
+    if gaps and number_frames(numbers).step == 1:
         notes.append(f"{folder.name}: {gaps} frames between {min(raw)} and {max(raw)} have no file and count as empty")
     frames = {number: _stack(frame, chosen, notes, folder) for number, frame in raw.items()}
     return Detections(chosen, frames, True, None, tuple(dict.fromkeys(notes)), own)

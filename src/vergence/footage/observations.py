@@ -19,6 +19,7 @@ from jaxtyping import Float
 from vergence.errors import VergenceError
 from vergence.footage.capture import Capture
 from vergence.footage.capture_camera import CaptureCamera
+from vergence.footage.formats.placing import own_frames
 from vergence.footage.keypoints import Detections, read_keypoint_table, read_keypoints
 from vergence.footage.subject import SubjectChoice, choose_subject
 from vergence.footage.tracking import track_people
@@ -129,6 +130,12 @@ def _from_cameras(capture: Capture, notes: list[str]) -> tuple[Skeleton, list[li
         found[camera.name] = read_keypoints(camera.keypoints, capture.skeleton)
         notes += found[camera.name].notes
         _check_file_size(camera, found[camera.name])
+    found = own_frames(
+        found,
+        {camera.name: camera.numbering for camera in capture.cameras},
+        {camera.name: camera.frame_count for camera in capture.cameras},
+        notes,
+    )
     skeletons = {d.skeleton.name: name for name, d in found.items()}
     if len(skeletons) > 1:
         listed = ", ".join(f"{skeleton} ({name})" for skeleton, name in skeletons.items())
@@ -146,6 +153,11 @@ def _from_cameras(capture: Capture, notes: list[str]) -> tuple[Skeleton, list[li
         counts[camera.name] = max(last, camera.frame_count or 0)
     known = {c.name for c in capture.cameras if c.frame_count is not None or found[c.name].last_known}
     length = _timeline(capture, counts, notes, known)
+    notes += [
+        f"camera {camera.name}: its results end after {reach[camera.name][0]} of {length} frames; the file may be cut off"
+        for camera in capture.cameras
+        if reach[camera.name][0] < (1 - LENGTH_SHARE) * length - 2 and not found[camera.name].last_known
+    ]
     tracks = []
     for camera in capture.cameras:
         people = found[camera.name].frames(first[camera.name], counts[camera.name])
@@ -181,13 +193,16 @@ def _first_numbers(capture: Capture, found: Mapping[str, Detections], notes: lis
     number: one program counts from 0, another from 1. Elsewhere all cameras count from one number, and what comes later
     in one of them was lost: the smallest number there is, where every frame has a file.
     """
+    sure = {name: 0 for name, d in found.items() if d.from_zero}
+    found = {name: d for name, d in found.items() if not d.from_zero}
     ends = {name: (min(d.people), max(d.people)) for name, d in found.items()}
     complete = [ends[name][0] for name, d in found.items() if d.last_known]
-    counted = {c.name: ends[c.name][1] == c.frame_count and ends[c.name][0] > 0 for c in capture.cameras}
+    cameras = [camera for camera in capture.cameras if camera.name in found]
+    counted = {c.name: ends[c.name][1] == c.frame_count and ends[c.name][0] > 0 for c in cameras}
     common = min(complete) if complete else int(any(counted.values()))
     full = {high - low for low, high in ends.values() if low == common}
     first = {}
-    for camera in capture.cameras:
+    for camera in cameras:
         (low, high), known = ends[camera.name], camera.frame_count
         if found[camera.name].last_known:
             own = high - low + 1 == known if known is not None else high - low in full
@@ -196,12 +211,12 @@ def _first_numbers(capture: Capture, found: Mapping[str, Detections], notes: lis
                 low == 0 if known is not None else low == 1 and common == 0 and high - 1 in full
             )
         first[camera.name] = low if own and (found[camera.name].last_known or low < 2) else common
-    if len(set(first.values())) == 1:
+    if len(set(first.values())) <= 1:
         if common:
             notes.append(f"keypoint files count frames from {common}: that is frame 0 of the capture")
-        return first
+        return sure | first
     notes += [f"keypoint files of camera {n} count frames from {low}: that is its frame 0" for n, low in first.items()]
-    return first
+    return sure | first
 
 
 def _check_length(camera: CaptureCamera, keypoint_frames: int, notes: list[str]) -> None:
@@ -268,9 +283,9 @@ def _check_extent(tracks: Sequence[np.ndarray], camera: CaptureCamera) -> None:
     """Keypoints that lie outside their image, or in a corner pixel of it, are in other units."""
     if not tracks:
         return
-    points = np.concatenate([track[..., :2].reshape(-1, 2) for track in tracks])
-    points = points[np.isfinite(points).all(axis=1)]
-    if not len(points):
+    points = np.concatenate([track.reshape(-1, 3) for track in tracks])
+    points, sure = np.split(points[np.isfinite(points).all(axis=1)], [2], axis=1)
+    if not sure.sum() > 0:
         return
     size = np.array(camera.image_size, dtype=float)
     reach = points.max(axis=0)
@@ -280,7 +295,8 @@ def _check_extent(tracks: Sequence[np.ndarray], camera: CaptureCamera) -> None:
             "They are in pixels, not in 0 to 1.",
         )
     margin = OUTSIDE_MARGIN * size
-    outside = ((points < -margin) | (points > size + margin)).any(axis=1).mean()
+    beside = ((points < -margin) | (points > size + margin)).any(axis=1)
+    outside = sure[beside].sum() / sure.sum()  # detectors guess what is out of view, and say that they are not sure
     if outside > OUTSIDE_SHARE:
         raise VergenceError(
             f"{outside:.0%} of the keypoints of camera {camera.name} lie outside its image of "
