@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.footage import calibration as calib
+from vergence.footage.calibrations.sizes import sized
 from vergence.footage.resize import ImageFit, fit_sizes
 from vergence.footage.video import open_video
 from vergence.geometry.cameras import Camera
 
-CAMERA_KEYS = ("video", "frames", "image_size", "intrinsics", "distortion", "keypoints", "R", "t", "offset")
+CAMERA_KEYS = ("video", "frames", "image_size", "intrinsics", "distortion", "fisheye", "keypoints", "R", "t", "offset")
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +34,8 @@ class CaptureCamera(Camera):
         offset: frame i of the capture is frame i + offset of this camera.
         fit: how the video's images come to `image_size`; None without a video.
         frame_count: frames of the video, None without one.
+        size_stated: whether capture.toml says `image_size`.
+        other_size: of the calibration, where it is a rescale of `image_size` and keypoints have not decided yet.
     """
 
     image_size: tuple[int, int]
@@ -42,6 +44,8 @@ class CaptureCamera(Camera):
     offset: float = 0.0
     fit: ImageFit | None = None
     frame_count: int | None = None
+    size_stated: bool = False
+    other_size: tuple[int, int] | None = None
 
 
 def existing_path(value: Any, folder: Path, what: str) -> Path:
@@ -70,30 +74,17 @@ def read_camera(
     video = None if source is None else existing_path(source, folder, f"video of {where}")
     keypoints = existing_path(table["keypoints"], folder, f"keypoints of {where}") if "keypoints" in table else None
     shown, count, rate = _probe(video, notes)
-    intrinsics = calib.check_intrinsics(table["intrinsics"], where) if "intrinsics" in table else None
-    distortion = calib.check_distortion(table["distortion"], where) if "distortion" in table else None
-    size = calib.check_size(table["image_size"], where) if "image_size" in table else None
-    if known is not None:
-        intrinsics = _calibrated_intrinsics(known, size, where, notes) if intrinsics is None else intrinsics
-        distortion = known.distortion if distortion is None else distortion
-        size = size or known.image_size
-    if size is None and shown is None and intrinsics is not None:
-        size = (round(2 * intrinsics[0, 2] + 1), round(2 * intrinsics[1, 2] + 1))
-        notes.append(f"{name}: image_size is not given; taken as {size[0]} x {size[1]} from the principal point")
-    size = size or shown
-    if size is None:
-        raise VergenceError(f"{where} has no image_size", "Give image_size = [width, height], or its video.")
-    if intrinsics is not None:
-        _check_principal_point(intrinsics, size, where)
+    lens = sized(table, known, shown, name, where, notes)
+    size = lens.size
     fit = None if shown is None else fit_sizes(shown, size, f"video {video.name if video else ''} of {where}")
     if fit is not None and fit.kind != "same":
         notes.append(fit.describe(f"video of {name}"))
     rotation, translation = _extrinsics(table, where, known, mm)
     offset = float(calib.check_array(table.get("offset", 0.0), (), f"offset of {where}"))
-    distortion = np.zeros(5) if distortion is None else distortion
     camera = CaptureCamera(
-        name, size, intrinsics, distortion, rotation, translation, video, keypoints, offset, fit, count
-    )
+        name, size, lens.intrinsics, lens.distortion, rotation, translation, video, keypoints, offset, fit, count,
+        size_stated=lens.stated, other_size=lens.other,
+    )  # fmt: skip
     return camera, rate
 
 
@@ -109,26 +100,6 @@ def _probe(video: Path | None, notes: list[str]) -> tuple[tuple[int, int] | None
                 f"{video.name}: pixels are {opened.pixel_aspect:.3f} times as wide as high; images are not stretched"
             )
         return opened.size, count, opened.fps
-
-
-def _calibrated_intrinsics(
-    known: Camera, size: tuple[int, int] | None, where: str, notes: list[str]
-) -> Float[np.ndarray, "3 3"]:
-    if size is None or known.image_size is None or size == known.image_size:
-        return known.K
-    fit = fit_sizes(known.image_size, size, f"calibration of {where}")
-    notes.append(fit.describe(f"the calibration of {where}"))
-    return fit.matrix @ known.K
-
-
-def _check_principal_point(intrinsics: np.ndarray, size: tuple[int, int], where: str) -> None:
-    x, y = intrinsics[0, 2] / size[0], intrinsics[1, 2] / size[1]
-    if not (0 < x < 1 and 0 < y < 1):
-        raise VergenceError(
-            f"the principal point of {where} is ({intrinsics[0, 2]:g}, {intrinsics[1, 2]:g}), outside its image of "
-            f"{size[0]} x {size[1]}",
-            "The intrinsics belong to an image of another size, or rows and columns are swapped.",
-        )
 
 
 def _extrinsics(
