@@ -68,7 +68,7 @@ def read_capture(source: Source, image_size: int, skeleton: Skeleton) -> MemoryD
                 confidence=trust[t, v],
                 pose=None if poses is None else poses[v][t],
                 rotation=turn,
-                translation=camera.translation,
+                translation=camera.translation if capture.unit == "mm" else None,
                 up=None if capture.up is None or turn is None else turn @ capture.up,
                 metric=poses is not None,
             )

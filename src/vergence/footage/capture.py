@@ -4,14 +4,14 @@
     fps = 60.0
     unit = "mm"                       # of t and of a calibration file's translations; "m" is read too
     keypoints = "keypoints.npz"       # optional: T V J 3, V in the order below
-    calibration = "calib.toml"        # optional: cameras from an anipose, caliscope or Pose2Sim file
+    calibration = "calib.toml"        # optional: cameras from a file of any format in `footage.calibrations`
     skeleton = "body_25b"             # optional: the joints of OpenPose or COCO keypoints, where the file leaves it open
     up = [0.0, 0.0, 1.0]              # optional: which way is up in the world of R and t
     [cameras.cam01]                   # in order
     video = "cam01.mp4"               # or frames = "folder"; neither is needed where keypoints are given
     image_size = [1920, 1080]         # of intrinsics and keypoints
     intrinsics = [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]
-    distortion = [k1, k2, p1, p2, k3]
+    distortion = [k1, k2, p1, p2, k3] # with fisheye = true: k1 k2 k3 k4 of OpenCV's fisheye model
     keypoints = "openpose/cam01_json" # OpenPose folder or COCO JSON
     R = [[...]], t = [...]            # x_cam = R x + t
     offset = 0.0                      # frame i of the capture is frame i + offset of this camera
@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -38,6 +37,9 @@ from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.footage import calibration as calib
+from vergence.footage.calibrations.discovery import find_calibration
+from vergence.footage.calibrations.pairing import paired
+from vergence.footage.calibrations.sizes import settle
 from vergence.footage.capture_camera import (
     CAMERA_KEYS,
     CaptureCamera,
@@ -52,6 +54,7 @@ from vergence.footage.video import VIDEO_SUFFIXES, open_video
 from vergence.geometry.cameras import Camera, Rig
 from vergence.skeleton import Skeleton, get_skeleton
 
+SCALE_FREE = "reference_bone"  # the unit of a rig that was found without a length
 CAPTURE_KEYS = ("fps", "unit", "keypoints", "calibration", "skeleton", "up")
 # Cameras of one rig nearer than this (or farther apart) do not watch a person: the unit is wrong.
 RIG_SPAN_MM = (50.0, 500_000.0)
@@ -70,6 +73,7 @@ class Capture:
         skeleton: where stated, else None (the keypoint files decide).
         up: unit vector in the world of the given extrinsics; None where unknown.
         notes: what was decided and put right while reading.
+        unit: of the cameras' translations: `mm`, or a word for a rig that is free of scale.
     """
 
     folder: Path
@@ -79,6 +83,7 @@ class Capture:
     skeleton: Skeleton | None = None
     up: Float[np.ndarray, " 3"] | None = None
     notes: tuple[str, ...] = ()
+    unit: str = "mm"
 
     @property
     def names(self) -> list[str]:
@@ -90,8 +95,8 @@ class Capture:
 
     @property
     def rig(self) -> Rig:
-        """The cameras without their footage; translations in mm."""
-        return Rig(self.cameras, "mm", self.up)
+        """The cameras without their footage; translations in `unit`."""
+        return Rig(self.cameras, self.unit, self.up)
 
     @property
     def has_extrinsics(self) -> bool:
@@ -155,8 +160,8 @@ def make_capture(folder: Path | str) -> Capture:
     """A plain folder of videos (or of folders of images) as a capture: one camera per video, in natural order.
 
     Keypoints beside a video `x.mp4` are found as `x_json/`, `x.json` or `x/`, there or under `keypoints/`,
-    `openpose/` or `pose/`; `keypoints.npz` serves all cameras; a single TOML file with cameras in it is the
-    calibration.
+    `openpose/` or `pose/`; `keypoints.npz` serves all cameras; a calibration lies in the folder, or in `calibration/`,
+    `calib/` or `sparse/0/` of it.
 
     Raises:
         VergenceError: nothing there that is a video.
@@ -180,11 +185,13 @@ def make_capture(folder: Path | str) -> Capture:
         table["cameras"][source.stem] = camera
     if (folder / "keypoints.npz").exists():
         table["capture"]["keypoints"] = "keypoints.npz"
-    rigs = [p.name for p in entries if p.suffix == ".toml" and "matrix" in p.read_text(errors="replace")]
-    if len(rigs) == 1:
-        table["capture"]["calibration"] = rigs[0]
+    found_in, others = find_calibration(folder)
+    if found_in is not None:
+        table["capture"]["calibration"] = str(found_in.relative_to(folder)) or "."
     capture = _build(table, folder, folder.name)
     note = f"no capture.toml in {folder.name}: taken as {len(capture.cameras)} cameras, {', '.join(capture.names)}"
+    note += f"; calibration {table['capture']['calibration']}" if found_in is not None else ""
+    note += f"; of {', '.join(others)} none is taken: name one in a capture.toml" if others else ""
     return dataclasses.replace(capture, notes=(note, *capture.notes))
 
 
@@ -225,28 +232,34 @@ def _build(data: dict[str, Any], folder: Path, name: str) -> Capture:
     if not tables:
         raise VergenceError(f"{name} has no cameras", "Add a [cameras.NAME] table for each.")
     unit = head.get("unit")
-    if unit is not None and unit not in calib.MM_PER:
-        raise VergenceError(f"unit of {name} is {unit!r}", f"It is one of {', '.join(map(repr, calib.MM_PER))}.")
+    if unit is not None and unit not in (*calib.MM_PER, SCALE_FREE):
+        known = ", ".join(map(repr, (*calib.MM_PER, SCALE_FREE)))
+        raise VergenceError(f"unit of {name} is {unit!r}", f"It is one of {known}.")
     notes: list[str] = []
-    rig = _calibrated(head, list(tables), folder, unit, notes)
+    rig, unit_of_rig = _calibrated(head, list(tables), folder, unit, notes)
     keypoint_file = existing_path(head["keypoints"], folder, f"keypoints of {name}") if "keypoints" in head else None
     cameras, probes = [], {}
     for key, value in tables.items():
         where = f"camera {key} of {name}"
         table = _table(value, f"{name}: cameras.{key}")
         _known(table, CAMERA_KEYS, where)
-        camera, probes[key] = read_camera(key, table, folder, where, rig.get(key), calib.MM_PER[unit or "mm"], notes)
+        camera, probes[key] = read_camera(
+            key, table, folder, where, rig.get(key), calib.MM_PER.get(unit or "mm", 1.0), notes
+        )
         if keypoint_file is not None and camera.keypoints is not None:
             raise VergenceError(f"{where} has keypoints, and so has [capture]", "Give one of the two.")
         if camera.video is None and camera.keypoints is None and keypoint_file is None:
             raise VergenceError(f"{where} has neither video nor keypoints", "Give `video`, `frames` or `keypoints`.")
         cameras.append(camera)
-    _check_span(cameras, name)
+    if unit_of_rig == "mm":
+        _check_span(cameras, name)
+    _say_who_has_no_pose(cameras, notes)
     skeleton = get_skeleton(str(head["skeleton"])) if "skeleton" in head else None
+    cameras = list(settle(by_number(cameras, notes), keypoint_file, skeleton, notes))
     fps, rate = _frame_rate(head.get("fps"), probes, keypoint_file, name, notes)
     offset = {key for key, value in tables.items() if "offset" in value}
-    placed = in_time(by_number(cameras, notes), probes, rate, offset, notes)
-    return Capture(folder, fps, placed, keypoint_file, skeleton, _up(head, name), tuple(notes))
+    placed = in_time(cameras, probes, rate, offset, notes)
+    return Capture(folder, fps, placed, keypoint_file, skeleton, _up(head, name), tuple(notes), unit_of_rig)
 
 
 def _up(head: Mapping[str, Any], name: str) -> np.ndarray | None:
@@ -260,26 +273,23 @@ def _up(head: Mapping[str, Any], name: str) -> np.ndarray | None:
 
 def _calibrated(
     head: Mapping[str, Any], names: Sequence[str], folder: Path, unit: str | None, notes: list[str]
-) -> dict[str, Camera]:
-    """The calibration file's camera for each of ours: by name, else by order where there are as many."""
+) -> tuple[dict[str, Camera], str]:
+    """The calibration's camera for each of ours, and the unit of their translations."""
     if "calibration" not in head:
-        return {}
+        return {}, SCALE_FREE if unit == SCALE_FREE else "mm"
     path = existing_path(head["calibration"], folder, "calibration")
-    rig = calib.read_calibration(path, unit)  # type: ignore[arg-type]
+    rig = calib.read_calibration(path, unit)
     notes += rig.notes
-    plain = {re.sub(r"[\W_]+", "", camera.name).lower(): camera for camera in rig.cameras}
-    found = {name: plain.get(re.sub(r"[\W_]+", "", name).lower()) for name in names}
-    if all(found.values()):
-        return {name: camera for name, camera in found.items() if camera is not None}
-    if not any(found.values()) and len(rig.cameras) == len(names):
-        pairs = ", ".join(f"{name} = {camera.name}" for name, camera in zip(names, rig.cameras))
-        notes.append(f"{path.name}: cameras matched by their order, as their names differ: {pairs}")
-        return dict(zip(names, rig.cameras))
-    missing = [name for name, camera in found.items() if camera is None]
-    raise VergenceError(
-        f"{path.name} has no camera {', '.join(missing)}; it has {', '.join(c.name for c in rig.cameras)}",
-        "Give the cameras the calibration's names.",
-    )
+    return paired(rig, names, path, notes), rig.unit or "mm"
+
+
+def _say_who_has_no_pose(cameras: Sequence[CaptureCamera], notes: list[str]) -> None:
+    lacking = [camera.name for camera in cameras if not camera.has_extrinsics]
+    if lacking and len(lacking) < len(cameras):
+        notes.append(
+            f"camera {', '.join(lacking)} has no extrinsics, so those of the others are not used: all cameras are placed "
+            "by the footage"
+        )
 
 
 def _check_span(cameras: Sequence[CaptureCamera], name: str) -> None:

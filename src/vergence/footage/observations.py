@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence.errors import VergenceError
+from vergence.footage.calibrations.sizes import check_corner
 from vergence.footage.capture import Capture
 from vergence.footage.capture_camera import CaptureCamera
 from vergence.footage.formats.placing import own_frames
@@ -72,6 +73,7 @@ def observe(capture: Capture) -> Observations:
         _check_extent(own, camera)
         if not own:
             notes.append(f"camera {camera.name} sees nobody")
+    check_corner(capture.cameras, tracks)
     known = capture.has_extrinsics
     views = [_with_lens(camera if known else camera.without_extrinsics()) for camera in capture.cameras]
     keypoints, choice = choose_subject(tracks, views)

@@ -59,7 +59,7 @@ def read_capture_records(path: Path, number: int = 0) -> Records:
         intrinsics=rig.intrinsics[view],
         distortion=rig.distortion[view],
         rotation=rotation,
-        translation=rig.translation[view],
+        translation=rig.translation[view] if capture.unit == "mm" else np.full((n, 3), np.nan),
         up=rotation @ up,
         subject=np.full(n, number),
         sequence=np.full(n, number),
