@@ -244,6 +244,9 @@ keypoint_readers = Registry(
     openpose="vergence.footage.keypoints:OPENPOSE",
     coco="vergence.footage.keypoints:COCO",
     npz="vergence.footage.keypoints:NPZ",
+    json="vergence.footage.keypoint_formats.mmpose:JSON",
+    deeplabcut="vergence.footage.keypoint_formats.deeplabcut:DEEPLABCUT",
+    hdf5="vergence.footage.keypoint_formats.hdf5:HDF5",
 )
 calibration_readers = Registry(
     "calibration reader",

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -50,6 +51,7 @@ from vergence.footage.capture_camera import (
     read_camera,
 )
 from vergence.footage.images import IMAGE_SUFFIXES, RGB, ImageFolder, Video, natural_key
+from vergence.footage.keypoint_formats.beside import keypoints_beside
 from vergence.footage.video import VIDEO_SUFFIXES, open_video
 from vergence.geometry.cameras import Camera, Rig
 from vergence.skeleton import Skeleton, get_skeleton
@@ -159,9 +161,9 @@ def load_capture(path: Path | str) -> Capture:
 def make_capture(folder: Path | str) -> Capture:
     """A plain folder of videos (or of folders of images) as a capture: one camera per video, in natural order.
 
-    Keypoints beside a video `x.mp4` are found as `x_json/`, `x.json` or `x/`, there or under `keypoints/`,
-    `openpose/` or `pose/`; `keypoints.npz` serves all cameras; a calibration lies in the folder, or in `calibration/`,
-    `calib/` or `sparse/0/` of it.
+    Keypoints beside a video are found under the names that the tools give them (`keypoint_formats.beside`);
+    `keypoints.npz` serves all cameras; a calibration lies in the folder, or in `calibration/`, `calib/` or `sparse/0/`
+    of it.
 
     Raises:
         VergenceError: nothing there that is a video.
@@ -178,10 +180,8 @@ def make_capture(folder: Path | str) -> Capture:
     table: dict[str, Any] = {"capture": {}, "cameras": {}}
     for source in videos or images:
         camera: dict[str, Any] = {"video" if videos else "frames": source.name}
-        places = [folder, *(folder / name for name in ("keypoints", "openpose", "pose"))]
-        found = [p for place in places if (p := _keypoints_beside(place, source.stem)) is not None]
-        if found and not (folder / "keypoints.npz").exists():
-            camera["keypoints"] = str(found[0].relative_to(folder))
+        if not (folder / "keypoints.npz").exists() and (found := keypoints_beside(folder, source.stem)) is not None:
+            camera["keypoints"] = os.path.relpath(found, folder)
         table["cameras"][source.stem] = camera
     if (folder / "keypoints.npz").exists():
         table["capture"]["keypoints"] = "keypoints.npz"
@@ -197,13 +197,6 @@ def make_capture(folder: Path | str) -> Capture:
 
 def _holds_images(folder: Path) -> bool:
     return any(p.suffix.lower() in IMAGE_SUFFIXES for p in folder.iterdir())
-
-
-def _keypoints_beside(place: Path, stem: str) -> Path | None:
-    for candidate in (place / f"{stem}_json", place / f"{stem}.json", place / stem):
-        if candidate.is_file() or (candidate.is_dir() and any(candidate.glob("*.json"))):
-            return candidate
-    return None
 
 
 def _known(table: Mapping[str, Any], keys: Iterable[str], where: str) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.footage import calibration as calib

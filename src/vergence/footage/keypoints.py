@@ -33,6 +33,7 @@ from vergence.footage.formats.coco import (
     triples,
 )
 from vergence.footage.formats.names import counted_frames, name_numbers, number_frames, visible
+from vergence.footage.keypoint_formats.confidences import on_one_scale, views_on_one_scale
 from vergence.footage.layouts import decide_layout
 from vergence.footage.readers import Reader, find_reader
 from vergence.skeleton import Skeleton, get_skeleton, skeleton_from_names
@@ -165,12 +166,14 @@ def read_openpose(folder: Path | str, skeleton: Skeleton | None = None) -> Detec
             )
     counted, own = counted_frames(numbers)
     raw = {counted[number]: _openpose_people(file) for number, file in zip(numbers, files)}
-    people = [person for frame in raw.values() for person in frame]
+    scaled, told = on_one_scale(raw, folder.name)
+    people = [person for frame in scaled.values() for person in frame]
     chosen, notes = _decide_skeleton(people, skeleton, folder)
+    notes += told
     gaps = max(raw) - min(raw) + 1 - len(raw)
     if gaps and number_frames(numbers).step == 1:
         notes.append(f"{folder.name}: {gaps} frames between {min(raw)} and {max(raw)} have no file and count as empty")
-    frames = {number: _stack(frame, chosen, notes, folder) for number, frame in raw.items()}
+    frames = {number: _stack(frame, chosen, notes, folder) for number, frame in scaled.items()}
     return Detections(chosen, frames, True, None, tuple(dict.fromkeys(notes)), own)
 
 
@@ -256,9 +259,10 @@ def read_coco(path: Path | str, skeleton: Skeleton | None = None) -> Detections:
     people = [triples(row.keypoints or [], path) for row in rows]
     for row, person in zip(rows, label_confidence(people) if coco.labelled else people):
         raw[counted[numbers[plain_id(row.image_id)]]].append(person)
-    chosen, notes = _decide_skeleton([p for frame in raw.values() for p in frame], skeleton, path)
-    frames = {number: _stack(frame, chosen, notes, path) for number, frame in raw.items()}
-    notes = list(dict.fromkeys(notes))
+    scaled, told = on_one_scale(raw, path.name)
+    chosen, notes = _decide_skeleton([p for frame in scaled.values() for p in frame], skeleton, path)
+    frames = {number: _stack(frame, chosen, notes, path) for number, frame in scaled.items()}
+    notes = list(dict.fromkeys([*notes, *told]))
     return Detections(chosen, frames, bool(coco.images), image_size(coco), tuple(notes), kept if own else None)
 
 
@@ -267,25 +271,34 @@ class KeypointFile:
     """What a `keypoints.npz` holds."""
 
     keypoints: Float[np.ndarray, "T V J 3"]
-    joint_names: tuple[str, ...]
+    joint_names: tuple[str, ...] = ()
     fps: float | None = None
 
 
 def read_keypoint_npz(path: Path | str) -> KeypointTable:
     """Our own file: `keypoints` T V J 3 (x, y, confidence; NaN = missing), `joint_names`, `fps`.
 
+    Without `joint_names` the joints are measured, as those of bare lists are.
+
     Raises:
         VergenceError: missing, not an NPZ, a key missing, or shapes that do not fit.
     """
     path = Path(path)
     data = read_npz_as(path, KeypointFile, "The shape is T V J 3: x, y, confidence; see the capture format.")
-    points, names = data.keypoints, data.joint_names
-    if points.shape[2] != len(names):
+    names = data.joint_names
+    points, told = views_on_one_scale(data.keypoints, path.name)
+    if not names:
+        skeleton, note = _decide_skeleton(list(clean(points).reshape(-1, *points.shape[2:])), None, path)
+        points, told = points[:, :, : len(skeleton)], told + note
+    elif points.shape[2] == len(names):
+        skeleton = skeleton_from_names(names)
+    else:
         raise VergenceError(f"{path} has {points.shape[2]} joints and {len(names)} joint_names", "They must agree.")
     if data.fps is not None and not 0 < data.fps < 1e6:
         raise VergenceError(f"fps of {path} is {data.fps:g}", "Give frames per second, or leave it out.")
-    notes = (f"{path.name}: confidences above 1 were taken as 1",) if (points[..., 2] > 1).any() else ()
-    return KeypointTable(clean(points), skeleton_from_names(names), data.fps, notes)
+    if (points[..., 2] > 1).any():
+        told.append(f"{path.name}: confidences above 1 were taken as 1")
+    return KeypointTable(clean(points), skeleton, data.fps, tuple(told))
 
 
 OPENPOSE = Reader(Path.is_dir, read_openpose)

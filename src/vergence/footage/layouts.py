@@ -4,7 +4,9 @@ Several layouts share a count of joints (17 are COCO's, Human3.6M's or MPI-INF-3
 BODY_25B), and a wrong guess looks like a detector that is bad at everything, or like a good reconstruction with every
 joint misnamed. So every candidate is measured on the people themselves: joined by a layout's limbs, the right names give
 a body whose left and right sides are alike, whose shanks are about as long as its thighs, and whose middle joints lie
-between their pairs. The best must be better than the next by a margin, else the file has to be named.
+between their pairs. The best must be better than the next by a margin, else the file has to be named. An animal's 17 points
+(AP-10K's order, which detectors of animals write) are a candidate like the others, and refused where they fit best: seen
+from some sides a small quadruped makes a passable person.
 
 Layouts with faces and hands (133, 136 values) are read for their body alone.
 """
@@ -31,10 +33,13 @@ from vergence.skeleton import (
     OPENPOSE_18,
     WHOLEBODY_23,
     Skeleton,
+    canonical_name,
 )
 
 Array = np.ndarray
 
+HEAD = (("nose", "left_eye"), ("nose", "right_eye"), ("left_eye", "left_ear"), ("right_eye", "right_ear"),
+        ("neck_nose", "head_top"), ("upper_neck", "head_top"))  # fmt: skip  # pairs of joints near each other
 MARGIN = 0.75  # misfit of the best over the next best's
 MOST_MISFIT = 0.45  # of any layout that is believed; people have 0.05 to 0.2, misnamed joints 0.4 to 1.1
 MOST_PEOPLE = 400  # looked at
@@ -73,6 +78,29 @@ LAYOUTS: tuple[Layout, ...] = (
 )
 
 
+# Paws are called wrists and ankles, so that what is measured of people's limbs is measured of animals'.
+AP_10K = Layout(
+    17,
+    Skeleton(
+        "ap_10k",
+        (*"left_eye right_eye nose withers tail_base left_shoulder left_elbow left_wrist".split(),
+         *"right_shoulder right_elbow right_wrist left_hip left_knee left_ankle right_hip right_knee right_ankle".split()),
+    ),
+)  # fmt: skip
+
+
+def layout_of_names(names: Sequence[str]) -> Layout | None:
+    """The layout whose joints, in order, have these names; of one with a face and hands the body's count. MMPose calls
+    HALPE_26's top of the head `head`.
+    """
+    found = [canonical_name(name) for name in names]
+    for layout in LAYOUTS:
+        wanted = layout.skeleton.joint_names
+        if layout.count == len(found) and all(a == b or (a, b) == ("head", "head_top") for a, b in zip(found, wanted)):
+            return layout
+    return None
+
+
 def decide_layout(people: Sequence[Float[Array, "J 3"]], where: str) -> tuple[Layout, str]:
     """The layout of people with as many joints each, and a sentence on how it was decided ("" where there is one only).
 
@@ -103,6 +131,12 @@ def decide_layout(people: Sequence[Float[Array, "J 3"]], where: str) -> tuple[La
             f"{count} joints in {where} make no person's body under any known layout (misfit {names})",
             "Are they an animal's, or another skeleton's? " + name_it,
         )
+    if count == AP_10K.count and (animal := misfit(points, AP_10K.skeleton)) < min(misfits):
+        raise VergenceError(
+            f"{count} joints in {where} are an animal's in AP-10K's order rather than a person's (misfit {animal:.2f}, as "
+            f"a person {min(misfits):.2f})",
+            "Give keypoints of people, or name the skeleton if they are.",
+        )
     if len(known) == 1:
         return known[0], known[0].note
     if not np.isfinite(misfits[best]) or misfits[best] > MARGIN * misfits[order[1]]:
@@ -113,6 +147,7 @@ def decide_layout(people: Sequence[Float[Array, "J 3"]], where: str) -> tuple[La
     return known[best], f"{where}: {count} joints read as {known[best].skeleton.name.upper()}; misfit {names}"
 
 
+@np.errstate(divide="ignore", invalid="ignore")
 def misfit(points: Float[Array, "N J 2"], skeleton: Skeleton) -> float:
     """How unlike a person's the named joints are: the mean over what can be measured of the median over people; NaN where
     nothing can.
@@ -143,7 +178,11 @@ def misfit(points: Float[Array, "N J 2"], skeleton: Skeleton) -> float:
         if skeleton.has(middle, f"left_{pair}", f"right_{pair}"):
             centre = (at(f"left_{pair}") + at(f"right_{pair}")) / 2
             terms.append(5 * np.linalg.norm(at(middle) - centre, axis=1) / size)
-    for a, b in (("nose", "left_eye"), ("nose", "right_eye"), ("neck_nose", "head_top"), ("upper_neck", "head_top")):
+    for middle, pair in (("tail_base", "hip"), ("withers", "shoulder")):
+        if skeleton.has(middle):
+            centre = (at(f"left_{pair}") + at(f"right_{pair}")) / 2
+            terms.append(2 * np.linalg.norm(at(middle) - centre, axis=1) / size)
+    for a, b in HEAD:
         if skeleton.has(a, b):
             terms.append(2 * np.linalg.norm(at(a) - at(b), axis=1) / size)
     medians = [float(np.nanmedian(term)) for term in terms if np.isfinite(term).any()]

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from vergence import __version__, outputs
@@ -213,7 +214,7 @@ class Reconstruction:
                 seconds=_number(results["seconds"]),
                 version=results["version"],
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, msgspec.ValidationError) as error:
             raise VergenceError(
                 f"{folder / 'results.json'} is not a reconstruction's: {error!r}", "Run vergence reconstruct again."
             ) from error
