@@ -236,7 +236,8 @@ def from_plain(kind: type[T], values: Mapping[str, Any], **missing: float) -> T:
             return [restored(item, null) for item in value]
         return null if value is None else value
 
-    return msgspec.convert({key: restored(v, missing.get(key, math.nan)) for key, v in values.items()}, kind)
+    return msgspec.convert({key: restored(v, missing.get(key, math.nan)) for key, v in values.items()}, kind,
+                           dec_hook=lambda kind, value: np.asarray(value, dtype=np.float64))  # fmt: skip
 
 
 def new_folder(path: Path) -> None:

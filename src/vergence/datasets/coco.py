@@ -31,6 +31,7 @@ from vergence.footage.formats.coco import (
     people_rows,
     plain_id,
     read_coco_file,
+    size_of,
     triples,
 )
 from vergence.metrics.keypoints import TruePerson
@@ -137,14 +138,13 @@ def _person(
     if image is None or image.file_name is None or len(box) != 4 or None in box:
         raise _broken(file, number, "its image is not in `images`, or its bbox is not four numbers")
     x, y, w, h = np.array(box, dtype=float)
-    size = (round(image.width), round(image.height)) if image.width and image.height else None
     return Person(
         path=_image_path(folder, image.file_name),
         box=np.array([x - (WIDER - 1) / 2 * w, y - (WIDER - 1) / 2 * h, WIDER * w, WIDER * h]),
         keypoints=np.where(known[:, None], labels[:, :2], np.nan),
         confidence=np.where(known, labels[:, 2], 0.0),
         number=number,
-        size=size,
+        size=size_of(image, file),
         measures={"area_px": float("nan") if row.area is None else row.area},
     )
 

@@ -107,7 +107,7 @@ def read_coco_file(path: Path, remedy: str = "Write it again.") -> Coco:
 
 def plain_id(value: Id | None) -> str:
     """An id that is the same whether it is written 7, 7.0 or "7"."""
-    return str(int(value)) if isinstance(value, float) and value == int(value) else str(value)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def people_rows(coco: Coco, rows: Sequence[Row]) -> tuple[list[Row], Category | None]:
@@ -218,18 +218,29 @@ def _plain_numbers(names: Mapping[str, str]) -> list[int] | None:
     return None
 
 
+def size_of(image: ImageRow, path: Path) -> tuple[int, int] | None:
+    """(width, height) of an image, where the file says it.
+
+    Raises:
+        VergenceError: no whole number of pixels.
+    """
+    if not image.width or not image.height:
+        return None
+    if not (1 <= image.width < 1e6 and 1 <= image.height < 1e6):
+        raise VergenceError(
+            f"image {image.id} of {path} is {image.width:g} x {image.height:g}", "Sizes are whole pixels."
+        )
+    return round(image.width), round(image.height)
+
+
 def image_size(coco: Coco) -> tuple[int, int] | None:
-    """(width, height) of the images, where the file says it.
+    """(width, height) of all images, where the file says it.
 
     Raises:
         VergenceError: images of different sizes, or no sizes at all.
     """
-    sizes = {(image.width, image.height) for image in coco.images if image.width and image.height}
+    sizes = {size_of(image, coco.path) for image in coco.images} - {None}
     if len(sizes) > 1:
-        raise VergenceError(f"images in {coco.path} have different sizes: {sorted(sizes)}", "Keep one camera per file.")
-    if not sizes:
-        return None
-    width, height = sizes.pop()
-    if not (1 <= width < 1e6 and 1 <= height < 1e6):
-        raise VergenceError(f"images in {coco.path} are {width:g} x {height:g}", "Sizes are whole pixels.")
-    return round(width), round(height)
+        raise VergenceError(f"images in {coco.path} have different sizes: {sorted(filter(None, sizes))}",
+                            "Keep one camera per file.")  # fmt: skip
+    return sizes.pop() if sizes else None
