@@ -39,12 +39,18 @@ def people(frame: int) -> list[list[float]]:
 
 
 def openpose() -> Any:
-    return {"version": 1.3, "people": [{"person_id": [-1], "pose_keypoints_2d": sum(people(2), [])}]}
+    return {"version": 1.3, "people": [{"person_id": [-1], "pose_keypoints_2d": np.ravel(people(2)).tolist()}]}
 
 
 def results() -> Any:
     return [
-        {"image_id": t, "category_id": 1, "keypoints": sum(people(t), []), "bbox": [180, 150, 60, 250], "score": 0.9}
+        {
+            "image_id": t,
+            "category_id": 1,
+            "keypoints": np.ravel(people(t)).tolist(),
+            "bbox": [180, 150, 60, 250],
+            "score": 0.9,
+        }
         for t in range(FRAMES)
     ]
 

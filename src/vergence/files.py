@@ -182,6 +182,8 @@ def _array_as(array: np.ndarray, hint: Any, what: str, remedy: str) -> Any:
     if wanted is not None:
         if array.dtype.kind in "iuf" and "float64" in wanted.dtypes:
             array = array.astype(np.float64)
+        elif array.dtype.kind == "f" and "int64" in wanted.dtypes and (array == np.round(array)).all():
+            array = array.astype(np.int64)
         if not isinstance(array, wanted):
             shape = wanted.dim_str.strip() or "one number"
             raise VergenceError(f"{what} is {array.dtype} of shape {array.shape}; wanted {shape}", remedy)
