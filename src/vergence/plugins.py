@@ -249,7 +249,13 @@ keypoint_readers = Registry(
     hdf5="vergence.footage.keypoint_formats.hdf5:HDF5",
 )
 calibration_readers = Registry(
-    "calibration reader", "vergence.calibration_readers", toml="vergence.footage.calibration:RIG_TOML"
+    "calibration reader",
+    "vergence.calibration_readers",
+    toml="vergence.footage.calibrations.toml_rigs:RIG_TOML",
+    opencv_yaml="vergence.footage.calibrations.opencv_yaml:OPENCV_YAML",
+    colmap="vergence.footage.calibrations.colmap:COLMAP",
+    vicon="vergence.footage.calibrations.motion_capture:VICON",
+    qualisys="vergence.footage.calibrations.motion_capture:QUALISYS",
 )
 
 # A function of poses that a protocol's column asks for by its name (`protocols.figures`).

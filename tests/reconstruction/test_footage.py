@@ -11,7 +11,7 @@ import pytest
 
 import vergence
 from vergence.files import write_json
-from vergence.footage.calibration import write_rig_toml
+from vergence.footage.calibrations.writing import write_rig_toml
 from vergence.footage.capture import load_capture
 from vergence.geometry.cameras import Rig
 from vergence.report.reconstruction import page_of

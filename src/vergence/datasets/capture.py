@@ -54,7 +54,9 @@ def read_capture(source: Source, image_size: int, skeleton: Skeleton) -> MemoryD
         turn = camera.rotation
         for t in frames:
             whole = seen.keypoints[t, v, :, :2]
-            if np.isfinite(whole).all(-1).sum() < SEEN_JOINTS:
+            if np.isfinite(whole).all(-1).sum() < SEEN_JOINTS or (
+                camera.numbering is not None and capture.image_file(v, t) is None
+            ):
                 continue
             view = crop_view(
                 capture.image(v, t),
@@ -66,7 +68,7 @@ def read_capture(source: Source, image_size: int, skeleton: Skeleton) -> MemoryD
                 confidence=trust[t, v],
                 pose=None if poses is None else poses[v][t],
                 rotation=turn,
-                translation=camera.translation,
+                translation=camera.translation if capture.unit == "mm" else None,
                 up=None if capture.up is None or turn is None else turn @ capture.up,
                 metric=poses is not None,
             )

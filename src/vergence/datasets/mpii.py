@@ -26,7 +26,7 @@ from vergence.datasets.formats.matlab import read_mat5
 from vergence.datasets.people import SEEN_JOINTS, Person, flat_records
 from vergence.datasets.records import Records
 from vergence.errors import VergenceError
-from vergence.footage.keypoints import HIDDEN_CONFIDENCE
+from vergence.footage.formats.coco import HIDDEN_CONFIDENCE
 from vergence.geometry.crops import box_from_keypoints
 from vergence.metrics.keypoints import head_size
 from vergence.skeleton import MPII_16

@@ -15,6 +15,8 @@ from vergence.errors import VergenceError
 from vergence.footage.boxes import follow, read_boxes
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.capture_camera import CaptureCamera
+from vergence.footage.formats.names import Numbering
+from vergence.footage.formats.placing import frames_of, on_images
 from vergence.footage.images import IMAGE_SUFFIXES, ImageFolder, read_image
 from vergence.footage.keypoints import read_keypoints
 from vergence.footage.observations import observe
@@ -47,6 +49,7 @@ class Footage:
         path: what was given; None where arrays were.
         single: it is one image.
         note: what was assumed.
+        folder: that the images lie in, whose names count them.
     """
 
     name: str
@@ -56,9 +59,16 @@ class Footage:
     path: Path | None = None
     single: bool = False
     note: str = ""
+    folder: ImageFolder | None = None
+
+    @property
+    def numbering(self) -> Numbering | None:
+        return None if self.folder is None else self.folder.numbering
 
     def rows(self, frames: str) -> list[int] | None:
         """The frame numbers that words such as `0-34,65-99` name, all where empty; None where their number is unknown."""
+        if self.folder is not None and not frames:
+            return sorted(self.folder.places)
         if self.count is not None:
             return wanted_frames(frames, self.count)
         if frames:
@@ -67,7 +77,7 @@ class Footage:
 
 
 def open_footage(source: Path | str | Iterable[RGB], fps: float | None) -> Footage:
-    """An image, a folder of images (of any sizes, in natural order), a video, or RGB arrays.
+    """An image, a folder of images (of any sizes, as their names count them), a video, or RGB arrays.
 
     Raises:
         VergenceError: nothing there, nothing that can be read, or a frame rate of 0 or less.
@@ -77,16 +87,14 @@ def open_footage(source: Path | str | Iterable[RGB], fps: float | None) -> Foota
     if not isinstance(source, str | Path):
         return _open_arrays(source, fps)
     path = Path(source)
-    single = path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()
-    if single or path.is_dir():
-        files = [path] if single else ImageFolder(path).files
-        note = "" if single or fps else f"a folder of images has no frame rate: taken as {ASSUMED_FPS:g} per second"
-
-        def read(rows: Sequence[int] | None) -> Iterator[tuple[int, RGB]]:
-            return ((row, read_image(files[row])) for row in (range(len(files)) if rows is None else rows))
-
-        read_image(files[0])
-        return Footage(path.name, len(files), fps or ASSUMED_FPS, read, path, single, note)
+    if path.is_dir():
+        folder = ImageFolder(path, one_size=False)
+        note = "" if fps else f"a folder of images has no frame rate: taken as {ASSUMED_FPS:g} per second"
+        pick = lambda rows: folder.frames() if rows is None else folder.pick(rows)
+        return Footage(path.name, len(folder), fps or ASSUMED_FPS, pick, path, False, note, folder)
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        image = read_image(path)
+        return Footage(path.name, 1, fps or ASSUMED_FPS, lambda rows: iter([(0, image)]), path, True)
     video = open_video(path)
 
     def decode(rows: Sequence[int] | None) -> Iterator[tuple[int, RGB]]:
@@ -218,15 +226,17 @@ def find_person(
         each = {frame: grown(np.array(parse_box(values))) for frame, values in boxes.items()}
         return Person(lambda frame, size: each.get(frame))
     if boxes is not None:
-        tracked, notes = _from_zero(follow(read_boxes(boxes)), footage.count, Path(boxes).name)
+        tracked, notes = _from_zero(follow(read_boxes(boxes)), footage, Path(boxes).name)
         return Person(lambda frame, size: grown(tracked[frame]) if frame in tracked else None, notes)
     if keypoints is not None:
         return _person_of_keypoints(footage, Path(keypoints))
     if lens.capture is not None and lens.capture.has_keypoints and _is_video_of(footage, lens):
         camera = lens.capture.cameras[lens.index]
-        found = {i: _box_around(points) for i, points in enumerate(observe(lens.capture).keypoints[:, lens.index])}
+        seen = observe(lens.capture).keypoints[:, lens.index]
+        own = camera.own_frames(np.arange(len(seen)))
+        found = {round(frame): _box_around(points) for frame, points in zip(own, seen) if np.isfinite(frame)}
         note = f"the person: the subject of {lens.capture.folder.name}, by its keypoints"
-        return Person(lambda frame, size: found.get(round(frame - camera.offset)), (note,))
+        return Person(lambda frame, size: found.get(frame), (note,))
     note = "no person box: the whole image is taken as one; --box, --boxes or --keypoints say better"
     return Person(lambda frame, size: whole_image_box(size[1], size[0]), (note,))
 
@@ -274,7 +284,8 @@ class Take:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was assumed, as sentences."""
-        return tuple(note for note in (self.footage.note, *self.lens.notes, *self.person.notes) if note)
+        folder = () if self.footage.folder is None else self.footage.folder.notes
+        return tuple(note for note in (self.footage.note, *folder, *self.lens.notes, *self.person.notes) if note)
 
     def time(self, frame: int) -> float:
         """Seconds."""
@@ -323,9 +334,10 @@ def _is_video_of(footage: Footage, lens: Lens) -> bool:
 
 def _person_of_keypoints(footage: Footage, path: Path) -> Person:
     """The person who is longest, largest and most surely in view."""
-    found = read_keypoints(path)
+    found = on_images(read_keypoints(path), footage.numbering)
     numbers = [number for number, people in found.people.items() if len(people)]
     first = min(found.people) if found.last_known else int(bool(numbers) and max(numbers) == footage.count)
+    first = 0 if found.from_zero else first
     count = max(found.people) + 1 - first if footage.count is None else footage.count
     tracks = track_people(found.frames(first, count), footage.fps)
     if not tracks:
@@ -353,8 +365,11 @@ def _box_around(points: Float[np.ndarray, "J D"]) -> Box | None:
         return None
 
 
-def _from_zero(boxes: dict[int, Box], count: int | None, name: str) -> tuple[dict[int, Box], tuple[str, ...]]:
-    """Boxes by frames counted from 0; a file whose last frame is `count` counts from 1."""
+def _from_zero(boxes: dict[int, Box], footage: Footage, name: str) -> tuple[dict[int, Box], tuple[str, ...]]:
+    """Boxes by frames counted from 0, or as the images' names count; a file whose last frame is `count` counts from 1."""
+    frames, count = None if footage.numbering is None else frames_of(boxes, footage.numbering), footage.count
+    if frames is not None:
+        return {frame: boxes[number] for number, frame in frames.items()}, ()
     if max(boxes) == count and min(boxes) > 0:
         return {frame - 1: box for frame, box in boxes.items()}, (f"{name} counts frames from 1: that is frame 0 here",)
     if count is not None and max(boxes) >= count:

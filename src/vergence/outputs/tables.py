@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float, Int
 
-from vergence.files import atomic_path, plain, read_arrays, write_json, write_text
+from vergence.files import atomic_path, plain, read_npz_as, write_json, write_text
 from vergence.outputs.sequence import PoseSequence
 
 
@@ -37,25 +39,31 @@ def write_npz(path: Path | str, poses: PoseSequence) -> None:
         np.savez_compressed(file, **data)  # type: ignore[arg-type]
 
 
+@dataclass(frozen=True)
+class PoseFile:
+    """What an NPZ of poses holds."""
+
+    pose: Float[np.ndarray, "T J 3"]
+    joint_names: tuple[str, ...]
+    fps: float
+    unit: str
+    up: Float[np.ndarray, " 3"] | None = None
+    keypoints: Float[np.ndarray, "T *V J 2"] | None = None
+    confidence: Float[np.ndarray, "T J"] | None = None
+    frame: Int[np.ndarray, " T"] | None = None
+    time: Float[np.ndarray, " T"] | None = None
+
+
 def read_npz(path: Path | str) -> PoseSequence:
     """Poses from an NPZ that `write_npz` wrote, or that has its required keys.
 
     Raises:
-        VergenceError: missing, unreadable, or without a required key.
+        VergenceError: missing, unreadable, without a required key, or with an array of another kind or shape.
     """
-    data = read_arrays(path, ("pose", "joint_names", "fps", "unit"), "Is it a pose file?")
-    up = data.get("up")
-    return PoseSequence(
-        pose=data["pose"],
-        joint_names=tuple(str(name) for name in data["joint_names"]),
-        fps=float(data["fps"]),
-        unit=str(data["unit"]),
-        up=None if up is None or not np.isfinite(up).all() else up,
-        keypoints=data.get("keypoints"),
-        confidence=data.get("confidence"),
-        frame=data.get("frame"),
-        time=data.get("time"),
-    )
+    data = read_npz_as(path, PoseFile, "Is it a pose file?")
+    if data.up is not None and not np.isfinite(data.up).all():
+        data = replace(data, up=None)
+    return PoseSequence(**vars(data))
 
 
 def write_csv(path: Path | str, poses: PoseSequence) -> None:

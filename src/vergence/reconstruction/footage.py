@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ import numpy as np
 from vergence.errors import VergenceError
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.observations import Observations, observe
+from vergence.geometry.body import reference_length
 from vergence.geometry.cameras import Rig
 from vergence.outputs import PoseSequence
 from vergence.reconstruction.checks.doubts import doubts
@@ -32,7 +34,8 @@ def reconstruct(
 ) -> Reconstruction:
     """Cameras and 3D poses of the person in a capture, from 2D keypoints alone; no calibration is needed.
 
-    Known extrinsics give millimetres in their world. Without them the world is the first camera's frame and the unit the
+    Known extrinsics give millimetres in their world (reference bones, where they are free of scale, as a `rig.toml` found
+    from footage is). Without them the world is the first camera's frame and the unit the
     person's trunk, since footage alone tells no size.
 
     Args:
@@ -71,8 +74,10 @@ def reconstruct(
         if per_frame
         else doubts(seen.keypoints, seen.skeleton, cameras, solution, tuple(footage.names), placed and not refine)
     )
+    if placed and footage.unit != "mm":
+        solution = _in_bones(solution)
     return Reconstruction(
-        poses=_poses(footage, solution),
+        poses=_poses(footage, solution, placed),
         rig=_rig(footage, solution),
         report=solution.report.doubted(against),
         subject=seen.subject,
@@ -126,14 +131,31 @@ def known_cameras(capture: Capture, fov: float | None, fov_fixed: bool) -> dict[
     }
 
 
-def _poses(capture: Capture, solution: Solution) -> PoseSequence:
+def _poses(capture: Capture, solution: Solution, placed: bool) -> PoseSequence:
     return PoseSequence(
         pose=solution.pose,
         joint_names=solution.skeleton.joint_names,
         fps=capture.fps,
         unit=solution.unit,
-        up=capture.up if solution.unit == "mm" else None,
+        up=capture.up if placed else None,
         confidence=solution.weight,
+    )
+
+
+def _in_bones(solution: Solution) -> Solution:
+    """What given cameras of no length leave, in the person's reference bones: another rig's numbers are no unit."""
+    bone = reference_length(solution.pose, solution.skeleton)
+    if not np.isfinite(bone):
+        raise VergenceError(
+            "the given cameras are free of scale and the trunk was never reconstructed, so the result has no unit",
+            "Give keypoints of hips and shoulders, or a calibration in mm.",
+        )
+    return replace(
+        solution,
+        pose=solution.pose / bone,
+        deviation=solution.deviation / bone,
+        translation=solution.translation / bone,
+        unit="reference_bone",
     )
 
 

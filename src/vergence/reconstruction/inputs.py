@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float
 
 from vergence.errors import VergenceError
 from vergence.footage.keypoint_formats.confidences import much
-from vergence.geometry.camera import intrinsics_from_fov, normalise
+from vergence.geometry.camera import FISHEYE_SIZE, intrinsics_from_fov, normalise
 from vergence.reconstruction.bundle import Bundle, FocalMode
 from vergence.skeleton import Skeleton
 
@@ -46,7 +46,7 @@ class Joints:
     weight: Float[Array, "T V J"]
     counted: Bool[Array, "T V J"]
     intrinsics: Float[Array, "V 3 3"]
-    distortion: Float[Array, "V 5"]
+    distortion: Float[Array, "V D"]
     focal: Float[Array, "V 2"]
     focal_mode: FocalMode
     zooms: tuple[float, ...]
@@ -132,9 +132,9 @@ def check_joints(
         distortion = np.asarray(distortion, dtype=float)
         if intrinsics is None:
             raise VergenceError("distortion is given without intrinsics", "Give both, or neither.")
-        if distortion.shape not in ((views, 4), (views, 5)):
+        if distortion.shape not in [(views, size) for size in (4, 5, 12, FISHEYE_SIZE)]:
             raise VergenceError(f"distortion has shape {distortion.shape}, not ({views}, 5)")
-        lens[:, : distortion.shape[1]] = distortion
+        lens = np.pad(distortion, ((0, 0), (0, max(0, 5 - distortion.shape[1]))))
     pixels = torch.from_numpy(np.where(valid[..., None], keypoints, np.nan))
     flat = normalise(pixels, torch.from_numpy(k), torch.from_numpy(lens)).numpy()
     fxy = np.stack([k[:, 0, 0], k[:, 1, 1]], 1)

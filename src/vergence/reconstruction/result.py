@@ -1,6 +1,7 @@
 """A reconstruction as one object: what was found in some footage, how good it is, and the folder it is kept in.
 
-    rig.toml      the cameras, anipose layout (`footage.calibration`)
+    rig.toml      the cameras, anipose layout (`footage.calibrations`)
+    Calib.toml, camera_array.toml   the same for Pose2Sim and caliscope; never read back
     poses.npz     the poses to the last bit, with unit, frame rate and each joint's weight
     poses.csv, poses.trc, ...   the same for other tools; never read back
     results.json  figures, verdict and everything that was decided on the way
@@ -16,12 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from vergence import __version__, outputs
 from vergence.errors import VergenceError
 from vergence.files import from_plain, plain, read_json, write_json
-from vergence.footage.calibration import read_rig_toml, write_rig_toml
+from vergence.footage.calibrations.toml_rigs import read_rig_toml
+from vergence.footage.calibrations.writing import write_caliscope_toml, write_pose2sim_toml, write_rig_toml
 from vergence.footage.capture import Capture
 from vergence.footage.observations import Observations
 from vergence.footage.subject import SubjectChoice
@@ -117,7 +120,8 @@ class Reconstruction:
                     "R": camera.rotation,
                     "t": camera.translation,
                     "K": camera.intrinsics,
-                    "distortion": camera.distortion,
+                    "distortion": camera.coefficients,
+                    "fisheye": camera.fisheye,
                     "image_size": camera.image_size,
                 }
                 for camera in self.rig.cameras
@@ -158,9 +162,21 @@ class Reconstruction:
         level = {} if first is None else {"trc": {"assumed_up": -first[1]}}
         notes = outputs.write(folder, self.poses, dict.fromkeys(("npz", *formats)), **level)
         write_rig_toml(folder / "rig.toml", self.rig, self.report.reprojection_median)
+        self._write_rigs(folder)
         results = self.results() | {"trc": self._trc(notes), "seconds": self.seconds}
         write_json(folder / "results.json", results)
         return dict(plain(results))
+
+    def _write_rigs(self, folder: Path) -> None:
+        """The rig for other programs, which want metres: where the scale is not known, as large as in poses.trc."""
+        try:
+            metres = self.poses.mm_per_unit()[0] / 1000
+        except VergenceError:  # nobody's size was ever seen
+            return
+        first = self.rig.cameras[0].rotation
+        up = self.poses.up if self.poses.up is not None or first is None else -first[1]
+        write_pose2sim_toml(folder / "Calib.toml", self.rig, metres, up)
+        write_caliscope_toml(folder / "camera_array.toml", self.rig, metres)
 
     def _trc(self, notes: dict[str, str]) -> dict[str, Any]:
         """What a reader of poses.trc must know."""
@@ -198,7 +214,7 @@ class Reconstruction:
                 seconds=_number(results["seconds"]),
                 version=results["version"],
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, msgspec.ValidationError) as error:
             raise VergenceError(
                 f"{folder / 'results.json'} is not a reconstruction's: {error!r}", "Run vergence reconstruct again."
             ) from error

@@ -73,7 +73,7 @@ class Solution:
         side: T V J, joint index whose label each joint carried (`arange(J)` but where left and right were exchanged
             back).
         rotation, translation: V 3 3 and V 3, `x_cam = R x + t`.
-        intrinsics: V 3 3, estimated focal lengths included; distortion: V 5.
+        intrinsics: V 3 3, estimated focal lengths included; distortion: V D.
         unit: `mm` where extrinsics were given (or a height assumed), else `reference_bone`.
         report: figures and verdict.
     """
@@ -86,7 +86,7 @@ class Solution:
     rotation: Float[Array, "V 3 3"]
     translation: Float[Array, "V 3"]
     intrinsics: Float[Array, "V 3 3"]
-    distortion: Float[Array, "V 5"]
+    distortion: Float[Array, "V D"]
     skeleton: Skeleton
     unit: Literal["mm", "reference_bone"]
     report: Report
@@ -99,7 +99,7 @@ def reconstruct_keypoints(
     intrinsics: Float[Array, "V 3 3"] | None,
     image_size: Float[Array, "V 2"],
     skeleton: Skeleton,
-    distortion: Float[Array, "V 5"] | None = None,
+    distortion: Float[Array, "V D"] | None = None,
     fps: float | None = None,
     rotation: Float[Array, "V 3 3"] | None = None,
     translation: Float[Array, "V 3"] | None = None,
@@ -122,7 +122,7 @@ def reconstruct_keypoints(
         intrinsics: None = square pixels, centre of the image, focal length to be found.
         image_size: width and height, px.
         skeleton: names of the joints.
-        distortion: k1 k2 p1 p2 k3 (or the first four); None = no distortion.
+        distortion: as `geometry.camera` takes it (or k1 k2 p1 p2); None = no distortion.
         fps: frames a second; not needed, kept for callers that have it.
         rotation, translation: known extrinsics, used as they are (mm), or with `refine` as the start of the adjustment.
         fov: degrees along the image's longer side, a start where intrinsics are missing, the truth with `fov_fixed`.

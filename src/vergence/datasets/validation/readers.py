@@ -47,9 +47,8 @@ def read_capture_records(path: Path, number: int = 0) -> Records:
     up = np.full(3, np.nan) if capture.up is None else capture.up
     images = []
     for t, v in zip(frame.tolist(), view.tolist()):
-        camera = capture.cameras[v]
-        place = camera.video if camera.video is not None else capture.folder / f"{camera.name} (no video)"
-        images.append(_image(place, round(t + camera.offset)))
+        found = capture.image_file(v, t) or (capture.folder / f"{capture.names[v]} (no image of frame {t})", None)
+        images.append(ImageRef(*found))
     return Records(
         images=images,
         size=rig.image_size.astype(float)[view],
@@ -60,7 +59,7 @@ def read_capture_records(path: Path, number: int = 0) -> Records:
         intrinsics=rig.intrinsics[view],
         distortion=rig.distortion[view],
         rotation=rotation,
-        translation=rig.translation[view],
+        translation=rig.translation[view] if capture.unit == "mm" else np.full((n, 3), np.nan),
         up=rotation @ up,
         subject=np.full(n, number),
         sequence=np.full(n, number),
@@ -72,15 +71,6 @@ def read_capture_records(path: Path, number: int = 0) -> Records:
         skeleton=seen.skeleton,
         report={"notes": [*capture.notes, *seen.notes]},
     )
-
-
-def _image(place: Path, frame: int) -> ImageRef:
-    if not place.is_dir():
-        return ImageRef(place, frame)
-    from vergence.footage.images import ImageFolder
-
-    files = ImageFolder(place).files
-    return ImageRef(files[frame]) if 0 <= frame < len(files) else ImageRef(place / f"{frame} (no such image)")
 
 
 class CapturePixels:
