@@ -14,7 +14,6 @@ from __future__ import annotations
 import csv
 import io
 import pickle
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import h5py
 import numpy as np
 
 from vergence.errors import VergenceError
+from vergence.footage.formats.names import name_numbers
 from vergence.footage.keypoint_formats.tables import detections
 from vergence.footage.keypoints import Detections
 from vergence.footage.readers import Reader
@@ -193,10 +193,9 @@ def _read(
 
 
 def _frame_numbers(index: Sequence[str], path: Path) -> list[int]:
-    """Of rows named by number or by picture; the last number of a picture's name counts."""
-    found = [re.findall(r"\d+", re.split(r"[\\/]", word)[-1].split(".")[0]) for word in index]
-    numbers = [int(words[-1]) if words else -1 for words in found]
-    if not numbers or min(numbers) < 0:
+    """Of rows named by number or by picture."""
+    numbers = name_numbers(index)
+    if numbers is None:
         raise VergenceError(f"{path} has rows without a frame number", "Rows are numbered, or named by pictures.")
     if len(set(numbers)) < len(numbers):
         raise VergenceError(f"{path} has two rows of one frame", "Keep one camera's pictures in a file.")

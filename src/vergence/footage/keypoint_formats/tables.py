@@ -14,13 +14,11 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence.errors import VergenceError
+from vergence.footage.formats.names import counted_frames
 from vergence.footage.keypoint_formats.confidences import on_one_scale
 from vergence.footage.keypoints import Detections, clean
 from vergence.footage.layouts import decide_layout, skeleton_of_names
 from vergence.skeleton import Skeleton
-
-FEW = 100_000  # below, a number is a frame's, of a long video with few labels too
-SPARSE = 50  # above, numbers that reach farther than this times their count are times or identities
 
 People = Float[np.ndarray, "P J 3"]
 
@@ -47,9 +45,12 @@ def detections(
         VergenceError: nobody in any frame, joints that nothing names, or another number of them than `skeleton` has.
     """
     by_number, notes = dict(frames), list(notes)
-    if by_number and max(by_number) > max(FEW, SPARSE * len(by_number)):
-        notes.append(f"{path.name}: frames {min(by_number)} to {max(by_number)} are taken in their order")
-        by_number = {place: by_number[number] for place, number in enumerate(sorted(by_number))}
+    if not by_number:
+        raise VergenceError(f"{path} holds no frames", "Check the detector, or leave this camera out.")
+    counted, own = counted_frames(list(by_number), from_zero=True)
+    by_number = {counted[number]: by_number[number] for number in sorted(by_number)}
+    if own:
+        notes.append(f"{path.name}: frames {own[0]} to {own[-1]} are taken in their order")
     scaled, told = on_one_scale({number: list(people) for number, people in by_number.items()}, path.name)
     cleaned: dict[int, list[np.ndarray]] = {}
     for number, people in scaled.items():
@@ -61,7 +62,7 @@ def detections(
     chosen, note = _joints(every, names, path, skeleton)
     nobody = np.empty((0, len(chosen), 3))
     stacked = {n: np.stack(people)[:, : len(chosen)] if people else nobody for n, people in cleaned.items()}
-    return Detections(chosen, stacked, last_known, None, (*notes, *told, *([note] if note else [])))
+    return Detections(chosen, stacked, last_known, None, (*notes, *told, *([note] if note else [])), own)
 
 
 def _joints(
