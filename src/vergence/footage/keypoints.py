@@ -173,7 +173,12 @@ def read_openpose(folder: Path | str, skeleton: Skeleton | None = None) -> Detec
                 "Keep one camera's files per folder.",
             )
     counted, own = counted_frames(numbers)
-    raw = {counted[number]: _openpose_people(file) for number, file in zip(numbers, files)}
+    read = {counted[number]: _openpose_people(file) for number, file in zip(numbers, files)}
+    raw = {number: [person for person in found if len(person)] for number, found in read.items()}
+    if any(read.values()) and not any(raw.values()):
+        number = next(number for number, found in read.items() if found)
+        file = next(file for own, file in zip(numbers, files) if counted[own] == number)
+        raise VergenceError(f"a person in {file} has no `pose_keypoints_2d`", "Run OpenPose with body keypoints.")
     scaled, told = on_one_scale(raw, folder.name)
     people = [person for frame in scaled.values() for person in frame]
     chosen, notes = _decide_skeleton(people, skeleton, folder)
@@ -186,17 +191,15 @@ def read_openpose(folder: Path | str, skeleton: Skeleton | None = None) -> Detec
 
 
 def _openpose_people(file: Path) -> list[np.ndarray]:
-    """People as J 3, straight from the file; those without any values are nobody."""
+    """People as J 3, straight from the file; of J = 0 where they have no values."""
     data = read_json(file, OpenPoseFrame, "Check the keypoints path.", "OpenPose file")
     if data.people is None:
         raise VergenceError(f"{file} is not an OpenPose file: it has no list `people`", "Check the keypoints path.")
     found = []
     for person in data.people:
         values = person.pose_keypoints if person.pose_keypoints_2d is None else person.pose_keypoints_2d
-        if values is None:
-            raise VergenceError(f"a person in {file} has no `pose_keypoints_2d`", "Run OpenPose with body keypoints.")
-        found.append(triples(values, file))
-    return [person for person in found if len(person)]
+        found.append(triples(values or [], file))
+    return found
 
 
 def _decide_skeleton(people: Sequence[np.ndarray], given: Skeleton | None, where: Path) -> tuple[Skeleton, list[str]]:
