@@ -25,9 +25,8 @@ Keypoints and intrinsics are taken as they are, in images of `image_size`; a vid
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -42,7 +41,6 @@ from vergence.footage.calibrations.discovery import find_calibration
 from vergence.footage.calibrations.pairing import paired
 from vergence.footage.calibrations.sizes import settle
 from vergence.footage.capture_camera import (
-    CAMERA_KEYS,
     CaptureCamera,
     Probe,
     by_number,
@@ -50,6 +48,7 @@ from vergence.footage.capture_camera import (
     in_time,
     read_camera,
 )
+from vergence.footage.formats.capture_tables import CameraTable, CaptureFile, CaptureTable, held
 from vergence.footage.images import IMAGE_SUFFIXES, RGB, ImageFolder, Video, natural_key
 from vergence.footage.keypoint_formats.beside import keypoints_beside
 from vergence.footage.video import VIDEO_SUFFIXES, open_video
@@ -57,7 +56,6 @@ from vergence.geometry.cameras import Camera, Rig
 from vergence.skeleton import Skeleton, get_skeleton
 
 SCALE_FREE = "reference_bone"  # the unit of a rig that was found without a length
-CAPTURE_KEYS = ("fps", "unit", "keypoints", "calibration", "skeleton", "up")
 # Cameras of one rig nearer than this (or farther apart) do not watch a person: the unit is wrong.
 RIG_SPAN_MM = (50.0, 500_000.0)
 FPS_TOLERANCE = 0.01
@@ -202,29 +200,10 @@ def _holds_images(folder: Path) -> bool:
     return any(p.suffix.lower() in IMAGE_SUFFIXES for p in folder.iterdir())
 
 
-def _known(table: Mapping[str, Any], keys: Iterable[str], where: str) -> None:
-    keys = list(keys)
-    for key in table:
-        if key not in keys:
-            lower = {k.lower(): k for k in keys}
-            near = difflib.get_close_matches(str(key).lower(), lower, n=1, cutoff=0.0)
-            raise VergenceError(
-                f"{where} has an unknown key {key!r}", f"Did you mean {lower[near[0]]!r}? Known: {', '.join(keys)}."
-            )
-
-
-def _table(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise VergenceError(f"{where} is not a table but {value!r}", f"Write it as [{where.split()[-1]}].")
-    return value
-
-
 def _build(data: dict[str, Any], folder: Path, name: str) -> Capture:
     """The capture that a parsed capture.toml describes, everything checked."""
-    _known(data, ("capture", "cameras"), name)
-    head = _table(data.get("capture", {}), f"{name}: capture")
-    _known(head, CAPTURE_KEYS, f"[capture] of {name}")
-    tables = _table(data.get("cameras", {}), f"{name}: cameras")
+    data = held(data, CaptureFile, name)
+    head, tables = held(data.get("capture", {}), CaptureTable, f"[capture] of {name}"), data.get("cameras", {})
     if not tables:
         raise VergenceError(f"{name} has no cameras", "Add a [cameras.NAME] table for each.")
     unit = head.get("unit")
@@ -237,8 +216,7 @@ def _build(data: dict[str, Any], folder: Path, name: str) -> Capture:
     cameras, probes = [], {}
     for key, value in tables.items():
         where = f"camera {key} of {name}"
-        table = _table(value, f"{name}: cameras.{key}")
-        _known(table, CAMERA_KEYS, where)
+        table = held(value, CameraTable, where)
         camera, probes[key] = read_camera(
             key, table, folder, where, rig.get(key), calib.MM_PER.get(unit or "mm", 1.0), notes
         )
@@ -250,7 +228,7 @@ def _build(data: dict[str, Any], folder: Path, name: str) -> Capture:
     if unit_of_rig == "mm":
         _check_span(cameras, name)
     _say_who_has_no_pose(cameras, notes)
-    skeleton = get_skeleton(str(head["skeleton"])) if "skeleton" in head else None
+    skeleton = get_skeleton(head["skeleton"]) if "skeleton" in head else None
     cameras = list(settle(by_number(cameras, notes), keypoint_file, skeleton, notes))
     fps, rate = _frame_rate(head.get("fps"), probes, keypoint_file, name, notes)
     offset = {key for key, value in tables.items() if "offset" in value}
@@ -320,7 +298,7 @@ def _frame_rate(
 
         found = read_keypoint_table(keypoint_file).fps
     fps = found if given is None else float(calib.check_array(given, (), f"fps of {name}"))
-    if fps is None or not fps > 0:
+    if fps is None or not 0 < fps < 1e6:
         raise VergenceError(f"fps of {name} is {fps}", "Give fps = ... under [capture], above 0.")
     if found and given is not None and abs(found / fps - 1) > FPS_TOLERANCE:
         notes.append(f"fps is {fps:g} as {name} says, although the videos say {found:g}")

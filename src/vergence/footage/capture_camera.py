@@ -27,7 +27,6 @@ from vergence.footage.resize import ImageFit, fit_sizes
 from vergence.footage.video import open_video
 from vergence.geometry.cameras import Camera
 
-CAMERA_KEYS = ("video", "frames", "image_size", "intrinsics", "distortion", "fisheye", "keypoints", "R", "t", "offset")
 STRAY_FRAMES = 0.25  # time stamps that stay this near to frame numbers leave them as they are
 HOLE_FRAMES = 1.5  # stamps farther apart than this, in usual distances, have lost frames between them
 STEADY_SHARE = 0.35  # distances of stamps that differ from the usual one by less are the same rate
@@ -94,9 +93,9 @@ def frames_at(stamps: Float[np.ndarray, " N"], at: Float[np.ndarray, " T"]) -> F
     return np.where(~outside & (width > HOLE_FRAMES * usual) & (near > STRAY_FRAMES * usual), np.nan, found)
 
 
-def existing_path(value: Any, folder: Path, what: str) -> Path:
+def existing_path(value: str, folder: Path, what: str) -> Path:
     """A path that a capture.toml names, which must be there."""
-    if not isinstance(value, str) or not value:
+    if not value:
         raise VergenceError(f"{what} is {value!r}", "It is a path, relative to capture.toml.")
     path = folder / value
     if not path.exists():

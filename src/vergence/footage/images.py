@@ -37,7 +37,9 @@ def read_image(path: Path | str) -> RGB:
     """
     try:
         with Image.open(path) as image:
-            return _as_rgb(ImageOps.exif_transpose(image))
+            deep = image.mode == "RGB" and any(";16" in str(tile[3]) for tile in image.tile)
+            found = _by_opencv(Path(path)) if deep else None  # Pillow keeps the high byte of such colours
+            return _as_rgb(ImageOps.exif_transpose(image)) if found is None else found
     except FileNotFoundError:
         raise VergenceError(f"there is no image {path}", "Check the path.") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -67,7 +69,7 @@ def _eight_bits(values: np.ndarray) -> UInt8[np.ndarray, ...]:
 
 
 def _by_opencv(path: Path) -> RGB | None:
-    """What Pillow does not know: colours of 16 bits in TIFF, say."""
+    """What Pillow does not know, or not whole: colours of 16 bits."""
     found = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
     if found is None:
         return None
