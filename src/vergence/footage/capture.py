@@ -124,10 +124,13 @@ class Capture:
         return camera.fit.apply(self._videos[view][round(own)])
 
     def image_file(self, view: int, frame: int) -> tuple[Path, int | None] | None:
-        """The file that the image of row `frame` is in, and its place there (None: it is the file); None for no image."""
+        """The file that the image of row `frame` is in, and its place there (None: it is the file); None for no image, or a
+        camera without images has a name that is not there."""
         camera, own = self.cameras[view], float(self.cameras[view].own_frames(frame)[0])
         video = self._videos.get(view)
-        if camera.video is None or video is None or own != own:
+        if camera.video is None or video is None:
+            return self.folder / f"{camera.name} (no video)", None
+        if own != own or not 0 <= round(own) < len(video):
             return None
         if not isinstance(video, ImageFolder):
             return camera.video, round(own)

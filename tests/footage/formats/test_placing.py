@@ -15,7 +15,7 @@ from vergence.footage.capture import load_capture
 from vergence.footage.formats.names import number_frames
 from vergence.footage.formats.placing import frames_of
 from vergence.footage.observations import observe
-from vergence.inference.inputs import open_take
+from vergence.inference.takes import open_take
 
 Make = Callable[..., np.ndarray]
 FRAMES = 40
