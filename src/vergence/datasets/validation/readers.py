@@ -18,11 +18,14 @@ from vergence.datasets.records import ImageRef, OpenFiles, Records
 from vergence.datasets.shards.reader import INDEX, ShardDataset, check_files, read_manifest
 from vergence.errors import VergenceError
 from vergence.files import read_arrays
+from vergence.footage.calibrations.summary import described
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.observations import Observations, observe
 from vergence.geometry.crops import person_boxes, whole_image_box
 from vergence.outputs.tables import read_npz
 from vergence.skeleton import skeleton_from_names
+
+CAMERAS = "rig"  # of a report: what was understood of the rig, a line each
 
 
 def read_capture_records(path: Path, number: int = 0) -> Records:
@@ -32,6 +35,12 @@ def read_capture_records(path: Path, number: int = 0) -> Records:
         VergenceError: no capture, no keypoints, nobody in them, or a truth of another recording.
     """
     capture = load_capture(path)
+    if not capture.has_keypoints:
+        lines = " ".join(f"{line}." for line in described(capture.rig))
+        raise VergenceError(
+            f"the capture {path} has no 2D keypoints; of its cameras is known: {lines}".rstrip("."),
+            "Run a 2D detector, and name its files as `keypoints`.",
+        )
     seen = observe(capture)
     known = np.isfinite(seen.keypoints[..., :2]).all(-1).sum(-1) >= SEEN_JOINTS
     frame, view = np.nonzero(known)
@@ -70,7 +79,7 @@ def read_capture_records(path: Path, number: int = 0) -> Records:
         time=frame / capture.fps,
         groups={"camera": np.array(capture.names)[view]},
         skeleton=seen.skeleton,
-        report={"notes": [*capture.notes, *seen.notes]},
+        report={"notes": [*capture.notes, *seen.notes], CAMERAS: described(rig)},
     )
 
 

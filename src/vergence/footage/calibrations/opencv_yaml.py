@@ -60,10 +60,10 @@ def read_opencv_yaml(path: Path | str, unit: str | None = None) -> Rig:
     if path.is_dir():
         path = path / "intri.yml"
     values = _nodes(path)
-    for own, other in SISTERS.items():
-        sister = path.with_name(other + path.suffix) if path.stem.lower() == own else path
-        if sister != path and sister.is_file():
-            values = {**_nodes(sister), **values}
+    if (other := SISTERS.get(path.stem.lower())) is not None:
+        for sister in path.parent.iterdir():
+            if sister.stem.lower() == other and sister.suffix == path.suffix:
+                values = {**_nodes(sister), **values}
     names = values.get("names")
     found = _easymocap(values, [str(n) for n in names], path) if isinstance(names, list) else _stereo(values, path)
     if not found:
