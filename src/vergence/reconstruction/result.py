@@ -120,7 +120,7 @@ class Reconstruction:
                     "t": camera.translation,
                     "K": camera.intrinsics,
                     "distortion": camera.coefficients,
-                    "fisheye": camera.fisheye,
+                    **({"fisheye": True} if camera.fisheye else {}),
                     "image_size": camera.image_size,
                 }
                 for camera in self.rig.cameras

@@ -84,7 +84,7 @@ def folders(tmp_path: Path, drift: float) -> Rig:
 
 def test_a_folder_of_images_is_a_camera(tmp_path: Path) -> None:
     assert folders(tmp_path, 1e-3).names == ["a", "b"]
-    with pytest.raises(VergenceError, match="camera a .* moves"):
+    with pytest.raises(VergenceError, match=r"camera a .* moves"):
         folders(tmp_path, 0.2)
 
 

@@ -26,7 +26,9 @@ XCP = """<Cameras>
   <KeyFrames><KeyFrame FOCAL_LENGTH="1400" FRAME="0" ORIENTATION="{quaternion}" POSITION="100 -4000 1500"
    PRINCIPAL_POINT="960 540" {lens}/></KeyFrames>
  </Camera>
- <Camera DEVICEID="7" DISPLAY_TYPE="Vantage" SENSOR_SIZE="2432 2048"><KeyFrames><KeyFrame FOCAL_LENGTH="9"/></KeyFrames></Camera>
+ <Camera DEVICEID="7" DISPLAY_TYPE="Vantage" SENSOR_SIZE="2432 2048">
+  <KeyFrames><KeyFrame FOCAL_LENGTH="9"/></KeyFrames>
+ </Camera>
 </Cameras>
 """
 
