@@ -13,7 +13,7 @@ images, which footage is not, and are not used.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from vergence.footage.calibration import (
     check_intrinsics,
     check_rotation,
     check_size,
+    numbers,
     rig_of,
 )
 from vergence.footage.readers import Reader
@@ -101,7 +102,7 @@ def _value(node: Any) -> Any:
     return node.real() if node.isReal() or node.isInt() else None
 
 
-def _easymocap(values: Mapping[str, Any], names: list[str], path: Path) -> Iterator[Camera] | list[Camera]:
+def _easymocap(values: Mapping[str, Any], names: list[str], path: Path) -> list[Camera]:
     cameras = []
     for number, name in enumerate(names, start=1):
         where = f"camera {name} of {path.name}"
@@ -109,19 +110,23 @@ def _easymocap(values: Mapping[str, Any], names: list[str], path: Path) -> Itera
         key = name if f"K_{name}" in values or f"R_{name}" in values else str(number)
         matrix, lens = values.get(f"K_{key}"), values.get(f"dist_{key}", values.get(f"D_{key}"))
         turn, shift = values.get(f"Rot_{key}", values.get(f"R_{key}")), values.get(f"T_{key}")
-        size = values.get(f"W_{key}"), values.get(f"H_{key}")
-        posed = turn is not None and shift is not None
+        size = [float(values.get(f"{side}_{key}") or 0) for side in "WH"]
         cameras.append(
             Camera(
                 name,
-                check_size(size, where) if None not in size and min(size) > 0 else None,
+                check_size(size, where) if min(size) > 0 else None,
                 None if matrix is None else check_intrinsics(matrix, where),
                 check_distortion([] if lens is None else lens, where),
-                check_rotation(turn, where) if posed else None,
-                check_array(np.ravel(shift), (3,), f"T of {where}") if posed else None,
+                *_pose(turn, shift, where),
             )
         )
     return cameras
+
+
+def _pose(turn: Any, shift: Any, where: str) -> tuple[np.ndarray | None, np.ndarray | None]:
+    if turn is None or shift is None:
+        return None, None
+    return check_rotation(turn, where), check_array(numbers(shift, f"T of {where}", "").ravel(), (3,), f"T of {where}")
 
 
 def _stereo(values: Mapping[str, Any], path: Path) -> list[Camera]:
@@ -133,7 +138,7 @@ def _stereo(values: Mapping[str, Any], path: Path) -> list[Camera]:
     for number in (1, 2):
         where = f"camera {number} of {path.name}"
         matrix = next((values[k.format(number)] for k in MATRIX if values.get(k.format(number)) is not None), None)
-        lens = next((values[k.format(number)] for k in LENS if values.get(k.format(number)) is not None), [])
+        lens: Any = next((values[k.format(number)] for k in LENS if values.get(k.format(number)) is not None), [])
         if matrix is None:
             return []
         turn, shift = (np.eye(3), np.zeros(3)) if number == 1 else (values.get("R"), values.get("T"))
@@ -141,11 +146,12 @@ def _stereo(values: Mapping[str, Any], path: Path) -> list[Camera]:
         cameras.append(
             Camera(
                 str(number),
-                None if size is None else check_size(np.ravel(size), where),
+                None
+                if size is None
+                else check_size(numbers(size, f"image size of {where}", "It is [width, height].").ravel(), where),
                 check_intrinsics(matrix, where),
                 check_distortion(lens, where, fisheye),
-                check_rotation(turn, where) if posed else None,
-                check_array(np.ravel(shift), (3,), f"T of {where}") if posed else None,
+                *(_pose(turn, shift, where) if posed else (None, None)),
             )
         )
     return cameras
