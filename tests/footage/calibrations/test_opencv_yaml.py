@@ -101,6 +101,10 @@ def test_stereo_in_two_files(tmp_path: Path) -> None:
         ("%YAML:1.0\n---\nK1: [1, 2\n", "FileStorage"),
         ('%YAML:1.0\n---\nnames: [ "1" ]\nK_1: [ 1, 2, 3 ]\n', "intrinsics of camera 1"),
         ("", "FileStorage|holds no camera"),
+        (
+            '%YAML:1.0\n---\nnames: [ "1" ]\nK_1: !!opencv-matrix\n   rows: 3\n   dt: d\n   data: [ 9, 0, 6, 0, 9 ]\n',
+            "intrinsics of camera 1",
+        ),
     ],
 )
 def test_what_is_none(tmp_path: Path, text: str, message: str) -> None:

@@ -93,13 +93,23 @@ def _value(node: Any) -> Any:
     if node.isMap():
         keys = node.keys()
         if "data" in keys and "rows" in keys:
-            return node.mat()
+            return _matrix(*(_value(node.getNode(key)) for key in ("rows", "cols", "data")))
         return {key: _value(node.getNode(key)) for key in keys}
     if node.isSeq():
         return [_value(node.at(i)) for i in range(node.size())]
     if node.isString():
         return node.string()
     return node.real() if node.isReal() or node.isInt() else None
+
+
+def _matrix(rows: Any, cols: Any, data: Any) -> list[Any] | np.ndarray:
+    """A matrix whose numbers are as many as it says; else its bare numbers, which no shape fits. (OpenCV's own reading of
+    such a matrix writes beyond its memory.)"""
+    try:
+        values = np.asarray(data, dtype=np.float64).ravel()
+        return values.reshape(int(rows), int(cols))
+    except (TypeError, ValueError, OverflowError):
+        return [data]
 
 
 def _easymocap(values: Mapping[str, Any], names: list[str], path: Path) -> list[Camera]:
