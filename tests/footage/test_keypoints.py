@@ -79,6 +79,15 @@ def test_zeros_are_missing_and_empty_people_nobody(tmp_path: Path) -> None:
     assert any("above 1" in note for note in found.notes)
 
 
+@pytest.mark.parametrize("nobody", [{}, {"person_id": [-1]}, {"pose_keypoints_2d": []}])
+def test_a_person_without_values_is_nobody(tmp_path: Path, nobody: dict) -> None:
+    """As Pose2Sim writes whom a camera does not see."""
+    folder = openpose(tmp_path / "a", {0: [person(COCO_17)], 1: [person(COCO_17)]}, "x_{:04d}.json")
+    (folder / "x_0001.json").write_text(json.dumps({"people": [nobody]}))
+    found = read_keypoints(folder)
+    assert [len(found.people[number]) for number in (0, 1)] == [1, 0]
+
+
 def test_frame_numbers_come_from_names(tmp_path: Path) -> None:
     frames = {number: [person(COCO_17, 100 + number)] for number in (0, 1, 3, 10)}
     found = read_keypoints(openpose(tmp_path / "a", frames, "take2.{:04d}.json"))

@@ -135,6 +135,15 @@ def test_low_confidence_counts_as_missing(make_scene) -> None:
     assert not found.inlier[:, 0][confidence[:, 0] < 0.05].any()
 
 
+@pytest.mark.parametrize("much", [0.2, 85.0])
+def test_confidences_of_any_size_are_counted(make_scene, much: float) -> None:
+    scene = make_scene(frames=30)
+    usual = run(scene, confidence=np.full(scene.keypoints.shape[:3], 0.9))
+    found = run(scene, confidence=np.full(scene.keypoints.shape[:3], much))
+    assert np.isfinite(found.report.reprojection_median)
+    assert found.report.reprojection_median == pytest.approx(usual.report.reprojection_median)
+
+
 def test_other_skeletons_work(make_scene) -> None:
     scene = make_scene(frames=50)
     coco = H36M_17.convert(scene.keypoints, COCO_17)

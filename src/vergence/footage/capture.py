@@ -179,10 +179,12 @@ def make_capture(folder: Path | str) -> Capture:
             "Put the recording's videos, one per camera, there.",
         )
     table: dict[str, Any] = {"capture": {}, "cameras": {}}
+    beside: list[str] = []
     for source in videos or images:
         camera: dict[str, Any] = {"video" if videos else "frames": source.name}
         if not (folder / "keypoints.npz").exists() and (found := keypoints_beside(folder, source.stem)) is not None:
             camera["keypoints"] = os.path.relpath(found, folder)
+            beside.append(f"{source.stem} = {camera['keypoints']}")
         table["cameras"][source.stem] = camera
     if (folder / "keypoints.npz").exists():
         table["capture"]["keypoints"] = "keypoints.npz"
@@ -191,9 +193,10 @@ def make_capture(folder: Path | str) -> Capture:
         table["capture"]["calibration"] = str(found_in.relative_to(folder)) or "."
     capture = _build(table, folder, folder.name)
     note = f"no capture.toml in {folder.name}: taken as {len(capture.cameras)} cameras, {', '.join(capture.names)}"
+    taken = [f"keypoints found beside the videos: {', '.join(beside)}"] if beside else []
     note += f"; calibration {table['capture']['calibration']}" if found_in is not None else ""
     note += f"; of {', '.join(others)} none is taken: name one in a capture.toml" if others else ""
-    return dataclasses.replace(capture, notes=(note, *capture.notes))
+    return dataclasses.replace(capture, notes=(note, *taken, *capture.notes))
 
 
 def _holds_images(folder: Path) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ from vergence.footage.formats.coco import (
 )
 from vergence.footage.formats.names import counted_frames, name_numbers, number_frames, visible
 from vergence.footage.keypoint_formats.confidences import on_one_scale, views_on_one_scale
-from vergence.footage.layouts import decide_layout
+from vergence.footage.layouts import decide_layout, skeleton_of_names
 from vergence.footage.readers import Reader, find_reader
 from vergence.skeleton import Skeleton, get_skeleton, skeleton_from_names
 
@@ -75,6 +75,14 @@ class Detections:
         """`count` frames from number `start`; frames nobody was seen in have P = 0."""
         nobody = np.empty((0, len(self.skeleton), 3))
         return [self.people.get(number, nobody) for number in range(start, start + count)]
+
+    def in_order_of(self, skeleton: Skeleton) -> Detections:
+        """The same with the joints in another's order, where they are the same joints."""
+        if self.skeleton == skeleton or set(self.skeleton.joint_names) != set(skeleton.joint_names):
+            return self
+        order = [self.skeleton.index(joint) for joint in skeleton.joint_names]
+        people = {number: found[:, order] for number, found in self.people.items()}
+        return replace(self, skeleton=skeleton, people=people)
 
 
 @dataclass(frozen=True)
@@ -165,7 +173,12 @@ def read_openpose(folder: Path | str, skeleton: Skeleton | None = None) -> Detec
                 "Keep one camera's files per folder.",
             )
     counted, own = counted_frames(numbers)
-    raw = {counted[number]: _openpose_people(file) for number, file in zip(numbers, files)}
+    read = {counted[number]: _openpose_people(file) for number, file in zip(numbers, files)}
+    raw = {number: [person for person in found if len(person)] for number, found in read.items()}
+    if any(read.values()) and not any(raw.values()):
+        number = next(number for number, found in read.items() if found)
+        file = next(file for own, file in zip(numbers, files) if counted[own] == number)
+        raise VergenceError(f"a person in {file} has no `pose_keypoints_2d`", "Run OpenPose with body keypoints.")
     scaled, told = on_one_scale(raw, folder.name)
     people = [person for frame in scaled.values() for person in frame]
     chosen, notes = _decide_skeleton(people, skeleton, folder)
@@ -178,17 +191,15 @@ def read_openpose(folder: Path | str, skeleton: Skeleton | None = None) -> Detec
 
 
 def _openpose_people(file: Path) -> list[np.ndarray]:
-    """People as J 3, straight from the file; those without any values are nobody."""
+    """People as J 3, straight from the file; of J = 0 where they have no values."""
     data = read_json(file, OpenPoseFrame, "Check the keypoints path.", "OpenPose file")
     if data.people is None:
         raise VergenceError(f"{file} is not an OpenPose file: it has no list `people`", "Check the keypoints path.")
     found = []
     for person in data.people:
         values = person.pose_keypoints if person.pose_keypoints_2d is None else person.pose_keypoints_2d
-        if values is None:
-            raise VergenceError(f"a person in {file} has no `pose_keypoints_2d`", "Run OpenPose with body keypoints.")
-        found.append(triples(values, file))
-    return [person for person in found if len(person)]
+        found.append(triples(values or [], file))
+    return found
 
 
 def _decide_skeleton(people: Sequence[np.ndarray], given: Skeleton | None, where: Path) -> tuple[Skeleton, list[str]]:
@@ -252,7 +263,7 @@ def read_coco(path: Path | str, skeleton: Skeleton | None = None) -> Detections:
     if not rows:
         raise VergenceError(f"{path} holds no keypoints of people", "Each entry needs `image_id` and `keypoints`.")
     if skeleton is None and category is not None and category.keypoints:
-        skeleton = skeleton_from_names(category.keypoints)
+        skeleton = skeleton_of_names(category.keypoints)
     numbers, own = image_numbers(coco, rows)
     counted, kept = counted_frames(list(numbers.values()), from_zero=True)
     raw: dict[int, list[np.ndarray]] = {counted[number]: [] for number in sorted(numbers.values())}

@@ -13,6 +13,7 @@ Layouts with faces and hands (133, 136 values) are read for their body alone.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,14 +35,18 @@ from vergence.skeleton import (
     WHOLEBODY_23,
     Skeleton,
     canonical_name,
+    skeleton_from_names,
 )
 
 Array = np.ndarray
 
 HEAD = (("nose", "left_eye"), ("nose", "right_eye"), ("left_eye", "left_ear"), ("right_eye", "right_ear"),
         ("neck_nose", "head_top"), ("upper_neck", "head_top"))  # fmt: skip  # pairs of joints near each other
+NUMBERED = re.compile(r"\D*\d+|\w")  # names that say nothing
 MARGIN = 0.75  # misfit of the best over the next best's
 MOST_MISFIT = 0.45  # of any layout that is believed; people have 0.05 to 0.2, misnamed joints 0.4 to 1.1
+ANIMAL = 0.95  # misfit as a person over that as an animal: people reach 0.86, quadrupeds begin at 1.04
+LEAST_SEEN = 0.25  # of a back's two ends; without them a quadruped's legs are a person's
 MOST_PEOPLE = 400  # looked at
 
 
@@ -89,16 +94,34 @@ AP_10K = Layout(
 )  # fmt: skip
 
 
-def layout_of_names(names: Sequence[str]) -> Layout | None:
-    """The layout whose joints, in order, have these names; of one with a face and hands the body's count. MMPose calls
-    HALPE_26's top of the head `head`.
+def skeleton_of_names(names: Sequence[str]) -> Skeleton | None:
+    """The joints that a file's own names say, known or not; None where they say nothing (`kp_3`, `bodypart1`) or name a face
+    and hands as well, so that the people are to be measured. MMPose calls HALPE_26's top of the head `head`.
     """
+    if not names or all(NUMBERED.fullmatch(name.strip()) for name in names):
+        return None
     found = [canonical_name(name) for name in names]
     for layout in LAYOUTS:
         wanted = layout.skeleton.joint_names
         if layout.count == len(found) and all(a == b or (a, b) == ("head", "head_top") for a, b in zip(found, wanted)):
-            return layout
-    return None
+            return layout.skeleton if layout.count == len(wanted) else None
+    return skeleton_from_names(names)
+
+
+def misnamed(people: Float[Array, "N J 3"], skeleton: Skeleton) -> str:
+    """A sentence where the points make a much better person under another layout of as many joints; else empty."""
+    known = [layout.skeleton for layout in LAYOUTS if layout.count == len(layout.skeleton) == len(skeleton)]
+    if skeleton not in known or len(known) < 2 or not len(people):
+        return ""
+    points = people[:: max(len(people) // MOST_PEOPLE, 1), :, :2]
+    given, others = (
+        misfit(points, skeleton),
+        {misfit(points, other): other.name for other in known if other != skeleton},
+    )
+    best = min(others)
+    if not best < MARGIN * given:
+        return ""
+    return f"the joints are called {skeleton.name} (misfit {given:.2f}), but look like {others[best]} ({best:.2f})"
 
 
 def decide_layout(people: Sequence[Float[Array, "J 3"]], where: str) -> tuple[Layout, str]:
@@ -131,10 +154,11 @@ def decide_layout(people: Sequence[Float[Array, "J 3"]], where: str) -> tuple[La
             f"{count} joints in {where} make no person's body under any known layout (misfit {names})",
             "Are they an animal's, or another skeleton's? " + name_it,
         )
-    if count == AP_10K.count and (animal := misfit(points, AP_10K.skeleton)) < min(misfits):
+    animal = _animal(points)
+    if ANIMAL * animal < misfits[best]:
         raise VergenceError(
-            f"{count} joints in {where} are an animal's in AP-10K's order rather than a person's (misfit {animal:.2f}, as "
-            f"a person {min(misfits):.2f})",
+            f"{count} joints in {where} are an animal's in AP-10K's order rather than a person's (misfit {animal:.2f}, as a "
+            f"person {misfits[best]:.2f})",
             "Give keypoints of people, or name the skeleton if they are.",
         )
     if len(known) == 1:
@@ -145,6 +169,15 @@ def decide_layout(people: Sequence[Float[Array, "J 3"]], where: str) -> tuple[La
             f"{count} joints in {where} may be {may_be}, and the points do not tell which (misfit {names})", name_it
         )
     return known[best], f"{where}: {count} joints read as {known[best].skeleton.name.upper()}; misfit {names}"
+
+
+def _animal(points: Float[Array, "N J 2"]) -> float:
+    """Misfit as an animal; NaN where that cannot be told."""
+    skeleton = AP_10K.skeleton
+    if points.shape[1] != AP_10K.count:
+        return float("nan")
+    back = points[:, [skeleton.index("withers"), skeleton.index("tail_base")]]
+    return misfit(points, skeleton) if np.isfinite(back).all(2).mean(0).min() > LEAST_SEEN else float("nan")
 
 
 @np.errstate(divide="ignore", invalid="ignore")

@@ -22,6 +22,7 @@ from vergence.footage.capture import Capture
 from vergence.footage.capture_camera import CaptureCamera
 from vergence.footage.formats.placing import own_frames
 from vergence.footage.keypoints import Detections, read_keypoint_table, read_keypoints
+from vergence.footage.layouts import misnamed
 from vergence.footage.subject import SubjectChoice, choose_subject
 from vergence.footage.tracking import track_people
 from vergence.geometry.cameras import Camera
@@ -77,6 +78,8 @@ def observe(capture: Capture) -> Observations:
     known = capture.has_extrinsics
     views = [_with_lens(camera if known else camera.without_extrinsics()) for camera in capture.cameras]
     keypoints, choice = choose_subject(tracks, views)
+    if doubt := misnamed(keypoints.reshape(-1, *keypoints.shape[2:]), skeleton):
+        notes.append(doubt)
     return Observations(keypoints, skeleton, choice, tuple(notes))
 
 
@@ -129,7 +132,8 @@ def _from_cameras(capture: Capture, notes: list[str]) -> tuple[Skeleton, list[li
                 f"camera {camera.name} has no keypoints, but others have",
                 "Give it `keypoints`, or take the camera out of capture.toml.",
             )
-        found[camera.name] = read_keypoints(camera.keypoints, capture.skeleton)
+        read = read_keypoints(camera.keypoints, capture.skeleton)
+        found[camera.name] = read.in_order_of(next(iter(found.values()), read).skeleton)
         notes += found[camera.name].notes
         _check_file_size(camera, found[camera.name])
     found = own_frames(
@@ -138,9 +142,9 @@ def _from_cameras(capture: Capture, notes: list[str]) -> tuple[Skeleton, list[li
         {camera.name: camera.frame_count for camera in capture.cameras},
         notes,
     )
-    skeletons = {d.skeleton.name: name for name, d in found.items()}
+    skeletons = {d.skeleton: name for name, d in found.items()}
     if len(skeletons) > 1:
-        listed = ", ".join(f"{skeleton} ({name})" for skeleton, name in skeletons.items())
+        listed = ", ".join(f"{skeleton.name} of {len(skeleton)} ({name})" for skeleton, name in skeletons.items())
         raise VergenceError(
             f"cameras have keypoints of different skeletons: {listed}", "Use one model for all cameras."
         )

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 
 from vergence.errors import VergenceError
+from vergence.footage.keypoint_formats.confidences import much
 from vergence.geometry.camera import FISHEYE_SIZE, intrinsics_from_fov, normalise
 from vergence.reconstruction.bundle import Bundle, FocalMode
 from vergence.skeleton import Skeleton
@@ -33,7 +34,8 @@ class Joints:
     Attributes:
         offset: px from the principal point, the lens undone, NaN = missing.
         weight: confidence over its median, 0 where missing.
-        counted: confidence above `REPORT_CONFIDENCE`: what reprojection errors are reported over.
+        counted: confidence above `REPORT_CONFIDENCE` of what is `much` for its camera: what reprojection errors are
+            reported over.
         intrinsics, distortion: as given or assumed.
         focal: V 2, px.
         focal_mode: which focal lengths are to be found.
@@ -138,11 +140,12 @@ def check_joints(
     fxy = np.stack([k[:, 0, 0], k[:, 1, 1]], 1)
     offset = flat * fxy[:, None]
     valid &= np.isfinite(offset).all(3)
+    one = np.array([much(confidence[:, v][valid[:, v]]) for v in range(views)])[:, None]
     weight = np.where(valid, confidence / max(float(np.median(confidence[valid])), 1e-6), 0.0)
     return Joints(
         offset=offset,
         weight=np.clip(weight, 0.0, 2.0),
-        counted=valid & (confidence > REPORT_CONFIDENCE),
+        counted=valid & (confidence > REPORT_CONFIDENCE * one),
         intrinsics=k,
         distortion=lens,
         focal=fxy,

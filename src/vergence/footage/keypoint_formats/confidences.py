@@ -20,6 +20,13 @@ USUAL = (0.4, 1.5)  # of that quantile; what lies in it above 1 is taken as 1
 Person = Float[np.ndarray, "J 3"]
 
 
+def much(confidences: Float[np.ndarray, " N"]) -> float:
+    """What counts as 1 among a camera's confidences: 1 where they are of the usual range, else where the surest begin."""
+    known = confidences[confidences > 0]
+    surest = float(np.quantile(known, SUREST)) if len(known) else 1.0
+    return 1.0 if USUAL[0] <= surest <= USUAL[1] else surest
+
+
 def on_one_scale(
     frames: Mapping[int, Sequence[Person]], where: str
 ) -> tuple[Mapping[int, Sequence[Person]], list[str]]:
@@ -36,11 +43,11 @@ def on_one_scale(
     seen = np.isfinite(points[:, :2]).all(1) & (points[:, :2] != 0).any(1)
     known = points[seen & (points[:, 2] > 0) & np.isfinite(points[:, 2]), 2]
     if len(known):
-        much = float(np.quantile(known, SUREST))
-        if USUAL[0] <= much <= USUAL[1]:
+        one = much(known)
+        if one == 1:
             return frames, []
-        note = f"{where}: confidences reach {known.max():.3g}, the surest twentieth {much:.3g}, which is taken as 1"
-        return {number: [_scaled(person, much) for person in people] for number, people in frames.items()}, [note]
+        note = f"{where}: confidences reach {known.max():.3g}, the surest twentieth {one:.3g}, which is taken as 1"
+        return {number: [_scaled(person, one) for person in people] for number, people in frames.items()}, [note]
     if not seen.any():
         return frames, []
     note = f"{where}: no joint has a confidence above 0, so all that have a place count as seen"
@@ -59,8 +66,8 @@ def views_on_one_scale(
     return (np.stack(views, axis=1) if told else points), told
 
 
-def _scaled(person: Person, much: float) -> Person:
-    return np.concatenate([person[:, :2], np.minimum(person[:, 2:] / much, 1.0)], axis=1)
+def _scaled(person: Person, one: float) -> Person:
+    return np.concatenate([person[:, :2], np.minimum(person[:, 2:] / one, 1.0)], axis=1)
 
 
 def _seen(person: Person) -> Person:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import csv
 import io
 import pickle
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import h5py
 import numpy as np
 
 from vergence.errors import VergenceError
+from vergence.footage.formats.names import name_numbers
 from vergence.footage.keypoint_formats.tables import detections
 from vergence.footage.keypoints import Detections
 from vergence.footage.readers import Reader
@@ -31,7 +31,6 @@ from vergence.skeleton import Skeleton
 HEADER = ("scorer", "individuals", "bodyparts", "coords")
 COORDS = ("x", "y", "likelihood")
 SINGLE = "single"  # DeepLabCut's individual of the points that belong to no animal
-FARTHEST_FRAME = 10_000_000
 
 Column = tuple[str, ...]  # scorer, perhaps individual, bodypart, coordinate
 
@@ -64,9 +63,9 @@ def read_deeplabcut_csv(path: Path | str, skeleton: Skeleton | None = None) -> D
         if row[0].strip().lower() in HEADER:
             head.setdefault(row[0].strip().lower(), [word.strip() for word in row])
     rows = rows[len(head) :]
-    if "bodyparts" not in head or "coords" not in head:
+    if not {"scorer", "bodyparts", "coords"} <= set(head) or len({len(row) for row in head.values()}) > 1:
         raise VergenceError(
-            f"{path} is no keypoint table: its first rows are not {', '.join(HEADER[::2] + HEADER[3:])}",
+            f"{path} is no keypoint table: its first rows are not scorer, bodyparts and coords of one length",
             "CSV of DeepLabCut and lightning-pose is read.",
         )
     width = len(head["coords"])
@@ -170,6 +169,8 @@ def _read(
     if {len(column) for column in columns} - {3, 4}:
         raise VergenceError(f"{path} has columns {columns[:3]}", f"They are named by {', '.join(HEADER)}.")
     place = {(*column[:-1], column[-1].lower()): i for i, column in enumerate(columns) if column[-1].lower() in COORDS}
+    if len(place) < sum(column[-1].lower() in COORDS for column in columns):
+        raise VergenceError(f"{path} has two columns of one name", "Give every bodypart a name of its own.")
     owners = list(dict.fromkeys(key[:-2] for key in place))
     scorers = sorted({owner[0] for owner in owners})
     if len(scorers) > 1:
@@ -192,16 +193,12 @@ def _read(
 
 
 def _frame_numbers(index: Sequence[str], path: Path) -> list[int]:
-    """Of rows named by number or by picture; the last number of a picture's name counts."""
-    found = [re.findall(r"\d+", re.split(r"[\\/]", word)[-1].split(".")[0]) for word in index]
-    numbers = [int(words[-1]) if words and len(words[-1]) < 19 else -1 for words in found]
-    if not numbers or min(numbers) < 0:
+    """Of rows named by number or by picture."""
+    numbers = name_numbers(index)
+    if numbers is None:
         raise VergenceError(f"{path} has rows without a frame number", "Rows are numbered, or named by pictures.")
     if len(set(numbers)) < len(numbers):
         raise VergenceError(f"{path} has two rows of one frame", "Keep one camera's pictures in a file.")
-    if max(numbers) >= FARTHEST_FRAME:
-        rank = {number: i for i, number in enumerate(sorted(numbers))}
-        numbers = [rank[number] for number in numbers]
     return numbers
 
 

@@ -21,6 +21,7 @@ from vergence.footage.keypoints import Detections
 from vergence.footage.readers import Reader
 from vergence.skeleton import Skeleton
 
+MOST_BYTES = 2**30  # of an array: some hours of ten people
 AXES = ("frame", "track", "node", "xy")
 # In the order in which they are tried where the file does not say.
 ORDERS = (("track", "xy", "node", "frame"), AXES, ("frame", "node", "xy", "track"))
@@ -37,6 +38,7 @@ def read_hdf5(path: Path | str, skeleton: Skeleton | None = None) -> Detections:
         raise VergenceError(f"there is no keypoint file {path}", "Check the path.")
     try:
         with h5py.File(path) as file:
+            _check_size(file, path)
             if "tracks" in file and "node_names" in file:
                 return _sleap(file, path, skeleton)
             return read_deeplabcut_h5(file, path, skeleton)
@@ -44,6 +46,18 @@ def read_hdf5(path: Path | str, skeleton: Skeleton | None = None) -> Detections:
         raise
     except Exception as error:  # a damaged file fails in as many ways as there are bytes
         raise VergenceError(f"{path} is not readable as HDF5 of keypoints: {error}", "Write it again.") from error
+
+
+def _check_size(file: h5py.File, path: Path) -> None:
+    """A few bytes may claim any shape: values that were never written take no room in the file."""
+
+    def large(name: str, item: h5py.Group | h5py.Dataset) -> str | None:
+        return (
+            f"`{name}` of shape {item.shape}" if isinstance(item, h5py.Dataset) and item.nbytes > MOST_BYTES else None
+        )
+
+    if found := file.visititems(large):
+        raise VergenceError(f"{path} holds {found}, over {MOST_BYTES / 2**30:g} GiB", "Export the recording in parts.")
 
 
 def _sleap(file: h5py.File, path: Path, skeleton: Skeleton | None) -> Detections:

@@ -1,13 +1,12 @@
 """Points by frame, person and joint, as most tools keep them, made one camera's detections.
 
 Names decide which joint a point is (`vergence.skeleton.canonical_name`: `LWrist`, `l_wri` and `wrist.L` are one), and a name
-that is nobody's stays a joint of its own. Names that are mere numbers (`kp_3`, `bodypart1`) say nothing: then, as where
-there are none, the people are measured (`footage.layouts`).
+that is nobody's stays a joint of its own. Where names say nothing (`kp_3`, `bodypart1`), as where there are none, the people
+are measured (`footage.layouts`).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -15,12 +14,11 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence.errors import VergenceError
+from vergence.footage.formats.names import counted_frames
 from vergence.footage.keypoint_formats.confidences import on_one_scale
 from vergence.footage.keypoints import Detections, clean
-from vergence.footage.layouts import decide_layout, layout_of_names
-from vergence.skeleton import Skeleton, skeleton_from_names
-
-NUMBERED = re.compile(r"\D*\d+|\w")
+from vergence.footage.layouts import decide_layout, skeleton_of_names
+from vergence.skeleton import Skeleton
 
 People = Float[np.ndarray, "P J 3"]
 
@@ -46,7 +44,13 @@ def detections(
     Raises:
         VergenceError: nobody in any frame, joints that nothing names, or another number of them than `skeleton` has.
     """
-    by_number = dict(frames)
+    by_number, notes = dict(frames), list(notes)
+    if not by_number:
+        raise VergenceError(f"{path} holds no frames", "Check the detector, or leave this camera out.")
+    counted, own = counted_frames(list(by_number), from_zero=True)
+    by_number = {counted[number]: by_number[number] for number in sorted(by_number)}
+    if own:
+        notes.append(f"{path.name}: frames {own[0]} to {own[-1]} are taken in their order")
     scaled, told = on_one_scale({number: list(people) for number, people in by_number.items()}, path.name)
     cleaned: dict[int, list[np.ndarray]] = {}
     for number, people in scaled.items():
@@ -58,7 +62,7 @@ def detections(
     chosen, note = _joints(every, names, path, skeleton)
     nobody = np.empty((0, len(chosen), 3))
     stacked = {n: np.stack(people)[:, : len(chosen)] if people else nobody for n, people in cleaned.items()}
-    return Detections(chosen, stacked, last_known, None, (*notes, *told, *([note] if note else [])))
+    return Detections(chosen, stacked, last_known, None, (*notes, *told, *([note] if note else [])), own)
 
 
 def _joints(
@@ -75,8 +79,8 @@ def _joints(
                 else "Give the `skeleton` that the keypoints were made with.",
             )
         return given, ""
-    if names and not all(NUMBERED.fullmatch(name.strip()) for name in names):
-        layout = layout_of_names(names)
-        return (skeleton_from_names(names), "") if layout is None else (layout.skeleton, layout.note)
+    named = skeleton_of_names(names)
+    if named is not None:
+        return named, ""
     layout, note = decide_layout(people, path.name)
     return layout.skeleton, note
