@@ -121,7 +121,7 @@ class Reconstruction:
                     "t": camera.translation,
                     "K": camera.intrinsics,
                     "distortion": camera.coefficients,
-                    "fisheye": camera.fisheye,
+                    **({"fisheye": True} if camera.fisheye else {}),
                     "image_size": camera.image_size,
                 }
                 for camera in self.rig.cameras
@@ -170,13 +170,13 @@ class Reconstruction:
     def _write_rigs(self, folder: Path) -> None:
         """The rig for other programs, which want metres: where the scale is not known, as large as in poses.trc."""
         try:
-            metres = self.poses.mm_per_unit()[0] / 1000
+            factor, assumed = self.poses.mm_per_unit()
         except VergenceError:  # nobody's size was ever seen
             return
         first = self.rig.cameras[0].rotation
         up = self.poses.up if self.poses.up is not None or first is None else -first[1]
-        write_pose2sim_toml(folder / "Calib.toml", self.rig, metres, up)
-        write_caliscope_toml(folder / "camera_array.toml", self.rig, metres)
+        write_pose2sim_toml(folder / "Calib.toml", self.rig, factor / 1000, up, assumed)
+        write_caliscope_toml(folder / "camera_array.toml", self.rig, factor / 1000, assumed)
 
     def _trc(self, notes: dict[str, str]) -> dict[str, Any]:
         """What a reader of poses.trc must know."""

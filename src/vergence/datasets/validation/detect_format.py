@@ -21,11 +21,14 @@ from typing import Any, cast
 
 import numpy as np
 
+from vergence import plugins
 from vergence.datasets.records import ImageReader, OpenFiles, Records
 from vergence.errors import VergenceError
+from vergence.footage.readers import find_reader
 from vergence.footage.video import VIDEO_SUFFIXES
 
 HEAD_BYTES = 4096
+COLMAP_FILES = ("images.txt", "points3D.txt", "rigs.txt", "frames.txt")
 
 
 @dataclass(frozen=True)
@@ -160,7 +163,9 @@ def _is_capture(path: Path) -> bool:
     if (path / "capture.toml").is_file():
         return True
     videos = [p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES]
-    return bool(videos) and not _has(path, "*.txt", "*.mat", "*.cdf")
+    texts = [p for p in path.glob("*.txt") if find_reader(plugins.calibration_readers, p) is None]
+    texts = [p for p in texts if p.name not in COLMAP_FILES]
+    return bool(videos) and not texts and not _has(path, "*.mat", "*.cdf")
 
 
 def _is_captures(path: Path) -> bool:
@@ -205,7 +210,7 @@ KINDS: tuple[Kind, ...] = (
          "vergence.datasets.mannequin_challenge:read_mannequin_challenge"),
     Kind("", "images that `vergence synth --kind images` wrote", _is_world_images,
          "vergence.datasets.validation.readers:read_world_images", labels=_POSES),
-    Kind("capture", "a capture (videos of one moment, capture.toml)", _is_capture,
+    Kind("capture", "a capture (videos of one moment)", _is_capture,
          "vergence.datasets.validation.readers:read_capture_records",
          pixels="vergence.datasets.validation.readers:capture_pixels"),
     Kind("", "a folder of captures", _is_captures, "vergence.datasets.validation.readers:read_captures",

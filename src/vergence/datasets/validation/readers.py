@@ -18,11 +18,14 @@ from vergence.datasets.records import ImageRef, Records
 from vergence.datasets.shards.reader import INDEX, ShardDataset, check_files, read_manifest
 from vergence.errors import VergenceError
 from vergence.files import read_arrays
+from vergence.footage.calibrations.summary import described
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.observations import Observations, observe
 from vergence.geometry.crops import whole_image_box
 from vergence.outputs.tables import read_npz
 from vergence.skeleton import skeleton_from_names
+
+CAMERAS = "rig"  # of a report: what was understood of the rig, a line each
 
 
 def read_capture_records(path: Path, number: int = 0) -> Records:
@@ -32,10 +35,16 @@ def read_capture_records(path: Path, number: int = 0) -> Records:
         VergenceError: no capture, no keypoints, nobody in them, or a truth of another recording.
     """
     capture = load_capture(path)
+    if not capture.has_keypoints:
+        lines = " ".join(f"{line}." for line in described(capture.rig))
+        raise VergenceError(
+            f"the capture {path} has no 2D keypoints; of its cameras is known: {lines}".rstrip("."),
+            "Run a 2D detector, and name its files as `keypoints`.",
+        )
     seen = observe(capture)
     truth = capture.folder / "truth.npz"
     pose = _true_poses(truth, capture, seen) if truth.is_file() else None
-    records = capture_records(capture, seen, pose, number=number)
+    records = capture_records(capture, seen, pose, number=number, report={CAMERAS: described(capture.rig)})
     if not len(records):
         raise VergenceError(f"the capture {path} shows nobody", "Look at its keypoints.")
     return records

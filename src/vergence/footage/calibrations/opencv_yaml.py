@@ -13,7 +13,7 @@ images, which footage is not, and are not used.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from vergence.footage.calibration import (
     check_intrinsics,
     check_rotation,
     check_size,
+    numbers,
     rig_of,
 )
 from vergence.footage.readers import Reader
@@ -60,10 +61,10 @@ def read_opencv_yaml(path: Path | str, unit: str | None = None) -> Rig:
     if path.is_dir():
         path = path / "intri.yml"
     values = _nodes(path)
-    for own, other in SISTERS.items():
-        sister = path.with_name(other + path.suffix) if path.stem.lower() == own else path
-        if sister != path and sister.is_file():
-            values = {**_nodes(sister), **values}
+    if (other := SISTERS.get(path.stem.lower())) is not None:
+        for sister in path.parent.iterdir():
+            if sister.stem.lower() == other and sister.suffix == path.suffix:
+                values = {**_nodes(sister), **values}
     names = values.get("names")
     found = _easymocap(values, [str(n) for n in names], path) if isinstance(names, list) else _stereo(values, path)
     if not found:
@@ -92,7 +93,7 @@ def _value(node: Any) -> Any:
     if node.isMap():
         keys = node.keys()
         if "data" in keys and "rows" in keys:
-            return node.mat()
+            return _matrix(*(_value(node.getNode(key)) for key in ("rows", "cols", "data")))
         return {key: _value(node.getNode(key)) for key in keys}
     if node.isSeq():
         return [_value(node.at(i)) for i in range(node.size())]
@@ -101,7 +102,17 @@ def _value(node: Any) -> Any:
     return node.real() if node.isReal() or node.isInt() else None
 
 
-def _easymocap(values: Mapping[str, Any], names: list[str], path: Path) -> Iterator[Camera] | list[Camera]:
+def _matrix(rows: Any, cols: Any, data: Any) -> list[Any] | np.ndarray:
+    """A matrix whose numbers are as many as it says; else its bare numbers, which no shape fits. (OpenCV's own reading of
+    such a matrix writes beyond its memory.)"""
+    try:
+        values = np.asarray(data, dtype=np.float64).ravel()
+        return values.reshape(int(rows), int(cols))
+    except (TypeError, ValueError, OverflowError):
+        return [data]
+
+
+def _easymocap(values: Mapping[str, Any], names: list[str], path: Path) -> list[Camera]:
     cameras = []
     for number, name in enumerate(names, start=1):
         where = f"camera {name} of {path.name}"
@@ -109,19 +120,23 @@ def _easymocap(values: Mapping[str, Any], names: list[str], path: Path) -> Itera
         key = name if f"K_{name}" in values or f"R_{name}" in values else str(number)
         matrix, lens = values.get(f"K_{key}"), values.get(f"dist_{key}", values.get(f"D_{key}"))
         turn, shift = values.get(f"Rot_{key}", values.get(f"R_{key}")), values.get(f"T_{key}")
-        size = values.get(f"W_{key}"), values.get(f"H_{key}")
-        posed = turn is not None and shift is not None
+        size = [float(values.get(f"{side}_{key}") or 0) for side in "WH"]
         cameras.append(
             Camera(
                 name,
-                check_size(size, where) if None not in size and min(size) > 0 else None,
+                check_size(size, where) if min(size) > 0 else None,
                 None if matrix is None else check_intrinsics(matrix, where),
                 check_distortion([] if lens is None else lens, where),
-                check_rotation(turn, where) if posed else None,
-                check_array(np.ravel(shift), (3,), f"T of {where}") if posed else None,
+                *_pose(turn, shift, where),
             )
         )
     return cameras
+
+
+def _pose(turn: Any, shift: Any, where: str) -> tuple[np.ndarray | None, np.ndarray | None]:
+    if turn is None or shift is None:
+        return None, None
+    return check_rotation(turn, where), check_array(numbers(shift, f"T of {where}", "").ravel(), (3,), f"T of {where}")
 
 
 def _stereo(values: Mapping[str, Any], path: Path) -> list[Camera]:
@@ -133,7 +148,7 @@ def _stereo(values: Mapping[str, Any], path: Path) -> list[Camera]:
     for number in (1, 2):
         where = f"camera {number} of {path.name}"
         matrix = next((values[k.format(number)] for k in MATRIX if values.get(k.format(number)) is not None), None)
-        lens = next((values[k.format(number)] for k in LENS if values.get(k.format(number)) is not None), [])
+        lens: Any = next((values[k.format(number)] for k in LENS if values.get(k.format(number)) is not None), [])
         if matrix is None:
             return []
         turn, shift = (np.eye(3), np.zeros(3)) if number == 1 else (values.get("R"), values.get("T"))
@@ -141,11 +156,12 @@ def _stereo(values: Mapping[str, Any], path: Path) -> list[Camera]:
         cameras.append(
             Camera(
                 str(number),
-                None if size is None else check_size(np.ravel(size), where),
+                None
+                if size is None
+                else check_size(numbers(size, f"image size of {where}", "It is [width, height].").ravel(), where),
                 check_intrinsics(matrix, where),
                 check_distortion(lens, where, fisheye),
-                check_rotation(turn, where) if posed else None,
-                check_array(np.ravel(shift), (3,), f"T of {where}") if posed else None,
+                *(_pose(turn, shift, where) if posed else (None, None)),
             )
         )
     return cameras

@@ -60,11 +60,14 @@ def read_rig_toml(path: Path | str, unit: str | None = None) -> Rig:
     tables = dict(_tables(data, ""))
     if not tables:
         raise VergenceError(f"{path} holds no camera", "Each needs a table with `matrix`, `distortions`, `size`.")
-    cameras, notes = [], []
+    cameras: list[Camera] = []
+    lacking: dict[str, list[str]] = {}
     for key, table in tables.items():
-        camera, why = _read_camera(key, table, path)
+        camera, lacks = _read_camera(key, table, path)
         cameras.append(camera)
-        notes += [f"{path.name}: camera {camera.name} has no {what}" for what in why]
+        for what in lacks:
+            lacking.setdefault(what, []).append(camera.name)
+    notes = [f"{path.name}: no {what} of camera {', '.join(names)}" for what, names in lacking.items()]
     metadata = data.get("metadata")
     said = metadata.get("unit") if isinstance(metadata, dict) else data.get("unit")
     rig = rig_of(path, cameras, unit, said, aliases=tuple(tables))
@@ -101,8 +104,8 @@ def _read_camera(key: str, table: dict[str, Any], path: Path) -> tuple[Camera, l
     known = {name: value for name, value in parts.items() if not is_unknown(value)}
     posed = "rotation" in known and "translation" in known and not _is_zero_matrix(known["rotation"])
     lacks = [] if "matrix" in known else ["intrinsics"]
-    if not posed:
-        lacks.append("extrinsics")
+    lacks += [] if posed else ["extrinsics"]
+    lacks += ["lens distortion"] if "distortions" in table and "distortions" not in known else []
     camera = Camera(
         name=str(table.get("name", key)),
         image_size=check_size(known["size"], where) if "size" in known else None,

@@ -2,8 +2,8 @@
 
 One file cannot serve all: caliscope wants `[cameras.0]` with whole numbers, which anipose and Pose2Sim would take for a
 camera without values. So `rig.toml` is anipose's layout, with our unit under `[metadata]`; `camera_array.toml` is
-caliscope's; and `Calib.toml` is Pose2Sim's, in metres and z up, with plain names, since Pose2Sim writes names into TOML as
-they are.
+caliscope's; and `Calib.toml` is Pose2Sim's, in metres and z up. Tables have bare keys, since anipose's parser fails at some
+quoted ones; `name` is the camera's.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.files import write_text
-from vergence.footage.calibration import toml_key
 from vergence.geometry.cameras import Camera, Rig
 
 
@@ -32,16 +31,22 @@ def write_rig_toml(path: Path | str, rig: Rig, error_px: float | None = None) ->
     if rig.unit is None:
         raise VergenceError("a rig without a unit cannot be written", "Say what its translations are in: mm, say.")
     lines = []
-    for camera in rig:
-        lines += [f"[{toml_key(camera.name)}]", *_values(camera), ""]
+    for key, camera in zip(_plain_names(rig.names), rig):
+        lines += [f"[{key}]", *_values(camera), ""]
     lines += ["[metadata]", "adjusted = false", f"unit = {json.dumps(rig.unit)}"]
     if error_px is not None and np.isfinite(error_px):
         lines += [f"error = {float(error_px)}"]
     write_text(path, "\n".join(lines) + "\n")
 
 
-def write_caliscope_toml(path: Path | str, rig: Rig, metres_per_unit: float) -> None:
+def write_caliscope_toml(path: Path | str, rig: Rig, metres_per_unit: float, assumed: str = "") -> None:
     """Writes caliscope's `camera_array.toml`: cameras numbered from 0 in the rig's order, translations in metres.
+
+    Args:
+        path: the file.
+        rig: its cameras.
+        metres_per_unit: of the translations.
+        assumed: what the scale rests on where it is not known; stands in the file, which then claims no length.
 
     Raises:
         VergenceError: intrinsics are not known, or the file cannot be written.
@@ -50,13 +55,17 @@ def write_caliscope_toml(path: Path | str, rig: Rig, metres_per_unit: float) -> 
     for number, camera in enumerate(rig):
         lines += [f"[cameras.{number}]", f"cam_id = {number}", *_values(camera.scaled(metres_per_unit), whole=True)]
         lines += ["rotation_count = 0", "ignore = false", ""]
-    write_text(path, "\n".join(lines))
+    write_text(path, "\n".join([*lines, "[metadata]", _unit(assumed), ""]))
 
 
 def write_pose2sim_toml(
-    path: Path | str, rig: Rig, metres_per_unit: float, up: Float[np.ndarray, " 3"] | None = None
+    path: Path | str,
+    rig: Rig,
+    metres_per_unit: float,
+    up: Float[np.ndarray, " 3"] | None = None,
+    assumed: str = "",
 ) -> None:
-    """Writes Pose2Sim's `Calib.toml`: metres, the world turned so that `up` is its z.
+    """Writes Pose2Sim's `Calib.toml`: metres, the world turned so that `up` is its z; `assumed` as above.
 
     Raises:
         VergenceError: intrinsics are not known, or the file cannot be written.
@@ -73,8 +82,12 @@ def write_pose2sim_toml(
             camera.translation,
         )
         lines += [f"[{name}]", *_values(turned.scaled(metres_per_unit)), ""]
-    lines += ["[metadata]", "adjusted = false", "error = 0.0", 'unit = "m"']
+    lines += ["[metadata]", "adjusted = false", "error = 0.0", _unit(assumed)]
     write_text(path, "\n".join(lines) + "\n")
+
+
+def _unit(assumed: str) -> str:
+    return f"unit = {json.dumps(f'm ({assumed})' if assumed else 'm')}"
 
 
 def _values(camera: Camera, whole: bool = False) -> list[str]:
