@@ -18,6 +18,7 @@ from vergence.footage.capture_camera import CaptureCamera
 from vergence.footage.images import IMAGE_SUFFIXES, ImageFolder, read_image
 from vergence.footage.keypoints import read_keypoints
 from vergence.footage.observations import observe
+from vergence.footage.people.returning import alone_again
 from vergence.footage.resize import ImageFit, fit_sizes
 from vergence.footage.tracking import track_people
 from vergence.footage.video import open_video, wanted_frames
@@ -333,8 +334,10 @@ def _person_of_keypoints(footage: Footage, path: Path) -> Person:
     if not tracks:
         raise VergenceError(f"nobody is in any frame of {path}", "Check the detector, or give --box.")
 
-    track = max(tracks, key=_presence)
-    notes = [f"the person: of {len(tracks)} in {path.name}, who is longest, largest and most surely in view"]
+    track, taken = alone_again(sorted(tracks, key=_presence, reverse=True))
+    notes = [f"the person: of {len(tracks)} tracks in {path.name}, who is longest, largest and most surely in view"]
+    if taken.frames:
+        notes.append(f"lost for over a second and taken up again, alone in view, for {taken.frames} frames")
     if first:
         notes.append(f"{path.name} counts frames from {first}: that is frame 0 here")
     boxes = [_box_around(points) for points in track]
