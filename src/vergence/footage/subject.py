@@ -33,8 +33,9 @@ SHORTEST_SHARE = 0.03  # of the frames; shorter tracks are no candidates, but ma
 # A camera whose agreement with the others is below this share of theirs among themselves shows somebody else.
 STRANGER_SHARE = 0.7
 SURE_MARGIN = 0.1
+LONE_SHARE = 0.82  # like STRANGER_SHARE, where each camera shows one person; right cameras have 0.92 and more
 # Of the only two cameras: below this they show two people, or two times.
-PAIR_AGREEMENT = 0.6
+PAIR_AGREEMENT = 0.72
 
 
 @dataclass(frozen=True)
@@ -143,7 +144,7 @@ def _only(
     alone = tuple(0 if i >= 0 else -1 for i in best)
     agreement = all_pairs(free, [view.without_extrinsics() for view in views]).agreement if len(views) > 1 else {}
     values = [float(t[0, 0]) for t in agreement.values() if t.size and t[0, 0] > 0]
-    strangers = _strangers(agreement, alone)
+    strangers = _strangers(agreement, alone, LONE_SHARE)
     if strangers or (len(values) == 1 and values[0] < PAIR_AGREEMENT):
         where = ", ".join(views[v].name for v in strangers) or " or ".join(view.name for view in views)
         verdict = "doubtful"
@@ -229,7 +230,7 @@ def _best_combination(support: Table, counts: Sequence[int]) -> tuple[tuple[int,
     return best, found[best]
 
 
-def _strangers(agreement: Table, best: Sequence[int]) -> list[int]:
+def _strangers(agreement: Table, best: Sequence[int], share: float = STRANGER_SHARE) -> list[int]:
     """Cameras that agree much less with the others than those do among themselves; needs three cameras to tell."""
     values = {(i, j): t[best[i], best[j]] for (i, j), t in agreement.items() if best[i] >= 0 and best[j] >= 0}
     values = {pair: value for pair, value in values.items() if value > 0}  # 0: too few joints in common to tell
@@ -242,7 +243,7 @@ def _strangers(agreement: Table, best: Sequence[int]) -> list[int]:
         own = {v: float(np.mean([value for pair, value in left.items() if v in pair])) for v in views}
         worst = min(views, key=lambda v: own[v])
         rest = float(np.mean([value for pair, value in left.items() if worst not in pair]))
-        if own[worst] >= STRANGER_SHARE * rest:
+        if own[worst] >= share * rest:
             return found
         found.append(worst)
 

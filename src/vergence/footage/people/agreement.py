@@ -89,9 +89,12 @@ def common_points(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _sigma(track: Track, view: Camera) -> float:
-    """Noise of a joint in normalised coordinates: a share of the person's size."""
+    """Noise of a joint in normalised coordinates: a share of the person's size, and what trembles from frame to frame."""
     size = float(np.median(person_size(track[present(track)])))
-    return SIGMA_SHARE * size / float(np.sqrt(abs(np.linalg.det(view.K[:2, :2]))))
+    tremble = np.abs(np.diff(track[..., :2], 2, axis=0))
+    tremble = tremble[np.isfinite(tremble)]
+    shake = 1.4826 / np.sqrt(6) * float(np.median(tremble)) if tremble.size else 0.0  # of white noise, differenced twice
+    return float(np.hypot(SIGMA_SHARE * size, shake)) / float(np.sqrt(abs(np.linalg.det(view.K[:2, :2]))))
 
 
 def _essential(
