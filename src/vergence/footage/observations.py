@@ -30,6 +30,7 @@ LENGTH_SHARE = 0.1
 # Share of points that may lie this share of the size outside their image.
 OUTSIDE_SHARE = 0.05
 OUTSIDE_MARGIN = 0.05
+SURE_SHARE = 0.7  # of the median confidence: what is less sure is not asked where it lies
 # Where no intrinsics are given, the subject's choice takes a lens this wide (along the longer side).
 GUESSED_FOV_DEG = 55.0
 
@@ -114,8 +115,11 @@ def _from_npz(capture: Capture, notes: list[str]) -> tuple[Skeleton, list[list[n
     for camera in capture.cameras:
         _check_length(camera, frames, notes)
     length = _timeline(capture, {camera.name: frames for camera in capture.cameras}, notes)
-    tracks = [_on_timeline([table.keypoints[:, v]], camera, length) for v, camera in enumerate(capture.cameras)]
-    return table.skeleton, [[t for t in own if np.isfinite(t[..., 2]).any()] for own in tracks]
+    tracks = []
+    for v, camera in enumerate(capture.cameras):
+        people = [frame[None] if np.isfinite(frame[:, 2]).any() else frame[None][:0] for frame in table.keypoints[:, v]]
+        tracks.append(_on_timeline(track_people(people, capture.fps), camera, length))
+    return table.skeleton, tracks
 
 
 def _from_cameras(capture: Capture, notes: list[str]) -> tuple[Skeleton, list[list[np.ndarray]]]:
@@ -268,8 +272,9 @@ def _check_extent(tracks: Sequence[np.ndarray], camera: CaptureCamera) -> None:
     """Keypoints that lie outside their image, or in a corner pixel of it, are in other units."""
     if not tracks:
         return
-    points = np.concatenate([track[..., :2].reshape(-1, 2) for track in tracks])
+    points = np.concatenate([track.reshape(-1, 3) for track in tracks])
     points = points[np.isfinite(points).all(axis=1)]
+    points = points[points[:, 2] >= SURE_SHARE * np.median(points[:, 2]), :2]  # what is guessed may lie anywhere
     if not len(points):
         return
     size = np.array(camera.image_size, dtype=float)

@@ -93,7 +93,9 @@ def _sigma(track: Track, view: Camera) -> float:
     size = float(np.median(person_size(track[present(track)])))
     tremble = np.abs(np.diff(track[..., :2], 2, axis=0))
     tremble = tremble[np.isfinite(tremble)]
-    shake = 1.4826 / np.sqrt(6) * float(np.median(tremble)) if tremble.size else 0.0  # of white noise, differenced twice
+    shake = (
+        1.4826 / np.sqrt(6) * float(np.median(tremble)) if tremble.size else 0.0
+    )  # of white noise, differenced twice
     return float(np.hypot(SIGMA_SHARE * size, shake)) / float(np.sqrt(abs(np.linalg.det(view.K[:2, :2]))))
 
 
