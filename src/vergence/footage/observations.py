@@ -274,9 +274,9 @@ def _check_extent(tracks: Sequence[np.ndarray], camera: CaptureCamera) -> None:
         return
     points = np.concatenate([track.reshape(-1, 3) for track in tracks])
     points = points[np.isfinite(points).all(axis=1)]
-    points = points[points[:, 2] >= SURE_SHARE * np.median(points[:, 2]), :2]  # what is guessed may lie anywhere
     if not len(points):
         return
+    points = points[points[:, 2] >= SURE_SHARE * np.median(points[:, 2]), :2]  # what is guessed may lie anywhere
     size = np.array(camera.image_size, dtype=float)
     reach = points.max(axis=0)
     if reach.max() <= 2.0 < size.min() / 4:

@@ -155,8 +155,8 @@ def _only(
 def _one_camera(own: Sequence[Track], counts: tuple[int, ...]) -> tuple[np.ndarray, SubjectChoice]:
     """One camera: nothing to compare with, so the person most is seen of, also where only that one is in view later."""
     whole, taken = alone_again(own)
-    left = [t for t in own if (present(t) & present(whole)).any() and t is not own[0]]
-    if not left and not taken.rivals:
+    left = [own[n] for _, n in taken.left]
+    if not left:
         reason = "a single camera, one person in view at a time" + taken.words()
         return whole[:, None], SubjectChoice("only", reason, (0,), counts, (float(present(whole).mean()),))
     keypoints, choice = _most_seen([whole, *left], counts)

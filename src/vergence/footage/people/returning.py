@@ -175,7 +175,7 @@ def alone_again(own: Sequence[Track]) -> tuple[Track, Taken]:
         if not (here & present(whole)).any():
             whole[here] = track[here]
             taken.frames += int(here.sum())
-        elif not (here & present(own[0])).any():
-            taken.rivals = True
-            taken.left.append((0, n))
+            continue
+        taken.left.append((0, n))
+        taken.rivals |= not (here & present(own[0])).any()
     return whole, taken
