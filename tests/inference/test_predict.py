@@ -123,6 +123,18 @@ def test_the_person_from_keypoint_files_is_the_large_one(light_video, tmp_path):
     assert any("from 1" in note for note in person.notes)
 
 
+def test_the_person_of_keypoint_files_is_taken_up_again_after_a_second(tmp_path):
+    shape = np.random.default_rng(0).uniform(0, 200, (17, 2))
+    for frame in range(100):
+        points = np.c_[shape + [100 + frame, 50], np.full(17, 0.8)]
+        people = [] if 40 <= frame < 70 else [{"pose_keypoints_2d": points.ravel().tolist()}]
+        (tmp_path / f"walk_{frame:06d}_keypoints.json").write_text(json.dumps({"people": people}))
+    footage = Footage("walk", 100, 20.0, lambda rows: iter(()))
+    person = find_person(footage, find_lens(None, "", 60), None, None, tmp_path)
+    assert [frame for frame in range(100) if person.at(frame, (640, 480)) is None] == list(range(40, 70))
+    assert any("taken up again, for 30 frames" in note for note in person.notes)
+
+
 def test_a_capture_with_several_cameras_wants_a_name(capture):
     text = (capture / "capture.toml").read_text()
     assert find_lens(capture, "", None).camera.name == "cam"

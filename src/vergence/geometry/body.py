@@ -62,7 +62,8 @@ def _seen_reference(pose: Float[Array, "T J 3"], skeleton: Skeleton) -> float:
 
 def _substitute(pose: Float[Array, "T J 3"], skeleton: Skeleton) -> tuple[float, list[str]]:
     """The trunk by usual proportions from the limbs that are seen, and these; NaN where none is."""
-    lengths, shares, names = 0.0, 0.0, []
+    lengths, shares = 0.0, 0.0
+    names: list[str] = []
     for name, start, end, share in _LIMB_SHARES:
         for side in ("right", "left"):
             if skeleton.has(f"{side}_{start}", f"{side}_{end}"):

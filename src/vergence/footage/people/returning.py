@@ -18,12 +18,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vergence.footage.people.agreement import Gauge, Pairs, agreement_of, common_points, gauge_of, later_fit, rays_of
-from vergence.footage.tracking import Track, present
+from vergence.footage.tracking import Track, person_size, present
 from vergence.geometry.cameras import Camera
 from vergence.geometry.two_view import MIN_POINTS
 
 # Agreement, over the subject's own, from which a track is taken to be the subject's.
 SAME_SHARE = 0.7
+NEARER = 2.0  # how much larger or smaller a person may be when seen again by the only camera
 SIZE_SHARE = 0.08  # the subject's limbs measure within this; people of one sex differ by 5 % (one deviation)
 
 
@@ -170,12 +171,17 @@ def _together(
 def alone_again(own: Sequence[Track]) -> tuple[Track, Taken]:
     """One camera's first track with those that come while it is not seen; of several at one time, the one most is seen of."""
     whole, taken = own[0].copy(), Taken()
+    size = _size(own[0])
     for n, track in enumerate(own[1:], 1):
         here = present(track)
-        if not (here & present(whole)).any():
+        if not (here & present(whole)).any() and 1 / NEARER < _size(track) / size < NEARER:
             whole[here] = track[here]
             taken.frames += int(here.sum())
             continue
         taken.left.append((0, n))
         taken.rivals |= not (here & present(own[0])).any()
     return whole, taken
+
+
+def _size(track: Track) -> float:
+    return float(np.median(person_size(track[present(track)])))

@@ -311,7 +311,8 @@ def pair_fits(
     a: Float[Array, "T J 2"], b: Float[Array, "T J 2"], reach: int, sigma: float, seed: int = 0
 ) -> tuple[Array, list[Array | None]]:
     """Truncated Sampson cost, 0 to 1, at each shift from `-reach` to `reach`, and its matrix: `a[t]` beside `b[t + shift]`."""
-    costs, matrices = np.ones(2 * reach + 1), [None] * (2 * reach + 1)
+    costs: Array = np.ones(2 * reach + 1)
+    matrices: list[Array | None] = [None] * (2 * reach + 1)
     for i, shift in enumerate(range(-reach, reach + 1)):
         pa, pb = _beside(a, b, shift, seed)
         try:
