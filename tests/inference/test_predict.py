@@ -102,12 +102,16 @@ def test_a_capture_gives_lens_subject_and_up(capture, light_video):
     np.testing.assert_allclose(poses.up, [0, -1, 0])
 
 
+# COCO's joints of somebody who stands
+X = "0 1 -1 2 -2 5 -5 7 -7 8 -8 3 -3 3 -3 3 -3"
+Y = "3 2 2 3 3 9 9 15 15 21 21 22 22 31 31 40 40"
+STANDING = np.array([X.split(), Y.split()], float).T
+
+
 def test_the_person_from_keypoint_files_is_the_large_one(light_video, tmp_path):
     openpose = tmp_path / "openpose"
     openpose.mkdir()
-    x = "0 1 -1 2 -2 5 -5 7 -7 8 -8 3 -3 3 -3 3 -3"  # COCO's joints of somebody who stands
-    y = "3 2 2 3 3 9 9 15 15 21 21 22 22 31 31 40 40"
-    small = np.array([x.split(), y.split()], float).T - [0, 21]
+    small = STANDING - [0, 21]
     shape = small * [6, 2.5]
     for frame in range(FRAMES):
         people = []
@@ -124,7 +128,7 @@ def test_the_person_from_keypoint_files_is_the_large_one(light_video, tmp_path):
 
 
 def test_the_person_of_keypoint_files_is_taken_up_again_after_a_second(tmp_path):
-    shape = np.random.default_rng(0).uniform(0, 200, (17, 2))
+    shape = 5 * STANDING
     for frame in range(100):
         points = np.c_[shape + [100 + frame, 50], np.full(17, 0.8)]
         people = [] if 40 <= frame < 70 else [{"pose_keypoints_2d": points.ravel().tolist()}]
