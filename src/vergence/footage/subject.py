@@ -111,7 +111,9 @@ def _chosen(
 ) -> tuple[np.ndarray, SubjectChoice]:
     """The best combination of tracks with the verdict on it."""
     score = _score(pairs.support, best)
-    runner_up, second = _runner_up(pairs.support, counts, best, [[present(t).any() for t in own] for own in usable])
+    runner_up, second = _runner_up(
+        pairs.support, counts, best, [[bool(present(t).any()) for t in own] for own in usable]
+    )
     strangers = _strangers(pairs.agreement, best)
     best = tuple(-1 if v in strangers else i for v, i in enumerate(best))
     keypoints = _assemble(usable, best, shape)
