@@ -33,6 +33,7 @@ LENGTH_SHARE = 0.1
 # Share of points that may lie this share of the size outside their image.
 OUTSIDE_SHARE = 0.05
 OUTSIDE_MARGIN = 0.05
+SURE_SHARE = 0.7  # of the median confidence: what is less sure is not asked where it lies
 # Where no intrinsics are given, the subject's choice takes a lens this wide (along the longer side).
 GUESSED_FOV_DEG = 55.0
 
@@ -120,8 +121,11 @@ def _from_npz(capture: Capture, notes: list[str]) -> tuple[Skeleton, list[list[n
     for camera in capture.cameras:
         _check_length(camera, frames, notes)
     length = _timeline(capture, {camera.name: frames for camera in capture.cameras}, notes)
-    tracks = [_on_timeline([table.keypoints[:, v]], camera, length) for v, camera in enumerate(capture.cameras)]
-    return table.skeleton, [[t for t in own if np.isfinite(t[..., 2]).any()] for own in tracks]
+    tracks = []
+    for v, camera in enumerate(capture.cameras):
+        people = [frame[None] if np.isfinite(frame[:, 2]).any() else frame[None][:0] for frame in table.keypoints[:, v]]
+        tracks.append(_on_timeline(track_people(people, capture.fps), camera, length))
+    return table.skeleton, tracks
 
 
 def _from_cameras(capture: Capture, notes: list[str]) -> tuple[Skeleton, list[list[np.ndarray]]]:
@@ -293,6 +297,7 @@ def _check_extent(tracks: Sequence[np.ndarray], camera: CaptureCamera) -> None:
     points, sure = np.split(points[np.isfinite(points).all(axis=1)], [2], axis=1)
     if not sure.sum() > 0:
         return
+    points = points[points[:, 2] >= SURE_SHARE * np.median(points[:, 2]), :2]  # what is guessed may lie anywhere
     size = np.array(camera.image_size, dtype=float)
     reach = points.max(axis=0)
     if reach.max() <= 2.0 < size.min() / 4:

@@ -18,6 +18,7 @@ from vergence.footage.boxes import follow, read_boxes
 from vergence.footage.formats.placing import frames_of, on_images
 from vergence.footage.keypoints import read_keypoints
 from vergence.footage.observations import observe
+from vergence.footage.people.returning import alone_again
 from vergence.footage.tracking import track_people
 from vergence.geometry.crops import box_from_keypoints, whole_image_box
 from vergence.inference.inputs import Footage, Lens
@@ -107,8 +108,10 @@ def _person_of_keypoints(footage: Footage, path: Path) -> Person:
     if not tracks:
         raise VergenceError(f"nobody is in any frame of {path}", "Check the detector, or give --box.")
 
-    track = max(tracks, key=_presence)
+    track, taken = alone_again(sorted(tracks, key=_presence, reverse=True))
     notes = [f"the person: of {len(tracks)} in {path.name}, who is longest, largest and most surely in view"]
+    if taken.frames:
+        notes.append(f"the person was lost for over a second and taken up again, for {taken.frames} frames")
     if first:
         notes.append(f"{path.name} counts frames from {first}: that is frame 0 here")
     boxes = [_box_around(points) for points in track]

@@ -12,7 +12,7 @@ import numpy as np
 from vergence.errors import VergenceError
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.observations import Observations, observe
-from vergence.geometry.body import reference_length
+from vergence.geometry.body import reference_length, reference_note
 from vergence.geometry.cameras import Rig
 from vergence.outputs import PoseSequence
 from vergence.reconstruction.checks.doubts import doubts
@@ -84,7 +84,7 @@ def reconstruct(
         extrinsics=("adjusted" if refine else "as given") if placed else "estimated",
         intrinsics="given" if cameras["intrinsics"] is not None else "estimated",
         coverage_of_points=_coverage(seen, solution),
-        notes=(*footage.notes, *seen.notes),
+        notes=tuple(n for n in (*footage.notes, *seen.notes, reference_note(solution.pose, seen.skeleton)) if n),
         settings={
             "ignore_extrinsics": ignore_extrinsics,
             "refine": refine,

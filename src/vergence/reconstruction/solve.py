@@ -291,7 +291,8 @@ def _assemble(
     if known is None:
         if not np.isfinite(bone):
             raise VergenceError(
-                "the trunk was never reconstructed, so the result has no unit", "Give keypoints of hips and shoulders."
+                "neither trunk nor arms nor legs were reconstructed, so the result has no unit",
+                "Give keypoints of hips and shoulders, or of whole arms or legs.",
             )
         pose, deviation = pose / bone, deviation / bone
         cameras = replace(cameras, translation=cameras.translation / bone)

@@ -11,11 +11,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from vergence.errors import VergenceError
 from vergence.reconstruction.bundle import Bundle, linear_points
 from vergence.reconstruction.checks.second_opinion import preferred_lenses, second_opinion
 from vergence.reconstruction.checks.sides import exchanged_cameras
-from vergence.reconstruction.checks.timing import find_lateness, lag
+from vergence.reconstruction.checks.timing import late_words
 from vergence.reconstruction.inputs import Joints, check_joints
 from vergence.reconstruction.solve import Solution, measure
 from vergence.skeleton import Skeleton
@@ -23,10 +22,6 @@ from vergence.skeleton import Skeleton
 Array = np.ndarray
 
 BENT_WRONG = -0.03  # handedness of a body; people have 0.06 to 0.24, mirrored ones -0.11 to -0.17
-LAG_FRAMES = 0.2  # of the quick look, beyond which all shifts are tried
-LATE_FRAMES = 0.5
-LATE_GAIN = 1.05  # cost without offsets over cost with them
-LEAST_FRAMES = 30  # fewer do not tell a shift
 
 
 def doubts(
@@ -64,7 +59,7 @@ def doubts(
             return (*found, f"Left and right seem exchanged in {which} throughout: look at the detector's sides there.")
     given = raw.exchanged(solution.side.astype(int))
     used = Bundle(solution.rotation, solution.translation, given.focal, np.zeros((1, 3)))
-    late = _late(given, used, names)
+    late = late_words(_image(given), _projected(given, used), names)
     if late:
         return (*found, late)  # cameras and lenses bend to a wrong time
     _, sigma = measure(used, given)
@@ -75,27 +70,6 @@ def doubts(
         lenses = preferred_lenses(used, given, sigma)
         found += [lenses.doubt(names)] if lenses.wrong else []
     return tuple(found)
-
-
-def _late(given: Joints, cameras: Bundle, names: tuple[str, ...]) -> str:
-    """Which cameras are late by how much; empty where none is."""
-    if len(given.offset) < LEAST_FRAMES:
-        return ""
-    image = _image(given)
-    if len(names) > 2 and np.abs(lag(image, _projected(given, cameras))).max() < LAG_FRAMES:
-        return ""
-    try:
-        found = find_lateness(image)
-    except (VergenceError, ValueError):
-        return ""
-    late = [(name, frames) for name, frames in zip(names, found.frames) if abs(frames) > LATE_FRAMES]
-    if not late or found.gain < LATE_GAIN:
-        return ""
-    told = ", ".join(f"{name} by {abs(frames):.1f} ({'later' if frames < 0 else 'earlier'})" for name, frames in late)
-    return (
-        f"Cameras are not synchronous: against the others, recording seems to begin at another frame in {told}. Set their "
-        "`offset`, or cut the videos to one moment."
-    )
 
 
 def _image(given: Joints) -> Float[Array, "T V J 2"]:
