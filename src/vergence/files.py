@@ -115,7 +115,7 @@ def from_plain(kind: type[T], values: Mapping[str, Any], **missing: float) -> T:
         **missing: by field, what null means there; NaN where nothing is said.
 
     Raises:
-        KeyError: a field is lacking.
+        KeyError: a field without a default is lacking.
     """
 
     def restored(value: Any, null: float) -> Any:
@@ -125,7 +125,11 @@ def from_plain(kind: type[T], values: Mapping[str, Any], **missing: float) -> T:
             return tuple(restored(item, null) for item in value)
         return null if value is None else value
 
-    fields = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    fields = [
+        field.name
+        for field in dataclasses.fields(kind)  # type: ignore[arg-type]
+        if field.name in values or field.default is dataclasses.MISSING
+    ]
     return kind(**{name: restored(values[name], missing.get(name, math.nan)) for name in fields})
 
 

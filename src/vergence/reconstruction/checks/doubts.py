@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.reconstruction.bundle import Bundle, linear_points
-from vergence.reconstruction.checks.second_opinion import preferred_lenses, second_opinion
+from vergence.reconstruction.checks.second_opinion import second_opinion
 from vergence.reconstruction.checks.sides import exchanged_cameras
 from vergence.reconstruction.checks.timing import find_lateness, lag
 from vergence.reconstruction.inputs import Joints, check_joints
@@ -67,13 +67,9 @@ def doubts(
     late = _late(given, used, names)
     if late:
         return (*found, late)  # cameras and lenses bend to a wrong time
-    _, sigma = measure(used, given)
     if as_given:
-        opinion = second_opinion(used, given, sigma, names)
+        opinion = second_opinion(used, given, measure(used, given)[1], names)
         found += [] if opinion is None else opinion.doubts()
-    elif cameras["intrinsics"] is not None and len(names) > 2:  # two cameras do not tell
-        lenses = preferred_lenses(used, given, sigma)
-        found += [lenses.doubt(names)] if lenses.wrong else []
     return tuple(found)
 
 
