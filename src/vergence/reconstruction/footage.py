@@ -70,7 +70,9 @@ def reconstruct(
     against = (
         ()
         if per_frame
-        else doubts(seen.keypoints, seen.skeleton, cameras, solution, tuple(footage.names), placed and not refine)
+        else doubts(
+            seen.keypoints, seen.skeleton, cameras, solution, tuple(footage.names), placed and not refine, footage.up
+        )
     )
     return Reconstruction(
         poses=_poses(footage, solution),

@@ -15,6 +15,7 @@ from vergence.errors import VergenceError
 from vergence.reconstruction.bundle import Bundle, linear_points
 from vergence.reconstruction.checks.second_opinion import second_opinion
 from vergence.reconstruction.checks.sides import exchanged_cameras
+from vergence.reconstruction.checks.size import size_doubt, up_doubt
 from vergence.reconstruction.checks.timing import find_lateness, lag
 from vergence.reconstruction.inputs import Joints, check_joints
 from vergence.reconstruction.solve import Solution, measure
@@ -36,6 +37,7 @@ def doubts(
     solution: Solution,
     names: tuple[str, ...],
     as_given: bool,
+    up: Float[Array, " 3"] | None = None,
 ) -> tuple[str, ...]:
     """What speaks against a capture's reconstruction, in sentences.
 
@@ -46,8 +48,12 @@ def doubts(
         solution: what it found.
         names: of the cameras.
         as_given: the cameras are the capture's own and were not adjusted.
+        up: in the world of given cameras; None where unknown.
     """
     found = []
+    if solution.unit == "mm":
+        tall, stands = size_doubt(solution.pose, skeleton), up_doubt(solution.pose, skeleton, up)
+        found += [sentence for sentence in (tall, stands) if sentence]
     if solution.report.handedness < BENT_WRONG:
         found.append(
             "Knees and elbows bend the wrong way: left and right are exchanged in all cameras, images are mirrored, or y "
