@@ -111,6 +111,21 @@ def test_exchanged_sides_are_exchanged_back(make_scene, rate: float) -> None:
     assert left_alone.report.coverage < found.report.coverage - 0.01
 
 
+@pytest.mark.parametrize(("views", "camera", "known"), [(2, 1, True), (3, 0, True), (4, 2, True), (4, 1, False)])
+def test_a_camera_that_exchanges_sides_throughout_is_put_right(
+    make_scene, views: int, camera: int, known: bool
+) -> None:
+    scene = make_scene(views=views, noise=2.0, outliers=0.03, distortion=(0, 0, 0, 0, 0), span=2 * np.pi * views / 5)
+    swapped = scene.keypoints.copy()
+    swapped[:, camera] = swapped[:, camera][:, list(H36M_17.mirror)]
+    lens = {} if known else {"intrinsics": None, "distortion": None}
+    right, found = run(scene, **lens), run(replace(scene, keypoints=swapped), **lens)
+    assert pair_error(found, scene.rotation) < 1.2 * pair_error(right, scene.rotation) + 0.1
+    changed = (found.side != np.arange(17)).any(2).mean(0)
+    np.testing.assert_array_equal(changed > 0.5, np.arange(views) == camera)
+    assert found.report.verdict == right.report.verdict
+
+
 def test_joints_of_one_good_view_are_missing(make_scene) -> None:
     scene = make_scene(frames=30)
     scene.keypoints[:, 1:, 16] = np.nan  # the right wrist is seen by one camera

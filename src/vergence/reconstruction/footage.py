@@ -13,7 +13,7 @@ from vergence.footage.capture import Capture, load_capture
 from vergence.footage.observations import Observations, observe
 from vergence.geometry.cameras import Rig
 from vergence.outputs import PoseSequence
-from vergence.reconstruction.checks.doubts import doubts
+from vergence.reconstruction.checks.doubts import doubts, throughout
 from vergence.reconstruction.inputs import REPORT_CONFIDENCE
 from vergence.reconstruction.result import Reconstruction
 from vergence.reconstruction.solve import Solution, reconstruct_keypoints
@@ -82,7 +82,7 @@ def reconstruct(
         extrinsics=("adjusted" if refine else "as given") if placed else "estimated",
         intrinsics="given" if cameras["intrinsics"] is not None else "estimated",
         coverage_of_points=_coverage(seen, solution),
-        notes=(*footage.notes, *seen.notes),
+        notes=(*footage.notes, *seen.notes, *_sides(footage, solution)),
         settings={
             "ignore_extrinsics": ignore_extrinsics,
             "refine": refine,
@@ -143,6 +143,15 @@ def _poses(capture: Capture, solution: Solution) -> PoseSequence:
 def _rig(capture: Capture, found: Solution) -> Rig:
     arrays = found.intrinsics, found.rotation, found.translation, found.distortion
     return Rig.of(capture.names, capture.rig.image_size, *arrays, unit=found.unit)
+
+
+def _sides(capture: Capture, solution: Solution) -> tuple[str, ...]:
+    names = throughout(solution.side, tuple(capture.names))
+    return (
+        (f"{', '.join(names)}: left and right are exchanged from beginning to end, and were exchanged back",)
+        if names
+        else ()
+    )
 
 
 def _coverage(seen: Observations, solution: Solution) -> float:

@@ -131,7 +131,7 @@ class Wish:
 
 
 def sentence(words: str) -> str:
-    return words[0].upper() + words[1:]
+    return words[0].upper() + words[1:] + ("" if words.endswith("?") else ".")
 
 
 def weigh_focal_lengths(
@@ -257,7 +257,7 @@ def describe(
     views = len(cameras.focal)
     names = tuple(f"camera {v + 1}" for v in range(views))
     angle = view_deg(cameras.focal, given.intrinsics)
-    reasons = [] if wish is None else [f"{sentence(wish.words(names))}."]
+    reasons = [] if wish is None else [sentence(wish.words(names))]
     if evidence is None:
         return Optics("given", "", (0.0,) * views, angle, (np.nan, np.nan), tuple(reasons))
     deviation = np.sqrt(np.maximum(np.diag(spread)[6::CAMERA_SIZE], 0))

@@ -27,6 +27,7 @@ from vergence.reconstruction.bundle import (
     linear_points,
     rotation_uncertainty,
 )
+from vergence.reconstruction.checks.sides import exchange, exchanged_cameras
 from vergence.reconstruction.consensus import (
     Points,
     repair_sides,
@@ -151,10 +152,11 @@ def reconstruct_keypoints(
     if per_frame:
         return _per_frame(given, skeleton)
     rig: Rig | None = None
+    whole = np.broadcast_to(np.arange(given.offset.shape[2]), given.weight.shape)
     if known is None:
         check_frames(given)
-        rig = _find_rig(given, agreeing_starts, seed)
-        rig = _unmirrored(rig, given, skeleton)
+        rig, whole = _rig_and_sides(given, skeleton, repair, agreeing_starts, seed)
+        as_given = given = given.exchanged(whole)
         cameras, sigma = rig.bundle, rig.sigma
     else:
         cameras, sigma = measure(known, given)
@@ -184,7 +186,31 @@ def reconstruct_keypoints(
     if hold_limbs:
         scene = cameras, given.observed, given.flat_weight
         points, free = settle_limbs(*scene, points, sigma, len(given.offset), skeleton)
+    side = np.take_along_axis(whole, side, axis=2)
     return _assemble(given, cameras, points, sigma, predicted, rig, known, skeleton, side, free, optics)
+
+
+def _rig_and_sides(given: Joints, skeleton: Skeleton, repair: bool, agreeing: int, seed: int) -> tuple[Rig, Array]:
+    """The rig, and the order of joints (T V J) that puts sides right in cameras that exchange them throughout.
+
+    Which half of the cameras it is, the bend of the knees says.
+    """
+    frames, views, _ = given.weight.shape
+    wrong = np.zeros(views, dtype=bool)
+    if repair:
+        image = np.where((given.weight > 0)[..., None], given.offset / given.focal[None, :, None], np.nan)
+        wrong = exchanged_cameras(image, skeleton, seed)
+    order = exchange(wrong, frames, skeleton)
+    put_right = given.exchanged(order)
+    rig = _unmirrored(_find_rig(put_right, agreeing, seed), put_right, skeleton)
+    if wrong.any() and _bend(rig.bundle, put_right, skeleton) < 0:
+        order = exchange(~wrong, frames, skeleton)
+    return rig, order
+
+
+def _bend(cameras: Bundle, given: Joints, skeleton: Skeleton) -> float:
+    points = linear_points(cameras, given.observed, given.flat_weight)
+    return quality.handedness(points.reshape(*given.weight.shape[::2], 3), skeleton)
 
 
 def _find_rig(given: Joints, agreeing: int, seed: int) -> Rig:
@@ -215,11 +241,7 @@ def _unmirrored(rig: Rig, given: Joints, skeleton: Skeleton) -> Rig:
     """Where the mirrored rig explains the joints nearly as well, the one in which knees and elbows bend as they do."""
     if rig.mirror is None or rig.mirror_gap > MIRROR_GAP:
         return rig
-    bends = []
-    for cameras in (rig.bundle, rig.mirror):
-        points = linear_points(cameras, given.observed, given.flat_weight)
-        bends.append(quality.handedness(points.reshape(*given.weight.shape[::2], 3), skeleton))
-    if bends[0] < 0 < bends[1]:
+    if _bend(rig.bundle, given, skeleton) < 0 < _bend(rig.mirror, given, skeleton):
         return replace(rig, bundle=rig.mirror, mirror=rig.bundle)
     return rig
 

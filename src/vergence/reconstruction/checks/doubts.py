@@ -27,6 +27,11 @@ BENT_WRONG = -0.03  # handedness of a body; people have 0.06 to 0.24, mirrored o
 LAG_FRAMES = 0.2  # of the quick look, beyond which all shifts are tried
 LATE_FRAMES = 0.5
 LATE_GAIN = 1.05  # cost without offsets over cost with them
+THROUGHOUT = 0.8  # share of frames whose sides were exchanged back, of a camera that does it from beginning to end
+TWO_EXCHANGED = (
+    "Left and right seem exchanged in one of the two cameras throughout, or its images are mirrored (two cameras cannot tell): "
+    "look at the detector's sides there."
+)
 LEAST_FRAMES = 30  # fewer do not tell a shift
 
 
@@ -63,11 +68,8 @@ def doubts(
         keypoints[..., :2], keypoints[..., 2], solution.intrinsics, solution.distortion, cameras["image_size"], skeleton,
         None, False, "shared", 0.05,
     )  # fmt: skip
-    if solution.report.verdict == "doubtful" or len(names) == 2:
-        wrong = [name for name, flip in zip(names, exchanged_cameras(_image(raw), skeleton)) if flip]
-        if wrong:
-            which = "one of the two cameras" if len(names) == 2 else ", ".join(wrong)
-            return (*found, f"Left and right seem exchanged in {which} throughout: look at the detector's sides there.")
+    if sides := _exchanged(raw, solution, names):
+        return (*found, sides)
     given = raw.exchanged(solution.side.astype(int))
     used = Bundle(solution.rotation, solution.translation, given.focal, np.zeros((1, 3)))
     late = _late(given, used, names)
@@ -77,6 +79,32 @@ def doubts(
         opinion = second_opinion(used, given, measure(used, given)[1], names)
         found += [] if opinion is None else opinion.doubts()
     return tuple(found)
+
+
+def throughout(side: Array, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Cameras in which left and right were exchanged back in nearly all frames."""
+    share = (side != np.arange(side.shape[2])).any(2).mean(0)
+    return tuple(name for name, part in zip(names, share) if part > THROUGHOUT)
+
+
+def _exchanged(raw: Joints, solution: Solution, names: tuple[str, ...]) -> str:
+    """What is left of cameras that exchange sides from beginning to end; empty where they were put right, or none does."""
+    if solution.report.verdict == "good" and len(names) > 2:
+        return ""
+    back = throughout(solution.side, names)
+    if len(names) == 2:
+        pair = bool(back) or exchanged_cameras(_image(raw), solution.skeleton).any()
+        return TWO_EXCHANGED if pair else ""
+    errors = np.array(solution.report.reprojection_per_camera)
+    bad = [name for name, error in zip(names, errors) if name in back and not error <= 2 * np.nanmedian(errors)]
+    if bad:
+        return (
+            f"The images of {', '.join(bad)} seem to be mirrored left to right: mirror the video back, or leave it out."
+        )
+    wrong = [n for n, flip in zip(names, exchanged_cameras(_image(raw), solution.skeleton)) if flip and n not in back]
+    if not wrong:
+        return ""
+    return f"Left and right seem exchanged in {', '.join(wrong)} throughout: look at the detector's sides there."
 
 
 def _late(given: Joints, cameras: Bundle, names: tuple[str, ...]) -> str:

@@ -72,13 +72,13 @@ class Opinion:
         """Why the given cameras are not to be believed, in sentences."""
         stale = self.gap_deg > MOST_GAP_DEG and self.ratio > MOST_NOISE
         if stale or self.ratio > FAR_TOO_MUCH:
-            why = f" {sentence(self.cause)}." if self.cause else ""
+            why = f" {sentence(self.cause)}" if self.cause else ""
             return (
                 f"The given cameras do not fit this footage: they leave {1e3 * self.noise:.1f} mrad of error where cameras "
                 f"that are free to move leave {1e3 * self.noise_free:.1f}, and stand up to {self.gap_deg:.1f} degrees away "
                 f"from those.{why}",
             )
-        return () if self.wish is None else (f"{sentence(self.wish.words(self.names))}.",)
+        return () if self.wish is None else (sentence(self.wish.words(self.names)),)
 
 
 def _wish(found: Bundle, noise: float, part: tuple[Array, Array], some: Array, joints: int) -> Wish | None:
