@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from vergence.errors import VergenceError
 from vergence.geometry.alignment import align
+from vergence.reconstruction.rig import estimate_rig
 from vergence.reconstruction.solve import Solution, reconstruct_keypoints
 from vergence.skeleton import BODY_25B, COCO_17, H36M_17
 
@@ -283,3 +284,21 @@ def test_the_old_name_is_read_with_a_warning() -> None:
 
     with pytest.warns(FutureWarning, match="now vergence.reconstruction.reconstruct_keypoints"):
         assert old.reconstruct is reconstruct_keypoints
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_a_body_and_its_mirror_image_knees_decide(make_scene, monkeypatch, turned: bool) -> None:
+    """Through a long lens the two fit alike; whichever the search ends in, the person that comes out is one."""
+    how = {"radius": 120000.0, "focal": 1100 * 120000 / 4500, "seed": 3, "distortion": (0, 0, 0, 0, 0)}
+    scene = make_scene(views=2, frames=40, span=2.5, noise=3.0, **how)
+
+    def other_first(*args, **options):
+        rig = estimate_rig(*args, **options)
+        assert rig.mirror is not None  # though its cost is within a percent
+        assert rig.mirror_gap < 1.05
+        return replace(rig, bundle=rig.mirror, mirror=rig.bundle) if turned else rig
+
+    monkeypatch.setattr("vergence.reconstruction.solve.estimate_rig", other_first)
+    found = run(scene)
+    assert found.report.handedness > 0.05
+    assert any("mirror image" in reason for reason in found.report.reasons)

@@ -22,7 +22,7 @@ Array = np.ndarray
 
 SIGMA = 3e-3  # radians, the noise to judge by: a usual detector's
 GAIN = 0.8  # cost with exchanged cameras over cost without, before it counts
-RIGHT = 0.25  # cost of a pair whose sides are right; exchanged ones leave more, and nothing is tried below
+RIGHT = 0.15  # cost of a pair whose sides are right; exchanged ones leave more, and nothing is tried below
 MOST_CAMERAS = 8  # of which all assignments are tried
 
 
