@@ -51,7 +51,8 @@ Array = np.ndarray
 DIFFERENT = (
     4.0  # squared differences of focal logarithms over their covariance, per degree of freedom; equal ones leave 2.2
 )
-IMPROBABLE = np.log(1e-4)  # of a lens that would be right, before another is named
+IMPROBABLE = np.log(1e-2)  # of a lens that would be right, before another is named; right ones leave 0.1 and more
+SUSPICIOUS = np.log(0.1)
 MOST_FOCAL = 1.05  # factor that matters
 MOST_CENTRE = np.radians(1.0)  # of the principal point, seen from the camera
 MOST_BEND = 3e-3  # radians at the border of what was seen
@@ -181,7 +182,15 @@ def agreeing(
 
 
 def preferred_lens(
-    scene: Bundle, observed: Array, weight: Array, *, sigma: float, widened: float, mode: FocalMode
+    scene: Bundle,
+    observed: Array,
+    weight: Array,
+    *,
+    sigma: float,
+    widened: float,
+    mode: FocalMode,
+    index: Array,
+    joints: int,
 ) -> Wish | None:
     """The change of the lenses that would improve an adjusted rig least by chance; None where none is improbable enough.
 
@@ -190,6 +199,7 @@ def preferred_lens(
         observed, weight: with outliers at weight 0.
         sigma, widened: noise, px, and the same widened by what repeats (`agreeing`).
         mode: which focal lengths were free.
+        index, joints: of the points in (frame, joint), and of a frame.
     """
     views = len(weight)
     matrix, gradient = reduced_system(scene, observed, weight, LOSS_SIGMA * sigma)
@@ -204,6 +214,12 @@ def preferred_lens(
     def tried(kind: str, free: Array, value: Any, matters: Any) -> None:
         step, gain = _score(matrix, gradient, np.concatenate(loose), free)
         chance = float(chi2.logsf(gain / widened**2, len(free)))
+        if kind == "centre" and chance < SUSPICIOUS:
+            # a wrong centre is itself an error that repeats: judged by what repeats without it
+            still = observed - np.eye(views)[int(value(step)[0])][:, None, None] * step[:, None]
+            moved = adjust(scene, still, weight, scale=LOSS_SIGMA * sigma, focal=mode, iterations=12, tolerance=1e-4)
+            noise = min(agreeing(moved, still, weight, sigma, index, joints)[2], widened)
+            chance = float(chi2.logsf(gain / noise**2, 2))
         if chance < IMPROBABLE and matters(step):
             found.append(Wish(kind, value(step), chance))
 

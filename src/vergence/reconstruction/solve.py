@@ -308,7 +308,8 @@ def _finish(
     sound, (kept, trust), widened = agreeing(result, observed, weight, sigma, some, given.weight.shape[2])
     observed = observed[:, :, kept]
     spread = camera_covariance(sound, observed, trust, sigma=widened, focal=mode)
-    wish = preferred_lens(sound, observed, trust, sigma=sigma, widened=widened, mode=mode)
+    points_of = {"index": some[kept], "joints": given.weight.shape[2]}
+    wish = preferred_lens(sound, observed, trust, sigma=sigma, widened=widened, mode=mode, **points_of)
     bone = reference_length(points.position.reshape(*given.weight.shape[::2], 3), skeleton)
     optics = describe(given, result, sigma, bone, evidence, spread, wish)
     return result, float(np.degrees(rotation_uncertainty(result, spread).max())), optics

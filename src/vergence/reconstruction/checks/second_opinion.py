@@ -83,7 +83,8 @@ class Opinion:
 
 def _wish(found: Bundle, noise: float, part: tuple[Array, Array], some: Array, joints: int) -> Wish | None:
     sound, (kept, trust), widened = agreeing(found, *part, noise, some, joints)
-    return preferred_lens(sound, part[0][:, :, kept], trust, sigma=noise, widened=widened, mode="fixed")
+    how = {"sigma": noise, "widened": widened, "index": some[kept], "joints": joints}
+    return preferred_lens(sound, part[0][:, :, kept], trust, mode="fixed", **how)
 
 
 def second_opinion(
