@@ -209,11 +209,11 @@ def preferred_lens(
     if mode != "fixed":
         loose.append(unit[:, 6] if mode == "each" else unit[:, 6].sum(0)[None])
     border = float(np.percentile(np.linalg.norm(observed / scene.focal[:, :, None], axis=1)[weight > 0], 99))
-    found = []
+    found: list[tuple[float, Wish]] = []
 
     def tried(kind: str, free: Array, value: Any, matters: Any) -> None:
         step, gain = _score(matrix, gradient, np.concatenate(loose), free)
-        chance = float(chi2.logsf(gain / widened**2, len(free)))
+        rank = chance = float(chi2.logsf(gain / widened**2, len(free)))
         if kind == "centre" and chance < SUSPICIOUS:
             # a wrong centre is itself an error that repeats: judged by what repeats without it
             still = observed - np.eye(views)[int(value(step)[0])][:, None, None] * step[:, None]
@@ -221,7 +221,7 @@ def preferred_lens(
             noise = min(agreeing(moved, still, weight, sigma, index, joints)[2], widened)
             chance = float(chi2.logsf(gain / noise**2, 2))
         if chance < IMPROBABLE and matters(step):
-            found.append(Wish(kind, value(step), chance))
+            found.append((rank, Wish(kind, value(step), chance)))
 
     if mode == "fixed":
         for free in (unit[:, 6].sum(0)[None], unit[:, 6]):
@@ -231,7 +231,7 @@ def preferred_lens(
         tried("centre", unit[v, 7:9], lambda s, v=v: np.array([v, *s]), lambda s, far=far: np.linalg.norm(s) > far)
     for free in (unit[:, 9].sum(0)[None], unit[:, 9]):
         tried("radial", free, lambda s: np.resize(s, views), lambda s: np.abs(s).max() * border**3 > MOST_BEND)
-    best = min(found, key=lambda wish: wish.chance, default=None)
+    best = min(found, key=lambda pair: pair[0], default=(0.0, None))[1]
     if best is None or best.kind != "focal":
         return best
     how: FocalMode = "shared" if np.ptp(best.value) == 0 else "each"
