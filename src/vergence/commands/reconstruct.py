@@ -13,7 +13,7 @@ def reconstruct(
     refine: bool = False,
     fov: float | None = None,
     fov_fixed: bool = False,
-    focal: Literal["shared", "each"] = "shared",
+    focal: Literal["auto", "shared", "each"] = "auto",
     per_frame: bool = False,
     seed: int = 0,
 ) -> None:
@@ -29,7 +29,8 @@ def reconstruct(
         refine: adjust the capture's extrinsics instead of using them as they are.
         fov: degrees along the image's longer side where intrinsics are missing; a start for the search.
         fov_fixed: take --fov as the truth.
-        focal: with missing intrinsics, one focal length for all cameras (shared) or one for each.
+        focal: with missing intrinsics, one focal length for all cameras (shared), one for each, or as the
+            footage tells (auto).
         per_frame: solve every frame by itself, as EpipolarPose does; for comparison.
         seed: of subsets and starts.
     """

@@ -15,7 +15,7 @@ from vergence.footage.observations import Observations, observe
 from vergence.geometry.body import reference_length, reference_note
 from vergence.geometry.cameras import Rig
 from vergence.outputs import PoseSequence
-from vergence.reconstruction.checks.doubts import doubts
+from vergence.reconstruction.checks.doubts import doubts, throughout
 from vergence.reconstruction.inputs import REPORT_CONFIDENCE
 from vergence.reconstruction.result import Reconstruction
 from vergence.reconstruction.solve import Solution, reconstruct_keypoints
@@ -28,7 +28,7 @@ def reconstruct(
     refine: bool = False,
     fov: float | None = None,
     fov_fixed: bool = False,
-    focal: Literal["shared", "each"] = "shared",
+    focal: Literal["auto", "shared", "each"] = "auto",
     per_frame: bool = False,
     seed: int = 0,
 ) -> Reconstruction:
@@ -44,7 +44,8 @@ def reconstruct(
         refine: adjust the capture's extrinsics instead of using them as they are.
         fov: degrees along the image's longer side where intrinsics are missing; a start for the search.
         fov_fixed: take `fov` as the truth.
-        focal: with missing intrinsics, one focal length for all cameras (`shared`) or one for each.
+        focal: with missing intrinsics, one focal length for all cameras (`shared`), one for each, or what the footage
+            tells (`auto`).
         per_frame: solve every frame by itself, as EpipolarPose does; for comparison.
         seed: of subsets and starts.
 
@@ -72,7 +73,9 @@ def reconstruct(
     against = (
         ()
         if per_frame
-        else doubts(seen.keypoints, seen.skeleton, cameras, solution, tuple(footage.names), placed and not refine)
+        else doubts(
+            seen.keypoints, seen.skeleton, cameras, solution, tuple(footage.names), placed and not refine, footage.up
+        )
     )
     if placed and footage.unit != "mm":
         solution = _in_bones(solution)
@@ -84,7 +87,16 @@ def reconstruct(
         extrinsics=("adjusted" if refine else "as given") if placed else "estimated",
         intrinsics="given" if cameras["intrinsics"] is not None else "estimated",
         coverage_of_points=_coverage(seen, solution),
-        notes=tuple(n for n in (*footage.notes, *seen.notes, reference_note(solution.pose, seen.skeleton)) if n),
+        notes=tuple(
+            note
+            for note in (
+                *footage.notes,
+                *seen.notes,
+                *_sides(footage, solution),
+                reference_note(solution.pose, seen.skeleton),
+            )
+            if note
+        ),
         settings={
             "ignore_extrinsics": ignore_extrinsics,
             "refine": refine,
@@ -162,6 +174,15 @@ def _in_bones(solution: Solution) -> Solution:
 def _rig(capture: Capture, found: Solution) -> Rig:
     arrays = found.intrinsics, found.rotation, found.translation, found.distortion
     return Rig.of(capture.names, capture.rig.image_size, *arrays, unit=found.unit)
+
+
+def _sides(capture: Capture, solution: Solution) -> tuple[str, ...]:
+    names = throughout(solution.side, tuple(capture.names))
+    return (
+        (f"{', '.join(names)}: left and right are exchanged from beginning to end, and were exchanged back",)
+        if names
+        else ()
+    )
 
 
 def _coverage(seen: Observations, solution: Solution) -> float:

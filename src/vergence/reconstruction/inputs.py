@@ -39,6 +39,7 @@ class Joints:
         intrinsics, distortion: as given or assumed.
         focal: V 2, px.
         focal_mode: which focal lengths are to be found.
+        auto: whether one or each is for the footage to decide.
         zooms: factors on the focal length to start from.
     """
 
@@ -49,6 +50,7 @@ class Joints:
     distortion: Float[Array, "V D"]
     focal: Float[Array, "V 2"]
     focal_mode: FocalMode
+    auto: bool
     zooms: tuple[float, ...]
 
     @property
@@ -99,7 +101,7 @@ def check_joints(
     skeleton: Skeleton,
     fov: float | None,
     fov_fixed: bool,
-    focal: Literal["shared", "each"],
+    focal: Literal["auto", "shared", "each"],
     min_confidence: float,
 ) -> Joints:
     """Shapes, values and the lens; everything that can be refused before any geometry."""
@@ -149,7 +151,8 @@ def check_joints(
         intrinsics=k,
         distortion=lens,
         focal=fxy,
-        focal_mode="fixed" if known_focal else focal,
+        focal_mode="fixed" if known_focal else "shared" if focal == "auto" else focal,
+        auto=not known_focal and focal == "auto",
         zooms=(1.0,) if known_focal or fov is not None else ZOOM_STARTS,
     )
 
