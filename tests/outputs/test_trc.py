@@ -7,7 +7,7 @@ import pytest
 
 from vergence.errors import VergenceError
 from vergence.outputs import PoseSequence, read_trc, write_trc
-from vergence.outputs.trc import y_up
+from vergence.outputs.world import y_up
 from vergence.skeleton import COCO_17, H36M_17
 
 
