@@ -1,5 +1,6 @@
 """TRC files."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +87,8 @@ def test_scale_free_poses_get_the_assumed_stature(tmp_path: Path) -> None:
     assert "assumed stature 1700 mm" in note
     assert "up unknown" in note
     np.testing.assert_allclose(found.positions[0], figure() * [850, -850, -850], atol=1)
-    write_trc(tmp_path / "b.trc", ours, assumed_up=np.array([1.0, 0, 0]))
+    sideways = replace(ours, world=replace(ours.in_world(), up=np.array([1.0, 0, 0])))
+    write_trc(tmp_path / "b.trc", sideways)
     np.testing.assert_allclose(read_trc(tmp_path / "b.trc").positions[0, :, 1], figure()[:, 0] * 850, atol=1)
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from vergence.geometry.body import joint_mean, percentile
+from vergence.geometry.body import joint_mean, limb_lengths, percentile
 from vergence.skeleton import Skeleton
 
 Array = np.ndarray
@@ -110,17 +110,20 @@ def _body_axis(pose: Array, skeleton: Skeleton) -> tuple[Array, float, float] | 
     chain = ["ankle", "knee", "hip"]
     if not skeleton.has(*(f"{side}_{part}" for part in chain for side in ("left", "right"))):
         return None
-    middle = {part: joint_mean(pose, skeleton.sources(f"left_{part}") + skeleton.sources(f"right_{part}")) for part in chain}
+    middle = {
+        part: joint_mean(pose, skeleton.sources(f"left_{part}") + skeleton.sources(f"right_{part}")) for part in chain
+    }
     tops = [joint for joint in ("head_top", "nose", "head", "thorax") if skeleton.sources(joint)]
     seen = {joint: joint_mean(pose, skeleton.sources(joint)) for joint in tops}
     top = next((joint for joint in tops if np.isfinite(seen[joint]).all(1).mean() > 0.3), None)
     if top is None:
         return None
-    length = sum(
-        percentile(np.concatenate([np.linalg.norm(_of(pose, skeleton, f"{side}_{a}") - _of(pose, skeleton, f"{side}_{b}"), axis=1)
-                                   for side in ("left", "right")]), 50)
-        for a, b in (("ankle", "knee"), ("knee", "hip"))
-    ) + percentile(np.linalg.norm(seen[top] - middle["hip"], axis=1), 90)  # fmt: skip
+    bones = [
+        (f"{side}_{a}", f"{side}_{b}") for side in ("left", "right") for a, b in (("ankle", "knee"), ("knee", "hip"))
+    ]
+    legs = limb_lengths(pose, [(skeleton.index(a), skeleton.index(b)) for a, b in bones])
+    trunk = percentile(np.linalg.norm(seen[top] - middle["hip"], axis=1), 90)
+    length = sum(percentile(part, 50) for part in legs.T) / 2 + trunk
     axis = seen[top] - middle["ankle"]
     size = np.linalg.norm(axis, axis=1)
     standing: Array = np.asarray(size > STRETCHED * length)  # a comparison with NaN is false

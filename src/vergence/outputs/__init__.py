@@ -3,7 +3,7 @@
 All carry units, joint names, frame rate and up axis, and stand in the world that `outputs.world` decides on.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ __all__ = [
     "World",
     "find_world",
     "height_mm",
+    "notes_of_files",
     "options",
     "read_npz",
     "read_trc",
@@ -61,3 +62,11 @@ def write(
         name: writer(Path(folder) / f"poses.{name}", poses, **options.get(name, {})) or ""
         for name, writer in writers.items()
     }
+
+
+def notes_of_files(notes: Mapping[str, str]) -> list[str]:
+    """What `write` returned, as lines: files of one note together."""
+    said = {
+        note: ", ".join(f"poses.{name}" for name in notes if notes[name] == note) for note in notes.values() if note
+    }
+    return [f"{files}: {note}" for note, files in said.items()]

@@ -66,7 +66,9 @@ def _names(joints: list[str], skeleton: Skeleton, markers: Markers) -> list[str]
     given = {canonical_name(joint): name for joint, name in table.items()}
     known = [canonical_name(joint) for joint in joints]
     if unknown := sorted(set(given) - set(known)):
-        raise VergenceError(f"markers of joints that are not there: {', '.join(unknown)}", f"There are {', '.join(joints)}.")
+        raise VergenceError(
+            f"markers of joints that are not there: {', '.join(unknown)}", f"There are {', '.join(joints)}."
+        )
     if bad := [name for name in given.values() if not isinstance(name, str) or set(name) & set("\t\r\n")]:
         raise VergenceError(f"{bad[0]!r} is no marker's name", "It is a text of one line, without tabs.")
     return [given.get(joint, own) for joint, own in zip(known, joints)]

@@ -80,7 +80,9 @@ class PoseSequence:
         Raises:
             VergenceError: scale-free, and neither a leg nor the trunk was ever seen.
         """
-        world = self.world or find_world(self.pose, self.skeleton, self.unit, self.fps, up=self.up, stature_mm=stature_mm)
+        world = self.world or find_world(
+            self.pose, self.skeleton, self.unit, self.fps, up=self.up, stature_mm=stature_mm
+        )
         if world.scale_from != ASSUMED or world.stature_mm == stature_mm:
             return world
         return replace(world, mm_per_unit=world.mm_per_unit * stature_mm / world.stature_mm, stature_mm=stature_mm)
@@ -92,6 +94,14 @@ class PoseSequence:
             return self.in_world()
         except VergenceError:
             return None
+
+    def seen_by(self, rotation: Float[np.ndarray, "V 3 3"]) -> PoseSequence:
+        """With a `world` for which these cameras are asked too (poses' frame to camera's); none without a body."""
+        try:
+            world = find_world(self.pose, self.skeleton, self.unit, self.fps, up=self.up, rotation=rotation)
+        except VergenceError:
+            return self
+        return replace(self, world=world)
 
     def scaled(self, height: float) -> PoseSequence:
         """The poses in millimetres, by the person's height in mm; unchanged where they have a unit of length.
@@ -110,7 +120,11 @@ class PoseSequence:
         first, frames = (int(self.frames[0]) if len(self.pose) else 0), self.frames
         rows = frames - first
         if len(rows) and (np.diff(rows) < 1).any():
-            raise VergenceError("frame numbers do not grow from row to row", "Sort the rows, and leave double ones out.")
+            raise VergenceError(
+                "frame numbers do not grow from row to row", "Sort the rows, and leave double ones out."
+            )
         pose = np.full((int(rows[-1]) + 1 if len(rows) else 0, *self.pose.shape[1:]), np.nan)
         pose[rows] = world.place(self.pose) * scale
-        return PoseSequence(pose, self.joint_names, self.fps, "mm", np.array([0.0, 1.0, 0.0]), frame=first + np.arange(len(pose)))
+        return PoseSequence(
+            pose, self.joint_names, self.fps, "mm", np.array([0.0, 1.0, 0.0]), frame=first + np.arange(len(pose))
+        )

@@ -1,7 +1,7 @@
 """Poses as NPZ, CSV and JSON.
 
 NPZ     `pose` T J 3, `joint_names`, `fps`, `unit`, `up` (NaN where unknown), `frame`, `time`, and `keypoints`,
-        `confidence` and `reliable` where there are any. Plain arrays: it opens without pickle. `world`, a text in JSON,
+        `confidence` and `reliable` where there are any. Plain arrays: it opens without pickle. `placed`, a text in JSON,
         says how the poses stand in the world: up, floor and scale, each with its source and uncertainty
         (`outputs.world.World`).
 CSV     one row per frame: `frame`, `time`, then `<joint>_x`, `_y`, `_z`, and `reliable` (1, 0) where it is known. What
@@ -40,7 +40,7 @@ def write_npz(path: Path | str, poses: PoseSequence) -> None:
     }
     data |= {name: np.asarray(getattr(poses, name)) for name in EXTRAS if getattr(poses, name) is not None}
     if (world := poses.known_world) is not None:
-        data["world"] = np.array(json.dumps(plain(world)))
+        data["placed"] = np.array(json.dumps(plain(world)))
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **data)  # type: ignore[arg-type]
 
@@ -64,7 +64,7 @@ def read_npz(path: Path | str) -> PoseSequence:
         frame=data.get("frame"),
         time=data.get("time"),
         reliable=data.get("reliable"),
-        world=_world(data["world"], path) if "world" in data else None,
+        world=_world(data["placed"], path) if "placed" in data else None,
     )
 
 
@@ -73,7 +73,7 @@ def _world(text: np.ndarray, path: Path | str) -> World:
         values = json.loads(str(text))
         return from_plain(World, values | {"up": np.array(values["up"], dtype=np.float64).reshape(3)})
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise VergenceError(f"`world` of {path} cannot be read: {error!r}", "Is it a pose file?") from error
+        raise VergenceError(f"`placed` of {path} cannot be read: {error!r}", "Is it a pose file?") from error
 
 
 def write_csv(path: Path | str, poses: PoseSequence) -> None:
@@ -97,7 +97,7 @@ def _assumed(poses: PoseSequence) -> str:
     if world is None or not world.note:
         return ""
     values = plain(world) | {"up": " ".join(f"{value:.6g}" for value in world.up)}
-    return "".join(f"; world_{key}={'unknown' if v is None else v}" for key, v in values.items())
+    return "".join(f"; placed_{key}={'unknown' if v is None else v}" for key, v in values.items())
 
 
 def write_json_poses(path: Path | str, poses: PoseSequence) -> None:
@@ -112,5 +112,5 @@ def write_json_poses(path: Path | str, poses: PoseSequence) -> None:
         "pose": np.asarray(poses.pose, dtype=np.float64),
     }
     data |= {k: getattr(poses, k) for k in EXTRAS if getattr(poses, k) is not None}
-    data["world"] = poses.known_world
+    data["placed"] = poses.known_world
     write_json(path, plain(data))

@@ -62,7 +62,7 @@ def _stage(motion: Kinematics, frames: np.ndarray, fps: float, note: str) -> str
     places[:, 0] = motion.root
     turns = Rotation.from_matrix(motion.rotation.reshape(-1, 3, 3)).as_quat(scalar_first=True)
     turns = _steady(turns.reshape(*motion.rotation.shape[:2], 4))
-    return f'''#usda 1.0
+    return f"""#usda 1.0
 (
     defaultPrim = "person"
     doc = {json.dumps(note)}
@@ -102,7 +102,7 @@ def SkelRoot "person" (
         }}
     }}
 }}
-'''
+"""
 
 
 def _steady(quaternion: Float[np.ndarray, "T J 4"]) -> Float[np.ndarray, "T J 4"]:

@@ -66,8 +66,8 @@ class World:
             notes.append(f"scale from a height of {self.stature_mm:.0f} mm (+/- {self.scale_sigma:.0%})")
         if self.up_from != GIVEN:
             known = np.isfinite(self.up_sigma_deg)
-            sigma = f"taken from {self.up_from} (+/- {self.up_sigma_deg:.0f} degrees)" if known else self.up_from
-            notes.append(f"up unknown, {sigma}")
+            source = self.up_from if self.up_from == LEVEL_CAMERA else f"taken from {self.up_from}"
+            notes.append(f"up unknown, {source}" + (f" (+/- {self.up_sigma_deg:.0f} degrees)" if known else ""))
         if np.isfinite(self.ground):
             notes.append(f"floor from the feet (+/- {self.ground_sigma * self.mm_per_unit:.0f} mm)")
         return "; ".join(notes)

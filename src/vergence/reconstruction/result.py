@@ -139,12 +139,15 @@ class Reconstruction:
             "version": self.version,
         }
 
-    def save(self, folder: Path | str, formats: Sequence[str] = ("npz", "csv", "trc")) -> dict[str, Any]:
+    def save(
+        self, folder: Path | str, formats: Sequence[str] = ("npz", "csv", "trc"), **options: dict[str, Any]
+    ) -> dict[str, Any]:
         """Writes the folder, each file atomically.
 
         Args:
             folder: made where it is missing.
             formats: of the poses, by their exporters' names; poses.npz is written in any case, since `load` reads it.
+            **options: by format, what its exporter takes: `trc={"markers": "pose2sim"}`.
 
         Returns:
             What results.json holds.
@@ -153,12 +156,11 @@ class Reconstruction:
             VergenceError: no such format, or a file cannot be written.
         """
         folder = Path(folder)
-        first = self.rig.cameras[0].rotation
-        # The first camera stands for all in a world whose up nobody told.
-        level = {} if first is None else {"trc": {"assumed_up": -first[1]}}
-        notes = outputs.write(folder, self.poses, dict.fromkeys(("npz", *formats)), **level)
+        notes = outputs.write(folder, self.poses, dict.fromkeys(("npz", *formats)), **options)
         write_rig_toml(folder / "rig.toml", self.rig, self.report.reprojection_median)
+        said = {name: note for name, note in notes.items() if note}
         results = self.results() | {"trc": self._trc(notes), "seconds": self.seconds}
+        results |= {"files": said, "placed": self.poses.known_world}
         write_json(folder / "results.json", results)
         return dict(plain(results))
 
@@ -167,8 +169,8 @@ class Reconstruction:
         if "trc" not in notes:
             return {"written": False, "note": ""}
         assumed = {} if self.poses.unit == "mm" else {"assumed_stature_mm": ASSUMED_STATURE_MM}
-        factor, _ = self.poses.mm_per_unit()
-        return {"written": True, "unit": "mm", "scale": factor, "note": notes["trc"], **assumed}
+        scale = self.poses.in_world().mm_per_unit
+        return {"written": True, "unit": "mm", "scale": scale, "note": notes["trc"], **assumed}
 
     @classmethod
     def load(cls, folder: Path | str) -> Reconstruction:
