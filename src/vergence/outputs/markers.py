@@ -5,7 +5,7 @@
 `opensim`    RHJC, LKJC, ...: joint centres, as OpenSim's full-body models name them, with CAL, TOE and MT5 of the foot.
 a TOML file  `right_hip = "RHJC"`, a line for each joint; `""` leaves a joint out.
 
-A joint that nobody renames keeps its own name.
+A joint that nobody renames keeps its own name; one that no frame shows is left out.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def named_markers(poses: PoseSequence, markers: Markers = "") -> tuple[list[str]
                 joints.append(joint)
                 points = np.concatenate([points, points[:, list(source)].mean(1, keepdims=True)], axis=1)
     names = _names(joints, skeleton, markers)
-    kept = [i for i, name in enumerate(names) if name]
+    seen = np.isfinite(points).any((0, 2))
+    kept = [i for i, name in enumerate(names) if name and (seen[i] or not seen.any())]
     twice = sorted({names[i] for i in kept if names.count(names[i]) > 1})
     if twice:
         raise VergenceError(f"two joints are the marker {', '.join(twice)}", "Give every joint a marker of its own.")
