@@ -26,6 +26,7 @@ from vergence.skeleton import Skeleton
 Array = np.ndarray
 
 BODY_SIGMA = np.radians(4.0)  # of a person's lean averaged over a walk; the spread over the frames comes on top
+ALONE_SIGMA_DEG = 8.0  # of a person's lean where nothing else is asked: people who stay in place lean for long
 ROLL_SIGMA = np.radians(4.0)  # of a camera on a tripod
 PITCH_SIGMA = np.radians(25.0)  # how far a camera looks up or down
 STEP = 0.5  # seconds: contacts nearer in time are one step
@@ -88,20 +89,27 @@ def find_vertical(
     if body is None:
         return Vertical(level_up(cameras), float("nan"), ("level cameras",) if len(cameras) > 1 else ())
     axis, sigma, length = body
-    feet = _feet(pose, skeleton)
-    up = axis
-    for _ in range(ROUNDS):
-        contacts = _contacts(feet, pose, skeleton, up)
-        rows, values, kinds = _evidence(axis, sigma, () if rotation is None else cameras, contacts, length, fps)
-        error = rows @ up - values
-        weight = 1 / (1 + (error / 2) ** 2)  # Cauchy: a rolled camera, a leaning person
-        information = (rows * weight[:, None]).T @ rows
-        up = np.linalg.solve(information, (rows * weight[:, None]).T @ values)
-        up = up / np.linalg.norm(up)
+    feet, asked = _feet(pose, skeleton), () if rotation is None else cameras
+
+    def settled(up: Array) -> tuple[float, Array, Array, float, tuple[str, ...]]:
+        """Cost, up, its information and disagreement, and what was asked, from a start."""
+        for _ in range(ROUNDS):
+            contacts = _contacts(feet, pose, skeleton, up)
+            rows, values, kinds = _evidence(axis, sigma, asked, contacts, length, fps)
+            error = rows @ up - values
+            weight = 1 / (1 + (error / 2) ** 2)  # Cauchy: a rolled camera, a leaning person
+            information = (rows * weight[:, None]).T @ rows
+            up = np.linalg.solve(information, (rows * weight[:, None]).T @ values)
+            up = up / np.linalg.norm(up)
+        disagreement = float((weight * error**2).sum()) / max(len(error) - 2, 1)
+        return float(np.log1p((error / 2) ** 2).sum()), up, information, disagreement, kinds
+
+    starts = [axis, level_up(cameras)] if len(asked) > 1 else [axis]
+    _, up, information, disagreement, kinds = min((settled(start) for start in starts), key=lambda found: found[0])
     tangent = np.linalg.svd(up[None])[2][1:]
     spread = np.linalg.inv(tangent @ information @ tangent.T)
-    disagreement = max(1.0, float((weight * error**2).sum()) / max(len(error) - 2, 1))
-    sigma_deg = float(np.degrees(np.sqrt(np.linalg.eigvalsh(spread)[-1] * disagreement)))
+    sigma_deg = float(np.degrees(np.sqrt(np.linalg.eigvalsh(spread)[-1] * max(1.0, disagreement))))
+    sigma_deg = sigma_deg if len(kinds) > 1 else max(sigma_deg, ALONE_SIGMA_DEG)
     return Vertical(up, sigma_deg, kinds, *_ground(pose, skeleton, up, length, feet))
 
 

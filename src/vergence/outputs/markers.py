@@ -49,7 +49,7 @@ def named_markers(poses: PoseSequence, markers: Markers = "") -> tuple[list[str]
                 joints.append(joint)
                 points = np.concatenate([points, points[:, list(source)].mean(1, keepdims=True)], axis=1)
     names = _names(joints, skeleton, markers)
-    seen = np.isfinite(points).any((0, 2))
+    seen: np.ndarray = np.asarray(np.isfinite(points).any((0, 2)))
     kept = [i for i, name in enumerate(names) if name and (seen[i] or not seen.any())]
     twice = sorted({names[i] for i in kept if names.count(names[i]) > 1})
     if twice:
