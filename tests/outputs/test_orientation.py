@@ -17,8 +17,10 @@ from fixtures_scene import film, ring, walking
 
 import vergence
 from vergence.geometry.camera import look_at
-from vergence.inference.inputs import Footage, Lens, Person, Take
+from vergence.inference.inputs import Footage, Lens
+from vergence.inference.person import Person
 from vergence.inference.predict import PredictedFrames
+from vergence.inference.takes import Take
 from vergence.methods.base import Prediction
 from vergence.outputs import read_npz, read_trc
 from vergence.outputs.world import World, y_up
