@@ -235,6 +235,7 @@ exporters = Registry(
     trc="vergence.outputs.trc:write_trc",
     bvh="vergence.outputs.bvh:write_bvh",
     c3d="vergence.outputs.c3d:write_c3d",
+    usd="vergence.outputs.usd:write_usd",
 )
 
 # Readers of files and folders (`footage.readers.Reader`), asked whether a path fits.

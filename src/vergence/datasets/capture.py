@@ -141,7 +141,7 @@ def _reconstruction(folder: Path, capture: Capture, seen: Observations) -> tuple
             f"{folder} has {len(found.poses.pose)} frames, the capture {frames}",
             "Reconstruct this very capture, whole.",
         )
-    scale, _ = found.poses.mm_per_unit()
+    scale = found.poses.in_world().mm_per_unit
     world = found.skeleton.convert(found.poses.pose, seen.skeleton) * scale
     named = {camera.name: camera for camera in found.rig.cameras}
     poses, pixels = [], []

@@ -40,7 +40,7 @@ from vergence.footage.tracking import person_size, track_people
 from vergence.geometry.body import stature
 from vergence.geometry.crops import person_boxes
 from vergence.geometry.triangulation import reprojection_error, triangulate_robust
-from vergence.outputs.trc import ASSUMED_STATURE_MM
+from vergence.outputs.world import ASSUMED_STATURE_MM
 from vergence.skeleton import Skeleton
 
 PARALLAX_DEG = 5.0

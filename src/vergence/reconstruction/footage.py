@@ -12,13 +12,15 @@ import numpy as np
 from vergence.errors import VergenceError
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.observations import Observations, observe
-from vergence.geometry.body import reference_length, reference_note
+from vergence.geometry.body import reference_length, reference_note, stature
 from vergence.geometry.cameras import Rig
-from vergence.outputs import PoseSequence
+from vergence.outputs import PoseSequence, height_mm
 from vergence.reconstruction.checks.doubts import doubts, throughout
 from vergence.reconstruction.inputs import REPORT_CONFIDENCE
 from vergence.reconstruction.result import Reconstruction
 from vergence.reconstruction.solve import Solution, reconstruct_keypoints
+
+HEIGHT_TOLERANCE = 0.15  # of limbs' proportions between people, and of what detectors call a joint
 
 
 def reconstruct(
@@ -31,6 +33,7 @@ def reconstruct(
     focal: Literal["auto", "shared", "each"] = "auto",
     per_frame: bool = False,
     seed: int = 0,
+    height: float | None = None,
 ) -> Reconstruction:
     """Cameras and 3D poses of the person in a capture, from 2D keypoints alone; no calibration is needed.
 
@@ -48,11 +51,12 @@ def reconstruct(
             tells (`auto`).
         per_frame: solve every frame by itself, as EpipolarPose does; for comparison.
         seed: of subsets and starts.
+        height: of the person, metres: gives millimetres where nothing else does, and is compared where extrinsics do.
 
     Raises:
         VergenceError: the capture cannot be read, the options contradict it, or nothing can be reconstructed.
     """
-    start = time.perf_counter()
+    start, tall = time.perf_counter(), height_mm(height)
     footage = capture if isinstance(capture, Capture) else load_capture(capture)
     if ignore_extrinsics:
         footage = footage.without_extrinsics()
@@ -79,8 +83,12 @@ def reconstruct(
     )
     if placed and footage.unit != "mm":
         solution = _in_bones(solution)
+    poses = _poses(footage, solution, placed)
+    if tall is not None:
+        against += _height_doubt(poses, tall)
+        poses, solution = _sized(poses, solution, tall)
     return Reconstruction(
-        poses=_poses(footage, solution, placed),
+        poses=poses,
         rig=_rig(footage, solution),
         report=solution.report.doubted(against),
         subject=seen.subject,
@@ -105,6 +113,7 @@ def reconstruct(
             "focal": focal,
             "per_frame": per_frame,
             "seed": seed,
+            "height": height,
         },
         seconds=time.perf_counter() - start,
         capture=footage,
@@ -144,7 +153,7 @@ def known_cameras(capture: Capture, fov: float | None, fov_fixed: bool) -> dict[
 
 
 def _poses(capture: Capture, solution: Solution, placed: bool) -> PoseSequence:
-    return PoseSequence(
+    poses = PoseSequence(
         pose=solution.pose,
         joint_names=solution.skeleton.joint_names,
         fps=capture.fps,
@@ -152,6 +161,34 @@ def _poses(capture: Capture, solution: Solution, placed: bool) -> PoseSequence:
         up=capture.up if placed else None,
         confidence=solution.weight,
     )
+    return poses.seen_by(solution.rotation)
+
+
+def _sized(poses: PoseSequence, solution: Solution, tall: float) -> tuple[PoseSequence, Solution]:
+    """Both in millimetres by the person's height, where they have no unit of length."""
+    if solution.unit == "mm":
+        return poses, solution
+    factor, report = poses.in_world(tall).mm_per_unit, solution.report
+    sized = replace(
+        solution,
+        pose=solution.pose * factor,
+        deviation=solution.deviation * factor,
+        translation=solution.translation * factor,
+        unit="mm",
+        report=replace(report, travel=report.travel * factor),
+    )
+    return poses.scaled(tall), sized
+
+
+def _height_doubt(poses: PoseSequence, tall: float) -> tuple[str, ...]:
+    """Given extrinsics that make the person of another height than was given."""
+    if poses.unit == "reference_bone":
+        return ()
+    found = stature(poses.pose, poses.skeleton)
+    if abs(found / tall - 1) <= HEIGHT_TOLERANCE:
+        return ()
+    words = f"By the given cameras the person is {found / 1000:.2f} m tall, by the given height {tall / 1000:.2f} m"
+    return (f"{words}: the cameras' unit or distances, or the height, is wrong.",)
 
 
 def _in_bones(solution: Solution) -> Solution:

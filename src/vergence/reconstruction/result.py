@@ -30,6 +30,7 @@ from vergence.footage.observations import Observations
 from vergence.footage.subject import SubjectChoice
 from vergence.geometry.cameras import Rig
 from vergence.outputs import ASSUMED_STATURE_MM, PoseSequence
+from vergence.outputs.world import GIVEN
 from vergence.reconstruction.inputs import REPORT_CONFIDENCE
 from vergence.reconstruction.quality import Report
 from vergence.reconstruction.solve import Solution
@@ -143,12 +144,15 @@ class Reconstruction:
             "version": self.version,
         }
 
-    def save(self, folder: Path | str, formats: Sequence[str] = ("npz", "csv", "trc")) -> dict[str, Any]:
+    def save(
+        self, folder: Path | str, formats: Sequence[str] = ("npz", "csv", "trc"), **options: dict[str, Any]
+    ) -> dict[str, Any]:
         """Writes the folder, each file atomically.
 
         Args:
             folder: made where it is missing.
             formats: of the poses, by their exporters' names; poses.npz is written in any case, since `load` reads it.
+            **options: by format, what its exporter takes: `trc={"markers": "pose2sim"}`.
 
         Returns:
             What results.json holds.
@@ -157,34 +161,31 @@ class Reconstruction:
             VergenceError: no such format, or a file cannot be written.
         """
         folder = Path(folder)
-        first = self.rig.cameras[0].rotation
-        # The first camera stands for all in a world whose up nobody told.
-        level = {} if first is None else {"trc": {"assumed_up": -first[1]}}
-        notes = outputs.write(folder, self.poses, dict.fromkeys(("npz", *formats)), **level)
+        notes = outputs.write(folder, self.poses, dict.fromkeys(("npz", *formats)), **options)
         write_rig_toml(folder / "rig.toml", self.rig, self.report.reprojection_median)
         self._write_rigs(folder)
+        said = {name: note for name, note in notes.items() if note}
         results = self.results() | {"trc": self._trc(notes), "seconds": self.seconds}
+        results |= {"files": said, "placed": self.poses.known_world}
         write_json(folder / "results.json", results)
         return dict(plain(results))
 
     def _write_rigs(self, folder: Path) -> None:
         """The rig for other programs, which want metres: where the scale is not known, as large as in poses.trc."""
-        try:
-            factor, assumed = self.poses.mm_per_unit()
-        except VergenceError:  # nobody's size was ever seen
+        world = self.poses.known_world
+        if world is None:  # nobody's size was ever seen
             return
-        first = self.rig.cameras[0].rotation
-        up = self.poses.up if self.poses.up is not None or first is None else -first[1]
-        write_pose2sim_toml(folder / "Calib.toml", self.rig, factor / 1000, up, assumed)
-        write_caliscope_toml(folder / "camera_array.toml", self.rig, factor / 1000, assumed)
+        assumed = "" if world.scale_from == GIVEN else world.note.split(";")[0]
+        write_pose2sim_toml(folder / "Calib.toml", self.rig, world.mm_per_unit / 1000, world.up, assumed)
+        write_caliscope_toml(folder / "camera_array.toml", self.rig, world.mm_per_unit / 1000, assumed)
 
     def _trc(self, notes: dict[str, str]) -> dict[str, Any]:
         """What a reader of poses.trc must know."""
         if "trc" not in notes:
             return {"written": False, "note": ""}
         assumed = {} if self.poses.unit == "mm" else {"assumed_stature_mm": ASSUMED_STATURE_MM}
-        factor, _ = self.poses.mm_per_unit()
-        return {"written": True, "unit": "mm", "scale": factor, "note": notes["trc"], **assumed}
+        scale = self.poses.in_world().mm_per_unit
+        return {"written": True, "unit": "mm", "scale": scale, "note": notes["trc"], **assumed}
 
     @classmethod
     def load(cls, folder: Path | str) -> Reconstruction:

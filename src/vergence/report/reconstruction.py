@@ -24,6 +24,8 @@ from vergence.errors import VergenceError
 from vergence.geometry import camera
 from vergence.geometry.body import limb_lengths
 from vergence.geometry.cameras import Rig
+from vergence.geometry.vertical import level_up
+from vergence.outputs import World, notes_of_files
 from vergence.reconstruction.inputs import REPORT_CONFIDENCE
 from vergence.reconstruction.result import Reconstruction
 from vergence.reconstruction.solve import Solution
@@ -36,7 +38,6 @@ MOMENTS = 4  # shown from every camera
 WORST = 6  # shown beside them, at most
 MARGIN = 0.2  # of the person's size, around the cut-out
 EMPTY_GROUND = (30, 32, 38)
-LEVEL_PRIOR = 0.02  # weight of the cameras' own ups against squareness to their rights
 NO_DOUBT = (
     "Camera angles, other possible rigs, motion, limb lengths, coverage and agreement are all within their limits."
 )
@@ -55,19 +56,6 @@ def projections(found: Solution) -> Float[Array, "T V J 2"]:
 def relabelled(keypoints: Float[Array, "T V J 3"], side: Array) -> Float[Array, "T V J 3"]:
     """Keypoints with left and right as the reconstruction used them (`Reconstruction.side`)."""
     return np.take_along_axis(keypoints, np.asarray(side, dtype=int)[..., None], axis=2)
-
-
-def level_up(rotation: Float[Array, "V 3 3"]) -> Float[Array, " 3"]:
-    """Up in the world, if the cameras are not rolled: what is square to every camera's right, and above them all.
-
-    A camera on a tripod may look down, but its image's rows are level, so two cameras that look in different
-    directions already give the vertical, whatever the person does. Where all look the same way, the mean of their own
-    ups fills in what their rights leave open.
-    """
-    right, above = rotation[:, 0], -rotation[:, 1].mean(axis=0)
-    square = right.T @ right / len(right)
-    up = np.linalg.solve(square + LEVEL_PRIOR * np.eye(3), above)
-    return up / np.linalg.norm(up)
 
 
 def median(values: Array, axis: int | tuple[int, ...] | None = None) -> Array:
@@ -107,13 +95,14 @@ def page_of(found: Reconstruction) -> Page:
         facts=facts,
         images=capture.image if any(camera.video is not None for camera in capture.cameras) else None,
         up=found.poses.up,
+        world=found.poses.world,
         verdict=Verdict(found.verdict, found.reasons),
         notes=found.notes,
     )
 
 
-def print_summary(found: Reconstruction, trc_note: str) -> None:
-    """On the screen: the short table, and the verdict in words."""
+def print_summary(found: Reconstruction, file_notes: Mapping[str, str]) -> None:
+    """On the screen: the short table, the verdict in words, and what the files assume (`results["files"]`)."""
     console = Console()
     plain: dict[str, Any] = {"highlight": False, "soft_wrap": True}
     report, subject = found.report, found.subject
@@ -141,8 +130,8 @@ def print_summary(found: Reconstruction, trc_note: str) -> None:
     colour = "green" if found.verdict == "good" else "yellow"
     reasons = f": {'; '.join(found.reasons)}" if found.reasons else ""
     console.print(f"verdict: [{colour}]{found.verdict}[/]{escape(reasons)}", **plain)
-    if trc_note:
-        console.print(f"poses.trc: {escape(trc_note)}", **plain)
+    for note in notes_of_files(file_notes):
+        console.print(escape(note), **plain)
 
 
 def reconstruction_page(
@@ -156,6 +145,7 @@ def reconstruction_page(
     facts: Mapping[str, str],
     images: Images | None = None,
     up: Float[Array, " 3"] | None = None,
+    world: World | None = None,
     verdict: Verdict | None = None,
     unit_note: str = "",
     notes: Sequence[str] = (),
@@ -168,6 +158,7 @@ def reconstruction_page(
         image_size: width and height of each.
         images: (camera, frame) to the image in the keypoints' pixels, or a `VergenceError` where it is missing.
         up: gravity's opposite in the reconstruction's world; None where unknown.
+        world: where it was taken to be then, as in the files.
         verdict: where more is known than the geometry's own report says, e.g. about the choice of the subject.
         unit_note: where the scale comes from, e.g. an assumed height.
         notes: what was decided and put right while reading.
@@ -175,6 +166,8 @@ def reconstruction_page(
     up_note = ""
     if up is None:
         up, up_note = level_up(found.rotation), "Which way is up is unknown: shown as if the cameras stood level."
+        if world is not None:
+            up, up_note = world.up, f"As in the files: {world.note}."
     seen = relabelled(keypoints, found.side)
     projected = projections(found)
     counted = np.isfinite(seen).all(axis=-1) & (np.nan_to_num(seen[..., 2]) > REPORT_CONFIDENCE)
