@@ -129,7 +129,7 @@ def from_plain(kind: type[T], values: Mapping[str, Any], **missing: float) -> T:
     return kind(**{name: restored(values[name], missing.get(name, math.nan)) for name in fields})
 
 
-def read_json(path: Path | str) -> Any:
+def read_json(path: Path | str, remedy: str = "Write it again.") -> Any:
     """What a JSON file holds.
 
     Raises:
@@ -140,7 +140,7 @@ def read_json(path: Path | str) -> Any:
     except FileNotFoundError:
         raise VergenceError(f"there is no file {path}", "Check the path.") from None
     except (OSError, ValueError) as error:
-        raise VergenceError(f"{path} is not readable JSON: {error}", "Write it again.") from error
+        raise VergenceError(f"{path} is not readable JSON: {error}", remedy) from error
 
 
 def new_folder(path: Path) -> None:
