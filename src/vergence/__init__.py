@@ -2,7 +2,7 @@
 
 reconstruction = vergence.reconstruct("my_capture")
 run = vergence.train("capture", "runs/mine", overrides=["--sources.footage.path", "my_capture"])
-for pose in vergence.predict("runs/mine", "video.mp4"): ...
+for pose in vergence.predict("runs/mine", "video.mp4", box=(600, 200, 400, 800)): ...
 """
 
 from __future__ import annotations

@@ -65,7 +65,7 @@ def test_a_folder_of_images_of_several_sizes(light_run, tmp_path):
     folder.mkdir()
     for i, shape in enumerate([(120, 90), (60, 200), (120, 90)]):
         Image.fromarray(np.full((*shape, 3), 50 * i, np.uint8)).save(folder / f"im{i}.png")
-    predict(light_run, folder, tmp_path / "out", frames="0-1", quiet=True)
+    predict(light_run, folder, tmp_path / "out", frames="0-1", whole_image=True, quiet=True)
     poses = read_npz(tmp_path / "out" / "poses.npz")
     assert poses.frame.tolist() == [0, 1]
     assert np.isfinite(poses.pose).all()
@@ -74,7 +74,7 @@ def test_a_folder_of_images_of_several_sizes(light_run, tmp_path):
 
 
 def test_without_overlay_and_with_frames(light_run, light_video, tmp_path):
-    predict(light_run, light_video, tmp_path, frames="3,7-8", overlay=False, flip=False, quiet=True)
+    predict(light_run, light_video, tmp_path, frames="3,7-8", whole_image=True, overlay=False, flip=False, quiet=True)
     assert read_npz(tmp_path / "poses.npz").frame.tolist() == [3, 7, 8]
     assert not list(tmp_path.glob("overlay*"))
 
@@ -109,3 +109,26 @@ def test_missing_run_and_missing_input(light_run, light_video, tmp_path, capsys)
     assert "is not a finished run" in errors
     assert "there is no video" in errors
     assert "there is no image" in errors
+
+
+def test_a_scene_without_a_person_in_it_named_is_refused(light_run, light_video, tmp_path, capsys):
+    words = ["predict", str(light_run), str(light_video), "--out", str(tmp_path / "out")]
+    assert main(words) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "nothing says where the person is in walk.mp4 (320x240" in said
+    assert all(option in said for option in ("--box", "--boxes", "--keypoints", "--capture", "--whole_image"))
+    assert not (tmp_path / "out").exists()
+    assert main([*words, "--whole_image", "true"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "12 frames, each taken whole" in said
+    assert "have a pose" not in said
+
+
+def test_crops_of_the_runs_size_need_no_box(light_run, tmp_path, capsys):
+    Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(tmp_path / "crop.png")
+    assert main(["predict", str(light_run), str(tmp_path / "crop.png"), "--out", str(tmp_path / "out")]) == 0
+    assert "taken whole as a crop" in " ".join(capsys.readouterr().out.split())
+    assert (
+        main(["predict", str(light_run), str(tmp_path / "crop.png"), "--whole_image", "true", "--box", "1,1,9,9"]) == 2
+    )
+    assert "given twice: --box and --whole_image" in " ".join(capsys.readouterr().err.split())

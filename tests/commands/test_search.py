@@ -43,8 +43,9 @@ def images(tmp_path_factory):
     return folder
 
 
-def ask(*words) -> int:
-    return main(["search", *(str(w) for w in words), "--device", "cpu", "--quiet"])
+def ask(*words, whole: bool = True) -> int:
+    more = ["--whole_image", "true"] if whole else []
+    return main(["search", *(str(w) for w in words), *more, "--device", "cpu", "--quiet"])
 
 
 def test_an_image_of_the_footage_is_its_own_first_hit(run, images, tmp_path):

@@ -23,6 +23,7 @@ from vergence.recipes.recipe import LabelStage, Source
 from vergence.recipes.typed import make_source
 from vergence.skeleton import COCO_17, H36M_17
 from vergence.training.labelling import make_pseudo_labels
+from vergence.training.prepare import prepare
 from vergence.training.sources import open_source
 
 FRAMES, VIEWS, CROP = 12, 3, 48
@@ -90,13 +91,19 @@ def test_a_capture_alone_has_no_poses(dataset):
     assert not dataset.index.pseudo.any()
 
 
-def test_its_labels_find_the_truth_without_its_cameras(dataset, folder):
-    visible = withhold(dataset.index, source(folder, keypoints=True))
+def label(dataset, settings):
+    """The labels that its own 2D makes, without its cameras."""
+    visible = withhold(dataset.index, settings)
     assert visible.rotation.isnan().all()
     stage = LabelStage(keypoints="labelled")
-    labels = make_pseudo_labels(
+    return make_pseudo_labels(
         dataset, visible, visible.keypoints[:, :, None], visible.confidence[:, :, None], stage, H36M_17
     )
+
+
+def test_its_labels_find_the_truth_without_its_cameras(dataset, folder):
+    labels = label(dataset, source(folder, keypoints=True))
+    assert labels.report["put_right"] == {}
     truth = dataset.index.replace(pose=true_pose(folder, dataset.index))
     assert label_scores(labels.pose, truth, H36M_17)["n_mpjpe"] < 10
 
@@ -158,6 +165,57 @@ def test_footage_that_shows_nobody_is_refused(folder, tmp_path):
         read_capture(source(tmp_path, frames="3"), CROP, H36M_17)
 
 
+def exchanged(folder, out, frames):
+    """A copy of the recording whose second camera has left and right exchanged in some frames."""
+    out.mkdir()
+    for file in folder.iterdir():
+        (out / file.name).write_bytes(file.read_bytes())
+    with np.load(folder / "keypoints.npz") as data:
+        arrays = dict(data)
+    arrays["keypoints"][frames, 1] = arrays["keypoints"][frames, 1][:, list(H36M_17.mirror)]
+    np.savez(out / "keypoints.npz", **arrays)
+    return out
+
+
+@pytest.mark.parametrize("frames", [slice(None), slice(3, 8), [6]], ids=["whole", "stretch", "one"])
+def test_sides_that_a_camera_exchanged_are_put_right_for_training(folder, dataset, tmp_path, frames):
+    wrong = exchanged(folder, tmp_path / "rec", frames)
+    true, raw = dataset.index.keypoints, read_capture(source(wrong), CROP, H36M_17)
+    limbs = [i for i, name in enumerate(H36M_17.joint_names) if "_" in name and name != "neck_nose"]
+    known = true.isfinite().all(-1)[:, limbs] & raw.index.keypoints.isfinite().all(-1)[:, limbs]
+
+    def off(points):
+        return float((points - true).norm(dim=-1)[:, limbs][known & (dataset.index.view == 1)[:, None]].max())
+
+    assert off(raw.index.keypoints) > 5
+    labels = label(raw, source(wrong, keypoints=True))
+    assert list(labels.report["put_right"]) == ["images with exchanged sides"]
+    assert off(labels.apply(withhold(raw.index, source(wrong, keypoints=True))).keypoints) < 1.5
+    reconstruct(wrong, tmp_path / "found")
+    again = source(wrong, reconstruction=str(tmp_path / "found"), keypoints=True)
+    fixed = read_capture(again, CROP, H36M_17)
+    assert off(fixed.index.keypoints) < 1e-3  # the box is the same, whichever side is which
+    prepare([f"{{kind: capture, path: {wrong}, reconstruction: {tmp_path / 'found'}}}"], tmp_path / "shards", size=CROP)
+    shards = open_source(make_source("shards", path=str(tmp_path / "shards"), keypoints=True), CROP, "h36m_17").index
+    order = torch.argsort(shards.view * 1000 + shards.frame)
+    assert off(shards.keypoints[order]) < 1e-3
+
+
+def test_a_wrist_on_somebody_else_is_no_target(folder, dataset, tmp_path):
+    wrong, wrist = exchanged(folder, tmp_path / "rec", []), H36M_17.index("left_wrist")
+    with np.load(wrong / "keypoints.npz") as data:
+        arrays = dict(data)
+    arrays["keypoints"][4, 2, wrist, :2] += 20
+    np.savez(wrong / "keypoints.npz", **arrays)
+    raw = read_capture(source(wrong), CROP, H36M_17)
+    labels = label(raw, source(wrong, keypoints=True))
+    row = (raw.index.view == 2) & (raw.index.frame == 4)
+    assert labels.report["put_right"] == {"joints dropped": 1}
+    assert labels.seen[row, wrist].isnan().all()
+    target = labels.apply(withhold(raw.index, source(wrong, keypoints=True))).keypoints[row, wrist]
+    assert torch.allclose(target, labels.keypoints[row, wrist])  # where the others say it is
+
+
 DATA = Path(os.environ.get("VERGENCE_DATA", "")) / "pose2sim"
 
 
@@ -178,11 +236,7 @@ def test_real_footage(tmp_path):
         assert (index.size[index.view == v] == torch.tensor(camera.image_size)).all()
     known = index.keypoints.isfinite().all(-1)
     assert known.float().mean() > 0.85
-    visible = withhold(index, source(tmp_path, keypoints=True))
-    stage = LabelStage(keypoints="labelled")
-    labels = make_pseudo_labels(
-        dataset, visible, visible.keypoints[:, :, None], visible.confidence[:, :, None], stage, H36M_17
-    )
+    labels = label(dataset, source(tmp_path, keypoints=True))
     assert labels.report["joints_labelled"] > 0.85
     off = (labels.keypoints - index.keypoints).norm(dim=-1)
     assert float(off.nanmedian()) < 1  # of 48 px, which span some 2.4 m

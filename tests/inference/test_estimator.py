@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from transformers import AutoBackbone, ResNetConfig
 
 import vergence
 from vergence import plugins
@@ -133,7 +136,7 @@ def test_the_image_alone_decides(run, views):
         (torch.zeros(8, 8, 3), "shape \\(8, 8, 3\\)"),
         (np.zeros((0, 8, 8, 3), np.uint8), "nothing to see"),
         (torch.zeros(1, 3, 0, 4), "nothing to see"),
-        ("image.jpg", "type str"),
+        ("image.jpg", "there is no image image.jpg"),
     ],
 )
 def test_what_is_no_image_is_refused(run, image, said):
@@ -219,3 +222,69 @@ def test_a_method_from_outside_is_named_and_not_run(run, tmp_path, monkeypatch):
     assert not (tmp_path / "ran").exists()
     load(run, plugins=[file])
     assert (tmp_path / "ran").exists()
+
+
+def test_paths_pil_images_and_lists_are_images(run, views, tmp_path):
+    estimator = load(run)
+    arrays = [image.permute(1, 2, 0).contiguous().numpy() for image in views.image]
+    want = estimator(np.stack(arrays), views.intrinsics)
+    pictures = [Image.fromarray(array) for array in arrays]
+    for i, picture in enumerate(pictures):
+        picture.save(tmp_path / f"{i}.png")
+    assert same(estimator(tmp_path / "0.png", views.intrinsics[0]), want.rows(torch.tensor([0])))
+    assert same(estimator(str(tmp_path / "0.png"), views.intrinsics[0]), want.rows(torch.tensor([0])))
+    assert same(estimator(pictures[0], views.intrinsics[0]), want.rows(torch.tensor([0])))
+    mixed = [tmp_path / "0.png", pictures[1], arrays[2], views.image[3], str(tmp_path / "4.png")]
+    assert same(estimator(mixed, views.intrinsics), want)
+    grey = estimator(pictures[0].convert("L"))
+    assert grey.pose.shape == (1, 17, 3)
+
+
+def test_a_list_of_several_sizes_keeps_its_order(run, views):
+    estimator = load(run)
+    arrays = [image.permute(1, 2, 0).contiguous().numpy() for image in views.image]
+    large = [array.repeat(1 + i % 2, 0).repeat(1 + i % 2, 1) for i, array in enumerate(arrays)]
+    found = estimator(large)
+    for i, image in enumerate(large):
+        assert same(found.rows(torch.tensor([i])), estimator(image))
+    with pytest.raises(VergenceError, match="a list of 0 images"):
+        estimator([])
+    with pytest.raises(VergenceError, match="each of them single"):
+        estimator([np.stack(arrays), arrays[0]])
+    with pytest.raises(VergenceError, match=r"intrinsics of shape \(2, 3, 3\) for 5 images"):
+        estimator(large, views.intrinsics[:2])
+    with pytest.raises(VergenceError, match=r"no image nowhere\.png"):
+        estimator("nowhere.png")
+
+
+def test_a_prediction_names_its_joints_and_unit_and_is_saved(run, views, tmp_path):
+    estimator = load(run)
+    found = estimator(views.image)
+    assert (found.joint_names, found.unit) == (estimator.skeleton.joint_names, "reference_bone")
+    assert "5 poses of 17 joints in reference_bone, camera frame, with keypoints, confidence" in repr(found)
+    assert repr(estimator) == f"Estimator(epipolar_pose, 32 px, h36m_17, on cpu of {run})"
+    found.save(tmp_path / "poses.npz")
+    again = vergence.outputs.read_npz(tmp_path / "poses.npz")
+    np.testing.assert_array_equal(again.pose, found.pose.numpy())
+    np.testing.assert_array_equal(again.keypoints, found.keypoints.numpy())
+    assert (again.joint_names, again.unit) == (found.joint_names, found.unit)
+    found.save(tmp_path / "poses.csv")
+    assert (tmp_path / "poses.csv").stat().st_size > 100
+    with pytest.raises(VergenceError, match="'xyz'"):
+        found.save(tmp_path / "poses.xyz")
+    with pytest.raises(VergenceError, match="without joint names"):
+        Prediction(found.pose, "camera").save(tmp_path / "bare.npz")
+
+
+def test_a_run_of_a_local_backbone_needs_its_folder_no_more(views, tmp_path):
+    config = ResNetConfig(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], layer_type="basic")
+    AutoBackbone.from_config(config).save_pretrained(tmp_path / "weights")
+    network = NetworkSettings(backbone=str(tmp_path / "weights"), width=8)
+    method = build_method("epipolar_pose", network, "h36m_17")
+    save(method, tmp_path / "run", "epipolar_pose", network, SIZE)
+    want = load(tmp_path / "run")(views.image)
+    shutil.rmtree(tmp_path / "weights")
+    (tmp_path / "run").rename(tmp_path / "elsewhere")
+    again = load(tmp_path / "elsewhere")
+    assert same(again(views.image), want, 0)
+    assert again.config["network"]["backbone"] == str(tmp_path / "weights")  # what it was trained from

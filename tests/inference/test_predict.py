@@ -11,8 +11,10 @@ from fixtures_light import FRAMES, HEIGHT, WIDTH, Oracle, blob, path_of
 import vergence
 from vergence.errors import VergenceError
 from vergence.geometry.camera import project
-from vergence.inference.inputs import Footage, Lens, Person, Take, find_lens, find_person, open_footage
+from vergence.inference.inputs import Footage, Lens, find_lens, open_footage
+from vergence.inference.person import Person, find_person
 from vergence.inference.predict import BATCH, PredictedFrames
+from vergence.inference.takes import Take
 from vergence.report.overlay import overlay_file
 from vergence.skeleton import H36M_17
 
@@ -145,7 +147,7 @@ def test_arrays_are_predicted_one_by_one_as_they_come():
             yield blob(*path_of(frame % FRAMES))
             frame += 1
 
-    frames = vergence.predict(Oracle(), camera(), fov=60, fps=10)
+    frames = vergence.predict(Oracle(), camera(), fov=60, fps=10, whole_image=True)
     assert taken == []
     first, second = next(frames), next(frames)
     assert (first.frame, second.frame, second.time) == (0, 1, 0.1)
@@ -155,7 +157,7 @@ def test_arrays_are_predicted_one_by_one_as_they_come():
     assert second.image.shape == (HEIGHT, WIDTH, 3)
     assert second.reliable is None
     assert len(taken) == BATCH
-    assert "whole image" in frames.notes[0]
+    assert "taken whole" in frames.notes[0]
 
 
 def test_boxes_by_frame_and_frames_without_one():
@@ -176,13 +178,15 @@ def test_boxes_by_frame_and_frames_without_one():
 
 
 def test_large_images_stay_small_in_memory():
-    (frame,) = vergence.predict(Oracle(), np.zeros((2, 1080, 1920, 3), np.uint8) + 9, frames="1", fov=60)
+    (frame,) = vergence.predict(
+        Oracle(), np.zeros((2, 1080, 1920, 3), np.uint8) + 9, frames="1", fov=60, whole_image=True
+    )
     assert frame.image.shape == (540, 960, 3)
     assert frame.size == (1920, 1080)
 
 
 def test_a_run_says_which_of_its_poses_are_reliable(light_run):
-    frames = list(vergence.predict(light_run, [blob(50, 60)] * 2, fov=60, device="cpu"))
+    frames = list(vergence.predict(light_run, [blob(50, 60)] * 2, fov=60, whole_image=True, device="cpu"))
     assert all(isinstance(frame.reliable, bool) for frame in frames)
 
 

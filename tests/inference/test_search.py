@@ -42,7 +42,7 @@ def test_a_clip_is_found_in_its_own_video_and_nothing_is_printed_or_kept(light_r
 
 def test_an_index_is_kept_where_it_is_asked_for_and_says_so(light_run, light_video, tmp_path):
     estimator = vergence.load(light_run)
-    words = {"index": tmp_path / "index.npz", "box": "10,10,200,200", "query_frames": "3"}
+    words = {"index": tmp_path / "index.npz", "box": "10,10,200,200", "query_box": "10,10,200,200", "query_frames": "3"}
     first = vergence.search(estimator, light_video, light_video, **words)
     again = vergence.search(estimator, light_video, light_video, **words, top=3)
     assert (first.reused, again.reused) == (False, True)

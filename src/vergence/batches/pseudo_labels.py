@@ -19,6 +19,8 @@ from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.files import atomic_path
 
+ARRAYS = ("key", "pose", "weight", "keypoints", "intrinsics", "rotation", "seen", "seen_weight")
+
 
 @dataclass(frozen=True)
 class PseudoLabels:
@@ -33,6 +35,9 @@ class PseudoLabels:
         report: what was counted while making them; plain values.
         rotation: of the crop's camera in the rig as it was found, NaN where it was not; `N 3 3`. None: nothing was found
             about cameras.
+        seen: the 2D that the pose was made of, put right by it (`batches.repair`), crop pixels, NaN where it was dropped;
+            `N J 2`. It takes the place of the images' own. None: these stay.
+        seen_weight: confidence of `seen`; `N J`.
     """
 
     key: Tensor
@@ -42,38 +47,40 @@ class PseudoLabels:
     intrinsics: Tensor
     report: dict[str, Any]
     rotation: Tensor | None = None
+    seen: Tensor | None = None
+    seen_weight: Tensor | None = None
 
     def save(self, path: Path) -> None:
-        arrays = {n: getattr(self, n).numpy() for n in ("key", "pose", "weight", "keypoints", "intrinsics")}
-        if self.rotation is not None:
-            arrays["rotation"] = self.rotation.numpy()
+        arrays = {n: getattr(self, n).numpy() for n in ARRAYS if getattr(self, n) is not None}
         with atomic_path(path) as partial:
             np.savez_compressed(partial, report=json.dumps(self.report), unit="reference bones", **arrays)
 
     @staticmethod
     def load(path: Path) -> PseudoLabels:
         with np.load(path) as file:
-            names = ("key", "pose", "weight", "keypoints", "intrinsics", "rotation")
-            arrays = {n: torch.from_numpy(file[n]) for n in names if n in file}
+            arrays = {n: torch.from_numpy(file[n]) for n in ARRAYS if n in file}
             return PseudoLabels(**arrays, report=json.loads(str(file["report"])))
 
     def cameras_only(self) -> PseudoLabels:
-        """The cameras' rotations and lenses without the poses."""
+        """The cameras' rotations and lenses, and the repaired 2D, without the poses."""
         pose, keypoints = (torch.full_like(x, float("nan")) for x in (self.pose, self.keypoints))
         return replace(self, pose=pose, keypoints=keypoints, weight=torch.zeros_like(self.weight))
 
     def apply(self, index: Views) -> Views:
-        """Puts the pseudo-labels where `index` has none of its own; true labels stay. Rows without a label are unchanged."""
+        """Puts the pseudo-labels where `index` has none of its own; true labels stay, but for 2D that was put right (`seen`).
+        Rows without a label are unchanged."""
         rows, found = match(torch.stack([index.sequence, index.view, index.frame], 1), self.key)
         nothing = self.pose[rows].isnan().flatten(1).all(1)
         take = found & (~index.has_pose | nothing)
-        posed, rows = (take & ~nothing)[take], rows[take]
+        posed, matched, rows = (take & ~nothing)[take], rows[found], rows[take]
         pose, weight, pseudo = index.pose.clone(), index.pose_weight.clone(), index.pseudo.clone()
         keypoints, confidence = index.keypoints.clone(), index.confidence.clone()
         intrinsics, metric, rotation = index.intrinsics.clone(), index.metric.clone(), index.rotation.clone()
         pose[take & ~nothing], weight[take & ~nothing] = self.pose[rows[posed]], self.weight[rows[posed]]
         pseudo[take & ~nothing], metric[take & ~nothing] = True, False
         intrinsics[take] = self.intrinsics[rows]
+        if self.seen is not None and self.seen_weight is not None:
+            keypoints[found], confidence[found] = self.seen[matched], self.seen_weight[matched]
         unlabelled = keypoints[take].isnan().any(-1)
         keypoints[take] = torch.where(unlabelled[..., None], self.keypoints[rows], keypoints[take])
         confidence[take] = torch.where(unlabelled, self.weight[rows], confidence[take])

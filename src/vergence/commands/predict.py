@@ -17,6 +17,7 @@ def predict(
     fov: float | None = None,
     frames: str = "",
     fps: float | None = None,
+    whole_image: bool = False,
     flip: bool | None = None,
     overlay: bool = True,
     device: str = "auto",
@@ -40,6 +41,7 @@ def predict(
         fov: angle that the image's longer side spans, degrees; 55 is assumed where nothing is known.
         frames: which frames, as in 0-34,65-99; all where not given.
         fps: frames per second; the video's own where not given, 30 for a folder of images.
+        whole_image: every image is a crop of one person; else --box, --boxes, --keypoints or --capture say where the person is.
         flip: average with the mirrored image, which is slower and 3 to 4 mm better; default: where the training mirrored.
         overlay: draw the overlay.
         device: auto, cpu, cuda or mps.
@@ -57,7 +59,8 @@ def predict(
     with bars(quiet) as progress:
         found = vergence.predict(
             run, input, box=box, boxes=boxes, keypoints=keypoints, capture=capture, camera=camera, fov=fov, frames=frames,
-            fps=fps, flip=flip, device=device, plugins=plugins.split(",") if plugins else (), progress=progress,
+            fps=fps, whole_image=whole_image, flip=flip, device=device, plugins=plugins.split(",") if plugins else (),
+            progress=progress,
         )  # fmt: skip
         image_file = "overlay.png" if found.take.footage.single else "overlay.mp4"
         with overlay_file(folder / image_file if overlay else None, found) as draw:
@@ -67,4 +70,7 @@ def predict(
         console.print(f"[dim]{note}[/dim]")
     seen = int((poses.pose == poses.pose).any((1, 2)).sum())
     files = ["poses.npz", "poses.json", "poses.csv", "poses.trc", *([image_file] if overlay else [])]
-    console.print(f"{seen} of {len(poses.pose)} frames have a pose. {folder}: {', '.join(files)}")
+    have = f"{seen} of {len(poses.pose)} frames have a pose."
+    if found.take.person.whole is not False:
+        have = f"{len(poses.pose)} frames, each taken whole as a crop of one person."
+    console.print(f"{have} {folder}: {', '.join(files)}")

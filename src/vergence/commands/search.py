@@ -21,6 +21,7 @@ def search(
     fps: float | None = None,
     query_box: str = "",
     query_frames: str = "",
+    whole_image: bool = False,
     device: str = "auto",
     plugins: str = "",
     quiet: bool = False,
@@ -46,6 +47,7 @@ def search(
         fps: frames per second of footage that does not say.
         query_box: where the person is in the query, x,y,width,height in px.
         query_frames: which frames of a clip.
+        whole_image: query, and footage without box, boxes or keypoints, are crops of one person.
         device: auto, cpu, cuda or mps.
         plugins: Python files, joined by commas, in which the run's method or a reader of keypoints stands.
         quiet: print nothing.
@@ -66,7 +68,7 @@ def search(
         found = vergence.search(
             run, query, footage, index=folder / "index.npz", top=top, apart=apart, every=every, frames=frames, box=box,
             boxes=boxes, keypoints=keypoints, fov=fov, fps=fps, query_box=query_box, query_frames=query_frames,
-            device=device, plugins=plugins.split(",") if plugins else (), progress=progress,
+            whole_image=whole_image, device=device, plugins=plugins.split(",") if plugins else (), progress=progress,
         )  # fmt: skip
     write_json(folder / "results.json", found.values())
     write_search(folder / "report.html", found)

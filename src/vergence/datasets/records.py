@@ -18,7 +18,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -239,6 +239,12 @@ def _index_part(records: Records, size: int, mode: CropMode) -> Views:
     return moved.replace(metric=known, time=torch.from_numpy(records.time.astype(np.float32)), **whole)
 
 
+class ImageReader(Protocol):
+    """Opens images, `H W 3`, RGB."""
+
+    def read(self, image: ImageRef) -> ndarray: ...
+
+
 class ImageDataset:
     """Records as a `dataset.Dataset`: crops read from their images and videos when a batch asks for them.
 
@@ -247,6 +253,7 @@ class ImageDataset:
         image_size: side of the crops, px.
         skeleton: the run's joints; the records' are converted.
         mode: `virtual`, or `rectangular` for the papers' plain boxes.
+        pixels: opens the images; left out: `OpenFiles`.
 
     Attributes:
         index: every field of every row, images of size 0.
@@ -257,13 +264,20 @@ class ImageDataset:
         VergenceError: a box that cannot be cropped (`crop_index`).
     """
 
-    def __init__(self, records: Records, image_size: int, skeleton: Skeleton, mode: CropMode = "virtual") -> None:
+    def __init__(
+        self,
+        records: Records,
+        image_size: int,
+        skeleton: Skeleton,
+        mode: CropMode = "virtual",
+        pixels: ImageReader | None = None,
+    ) -> None:
         self.records = records
         self.image_size = image_size
         self.mode: CropMode = mode
         self.index = crop_index(records.convert(skeleton), image_size, mode)
         self.groups, self.measures, self.report = records.groups, records.measures, records.report
-        self._files = OpenFiles()
+        self._files: ImageReader = OpenFiles() if pixels is None else pixels
 
     def __len__(self) -> int:
         return len(self.records)

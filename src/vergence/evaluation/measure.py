@@ -75,10 +75,12 @@ def measure_protocol(
     if protocol.retrieval:
         return measure_retrieval(protocol, prediction, dataset.index, skeleton)
     index = dataset.index
-    missing: dict[str, str] = {}
+    unlearned = _unlearned(protocol, prediction, skeleton)
+    missing = unlearned
     posed = replace(prediction, pose=in_camera_frame(prediction, index, skeleton))
-    if not posed.pose.isfinite().all():  # no heading: a similarity needs none
-        missing |= {f.name: "true heading unknown" for f in protocol.figures if f.alignment != "procrustes"}
+    learned = ~prediction.pose.isnan().any(-1).all(0)
+    if not posed.pose[:, learned].isfinite().all():  # no heading: a similarity needs none
+        missing = missing | {f.name: "true heading unknown" for f in protocol.figures if f.alignment != "procrustes"}
         posed = replace(prediction)
     metric: Float[Tensor, "N J 3"] | None
     if protocol.fit is not None:
@@ -90,8 +92,13 @@ def measure_protocol(
             scale != "training",
         )
     if metric is None:
-        missing |= {f.name: f"no scale: {sized}" for f in protocol.figures if f.needs_scale}
+        missing = missing | {f.name: f"no scale: {sized}" for f in protocol.figures if f.needs_scale}
     kept = tuple(f for f in protocol.figures if f.name not in missing)
+    if not kept and unlearned:
+        raise VergenceError(
+            f"protocol {protocol.name} asks for joints of which {next(iter(unlearned.values()))}",
+            "Train with labels that have them, or measure without --protocol.",
+        )
     if not kept:
         raise VergenceError(
             f"protocol {protocol.name} needs poses in mm, and nothing gives their scale ({sized})",
@@ -109,6 +116,16 @@ def measure_protocol(
     about |= {"bone_sum_mm": bones_mm} if sized == SCALES["training"] and metric is not None else {}
     about |= {"heading": HEADING} if prediction.frame == "canonical" else {}
     return found, {**about, "true_depth_or_scale_used": metric is not None and true}
+
+
+def _unlearned(protocol: Protocol, prediction: Prediction, skeleton: Skeleton) -> dict[str, str]:
+    """Figures that ask for joints which the model does not give, and why they are left out."""
+    given = prediction.pose.isfinite().all(-1).any(0).tolist()
+    absent = {name for name, known in zip(skeleton.joint_names, given) if not known}
+    asked = {f.name: absent & set(f.joints or protocol.joints) for f in protocol.figures}
+    return {
+        name: f"no label showed {', '.join(sorted(joints))} in training" for name, joints in asked.items() if joints
+    }
 
 
 def measure_without_truth(

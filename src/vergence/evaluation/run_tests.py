@@ -83,6 +83,7 @@ def measure_tests(
     """
     skeleton = get_skeleton(recipe.skeleton)
     training = [_training_index(recipe, name, opened or {}, open_) for name in _baseline_sources(recipe)]
+    training = [index.replace(pose=method.learnable(index.pose)) for index in training]
     known = [index for index in training if not index.pose.isnan().all()]
     refit = _refit(recipe, method, opened or {}, device, open_)
     results: dict[str, Any] = {"tests": {}, "labels": {}, "protocol": {}}
@@ -100,7 +101,8 @@ def measure_tests(
             )  # fmt: skip
             continue
         baselines = _baselines(known, dataset.index, skeleton, same_cameras=source.kind == "capture")
-        clusters = _clusters(true, dataset.index, skeleton, folder, name)
+        measured = dataset.index.replace(pose=method.learnable(dataset.index.pose))
+        clusters = _clusters(true, measured, skeleton, folder, name)
         found = evaluate(method, dataset, skeleton, baselines, device, clusters, bones_mm, refit)
         tested[name] = Tested(dataset, *found)
         results["tests"][name] = found[0]
@@ -112,8 +114,15 @@ def measure_tests(
             frame=found[1].frame, **({"heading": HEADING} if found[1].frame == "canonical" else {}),
             **({"retrieval": RETRIEVAL} if "retrieval" in found[0] else {}), **_about(source, dataset), **method.protocol,
             bone_sum_mm=bones_mm, structure={c.k: {**c.provenance, "joints": c.joints} for c in clusters},
+            **_measured_joints(method, skeleton),
         )  # fmt: skip
     return results, tested
+
+
+def _measured_joints(method: Method, skeleton: Skeleton) -> dict[str, Any]:
+    """The joints that count: those that labels showed."""
+    absent = method.absent()
+    return {"joints": [j for j in skeleton.joint_names if j not in absent], "joints_never_labelled": list(absent)}
 
 
 def _without_3d(named: Protocol, method: Method, dataset: Dataset, skeleton: Skeleton, device: str) -> dict[str, Any]:
@@ -171,6 +180,8 @@ def _refit(recipe: Recipe, method: Method, opened: Mapping[str, Dataset], device
         dataset = opened.get(name) or open_(source, recipe.image_size, recipe.skeleton)
         visible = visible_labels(dataset, source)
         target, weight = method.refit_target(visible)
+        unknown = [method.skeleton.index(name) for name in method.absent("canonical")]
+        target[:, unknown], weight[:, unknown] = 0.0, 1.0
         rows = (weight > 0).all(1).nonzero()[:, 0]
         if len(rows) > REFIT_IMAGES:
             rows = rows[torch.linspace(0, len(rows) - 1, REFIT_IMAGES).round().long()]

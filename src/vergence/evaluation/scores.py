@@ -165,7 +165,7 @@ def predict_all(
     parts = [method.predict(v.image.to(device), v.intrinsics.to(device), flip) for v in batches(dataset, size)]
     if not parts:
         raise VergenceError("the test set has no images", "Look at its frames and count.")
-    return Prediction.cat(parts)
+    return method.learned(Prediction.cat(parts))
 
 
 def zero_depth(keypoints: Tensor, intrinsics: Tensor) -> Tensor:
@@ -225,7 +225,7 @@ def evaluate(
         baseline; `per_joint`; `left_right`, of poses in the camera's frame; `pixel_error`: median distance of the 2D in crop
         pixels; `parameters`; `retrieval` where a time step has two views), the predictions, and the model's scores.
     """
-    index = dataset.index
+    index = dataset.index.replace(pose=method.learnable(dataset.index.pose))
     if index.pose.isnan().all():
         raise VergenceError("the test set has no 3D poses to compare with", "Give one that has, or a reconstruction.")
     if index.intrinsics.isnan().any():
@@ -242,11 +242,11 @@ def evaluate(
         results["left_right"] = left_right(prediction, index.pose, skeleton)
         scores.summary["left_right_px"] = float(np.nanmean(list(results["left_right"]["px"].values())))
     if refit is not None and prediction.embedding is not None:
-        again = Prediction(refit(prediction.embedding), "canonical")
+        again = method.learned(Prediction(refit(prediction.embedding), "canonical"))
         results["ridge"] = score_prediction(again, index, skeleton, clusters, bones_mm).summary
     if prediction.keypoints is not None:
         flat = zero_depth(prediction.keypoints, index.intrinsics)
-        results["zero_depth"] = score_(flat, index.pose).summary
+        results["zero_depth"] = score_(flat, torch.where(flat.isnan(), float("nan"), index.pose)).summary
     if not index.keypoints.isnan().all():
         if prediction.keypoints is not None:
             distance = (prediction.keypoints - index.keypoints).norm(dim=-1)

@@ -10,21 +10,28 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image, ImageOps
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from vergence import __version__
+from vergence import __version__, plugins
+from vergence.batches.labelled import Labelled
 from vergence.errors import VergenceError
 from vergence.files import atomic_path, read_yaml, write_json
+from vergence.footage.images import read_image
 from vergence.methods.base import Method, Prediction
 from vergence.methods.refinement import Refined, RefinementUnit
 from vergence.methods.registry import build_method
+from vergence.networks.pose_network import PoseNetwork
 from vergence.plugins import load_plugins, needed_by
 from vergence.recipes.recipe import NetworkSettings
 from vergence.skeleton import Skeleton
 
 BATCH = 64
+BACKBONE = "backbone"  # folder of a run with the description of a backbone that is not ours
+
+Images = np.ndarray | Tensor | str | Path | Image.Image
 
 
 class Estimator:
@@ -48,22 +55,39 @@ class Estimator:
     def skeleton(self) -> Skeleton:
         return self.method.skeleton
 
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Joints that no label ever showed the run; they are NaN in its predictions."""
+        return self.method.absent()
+
+    def __repr__(self) -> str:
+        place = f" of {self.folder}" if self.folder else ""
+        missing = f", without {', '.join(self.absent)}" if self.absent else ""
+        what = f"{self.config.get('method', type(self.method).__name__)}, {self.image_size} px, {self.skeleton.name}"
+        return f"Estimator({what}{missing}, on {self.device}{place})"
+
     def __call__(
-        self, image: np.ndarray | Tensor, intrinsics: np.ndarray | Tensor | None = None, flip: bool | None = None
+        self, image: Images | Sequence[Images], intrinsics: np.ndarray | Tensor | None = None, flip: bool | None = None
     ) -> Prediction:
         """3D poses from crops that show one person each.
 
         Args:
-            image: `H W 3` or `N H W 3` uint8 array, or `N 3 H W` tensor (uint8, or float from 0 to 1). Another size than
-                `image_size` is resized; the crop should be square around the person (`vergence.batches.crops`).
+            image: `H W 3` or `N H W 3` uint8 array, or `N 3 H W` tensor (uint8, or float from 0 to 1); the path of an image, a
+                PIL image, or a list of any of these, also of different sizes. Another size than `image_size` is resized; the
+                crop should be square around the person (`vergence.batches.crops`).
             intrinsics: `3 3` or `N 3 3` of these crops, in their pixels; None assumes a field of view of 25 degrees, as
                 of a person cropped from a usual image.
             flip: average with the mirrored image; None does so where the training saw mirrored images.
 
         Returns:
-            Prediction on the CPU; keypoints in the pixels of the images given.
+            Prediction on the CPU; keypoints in the pixels of the images given. NaN where no label showed a joint (`absent`).
+
+        Raises:
+            VergenceError: no image, or of another form; a file that is none; intrinsics of another number.
         """
-        images = _as_batch(image)
+        if isinstance(image, list | tuple):
+            return self._each([_opened(one) for one in image], intrinsics, flip)
+        images = _as_batch(_opened(image))
         n, _, height, width = images.shape
         k = _as_intrinsics(intrinsics, n, height, width)
         size = self.image_size
@@ -83,15 +107,45 @@ class Estimator:
             self.method.predict(images[i : i + BATCH].to(self.device), k[i : i + BATCH].to(self.device), flip)
             for i in range(0, n, BATCH)
         ]
-        whole = Prediction.cat(parts)
+        whole = self.method.learned(Prediction.cat(parts))
         if resized and whole.keypoints is not None:
             whole.keypoints = (whole.keypoints + 0.5) / scale - 0.5
+        whole.joint_names = self.skeleton.joint_names
         return whole
+
+    def _each(
+        self, images: list[np.ndarray | Tensor], intrinsics: np.ndarray | Tensor | None, flip: bool | None
+    ) -> Prediction:
+        """Single images of any sizes, those of one size together."""
+        batches = [_as_batch(image) for image in images]
+        if not batches or {len(batch) for batch in batches} != {1}:
+            raise VergenceError(f"a list of {len(batches)} images", "Give one at least, each of them single.")
+        k = None if intrinsics is None else torch.as_tensor(intrinsics, dtype=torch.float32)
+        if k is not None and k.shape not in ((3, 3), (len(batches), 3, 3)):
+            raise VergenceError(f"intrinsics of shape {tuple(k.shape)} for {len(batches)} images", "Give 3 3 or N 3 3.")
+        kinds = [(batch.shape, batch.dtype) for batch in batches]
+        rows = [[i for i, own in enumerate(kinds) if own == kind] for kind in dict.fromkeys(kinds)]
+        parts = [
+            self(torch.cat([batches[i] for i in some]), k if k is None or k.ndim == 2 else k[some], flip)
+            for some in rows
+        ]
+        return Prediction.cat(parts).rows(torch.tensor([i for some in rows for i in some]).argsort())
+
+
+def _opened(image: Any) -> np.ndarray | Tensor:
+    """A path or a PIL image as an array; others as they are."""
+    if isinstance(image, str | Path):
+        return read_image(image)
+    if isinstance(image, Image.Image):
+        return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    return image
 
 
 def _as_batch(image: np.ndarray | Tensor) -> Tensor:
     if not isinstance(image, np.ndarray | Tensor):
-        raise VergenceError(f"an image of type {type(image).__name__}", "Give a numpy array or a torch tensor.")
+        raise VergenceError(
+            f"an image of type {type(image).__name__}", "Give a path, a PIL image, an array or a tensor."
+        )
     if 0 in image.shape:
         raise VergenceError(f"images of shape {tuple(image.shape)}: there is nothing to see", "Give one at least.")
     if isinstance(image, np.ndarray):
@@ -132,12 +186,21 @@ def save(method: Method, folder: Path, name: str, network: NetworkSettings, imag
         "unit": "reference bone (pelvis to thorax)",
         **more,
     }
+    if method.labelled is not None:
+        config["labelled"] = method.labelled.plain(method.skeleton)
     if isinstance(method, Refined):
         config["refinement"] = method.made_with
         save_weights(method.unit, folder / "refinement.safetensors")
         method = method.method
     save_weights(method, folder / "model.safetensors")
+    _save_backbone(method, folder / BACKBONE, network.backbone)
     write_json(folder / "config.json", config)
+
+
+def _save_backbone(method: Method, folder: Path, name: str) -> None:
+    """The description of a backbone of the hub or of a local folder: neither may be at hand where the run is loaded."""
+    if isinstance(method.network, PoseNetwork) and name not in plugins.backbones:
+        write_json(folder / "config.json", method.network.backbone.model.config.to_dict())
 
 
 def save_weights(method: nn.Module, path: Path) -> None:
@@ -169,10 +232,13 @@ def load(run: str | Path, device: str = "cpu", plugins: Sequence[str | Path] = (
     try:
         config = json.loads(files[0].read_text())
         network = NetworkSettings(**config["network"])
+        if (folder / BACKBONE / "config.json").is_file():
+            network.backbone = str(folder / BACKBONE)
         with needed_by(folder, _plugin_files(folder, config)):
             method = build_method(config["method"], network, config["skeleton"], pretrained=False)
         method.load_state_dict(load_file(files[1]))
         method.mirrored = bool(config["mirrored"])
+        method.labelled = Labelled.read(config.get("labelled"))
         if made_with := config.get("refinement"):
             unit = RefinementUnit(method.skeleton, made_with["width"], made_with["dropout"], made_with["correct"])
             unit.load_state_dict(load_file(folder / "refinement.safetensors"))

@@ -21,7 +21,8 @@ from vergence.errors import VergenceError
 from vergence.footage.capture import Capture
 from vergence.geometry.crops import keypoints_from_crop, pose_from_crop
 from vergence.inference.estimator import Estimator, load
-from vergence.inference.inputs import RGB, PersonCrop, Take, open_take
+from vergence.inference.inputs import RGB
+from vergence.inference.takes import PersonCrop, Take, open_take
 from vergence.networks.devices import resolve_device
 from vergence.outputs import PoseSequence
 from vergence.plugins import load_plugins
@@ -83,6 +84,7 @@ class PredictedFrames(Iterator[PredictedFrame]):
 
     def __init__(self, estimator: Estimator, take: Take, flip: bool | None = None, progress: Progress = silent) -> None:
         self.skeleton: Skeleton = estimator.skeleton
+        self._absent = getattr(estimator, "absent", ())  # whatever predicts may stand for an estimator
         self.take, self.canonical = take, False
         self._first_error: VergenceError | None = None
         self._outside = self._seen = self._read = 0
@@ -137,6 +139,7 @@ class PredictedFrames(Iterator[PredictedFrame]):
         """What was assumed, and what the frames taken so far have shown, as sentences."""
         unread = 0 if self.take.rows is None else len(self.take.rows) - self._read
         found = ["poses are turned to a fixed heading, not in the camera's frame"] if self.canonical else []
+        found += [f"no label showed the run {', '.join(self._absent)}: missing in all poses"] if self._absent else []
         found += [f"{unread} of {len(self.take.rows or ())} frames cannot be read and have no pose"] if unread else []
         found += [f"in {self._outside} frames {self._first_error.problem}: no pose there"] if self._first_error else []
         return (*self.take.notes, *found)
@@ -184,6 +187,7 @@ def predict(
     fov: float | None = None,
     frames: str = "",
     fps: float | None = None,
+    whole_image: bool = False,
     flip: bool | None = None,
     device: str = "auto",
     plugins: Sequence[str | Path] = (),
@@ -191,8 +195,8 @@ def predict(
 ) -> PredictedFrames:
     """3D poses of one person in images of one camera.
 
-        for frame in vergence.predict("runs/mine", "walk.mp4", fov=60): print(frame.time, frame.pose)
-        poses = vergence.predict("runs/mine", "walk.mp4", fov=60).collect()
+        for frame in vergence.predict("runs/mine", "walk.mp4", boxes="walk.csv"): print(frame.time, frame.pose)
+        poses = vergence.predict("runs/mine", "walk.mp4", boxes="walk.csv").collect()
 
     Args:
         run: folder of a trained run, or its estimator (`vergence.load`).
@@ -205,6 +209,8 @@ def predict(
         fov: angle that the longer side spans, degrees, where no capture says; 55 where nothing does.
         frames: which frames, as in `0-34,65-99`; all where empty.
         fps: frames per second; the video's own, else 30.
+        whole_image: every image is a crop of one person. Images of the run's own crop size are taken so anyway; of all others
+            something must say where the person is.
         flip: average with the mirrored image; None where the training saw mirrored images.
         device: `auto`, `cpu`, `cuda` or `mps`; an estimator stays where it is.
         plugins: files that the run's method, or the reader of the keypoints, stands in.
@@ -227,8 +233,12 @@ def predict(
         fov=fov,
         frames=frames,
         fps=fps,
+        whole_image=whole_image,
     )
     estimator = load(run, resolve_device(device), plugins) if isinstance(run, str | Path) else run
+    if take.footage.path is not None and take.person.whole is None:  # refused here, before a file is begun
+        for _, image in take.footage.images((take.rows or [0])[:1]):
+            take.check_person((image.shape[1], image.shape[0]), estimator.image_size)
     return PredictedFrames(estimator, take, flip, progress)
 
 

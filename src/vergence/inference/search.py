@@ -17,8 +17,9 @@ from vergence.footage.capture import load_capture
 from vergence.footage.images import IMAGE_SUFFIXES
 from vergence.footage.video import VIDEO_SUFFIXES
 from vergence.inference.estimator import Estimator, load
-from vergence.inference.inputs import RGB, Take, open_take
+from vergence.inference.inputs import RGB
 from vergence.inference.search_index import Hit, Index, Shot, build_index, file_identity, find_hits, weights_identity
+from vergence.inference.takes import Take, open_take
 from vergence.networks.devices import resolve_device
 from vergence.plugins import load_plugins
 from vergence.progress import Progress, followed, silent
@@ -112,6 +113,7 @@ def search(
     fps: float | None = None,
     query_box: str | Sequence[float] | None = None,
     query_frames: str = "",
+    whole_image: bool = False,
     device: str = "auto",
     plugins: Sequence[str | Path] = (),
     progress: Progress = silent,
@@ -131,6 +133,7 @@ def search(
         fov: angle that the longer side spans, degrees, where a capture does not say.
         fps: frames per second of footage that does not say.
         query_box, query_frames: the same of the query.
+        whole_image: query and footage of which nothing else says where the person is are crops of one person.
         device: `auto`, `cpu`, `cuda` or `mps`; an estimator stays where it is.
         plugins: files that the run's method, or the reader of the keypoints, stands in.
         progress: told of every image of the footage.
@@ -147,8 +150,11 @@ def search(
     query, footage = Path(query), Path(footage)
     boxes, keypoints = (None if path is None else Path(path) for path in (boxes, keypoints))
     given = {"fov": fov, "box": box, "boxes": boxes, "keypoints": keypoints, "frames": frames}
+    given["whole_image"] = whole_image and not any((box, boxes, keypoints))
     takes = [replace(take, rows=(take.rows or ())[::every]) for take in open_takes(footage, fps, **given)]
-    asked = open_query(query, fps=fps, fov=fov, box=query_box, frames=query_frames)
+    asked = open_query(
+        query, fps=fps, fov=fov, box=query_box, frames=query_frames, whole_image=whole_image and not query_box
+    )
     estimator = load(run, resolve_device(device), plugins) if isinstance(run, str | Path) else run
     if estimator.folder is None:
         raise VergenceError("an estimator that was not loaded from a run", "Give the run's folder.")
@@ -157,7 +163,9 @@ def search(
     try:
         own = build_index(estimator, _shots([asked], estimator.image_size), [asked.name], {})
     except VergenceError as error:
-        raise VergenceError(f"nobody was seen in the query {asked.name}", "Give --query_box.") from error
+        raise VergenceError(
+            f"nobody was seen in the query {asked.name}", "Give --query_box, or --whole_image where it is a crop."
+        ) from error
     asking = time.perf_counter()
     hits = find_hits(found, own.descriptor, own.time, top, apart)
     seconds = {"search": time.perf_counter() - asking, "all": time.perf_counter() - started}

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vergence.batches.labelled import Labelled
 from vergence.batches.views import Views
+from vergence.errors import VergenceError
 from vergence.geometry.camera import normalise
 from vergence.geometry.canonical import canonical_pose
 from vergence.geometry.lifting import bone_vector, lift
 from vergence.networks.hourglass import StackedHourglass
 from vergence.networks.pose_network import Maps, PoseNetwork
+from vergence.outputs import PoseSequence
+from vergence.plugins import exporters
 from vergence.recipes.recipe import TrainStage
 from vergence.skeleton import Skeleton
 
@@ -32,6 +37,8 @@ class Prediction:
         root_depth: distance of the root along the optical axis, in reference bones.
         embedding: of the pose, unit length; near for equal poses, whatever the view.
         reliable: False where the closed form had to be clamped or its root was ambiguous (reference bone foreshortened).
+        joint_names: of the J joints, as an estimator gives them; empty where a method speaks.
+        unit: of poses and depths.
     """
 
     pose: Float[Tensor, "N J 3"]
@@ -41,13 +48,50 @@ class Prediction:
     root_depth: Float[Tensor, " N"] | None = None
     reliable: Tensor | None = None
     embedding: Float[Tensor, "N E"] | None = None
+    joint_names: tuple[str, ...] = ()
+    unit: str = "reference_bone"
+
+    def __repr__(self) -> str:
+        count, joints = self.pose.shape[:2]
+        more = f", with {', '.join(self._tensors()[1:])}" if len(self._tensors()) > 1 else ""
+        return f"Prediction({count} poses of {joints} joints in {self.unit}, {self.frame} frame{more})"
+
+    def save(self, path: str | Path, fps: float = 30.0) -> None:
+        """Poses, keypoints and confidence as a pose file, one row for each image, in the format of its suffix (`.npz`, `.json`,
+        `.csv`, `.trc`, and what `plugins.exporters` knows).
+
+        Args:
+            path: the file.
+            fps: images per second, which every pose file states.
+
+        Raises:
+            VergenceError: no joint names, no such format, or a file that cannot be written.
+        """
+        if not self.joint_names:
+            raise VergenceError("a prediction without joint names cannot be saved", "Save what an estimator gives.")
+        numbers = [None if x is None else x.double().cpu().numpy() for x in (self.keypoints, self.confidence)]
+        poses = PoseSequence(
+            self.pose.double().cpu().numpy(),
+            self.joint_names,
+            fps,
+            self.unit,
+            keypoints=numbers[0],
+            confidence=numbers[1],
+        )
+        exporters[Path(path).suffix.lower().lstrip(".")](Path(path), poses)
+
+    def rows(self, index: Tensor) -> Prediction:
+        """The predictions of some crops, in that order."""
+        return replace(self, **{name: getattr(self, name)[index] for name in self._tensors()})
 
     @staticmethod
     def cat(parts: Sequence[Prediction]) -> Prediction:
         """Joins one estimator's predictions, one at least, in order and on the CPU."""
-        given = [f.name for f in fields(Prediction) if isinstance(getattr(parts[0], f.name), Tensor)]
-        joined = {name: torch.cat([getattr(part, name).cpu() for part in parts]) for name in given}
-        return Prediction(frame=parts[0].frame, **joined)
+        joined: dict[str, Any] = {n: torch.cat([getattr(p, n).cpu() for p in parts]) for n in parts[0]._tensors()}
+        return replace(parts[0], **joined)
+
+    def _tensors(self) -> list[str]:
+        return [f.name for f in fields(self) if isinstance(getattr(self, f.name), Tensor)]
 
 
 @dataclass
@@ -76,11 +120,13 @@ class Method(nn.Module):
         whole_time_steps: batches hold all views of a time step.
         makes_labels: its network's heatmaps may find the joints of which a label stage makes pseudo-labels.
         embeds: predictions have an embedding, from which evaluation fits poses anew (`refit_target`).
+        labelled: joints that its training's labels show; None where that is not known: all are taken as learned.
     """
 
     whole_time_steps = False
     makes_labels = True
     embeds = False
+    labelled: Labelled | None = None
 
     def __init__(self, network: PoseNetwork | StackedHourglass, skeleton: Skeleton) -> None:
         super().__init__()
@@ -104,6 +150,31 @@ class Method(nn.Module):
     def watch(self) -> Watch:
         """How training stands, judged by the batch that `losses` saw last."""
         return Watch()
+
+    def absent(self, frame: str = "camera") -> tuple[str, ...]:
+        """Joints of poses in that frame that no label ever showed."""
+        taught = [] if self.labelled is None else self.labelled.taught(self.skeleton, frame)[1].tolist()
+        return tuple(name for name, known in zip(self.skeleton.joint_names, taught) if not known)
+
+    def learnable(self, pose: Float[Tensor, "*N J 3"]) -> Float[Tensor, "*N J 3"]:
+        """True poses without the joints that no label ever showed: these are not measured, neither of baselines."""
+        absent = [self.skeleton.index(name) for name in self.absent()]
+        return pose if not absent else pose.index_fill(-2, torch.tensor(absent, device=pose.device), float("nan"))
+
+    def learned(self, prediction: Prediction) -> Prediction:
+        """The prediction with NaN in place of joints that no label ever showed."""
+        if self.labelled is None:
+            return prediction
+        flat, deep = (
+            known.to(prediction.pose.device) for known in self.labelled.taught(self.skeleton, prediction.frame)
+        )
+        points, trust, nan = prediction.keypoints, prediction.confidence, float("nan")
+        return replace(
+            prediction,
+            pose=torch.where(deep[:, None], prediction.pose, nan),
+            keypoints=None if points is None else torch.where(flat[:, None], points, nan),
+            confidence=None if trust is None else torch.where(flat, trust, nan),
+        )
 
     def read(self, image: Tensor, flip: bool) -> Maps:
         """The network's maps, averaged with those of the mirrored image where asked."""
@@ -170,8 +241,8 @@ def pose_descriptor(prediction: Prediction, skeleton: Skeleton) -> Float[Tensor,
     and hips lie as in a canonical pose (what is vertical is not known). Zeros where they have no heading."""
     pose = prediction.pose
     if prediction.frame == "camera":
-        pose = canonical_pose(pose, bone_vector(pose, skeleton.reference_bone), skeleton).nan_to_num(0.0)
-    return pose.flatten(1)
+        pose = canonical_pose(pose, bone_vector(pose, skeleton.reference_bone), skeleton)
+    return pose.nan_to_num(0.0).flatten(1)
 
 
 def averaged_maps(network: nn.Module, image: Tensor, skeleton: Skeleton) -> Maps:

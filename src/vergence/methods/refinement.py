@@ -197,7 +197,7 @@ class Refined(Method):
     def __init__(self, method: Method, unit: RefinementUnit, made_with: dict[str, Any]) -> None:
         super().__init__(method.network, method.skeleton)
         self.method, self.unit, self.made_with = method, unit, renamed(made_with, RENAMED, "config.json")
-        self.mirrored = method.mirrored
+        self.mirrored, self.labelled = method.mirrored, method.labelled
 
     @property
     def protocol(self) -> dict[str, Any]:

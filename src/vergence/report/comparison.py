@@ -182,8 +182,17 @@ def result_table(
         + (f"Seeds {', '.join(map(str, seeds))}: mean ± standard deviation." if len(seeds) > 1 else f"Seed {seeds[0]}.")
         + (f" World {protocol['world_version']}." if "look" in about else "")
         + (f" {HEADING}." if "canonical" in frames else ""),
-        note=ABOUT + "".join(_units(protocol, look)),
+        note=ABOUT + "".join((*_units(protocol, look), *_joints(protocol, look))),
     )
+
+
+def _joints(protocol: Mapping[str, Any], look: str) -> list[str]:
+    """Whose figures are not over the joints of the others."""
+    usual = protocol[look].get("joints_never_labelled", [])
+    own = {name: about.get(look, {}).get("joints_never_labelled", usual) for name, about in protocol["methods"].items()}
+    if not any(own.values()):
+        return []
+    return [f" Without {', '.join(joints)}, which its labels never showed: {n}." for n, joints in own.items() if joints]
 
 
 def _units(protocol: Mapping[str, Any], look: str) -> list[str]:

@@ -12,8 +12,7 @@ import numpy as np
 import torch
 
 from vergence.batches.crops import crop_view
-from vergence.datasets.records import Records
-from vergence.datasets.validation.checks import ImageReader
+from vergence.datasets.records import ImageReader, Records
 from vergence.datasets.validation.finding import Finding, is_valid
 from vergence.datasets.validation.reprojection import reprojection_by_camera, reprojection_errors, row_median
 from vergence.errors import VergenceError

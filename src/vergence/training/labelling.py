@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from torch.utils import data
 
 from vergence.batches.dataset import Dataset, batches
 from vergence.batches.pseudo_labels import PseudoLabels
+from vergence.batches.repair import repair
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.geometry.body import reference_length
@@ -29,7 +31,7 @@ from vergence.geometry.camera import normalise, project
 from vergence.geometry.crops import full_pixels
 from vergence.methods.base import Method
 from vergence.networks.pose_network import peaks
-from vergence.recipes.recipe import LabelStage
+from vergence.recipes.recipe import LabelStage, Source
 from vergence.reconstruction.peaks import choose_peaks
 from vergence.reconstruction.solve import Solution, reconstruct_keypoints
 from vergence.skeleton import Skeleton
@@ -40,7 +42,7 @@ def find_keypoints(
     method: Method, dataset: Dataset, device: str, half: bool = False, size: int = 64, count: int = 1
 ) -> tuple[Float[Tensor, "N J M 2"], Float[Tensor, "N J M"]]:
     """A frozen network over a whole dataset: the M highest peaks of each joint's heatmap, highest first, in crop
-    pixels, and the probability of each.
+    pixels, and the probability of each; NaN and 0 of joints that no label showed it.
 
     `half` computes in bf16: twice as fast where the processor has it, 0.02 px different.
     """
@@ -52,7 +54,11 @@ def find_keypoints(
             pixels, probability = peaks(heatmap, views.image.shape[-1] / heatmap.shape[-1], count)
             found.append(pixels.cpu())
             trust.append(probability.cpu())
-    return torch.cat(found), torch.cat(trust)
+    pixels, probability = torch.cat(found), torch.cat(trust)
+    if method.labelled is not None:
+        unknown = ~method.labelled.taught(method.skeleton)[0]
+        pixels[:, unknown], probability[:, unknown] = float("nan"), 0.0
+    return pixels, probability
 
 
 def make_pseudo_labels(
@@ -63,6 +69,7 @@ def make_pseudo_labels(
     settings: LabelStage,
     skeleton: Skeleton,
     seed: int = 0,
+    own: Views | None = None,
 ) -> PseudoLabels:
     """3D labels for every image of a multi-view source, in its crop camera's frame.
 
@@ -73,11 +80,14 @@ def make_pseudo_labels(
         settings: cameras known or not, frames pooled, `per_frame`.
         skeleton: the joints.
         seed: of the robust estimators.
+        own: the images with 2D of a detector that is to be learned, which the 3D puts right (`batches.repair`); left out:
+            `visible`, where the labels are made of its 2D.
 
     Raises:
         VergenceError: when no recording could be reconstructed; the sentence says why.
     """
     index = dataset.index
+    own = visible if own is None and settings.keypoints == "labelled" else own
     pose = torch.full((len(index), len(skeleton), 3), float("nan"))
     weight = torch.zeros(len(index), len(skeleton))
     projected = torch.full((len(index), len(skeleton), 2), float("nan"))
@@ -94,6 +104,18 @@ def make_pseudo_labels(
     if not verdicts:
         reason = refusals.most_common(1)[0][0] if refusals else "the source has no images"
         raise VergenceError(f"no recording could be reconstructed: {reason}", "Look at the 2D first, then the rig.")
+    key = torch.stack([index.sequence, index.view, index.frame], 1)
+    seen: dict[str, Tensor] = {}
+    put_right: dict[str, int] = {}
+    if own is not None and not settings.per_frame:
+        camera = torch.unique(key[:, :2], dim=0, return_inverse=True)[1]
+        points, trust, shown = (x.double().numpy() for x in (own.keypoints, own.confidence, projected))
+        fixed = repair(points, trust, shown, camera.numpy(), index.frame.numpy(), skeleton.mirror)
+        seen = {"seen": torch.from_numpy(fixed.keypoints).float()}
+        seen["seen_weight"] = torch.from_numpy(fixed.confidence).float()
+        stranger = torch.from_numpy(fixed.stranger)
+        pose[stranger], weight[stranger], projected[stranger] = float("nan"), 0.0, float("nan")
+        put_right = fixed.counts
     labelled = ~pose.isnan().flatten(1).all(1)
     report: dict[str, Any] = {
         "recordings": sum(verdicts.values()) + sum(refusals.values()),
@@ -102,9 +124,9 @@ def make_pseudo_labels(
         "images": len(index),
         "images_labelled": int(labelled.sum()),
         "joints_labelled": float((~pose.isnan().any(-1)).float().mean()),
+        "put_right": put_right,
     }
-    key = torch.stack([index.sequence, index.view, index.frame], 1)
-    return PseudoLabels(key, pose, weight, projected, intrinsics, report, rotation)
+    return PseudoLabels(key, pose, weight, projected, intrinsics, report, rotation, **seen)
 
 
 _Made = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, str]
@@ -233,3 +255,8 @@ def _bone_length(pose: np.ndarray, skeleton: Skeleton) -> float:
     if not length > 0:
         raise VergenceError("the reference bone was never seen by two cameras", "Its joints are needed for the scale.")
     return length
+
+
+def labelled_from(source: Source, stage: LabelStage) -> Source:
+    """A source as a label stage sees it: none of its 3D, and its 2D only where that is what makes the labels."""
+    return replace(source, pose="none", keypoints=source.keypoints and stage.keypoints == "labelled")

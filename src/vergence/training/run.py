@@ -23,11 +23,12 @@ from torch import Tensor
 
 from vergence import __version__, plugins
 from vergence.batches.dataset import Dataset, visible_labels
+from vergence.batches.labelled import Labelled
 from vergence.batches.pseudo_labels import PseudoLabels, fingerprint, keypoint_labels
 from vergence.batches.sampler import Mixture, Part
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
-from vergence.files import claim, write_json, write_text
+from vergence.files import claim, read_json, write_json, write_text
 from vergence.inference.estimator import save, save_weights
 from vergence.methods.base import Method
 from vergence.methods.refinement import Refined, RefinementUnit, describe, make_pairs, train_unit
@@ -36,7 +37,7 @@ from vergence.networks.devices import resolve_device
 from vergence.progress import Progress, silent
 from vergence.recipes.recipe import Draw, LabelStage, Recipe, RefineStage, Source, TrainStage
 from vergence.skeleton import get_skeleton
-from vergence.training.labelling import find_keypoints, make_pseudo_labels
+from vergence.training.labelling import find_keypoints, labelled_from, make_pseudo_labels
 from vergence.training.loop import train_stage
 from vergence.training.sources import open_source, world_version
 from vergence.training.stage_cache import Shared
@@ -149,6 +150,7 @@ class Run:
             about += [list(stage.train.batch), list(stage.train.losses.items())]  # sums depend on the order
             about += [[self.prints.get(label) for label in stage.train.labels]]
         elif stage.label:
+            about += ["the 2D put right"]  # label files of before have it as it was
             sources = {n: labelled_from(source, stage.label) for n, source in sources.items()}
             predicted = stage.label.keypoints == "predicted"
             about += [self.prints.get(self._before(stage.label.network, name)) if predicted else None]
@@ -206,6 +208,7 @@ class Run:
             method.adopt(weights)
         stage = self.recipe.stages[name].train
         method.mirrored = stage is not None and stage.augmentation.mirror > 0
+        method.labelled = Labelled.read(read_json(self.folder / "stages" / name / "done.json").get("labelled"))
         return method.eval()
 
     def _train(self, name: str, stage: TrainStage) -> Method:
@@ -214,13 +217,15 @@ class Run:
             log.info("%s: done before", name)
             return self._left_by(name, self.recipe.method)
         carrier = self._carrier(name)
-        method = (self._trained(stage.start, name, carrier) if stage.start != "scratch" else None) or self._fresh(
-            carrier
-        )
+        before = self._trained(stage.start, name, carrier) if stage.start != "scratch" else None
+        method = before or self._fresh(carrier)
         method.mirrored = stage.augmentation.mirror > 0
         with self._clock(name):
             parts = [self._part(source, stage, count, method.whole_time_steps) for source, count in stage.batch.items()]
             method.prepare(stage, {part.name: part.visible for part in parts})
+            labelled: Labelled | None = Labelled.of([part.visible for part in parts if part.count], method.skeleton)
+            if before is not None:
+                labelled = before.labelled | labelled if before.labelled and labelled else None
             log.info("%s: %d steps of %d images", name, stage.steps, sum(stage.batch.values()))
             train_stage(
                 method,
@@ -236,7 +241,7 @@ class Run:
                 say=lambda text: log.warning("%s, %s", name, text),
             )
             save_weights(method, folder / "model.safetensors")
-        self._finish(name, folder)
+        self._finish(name, folder, labelled=labelled and labelled.plain(method.skeleton))
         (folder / "last.ckpt").unlink(missing_ok=True)
         return self._left_by(name, self.recipe.method)
 
@@ -294,7 +299,7 @@ class Run:
         self.labels[name] = labels
         log.info(
             f"{name}: {report['images_labelled']} of {report['images']} images labelled; "
-            f"recordings {report['verdicts']}, refused {sum(report['refused'].values())}"
+            f"recordings {report['verdicts']}, refused {sum(report['refused'].values())}; put right {report['put_right']}"
             if "recordings" in report
             else f"{name}: 2D of {report['joints_labelled']:.0%} of the joints kept"
         )
@@ -320,9 +325,9 @@ class Run:
             )
         if stage.stores == "keypoints":
             return keypoint_labels(visible, keypoints[:, :, 0], confidence[:, :, 0], stage.confidence)
-        labels = make_pseudo_labels(
-            dataset, visible, keypoints, confidence, stage, get_skeleton(self.recipe.skeleton), self.recipe.seed
-        )
+        source, joints = self.recipe.sources[stage.source], get_skeleton(self.recipe.skeleton)
+        own = visible_labels(dataset, source) if source.kind == "capture" and source.keypoints else None
+        labels = make_pseudo_labels(dataset, visible, keypoints, confidence, stage, joints, self.recipe.seed, own=own)
         return labels.cameras_only() if stage.stores == "cameras" else labels
 
     def _refine(self, name: str, stage: RefineStage) -> Refined:
@@ -390,8 +395,3 @@ class Run:
                 raise VergenceError(f"poses in a {poses.frame} frame cannot be refined", "Refine another method.")
             found.append(poses.pose.cpu().float())
         return torch.cat(found), goals
-
-
-def labelled_from(source: Source, stage: LabelStage) -> Source:
-    """A source as a label stage sees it: none of its 3D, and its 2D only where that is what makes the labels."""
-    return replace(source, pose="none", keypoints=source.keypoints and stage.keypoints == "labelled")

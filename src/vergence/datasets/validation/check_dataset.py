@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vergence.datasets.records import Records
-from vergence.datasets.validation.checks import ImageReader, check_images, check_records
+from vergence.datasets.records import ImageReader, Records
+from vergence.datasets.validation.checks import check_images, check_records
 from vergence.datasets.validation.detect_format import joined, pixels_of, read_kind, recipe_line, recognise
 from vergence.datasets.validation.finding import Finding, is_valid
 from vergence.errors import VergenceError

@@ -13,21 +13,14 @@ images of another recording. The contact sheet of `vergence data check` shows th
 from __future__ import annotations
 
 from collections import Counter
-from typing import Protocol
 
 import numpy as np
 from numpy import ndarray
 
-from vergence.datasets.records import ImageRef, OpenFiles, Records
+from vergence.datasets.records import ImageReader, ImageRef, OpenFiles, Records
 from vergence.datasets.validation import arrays, geometry
 from vergence.datasets.validation.finding import Finding, is_valid, percent
 from vergence.errors import VergenceError
-
-
-class ImageReader(Protocol):
-    """What opens images: `records.OpenFiles`, or another dataset's own."""
-
-    def read(self, image: ImageRef) -> ndarray: ...
 
 
 def check_records(records: Records) -> list[Finding]:
@@ -49,7 +42,7 @@ def check_images(records: Records, most: int = 100, opened: ImageReader | None =
     Videos are only opened for images that are decoded: opening all of a large dataset takes minutes.
     """
     files = Counter(image.path for image in records.images)
-    missing = [path for path in files if not path.is_file()]
+    missing = [path for path in files if not path.exists()]
     out = []
     if missing:
         lost = sum(files[path] for path in missing)

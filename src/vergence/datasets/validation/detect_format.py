@@ -21,8 +21,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from vergence.datasets.records import OpenFiles, Records
-from vergence.datasets.validation.checks import ImageReader
+from vergence.datasets.records import ImageReader, OpenFiles, Records
 from vergence.errors import VergenceError
 from vergence.footage.video import VIDEO_SUFFIXES
 from vergence.plugins import imported
@@ -194,9 +193,9 @@ KINDS: tuple[Kind, ...] = (
          "vergence.datasets.validation.readers:read_world_images", labels=_POSES),
     Kind("capture", "a capture (videos of one moment, capture.toml)", _is_capture,
          "vergence.datasets.validation.readers:read_capture_records",
-         pixels="vergence.datasets.validation.readers:CapturePixels"),
+         pixels="vergence.datasets.validation.readers:capture_pixels"),
     Kind("", "a folder of captures", lambda p: _has(p, "*/capture.toml"), "vergence.datasets.validation.readers:read_captures",
-         pixels="vergence.datasets.validation.readers:CapturePixels"),
+         pixels="vergence.datasets.validation.readers:capture_pixels"),
 )  # fmt: skip
 
 

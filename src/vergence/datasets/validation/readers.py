@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from numpy import ndarray
 
+from vergence.datasets.capture import CapturePixels, capture_records
 from vergence.datasets.make_records import make_records
-from vergence.datasets.people import SEEN_JOINTS
-from vergence.datasets.records import ImageRef, OpenFiles, Records
+from vergence.datasets.records import ImageRef, Records
 from vergence.datasets.shards.reader import INDEX, ShardDataset, check_files, read_manifest
 from vergence.errors import VergenceError
 from vergence.files import read_arrays
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.observations import Observations, observe
-from vergence.geometry.crops import person_boxes, whole_image_box
+from vergence.geometry.crops import whole_image_box
 from vergence.outputs.tables import read_npz
 from vergence.skeleton import skeleton_from_names
 
@@ -35,70 +35,18 @@ def read_capture_records(path: Path, number: int = 0) -> Records:
     """
     capture = load_capture(path)
     seen = observe(capture)
-    known = np.isfinite(seen.keypoints[..., :2]).all(-1).sum(-1) >= SEEN_JOINTS
-    frame, view = np.nonzero(known)
-    if not len(frame):
-        raise VergenceError(f"the capture {path} shows nobody", "Look at its keypoints.")
-    points = seen.keypoints[frame, view]
-    n, joints = len(frame), len(seen.skeleton)
-    nan = np.full((n, joints, 3), np.nan)
     truth = capture.folder / "truth.npz"
-    pose = _true_poses(truth, capture, seen)[frame, view] if truth.is_file() else None
-    rig = capture.rig
-    rotation = rig.rotation[view]
-    up = np.full(3, np.nan) if capture.up is None else capture.up
-    images = []
-    for t, v in zip(frame.tolist(), view.tolist()):
-        camera = capture.cameras[v]
-        place = camera.video if camera.video is not None else capture.folder / f"{camera.name} (no video)"
-        images.append(_image(place, round(t + camera.offset)))
-    return Records(
-        images=images,
-        size=rig.image_size.astype(float)[view],
-        box=person_boxes(points[..., :2], SEEN_JOINTS),
-        keypoints=points[..., :2],
-        confidence=np.nan_to_num(points[..., 2]),
-        pose=nan if pose is None else pose,
-        intrinsics=rig.intrinsics[view],
-        distortion=rig.distortion[view],
-        rotation=rotation,
-        translation=rig.translation[view],
-        up=rotation @ up,
-        subject=np.full(n, number),
-        sequence=np.full(n, number),
-        view=view,
-        frame=frame,
-        time_step=frame + number * 10_000_000,
-        time=frame / capture.fps,
-        groups={"camera": np.array(capture.names)[view]},
-        skeleton=seen.skeleton,
-        report={"notes": [*capture.notes, *seen.notes]},
-    )
+    pose = _true_poses(truth, capture, seen) if truth.is_file() else None
+    records = capture_records(capture, seen, pose, number=number)
+    if not len(records):
+        raise VergenceError(f"the capture {path} shows nobody", "Look at its keypoints.")
+    return records
 
 
-def _image(place: Path, frame: int) -> ImageRef:
-    if not place.is_dir():
-        return ImageRef(place, frame)
-    from vergence.footage.images import ImageFolder
-
-    files = ImageFolder(place).files
-    return ImageRef(files[frame]) if 0 <= frame < len(files) else ImageRef(place / f"{frame} (no such image)")
-
-
-class CapturePixels:
-    """Images of a capture (or of several below one folder), brought to the size that its labels are for."""
-
-    def __init__(self, path: Path) -> None:
-        folders = [path] if (path / "capture.toml").is_file() else [f.parent for f in path.glob("*/capture.toml")]
-        captures = [load_capture(folder) for folder in folders or [path]]
-        self._fits = {c.video: c.fit for capture in captures for c in capture.cameras if c.video is not None}
-        self._files = OpenFiles()
-
-    def read(self, image: ImageRef) -> ndarray:
-        """RGB, `H W 3`, in the pixels of the capture's keypoints."""
-        fit = self._fits.get(image.path) or self._fits.get(image.path.parent)
-        found = self._files.read(image)
-        return found if fit is None else fit.apply(found)
+def capture_pixels(path: Path) -> CapturePixels:
+    """Images of a capture, or of several below one folder."""
+    folders = [path] if (path / "capture.toml").is_file() else [f.parent for f in path.glob("*/capture.toml")]
+    return CapturePixels([load_capture(folder) for folder in folders or [path]])
 
 
 class ShardPixels:

@@ -1,0 +1,155 @@
+"""Where the person is in what a prediction is given: by a box, boxes, keypoints or a capture, or in images that are crops.
+
+An image without any of these is refused where it is not a crop of the run's size: taken whole as a crop of one person it
+gives a pose in every frame, and a wrong one (353 mm instead of 68).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from vergence.errors import VergenceError
+from vergence.footage.boxes import follow, read_boxes
+from vergence.footage.keypoints import read_keypoints
+from vergence.footage.observations import observe
+from vergence.footage.tracking import track_people
+from vergence.geometry.crops import box_from_keypoints, whole_image_box
+from vergence.inference.inputs import Footage, Lens
+
+# Added around a given box, as a share of its larger side: a detector's box ends at the skin.
+BOX_MARGIN = 0.1
+
+Box = Float[np.ndarray, " 4"]
+
+
+@dataclass(frozen=True)
+class Person:
+    """Where the person is.
+
+    Attributes:
+        at: `at(frame, (width, height))` is a box, or None where nobody was seen.
+        notes: what was assumed.
+        whole: every image is taken whole, as somebody wished (True) or because nothing says where the person is (None).
+    """
+
+    at: Callable[[int, tuple[int, int]], Box | None]
+    notes: tuple[str, ...] = ()
+    whole: bool | None = False
+
+
+def find_person(
+    footage: Footage,
+    lens: Lens,
+    box: str | Sequence[float] | None,
+    boxes: Path | str | Mapping[int, Sequence[float]] | None,
+    keypoints: Path | str | None,
+    whole_image: bool = False,
+) -> Person:
+    """Boxes from what was given; from the capture where the input is its own video. Else the whole image, which `Take.crops`
+    refuses but where it was wished, or where the images are of the run's own size.
+
+    Args:
+        footage, lens: of the images.
+        box: x, y, width, height, px, of every frame.
+        boxes: file of boxes per frame, or a box for each frame number.
+        keypoints: file or folder of keypoints, around which the boxes are.
+        whole_image: the images are crops of one person.
+
+    Raises:
+        VergenceError: more than one of them, or one that does not fit the images.
+    """
+    given = {"--box": box is not None and len(box), "--boxes": boxes is not None, "--keypoints": keypoints is not None,
+             "--whole_image": whole_image}  # fmt: skip
+    if sum(map(bool, given.values())) > 1:
+        names = " and ".join(name for name, is_given in given.items() if is_given)
+        raise VergenceError(f"the person is given twice: {names}", "Give one of them.")
+    if box is not None and len(box):
+        one = grown(np.array(parse_box(box)))
+        return Person(lambda frame, size: one)
+    if isinstance(boxes, Mapping):
+        each = {frame: grown(np.array(parse_box(values))) for frame, values in boxes.items()}
+        return Person(lambda frame, size: each.get(frame))
+    if boxes is not None:
+        tracked, notes = _from_zero(follow(read_boxes(boxes)), footage.count, Path(boxes).name)
+        return Person(lambda frame, size: grown(tracked[frame]) if frame in tracked else None, notes)
+    if keypoints is not None:
+        return _person_of_keypoints(footage, Path(keypoints))
+    if lens.capture is not None and lens.capture.has_keypoints and _is_video_of(footage, lens):
+        camera = lens.capture.cameras[lens.index]
+        found = {i: _box_around(points) for i, points in enumerate(observe(lens.capture).keypoints[:, lens.index])}
+        note = f"the person: the subject of {lens.capture.folder.name}, by its keypoints"
+        return Person(lambda frame, size: found.get(round(frame - camera.offset)), (note,))
+    note = "every image is taken whole, as a crop of one person; whether anybody is there was not looked at"
+    return Person(lambda frame, size: whole_image_box(size[1], size[0]), (note,), True if whole_image else None)
+
+
+def _is_video_of(footage: Footage, lens: Lens) -> bool:
+    video = lens.camera.video if lens.camera is not None else None
+    return video is not None and footage.path is not None and video.resolve() == footage.path.resolve()
+
+
+def _person_of_keypoints(footage: Footage, path: Path) -> Person:
+    """The person who is longest, largest and most surely in view."""
+    found = read_keypoints(path)
+    numbers = [number for number, people in found.people.items() if len(people)]
+    first = min(found.people) if found.last_known else int(bool(numbers) and max(numbers) == footage.count)
+    count = max(found.people) + 1 - first if footage.count is None else footage.count
+    tracks = track_people(found.frames(first, count), footage.fps)
+    if not tracks:
+        raise VergenceError(f"nobody is in any frame of {path}", "Check the detector, or give --box.")
+
+    track = max(tracks, key=_presence)
+    notes = [f"the person: of {len(tracks)} in {path.name}, who is longest, largest and most surely in view"]
+    if first:
+        notes.append(f"{path.name} counts frames from {first}: that is frame 0 here")
+    boxes = [_box_around(points) for points in track]
+    return Person(lambda frame, size: boxes[frame] if frame < len(boxes) else None, (*notes, *found.notes))
+
+
+def _presence(track: Float[np.ndarray, "T J 3"]) -> float:
+    """Size of the person times confidence of the joints, summed over frames."""
+    boxes, weight = [_box_around(points) for points in track], np.nan_to_num(track[..., 2]).mean(1)
+    return float(sum(w * box[2:].max() for w, box in zip(weight, boxes) if box is not None))
+
+
+def _box_around(points: Float[np.ndarray, "J D"]) -> Box | None:
+    """The box of a person's keypoints; None where fewer than two are known."""
+    try:
+        return box_from_keypoints(points[:, :2])
+    except VergenceError:
+        return None
+
+
+def _from_zero(boxes: dict[int, Box], count: int | None, name: str) -> tuple[dict[int, Box], tuple[str, ...]]:
+    """Boxes by frames counted from 0; a file whose last frame is `count` counts from 1."""
+    if max(boxes) == count and min(boxes) > 0:
+        return {frame - 1: box for frame, box in boxes.items()}, (f"{name} counts frames from 1: that is frame 0 here",)
+    if count is not None and max(boxes) >= count:
+        raise VergenceError(
+            f"{name} has a box for frame {max(boxes)}, the input has frames 0 to {count - 1}",
+            "Make the boxes from this very input.",
+        )
+    return boxes, ()
+
+
+def parse_box(box: str | Sequence[float]) -> list[float]:
+    """`x,y,width,height`, or these four, as numbers."""
+    text = box if isinstance(box, str) else ",".join(map(str, box))
+    try:
+        values = [float(word) for word in text.strip("[]() ").replace(",", " ").split()]
+    except ValueError:
+        values = []
+    if len(values) != 4 or not all(abs(value) < 1e7 for value in values) or min(values[2:]) <= 0:
+        raise VergenceError(f"--box {text}", "Give four numbers, x,y,width,height in px, as in 100,50,200,400.")
+    return values
+
+
+def grown(box: Box) -> Box:
+    """A box with `BOX_MARGIN` of its larger side added all around."""
+    border = BOX_MARGIN * box[2:].max()
+    return np.concatenate([box[:2] - border, box[2:] + 2 * border])

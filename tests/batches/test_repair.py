@@ -1,0 +1,105 @@
+"""A detector's mistakes in 2D, found by projections of the 3D that other views agree on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vergence.batches.repair import repair
+from vergence.skeleton import COCO_17, H36M_17
+
+T, V = 40, 3
+MIRROR = H36M_17.mirror
+
+
+@pytest.fixture
+def scene():
+    """Projections of a body in three cameras over time, what a detector of 1 px noise saw of it, and camera and frame."""
+    rng = np.random.default_rng(3)
+    body = rng.uniform(-1, 1, (len(H36M_17), 2)) * [60, 150]
+    path = np.linspace(0, 80, T)[:, None, None, None] * [1.0, 0.2]
+    shown = (body + rng.normal(0, 4, (T, V, 1, 2)) + path + 200).reshape(T * V, -1, 2)
+    seen = shown + rng.normal(0, 1, shown.shape)
+    frame, camera = np.divmod(np.arange(T * V), V)
+    return shown, seen, np.full(shown.shape[:2], 0.8), camera, frame
+
+
+def test_sound_keypoints_stay_as_they_are(scene):
+    shown, seen, trust, camera, frame = scene
+    found = repair(seen, trust, shown, camera, frame, MIRROR)
+    assert np.array_equal(found.keypoints, seen)
+    assert np.array_equal(found.confidence, trust)
+    assert found.counts == {}
+
+
+@pytest.mark.parametrize("frames", [range(T), range(8, 21), [5]], ids=["whole", "stretch", "one"])
+def test_exchanged_sides_are_put_right(scene, frames):
+    shown, seen, trust, camera, frame = scene
+    rows = (camera == 1) & np.isin(frame, list(frames))
+    given, weight = seen.copy(), trust * np.linspace(0.5, 1, len(MIRROR))
+    mixed = weight.copy()
+    given[rows], mixed[rows] = seen[rows][:, list(MIRROR)], weight[rows][:, list(MIRROR)]
+    found = repair(given, mixed, shown, camera, frame, MIRROR)
+    assert np.array_equal(found.keypoints, seen)
+    assert np.array_equal(found.confidence, weight)
+    assert np.array_equal(found.exchanged, rows)
+    assert not found.dropped.any()
+
+
+def test_images_without_3d_follow_the_nearest_of_their_camera(scene):
+    shown, seen, trust, camera, frame = scene
+    rows, unknown = (camera == 2) & (frame >= 20), (camera == 2) & ((frame < 4) | (frame > 33))
+    given = np.where(rows[:, None, None], seen[:, list(MIRROR)], seen)
+    known = np.where(unknown[:, None, None], np.nan, shown)
+    assert np.array_equal(repair(given, trust, known, camera, frame, MIRROR).keypoints, seen)
+
+
+def test_legs_alone(scene):
+    shown, seen, trust, camera, frame = scene
+    legs = [i for i, name in enumerate(H36M_17.joint_names) if name.endswith(("hip", "knee", "ankle"))]
+    given = seen.copy()
+    given[:, legs] = np.where((camera == 0)[:, None, None], seen[:, [MIRROR[i] for i in legs]], seen[:, legs])
+    found = repair(given, trust, shown, camera, frame, MIRROR)
+    assert np.abs(found.keypoints - seen).max() < 12  # a pair whose joints lie side by side may stay
+    assert (found.keypoints == seen).mean() > 0.98
+
+
+def test_jumped_joints_are_dropped_and_missing_ones_stay_missing(scene):
+    shown, seen, trust, camera, frame = scene
+    given = seen.copy()
+    given[7, 3] += 90
+    given[9, 5] = np.nan
+    found = repair(given, trust, shown, camera, frame, MIRROR)
+    assert np.argwhere(found.dropped).tolist() == [[7, 3]]
+    assert np.isnan(found.keypoints[7, 3]).all()
+    assert found.confidence[7, 3] == 0
+    assert np.isnan(found.keypoints[9, 5]).all()
+    assert found.counts == {"joints dropped": 1}
+
+
+def test_another_person_is_dropped_whole(scene):
+    shown, seen, trust, camera, frame = scene
+    given, known = seen.copy(), shown.copy()
+    given[11] += [260, 10]
+    known[11, 4] = np.nan  # also a joint that nothing can be said of
+    found = repair(given, trust, known, camera, frame, MIRROR)
+    assert found.stranger.tolist() == [i == 11 for i in range(len(seen))]
+    assert np.isnan(found.keypoints[11]).all()
+    assert np.array_equal(np.delete(found.keypoints, 11, 0), np.delete(seen, 11, 0))
+
+
+def test_poses_that_are_not_of_these_images_judge_nothing(scene):
+    shown, seen, trust, camera, frame = scene
+    given = seen[:, list(MIRROR)]
+    wrong = np.random.default_rng(1).permuted(shown, axis=0)
+    assert np.array_equal(repair(given, trust, wrong, camera, frame, MIRROR).keypoints, given)
+    nothing = np.full_like(shown, np.nan)
+    assert np.array_equal(repair(given, trust, nothing, camera, frame, MIRROR).keypoints, given)
+
+
+def test_joints_without_a_mirror_image_are_not_moved():
+    points = np.random.default_rng(0).uniform(0, 300, (6, 17, 2))
+    swapped = points[:, list(COCO_17.mirror)]
+    found = repair(swapped, np.ones((6, 17)), points, np.zeros(6), np.arange(6), COCO_17.mirror)
+    assert np.array_equal(found.keypoints[:, COCO_17.index("nose")], points[:, COCO_17.index("nose")])
+    assert np.array_equal(found.keypoints, points)
