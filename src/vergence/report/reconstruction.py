@@ -46,10 +46,8 @@ UNITS = {"mm": "mm", "reference_bone": "reference bones"}
 
 def projections(found: Solution) -> Float[Array, "T V J 2"]:
     """The reconstructed joints in every camera's image, px, lens included; NaN where there is none or it is behind."""
-    pose, K, lens = (
-        torch.from_numpy(np.asarray(a, dtype=float)) for a in (found.pose, found.intrinsics, found.distortion)
-    )
-    rotation, translation = (torch.from_numpy(np.asarray(a, dtype=float)) for a in (found.rotation, found.translation))
+    names = ("pose", "intrinsics", "distortion", "rotation", "translation")
+    pose, K, lens, rotation, translation = (torch.from_numpy(np.asarray(getattr(found, n), dtype=float)) for n in names)
     return camera.project(camera.transform(pose[:, None], rotation, translation), K, lens).numpy()
 
 
@@ -118,12 +116,9 @@ def print_summary(found: Reconstruction, file_notes: Mapping[str, str]) -> None:
     limbs = {name: value for name, value in report.limb_cv.items() if value == value}
     worst = max(limbs, key=lambda name: limbs[name], default=None)
     uncertainty = report.predicted_rotation_deg if np.isfinite(report.predicted_rotation_deg) else 0.0
-    console.print(
-        f"joints reconstructed {report.coverage:.1%}; rotation uncertainty "
-        f"{uncertainty:.2f} deg"
-        + (f"; least steady limb {escape(worst)}, {limbs[worst]:.1%} of its length" if worst else ""),
-        **plain,
-    )
+    steady = f"; least steady limb {escape(worst)}, {limbs[worst]:.1%} of its length" if worst else ""
+    said = f"joints reconstructed {report.coverage:.1%}; rotation uncertainty {uncertainty:.2f} deg{steady}"
+    console.print(said, **plain)
     console.print(f"subject: {subject.verdict}, {escape(subject.reason)}", **plain)
     for note in found.notes:
         console.print(f"note: {escape(note)}", **plain)
@@ -176,7 +171,8 @@ def reconstruction_page(
     points = f"input points with confidence above {REPORT_CONFIDENCE}, px of the full image, lens included"
     report = found.report
     verdict = verdict or Verdict(report.verdict, report.reasons)
-    scene = _scene(found, names, image_size, fps)
+    rig = Rig.of(names, image_size, found.intrinsics, found.rotation, found.translation, found.distortion)
+    series = {name: (np.arange(len(error)), median(error[:, v], 1)) for v, name in enumerate(names)}
     return Page(
         title=title,
         subtitle=f"{report.cameras} cameras and {report.frames:,} frames of one person. "
@@ -186,13 +182,13 @@ def reconstruction_page(
         verdict=verdict if verdict.reasons else replace(verdict, reasons=(NO_DOUBT,)),
         tables=[_quality_table(found)],
         details=[_joint_table(error, found, names, points), _limb_table(found, unit_note)],
-        curves=[_error_curve(error, names)],
+        curves=[Curve("Reprojection error, median over joints", "frame", "px", series)],
         curves_title="Over time",
         samples=_samples(found, projected, observed, error, names, image_size, images, up),
         samples_protocol=f"distance from the reprojected 3D joint to the observed keypoint, median over joints, {points}",
         pose_unit=UNITS[found.unit],
         labels=("reprojected 3D", "observed 2D"),
-        rig=replace(scene, up=up, up_note=up_note, note=unit_note),
+        rig=RigScene(rig.cameras, found.pose, fps, up, UNITS[found.unit], note=unit_note, up_note=up_note),
         sections=("results", "rig", "samples", "curves", "details", "run"),
     )
 
@@ -210,24 +206,17 @@ def _quality_table(found: Solution) -> Table:
         ["thigh length, spread", _percent(r.thigh_cv), "standard deviation over mean, both thighs"],
     ]  # fmt: skip
     if r.starts:
-        gap = (
-            "no other rig was found" if not np.isfinite(r.gap) else f"the next best rig costs {r.gap:.2f} times as much"
-        )
-        rows.append(
-            [
-                "camera rotation, predicted error",
-                f"{r.predicted_rotation_deg:.2f}°",
-                "root mean square, worst pair of cameras",
-            ]
-        )
+        gap = f"the next best rig costs {r.gap:.2f} times as much" if np.isfinite(r.gap) else "no other rig was found"
+        error = f"{r.predicted_rotation_deg:.2f}°"
+        rows.append(["camera rotation, predicted error", error, "root mean square, worst pair of cameras"])
         rows.append(["starts that agree", f"{r.agreeing_starts} of {r.starts}", gap])
     if r.swapped_sides:
         rows.append(["left and right exchanged back", _percent(r.swapped_sides), "of images"])
     protocol = (
-        f"{r.frames:,} frames, {r.cameras} cameras; input points with confidence above {REPORT_CONFIDENCE}, px of the "
+        f"{r.frames:,} frames, {r.cameras} cameras; input points with confidence above {REPORT_CONFIDENCE}, px of "
     )
-    protocol += "full image with the lens undone; poses as triangulated, not smoothed"
-    return Table("Quality", ["", "measured", "of what"], rows, protocol)
+    how = "the full image with the lens undone; poses as triangulated, not smoothed"
+    return Table("Quality", ["", "measured", "of what"], rows, protocol + how)
 
 
 def _percent(share: float) -> str:
@@ -256,17 +245,6 @@ def _limb_table(found: Solution, unit_note: str) -> Table:
                  "reconstructed joints, no smoothing; spread is the standard deviation over the mean", unit_note)  # fmt: skip
 
 
-def _error_curve(error: Array, names: Sequence[str]) -> Curve:
-    frames = np.arange(len(error))
-    series = {name: (frames, median(error[:, v], 1)) for v, name in enumerate(names)}
-    return Curve("Reprojection error, median over joints", "frame", "px", series)
-
-
-def _scene(found: Solution, names: Sequence[str], image_size: Sequence[tuple[int, int]], fps: float) -> RigScene:
-    rig = Rig.of(names, image_size, found.intrinsics, found.rotation, found.translation, found.distortion)
-    return RigScene(rig.cameras, found.pose, fps, unit=UNITS[found.unit])
-
-
 def _moments(error: Array) -> tuple[list[int], list[tuple[int, int]]]:
     """Frames spread evenly over those that were reconstructed, and the (frame, camera) of the largest errors.
 
@@ -275,11 +253,8 @@ def _moments(error: Array) -> tuple[list[int], list[tuple[int, int]]]:
     """
     score = median(error, 2)
     seen = np.flatnonzero(np.isfinite(score).any(axis=1))
-    even = (
-        sorted({int(seen[i]) for i in np.linspace(0, len(seen) - 1, MOMENTS + 2).round().astype(int)[1:-1]})
-        if len(seen)
-        else []
-    )
+    spread = np.linspace(0, len(seen) - 1, MOMENTS + 2).round().astype(int)[1:-1]
+    even = sorted({int(seen[i]) for i in spread if len(seen)})
     worst: list[tuple[int, int]] = []
     for flat in np.argsort(-np.where(np.isfinite(score), score, -np.inf), axis=None, kind="stable"):
         frame, view = (int(i) for i in np.unravel_index(flat, score.shape))
@@ -298,7 +273,7 @@ def _samples(
     names: Sequence[str],
     image_size: Sequence[tuple[int, int]],
     images: Images | None,
-    up: Array | None,
+    up: Array,
 ) -> list[Sample]:
     """The chosen moments as cut-outs around the person, with the pose in that camera's frame."""
     even, worst = _moments(error)
@@ -309,6 +284,7 @@ def _samples(
     for group, frame, view in wanted:
         left, top, _, _ = windows[view, frame]
         known = int(np.isfinite(found.pose[frame]).all(axis=-1).sum())
+        shown = {"reprojection": f"{median(error[frame, view]):.1f} px", "joints": f"{known} of {len(found.skeleton)}"}
         samples.append(
             Sample(
                 title=f"{names[view]}, frame {frame}",
@@ -317,11 +293,8 @@ def _samples(
                 keypoints=projected[frame, view] - [left, top],
                 keypoints_true=observed[frame, view] - [left, top],
                 pose=found.pose[frame] @ found.rotation[view].T + found.translation[view],
-                errors={
-                    "reprojection": f"{median(error[frame, view]):.1f} px",
-                    "joints": f"{known} of {len(found.skeleton)}",
-                },
-                up=None if up is None else found.rotation[view] @ np.asarray(up, dtype=float),
+                errors=shown,
+                up=found.rotation[view] @ np.asarray(up, dtype=float),
                 note=missing.get((view, frame), ""),
             )
         )
