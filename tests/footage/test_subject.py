@@ -95,6 +95,75 @@ def test_lost_and_found_again_is_filled(person: Make, ring: Make, project: Make)
     assert "35 lost frames" in choice.reason
 
 
+def away(points: np.ndarray, *gaps: tuple[int, int]) -> np.ndarray:
+    out = points.copy()
+    for start, stop in gaps:
+        out[start:stop] = np.nan
+    return out
+
+
+def tracked(points: np.ndarray) -> list[np.ndarray]:
+    """What a detector of one person gives, followed."""
+    return track_people([p[None] if np.isfinite(p).any() else p[None][:0] for p in points], FPS)
+
+
+@pytest.mark.parametrize("cameras", [1, 2, 4])
+@pytest.mark.parametrize("gaps", [[(60, 100)], [(30, 60), (90, 120)]])
+def test_who_leaves_every_view_and_returns_is_one_person(
+    person: Make, ring: Make, project: Make, cameras: int, gaps: list[tuple[int, int]]
+) -> None:
+    world = person(150, 5)
+    seen = [away(project(world, c, 1.0, i), *gaps) for i, c in enumerate(ring(cameras))]
+    tracks = [tracked(points) for points in seen]
+    assert len(tracks[0]) == len(gaps) + 1
+    keypoints, choice = choose_subject(tracks, views(ring(cameras)))
+    np.testing.assert_array_equal(keypoints, np.stack(seen, 1))
+    assert choice.verdict == "only"
+    assert "lost frames were filled" in choice.reason
+
+
+def test_who_comes_after_the_subject_left_must_have_its_size(person: Make, ring: Make, project: Make) -> None:
+    first, other = person(150, 5), 0.8 * person(150, 6)
+    pairs = [(project(first, c, 1.0, i), project(other, c, 1.0, i)) for i, c in enumerate(ring(3))]
+    tracks = [[away(a, (60, 150)), away(b, (0, 100))] for a, b in pairs]
+    keypoints, choice = choose_subject(tracks, views(ring(3)))
+    assert np.isnan(keypoints[60:]).all()
+    assert "of another size" in choice.reason
+
+
+def test_two_who_come_after_the_subject_left_make_it_doubtful(person: Make, ring: Make, project: Make) -> None:
+    people = [person(150, 5), person(150, 5, 1.0, (900, 600)), person(150, 5, 1.0, (-900, -700))]
+    tracks = []
+    for i, camera in enumerate(ring(3)):
+        seen = [project(p, camera, 1.0, i) for p in people]
+        tracks.append([away(seen[0], (80, 150)), away(seen[1], (0, 115)), away(seen[2], (0, 115))])
+    assert choose_subject(tracks, views(ring(3)))[1].verdict == "doubtful"
+
+
+@pytest.mark.parametrize("cameras", [2, 4])
+def test_one_person_each_who_is_not_the_same(person: Make, ring: Make, project: Make, cameras: int) -> None:
+    """A detector of one person took somebody else in the last camera."""
+    world, other = person(120, 3), person(120, 61, 1.0, (900, -700))
+    seen = [project(world, c, 2.0, i) for i, c in enumerate(ring(cameras))]
+    assert choose_subject([[s] for s in seen], views(ring(cameras)))[1].verdict == "only"
+    seen[-1] = project(other, ring(cameras)[-1], 2.0, 9)
+    choice = choose_subject([[s] for s in seen], views(ring(cameras)))[1]
+    assert choice.verdict == "doubtful"
+    assert f"cam{cameras - 1} does not move as the others' does" in choice.reason
+
+
+def test_a_stretch_of_somebody_else_in_one_camera_is_dropped(person: Make, ring: Make, project: Make) -> None:
+    world, other = person(150, 3), person(150, 60, 0.6, (1500, -1200))
+    seen = [project(world, c, 1.0, i) for i, c in enumerate(ring(3))]
+    seen[2][60:90] = project(other, ring(3)[2], 1.0, 9)[60:90]
+    tracks = [tracked(s) for s in seen]
+    assert len(tracks[2]) > 1
+    keypoints, _ = choose_subject(tracks, views(ring(3)))
+    assert np.isnan(keypoints[60:90, 2]).all()
+    assert np.isfinite(keypoints[90:, 2]).all()
+    assert np.isfinite(keypoints[:, :2]).all()
+
+
 def test_single_camera_takes_who_is_seen_most(person: Make, ring: Make, project: Make) -> None:
     camera = ring(1)
     main, brief = project(person(30, 0), camera[0]), project(person(30, 1, 1, (900, 900)), camera[0])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vergence.errors import VergenceError
-from vergence.geometry.body import limb_lengths, reference_length, stature
+from vergence.geometry.body import limb_lengths, reference_length, reference_note, stature
 from vergence.skeleton import H36M_17, MPI_INF_28
 
 
@@ -13,6 +13,18 @@ def test_reference_length_of_skeletons_with_many_joints() -> None:
     start, end = MPI_INF_28.reference_bone
     slow = [np.linalg.norm(p[list(start)].mean(0) - p[list(end)].mean(0)) for p in pose]
     assert reference_length(pose, MPI_INF_28) == pytest.approx(np.median(slow))
+
+
+@pytest.mark.parametrize("gone", [("hip", "pelvis", "knee", "ankle"), ("shoulder", "thorax", "elbow", "wrist")])
+def test_a_trunk_out_of_view_is_told_by_limbs(make_scene, gone: tuple[str, ...]) -> None:
+    pose = make_scene(frames=30).pose
+    assert reference_note(pose, H36M_17) == ""
+    part = pose.copy()
+    part[:, [j for j, name in enumerate(H36M_17.joint_names) if name.endswith(gone)]] = np.nan
+    assert reference_length(part, H36M_17) == pytest.approx(reference_length(pose, H36M_17), rel=0.2)
+    limbs = "upper arm and forearm" if "hip" in gone else "thigh and shank"
+    assert f"told by {limbs}" in reference_note(part, H36M_17)
+    assert np.isnan(reference_length(np.full_like(pose, np.nan), H36M_17))
 
 
 def test_stature_scales_with_the_body_and_forgives_missing_joints(make_scene) -> None:

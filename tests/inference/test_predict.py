@@ -102,12 +102,16 @@ def test_a_capture_gives_lens_subject_and_up(capture, light_video):
     np.testing.assert_allclose(poses.up, [0, -1, 0])
 
 
+# COCO's joints of somebody who stands
+X = "0 1 -1 2 -2 5 -5 7 -7 8 -8 3 -3 3 -3 3 -3"
+Y = "3 2 2 3 3 9 9 15 15 21 21 22 22 31 31 40 40"
+STANDING = np.array([X.split(), Y.split()], float).T
+
+
 def test_the_person_from_keypoint_files_is_the_large_one(light_video, tmp_path):
     openpose = tmp_path / "openpose"
     openpose.mkdir()
-    x = "0 1 -1 2 -2 5 -5 7 -7 8 -8 3 -3 3 -3 3 -3"  # COCO's joints of somebody who stands
-    y = "3 2 2 3 3 9 9 15 15 21 21 22 22 31 31 40 40"
-    small = np.array([x.split(), y.split()], float).T - [0, 21]
+    small = STANDING - [0, 21]
     shape = small * [6, 2.5]
     for frame in range(FRAMES):
         people = []
@@ -121,6 +125,18 @@ def test_the_person_from_keypoint_files_is_the_large_one(light_video, tmp_path):
         assert w > 80
         np.testing.assert_allclose([x + w / 2, y + h / 2], path_of(frame) + (shape.min(0) + shape.max(0)) / 2)
     assert any("from 1" in note for note in person.notes)
+
+
+def test_the_person_of_keypoint_files_is_taken_up_again_after_a_second(tmp_path):
+    shape = 5 * STANDING
+    for frame in range(100):
+        points = np.c_[shape + [100 + frame, 50], np.full(17, 0.8)]
+        people = [] if 40 <= frame < 70 else [{"pose_keypoints_2d": points.ravel().tolist()}]
+        (tmp_path / f"walk_{frame:06d}_keypoints.json").write_text(json.dumps({"people": people}))
+    footage = Footage("walk", 100, 20.0, lambda rows: iter(()))
+    person = find_person(footage, find_lens(None, "", 60), None, None, tmp_path)
+    assert [frame for frame in range(100) if person.at(frame, (640, 480)) is None] == list(range(40, 70))
+    assert any("taken up again, for 30 frames" in note for note in person.notes)
 
 
 def test_a_capture_with_several_cameras_wants_a_name(capture):

@@ -1,13 +1,17 @@
 """One camera of a capture, and how its table of a `capture.toml` is read and checked.
 
 What the table says goes before what the calibration file says of that camera, and a video is opened once, for its size,
-its rate and its number of frames. Whatever was taken for granted is a note.
+its rate and the times of its frames. Whatever was taken for granted is a note.
+
+Frames of several cameras belong together by time, not by number: phones drop frames and vary their rate. Where a video's
+time stamps leave its frame numbers they decide (`in_time`): a time step takes the frame of its moment, between two frames
+what lies between them, and in a hole nothing. Small unsteadiness of stamps is not movement of frames and is left alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +20,21 @@ from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.footage import calibration as calib
+from vergence.footage.calibrations.sizes import sized
+from vergence.footage.formats.names import Numbering, counted_together
+from vergence.footage.images import ImageFolder
 from vergence.footage.resize import ImageFit, fit_sizes
 from vergence.footage.video import open_video
 from vergence.geometry.cameras import Camera
 
-CAMERA_KEYS = ("video", "frames", "image_size", "intrinsics", "distortion", "keypoints", "R", "t", "offset")
+STRAY_FRAMES = 0.25  # time stamps that stay this near to frame numbers leave them as they are
+HOLE_FRAMES = 1.5  # stamps farther apart than this, in usual distances, have lost frames between them
+STEADY_SHARE = 0.35  # distances of stamps that differ from the usual one by less are the same rate
+STEADY_FRAMES = 0.8  # share of such distances in a video of one rate
+# Videos begin where their stamps say if they are this far apart; less is what encoders shift by.
+START_SECONDS = 0.25
+CLOCK_SECONDS = 1e8  # stamps beyond this are a clock's: three years of footage are not
+CLOCKED_SUFFIXES = frozenset((".mp4", ".mov", ".m4v", ".mkv", ".webm"))  # in others the first stamp is the muxer's
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +48,10 @@ class CaptureCamera(Camera):
         offset: frame i of the capture is frame i + offset of this camera.
         fit: how the video's images come to `image_size`; None without a video.
         frame_count: frames of the video, None without one.
+        stamps: when its frames were taken, in time steps after the first; None where that is their number.
+        numbering: how the names of its folder of images count; None for a video, and where they do not.
+        size_stated: whether capture.toml says `image_size`.
+        other_size: of the calibration, where it is a rescale of `image_size` and keypoints have not decided yet.
     """
 
     image_size: tuple[int, int]
@@ -42,11 +60,42 @@ class CaptureCamera(Camera):
     offset: float = 0.0
     fit: ImageFit | None = None
     frame_count: int | None = None
+    stamps: Float[np.ndarray, " N"] | None = None
+    numbering: Numbering | None = None
+    size_stated: bool = False
+    other_size: tuple[int, int] | None = None
+
+    def own_frames(self, steps: Float[np.ndarray, " T"] | float) -> Float[np.ndarray, " T"]:
+        """Which of the camera's frames the capture's time steps show, fractional between two; NaN where it has a hole."""
+        at = np.atleast_1d(np.asarray(steps, dtype=float)) + self.offset
+        return at if self.stamps is None else frames_at(self.stamps, at)
+
+    def steps_of(self, frames: int) -> float:
+        """Time steps that so many frames of the camera reach to."""
+        last = frames - 1
+        if self.stamps is not None:
+            last = self.stamps[min(last, len(self.stamps) - 1)] + max(0, last - len(self.stamps) + 1)
+            last = round(last) if abs(last - round(last)) < STRAY_FRAMES else last
+        return float(last + 1 - self.offset)
 
 
-def existing_path(value: Any, folder: Path, what: str) -> Path:
+def frames_at(stamps: Float[np.ndarray, " N"], at: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
+    """Fractional indices of `stamps` at these times; NaN in holes, beyond the ends counted on at the usual distance."""
+    usual = float(np.median(np.diff(stamps)))
+    low = np.clip(np.searchsorted(stamps, at, side="right") - 1, 0, len(stamps) - 2)
+    width = np.diff(stamps)[low]
+    share = (at - stamps[low]) / width
+    outside = (share < 0) | (share > 1)
+    found = np.where(share <= 0, share * width / usual, np.where(outside, 1 + (share - 1) * width / usual, share)) + low
+    near = np.minimum(np.abs(at - stamps[low]), np.abs(at - stamps[low + 1]))
+    nearest = np.where(share < 0.5, low, low + 1)
+    found = np.where(~outside & (near <= STRAY_FRAMES * usual), nearest, found)
+    return np.where(~outside & (width > HOLE_FRAMES * usual) & (near > STRAY_FRAMES * usual), np.nan, found)
+
+
+def existing_path(value: str, folder: Path, what: str) -> Path:
     """A path that a capture.toml names, which must be there."""
-    if not isinstance(value, str) or not value:
+    if not value:
         raise VergenceError(f"{what} is {value!r}", "It is a path, relative to capture.toml.")
     path = folder / value
     if not path.exists():
@@ -62,45 +111,66 @@ def read_camera(
     known: Camera | None,
     mm: float,
     notes: list[str],
-) -> tuple[CaptureCamera, float | None]:
-    """One camera and its video's frame rate; `known` is what the calibration file says."""
+) -> tuple[CaptureCamera, Probe]:
+    """One camera and what its video says; `known` is what the calibration file says."""
     if "video" in table and "frames" in table:
         raise VergenceError(f"{where} has both video and frames", "Give one of the two.")
     source = table.get("video", table.get("frames"))
     video = None if source is None else existing_path(source, folder, f"video of {where}")
     keypoints = existing_path(table["keypoints"], folder, f"keypoints of {where}") if "keypoints" in table else None
-    shown, count, rate = _probe(video, notes)
-    intrinsics = calib.check_intrinsics(table["intrinsics"], where) if "intrinsics" in table else None
-    distortion = calib.check_distortion(table["distortion"], where) if "distortion" in table else None
-    size = calib.check_size(table["image_size"], where) if "image_size" in table else None
-    if known is not None:
-        intrinsics = _calibrated_intrinsics(known, size, where, notes) if intrinsics is None else intrinsics
-        distortion = known.distortion if distortion is None else distortion
-        size = size or known.image_size
-    if size is None and shown is None and intrinsics is not None:
-        size = (round(2 * intrinsics[0, 2] + 1), round(2 * intrinsics[1, 2] + 1))
-        notes.append(f"{name}: image_size is not given; taken as {size[0]} x {size[1]} from the principal point")
-    size = size or shown
-    if size is None:
-        raise VergenceError(f"{where} has no image_size", "Give image_size = [width, height], or its video.")
-    if intrinsics is not None:
-        _check_principal_point(intrinsics, size, where)
+    probe = _probe(video, notes)
+    shown = probe.size
+    lens = sized(table, known, shown, name, where, notes)
+    size = lens.size
     fit = None if shown is None else fit_sizes(shown, size, f"video {video.name if video else ''} of {where}")
     if fit is not None and fit.kind != "same":
         notes.append(fit.describe(f"video of {name}"))
     rotation, translation = _extrinsics(table, where, known, mm)
     offset = float(calib.check_array(table.get("offset", 0.0), (), f"offset of {where}"))
-    distortion = np.zeros(5) if distortion is None else distortion
     camera = CaptureCamera(
-        name, size, intrinsics, distortion, rotation, translation, video, keypoints, offset, fit, count
-    )
-    return camera, rate
+        name, size, lens.intrinsics, lens.distortion, rotation, translation, video, keypoints, offset, fit, probe.count,
+        numbering=probe.numbering, size_stated=lens.stated, other_size=lens.other,
+    )  # fmt: skip
+    return camera, probe
 
 
-def _probe(video: Path | None, notes: list[str]) -> tuple[tuple[int, int] | None, int | None, float | None]:
-    """Size as displayed, number of frames, and frame rate of a video."""
+@dataclass(frozen=True)
+class Probe:
+    """What a video says: its size as displayed, its number of frames, their rate and their times in seconds; of a folder
+    of images, how their names count."""
+
+    size: tuple[int, int] | None = None
+    count: int | None = None
+    rate: float | None = None
+    times: Float[np.ndarray, " N"] | None = None
+    numbering: Numbering | None = None
+
+    @property
+    def steady(self) -> bool:
+        """One rate, lost frames aside."""
+        if self.times is None or len(self.times) < 3:
+            return True
+        usual, every = _usual(self.times), len(self.times) - 1
+        return len(usual) >= STEADY_FRAMES * every and _stray(np.cumsum(usual), 1 / float(usual.mean())) < 1
+
+
+def _usual(times: Float[np.ndarray, " N"]) -> Float[np.ndarray, " M"]:
+    """Distances between frames that follow each other, seconds."""
+    distance = np.diff(times)
+    return distance[np.abs(distance / np.median(distance) - 1) < STEADY_SHARE]
+
+
+def _rate(times: np.ndarray | None, stated: float | None) -> float | None:
+    """Frames per second between frames that follow each other, where a container's mean counts holes as well."""
+    if times is None or len(times) < 3 or not stated:
+        return stated
+    rate = float(1 / _usual(times).mean())
+    return stated if abs(rate / stated - 1) < 0.002 else rate
+
+
+def _probe(video: Path | None, notes: list[str]) -> Probe:
     if video is None:
-        return None, None, None
+        return Probe()
     with open_video(video) as opened:
         count = len(opened)
         notes += opened.notes
@@ -108,27 +178,84 @@ def _probe(video: Path | None, notes: list[str]) -> tuple[tuple[int, int] | None
             notes.append(
                 f"{video.name}: pixels are {opened.pixel_aspect:.3f} times as wide as high; images are not stretched"
             )
-        return opened.size, count, opened.fps
+        times = opened.times
+        numbering = opened.numbering if isinstance(opened, ImageFolder) else None
+        return Probe(opened.size, count, _rate(times, opened.fps), times, numbering)
 
 
-def _calibrated_intrinsics(
-    known: Camera, size: tuple[int, int] | None, where: str, notes: list[str]
-) -> Float[np.ndarray, "3 3"]:
-    if size is None or known.image_size is None or size == known.image_size:
-        return known.K
-    fit = fit_sizes(known.image_size, size, f"calibration of {where}")
-    notes.append(fit.describe(f"the calibration of {where}"))
-    return fit.matrix @ known.K
+def by_number(cameras: Sequence[CaptureCamera], notes: list[str]) -> tuple[CaptureCamera, ...]:
+    """The cameras with their folders of images on one count: an image that is lost at the beginning is a gap as well."""
+    numbered = [camera for camera in cameras if camera.numbering is not None]
+    together = counted_together([camera.numbering for camera in numbered if camera.numbering is not None])
+    moved = {}
+    for camera, numbering in zip(numbered, together):
+        if numbering != camera.numbering:
+            notes.append(f"{camera.name}: the images' numbers begin later than another camera's, and are taken so")
+        moved[camera.name] = replace(camera, numbering=numbering, frame_count=numbering.count)
+    return tuple(moved.get(camera.name, camera) for camera in cameras)
 
 
-def _check_principal_point(intrinsics: np.ndarray, size: tuple[int, int], where: str) -> None:
-    x, y = intrinsics[0, 2] / size[0], intrinsics[1, 2] / size[1]
-    if not (0 < x < 1 and 0 < y < 1):
-        raise VergenceError(
-            f"the principal point of {where} is ({intrinsics[0, 2]:g}, {intrinsics[1, 2]:g}), outside its image of "
-            f"{size[0]} x {size[1]}",
-            "The intrinsics belong to an image of another size, or rows and columns are swapped.",
-        )
+def in_time(
+    cameras: Sequence[CaptureCamera],
+    probes: Mapping[str, Probe],
+    rate: float | None,
+    placed: set[str],
+    notes: list[str],
+) -> tuple[CaptureCamera, ...]:
+    """The cameras with their frames placed by their videos' time stamps where these say more than the frame numbers.
+
+    Args:
+        cameras: as their tables say.
+        probes: what their videos say.
+        rate: time steps a second of the videos' time; None leaves all as it is.
+        placed: cameras whose `offset` was given, and whose start is therefore known.
+        notes: gets a sentence for each decision.
+    """
+    stamped = {c.name: t for c in cameras if (t := probes[c.name].times) is not None and len(t) > 2}
+    if rate is None or not stamped:
+        return tuple(cameras)
+    even = {name for name, times in stamped.items() if _stray(times, (len(times) - 1) / np.ptp(times)) < STRAY_FRAMES}
+    alike = len(even) == len(stamped) == len({len(times) for times in stamped.values()}) + len(stamped) - 1
+    late = _starts(cameras, stamped, placed)
+    out = []
+    for camera in cameras:
+        times = stamped.get(camera.name)
+        if times is not None and not alike and (stray := _stray(times, rate)) >= STRAY_FRAMES:
+            steps = (times - times[0]) * rate
+            distance = np.diff(steps)
+            holes = np.flatnonzero(distance > HOLE_FRAMES * np.median(distance))
+            lost = f"; frames are lost after {steps[holes[0]] / rate:.2f} s" if len(holes) else ""
+            lost += f" and at {len(holes) - 1} more places" if len(holes) > 1 else ""
+            notes.append(
+                f"{camera.name}: frames are placed by the video's time stamps, which lie up to {stray / rate:.2f} s "
+                f"from their numbers{lost}"
+            )
+            camera = replace(camera, stamps=steps)
+        if late.get(camera.name):
+            notes.append(
+                f"{camera.name}: begins {late[camera.name]:.2f} s after the others by its time stamps; a given offset "
+                "goes before"
+            )
+            camera = replace(camera, offset=-late[camera.name] * rate)
+        out.append(camera)
+    return tuple(out)
+
+
+def _stray(times: Float[np.ndarray, " N"], rate: float) -> float:
+    """Frames by which time stamps leave the frame numbers at most."""
+    return float(np.abs((times - times[0]) * rate - np.arange(len(times))).max())
+
+
+def _starts(cameras: Sequence[CaptureCamera], stamped: Mapping[str, np.ndarray], placed: set[str]) -> dict[str, float]:
+    """Seconds after the first at which cameras begin, where their containers' clocks are one."""
+    suffixes = {c.video.suffix.lower() for c in cameras if c.video is not None}
+    first = {name: float(times[0]) for name, times in stamped.items()}
+    if placed or len(first) < len(cameras) or len(suffixes) > 1 or not suffixes <= CLOCKED_SUFFIXES:
+        return {}
+    begin = min(first.values())
+    clock = begin > CLOCK_SECONDS
+    late = {name: start - begin for name, start in first.items()}
+    return late if clock or max(late.values()) >= START_SECONDS else {}
 
 
 def _extrinsics(

@@ -17,9 +17,12 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence.errors import VergenceError
+from vergence.footage.calibrations.sizes import check_corner
 from vergence.footage.capture import Capture
 from vergence.footage.capture_camera import CaptureCamera
+from vergence.footage.formats.placing import own_frames
 from vergence.footage.keypoints import Detections, read_keypoint_table, read_keypoints
+from vergence.footage.layouts import misnamed
 from vergence.footage.subject import SubjectChoice, choose_subject
 from vergence.footage.tracking import track_people
 from vergence.geometry.cameras import Camera
@@ -30,6 +33,7 @@ LENGTH_SHARE = 0.1
 # Share of points that may lie this share of the size outside their image.
 OUTSIDE_SHARE = 0.05
 OUTSIDE_MARGIN = 0.05
+SURE_SHARE = 0.7  # of the median confidence: what is less sure is not asked where it lies
 # Where no intrinsics are given, the subject's choice takes a lens this wide (along the longer side).
 GUESSED_FOV_DEG = 55.0
 
@@ -71,9 +75,12 @@ def observe(capture: Capture) -> Observations:
         _check_extent(own, camera)
         if not own:
             notes.append(f"camera {camera.name} sees nobody")
+    check_corner(capture.cameras, tracks)
     known = capture.has_extrinsics
     views = [_with_lens(camera if known else camera.without_extrinsics()) for camera in capture.cameras]
     keypoints, choice = choose_subject(tracks, views)
+    if doubt := misnamed(keypoints.reshape(-1, *keypoints.shape[2:]), skeleton):
+        notes.append(doubt)
     return Observations(keypoints, skeleton, choice, tuple(notes))
 
 
@@ -108,11 +115,17 @@ def _from_npz(capture: Capture, notes: list[str]) -> tuple[Skeleton, list[list[n
             f"{capture.keypoint_file.name} has {table.fps:g} frames per second, the capture {capture.fps:g}",
             "Correct fps in capture.toml, or leave it out.",
         )
+    last = [int(np.flatnonzero(np.isfinite(own[..., 2]).any(-1)).max(initial=-1)) + 1
+            for own in table.keypoints.transpose(1, 0, 2, 3)]  # fmt: skip
+    capture = _evenly_numbered(capture, {c.name: (count, False) for c, count in zip(capture.cameras, last)}, notes)
     for camera in capture.cameras:
         _check_length(camera, frames, notes)
     length = _timeline(capture, {camera.name: frames for camera in capture.cameras}, notes)
-    tracks = [_on_timeline([table.keypoints[:, v]], camera.offset, length) for v, camera in enumerate(capture.cameras)]
-    return table.skeleton, [[t for t in own if np.isfinite(t[..., 2]).any()] for own in tracks]
+    tracks = []
+    for v, camera in enumerate(capture.cameras):
+        people = [frame[None] if np.isfinite(frame[:, 2]).any() else frame[None][:0] for frame in table.keypoints[:, v]]
+        tracks.append(_on_timeline(track_people(people, capture.fps), camera, length))
+    return table.skeleton, tracks
 
 
 def _from_cameras(capture: Capture, notes: list[str]) -> tuple[Skeleton, list[list[np.ndarray]]]:
@@ -123,43 +136,97 @@ def _from_cameras(capture: Capture, notes: list[str]) -> tuple[Skeleton, list[li
                 f"camera {camera.name} has no keypoints, but others have",
                 "Give it `keypoints`, or take the camera out of capture.toml.",
             )
-        found[camera.name] = read_keypoints(camera.keypoints, capture.skeleton)
+        read = read_keypoints(camera.keypoints, capture.skeleton)
+        found[camera.name] = read.in_order_of(next(iter(found.values()), read).skeleton)
         notes += found[camera.name].notes
         _check_file_size(camera, found[camera.name])
-    skeletons = {d.skeleton.name: name for name, d in found.items()}
+    found = own_frames(
+        found,
+        {camera.name: camera.numbering for camera in capture.cameras},
+        {camera.name: camera.frame_count for camera in capture.cameras},
+        notes,
+    )
+    skeletons = {d.skeleton: name for name, d in found.items()}
     if len(skeletons) > 1:
-        listed = ", ".join(f"{skeleton} ({name})" for skeleton, name in skeletons.items())
+        listed = ", ".join(f"{skeleton.name} of {len(skeleton)} ({name})" for skeleton, name in skeletons.items())
         raise VergenceError(
             f"cameras have keypoints of different skeletons: {listed}", "Use one model for all cameras."
         )
-    first = _first_number(capture, found, notes)
+    first = _first_numbers(capture, found, notes)
     counts: dict[str, int] = {}
+    reach = {name: (max(d.people) - first[name] + 1, d.last_known) for name, d in found.items()}
+    capture = _evenly_numbered(capture, reach, notes)
     for camera in capture.cameras:
-        detections = found[camera.name]
-        last = max(detections.people) - first + 1
+        detections, last = found[camera.name], reach[camera.name][0]
         if detections.last_known or (camera.frame_count is not None and last > camera.frame_count):
             _check_length(camera, last, notes)
         counts[camera.name] = max(last, camera.frame_count or 0)
     known = {c.name for c in capture.cameras if c.frame_count is not None or found[c.name].last_known}
     length = _timeline(capture, counts, notes, known)
+    notes += [
+        f"camera {camera.name}: its results end after {reach[camera.name][0]} of {length} frames; the file may be cut off"
+        for camera in capture.cameras
+        if reach[camera.name][0] < (1 - LENGTH_SHARE) * length - 2 and not found[camera.name].last_known
+    ]
     tracks = []
     for camera in capture.cameras:
-        people = found[camera.name].frames(first, counts[camera.name])
-        tracks.append(_on_timeline(track_people(people, capture.fps), camera.offset, length))
+        people = found[camera.name].frames(first[camera.name], counts[camera.name])
+        tracks.append(_on_timeline(track_people(people, capture.fps), camera, length))
     return found[capture.cameras[0].name].skeleton, tracks
 
 
-def _first_number(capture: Capture, found: Mapping[str, Detections], notes: list[str]) -> int:
-    """The number that the files give to frame 0: the smallest there is, where every frame has a file."""
-    complete = [min(d.people) for d in found.values() if d.last_known]
-    if complete:
-        first = min(complete)
-    else:
-        ends = [(max(found[c.name].people), c.frame_count) for c in capture.cameras if c.frame_count is not None]
-        first = 1 if any(last == count for last, count in ends) else 0
-    if first:
-        notes.append(f"keypoint files count frames from {first}: that is frame 0 of the capture")
-    return first
+def _evenly_numbered(capture: Capture, reach: Mapping[str, tuple[int, bool]], notes: list[str]) -> Capture:
+    """The capture as its keypoints count time: of a video whose frames are placed by their time stamps, keypoints may count
+    even time all the same, made from images that a program wrote at an even rate. Their number tells.
+
+    Args:
+        reach: per camera, the frames that its keypoints reach to, and whether that is surely all of them.
+    """
+    cameras = []
+    for camera in capture.cameras:
+        last, sure = reach[camera.name]
+        if camera.stamps is not None and camera.frame_count is not None:
+            even = round(float(camera.stamps[-1])) + 1
+            if last > camera.frame_count or (sure and abs(last - even) < abs(last - camera.frame_count)):
+                notes.append(
+                    f"camera {camera.name}: {last} frames of keypoints count even time, not the video's frames"
+                )
+                camera = replace(camera, stamps=None, frame_count=even)
+        cameras.append(camera)
+    return replace(capture, cameras=tuple(cameras))
+
+
+def _first_numbers(capture: Capture, found: Mapping[str, Detections], notes: list[str]) -> dict[str, int]:
+    """The number that each camera's files give to its frame 0.
+
+    A camera whose files count as many frames as its video has, or as another camera's do, begins with its own first
+    number: one program counts from 0, another from 1. Elsewhere all cameras count from one number, and what comes later
+    in one of them was lost: the smallest number there is, where every frame has a file.
+    """
+    sure = {name: 0 for name, d in found.items() if d.from_zero}
+    found = {name: d for name, d in found.items() if not d.from_zero}
+    ends = {name: (min(d.people), max(d.people)) for name, d in found.items()}
+    complete = [ends[name][0] for name, d in found.items() if d.last_known]
+    cameras = [camera for camera in capture.cameras if camera.name in found]
+    counted = {c.name: ends[c.name][1] == c.frame_count and ends[c.name][0] > 0 for c in cameras}
+    common = min(complete) if complete else int(any(counted.values()))
+    full = {high - low for low, high in ends.values() if low == common}
+    first = {}
+    for camera in cameras:
+        (low, high), known = ends[camera.name], camera.frame_count
+        if found[camera.name].last_known:
+            own = high - low + 1 == known if known is not None else high - low in full
+        else:
+            own = counted[camera.name] or (
+                low == 0 if known is not None else low == 1 and common == 0 and high - 1 in full
+            )
+        first[camera.name] = low if own and (found[camera.name].last_known or low < 2) else common
+    if len(set(first.values())) <= 1:
+        if common:
+            notes.append(f"keypoint files count frames from {common}: that is frame 0 of the capture")
+        return sure | first
+    notes += [f"keypoint files of camera {n} count frames from {low}: that is its frame 0" for n, low in first.items()]
+    return sure | first
 
 
 def _check_length(camera: CaptureCamera, keypoint_frames: int, notes: list[str]) -> None:
@@ -174,7 +241,7 @@ def _check_length(camera: CaptureCamera, keypoint_frames: int, notes: list[str])
 
 def _timeline(capture: Capture, counts: Mapping[str, int], notes: list[str], known: set[str] | None = None) -> int:
     """Frames of the capture's time line: the longest camera's, after its offset."""
-    ends = {c.name: counts[c.name] - c.offset for c in capture.cameras}
+    ends = {c.name: c.steps_of(counts[c.name]) for c in capture.cameras}
     sure = {name: end for name, end in ends.items() if known is None or name in known}
     if len(sure) > 1 and max(sure.values()) - min(sure.values()) >= 1:
         shortest, longest = min(sure, key=lambda n: sure[n]), max(sure, key=lambda n: sure[n])
@@ -183,15 +250,16 @@ def _timeline(capture: Capture, counts: Mapping[str, int], notes: list[str], kno
         if sure[longest] - sure[shortest] > max(2.0, LENGTH_SHARE * sure[longest]):
             raise VergenceError(problem, "Trim the recordings to one start and end, or give each camera's offset.")
         notes.append(f"{problem}; what is missing counts as not seen")
-    length = math.floor(max(ends.values()))
+    length = math.floor(max(ends.values()) + 1e-6)
     if length < 1:
         raise VergenceError(f"the offsets leave no frame: cameras end at {ends}", "Correct `offset`.")
     return length
 
 
-def _on_timeline(tracks: Sequence[np.ndarray], offset: float, length: int) -> list[Float[np.ndarray, "T J 3"]]:
-    """Tracks of a camera's own frames at `i + offset` for the capture's frames i."""
-    own = np.arange(length) + offset
+def _on_timeline(tracks: Sequence[np.ndarray], camera: CaptureCamera, length: int) -> list[Float[np.ndarray, "T J 3"]]:
+    """Tracks in a camera's own frames, at the capture's time steps."""
+    own = camera.own_frames(np.arange(length))
+    own = np.where(np.isfinite(own), own, -2.0)
     low = np.floor(own + 1e-9).astype(int)
     share = np.clip(own - low, 0.0, 1.0)
     out = []
@@ -225,10 +293,11 @@ def _check_extent(tracks: Sequence[np.ndarray], camera: CaptureCamera) -> None:
     """Keypoints that lie outside their image, or in a corner pixel of it, are in other units."""
     if not tracks:
         return
-    points = np.concatenate([track[..., :2].reshape(-1, 2) for track in tracks])
-    points = points[np.isfinite(points).all(axis=1)]
-    if not len(points):
+    points = np.concatenate([track.reshape(-1, 3) for track in tracks])
+    points, sure = np.split(points[np.isfinite(points).all(axis=1)], [2], axis=1)
+    if not sure.sum() > 0:
         return
+    points = points[points[:, 2] >= SURE_SHARE * np.median(points[:, 2]), :2]  # what is guessed may lie anywhere
     size = np.array(camera.image_size, dtype=float)
     reach = points.max(axis=0)
     if reach.max() <= 2.0 < size.min() / 4:
@@ -237,7 +306,8 @@ def _check_extent(tracks: Sequence[np.ndarray], camera: CaptureCamera) -> None:
             "They are in pixels, not in 0 to 1.",
         )
     margin = OUTSIDE_MARGIN * size
-    outside = ((points < -margin) | (points > size + margin)).any(axis=1).mean()
+    beside = ((points < -margin) | (points > size + margin)).any(axis=1)
+    outside = sure[beside].sum() / sure.sum()  # detectors guess what is out of view, and say that they are not sure
     if outside > OUTSIDE_SHARE:
         raise VergenceError(
             f"{outside:.0%} of the keypoints of camera {camera.name} lie outside its image of "

@@ -15,32 +15,27 @@ and the choice is then called doubtful. Nothing here is random: the robust fit i
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-import cv2
 import numpy as np
 from jaxtyping import Float
 
 from vergence.errors import VergenceError
-from vergence.footage.tracking import Track, person_size, present
+from vergence.footage.people.agreement import Pairs, Table, all_pairs
+from vergence.footage.people.returning import Taken, alone_again, follow_on
+from vergence.footage.tracking import Track, present
 from vergence.geometry.cameras import Camera
-from vergence.geometry.two_view import MIN_POINTS, essential_of_cameras, estimate_essential, sampson_residual
 
 CANDIDATES_PER_CAMERA = 5
 SHORTEST_SHARE = 0.03  # of the frames; shorter tracks are no candidates, but may fill gaps
-# Noise of a detected joint, in parts of the person's size in the image.
-SIGMA_SHARE = 0.008
-# Agreement that an essential matrix fitted to two different people reaches by chance, as all stand upright.
-CHANCE_AGREEMENT = 0.5
-# Extrinsics as given may be off by a degree or so, which the noise must cover.
-GIVEN_SIGMA_FACTOR = 2.5
 # A camera whose agreement with the others is below this share of theirs among themselves shows somebody else.
 STRANGER_SHARE = 0.7
-POINTS_PER_PAIR = 600
 SURE_MARGIN = 0.1
+LONE_SHARE = 0.82  # like STRANGER_SHARE, where each camera shows one person; right cameras have 0.92 and more
+# Of the only two cameras: below this they show two people, or two times.
+PAIR_AGREEMENT = 0.72
 
 
 @dataclass(frozen=True)
@@ -90,23 +85,45 @@ def choose_subject(
     ]
     counts = tuple(len(own) for own in usable)
     if max(counts) == 1 and max(len(own) for own in tracks) == 1:
-        return _only(usable, counts, shape)
+        return _only(usable, counts, shape, views)
     if len(tracks) == 1:
-        return _most_seen(usable[0], counts)
-    pairs = _all_pairs(usable, views)
-    best, score = _best_combination(pairs.support, counts)
-    runner_up, second = _runner_up(pairs.support, counts, best)
+        return _one_camera(tracks[0], counts)
+    pairs = all_pairs(usable, views)
+    best, _ = _best_combination(pairs.support, counts)
+    usable, taken = follow_on(tracks, usable, best, pairs, views)
+    if taken.frames:
+        pairs = all_pairs(usable, views)
+        best, _ = _best_combination(pairs.support, counts)
+    if not taken.left and all(sum(bool(present(t).any()) for t in own) <= 1 for own in usable):
+        keypoints, choice = _only(usable, counts, shape, views)
+        return keypoints, replace(choice, tracks=best, reason=choice.reason + taken.words())
+    return _chosen(usable, counts, best, pairs, taken, names, shape)
+
+
+def _chosen(
+    usable: Sequence[Sequence[Track]],
+    counts: tuple[int, ...],
+    best: tuple[int, ...],
+    pairs: Pairs,
+    taken: Taken,
+    names: Sequence[str],
+    shape: tuple[int, ...],
+) -> tuple[np.ndarray, SubjectChoice]:
+    """The best combination of tracks with the verdict on it."""
+    score = _score(pairs.support, best)
+    runner_up, second = _runner_up(
+        pairs.support, counts, best, [[bool(present(t).any()) for t in own] for own in usable]
+    )
     strangers = _strangers(pairs.agreement, best)
     best = tuple(-1 if v in strangers else i for v, i in enumerate(best))
     keypoints = _assemble(usable, best, shape)
-    filled = _fill_gaps(keypoints, tracks, usable, best, pairs, views)
-    seen = tuple(float(present(keypoints[:, v]).mean()) for v in range(len(tracks)))
+    seen = tuple(float(present(keypoints[:, v]).mean()) for v in range(len(names)))
     margin = score - second
-    sure = margin >= SURE_MARGIN or not runner_up
+    sure = (margin >= SURE_MARGIN or not runner_up) and not taken.rivals
     who = ", ".join(f"{name} {count}" for name, count in zip(names, counts))
     reason = f"chosen among tracks ({who}) by consistency over time and views: support {score:.2f}"
     reason += f", next best choice {second:.2f}" if runner_up else ", no other choice"
-    reason += f"; {filled} lost frames were filled from other tracks" if filled else ""
+    reason += taken.words()
     if strangers:
         reason += f"; the person in {', '.join(names[v] for v in strangers)} is somebody else, and was left out"
     if not sure:
@@ -118,12 +135,34 @@ def choose_subject(
 
 
 def _only(
-    usable: Sequence[Sequence[Track]], counts: tuple[int, ...], shape: tuple[int, ...]
+    usable: Sequence[Sequence[Track]], counts: tuple[int, ...], shape: tuple[int, ...], views: Sequence[Camera]
 ) -> tuple[np.ndarray, SubjectChoice]:
-    best = tuple(0 if count else -1 for count in counts)
+    """One person in each camera's view; whether it is the same one is asked all the same."""
+    best = tuple(next((i for i, t in enumerate(own) if present(t).any()), -1) for own in usable)
     keypoints = _assemble(usable, best, shape)
     seen = tuple(float(present(keypoints[:, v]).mean()) for v in range(len(counts)))
-    return keypoints, SubjectChoice("only", "there is one person in each camera's view", best, counts, seen)
+    reason, verdict = "there is one person in each camera's view", "only"
+    free = [[own[i]] if i >= 0 else [] for own, i in zip(usable, best)]
+    alone = tuple(0 if i >= 0 else -1 for i in best)
+    agreement = all_pairs(free, [view.without_extrinsics() for view in views]).agreement if len(views) > 1 else {}
+    values = [float(t[0, 0]) for t in agreement.values() if t.size and t[0, 0] > 0]
+    strangers = _strangers(agreement, alone, LONE_SHARE)
+    if strangers or (len(values) == 1 and values[0] < PAIR_AGREEMENT):
+        where = ", ".join(views[v].name for v in strangers) or " or ".join(view.name for view in views)
+        verdict = "doubtful"
+        reason += f", but the one in {where} does not move as the others' does: somebody else, or another time"
+    return keypoints, SubjectChoice(verdict, reason, best, counts, seen)  # type: ignore[arg-type]
+
+
+def _one_camera(own: Sequence[Track], counts: tuple[int, ...]) -> tuple[np.ndarray, SubjectChoice]:
+    """One camera: nothing to compare with, so the person most is seen of, also where only that one is in view later."""
+    whole, taken = alone_again(own)
+    left = [own[n] for _, n in taken.left]
+    if not left:
+        reason = "a single camera, one person in view at a time" + taken.words()
+        return whole[:, None], SubjectChoice("only", reason, (0,), counts, (float(present(whole).mean()),))
+    keypoints, choice = _most_seen([whole, *left], counts)
+    return keypoints, replace(choice, reason=choice.reason + taken.words())
 
 
 def _most_seen(own: Sequence[Track], counts: tuple[int, ...]) -> tuple[np.ndarray, SubjectChoice]:
@@ -148,93 +187,6 @@ def _most_seen(own: Sequence[Track], counts: tuple[int, ...]) -> tuple[np.ndarra
 def _assemble(usable: Sequence[Sequence[Track]], best: Sequence[int], shape: tuple[int, ...]) -> np.ndarray:
     nothing = np.full(shape, np.nan)
     return np.stack([own[i].copy() if i >= 0 else nothing.copy() for own, i in zip(usable, best)], axis=1)
-
-
-Table = dict[tuple[int, int], np.ndarray]  # cameras i < j: tracks of i x tracks of j
-
-
-@dataclass(frozen=True)
-class _Pairs:
-    """Every pair of cameras and tracks.
-
-    Agreement; support, which is what of it exceeds chance, times the share of frames both are seen in; the matrix.
-    """
-
-    agreement: Table
-    support: Table
-    matrix: dict[tuple[int, int, int, int], np.ndarray]  # i, j, track of i, track of j
-
-
-def _all_pairs(usable: Sequence[Sequence[Track]], views: Sequence[Camera]) -> _Pairs:
-    pairs = _Pairs({}, {}, {})
-    rays = [[_rays(track, view) for track in own] for own, view in zip(usable, views)]
-    for i, j in itertools.combinations(range(len(views)), 2):
-        agreement = np.zeros((len(usable[i]), len(usable[j])))
-        together = np.zeros_like(agreement)
-        for a, b in np.ndindex(*agreement.shape):
-            tracks = usable[i][a], usable[j][b], rays[i][a], rays[j][b], views[i], views[j]
-            matrix = _essential(*tracks)
-            if matrix is not None:
-                pairs.matrix[i, j, a, b] = matrix
-                agreement[a, b] = _agreement(matrix, *tracks)
-                together[a, b] = (present(tracks[0]) & present(tracks[1])).mean()
-        pairs.agreement[i, j] = agreement
-        pairs.support[i, j] = np.maximum(agreement - CHANCE_AGREEMENT, 0) / (1 - CHANCE_AGREEMENT) * together
-    return pairs
-
-
-def _rays(track: Track, view: Camera) -> Float[np.ndarray, "T J 2"]:
-    """Normalised image coordinates, lens distortion removed."""
-    out = np.full((*track.shape[:2], 2), np.nan)
-    seen = np.isfinite(track[..., 2])
-    if seen.any():
-        points = np.ascontiguousarray(track[seen][:, None, :2])
-        out[seen] = cv2.undistortPoints(points, view.K, view.distortion)[:, 0]
-    return out
-
-
-def _common(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Up to `POINTS_PER_PAIR` (frame, joint) pairs seen in both, spread evenly over time."""
-    both = np.argwhere(np.isfinite(a[..., 0]) & np.isfinite(b[..., 0]))
-    step = max(1.0, len(both) / POINTS_PER_PAIR)
-    return both[np.arange(0, len(both), step).astype(int)] if len(both) else both
-
-
-def _sigma(track: Track, view: Camera) -> float:
-    """Noise of a joint in normalised coordinates: a share of the person's size."""
-    size = float(np.median(person_size(track[present(track)])))
-    return SIGMA_SHARE * size / float(np.sqrt(abs(np.linalg.det(view.K[:2, :2]))))
-
-
-def _essential(
-    a: Track, b: Track, rays_a: np.ndarray, rays_b: np.ndarray, view_a: Camera, view_b: Camera
-) -> Float[np.ndarray, "3 3"] | None:
-    """Essential matrix with `ray_b^T E ray_a = 0`: from the extrinsics where given, else fitted robustly."""
-    index = _common(rays_a, rays_b)
-    if len(index) < MIN_POINTS:
-        return None
-    if view_a.has_extrinsics and view_b.has_extrinsics:
-        return essential_of_cameras(view_a.R, view_a.t, view_b.R, view_b.t)
-    first, second = (r[index[:, 0], index[:, 1]] for r in (rays_a, rays_b))
-    cv2.setRNGSeed(0)
-    try:
-        return estimate_essential(first, second, sigma=(_sigma(a, view_a) + _sigma(b, view_b)) / 2)[0]
-    except VergenceError:
-        return None
-
-
-def _agreement(
-    matrix: np.ndarray, a: Track, b: Track, rays_a: np.ndarray, rays_b: np.ndarray, view_a: Camera, view_b: Camera
-) -> float:
-    """1 where all common joints obey the matrix, 0 where none does: mean of `1 - min((r / 3 sigma)^2, 1)`."""
-    index = _common(rays_a, rays_b)
-    if not len(index):
-        return 0.0
-    first, second = (r[index[:, 0], index[:, 1]] for r in (rays_a, rays_b))
-    sigma = (_sigma(a, view_a) + _sigma(b, view_b)) / 2
-    sigma *= GIVEN_SIGMA_FACTOR if view_a.has_extrinsics and view_b.has_extrinsics else 1.0
-    residual = sampson_residual(matrix, first, second)
-    return float(1 - np.minimum((residual / (3 * sigma)) ** 2, 1).mean())
 
 
 def _score(support: Table, combination: Sequence[int]) -> float:
@@ -280,7 +232,7 @@ def _best_combination(support: Table, counts: Sequence[int]) -> tuple[tuple[int,
     return best, found[best]
 
 
-def _strangers(agreement: Table, best: Sequence[int]) -> list[int]:
+def _strangers(agreement: Table, best: Sequence[int], share: float = STRANGER_SHARE) -> list[int]:
     """Cameras that agree much less with the others than those do among themselves; needs three cameras to tell."""
     values = {(i, j): t[best[i], best[j]] for (i, j), t in agreement.items() if best[i] >= 0 and best[j] >= 0}
     values = {pair: value for pair, value in values.items() if value > 0}  # 0: too few joints in common to tell
@@ -293,54 +245,23 @@ def _strangers(agreement: Table, best: Sequence[int]) -> list[int]:
         own = {v: float(np.mean([value for pair, value in left.items() if v in pair])) for v in views}
         worst = min(views, key=lambda v: own[v])
         rest = float(np.mean([value for pair, value in left.items() if worst not in pair]))
-        if own[worst] >= STRANGER_SHARE * rest:
+        if own[worst] >= share * rest:
             return found
         found.append(worst)
 
 
-def _runner_up(support: Table, counts: Sequence[int], best: tuple[int, ...]) -> tuple[tuple[int, ...], float]:
-    """The best other choice: another person altogether, or another track in one camera."""
+def _runner_up(
+    support: Table, counts: Sequence[int], best: tuple[int, ...], there: Sequence[Sequence[bool]]
+) -> tuple[tuple[int, ...], float]:
+    """The best other choice: another person altogether, or another track in one camera; of tracks that are still there."""
     others = dict(_optima(support, counts))
     for view, count in enumerate(counts):
         for option in range(count):
             trial = (*best[:view], option, *best[view + 1 :])
             others[trial] = _score(support, trial)
     others.pop(best, None)
+    others = {c: score for c, score in others.items() if all(i < 0 or there[v][i] for v, i in enumerate(c))}
     if not others:
         return (), 0.0
     second = max(others, key=lambda combination: others[combination])
     return second, others[second]
-
-
-def _fill_gaps(
-    keypoints: Float[np.ndarray, "T V J 3"],
-    tracks: Sequence[Sequence[Track]],
-    usable: Sequence[Sequence[Track]],
-    best: tuple[int, ...],
-    pairs: _Pairs,
-    views: Sequence[Camera],
-) -> int:
-    """Adds, in place, tracks that continue the subject where it was lost: disjoint in time, and as consistent."""
-    filled = 0
-    for v, own in enumerate(tracks):
-        for track in own:
-            if best[v] >= 0 and track is usable[v][best[v]]:
-                continue
-            here = present(track)
-            if (here & present(keypoints[:, v])).any() or best[v] < 0:
-                continue
-            shares = []
-            for w, other in enumerate(best):
-                if w == v or other < 0:
-                    continue
-                i, j = min(v, w), max(v, w)
-                matrix = pairs.matrix.get((i, j, best[i], best[j]))
-                pair = (track, keypoints[:, w]) if v < w else (keypoints[:, w], track)
-                rays = _rays(pair[0], views[i]), _rays(pair[1], views[j])
-                if matrix is not None and len(_common(*rays)) >= MIN_POINTS:
-                    agreed = _agreement(matrix, *pair, *rays, views[i], views[j])
-                    shares.append(agreed / max(pairs.agreement[i, j][best[i], best[j]], 1e-9))
-            if shares and np.median(shares) > STRANGER_SHARE:
-                keypoints[here, v] = track[here]
-                filled += int(here.sum())
-    return filled

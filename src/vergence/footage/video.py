@@ -24,9 +24,11 @@ from typing import Any
 
 import av
 import numpy as np
+from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.files import atomic_path
+from vergence.footage.formats.names import Numbering
 from vergence.footage.images import RGB, ImageFolder, Video
 
 VIDEO_SUFFIXES = frozenset(".mp4 .mov .avi .mkv .webm .m4v .mpg .mpeg .mts .m2ts .ts .wmv .flv .3gp .ogv".split())
@@ -64,15 +66,15 @@ def wanted_frames(text: str, count: int, what: str = "--frames") -> list[int]:
     return found
 
 
-def open_video(path: Path | str) -> Video:
-    """A video file, or a folder of images in natural order.
+def open_video(path: Path | str, numbering: Numbering | None = None) -> Video:
+    """A video file, or a folder of images, whose names count as `numbering` says, or as is found.
 
     Raises:
         VergenceError: no such path, not a video, or a folder without images.
     """
     path = Path(path)
     if path.is_dir():
-        return ImageFolder(path)
+        return ImageFolder(path, numbering=numbering)
     if not path.exists():
         raise VergenceError(f"there is no video {path}", "Check the path.")
     return VideoFile(path)
@@ -129,6 +131,10 @@ class VideoFile(Video):
             self.notes.append(f"{self.path.name} is cut off: {count} of {declared} frames can be read")
         stamps = [] if unstamped or len(set(stamps)) < len(stamps) else sorted(stamps)
         return stamps if reliable or self._fit(stamps) else self._counted()
+
+    @property
+    def times(self) -> Float[np.ndarray, " N"] | None:
+        return np.array(self._stamps) * float(self._stream.time_base) if self._stamps else None
 
     def _fit(self, stamps: list[int]) -> bool:
         """Whether the first decoded frames carry these stamps in this order: in AVI packets are stamped as they are

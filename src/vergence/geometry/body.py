@@ -16,6 +16,13 @@ Array = np.ndarray
 # fig. 4.1).
 _LEG_SHARE = 0.245 + 0.246  # thigh and shank
 _TRUNK_SHARE = 0.818 - 0.530  # hips to shoulders
+_LIMB_SHARES = (
+    ("upper arm", "shoulder", "elbow", 0.186),
+    ("forearm", "elbow", "wrist", 0.146),
+    ("thigh", "hip", "knee", 0.245),
+    ("shank", "knee", "ankle", 0.246),
+)
+SUBSTITUTE_ERROR = 0.1  # of a trunk that is told by limbs; one deviation, over the people of CMU's motion capture
 
 
 def percentile(values: Array, q: float) -> float:
@@ -34,10 +41,37 @@ def limb_lengths(pose: Float[Array, "T J 3"], limbs: Sequence[tuple[int, int]] |
 
 
 def reference_length(pose: Float[Array, "T J 3"], skeleton: Skeleton) -> float:
-    """Median length of the reference bone; NaN where it is never seen."""
+    """Median length of the reference bone, told by arms and legs where it is never seen; NaN where these are not either."""
+    seen = _seen_reference(pose, skeleton)
+    return seen if np.isfinite(seen) else _substitute(pose, skeleton)[0]
+
+
+def reference_note(pose: Float[Array, "T J 3"], skeleton: Skeleton) -> str:
+    """What the reference length was told by, where the bone itself is never seen; else empty."""
+    limbs = "" if np.isfinite(_seen_reference(pose, skeleton)) else " and ".join(_substitute(pose, skeleton)[1])
+    return limbs and (
+        f"the trunk was never seen whole: its length, the unit of sizes, is told by {limbs} and a person's usual "
+        f"proportions, to about {SUBSTITUTE_ERROR:.0%}"
+    )
+
+
+def _seen_reference(pose: Float[Array, "T J 3"], skeleton: Skeleton) -> float:
     start, end = skeleton.reference_bone
-    length = np.linalg.norm(joint_mean(pose, start) - joint_mean(pose, end), axis=-1)
-    return float(np.median(length[np.isfinite(length)])) if np.isfinite(length).any() else float("nan")
+    return _median_length(joint_mean(pose, start) - joint_mean(pose, end))
+
+
+def _substitute(pose: Float[Array, "T J 3"], skeleton: Skeleton) -> tuple[float, list[str]]:
+    """The trunk by usual proportions from the limbs that are seen, and these; NaN where none is."""
+    lengths, shares = 0.0, 0.0
+    names: list[str] = []
+    for name, start, end, share in _LIMB_SHARES:
+        for side in ("right", "left"):
+            if skeleton.has(f"{side}_{start}", f"{side}_{end}"):
+                ends = (pose[:, skeleton.index(f"{side}_{joint}")] for joint in (start, end))
+                length = _median_length(next(ends) - next(ends))
+                if np.isfinite(length):
+                    lengths, shares, names = lengths + length, shares + share, [*names, name]
+    return (lengths / shares * _TRUNK_SHARE if shares else float("nan")), list(dict.fromkeys(names))
 
 
 def stature(pose: Float[Array, "T J 3"], skeleton: Skeleton) -> float:
@@ -53,7 +87,7 @@ def stature(pose: Float[Array, "T J 3"], skeleton: Skeleton) -> float:
             hip, knee, ankle = (pose[:, skeleton.index(n)] for n in names)
             spans.append((_median_length(hip - knee) + _median_length(knee - ankle), _LEG_SHARE))
     spans.append((reference_length(pose, skeleton), _TRUNK_SHARE))
-    known = [(length, share) for length, share in spans if np.isfinite(length)]
+    known = [(length, share) for length, share in spans if np.isfinite(length) and length > 0]
     if not known:
         raise VergenceError("the height cannot be told: no leg and no trunk is visible", "Scale by another length.")
     return sum(length for length, _ in known) / sum(share for _, share in known)

@@ -15,8 +15,10 @@ from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.footage.boxes import follow, read_boxes
+from vergence.footage.formats.placing import frames_of, on_images
 from vergence.footage.keypoints import read_keypoints
 from vergence.footage.observations import observe
+from vergence.footage.people.returning import alone_again
 from vergence.footage.tracking import track_people
 from vergence.geometry.crops import box_from_keypoints, whole_image_box
 from vergence.inference.inputs import Footage, Lens
@@ -75,15 +77,17 @@ def find_person(
         each = {frame: grown(np.array(parse_box(values))) for frame, values in boxes.items()}
         return Person(lambda frame, size: each.get(frame))
     if boxes is not None:
-        tracked, notes = _from_zero(follow(read_boxes(boxes)), footage.count, Path(boxes).name)
+        tracked, notes = _from_zero(follow(read_boxes(boxes)), footage, Path(boxes).name)
         return Person(lambda frame, size: grown(tracked[frame]) if frame in tracked else None, notes)
     if keypoints is not None:
         return _person_of_keypoints(footage, Path(keypoints))
     if lens.capture is not None and lens.capture.has_keypoints and _is_video_of(footage, lens):
         camera = lens.capture.cameras[lens.index]
-        found = {i: _box_around(points) for i, points in enumerate(observe(lens.capture).keypoints[:, lens.index])}
+        seen = observe(lens.capture).keypoints[:, lens.index]
+        own = camera.own_frames(np.arange(len(seen)))
+        found = {round(frame): _box_around(points) for frame, points in zip(own, seen) if np.isfinite(frame)}
         note = f"the person: the subject of {lens.capture.folder.name}, by its keypoints"
-        return Person(lambda frame, size: found.get(round(frame - camera.offset)), (note,))
+        return Person(lambda frame, size: found.get(frame), (note,))
     note = "every image is taken whole, as a crop of one person; whether anybody is there was not looked at"
     return Person(lambda frame, size: whole_image_box(size[1], size[0]), (note,), True if whole_image else None)
 
@@ -95,16 +99,19 @@ def _is_video_of(footage: Footage, lens: Lens) -> bool:
 
 def _person_of_keypoints(footage: Footage, path: Path) -> Person:
     """The person who is longest, largest and most surely in view."""
-    found = read_keypoints(path)
+    found = on_images(read_keypoints(path), footage.numbering)
     numbers = [number for number, people in found.people.items() if len(people)]
     first = min(found.people) if found.last_known else int(bool(numbers) and max(numbers) == footage.count)
+    first = 0 if found.from_zero else first
     count = max(found.people) + 1 - first if footage.count is None else footage.count
     tracks = track_people(found.frames(first, count), footage.fps)
     if not tracks:
         raise VergenceError(f"nobody is in any frame of {path}", "Check the detector, or give --box.")
 
-    track = max(tracks, key=_presence)
+    track, taken = alone_again(sorted(tracks, key=_presence, reverse=True))
     notes = [f"the person: of {len(tracks)} in {path.name}, who is longest, largest and most surely in view"]
+    if taken.frames:
+        notes.append(f"the person was lost for over a second and taken up again, for {taken.frames} frames")
     if first:
         notes.append(f"{path.name} counts frames from {first}: that is frame 0 here")
     boxes = [_box_around(points) for points in track]
@@ -125,8 +132,11 @@ def _box_around(points: Float[np.ndarray, "J D"]) -> Box | None:
         return None
 
 
-def _from_zero(boxes: dict[int, Box], count: int | None, name: str) -> tuple[dict[int, Box], tuple[str, ...]]:
-    """Boxes by frames counted from 0; a file whose last frame is `count` counts from 1."""
+def _from_zero(boxes: dict[int, Box], footage: Footage, name: str) -> tuple[dict[int, Box], tuple[str, ...]]:
+    """Boxes by frames counted from 0, or as the images' names count; a file whose last frame is `count` counts from 1."""
+    frames, count = None if footage.numbering is None else frames_of(boxes, footage.numbering), footage.count
+    if frames is not None:
+        return {frame: boxes[number] for number, frame in frames.items()}, ()
     if max(boxes) == count and min(boxes) > 0:
         return {frame - 1: box for frame, box in boxes.items()}, (f"{name} counts frames from 1: that is frame 0 here",)
     if count is not None and max(boxes) >= count:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vergence.reconstruction.checks.timing import find_lateness, lag
+from vergence.reconstruction.checks.timing import find_lateness, lag, late_words
 
 
 def normalised(scene) -> np.ndarray:
@@ -30,7 +30,7 @@ NO_LENS = (0.0, 0.0, 0.0, 0.0, 0.0)
 def test_the_late_camera_and_by_how_much(make_scene, views: int, late: int) -> None:
     scene = make_scene(views=views, frames=90, missing=0.1, outliers=0.03, noise=3.0, distortion=NO_LENS)
     image = normalised(scene)
-    found = find_lateness(begun_later(image, 1, late) if late else image)
+    found = find_lateness(begun_later(image, 1, late) if late else image, watch=())
     relative = found.frames[1] - np.delete(found.frames, 1)
     assert np.abs(relative + late).max() < 0.7
     assert (found.gain > 1.05) == (late > 0)
@@ -38,7 +38,7 @@ def test_the_late_camera_and_by_how_much(make_scene, views: int, late: int) -> N
 
 def test_two_late_cameras_of_five(make_scene) -> None:
     image = normalised(make_scene(views=5, frames=90, distortion=NO_LENS))
-    found = find_lateness(begun_later(begun_later(image, 1, 4), 3, 9))
+    found = find_lateness(begun_later(begun_later(image, 1, 4), 3, 9), watch=())
     assert np.abs(found.frames - [0, -4, 0, -9, 0]).max() < 0.7
 
 
@@ -62,3 +62,49 @@ def test_a_lag_is_the_time_by_which_points_run_ahead() -> None:
     observed[5, 0] += 300
     assert np.abs(lag(observed, projected) - [0.4, 0.0]).max() < 0.02
     assert (lag(observed, np.zeros_like(projected)) == 0).all()
+
+
+def dropped(image: np.ndarray, camera: int, at: int, frames: int) -> np.ndarray:
+    """One camera loses so many frames at one place; its file is that much shorter."""
+    out = image.copy()
+    out[at:, camera] = np.nan
+    out[at : len(image) - frames, camera] = image[at + frames :, camera]
+    return out
+
+
+@pytest.mark.parametrize("views", [2, 4])
+@pytest.mark.parametrize("lost", [0, 5])
+def test_frames_lost_while_recording_are_found(make_scene, views: int, lost: int) -> None:
+    scene = make_scene(views=views, frames=120, missing=0.1, outliers=0.03, noise=2.0, distortion=NO_LENS)
+    image = normalised(scene)
+    found = find_lateness(dropped(image, 1, 70, lost) if lost else image, watch=[1])
+    if not lost:
+        assert found.jumps == ()
+        assert not found.sure
+        return
+    ((camera, at, frames),) = found.jumps
+    assert camera == 1
+    assert 4 <= frames <= 6
+    assert abs(at - 70) <= 8
+    if views == 2:
+        words = late_words(dropped(image, 1, 70, lost), image, ("a", "b"))
+        assert words.startswith(f"Cameras do not stay synchronous: b loses {frames} frames near frame {at}")
+
+
+def test_a_gain_from_a_few_moments_only_is_not_trusted(make_scene) -> None:
+    """A synchronous pair one of whose cameras errs for a while is not called late."""
+    scene = make_scene(views=2, frames=90, noise=3.0, distortion=NO_LENS)
+    image = normalised(scene)
+    image[40:44, 1] += 0.02
+    assert late_words(image, image, ("a", "b")) == ""
+
+
+def test_less_than_a_search_finds_is_told_by_the_lag(make_scene) -> None:
+    """A camera that is 0.7 frames late, among four."""
+    image = normalised(make_scene(views=4, frames=90, noise=0.5, distortion=NO_LENS))
+    late = image.copy()
+    late[:-1, 2] = 0.3 * image[:-1, 2] + 0.7 * image[1:, 2]
+    words = late_words(late, image, tuple("abcd"))
+    assert "in c by" in words
+    assert "earlier" not in words
+    assert late_words(image, image, tuple("abcd")) == ""

@@ -1,0 +1,187 @@
+"""The same person again, after nobody was seen for a while: tracks that continue the subject's.
+
+A track ends where its person is lost for over a second. What comes later in one camera is the subject's if it fits what
+the other cameras see of the subject then. Where no camera sees the subject, two cameras' later tracks are taken together:
+they must obey the matrix that the two had before, and who they show must be of the subject's size, by the limbs that kept
+their length. One camera alone knows neither: there, whoever is alone in view again is the same person.
+
+What breaks it: somebody of the same size who comes when the subject has left, alone. If two people come, the choice is
+called doubtful.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vergence.footage.people.agreement import Gauge, Pairs, agreement_of, common_points, gauge_of, later_fit, rays_of
+from vergence.footage.tracking import Track, person_size, present
+from vergence.geometry.cameras import Camera
+from vergence.geometry.two_view import MIN_POINTS
+
+# Agreement, over the subject's own, from which a track is taken to be the subject's.
+SAME_SHARE = 0.7
+NEARER = 2.0  # how much larger or smaller a person may be when seen again by the only camera
+SIZE_SHARE = 0.08  # the subject's limbs measure within this; people of one sex differ by 5 % (one deviation)
+
+
+@dataclass
+class Taken:
+    """What was added to the subject's tracks.
+
+    Attributes:
+        frames: that were filled, over all cameras.
+        rivals: other tracks would have fitted some of them as well.
+        other_size: people who were left because of their size.
+        left: tracks that are somebody else's.
+    """
+
+    frames: int = 0
+    rivals: bool = False
+    other_size: int = 0
+    left: list[tuple[int, int]] = field(default_factory=list)
+
+    def words(self) -> str:
+        text = f"; {self.frames} lost frames were filled from other tracks" if self.frames else ""
+        if self.other_size:
+            text += "; who was seen while the subject was not is of another size, and was left out"
+        return text
+
+
+def follow_on(
+    tracks: Sequence[Sequence[Track]],
+    usable: Sequence[Sequence[Track]],
+    best: tuple[int, ...],
+    pairs: Pairs,
+    views: Sequence[Camera],
+) -> tuple[list[list[Track]], Taken]:
+    """The candidates with the subject's tracks made whole; tracks that went into them are empty.
+
+    Args:
+        tracks: all tracks of each camera.
+        usable: the candidates among them, of each camera.
+        best: the chosen candidate of each camera, -1 for none.
+        pairs: what the candidates were chosen by.
+        views: the cameras.
+    """
+    subject = {v: usable[v][i].copy() for v, i in enumerate(best) if i >= 0}
+    rest = {
+        (v, n): track
+        for v, own in enumerate(tracks)
+        for n, track in enumerate(own)
+        if v in subject and track is not usable[v][best[v]] and not (present(track) & present(subject[v])).any()
+    }
+    taken, gauges = Taken(), _gauges(subject, best, pairs, views)
+    while added := _beside(subject, rest, best, pairs, views) or _together(subject, rest, gauges, views, taken):
+        for v, n in added:
+            track = rest.pop((v, n))
+            here = present(track)
+            subject[v][here] = track[here]
+            taken.frames += int(here.sum())
+        rest = {(v, n): t for (v, n), t in rest.items() if not (present(t) & present(subject[v])).any()}
+    used = [t for v in subject for t in tracks[v] if _inside(t, subject[v])]
+    whole = [
+        [
+            subject[v] if v in subject and i == best[v] else np.full_like(t, np.nan) if any(t is u for u in used) else t
+            for i, t in enumerate(own)
+        ]
+        for v, own in enumerate(usable)
+    ]
+    taken.left = [(v, n) for v, own in enumerate(tracks) for n, t in enumerate(own) if not any(t is u for u in used)]
+    return whole, taken
+
+
+def _inside(track: Track, whole: Track) -> bool:
+    here = present(track)
+    return bool(np.array_equal(track[here], whole[here], equal_nan=True))
+
+
+def _gauges(
+    subject: dict[int, Track], best: tuple[int, ...], pairs: Pairs, views: Sequence[Camera]
+) -> dict[tuple[int, int], Gauge]:
+    found = {}
+    for i, j in itertools.combinations(sorted(subject), 2):
+        matrix = pairs.matrix.get((i, j, best[i], best[j]))
+        gauge = None if matrix is None else gauge_of(matrix, subject[i], subject[j], views[i], views[j])
+        if gauge is not None:
+            found[i, j] = gauge
+    return found
+
+
+def _beside(
+    subject: dict[int, Track],
+    rest: dict[tuple[int, int], Track],
+    best: tuple[int, ...],
+    pairs: Pairs,
+    views: Sequence[Camera],
+) -> list[tuple[int, int]]:
+    """A camera's track that fits what others see of the subject at the same time; [] where there is none."""
+    for (v, n), track in rest.items():
+        shares = []
+        for w, other in subject.items():
+            i, j = min(v, w), max(v, w)
+            pair = (track, other) if v < w else (other, track)
+            matrix = pairs.matrix.get((i, j, best[i], best[j])) if v != w else None
+            if matrix is None:
+                continue
+            rays = rays_of(pair[0], views[i]), rays_of(pair[1], views[j])
+            if len(common_points(*rays)) >= MIN_POINTS:
+                agreed = agreement_of(matrix, *pair, *rays, views[i], views[j])
+                shares.append(agreed / max(pairs.agreement[i, j][best[i], best[j]], 1e-9))
+        if shares and np.median(shares) > SAME_SHARE:
+            return [(v, n)]
+    return []
+
+
+def _together(
+    subject: dict[int, Track],
+    rest: dict[tuple[int, int], Track],
+    gauges: dict[tuple[int, int], Gauge],
+    views: Sequence[Camera],
+    taken: Taken,
+) -> list[tuple[int, int]]:
+    """Two cameras' tracks that fit each other while no camera sees the subject; [] where there are none."""
+    seen = np.any([present(track) for track in subject.values()], axis=0)
+    alone = {key: track for key, track in rest.items() if not (present(track) & seen).any()}
+    fits = []
+    for (v, a), (w, b) in itertools.combinations(sorted(alone), 2):
+        if (v, w) not in gauges:
+            continue
+        share, size = later_fit(gauges[v, w], alone[v, a], alone[w, b], views[v], views[w])
+        if share <= SAME_SHARE:
+            continue
+        if abs(size - 1) > SIZE_SHARE:
+            taken.other_size += 1
+            continue
+        both = int((present(alone[v, a]) & present(alone[w, b])).sum())
+        fits.append((share * both, [(v, a), (w, b)]))
+    if not fits:
+        return []
+    _, found = max(fits, key=lambda fit: fit[0])
+    when = np.any([present(alone[key]) for key in found], axis=0)
+    for _, other in fits:
+        different = [key for key in other if key not in found and any(key[0] == v for v, _ in found)]
+        taken.rivals |= any((present(alone[key]) & when).any() for key in different)
+    return found
+
+
+def alone_again(own: Sequence[Track]) -> tuple[Track, Taken]:
+    """One camera's first track with those that come while it is not seen; of several at one time, the one most is seen of."""
+    whole, taken = own[0].copy(), Taken()
+    size = _size(own[0])
+    for n, track in enumerate(own[1:], 1):
+        here = present(track)
+        if not (here & present(whole)).any() and 1 / NEARER < _size(track) / size < NEARER:
+            whole[here] = track[here]
+            taken.frames += int(here.sum())
+            continue
+        taken.left.append((0, n))
+        taken.rivals |= not (here & present(own[0])).any()
+    return whole, taken
+
+
+def _size(track: Track) -> float:
+    return float(np.median(person_size(track[present(track)])))

@@ -1,0 +1,152 @@
+"""Cameras whose frames are not of one moment where their numbers are: time stamps place them, and numbers are understood."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from vergence.errors import VergenceError
+from vergence.footage.capture import load_capture
+from vergence.footage.capture_camera import frames_at
+from vergence.footage.observations import observe
+
+Make = Callable[..., np.ndarray]
+FPS, SIZE = 25, (1280, 720)
+
+
+def stamped_video(path: Path, stamps: Sequence[int]) -> None:
+    """A small grey video whose frames are shown at these hundredths of a second."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = 64, 36, "yuv420p"
+        stream.options = {"preset": "ultrafast"}
+        stream.codec_context.time_base = Fraction(1, 100)
+        for stamp in stamps:
+            frame = av.VideoFrame.from_ndarray(np.full((36, 64, 3), stamp % 200, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = stamp, Fraction(1, 100)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+
+
+def openpose(folder: Path, points: np.ndarray, first: int = 0) -> None:
+    folder.mkdir()
+    for number, frame in enumerate(np.nan_to_num(points)):
+        people = [{"pose_keypoints_2d": frame.ravel().tolist()}] if frame.any() else []
+        (folder / f"x_{number + first:05d}.json").write_text(json.dumps({"people": people}))
+
+
+def recording(folder: Path, kinds: dict[str, tuple[Sequence[int] | None, np.ndarray, int]], extra: str = "") -> None:
+    """Per camera: its video's stamps (none without a video), its keypoints, the number of its first file."""
+    text = f"[capture]\nfps = {FPS}.0\n"
+    for name, (stamps, points, first) in kinds.items():
+        text += f'[cameras.{name}]\nimage_size = {list(SIZE)}\nkeypoints = "{name}_json"\n'
+        openpose(folder / f"{name}_json", points, first)
+        if stamps is not None:
+            stamped_video(folder / f"{name}.mp4", stamps)
+            text += f'video = "{name}.mp4"\n'
+    (folder / "capture.toml").write_text(text + extra)
+
+
+@pytest.fixture
+def world(person: Make, ring: Make, project: Make) -> Callable[[np.ndarray], np.ndarray]:
+    """Keypoints T 2 17 3 at times in frames, of a person who moves evenly enough to be interpolated."""
+    moving = person(60, 0, 0.3)
+
+    def at(frames: np.ndarray) -> np.ndarray:
+        low = np.clip(np.floor(frames).astype(int), 0, 58)
+        pose = moving[low] + (frames - low)[:, None, None] * (moving[low + 1] - moving[low])
+        return np.stack([project(pose, camera) for camera in ring(2)], axis=1)
+
+    return at
+
+
+def test_frames_that_a_phone_dropped_leave_a_hole_and_move_nothing(tmp_path: Path, world: Callable) -> None:
+    points, kept = world(np.arange(50.0)), np.delete(np.arange(50), slice(20, 25))
+    recording(tmp_path, {"a": (range(0, 200, 4), points[:, 0], 0), "b": ((kept * 4).tolist(), points[kept, 1], 0)})
+    capture = load_capture(tmp_path)
+    seen = observe(capture)
+    expected = points.copy()
+    expected[20:25, 1] = np.nan
+    np.testing.assert_allclose(seen.keypoints, expected)
+    assert any(
+        "b: frames are placed by the video's time stamps" in note and "0.76 s" in note
+        for note in seen.notes + capture.notes
+    )
+    assert capture.cameras[0].stamps is None
+    shown = [round(float(capture.image(1, step).mean())) for step in (19, 25, 49)]
+    assert np.abs(np.array(shown) - [76, 100, 196]).max() < 4
+    with pytest.raises(VergenceError, match="camera b lost its frame of time step 22"):
+        capture.image(1, 22)
+
+
+def test_a_variable_rate_is_followed(tmp_path: Path, world: Callable) -> None:
+    """Camera b slows down to 20 frames a second in its second half: by number it would be half a second off."""
+    stamps = [*range(0, 100, 4), *range(100, 200, 5)]
+    own = np.array(stamps) / 4
+    a, b = world(np.arange(50.0)), world(own)
+    recording(tmp_path, {"a": (range(0, 200, 4), a[:, 0], 0), "b": (stamps, b[:, 1], 0)})
+    seen = observe(load_capture(tmp_path))
+    gap = np.abs(seen.keypoints - a)[:48, 1, :, :2]
+    assert np.isfinite(gap).all()
+    assert gap.max() < 6.0
+    assert np.nanmax(np.abs(b - a[:45])[:, 1]) > 50
+
+
+def test_unsteady_stamps_move_nothing(tmp_path: Path, world: Callable) -> None:
+    points = world(np.arange(50.0))
+    stamps = np.arange(50) * 8 + np.random.default_rng(0).integers(-1, 2, 50)
+    recording(tmp_path, {"a": (None, points[:, 0], 0), "b": (None, points[:, 1], 0)})
+    for name, own in (("a", range(0, 200, 4)), ("b", (stamps - stamps[0]) // 2)):
+        stamped_video(tmp_path / f"{name}.mp4", list(own))
+    capture = load_capture(tmp_path)
+    np.testing.assert_array_equal(observe(capture).keypoints, observe(capture).keypoints)
+    assert all(camera.stamps is None for camera in capture.cameras)
+
+
+@pytest.mark.parametrize("given", ["", "offset = 0.0\n"])
+def test_a_later_start_by_the_stamps_counts_unless_an_offset_is_given(
+    tmp_path: Path, world: Callable, given: str
+) -> None:
+    points = world(np.arange(50.0))
+    late = range(40, 200, 4)
+    recording(tmp_path, {"a": (range(0, 200, 4), points[:, 0], 0), "b": (late, points[10:, 1], 0)}, given)
+    capture = load_capture(tmp_path)
+    assert capture.cameras[1].offset == (0.0 if given else pytest.approx(-10.0))
+    if given:
+        with pytest.raises(VergenceError, match="differ in length"):
+            observe(capture)
+        return
+    expected = points.copy()
+    expected[:10, 1] = np.nan
+    np.testing.assert_allclose(observe(capture).keypoints, expected, atol=1e-3)
+    assert any("b: begins 0.40 s after the others" in note for note in capture.notes)
+
+
+def test_keypoints_that_count_even_time_are_left_where_they_are(tmp_path: Path, world: Callable) -> None:
+    """Made from images that a program wrote at an even rate, which repeated a frame for each that was lost."""
+    points, kept = world(np.arange(50.0)), np.delete(np.arange(50), slice(20, 25))
+    recording(tmp_path, {"a": (range(0, 200, 4), points[:, 0], 0), "b": ((kept * 4).tolist(), points[:, 1], 0)})
+    seen = observe(load_capture(tmp_path))
+    np.testing.assert_allclose(seen.keypoints, points)
+    assert any("count even time" in note for note in seen.notes)
+
+
+@pytest.mark.parametrize("videos", [False, True])
+def test_one_camera_that_counts_from_one(tmp_path: Path, world: Callable, videos: bool) -> None:
+    points, stamps = world(np.arange(30.0)), range(0, 120, 4) if videos else None
+    recording(tmp_path, {"a": (stamps, points[:, 0], 0), "b": (stamps, points[:, 1], 1)})
+    seen = observe(load_capture(tmp_path))
+    np.testing.assert_allclose(seen.keypoints, points)
+    assert any("camera b count frames from 1" in note for note in seen.notes)
+
+
+def test_times_before_between_in_a_hole_and_after() -> None:
+    stamps = np.array([0.0, 1.0, 2.05, 6.0, 7.0])
+    found = frames_at(stamps, np.array([-1.0, 0.0, 0.5, 2.0, 2.2, 4.0, 5.9, 6.5, 7.0, 9.0]))
+    np.testing.assert_allclose(found, [-1, 0, 0.5, 2, 2, np.nan, 3, 3.5, 4, 6], atol=0.05)
