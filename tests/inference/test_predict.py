@@ -11,9 +11,9 @@ from fixtures_light import FRAMES, HEIGHT, WIDTH, Oracle, blob, path_of
 import vergence
 from vergence.errors import VergenceError
 from vergence.geometry.camera import project
+from vergence.inference.frames import BATCH, PredictedFrames
 from vergence.inference.inputs import Footage, Lens, find_lens, open_footage
 from vergence.inference.person import Person, find_person
-from vergence.inference.predict import BATCH, PredictedFrames
 from vergence.inference.takes import Take
 from vergence.report.overlay import overlay_file
 from vergence.skeleton import H36M_17

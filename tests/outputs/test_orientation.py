@@ -17,9 +17,9 @@ from fixtures_scene import film, ring, walking
 
 import vergence
 from vergence.geometry.camera import look_at
+from vergence.inference.frames import PredictedFrames
 from vergence.inference.inputs import Footage, Lens
 from vergence.inference.person import Person
-from vergence.inference.predict import PredictedFrames
 from vergence.inference.takes import Take
 from vergence.methods.base import Prediction
 from vergence.outputs import read_npz, read_trc

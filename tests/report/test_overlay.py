@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from vergence.inference.predict import preview_size
+from vergence.inference.frames import preview_size
 from vergence.report.overlay import COLOURS, ON_IMAGE, draw_skeleton, overlay, pose_view
 from vergence.skeleton import H36M_17
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +20,8 @@ def predict(
     frames: str = "",
     fps: float | None = None,
     whole_image: bool = False,
+    detector: str | None = None,
+    detector_model: str = "",
     flip: bool | None = None,
     overlay: bool = True,
     device: str = "auto",
@@ -31,10 +34,13 @@ def predict(
 ) -> None:
     """3D poses of one person from an image, a folder of images or a video.
 
+    Example: vergence predict runs/mine walk.mp4 --keypoints walk_json. Without a run: vergence predict walk.mp4.
+
     Writes poses.npz, poses.json, poses.csv, poses.trc and an overlay, a video (a PNG for one image).
 
     Args:
-        run: folder of a trained run.
+        run: folder of a trained run; left out, or `lifting`: the model that comes with the package, which lifts the 2D
+            keypoints that a detector finds and was taught by motion capture.
         input: image, folder of images, or video.
         out: folder for the results; the input's name with `-poses` behind, where not given.
         box: where the person is in every image, x,y,width,height in px, as in 100,50,200,400.
@@ -47,6 +53,9 @@ def predict(
         frames: which frames, as in 0-34,65-99; all where not given.
         fps: frames per second; the video's own where not given, 30 for a folder of images.
         whole_image: every image is a crop of one person; else --box, --boxes, --keypoints or --capture say where the person is.
+        detector: rtmpose, mediapipe or vitpose: looks for the person where nothing else says where; lifting models do so by
+            themselves.
+        detector_model: the detector's local weights.
         flip: average with the mirrored image, which is slower and 3 to 4 mm better; default: where the training mirrored.
         overlay: draw the overlay.
         device: auto, cpu, cuda or mps.
@@ -70,8 +79,8 @@ def predict(
     with bars(quiet) as progress:
         found = vergence.predict(
             run, input, box=box, boxes=boxes, keypoints=keypoints, capture=capture, camera=camera, fov=fov, frames=frames,
-            fps=fps, whole_image=whole_image, flip=flip, device=device, plugins=plugins.split(",") if plugins else (),
-            progress=progress,
+            fps=fps, whole_image=whole_image, detector=detector, detector_model=detector_model, flip=flip, device=device,
+            plugins=plugins.split(",") if plugins else (), progress=progress,
         )  # fmt: skip
         image_file = "overlay.png" if found.take.footage.single else "overlay.mp4"
         with overlay_file(folder / image_file if overlay else None, found) as draw:
@@ -88,3 +97,10 @@ def predict(
     if found.take.person.whole is not False:
         have = f"{len(poses.pose)} frames, each taken whole as a crop of one person."
     console.print(f"{have} {folder}: {', '.join(files)}")
+
+
+def chosen(words: list[str]) -> Callable[..., None]:
+    """The verb; where the only word before the options is the input, the run is the model that comes with the package."""
+    if words and not words[0].startswith("-") and (len(words) == 1 or words[1].startswith("-")):
+        words.insert(0, "lifting")
+    return predict

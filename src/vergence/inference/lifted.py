@@ -12,8 +12,8 @@ import numpy as np
 
 from vergence.errors import VergenceError
 from vergence.geometry.cameras import Camera
+from vergence.inference.frames import PredictedFrame, PredictedFrames, reduced_image
 from vergence.inference.person import box_around
-from vergence.inference.predict import PredictedFrame, PredictedFrames, reduced_image
 from vergence.inference.takes import Take
 from vergence.lifting.model import LEAST_JOINTS, LiftingModel
 from vergence.progress import Progress, followed, silent

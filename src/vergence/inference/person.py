@@ -22,6 +22,7 @@ from vergence.footage.people.returning import alone_again
 from vergence.footage.tracking import track_people
 from vergence.geometry.crops import box_from_keypoints, whole_image_box
 from vergence.inference.inputs import Footage, Lens
+from vergence.skeleton import Skeleton
 
 # Added around a given box, as a share of its larger side: a detector's box ends at the skin.
 BOX_MARGIN = 0.1
@@ -37,11 +38,26 @@ class Person:
         at: `at(frame, (width, height))` is a box, or None where nobody was seen.
         notes: what was assumed.
         whole: every image is taken whole, as somebody wished (True) or because nothing says where the person is (None).
+        track: the person's keypoints, where they say it.
     """
 
     at: Callable[[int, tuple[int, int]], Box | None]
     notes: tuple[str, ...] = ()
     whole: bool | None = False
+    track: Track | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Track:
+    """One person's 2D keypoints over the frames of a recording.
+
+    Attributes:
+        keypoints: x, y in px of the camera's own images, confidence; NaN where missing.
+        skeleton: of the keypoints.
+    """
+
+    keypoints: Float[np.ndarray, "T J 3"]
+    skeleton: Skeleton
 
 
 def find_person(
@@ -51,6 +67,7 @@ def find_person(
     boxes: Path | str | Mapping[int, Sequence[float]] | None,
     keypoints: Path | str | None,
     whole_image: bool = False,
+    detect: Callable[[Path], Path] | None = None,
 ) -> Person:
     """Boxes from what was given; from the capture where the input is its own video. Else the whole image, which `Take.crops`
     refuses but where it was wished, or where the images are of the run's own size.
@@ -61,6 +78,7 @@ def find_person(
         boxes: file of boxes per frame, or a box for each frame number.
         keypoints: file or folder of keypoints, around which the boxes are.
         whole_image: the images are crops of one person.
+        detect: makes a file of keypoints of a video where nothing else says where the person is; None: nobody does.
 
     Raises:
         VergenceError: more than one of them, or one that does not fit the images.
@@ -83,11 +101,19 @@ def find_person(
         return _person_of_keypoints(footage, Path(keypoints))
     if lens.capture is not None and lens.capture.has_keypoints and _is_video_of(footage, lens):
         camera = lens.capture.cameras[lens.index]
-        seen = observe(lens.capture).keypoints[:, lens.index]
-        own = camera.own_frames(np.arange(len(seen)))
-        found = {round(frame): _box_around(points) for frame, points in zip(own, seen) if np.isfinite(frame)}
+        observed = observe(lens.capture)
+        seen = observed.keypoints[:, lens.index]
+        rows = {
+            round(f): row for row, f in enumerate(camera.own_frames(np.arange(len(seen)))) if np.isfinite(f) and f >= 0
+        }
+        points = np.full((max(rows, default=-1) + 1, *seen.shape[1:]), np.nan)
+        for frame, row in rows.items():
+            points[frame] = seen[row]
+        found = {frame: box_around(points[frame]) for frame in rows}
         note = f"the person: the subject of {lens.capture.folder.name}, by its keypoints"
-        return Person(lambda frame, size: found.get(frame), (note,))
+        return Person(lambda frame, size: found.get(frame), (note,), track=Track(points, observed.skeleton))
+    if detect is not None and footage.path is not None and not whole_image:
+        return _person_of_keypoints(footage, detect(footage.path))
     note = "every image is taken whole, as a crop of one person; whether anybody is there was not looked at"
     return Person(lambda frame, size: whole_image_box(size[1], size[0]), (note,), True if whole_image else None)
 
@@ -114,17 +140,18 @@ def _person_of_keypoints(footage: Footage, path: Path) -> Person:
         notes.append(f"the person was lost for over a second and taken up again, for {taken.frames} frames")
     if first:
         notes.append(f"{path.name} counts frames from {first}: that is frame 0 here")
-    boxes = [_box_around(points) for points in track]
-    return Person(lambda frame, size: boxes[frame] if frame < len(boxes) else None, (*notes, *found.notes))
+    boxes = [box_around(points) for points in track]
+    at = lambda frame, size: boxes[frame] if frame < len(boxes) else None
+    return Person(at, (*notes, *found.notes), track=Track(track, found.skeleton))
 
 
 def _presence(track: Float[np.ndarray, "T J 3"]) -> float:
     """Size of the person times confidence of the joints, summed over frames."""
-    boxes, weight = [_box_around(points) for points in track], np.nan_to_num(track[..., 2]).mean(1)
+    boxes, weight = [box_around(points) for points in track], np.nan_to_num(track[..., 2]).mean(1)
     return float(sum(w * box[2:].max() for w, box in zip(weight, boxes) if box is not None))
 
 
-def _box_around(points: Float[np.ndarray, "J D"]) -> Box | None:
+def box_around(points: Float[np.ndarray, "J D"]) -> Box | None:
     """The box of a person's keypoints; None where fewer than two are known."""
     try:
         return box_from_keypoints(points[:, :2])

@@ -9,6 +9,8 @@ from pathlib import Path
 from vergence.batches.crops import crop_image
 from vergence.errors import VergenceError
 from vergence.footage.capture import Capture
+from vergence.footage.detectors.base import open_detector
+from vergence.footage.detectors.detect import cached_keypoints
 from vergence.geometry.crops import CropCamera
 from vergence.inference.inputs import RGB, Footage, Lens, find_lens, open_footage
 from vergence.inference.person import Box, Person, find_person
@@ -70,8 +72,8 @@ class Take:
         if self.person.whole is None and full != (size, size):
             raise VergenceError(
                 f"nothing says where the person is in {self.name} ({full[0]}x{full[1]}, crops of this run {size}x{size})",
-                "Give --box, --boxes or --keypoints, or --capture and --camera of the video; --whole_image where every image "
-                "is a crop of one person.",
+                "Give --box, --boxes or --keypoints, or --capture and --camera of the video; --detector to look for "
+                "the person; --whole_image where every image is a crop of one person.",
             )
 
     def crops(self, size: int, rows: Sequence[int] | None = None, progress: Progress = silent) -> Iterator[PersonCrop]:
@@ -110,8 +112,17 @@ def open_take(
     frames: str = "",
     fps: float | None = None,
     whole_image: bool = False,
+    detector: str | None = None,
+    detector_model: str = "",
+    device: str = "auto",
+    progress: Progress = silent,
 ) -> Take:
     """What `predict` is given, opened; arguments and errors as there."""
     footage, lens = open_footage(source, fps), find_lens(capture, camera, fov)
-    person = find_person(footage, lens, box, boxes, keypoints, whole_image)
+
+    def detect(images: Path) -> Path:
+        return cached_keypoints(images, open_detector(detector or "", detector_model, device), progress=progress)
+
+    detecting = None if detector is None else detect
+    person = find_person(footage, lens, box, boxes, keypoints, whole_image, detecting)
     return Take(footage.name, footage, lens, person, footage.rows(frames))

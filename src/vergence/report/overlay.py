@@ -19,7 +19,7 @@ from PIL import Image
 
 from vergence.files import atomic_path
 from vergence.footage.video import VideoWriter
-from vergence.inference.predict import PredictedFrame, PredictedFrames, preview_size
+from vergence.inference.frames import PredictedFrame, PredictedFrames, preview_size
 from vergence.report.viewer import bone_sides, display_rotation
 from vergence.skeleton import Skeleton
 

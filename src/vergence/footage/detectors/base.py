@@ -11,7 +11,9 @@ of the image that was given (pixel (0, 0) is the centre of the first) and a conf
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +24,7 @@ from vergence.errors import VergenceError
 from vergence.footage.images import RGB
 from vergence.skeleton import Skeleton
 
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "vergence"
 People = Float[np.ndarray, "P J 3"]
 # In this order the first that is installed is taken.
 PREFERRED = ("rtmpose", "mediapipe", "vitpose")

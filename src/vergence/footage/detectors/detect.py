@@ -24,7 +24,7 @@ import numpy as np
 
 from vergence.errors import VergenceError
 from vergence.files import atomic_path
-from vergence.footage.detectors.base import Detector, People
+from vergence.footage.detectors.base import CACHE, Detector, People
 from vergence.footage.images import RGB, Video
 from vergence.footage.video import open_video
 from vergence.progress import Progress, silent
@@ -99,6 +99,12 @@ def detect_video(
             progress(video.name, done, len(frames))
         first = frames[0]
     return _finish(partial, out, {**about, "turn": turn}, detector.skeleton, (first.shape[1], first.shape[0]))
+
+
+def cached_keypoints(video: Path, detector: Detector, *, progress: Progress = silent) -> Path:
+    """The keypoint file of a video in the user's cache, made where the same detector has not seen the same content before."""
+    name = hashlib.sha256(f"{detector.identity} {content(video)} {video.name}".encode()).hexdigest()[:24]
+    return detect_video(video, CACHE / "keypoints" / f"{name}.json", detector, progress=progress).path
 
 
 def content(video: Path) -> str:

@@ -20,12 +20,11 @@ import numpy as np
 
 from vergence.errors import VergenceError
 from vergence.files import atomic_path
-from vergence.footage.detectors.base import Detector, People, inside, missing_package
+from vergence.footage.detectors.base import CACHE, Detector, People, inside, missing_package
 from vergence.footage.images import RGB
 from vergence.skeleton import MEDIAPIPE_33
 
 URL = "https://storage.googleapis.com/mediapipe-models/pose_landmarker/pose_landmarker_full/float16/latest/pose_landmarker_full.task"
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "vergence"
 PEOPLE = 4  # at most; more cost time in every image
 # The package's own 0.5 drops people whom it found as soon as it may return several.
 LEAST_CONFIDENCE = 0.2
