@@ -33,7 +33,6 @@ LENGTH_SHARE = 0.1
 # Share of points that may lie this share of the size outside their image.
 OUTSIDE_SHARE = 0.05
 OUTSIDE_MARGIN = 0.05
-SURE_SHARE = 0.7  # of the median confidence: what is less sure is not asked where it lies
 # Where no intrinsics are given, the subject's choice takes a lens this wide (along the longer side).
 GUESSED_FOV_DEG = 55.0
 
@@ -297,7 +296,6 @@ def _check_extent(tracks: Sequence[np.ndarray], camera: CaptureCamera) -> None:
     points, sure = np.split(points[np.isfinite(points).all(axis=1)], [2], axis=1)
     if not sure.sum() > 0:
         return
-    points = points[points[:, 2] >= SURE_SHARE * np.median(points[:, 2]), :2]  # what is guessed may lie anywhere
     size = np.array(camera.image_size, dtype=float)
     reach = points.max(axis=0)
     if reach.max() <= 2.0 < size.min() / 4:
