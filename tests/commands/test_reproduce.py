@@ -11,7 +11,7 @@ from fixtures_root import write_root
 
 import vergence.training.run as runs
 from vergence.cli import main
-from vergence.commands import _rows
+from vergence.commands.console import rows as _rows
 from vergence.comparison import runner
 from vergence.recipes.paper_tables import built_in_tables, read_table
 

@@ -48,9 +48,9 @@ def compare(words: Sequence[str]) -> int:
 
     from rich.console import Console
 
-    from vergence.commands._rows import following, save
-    from vergence.commands._tables import show_page_table
-    from vergence.commands._terminal import told
+    from vergence.commands.console.rows import following, save
+    from vergence.commands.console.tables import show_page_table
+    from vergence.commands.console.terminal import told
     from vergence.comparison.compare import Comparison, compare
     from vergence.report.comparison import comparison_page, result_table, versus_table
     from vergence.skeleton import get_skeleton

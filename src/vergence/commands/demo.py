@@ -20,8 +20,8 @@ def demo(out: Path = Path("vergence-demo"), seed: int = 0, device: str = "auto",
     import time
 
     started = time.monotonic()
-    from vergence.commands._tables import show
-    from vergence.commands._terminal import told
+    from vergence.commands.console.tables import show
+    from vergence.commands.console.terminal import told
     from vergence.evaluation.evaluate import evaluate
     from vergence.files import write_json
     from vergence.recipes.load import load_recipe

@@ -46,7 +46,7 @@ def evaluate(
         device: auto, cpu, cuda or mps.
         plugins: Python files, joined by commas, with protocols, metrics and methods of yours.
     """
-    from vergence.commands._tables import show
+    from vergence.commands.console.tables import show
     from vergence.evaluation.evaluate import evaluate
     from vergence.report.run_page import write_run_page
 
@@ -83,7 +83,7 @@ def evaluate_predictions(
         out: folder for results.json; default: the file's name with -evaluation behind.
         plugins: Python files, joined by commas, with protocols and metrics of yours.
     """
-    from vergence.commands._tables import show_predictions
+    from vergence.commands.console.tables import show_predictions
     from vergence.evaluation.evaluate import evaluate
 
     files = [file for file in plugins.split(",") if file]

@@ -40,9 +40,9 @@ def reproduce(words: Sequence[str]) -> int:
         return 0
     from rich.console import Console
 
-    from vergence.commands._rows import following, save
-    from vergence.commands._tables import show_page_table
-    from vergence.commands._terminal import told
+    from vergence.commands.console.rows import following, save
+    from vergence.commands.console.tables import show_page_table
+    from vergence.commands.console.terminal import told
     from vergence.report.comparison import published_page, published_tables
     from vergence.skeleton import get_skeleton
 

@@ -35,8 +35,8 @@ def train(words: Sequence[str]) -> int:
     if options.print_config:
         yaml.safe_dump(asdict(load_recipe(options.recipe, overrides).under(options.data)), sys.stdout, sort_keys=False)
         return 0
-    from vergence.commands._tables import show
-    from vergence.commands._terminal import told
+    from vergence.commands.console.tables import show
+    from vergence.commands.console.terminal import told
     from vergence.evaluation.evaluate import evaluate
     from vergence.recipes.paper_tables import is_row
     from vergence.report.run_page import write_run_page

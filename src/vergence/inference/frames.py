@@ -80,12 +80,16 @@ class PredictedFrames(Iterator[PredictedFrame]):
     """
 
     def __init__(self, estimator: Estimator, take: Take, flip: bool | None = None, progress: Progress = silent) -> None:
-        self.skeleton: Skeleton = estimator.skeleton
-        self._absent = getattr(estimator, "absent", ())  # whatever predicts may stand for an estimator
+        # Whatever predicts may stand for an estimator.
+        self._begin(estimator.skeleton, take, getattr(estimator, "absent", ()))
+        self._frames = self._run(estimator, take.crops(estimator.image_size, progress=progress), flip)
+
+    def _begin(self, skeleton: Skeleton, take: Take, absent: Sequence[str] = ()) -> None:
+        self.skeleton: Skeleton = skeleton
+        self._absent = absent
         self.take, self.canonical = take, False
         self._first_error: VergenceError | None = None
         self._outside = self._seen = self._read = self._guessed = 0
-        self._frames = self._run(estimator, take.crops(estimator.image_size, progress=progress), flip)
 
     def __next__(self) -> PredictedFrame:
         return next(self._frames)

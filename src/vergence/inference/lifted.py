@@ -40,10 +40,7 @@ class LiftedFrames(PredictedFrames):
                 f"nothing says where the joints are in {take.name}, and this model lifts 2D keypoints",
                 "Give --keypoints, or install a detector (pip install 'vergence[rtmpose]') for a video.",
             )
-        self.skeleton = model.skeleton
-        self._absent, self.take, self.canonical = (), take, False
-        self._first_error = None
-        self._outside = self._seen = self._read = 0
+        self._begin(model.skeleton, take)
         self._model = model
         self._frames = self._lifted(flip is not False, progress)
 
@@ -58,7 +55,7 @@ class LiftedFrames(PredictedFrames):
             size = (image.shape[1], image.shape[0])
             if points is None:
                 intrinsics, distortion = take.lens.intrinsics(size)
-                camera = Camera(take.name, size, intrinsics, distortion)
+                camera = Camera(take.name, size, intrinsics, np.zeros(5) if distortion is None else distortion)
                 poses = self._model(track.keypoints, track.skeleton, camera, take.footage.fps, flip)
                 points = track.skeleton.convert(track.keypoints[..., :2].astype(np.float64), self.skeleton)
                 sure = track.skeleton.convert_confidence(np.nan_to_num(track.keypoints[..., 2]), self.skeleton)

@@ -69,7 +69,7 @@ class LiftingModel:
         """
         confidence = skeleton.convert_confidence(np.nan_to_num(keypoints[..., 2]), self.skeleton)
         points = skeleton.convert(keypoints[..., :2].astype(np.float64), self.skeleton)
-        image = camera.normalised(points)
+        image = camera.normalise(points)
         seen = np.isfinite(image).all(-1) & (confidence > LEAST_CONFIDENCE)
         enough = seen.sum(-1) >= LEAST_JOINTS
         out = np.full((*seen.shape, 3), np.nan)

@@ -1,0 +1,1 @@
+"""What several verbs print, and how."""
