@@ -13,6 +13,7 @@ from vergence.errors import VergenceError
 # In one line each, for `vergence --help`, which imports none of them; what a verb's own --help says is its docstring.
 VERBS = {
     "demo": "the main job on the built-in world, with a report to open",
+    "learn": "recordings of several cameras to a single-camera model, in one command",
     "detect": "2D keypoints of everybody in raw videos",
     "reconstruct": "cameras and 3D from uncalibrated footage; pose files and a quality report",
     "train": "any method, any mixture of supervision, from a recipe",

@@ -29,7 +29,6 @@ BEND = 0.6  # spread of how much further knees and elbows bend, radians; never b
 MOST_BENT = 2.4
 LEAN = 0.2  # spread of the trunk's turn against the legs
 TILT = 0.1  # spread of the whole body's turn
-VARIED = 0.75  # share of samples whose gestures are varied
 
 
 @dataclass(frozen=True)
@@ -62,6 +61,7 @@ class VirtualCameras:
         bias: spread of a detector's own idea of a joint's place, likewise.
         outliers: largest share of joints that are far off.
         missing: largest share of joints that are not seen.
+        varied: share of samples whose gestures are varied.
     """
 
     pitch: tuple[float, float] = (10.0, 15.0)
@@ -74,6 +74,7 @@ class VirtualCameras:
     bias: float = 0.012
     outliers: float = 0.03
     missing: float = 0.15
+    varied: float = 0.75
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def draw(
     poses = np.stack([_stretch(motions[i], frames, fps, cameras.speed, rng) for i in chosen])
     poses = _mirrored(poses, skeleton, rng)
     poses = with_lengths(poses, skeleton, cameras.lengths, rng)
-    poses = with_gestures(poses, skeleton, rng)
+    poses = with_gestures(poses, skeleton, cameras.varied, rng)
     poses = _in_bones(_with_middles(poses, skeleton), skeleton)
     seen = look(poses, cameras, rng)
     seen = seen[seen[..., 2].min((1, 2)) > 1.0]
@@ -151,10 +152,10 @@ def _from_root(skeleton: Skeleton) -> list[int]:
     return sorted((j for j in range(len(skeleton)) if skeleton.parents[j] >= 0), key=depth)
 
 
-def with_gestures(poses: Float[Array, "B T J 3"], skeleton: Skeleton, rng: np.random.Generator) -> Array:
+def with_gestures(poses: Float[Array, "B T J 3"], skeleton: Skeleton, varied: float, rng: np.random.Generator) -> Array:
     """Limbs turned in their sockets, knees and elbows bent further or less, trunk and body leaning; changing over time."""
     batch, frames = poses.shape[:2]
-    on = rng.random((batch, 1, 1)) < VARIED
+    on = rng.random((batch, 1, 1)) < varied
     out = poses.copy()
     for *names, spread in CHAINS:
         a, b, c = (skeleton.index(str(name)) for name in names)

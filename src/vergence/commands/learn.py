@@ -1,0 +1,73 @@
+"""`vergence learn`: recordings of several cameras in, a single-camera model out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+
+def learn(
+    footage: list[Path] = [],  # noqa: B006
+    out: Path = Path("learned"),
+    student: Literal["lifting", "image", "both"] = "lifting",
+    detector: str = "",
+    model: str = "",
+    motion: Path | None = None,
+    height: float | None = None,
+    held_out: float = 0.2,
+    steps: int | None = None,
+    anyway: bool = False,
+    device: str = "auto",
+    seed: int = 0,
+    plugins: str = "",
+    quiet: bool = False,
+) -> None:
+    """A single-camera 3D model from recordings of several uncalibrated cameras: 2D keypoints, cameras and 3D, training, and
+    figures in held-out time. A stopped call goes on where it was.
+
+    Example: vergence learn my_videos --out learned; then vergence predict learned/model new_video.mp4.
+
+    Args:
+        footage: folders of videos, one for each recording; without any, --motion is all that is learned from.
+        out: folder for everything.
+        student: lifting (2D keypoints to 3D, minutes on a CPU), image (an image network for these cameras), or both.
+        detector: of 2D keypoints where there are none, rtmpose, mediapipe or vitpose; the first that is installed.
+        model: the detector's local weights.
+        motion: folder of motion capture (BVH, NPZ) to learn from as well.
+        height: of the people, metres, as in 1.78.
+        held_out: share of each recording's time that is kept for measuring.
+        steps: of the lifting model's training.
+        anyway: go on with recordings whose verdict is doubtful; the model says so.
+        device: of detector and image network, auto, cpu, cuda or mps.
+        seed: of everything.
+        plugins: Python files, joined by commas, in which a detector or a reader stands.
+        quiet: print nothing.
+    """
+    from rich.console import Console
+
+    import vergence
+    from vergence.plugins import load_plugins
+    from vergence.report.bars import bars
+    from vergence.report.learned import learned_page, print_learned
+    from vergence.report.reconstruction import page_of
+    from vergence.report.render import write_page
+
+    load_plugins(plugins.split(",") if plugins else ())
+    with bars(quiet) as progress:
+        found = vergence.learn(
+            footage, out, student=student, detector=detector, model=model, motion=motion, height=height,
+            held_out=held_out, steps=steps, anyway=anyway, device=device, seed=seed, progress=progress,
+            each=lambda made, folder: write_page(folder / "report.html", page_of(made)),
+        )  # fmt: skip
+    write_page(out / "report.html", learned_page(found))
+    print_learned(found, Console(quiet=quiet))
+
+
+def chosen(words: list[str]) -> object:
+    """The verb; recordings are named one after the other, without an option's name."""
+    first = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
+    names = words[:first]
+    del words[:first]
+    for name in reversed(names):
+        words[:0] = ["--footage+", name]
+    return learn

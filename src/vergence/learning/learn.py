@@ -1,0 +1,330 @@
+"""`vergence.learn`: recordings of several cameras in, a model that sees 3D with one camera out.
+
+    OUT/NAME/keypoints/       2D keypoints, where the recording had none (`vergence detect`)
+    OUT/NAME/capture.toml     the recording with them
+    OUT/NAME/reconstruction/  cameras and 3D (`vergence reconstruct`)
+    OUT/model/                the lifting model (`vergence predict OUT/model VIDEO`)
+    OUT/image/                the image model's run, where it was asked for
+    OUT/results.json          verdicts, figures in held-out time, what was decided
+
+Every step leaves what its own verb would, and what is there already is not made again: a stopped call goes on where it was. A
+recording that cannot be reconstructed ends it; a `doubtful` one does so too, until somebody says `anyway`, and its model
+says so for ever.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool
+
+from vergence.errors import VergenceError
+from vergence.files import claim, plain, write_json
+from vergence.footage.capture import Capture, load_capture
+from vergence.footage.capture_writer import write_capture
+from vergence.footage.detectors.base import open_detector
+from vergence.footage.detectors.detect import content, detect_video
+from vergence.footage.observations import observe
+from vergence.learning.measure import PROTOCOL, Held, measure_held_out
+from vergence.learning.motions import motions_of, read_motions
+from vergence.lifting.model import LiftingModel, describe, is_lifting, load_lifting
+from vergence.lifting.train import LifterTraining, train_lifter
+from vergence.lifting.virtual import Motion, VirtualCameras
+from vergence.progress import Progress, silent
+from vergence.reconstruction.footage import reconstruct
+from vergence.reconstruction.result import Reconstruction
+from vergence.training.train import train
+
+Student = Literal["lifting", "image", "both"]
+HELD_OUT = 0.2  # of a recording's time, from its middle on
+# Of a training that starts from a model and sees footage; from nothing it takes `LifterTraining`'s own.
+STEPS, RATE, GESTURES = 600, 5e-4, 0.3
+MOTION_SHARE = 0.5  # of the samples, where there is motion capture beside footage
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recording as it was understood.
+
+    Attributes:
+        name: of its folder in OUT.
+        capture: with keypoints.
+        reconstruction: as it was loaded from its folder.
+        held_out: rows that no model was trained on.
+        figures: in these rows; None where nothing was held out or a lifting model was not asked for.
+    """
+
+    name: str
+    capture: Capture
+    reconstruction: Reconstruction
+    held_out: Bool[np.ndarray, " T"]
+    figures: Held | None = None
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What `learn` made.
+
+    Attributes:
+        folder: OUT.
+        recordings: in the order given.
+        model: the lifting model; None where only an image model was asked for.
+        image_run: folder of the image model's run; None where it was not asked for.
+        doubtful: a recording's verdict was `doubtful`.
+    """
+
+    folder: Path
+    recordings: tuple[Recording, ...]
+    model: LiftingModel | None
+    image_run: Path | None
+    doubtful: bool
+
+
+def learn(
+    footage: Sequence[str | Path],
+    out: str | Path,
+    *,
+    student: Student = "lifting",
+    detector: str = "",
+    model: str = "",
+    motion: str | Path | None = None,
+    height: float | None = None,
+    held_out: float = HELD_OUT,
+    steps: int | None = None,
+    anyway: bool = False,
+    device: str = "auto",
+    seed: int = 0,
+    progress: Progress = silent,
+    each: Callable[[Reconstruction, Path], object] = lambda found, folder: None,
+) -> Learned:
+    """A single-camera model from recordings of several uncalibrated cameras.
+
+    Args:
+        footage: folders of videos or captures, each one recording of one person.
+        out: folder for everything; the same call goes on where it was stopped.
+        student: `lifting`: 2D keypoints to 3D, minutes on a CPU, for any camera. `image`: an image network (recipe
+            `capture`) for these cameras. `both`.
+        detector, model: of the 2D keypoints, where a recording has none (`vergence.detect`).
+        motion: folder of motion capture to learn from as well; with no footage at all, the only thing learned from.
+        height: of the people, metres, where no calibration tells a length.
+        held_out: share of each recording's time, in its middle, that is kept for measuring; 0 trains on everything.
+        steps: of the lifting model's training; as many as are usual where not given.
+        anyway: go on with recordings whose verdict is `doubtful`.
+        device: of detector and image network.
+        seed: of everything.
+        progress: told of every step.
+        each: called with every reconstruction that was made now and its folder, for its page.
+
+    Raises:
+        VergenceError: a recording cannot be reconstructed, or is `doubtful` without `anyway`; says why, and of which.
+    """
+    out = Path(out)
+    if not 0 <= held_out < 0.9:
+        raise VergenceError(f"{held_out:g} of the time is held out", "Give a share from 0 to 0.9.")
+    if not footage and motion is None:
+        raise VergenceError("there is nothing to learn from", "Give recordings, or --motion.")
+    if not footage and student != "lifting":
+        raise VergenceError("an image model cannot be taught by motion alone", "Give recordings, or --student lifting.")
+    names = _names([Path(one) for one in footage])
+    recordings = [
+        _understood(Path(one), out / name, name, detector, model, height, held_out, device, seed, progress, each)
+        for one, name in zip(footage, names, strict=True)
+    ]
+    doubtful = [one for one in recordings if one.reconstruction.verdict != "good"]
+    if doubtful and not anyway:
+        told = "; ".join(f"{one.name}: {' '.join(one.reconstruction.reasons)}" for one in doubtful)
+        raise VergenceError(
+            f"not every recording is good enough to learn from. {told}",
+            f"Look at {out / doubtful[0].name / 'reconstruction'}; film again, or go on with --anyway.",
+        )
+    lifted = None
+    if student != "image":
+        lifted = _lifting(recordings, motion, out / "model", steps, bool(doubtful), seed, progress)
+        before = load_lifting()
+        recordings = [
+            dataclasses.replace(one, figures=_measured(one, lifted, before)) if one.held_out.any() else one
+            for one in recordings
+        ]
+    image = _image(recordings, out / "image", device, progress) if student != "lifting" else None
+    learned = Learned(out, tuple(recordings), lifted, image, bool(doubtful))
+    write_json(out / "results.json", results_of(learned))
+    return learned
+
+
+def results_of(learned: Learned) -> dict[str, Any]:
+    """What results.json holds."""
+    return {
+        "protocol": PROTOCOL,
+        "doubtful": learned.doubtful,
+        "recordings": {
+            one.name: {
+                "footage": str(one.capture.folder),
+                "verdict": one.reconstruction.verdict,
+                "reasons": one.reconstruction.reasons,
+                "frames": len(one.held_out),
+                "held_out": _stretch(one.held_out),
+                "figures": plain(one.figures),
+                "notes": one.reconstruction.notes,
+            }
+            for one in learned.recordings
+        },
+        "model": None if learned.model is None else learned.model.config,
+        "image_run": None if learned.image_run is None else learned.image_run.name,
+    }
+
+
+def _names(footage: Sequence[Path]) -> list[str]:
+    """A folder's name for every recording, none twice."""
+    stems = [(one if one.suffix != ".toml" else one.parent).resolve().name for one in footage]
+    return [stem if stems.count(stem) == 1 else f"{stem}-{i + 1}" for i, stem in enumerate(stems)]
+
+
+def _understood(
+    footage: Path,
+    folder: Path,
+    name: str,
+    detector: str,
+    model: str,
+    height: float | None,
+    held_out: float,
+    device: str,
+    seed: int,
+    progress: Progress,
+    each: Callable[[Reconstruction, Path], object],
+) -> Recording:
+    """Keypoints and reconstruction of one recording, made where they are not there."""
+    capture = with_keypoints(load_capture(footage), folder, detector, model, device, progress)
+    done = folder / "reconstruction"
+    files = [camera.keypoints for camera in capture.cameras if camera.keypoints is not None]
+    made_of = {"footage": str(footage.resolve()), "keypoints": [content(file) for file in files]}
+    claim(folder / "made_of.yaml", {**made_of, "height": height, "seed": seed}, "another recording's results")
+    progress(f"{name}: reconstruction", 0, 1)
+    if not (done / "results.json").is_file():
+        try:
+            found = reconstruct(capture, height=height, seed=seed)
+        except VergenceError as error:
+            raise VergenceError(f"{name} cannot be reconstructed: {error.problem}", error.remedy) from error
+        found.save(done)
+        each(found, done)
+    progress(f"{name}: reconstruction", 1, 1)
+    kept = Reconstruction.load(done)
+    return Recording(name, capture, kept, middle(len(kept.poses.pose), held_out))
+
+
+def with_keypoints(
+    capture: Capture, folder: Path, detector: str, model: str, device: str, progress: Progress
+) -> Capture:
+    """The capture with 2D keypoints of every camera, detected where it has none, and written to `folder`."""
+    missing = [] if capture.keypoint_file is not None else [c for c in capture.cameras if c.keypoints is None]
+    if missing:
+        blind = [camera.name for camera in missing if camera.video is None]
+        if blind:
+            raise VergenceError(f"camera {', '.join(blind)} has neither images nor keypoints", "Give one of them.")
+        found = open_detector(detector, model, device)
+        made = {}
+        for camera in missing:
+            assert camera.video is not None
+            file = folder / "keypoints" / f"{camera.name}.json"
+            made[camera.name] = detect_video(camera.video, file, found, progress=progress).path
+        cameras = tuple(
+            dataclasses.replace(camera, keypoints=made.get(camera.name, camera.keypoints)) for camera in capture.cameras
+        )
+        capture = dataclasses.replace(capture, cameras=cameras)
+    write_capture(folder, capture)
+    return dataclasses.replace(load_capture(folder), notes=capture.notes)
+
+
+def middle(frames: int, share: float) -> Bool[np.ndarray, " T"]:
+    """The rows held out: one stretch of this share, that ends two thirds through."""
+    held = np.zeros(frames, dtype=bool)
+    count = round(frames * share)
+    stop = round(frames * (1 + share) / 2)
+    held[stop - count : stop] = True
+    return held
+
+
+def _stretch(held: Bool[np.ndarray, " T"]) -> str:
+    rows = np.flatnonzero(held)
+    return f"{rows[0]}-{rows[-1]}" if len(rows) else ""
+
+
+def _lifting(
+    recordings: Sequence[Recording],
+    motion: str | Path | None,
+    folder: Path,
+    steps: int | None,
+    doubtful: bool,
+    seed: int,
+    progress: Progress,
+) -> LiftingModel:
+    """The lifting model, trained where it is not there."""
+    own = [m for one in recordings for m in motions_of(one.reconstruction.poses, ~one.held_out)]
+    if recordings and not own:
+        raise VergenceError(
+            "in no recording was the person whole (hips, knees, ankles, shoulders, elbows and wrists) for long enough",
+            "Film so that all of the body is in view of two cameras at least.",
+        )
+    other = {} if motion is None else read_motions(motion)
+    settings = LifterTraining() if not own else LifterTraining(rate=RATE, cameras=VirtualCameras(varied=GESTURES))
+    settings = dataclasses.replace(settings, steps=steps or (STEPS if own else settings.steps))
+    made_of = {
+        "recordings": {one.name: content(one.capture.folder / "made_of.yaml") for one in recordings},
+        "held_out": [_stretch(one.held_out) for one in recordings],
+        "motion": sorted(other),
+        "training": plain(settings),
+        "seed": seed,
+    }
+    claim(folder / "made_of.yaml", made_of, "another model")
+    if is_lifting(folder):
+        return load_lifting(folder)
+    start = load_lifting().network if own else None
+    network = train_lifter(
+        [*own, *other.values()],
+        settings,
+        weights=_weights(own, list(other.values())),
+        start=start,
+        checkpoint=folder / "checkpoint.pt",
+        seed=seed,
+        progress=progress,
+    )
+    taught = "poses are lifted from 2D keypoints by a model that was taught by " + " and ".join(
+        [f"the multi-view reconstruction of {one.name} ({one.reconstruction.verdict})" for one in recordings]
+        + ([f"{len(other)} files of motion capture"] if other else [])
+        + (["the model that comes with the package (CMU motion capture)"] if own else [])
+    )
+    made = describe(network, settings.fps, taught_by=taught, doubtful=doubtful, made_of=made_of)
+    made.save(folder)
+    return load_lifting(folder)
+
+
+def _weights(own: Sequence[Motion], other: Sequence[Motion]) -> list[float]:
+    """How often each motion is drawn: by the square root of its length, footage and motion capture alike in sum."""
+    parts = [np.array([len(m.pose) ** 0.5 for m in part]) for part in (own, other)]
+    shares = (1.0, 0.0) if not len(other) else (1 - MOTION_SHARE, MOTION_SHARE) if len(own) else (0.0, 1.0)
+    return [float(w) for part, share in zip(parts, shares) for w in (part / part.sum() * share if len(part) else part)]
+
+
+def _measured(one: Recording, model: LiftingModel, before: LiftingModel) -> Held:
+    return measure_held_out(model, before, one.reconstruction, observe(one.capture), one.held_out)
+
+
+def _image(recordings: Sequence[Recording], folder: Path, device: str, progress: Progress) -> Path:
+    """The run of the recipe `capture` on one recording; others would need a recipe of their own."""
+    if len(recordings) != 1:
+        raise VergenceError(
+            f"an image model of {len(recordings)} recordings needs a recipe that mixes them",
+            "Give one recording, --student lifting, or write a recipe with a source for each.",
+        )
+    one = recordings[0]
+    kept = np.flatnonzero(~one.held_out)
+    edges = np.flatnonzero(np.diff(kept) > 1)
+    starts, stops = kept[np.r_[0, edges + 1]], kept[np.r_[edges, len(kept) - 1]]
+    frames = ",".join(f"{a}-{b}" for a, b in zip(starts, stops))
+    options = ["--sources.footage.path", str(one.capture.folder.resolve()), "--sources.footage.frames", frames]
+    train("capture", folder, overrides=options, device=device, progress=progress)
+    return folder
