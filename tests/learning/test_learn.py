@@ -1,0 +1,162 @@
+"""From keypoints of several cameras to a model, its figures in held-out time, and what stops it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vergence
+from vergence.commands import learn as verb
+from vergence.commands import predict as predict_verb
+from vergence.errors import VergenceError
+from vergence.learning.learn import middle
+from vergence.learning.motions import bridged, motions_of
+from vergence.lifting.train import LIFTED
+from vergence.outputs import PoseSequence
+from vergence.report.learned import learned_page, rows_of
+from vergence.skeleton import H36M_17
+
+NAMES = ("a", "b", "c")
+
+
+@pytest.fixture(scope="module")
+def recording(make_scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A capture of three cameras with known lenses and keypoints, nothing else."""
+    folder = tmp_path_factory.mktemp("walk")
+    scene = make_scene(frames=60, views=3, noise=1.0)
+    table = np.concatenate([scene.keypoints, np.full((*scene.keypoints.shape[:3], 1), 0.9)], -1)
+    np.savez(folder / "keypoints.npz", keypoints=table, joint_names=np.array(H36M_17.joint_names), fps=30.0)
+    lines = ["[capture]", "fps = 30.0", 'keypoints = "keypoints.npz"']
+    for v, name in enumerate(NAMES):
+        lines += [f"[cameras.{name}]", "image_size = [1000, 1000]", f"intrinsics = {scene.intrinsics[v].tolist()}",
+                  f"distortion = {scene.distortion[v].tolist()}"]  # fmt: skip
+    (folder / "capture.toml").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def learned(recording: Path, tmp_path_factory: pytest.TempPathFactory):
+    return vergence.learn([recording], tmp_path_factory.mktemp("out"), steps=3, anyway=True)
+
+
+def test_every_step_leaves_its_folder(learned, recording: Path) -> None:
+    one = learned.recordings[0]
+    results = json.loads((learned.folder / "results.json").read_text())
+    assert one.name == recording.name
+    assert (learned.folder / one.name / "reconstruction" / "rig.toml").is_file()
+    assert results["recordings"][one.name]["held_out"] == "24-35"
+    assert results["model"]["method"] == "lifting"
+    assert one.name in results["model"]["taught_by"]
+    assert learned.model is not None
+    assert learned.model.config["doubtful"] is (one.reconstruction.verdict != "good")
+
+
+def test_figures_stand_beside_simple_answers(learned) -> None:
+    figures = learned.recordings[0].figures
+    assert figures is not None
+    assert figures.frames == (12, 12, 12)
+    model, zero = figures.mean("model"), figures.mean("zero depth")
+    assert model[0] < 0.6 * zero[0]
+    assert all(np.isfinite(value) for _, cells in rows_of(learned) for value in cells)
+    assert learned_page(learned).tables[0].rows[0][0] == "model"
+
+
+def test_the_same_call_makes_nothing_again(learned, recording: Path) -> None:
+    before = {f: f.stat().st_mtime_ns for f in learned.folder.rglob("*") if f.name in ("rig.toml", "model.safetensors")}
+    made: list[Path] = []
+    vergence.learn([recording], learned.folder, steps=3, anyway=True, each=lambda found, folder: made.append(folder))
+    assert before == {f: f.stat().st_mtime_ns for f in before}
+    assert made == []
+    with pytest.raises(VergenceError, match=r"(?s)another model.*--out"):
+        vergence.learn([recording], learned.folder, steps=4, anyway=True)
+
+
+def test_its_model_predicts(learned, recording: Path) -> None:
+    images = np.zeros((60, 100, 100, 3), np.uint8)
+    with pytest.raises(VergenceError, match="where the joints are"):
+        vergence.predict(learned.folder / "model", images)
+
+
+def test_a_doubtful_recording_stops_it(make_scene, recording: Path, tmp_path: Path) -> None:
+    still = np.load(recording / "keypoints.npz")
+    frames = np.repeat(still["keypoints"][:1], 40, axis=0)
+    (tmp_path / "still").mkdir()
+    (tmp_path / "still" / "capture.toml").write_text((recording / "capture.toml").read_text())
+    np.savez(tmp_path / "still" / "keypoints.npz", keypoints=frames, joint_names=still["joint_names"], fps=30.0)
+    with pytest.raises(VergenceError, match=r"still"):
+        vergence.learn([tmp_path / "still"], tmp_path / "out", steps=3)
+    assert not (tmp_path / "out" / "model").exists()
+
+
+def test_what_cannot_be_learned_from(tmp_path: Path) -> None:
+    with pytest.raises(VergenceError, match="nothing to learn from"):
+        vergence.learn([], tmp_path / "out")
+    with pytest.raises(VergenceError, match=r"0 to 0\.9"):
+        vergence.learn([], tmp_path / "out", held_out=1.5)
+    with pytest.raises(VergenceError, match="motion alone"):
+        vergence.learn([], tmp_path / "out", student="image", motion=tmp_path)
+    with pytest.raises(VergenceError, match="no motion"):
+        vergence.learn([], tmp_path / "out", motion=tmp_path)
+
+
+def test_the_middle_is_held_out() -> None:
+    held = middle(100, 0.3)
+    assert held.sum() == 30
+    assert np.flatnonzero(held).tolist() == list(range(35, 65))
+    assert not middle(10, 0.0).any()
+
+
+def test_motions_are_whole_stretches_that_stand(make_scene) -> None:
+    scene = make_scene(frames=60, views=3)
+    turn = scene.rotation[1]
+    up = turn @ np.array([0.0, 0.0, 1.0])
+    poses = PoseSequence(scene.pose @ turn.T, H36M_17.joint_names, 30.0, "mm", up)
+    wanted = np.ones(60, bool)
+    wanted[20:35] = False
+    found = motions_of(poses, wanted)
+    assert [len(one.pose) for one in found] == [20, 25]
+    head, feet = (found[0].pose[:, LIFTED.index(name), 2] for name in ("thorax", "left_ankle"))
+    assert (head > feet).all()
+    lost = np.asarray(poses.pose).copy()
+    lost[40:58, 3] = np.nan
+    assert [len(one.pose) for one in motions_of(replace(poses, pose=lost), np.ones(60, bool))] == [40]
+
+
+def test_short_gaps_are_bridged_and_long_ones_are_not() -> None:
+    path = np.arange(20.0)[:, None, None] * np.ones((1, 2, 3))
+    broken = path.copy()
+    broken[5:8, 0] = np.nan
+    broken[10:16, 1] = np.nan
+    filled = bridged(broken, 3)
+    np.testing.assert_allclose(filled[:, 0], path[:, 0])
+    assert np.isnan(filled[10:16, 1]).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "after"),
+    [
+        (["a", "b", "--out", "o"], ["--footage+", "a", "--footage+", "b", "--out", "o"]),
+        (["--motion", "m"], ["--motion", "m"]),
+    ],
+)
+def test_recordings_are_named_one_after_the_other(words: list[str], after: list[str]) -> None:
+    verb.chosen(words)
+    assert words == after
+
+
+@pytest.mark.parametrize(
+    ("words", "after"),
+    [
+        (["v.mp4"], ["lifting", "v.mp4"]),
+        (["v.mp4", "--fov", "60"], ["lifting", "v.mp4", "--fov", "60"]),
+        (["run", "v.mp4"], ["run", "v.mp4"]),
+        (["--help"], ["--help"]),
+    ],
+)
+def test_without_a_run_the_packages_own_model_predicts(words: list[str], after: list[str]) -> None:
+    predict_verb.chosen(words)
+    assert words == after
