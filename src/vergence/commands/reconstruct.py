@@ -16,6 +16,7 @@ def reconstruct(
     focal: Literal["shared", "each"] = "shared",
     per_frame: bool = False,
     seed: int = 0,
+    sync: Literal["auto", "off"] = "auto",
 ) -> None:
     """Cameras and 3D poses of the person in a capture, from 2D keypoints alone; no calibration is needed.
 
@@ -32,6 +33,7 @@ def reconstruct(
         focal: with missing intrinsics, one focal length for all cameras (shared) or one for each.
         per_frame: solve every frame by itself, as EpipolarPose does; for comparison.
         seed: of subsets and starts.
+        sync: auto brings cameras to one time by the person's motion where nothing states their times; off leaves them.
     """
     import time
 
@@ -49,6 +51,7 @@ def reconstruct(
         focal=focal,
         per_frame=per_frame,
         seed=seed,
+        sync=sync,
     )
     results = found.save(out)
     write_page(out / "report.html", page_of(found))

@@ -5,6 +5,7 @@
     unit = "mm"                       # of t and of a calibration file's translations; "m" is read too
     keypoints = "keypoints.npz"       # optional: T V J 3, V in the order below
     calibration = "calib.toml"        # optional: cameras from an anipose, caliscope or Pose2Sim file
+    synchronised = true               # optional: cameras are triggered together; true where an offset is given
     skeleton = "body_25b"             # optional: the joints of OpenPose or COCO keypoints, where the file leaves it open
     up = [0.0, 0.0, 1.0]              # optional: which way is up in the world of R and t
     [cameras.cam01]                   # in order
@@ -15,6 +16,8 @@
     keypoints = "openpose/cam01_json" # OpenPose folder or COCO JSON
     R = [[...]], t = [...]            # x_cam = R x + t
     offset = 0.0                      # frame i of the capture is frame i + offset of this camera
+    drift = 0.0                       # parts per million by which its clock runs faster than the capture's
+    fps = 30.0                        # of this camera, where the rates differ and its video does not tell
 
 The file is read strictly: a key that is not known is an error, since a misspelt `distorsion` that is silently ignored
 costs a day. Everything that was decided or put right while reading stands in `notes`, and goes into the report.
@@ -39,12 +42,13 @@ from jaxtyping import Float
 from vergence.errors import VergenceError
 from vergence.footage import calibration as calib
 from vergence.footage.capture_camera import CAMERA_KEYS, CaptureCamera, Probe, existing_path, in_time, read_camera
+from vergence.footage.clocks.files import frame_times
 from vergence.footage.images import IMAGE_SUFFIXES, RGB, Video, natural_key
 from vergence.footage.video import VIDEO_SUFFIXES, open_video
 from vergence.geometry.cameras import Camera, Rig
 from vergence.skeleton import Skeleton, get_skeleton
 
-CAPTURE_KEYS = ("fps", "unit", "keypoints", "calibration", "skeleton", "up")
+CAPTURE_KEYS = ("fps", "unit", "keypoints", "calibration", "skeleton", "up", "synchronised")
 # Cameras of one rig nearer than this (or farther apart) do not watch a person: the unit is wrong.
 RIG_SPAN_MM = (50.0, 500_000.0)
 FPS_TOLERANCE = 0.01
@@ -62,6 +66,7 @@ class Capture:
         skeleton: where stated, else None (the keypoint files decide).
         up: unit vector in the world of the given extrinsics; None where unknown.
         notes: what was decided and put right while reading.
+        synchronised: somebody said that the cameras' times are known.
     """
 
     folder: Path
@@ -71,6 +76,7 @@ class Capture:
     skeleton: Skeleton | None = None
     up: Float[np.ndarray, " 3"] | None = None
     notes: tuple[str, ...] = ()
+    synchronised: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -222,11 +228,37 @@ def _build(data: dict[str, Any], folder: Path, name: str) -> Capture:
         if camera.video is None and camera.keypoints is None and keypoint_file is None:
             raise VergenceError(f"{where} has neither video nor keypoints", "Give `video`, `frames` or `keypoints`.")
         cameras.append(camera)
+    probes = _with_time_files(folder, cameras, probes, notes)
     _check_span(cameras, name)
     skeleton = get_skeleton(str(head["skeleton"])) if "skeleton" in head else None
     fps, rate = _frame_rate(head.get("fps"), probes, keypoint_file, name, notes)
-    placed = in_time(cameras, probes, rate, {key for key, value in tables.items() if "offset" in value}, notes)
-    return Capture(folder, fps, placed, keypoint_file, skeleton, _up(head, name), tuple(notes))
+    stated = {key for key, value in tables.items() if "offset" in value or "drift" in value}
+    placed = in_time(cameras, probes, rate, stated, notes)
+    together = head.get("synchronised", bool(stated))
+    if not isinstance(together, bool):
+        raise VergenceError(f"synchronised of {name} is {together!r}", "It is true or false.")
+    return Capture(folder, fps, placed, keypoint_file, skeleton, _up(head, name), tuple(notes), together)
+
+
+def _with_time_files(
+    folder: Path, cameras: Sequence[CaptureCamera], probes: Mapping[str, Probe], notes: list[str]
+) -> dict[str, Probe]:
+    """The probes with the frame times of files beside the videos, which go before the containers'."""
+    times = frame_times(folder, [c.video for c in cameras], [c.name for c in cameras])
+    out = dict(probes)
+    for name, (file, seconds) in times.items():
+        count = probes[name].count
+        if count is not None and abs(count - len(seconds)) > max(2, 0.02 * count):
+            notes.append(f"{file.name} has {len(seconds)} times of camera {name}, its video {count} frames: not used")
+            continue
+        rate = 1 / float(np.median(np.diff(seconds)))
+        stated = probes[name].rate
+        rate = stated if stated and abs(rate / stated - 1) < 0.02 else rate
+        out[name] = dataclasses.replace(probes[name], times=seconds, rate=rate, clock=True)
+    used = [name for name in times if out[name].clock]
+    if used:
+        notes.append(f"frame times of {', '.join(used)} are read from {', '.join(sorted({times[n][0].name for n in used}))}")
+    return out
 
 
 def _up(head: Mapping[str, Any], name: str) -> np.ndarray | None:
@@ -283,12 +315,12 @@ def _frame_rate(
     """Frames per second, and time steps in a second of the videos (another number for slow motion); None without."""
     rates = {key: probe.rate for key, probe in probes.items() if probe.rate}
     known = {key: rate for key, rate in rates.items() if probes[key].steady}
+    found = videos = next(iter({**known, **rates}.values()), None)
     if known and max(known.values()) > min(known.values()) * (1 + FPS_TOLERANCE):
         listed = ", ".join(f"{key} {rate:g}" for key, rate in known.items())
-        raise VergenceError(
-            f"videos of {name} have different frame rates: {listed}", "Bring them to one frame rate first."
-        )
-    found = videos = next(iter({**known, **rates}.values()), None)
+        notes.append(f"cameras have different frame rates ({listed}); between their frames joints are interpolated")
+        near = [rate for rate in known.values() if given is not None and abs(rate / float(given) - 1) < FPS_TOLERANCE]
+        found = videos = max(near or known.values())
     if given is None and found is None and keypoint_file is not None:
         from vergence.footage.keypoints import read_keypoint_table
 

@@ -18,6 +18,7 @@ from vergence.reconstruction.checks.doubts import doubts
 from vergence.reconstruction.inputs import REPORT_CONFIDENCE
 from vergence.reconstruction.result import Reconstruction
 from vergence.reconstruction.solve import Solution, reconstruct_keypoints
+from vergence.reconstruction.sync.footage import described, synchronise, words
 
 
 def reconstruct(
@@ -30,6 +31,7 @@ def reconstruct(
     focal: Literal["shared", "each"] = "shared",
     per_frame: bool = False,
     seed: int = 0,
+    sync: Literal["auto", "off"] = "auto",
 ) -> Reconstruction:
     """Cameras and 3D poses of the person in a capture, from 2D keypoints alone; no calibration is needed.
 
@@ -45,6 +47,8 @@ def reconstruct(
         focal: with missing intrinsics, one focal length for all cameras (`shared`) or one for each.
         per_frame: solve every frame by itself, as EpipolarPose does; for comparison.
         seed: of subsets and starts.
+        sync: `auto` brings cameras to one time by the person's motion, unless the capture states their times; `off` leaves
+            them.
 
     Raises:
         VergenceError: the capture cannot be read, the options contradict it, or nothing can be reconstructed.
@@ -53,7 +57,10 @@ def reconstruct(
     footage = capture if isinstance(capture, Capture) else load_capture(capture)
     if ignore_extrinsics:
         footage = footage.without_extrinsics()
-    seen = observe(footage)
+    seen, clocks = observe(footage), None
+    if sync == "auto" and not per_frame:
+        footage, seen, clocks = synchronise(footage, seen, seed)
+    timed, mistimed = words(clocks, footage)
     cameras = known_cameras(footage, fov, fov_fixed)
     solution = reconstruct_keypoints(
         seen.keypoints[..., :2],
@@ -75,12 +82,12 @@ def reconstruct(
     return Reconstruction(
         poses=_poses(footage, solution),
         rig=_rig(footage, solution),
-        report=solution.report.doubted(against),
+        report=solution.report.doubted((*mistimed, *against)),
         subject=seen.subject,
         extrinsics=("adjusted" if refine else "as given") if placed else "estimated",
         intrinsics="given" if cameras["intrinsics"] is not None else "estimated",
         coverage_of_points=_coverage(seen, solution),
-        notes=tuple(n for n in (*footage.notes, *seen.notes, reference_note(solution.pose, seen.skeleton)) if n),
+        notes=tuple(n for n in (*footage.notes, *seen.notes, *timed, reference_note(solution.pose, seen.skeleton)) if n),
         settings={
             "ignore_extrinsics": ignore_extrinsics,
             "refine": refine,
@@ -89,11 +96,13 @@ def reconstruct(
             "focal": focal,
             "per_frame": per_frame,
             "seed": seed,
+            "sync": sync,
         },
         seconds=time.perf_counter() - start,
         capture=footage,
         observations=seen,
         solution=solution,
+        synchronisation=described(clocks, footage),
     )
 
 

@@ -4,6 +4,7 @@
     poses.npz     the poses to the last bit, with unit, frame rate and each joint's weight
     poses.csv, poses.trc, ...   the same for other tools; never read back
     results.json  figures, verdict and everything that was decided on the way
+    capture.toml  the footage with its cameras' offsets, where these were found in the motion
 
 `save` writes them and `load` reads them, so that nobody else needs to know which file holds what. What only the solver
 knows (which views agree with which joint, the footage itself) is not kept.
@@ -12,7 +13,7 @@ knows (which views agree with which joint, the footage itself) is not kept.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from vergence.errors import VergenceError
 from vergence.files import from_plain, plain, read_json, write_json
 from vergence.footage.calibration import read_rig_toml, write_rig_toml
 from vergence.footage.capture import Capture
+from vergence.footage.capture_writer import write_capture
 from vergence.footage.observations import Observations
 from vergence.footage.subject import SubjectChoice
 from vergence.geometry.cameras import Rig
@@ -58,6 +60,7 @@ class Reconstruction:
         version: of Vergence.
         capture: the footage it is of, and `observations`, what was seen in it; None where it was loaded.
         solution: as it was solved, with each view's part in each joint; None where it was loaded.
+        synchronisation: how the cameras' times were brought together, as results.json says it.
     """
 
     poses: PoseSequence
@@ -74,6 +77,7 @@ class Reconstruction:
     capture: Capture | None = None
     observations: Observations | None = None
     solution: Solution | None = None
+    synchronisation: dict[str, Any] = field(default_factory=dict)
 
     @property
     def skeleton(self) -> Skeleton:
@@ -135,6 +139,7 @@ class Reconstruction:
             "skeleton": self.skeleton.name,
             "fps": self.poses.fps,
             "notes": self.notes,
+            "synchronisation": self.synchronisation,
             "report": self.report,
             "version": self.version,
         }
@@ -158,6 +163,8 @@ class Reconstruction:
         level = {} if first is None else {"trc": {"assumed_up": -first[1]}}
         notes = outputs.write(folder, self.poses, dict.fromkeys(("npz", *formats)), **level)
         write_rig_toml(folder / "rig.toml", self.rig, self.report.reprojection_median)
+        if self.capture is not None and self.synchronisation.get("state") in ("found", "unsure"):
+            write_capture(folder / "capture.toml", self.capture)
         results = self.results() | {"trc": self._trc(notes), "seconds": self.seconds}
         write_json(folder / "results.json", results)
         return dict(plain(results))
@@ -197,6 +204,7 @@ class Reconstruction:
                 settings=protocol["settings"],
                 seconds=_number(results["seconds"]),
                 version=results["version"],
+                synchronisation=results.get("synchronisation", {}),
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise VergenceError(
