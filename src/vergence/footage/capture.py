@@ -257,7 +257,9 @@ def _with_time_files(
         out[name] = dataclasses.replace(probes[name], times=seconds, rate=rate, clock=True)
     used = [name for name in times if out[name].clock]
     if used:
-        notes.append(f"frame times of {', '.join(used)} are read from {', '.join(sorted({times[n][0].name for n in used}))}")
+        notes.append(
+            f"frame times of {', '.join(used)} are read from {', '.join(sorted({times[n][0].name for n in used}))}"
+        )
     return out
 
 

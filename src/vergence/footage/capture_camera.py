@@ -24,8 +24,7 @@ from vergence.footage.resize import ImageFit, fit_sizes
 from vergence.footage.video import open_video
 from vergence.geometry.cameras import Camera
 
-CAMERA_KEYS = ("video", "frames", "image_size", "intrinsics", "distortion", "keypoints", "R", "t", "offset", "drift")
-CAMERA_KEYS += ("fps",)
+CAMERA_KEYS = tuple("video frames image_size intrinsics distortion keypoints R t offset drift fps".split())
 STRAY_FRAMES = 0.25  # time stamps that stay this near to frame numbers leave them as they are
 HOLE_FRAMES = 1.5  # stamps farther apart than this, in usual distances, have lost frames between them
 COUNTED_ON = 10_000  # frames of a camera without a video; later ones follow at its rate
@@ -88,17 +87,18 @@ def frames_at(stamps: Float[np.ndarray, " N"], at: Float[np.ndarray, " T"]) -> F
     Times that are whole steps of the stamps' own rate take the frame that is near; others what lies between two frames.
     """
     usual = float(np.median(np.diff(stamps)))
-    whole = abs(usual - 1) < SAME_RATE and bool((np.abs(at - np.round(at)) < 1e-6).all())
-    stray = STRAY_FRAMES * usual if whole else 1e-6
     low = np.clip(np.searchsorted(stamps, at, side="right") - 1, 0, len(stamps) - 2)
     width = np.diff(stamps)[low]
     share = (at - stamps[low]) / width
     outside = (share < 0) | (share > 1)
     found = np.where(share <= 0, share * width / usual, np.where(outside, 1 + (share - 1) * width / usual, share)) + low
+    hole = width > HOLE_FRAMES * usual
+    whole = (abs(usual - 1) < SAME_RATE) & (np.abs(at - np.round(at)) < 1e-6)
+    stray = np.where(whole | hole, STRAY_FRAMES * usual, 1e-6)
     near = np.minimum(np.abs(at - stamps[low]), np.abs(at - stamps[low + 1]))
     nearest = np.where(share < 0.5, low, low + 1)
     found = np.where(~outside & (near <= stray), nearest, found)
-    return np.where(~outside & (width > HOLE_FRAMES * usual) & (near > stray), np.nan, found)
+    return np.where(~outside & hole & (near > stray), np.nan, found)
 
 
 def existing_path(value: Any, folder: Path, what: str) -> Path:
@@ -235,9 +235,8 @@ def in_time(
     if not stamped:
         return tuple(cameras)
     even = {name for name, times in stamped.items() if _stray(times, (len(times) - 1) / np.ptp(times)) < STRAY_FRAMES}
-    rates = [(len(times) - 1) / np.ptp(times) for times in stamped.values()]
     alike = len(even) == len(stamped) == len({len(times) for times in stamped.values()}) + len(stamped) - 1
-    alike &= max(rates) < min(rates) * (1 + SAME_RATE)
+    alike &= all(abs((len(times) - 1) / np.ptp(times) / rate - 1) < SAME_RATE for times in stamped.values())
     late = _starts(cameras, stamped, probes, placed)
     out = []
     for camera in cameras:

@@ -27,7 +27,7 @@ from vergence.skeleton import Skeleton
 
 # Cameras of one recording may differ in length by this share (or two frames): somebody pressed stop later.
 LENGTH_SHARE = 0.1
-UNTIMED_SHARE = 0.6  # where nothing says that cameras were started together
+UNTIMED_SHARE = 0.5  # where cameras were not started together
 # Share of points that may lie this share of the size outside their image.
 OUTSIDE_SHARE = 0.05
 OUTSIDE_MARGIN = 0.05
@@ -229,7 +229,8 @@ def _timeline(capture: Capture, counts: Mapping[str, int], notes: list[str], kno
         shortest, longest = min(sure, key=lambda n: sure[n]), max(sure, key=lambda n: sure[n])
         problem = f"cameras differ in length: {shortest} ends after {sure[shortest]:g} frames"
         problem += f", {longest} after {sure[longest]:g}"
-        share = LENGTH_SHARE if capture.synchronised else UNTIMED_SHARE
+        begun = capture.synchronised and not any(camera.offset for camera in capture.cameras)
+        share = LENGTH_SHARE if begun else UNTIMED_SHARE
         if sure[longest] - sure[shortest] > max(2.0, share * sure[longest]):
             raise VergenceError(problem, "Trim the recordings to one start and end, or give each camera's offset.")
         notes.append(f"{problem}; what is missing counts as not seen")

@@ -87,7 +87,9 @@ def reconstruct(
         extrinsics=("adjusted" if refine else "as given") if placed else "estimated",
         intrinsics="given" if cameras["intrinsics"] is not None else "estimated",
         coverage_of_points=_coverage(seen, solution),
-        notes=tuple(n for n in (*footage.notes, *seen.notes, *timed, reference_note(solution.pose, seen.skeleton)) if n),
+        notes=tuple(
+            n for n in (*footage.notes, *seen.notes, *timed, reference_note(solution.pose, seen.skeleton)) if n
+        ),
         settings={
             "ignore_extrinsics": ignore_extrinsics,
             "refine": refine,

@@ -3,8 +3,8 @@
 First every whole shift within reach is tried for every pair of cameras (`pairs`), and the offsets of all cameras are
 those that make the pairs' costs least together. Then these offsets, none at all, and the next best ones (a stride
 earlier, say) are each adjusted with cameras and points (`together`). What is reported is the one that leaves least, if
-the motion tells it from the others in most parts of the footage; where it does not, all that fit are named, and nothing
-is moved. Cameras whose offset is within its own uncertainty of 0 are left exactly as they are.
+the motion tells it from the others; where it does not, all that fit are named, and the least of them is taken. Cameras
+whose offset is within its own uncertainty of 0 are left exactly as they are.
 
 What breaks it: nobody moves (the offsets' uncertainty says so), a treadmill's even gait (offsets a period apart fit
 alike), frames lost at unknown moments (they show as a drift that no clock has), fewer than a second of footage.
@@ -12,6 +12,7 @@ alike), frames lost at unknown moments (they show as a drift that no clock has),
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -21,9 +22,10 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence.errors import VergenceError
+from vergence.reconstruction.checks.timing import lag
 from vergence.reconstruction.sync.motion import smoothed, without_strays
 from vergence.reconstruction.sync.pairs import scan
-from vergence.reconstruction.sync.together import Timing, adjust_time
+from vergence.reconstruction.sync.together import Timing, adjust_time, asked, moments, seen_again
 
 Array = np.ndarray
 
@@ -32,16 +34,19 @@ REACH_STEPS, REACH_SECONDS = 60, 1.5  # shifts that are tried: the larger of the
 LEAST_FRAMES, LEAST_SHARE = 24, 0.25  # that a shift must leave in common
 WINDOW = 2400  # steps over which a clock's drift does not matter
 GROWTH = 3  # of the window when drift is known
-BLOCKS, BLOCK_STEPS = 20, 6
-TRUNCATED = 9.0  # squared residuals over the noise's
+BLOCKS, BLOCK_TAUS = 20, 4  # parts of time in which keypoints' noise is their own
+TRUNCATED = 4.0  # squared residuals over the noise's
 APART = 3  # steps between offsets that count as different ones
 TRIED = 3  # other offsets
 SURE_Z = 3.0  # blocks' mean over its standard error: beyond it another offset is excluded
 SURE_RATIO = 1.05
-SURE_DEVIATION = 0.13  # steps
+SMOOTHED = 0.04  # steps that smoothing may cost, whatever the noise
+SURE_DEVIATION = 0.15  # steps
 KNOWN_DEVIATION = 0.5  # steps: beyond it the motion does not tell
 STILL_STEPS, STILL_DEVIATIONS = 0.2, 3.0  # within both an offset is none
-STILL_DRIFT = 0.2  # steps over half the footage
+STILL_DRIFT, WILD_DRIFT = 0.2, 0.75  # steps over half the footage: of a clock, and of frames that are lost
+DRIFT_DEVIATIONS, WILD_DEVIATIONS = 4.0, 5.0
+PART_STEPS, MOST_PARTS, WANDER_STEPS = 30, 12, 0.9  # of time, in which cameras must stay together
 MOST_DRIFT = 1e-3  # steps per step: no clock is so wrong
 
 
@@ -51,7 +56,7 @@ class Sync:
 
     Attributes:
         state: `synchronous` (nothing to move), `found`, `unsure` (found, but not to a part of a frame, or frames are
-            lost), `ambiguous` (several offsets fit alike), `unknown` (the motion does not tell).
+            lost), `ambiguous` (several offsets fit alike: the least are taken), `unknown` (the motion does not tell).
         offset: time step `i` of the capture is this much later in each camera: `i + offset + drift i`; exactly 0 where
             nothing is to be moved.
         drift: steps per step.
@@ -100,7 +105,7 @@ def find_sync(
     if steps < 2 * LEAST_FRAMES or views < 2:
         return replace(nothing, reason=f"{steps} frames are too few to tell offsets in time by the motion")
     tau = max(LEAST_TAU, coarsest)
-    course = np.stack([smoothed(without_strays(image[:, v]), tau) for v in range(views)], axis=1)
+    course = np.stack([smoothed(without_strays(image[:, v], math.ceil(coarsest)), tau) for v in range(views)], axis=1)
     window = _window(course)
     part = course[window]
     reach = int(max(REACH_STEPS, REACH_SECONDS * fps))
@@ -119,11 +124,27 @@ def find_sync(
             found.append(timing)
     if not found:
         return replace(nothing, reason="no offsets in time let the cameras agree")
-    best = _best(found)
-    others = [t for i, t in enumerate(found) if i != best]
-    excluded = [_excluded(found[best], other) for other in others]
-    timing, grown = _drifting(course, found[best], window, tau, focal_known, seed)
-    return _verdict(timing, others, excluded, grown)
+    best = _best(found, tau)
+    excluded = [_excluded(found[best], other, tau) for other in found]
+    fits = [i for i, (z, ratio) in enumerate(excluded) if i == best or z < SURE_Z or ratio < SURE_RATIO]
+    margin = min((z for i, (z, _) in enumerate(excluded) if i != best), default=np.inf)
+    taken = min(fits, key=lambda i: float(np.ptp(found[i].offset)))  # of those that fit, the least
+    others = [found[i] for i in fits if i != taken]
+    timing, twice_middle = _drifting(course, found[taken], window, tau, focal_known, seed)
+    return _verdict(timing, others, margin, twice_middle, _wanders(part, found[taken]))
+
+
+def _wanders(course: Array, timing: Timing) -> float:
+    """Steps by which some camera is late in a part of the time and not in another: frames that it lost."""
+    steps, views, joints = course.shape[:3]
+    frame, joint = (x.ravel() for x in np.meshgrid(np.arange(steps), np.arange(joints), indexing="ij"))
+    seen = asked(course, frame, joint, moments(frame, timing.offset, timing.drift, steps))
+    shape = (views, steps, joints, 2)
+    projected = seen_again(timing.cameras, seen).reshape(shape).transpose(1, 0, 2, 3)
+    observed = seen.reshape(shape).transpose(1, 0, 2, 3)
+    parts = np.array_split(np.arange(steps), int(np.clip(steps // PART_STEPS, 1, MOST_PARTS)))
+    late = np.array([lag(observed[part], projected[part]) for part in parts])
+    return float(np.ptp(late, axis=0).max())
 
 
 def _window(course: Array) -> slice:
@@ -140,7 +161,7 @@ Curves = dict[tuple[int, int], Float[Array, " S"]]
 
 
 def _curves(course: Array, reach: int, seed: int) -> Curves:
-    """Each pair's cost at every shift from `-reach` to `reach`, every second one measured; what is unknown is usual."""
+    """Each pair's cost at every shift from `-reach` to `reach`, every second one measured; what cannot be is bad."""
     least = int(max(LEAST_FRAMES, LEAST_SHARE * len(course)))
     shifts = np.arange(-reach, reach + 1, 2)
     curves = {}
@@ -148,7 +169,7 @@ def _curves(course: Array, reach: int, seed: int) -> Curves:
         cost = scan(course[:, a], course[:, b], shifts, least, seed)
         known = np.isfinite(cost)
         if known.any():
-            cost = np.where(known, cost, np.median(cost[known]))
+            cost = np.where(known, cost, cost[known].max())
             curves[a, b] = np.interp(np.arange(-reach, reach + 1), shifts, cost)
     return curves
 
@@ -157,7 +178,7 @@ def _total(curves: Curves, offset: Array) -> float:
     total = 0.0
     for (a, b), curve in curves.items():
         at = int(offset[b] - offset[a]) + len(curve) // 2
-        total += float(curve[at]) if 0 <= at < len(curve) else float(np.median(curve))
+        total += float(curve[at]) if 0 <= at < len(curve) else float(curve.max())
     return total / len(curves)
 
 
@@ -210,35 +231,38 @@ def _settled(curves: Curves, offset: Array, reach: int) -> Array:
     return offset
 
 
-def _best(found: Sequence[Timing]) -> int:
+def _best(found: Sequence[Timing], tau: float) -> int:
     """The timing that none of the others beats where they differ."""
     best = 0
     for i in range(1, len(found)):
-        if _excluded(found[best], found[i])[0] < 0:
+        if _excluded(found[best], found[i], tau)[0] < 0:
             best = i
     return best
 
 
-def _excluded(best: Timing, other: Timing) -> tuple[float, float]:
+def _excluded(best: Timing, other: Timing, tau: float) -> tuple[float, float]:
     """How surely the best offsets beat others, over the points of the cameras that these move: the mean over its
-    standard error of blocks of time, and the ratio of what is left."""
+    standard error of joints in blocks of time, and the ratio of what is left."""
     apart = other.offset - best.offset
     moved = np.abs(apart - apart[int(np.argmin(np.abs(apart[:, None] - apart[None]).sum(1)))]) > APART / 2
     means, sigma = [], min(best.sigma, other.sigma)
     frames = [t.frame[t.seen[moved].any(0)] for t in (best, other)]
     if not len(frames[0]) or not len(frames[1]):
-        return 0.0, 1.0
+        return np.inf, np.inf
     low, high = max(f.min() for f in frames), min(f.max() for f in frames) + 1
-    blocks = int(np.clip((high - low) // BLOCK_STEPS, 3, BLOCKS))
+    if high - low < LEAST_FRAMES:
+        return np.inf, np.inf  # nothing to go by
+    blocks, joints = int(np.clip((high - low) // (BLOCK_TAUS * tau), 3, BLOCKS)), int(best.joint.max()) + 1
     for timing in (best, other):
         inside = timing.seen[moved].any(0) & (timing.frame >= low) & (timing.frame < high)
-        block = (timing.frame[inside] - low) * blocks // (high - low)
+        cell = (timing.frame[inside] - low) * blocks // (high - low) * joints + timing.joint[inside]
         value = np.minimum(timing.cost[inside] / sigma**2, TRUNCATED)
-        count = np.bincount(block, minlength=blocks)
-        means.append(np.where(count >= 5, np.bincount(block, value, minlength=blocks) / np.maximum(count, 1), np.nan))
+        count = np.bincount(cell, minlength=blocks * joints)[: blocks * joints]
+        total = np.bincount(cell, value, minlength=blocks * joints)[: blocks * joints]
+        means.append(np.where(count > 0, total / np.maximum(count, 1), np.nan))
     known = np.isfinite(means[0] + means[1])
-    if known.sum() < 3:
-        return 0.0, 1.0
+    if known.sum() < 2 * joints:
+        return np.inf, np.inf
     gain = (means[1] - means[0])[known]
     z = float(gain.mean() / max(gain.std(ddof=1) / np.sqrt(len(gain)), 1e-9))
     return z, float(means[1][known].mean() / means[0][known].mean())
@@ -269,25 +293,30 @@ def _drifting(
     half = (stop - start) / 2
     views = len(timing.offset)
     spread = np.sqrt(np.maximum(np.diag(grown.spread)[views:], 0))
-    real = (np.abs(grown.drift) * half > STILL_DRIFT) & (np.abs(grown.drift) > 3.5 * spread)
-    if real.any():
+    bent, sure = np.abs(grown.drift) * half, np.abs(grown.drift) > DRIFT_DEVIATIONS * spread
+    clocks = (bent > STILL_DRIFT) & sure & (np.abs(grown.drift) <= MOST_DRIFT)
+    wild = (bent > WILD_DRIFT) & (np.abs(grown.drift) > MOST_DRIFT + WILD_DEVIATIONS * spread)
+    if clocks.any() or wild.any():
         return grown, start + stop - 1
     if stop - start > window.stop - window.start:
         still = adjust_time(
-            course[start:stop], np.round(grown.offset, 2), np.zeros(views), tau=tau, focal_known=focal_known, drifts=False
+            course[start:stop],
+            np.round(grown.offset, 2),
+            np.zeros(views),
+            tau=tau,
+            focal_known=focal_known,
+            drifts=False,
         )
         return still, start + stop - 1
     return timing, start + stop - 1
 
 
-def _verdict(
-    timing: Timing, others: Sequence[Timing], excluded: Sequence[tuple[float, float]], twice_middle: int
-) -> Sync:
+def _verdict(timing: Timing, others: Sequence[Timing], margin: float, twice_middle: int, wanders: float) -> Sync:
     """What the timing means, against the camera that most agree with."""
     views = len(timing.offset)
     spread = timing.spread[:views, :views]
     apart = np.array([[spread[a, a] + spread[b, b] - 2 * spread[a, b] for b in range(views)] for a in range(views)])
-    between = np.sqrt(np.maximum(apart, 0))
+    between = np.sqrt(np.maximum(apart, 0) + SMOOTHED**2 * (1 - np.eye(views)))
     drift = timing.drift
     begin = timing.offset - drift * twice_middle / 2
     still = np.abs(timing.offset[:, None] - timing.offset[None]) <= np.maximum(STILL_STEPS, STILL_DEVIATIONS * between)
@@ -298,22 +327,24 @@ def _verdict(
     own = (1 + drift) / (1 + drift[base])
     offset, drift = begin - own * begin[base], own - 1
     offset = np.where(still[:, base], 0.0, offset)
-    margin = min((z for z, _ in excluded), default=np.inf)
-    alike = [o for o, (z, ratio) in zip(others, excluded) if z < SURE_Z or ratio < SURE_RATIO]
-    listed = [tuple(round(float(x), 2) for x in o.offset - o.offset[base]) for o in alike]
+    listed = [tuple(round(float(x), 2) for x in o.offset - o.offset[base]) for o in others]
     bound = np.maximum(STILL_STEPS, STILL_DEVIATIONS * deviation)
     fits = bool(still[:, base].all()) or any((np.abs(np.array(o)) <= bound).all() for o in listed)
     nothing = Sync("unknown", np.zeros(views), np.zeros(views), deviation, margin, (), "", between, True)
     if deviation.max() > KNOWN_DEVIATION:
         return replace(nothing, reason="the person moves too little to tell offsets in time by the motion")
-    if alike:
+    found = replace(nothing, state="unsure", offset=offset, drift=drift, zero_fits=fits)
+    if others:
         reason = "offsets a period of the motion apart fit nearly alike and cannot be told from each other"
         fit = (tuple(round(float(x), 2) for x in offset), *listed)
-        return replace(nothing, state="ambiguous", alternatives=fit, reason=reason, zero_fits=fits)
-    found = replace(nothing, state="unsure", offset=offset, drift=drift, zero_fits=fits)
+        found = replace(found, state="ambiguous", alternatives=fit, reason=reason)
+        return replace(found, offset=0 * offset, drift=0 * drift) if fits else found
     if np.abs(drift).max() > MOST_DRIFT:
         reason = "a camera's time runs at another rate than the others': frames are lost, or its rate is another one"
         return replace(nothing, state="unsure", reason=reason, zero_fits=False)
+    if wanders > WANDER_STEPS:
+        reason = f"frames seem to be lost while recording (cameras stay together to {wanders:.1f} frames only)"
+        return replace(found, reason=reason, zero_fits=False)
     if deviation.max() > SURE_DEVIATION:
         return replace(found, reason=f"the motion tells offsets to {2 * deviation.max():.1f} frames only")
     return replace(found, state="synchronous" if still[:, base].all() else "found")

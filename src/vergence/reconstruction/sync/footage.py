@@ -26,6 +26,7 @@ from vergence.reconstruction.sync.pairs import scan
 Array = np.ndarray
 
 PPM = 1e6
+LEAST_CONFIDENCE = 0.05
 MOVERS = 2  # people of each camera that are tried
 COARSE = 3  # steps between the shifts at which they are
 MOST_STEP = 0.1  # of a joint from frame to frame, in parts of the person: more is a stray
@@ -57,19 +58,17 @@ def synchronise(capture: Capture, seen: Observations, seed: int = 0) -> tuple[Ca
         for camera, offset, drift in zip(capture.cameras, sync.offset.tolist(), sync.drift.tolist())
     )
     moved = dataclasses.replace(capture, cameras=cameras, synchronised=True)
-    # how long which camera ran is no fault: only what is stated is held to its length
-    again = observe(dataclasses.replace(moved, synchronised=False))
-    return moved, again, sync
+    return moved, observe(moved), sync
 
 
 def _image(capture: Capture, seen: Observations) -> Float[Array, "T V J 2"] | None:
     """Normalised points, through an assumed lens where none is given; None where there are too few."""
-    rig = capture.rig
-    lens = (rig.intrinsics, rig.distortion) if rig.has_intrinsics else (None, None)
-    points = seen.keypoints
+    rig, points = capture.rig, seen.keypoints
+    intrinsics, distortion = (rig.intrinsics, rig.distortion) if rig.has_intrinsics else (None, None)
+    size, xy, confidence = rig.image_size, points[..., :2], points[..., 2]
     try:
         given = check_joints(
-            points[..., :2], points[..., 2], *lens, rig.image_size, seen.skeleton, None, False, "shared", 0.05
+            xy, confidence, intrinsics, distortion, size, seen.skeleton, None, False, "shared", LEAST_CONFIDENCE
         )
     except VergenceError:
         return None
@@ -84,7 +83,7 @@ def _somebody(capture: Capture, seen: Observations) -> Observations:
     """
     sure = seen.subject.verdict != "doubtful" and min(seen.subject.tracks, default=-1) >= 0
     most = [sorted(own, key=_movement, reverse=True)[:MOVERS] for own in seen.people]
-    if sure or not all(most) or max(len(own) for own in most) == 1 and min(seen.subject.tracks) >= 0:
+    if sure or not all(most) or (max(len(own) for own in most) == 1 and min(seen.subject.tracks) >= 0):
         return seen
     steps = len(seen.keypoints)
     courses = []
@@ -122,25 +121,28 @@ def words(sync: Sync | None, capture: Capture) -> tuple[tuple[str, ...], tuple[s
         return (), ()
     names = capture.names
     told = ", ".join(
-        f"{name} by {offset:+.2f} frames" + (f" and {drift * PPM:+.0f} ppm" if drift else "") + f" (within {spread:.2f})"
+        f"{name} by {offset:+.2f} frames"
+        + (f" and {drift * PPM:+.0f} ppm" if drift else "")
+        + f" (within {spread:.2f})"
         for name, offset, drift, spread in zip(names, sync.offset, sync.drift, sync.deviation)
         if offset or drift
     )
+    fits = "; ".join(", ".join(f"{n} {x:+.1f}" for n, x in zip(names, option)) for option in sync.alternatives)
     if sync.moves:
         text = f"cameras were synchronised by the person's motion: {told}"
         if sync.state == "found":
             return (text + "; `--sync off` or an `offset` leaves them",), ()
-        return (text,), (f"Cameras were not triggered together, and {sync.reason}: {told}.",)
-    if sync.state == "ambiguous":
-        fits = "; ".join(", ".join(f"{n} {x:+.1f}" for n, x in zip(names, option)) for option in sync.alternatives)
-        text = f"cameras may not be synchronous: {sync.reason} (frames: {fits})"
-        return ((text + "; left as they are",), ()) if sync.zero_fits else (
-            (text,), (f"{text[0].upper()}{text[1:]}. Give each camera's `offset`.",)
-        )  # fmt: skip
+        options = f" ({fits})" if fits else ""
+        doubt = f"Cameras were not triggered together, and {sync.reason}{options}: taken as {told}."
+        return (text,), (doubt + " Give each camera's `offset`.",)
+    if sync.state == "ambiguous" and sync.zero_fits:
+        return (f"cameras may be synchronous or not: {sync.reason} ({fits}); left as they are",), ()
     if not sync.zero_fits:
         return (), (f"Cameras may not be synchronous, and were left as they are: {sync.reason}.",)
     if sync.state == "unsure":
-        return (f"cameras are synchronous as far as the motion tells, within {2 * sync.deviation.max():.1f} frames",), ()
+        return (
+            f"cameras are synchronous as far as the motion tells, within {2 * sync.deviation.max():.1f} frames",
+        ), ()
     if sync.state == "unknown":
         return (f"whether cameras are synchronous was not found out: {sync.reason}; left as they are",), ()
     return (), ()

@@ -15,20 +15,25 @@ Array = np.ndarray
 
 REACH_TAUS = 2.5  # of the Gaussian that is used
 LEAST_WEIGHT = 0.4  # of the weight of a gapless course: less is a gap
-STRAY = 4.0  # deviations from the median of the neighbours
+STRAY = 6.0  # times the usual distance from the median of the neighbours
 
 
-def without_strays(points: Float[Array, "T J 2"]) -> Float[Array, "T J 2"]:
-    """NaN where a point leaves the median of the five around it by far more than points usually do."""
-    padded = np.pad(points, ((2, 2), (0, 0), (0, 0)), constant_values=np.nan)
-    around = np.stack([padded[k : k + len(points)] for k in range(5)])
+def without_strays(points: Float[Array, "T J 2"], every: int = 1) -> Float[Array, "T J 2"]:
+    """NaN where a point leaves the median of five by far more than points usually do.
+
+    Args:
+        points: at each time step.
+        every: steps between the five: those between two frames of a slow camera are made of the same two points.
+    """
+    lags = np.arange(-2, 3) * every
+    padded = np.pad(points, ((2 * every, 2 * every), (0, 0), (0, 0)), constant_values=np.nan)
+    around = np.stack([padded[2 * every + lag : 2 * every + lag + len(points)] for lag in lags])
     known = np.isfinite(around)
-    with np.errstate(all="ignore"):
-        ordered = np.sort(np.where(known, around, np.inf), axis=0)
-        middle = np.take_along_axis(ordered, np.maximum(known.sum(0) - 1, 0)[None] // 2, axis=0)[0]
-        far = np.linalg.norm(points - middle, axis=-1)
+    ordered = np.sort(np.where(known, around, np.inf), axis=0)
+    middle = np.take_along_axis(ordered, np.maximum(known.sum(0) - 1, 0)[None] // 2, axis=0)[0]
+    far = np.linalg.norm(points - np.where(np.isfinite(middle), middle, np.nan), axis=-1)
     usual = np.median(far[np.isfinite(far)]) if np.isfinite(far).any() else 0.0
-    return np.where((far > STRAY * max(usual, 1e-12) * 1.5)[..., None], np.nan, points)
+    return np.where((far > STRAY * max(usual, 1e-12))[..., None], np.nan, points)
 
 
 def smoothed(points: Float[Array, "T J 2"], tau: float) -> Float[Array, "T J 2"]:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy.spatial.transform import Rotation
 
-from vergence.reconstruction.bundle import Bundle, linear_points
+from vergence.reconstruction.bundle import Bundle, linear_points, project_points
 from vergence.reconstruction.rig import estimate_rig
 from vergence.reconstruction.sync.motion import between
 
@@ -37,7 +38,7 @@ class Timing:
         offset: time steps, at the middle of the footage; 0 for the first camera.
         drift: steps per step.
         spread: of the offsets and then the drifts (0 where these were not asked), their covariance.
-        cost: of each point, squared residuals by degree of freedom; `frame`: where in time it lies; `seen`: by whom.
+        cost: of each point, squared residuals by degree of freedom; `frame`, `joint`: which it is; `seen`: by whom.
         sigma: noise, radians.
         cameras: the rig that goes with it.
     """
@@ -47,6 +48,7 @@ class Timing:
     spread: Float[Array, "2V 2V"]
     cost: Float[Array, " N"]
     frame: Float[Array, " N"]
+    joint: Float[Array, " N"]
     seen: Bool[Array, "V N"]
     sigma: float
     cameras: Bundle
@@ -62,6 +64,15 @@ def asked(course: Float[Array, "T V J 2"], frame: Array, joint: Array, when: Flo
     return np.stack([between(course[:, v], when[v], joint) for v in range(course.shape[1])])
 
 
+def seen_again(cameras: Bundle, seen: Float[Array, "V N 2"]) -> Float[Array, "V N 2"]:
+    """The points that the cameras see, triangulated, as each sees them; NaN where fewer than two do."""
+    weight = np.isfinite(seen).all(-1).astype(float)
+    observed = np.ascontiguousarray(np.nan_to_num(seen).transpose(0, 2, 1))
+    points = linear_points(cameras, observed, weight, iterations=3)
+    flat = project_points(replace(cameras, points=np.nan_to_num(points)))[0].transpose(0, 2, 1)
+    return np.where(np.isfinite(points).all(1)[:, None], flat, np.nan)
+
+
 def start_rig(
     course: Float[Array, "T V J 2"], offset: Array, drift: Array, focal_known: bool, seed: int
 ) -> tuple[Bundle, Array, Array]:
@@ -72,7 +83,9 @@ def start_rig(
     weight = np.isfinite(points).all(-1).astype(float)
     observed = np.ascontiguousarray(np.nan_to_num(points).transpose(0, 2, 1)) * SCALE
     focal = np.full((course.shape[1], 2), SCALE)
-    rig = estimate_rig(observed, weight, focal, frame, focal_mode="fixed" if focal_known else "shared", agreeing=2, seed=seed)
+    rig = estimate_rig(
+        observed, weight, focal, frame, focal_mode="fixed" if focal_known else "shared", agreeing=2, seed=seed
+    )
     seen = np.flatnonzero(weight.sum(0) >= 2)
     some = np.sort(np.random.default_rng(seed).permutation(seen)[:POINTS])
     return replace(rig.bundle, focal=rig.bundle.focal / SCALE), frame[some], joint[some]
@@ -95,7 +108,7 @@ def adjust_time(
     """
     steps, views = course.shape[:2]
     cameras, frame, joint = start_rig(course, offset, drift, focal_known, seed)
-    offset, drift, sigma, system = offset.astype(float), drift.astype(float), 0.0, None
+    offset, drift = offset.astype(float), drift.astype(float)
     span, free = 0.5 * (steps - 1), _free(views, focal_known, drifts)
     reach = SLOPE_TAUS * tau
     for _ in range(ROUNDS):
@@ -118,15 +131,23 @@ def adjust_time(
             break
     share = len(frame) / max(int((np.isfinite(course).all(-1).sum(1) >= 2).sum()), 1)
     alike = max(1.0, 2 * np.sqrt(np.pi) * tau * min(share, 1.0))  # neighbours in time share their noise
-    spread = np.zeros_like(system)
-    spread[np.ix_(free, free)] = np.linalg.pinv(system[np.ix_(free, free)], rcond=1e-10) * sigma**2 * alike
-    spread = spread.reshape(views, 9, views, 9)[:, 7:, :, 7:] / _signal(spread, robust, tau, alike, views)
-    spread = spread * np.array([1, 1 / span])[:, None, None] * np.array([1, 1 / span])
+    spread = _spread(system, free, robust, sigma, tau, alike, span)
     count = weight.sum(0)
     use = count >= 2
     cost = (length**2 * weight).sum(0)[use] / (2 * count[use] - 3)
-    shape = (2 * views, 2 * views)
-    return Timing(offset, drift, spread.transpose(1, 0, 3, 2).reshape(shape), cost, frame[use], weight[:, use] > 0, sigma, cameras)
+    return Timing(offset, drift, spread, cost, frame[use], joint[use], weight[:, use] > 0, sigma, cameras)
+
+
+def _spread(
+    system: Array, free: Array, weight: Array, sigma: float, tau: float, alike: float, span: float
+) -> Float[Array, "2V 2V"]:
+    """Covariance of the offsets, then of the drifts."""
+    views = len(weight)
+    full = np.zeros_like(system)
+    full[np.ix_(free, free)] = np.linalg.pinv(system[np.ix_(free, free)], rcond=1e-10) * sigma**2 * alike
+    times = full.reshape(views, 9, views, 9)[:, 7:, :, 7:] / _signal(full, weight, tau, alike, views)
+    times = times * np.array([1, 1 / span])[:, None, None] * np.array([1, 1 / span])
+    return times.transpose(1, 0, 3, 2).reshape(2 * views, 2 * views)
 
 
 def _signal(spread: Array, weight: Array, tau: float, alike: float, views: int) -> float:
@@ -203,8 +224,6 @@ def _reduced(error: Array, at_points: Array, at_cameras: Array, weight: Array) -
 
 
 def _moved(cameras: Bundle, offset: Array, drift: Array, step: Array, span: float) -> tuple[Bundle, Array, Array]:
-    from scipy.spatial.transform import Rotation
-
     turn = Rotation.from_rotvec(step[:, :3]).as_matrix()
     moved = replace(
         cameras,
