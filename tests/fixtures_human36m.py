@@ -19,7 +19,7 @@ from scipy.spatial.transform import Rotation
 from vergence.footage.video import VideoWriter
 from vergence.world.rigs import Rig, draw_rigs
 from vergence.world.scenes import render_capture
-from vergence.world.writer import resized
+from vergence.world.synthesize import resized
 
 CAMERAS = ("54138969", "55011271", "58860488", "60457274")
 SIZE = 128

@@ -13,7 +13,7 @@ from vergence.footage.video import VideoWriter
 from vergence.skeleton import COCO_17, H36M_17
 from vergence.world.rigs import Rig, walk
 from vergence.world.scenes import Frame, render_capture
-from vergence.world.writer import resized
+from vergence.world.synthesize import resized
 
 UNIT_MM = 1375.0  # the clip's own unit: its cameras are known up to scale
 STEP_US = 33_367  # 29.97 frames a second

@@ -13,7 +13,7 @@ from vergence.geometry.crops import box_from_keypoints
 from vergence.skeleton import H36M_17
 from vergence.world.rigs import Rig, draw_rigs
 from vergence.world.scenes import Frame, render_capture
-from vergence.world.writer import resized
+from vergence.world.synthesize import resized
 
 
 def world(frames: int = 3, views: int = 2, size: int = 160, seed: int = 3) -> tuple[Rig, list[Frame]]:

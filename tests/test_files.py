@@ -9,9 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from jaxtyping import Float
 
 from vergence.errors import VergenceError
-from vergence.files import atomic_path, new_folder, plain, read_arrays, renamed, write_json, write_text
+from vergence.files import (
+    atomic_path,
+    new_folder,
+    plain,
+    read_arrays,
+    read_json,
+    read_npz_as,
+    read_toml,
+    renamed,
+    write_json,
+    write_text,
+)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -96,3 +108,53 @@ def test_old_keys_are_read_with_one_warning_that_names_them():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert renamed({"images": 3}, names, "a.json") == {"images": 3}
+
+
+@dataclass(frozen=True)
+class Held:
+    points: Float[np.ndarray, "T J"]
+    names: tuple[str, ...]
+    rate: float | None = None
+    weight: Float[np.ndarray, " T"] | None = None
+
+
+def test_an_npz_is_held_to_its_type(tmp_path):
+    path, sound = tmp_path / "a.npz", {"points": np.ones((3, 2), int), "names": np.array(["a", "b"])}
+    np.savez(path, **sound, rate=np.array([30]))
+    found = read_npz_as(path, Held)
+    assert found.points.dtype == np.float64
+    assert (found.names, found.rate, found.weight) == (("a", "b"), 30.0, None)
+    for change, words in (
+        ({"points": np.ones(3)}, r"`points` of .* is float64 of shape \(3,\); wanted T J"),
+        ({"weight": np.ones(4)}, r"`weight` of .* shape \(4,\); wanted T"),
+        ({"rate": "fast"}, "`rate` of .*: Expected `float | null`, got `str`"),
+        ({"names": np.arange(2)}, "`names` of .*: Expected `str`, got `int`"),
+    ):
+        np.savez(path, **(sound | change))
+        with pytest.raises(VergenceError, match=words):
+            read_npz_as(path, Held)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_byte_order_marks(tmp_path, encoding):
+    (tmp_path / "a.json").write_bytes('{"ä": [1, NaN]}'.encode(encoding))
+    found = read_json(tmp_path / "a.json", dict[str, list[float]])
+    assert found["ä"][0] == 1
+    assert np.isnan(found["ä"][1])
+    (tmp_path / "a.toml").write_bytes('a = "ä"'.encode(encoding))
+    assert read_toml(tmp_path / "a.toml") == {"a": "ä"}
+
+
+def test_json_is_held_to_its_type(tmp_path):
+    (tmp_path / "a.json").write_text('{"a": [1, "x"]}')
+    with pytest.raises(VergenceError, match=r"is no list of lists: Expected `int`, got `str` - at `\$\[\.\.\.\]\[1\]`"):
+        read_json(tmp_path / "a.json", dict[str, list[int]], what="list of lists")
+    with pytest.raises(VergenceError, match="there is no file"):
+        read_json(tmp_path / "b.json")
+    with pytest.raises(VergenceError, match="cannot be read: Is a directory"):
+        read_json(tmp_path)
+
+
+def test_a_value_that_fills_a_page_is_cut():
+    assert len(str(VergenceError(f"the value is {[0] * 9999}\nor so", "Mend it."))) < 700
+    assert "\n" not in str(VergenceError("two\nlines"))

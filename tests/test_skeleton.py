@@ -69,6 +69,18 @@ def test_aliases(text):
     assert canonical_name(text) == "right_hip"
 
 
+@pytest.mark.parametrize(
+    "text", ["lwri", "LWri", "l_wrist", "wrist.L", "Wrist_Left", "leftWrist", "L_Wri", "left-wrist"]
+)
+def test_names_as_people_write_them(text):
+    assert canonical_name(text) == "left_wrist"
+
+
+@pytest.mark.parametrize("text", ["linear", "lip", "wrist1", "racket", "head"])
+def test_names_that_are_no_joint_are_kept(text):
+    assert canonical_name(text) == text
+
+
 def test_reference_bone_without_pelvis_is_mid_hips_to_mid_shoulders():
     assert COCO_17.reference_bone == ((12, 11), (6, 5))
     assert H36M_17.reference_bone == ((0,), (8,))

@@ -1,5 +1,7 @@
 """The one error that users see: a sentence that names the value, the limit and the remedy."""
 
+LONGEST = 600  # characters of a sentence
+
 
 class VergenceError(Exception):
     """Bad input or a state that the user can mend.
@@ -12,6 +14,9 @@ class VergenceError(Exception):
     """
 
     def __init__(self, problem: str, remedy: str = "") -> None:
+        problem = " ".join(problem.split())
+        if len(problem) > LONGEST:  # a value that fills a page
+            problem = f"{problem[: LONGEST // 2]} ... {problem[-LONGEST // 2 :]}"
         self.problem = problem
         self.remedy = remedy
         super().__init__(f"{problem.rstrip('.')}. {remedy}".strip() if remedy else problem)

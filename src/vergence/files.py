@@ -1,28 +1,44 @@
-"""Writing files so that nothing is ever half-written: a temporary file in the same folder, then one rename.
+"""Files: written so that nothing is ever half-written, read so that what does not fit is one sentence.
 
-A run that is killed, a disk that fills up or a folder that may not be written to leaves the old file, or none; what went
-wrong is said in one sentence. Same folder, because a rename is atomic only within one file system.
+Writing goes to a temporary file in the same folder, then one rename: a run that is killed, a disk that fills up or a folder
+that may not be written to leaves the old file, or none. Same folder, because a rename is atomic only within one file system.
+
+What a JSON, TOML or NPZ file must hold is declared once, as a type, and held while it is read: `msgspec` for JSON and TOML
+(it names the place of what does not fit, and reads JSON faster than Python's own), jaxtyping's arrays for NPZ.
 """
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import json
 import math
 import os
+import tomllib
 import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+import jaxtyping
+import msgspec
 import numpy as np
 import yaml
+from jaxtyping import Shaped
 
 from vergence.errors import VergenceError
 
 T = TypeVar("T")
+
+# UTF-32's little mark begins as UTF-16's: it goes first. Windows' PowerShell and Notepad write the others.
+BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 
 
 @contextmanager
@@ -55,12 +71,69 @@ def write_text(path: Path | str, text: str) -> None:
         file.write(text)
 
 
+def read_text(path: Path | str) -> str:
+    """What a text file holds; UTF-8, or what its byte order mark says.
+
+    Raises:
+        VergenceError: missing, a folder, or not text.
+    """
+    try:
+        data = Path(path).read_bytes()
+        encoding = next((name for mark, name in BYTE_ORDER_MARKS if data.startswith(mark)), "utf-8")
+        return data.decode(encoding)
+    except FileNotFoundError:
+        raise VergenceError(f"there is no file {path}", "Check the path.") from None
+    except OSError as error:
+        raise VergenceError(
+            f"{path} cannot be read: {error.strerror}", "Check the path and its permissions."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise VergenceError(f"{path} is not text: {error}", "Save it as UTF-8.") from error
+
+
 def read_yaml(path: Path | str) -> Any:
     """What a YAML file holds; an empty one holds an empty mapping."""
     try:
         return yaml.safe_load(Path(path).read_text()) or {}
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise VergenceError(f"{path} is not readable YAML: {str(error).splitlines()[0]}") from error
+
+
+def read_toml(path: Path | str, remedy: str = "Mend the line it names.") -> dict[str, Any]:
+    """What a TOML file holds.
+
+    Raises:
+        VergenceError: missing or damaged.
+    """
+    try:
+        return tomllib.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise VergenceError(f"{path} is not readable TOML: {error}", remedy) from error
+
+
+def read_json(
+    path: Path | str, kind: Any = Any, remedy: str = "Write it again.", what: str = "file of its kind"
+) -> Any:
+    """What a JSON file holds, as `kind` (any type that msgspec knows), or in words `what`; Python's `NaN` and `Infinity`
+    are numbers.
+
+    Raises:
+        VergenceError: missing, damaged, or something else than `kind`; names the place.
+    """
+    text = read_text(path)
+    try:
+        try:
+            return msgspec.json.decode(text, type=kind)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            if "NaN" not in text and "Infinity" not in text:
+                raise
+            return msgspec.convert(json.loads(text), kind)
+    except msgspec.ValidationError as error:
+        raise VergenceError(f"{path} is no {what}: {error}", remedy) from error
+    except (ValueError, RecursionError) as error:
+        raise VergenceError(f"{path} is not readable JSON: {error}", remedy) from error
 
 
 def read_arrays(path: Path | str, keys: Sequence[str] = (), remedy: str = "Write it again.") -> dict[str, np.ndarray]:
@@ -80,6 +153,46 @@ def read_arrays(path: Path | str, keys: Sequence[str] = (), remedy: str = "Write
         if key not in data:
             raise VergenceError(f"{path} has no `{key}`; it has {', '.join(data) or 'nothing'}", remedy)
     return data
+
+
+def read_npz_as(path: Path | str, kind: type[T], remedy: str = "Write it again.") -> T:
+    """An NPZ file as a dataclass, whose annotations say what each array is: jaxtyping's, or of a number, a text, a tuple.
+
+    A field with a default may be lacking. Whole numbers are taken where `Float` is declared. A size (`J`) is the same in
+    all fields.
+
+    Raises:
+        VergenceError: missing, damaged, a field lacking, or an array of another kind or shape.
+    """
+    fields = dataclasses.fields(kind)  # type: ignore[arg-type]
+    data = read_arrays(path, [field.name for field in fields if field.default is dataclasses.MISSING], remedy)
+    hints = get_type_hints(kind)
+    with jaxtyping.jaxtyped("context"):
+        found = {
+            field.name: _array_as(data[field.name], hints[field.name], f"`{field.name}` of {path}", remedy)
+            for field in fields
+            if field.name in data
+        }
+    return kind(**found)
+
+
+def _array_as(array: np.ndarray, hint: Any, what: str, remedy: str) -> Any:
+    """An array as a field's annotation wants it."""
+    wanted: Any = next((k for k in get_args(hint) or (hint,) if isinstance(k, type(Shaped[np.ndarray, ""]))), None)
+    if wanted is not None:
+        if array.dtype.kind in "iuf" and "float64" in wanted.dtypes:
+            array = array.astype(np.float64)
+        elif array.dtype.kind == "f" and "int64" in wanted.dtypes and (array == np.round(array)).all():
+            array = array.astype(np.int64)
+        if not isinstance(array, wanted):
+            shape = wanted.dim_str.strip() or "one number"
+            raise VergenceError(f"{what} is {array.dtype} of shape {array.shape}; wanted {shape}", remedy)
+        return array
+    value = array.item() if array.size == 1 and get_origin(hint) is not tuple else np.atleast_1d(array).tolist()
+    try:
+        return msgspec.convert(value, hint)
+    except msgspec.ValidationError as error:
+        raise VergenceError(f"{what}: {error}", remedy) from error
 
 
 def write_json(path: Path | str, value: Any) -> None:
@@ -115,32 +228,18 @@ def from_plain(kind: type[T], values: Mapping[str, Any], **missing: float) -> T:
         **missing: by field, what null means there; NaN where nothing is said.
 
     Raises:
-        KeyError: a field is lacking.
+        msgspec.ValidationError: a field is lacking or of another type.
     """
 
     def restored(value: Any, null: float) -> Any:
         if isinstance(value, dict):
             return {key: restored(item, null) for key, item in value.items()}
         if isinstance(value, list):
-            return tuple(restored(item, null) for item in value)
+            return [restored(item, null) for item in value]
         return null if value is None else value
 
-    fields = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    return kind(**{name: restored(values[name], missing.get(name, math.nan)) for name in fields})
-
-
-def read_json(path: Path | str) -> Any:
-    """What a JSON file holds.
-
-    Raises:
-        VergenceError: missing or damaged.
-    """
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise VergenceError(f"there is no file {path}", "Check the path.") from None
-    except (OSError, ValueError) as error:
-        raise VergenceError(f"{path} is not readable JSON: {error}", "Write it again.") from error
+    return msgspec.convert({key: restored(v, missing.get(key, math.nan)) for key, v in values.items()}, kind,
+                           dec_hook=lambda kind, value: np.asarray(value, dtype=np.float64))  # fmt: skip
 
 
 def new_folder(path: Path) -> None:

@@ -235,6 +235,7 @@ exporters = Registry(
     trc="vergence.outputs.trc:write_trc",
     bvh="vergence.outputs.bvh:write_bvh",
     c3d="vergence.outputs.c3d:write_c3d",
+    usd="vergence.outputs.usd:write_usd",
 )
 
 # Readers of files and folders (`footage.readers.Reader`), asked whether a path fits.
@@ -244,9 +245,18 @@ keypoint_readers = Registry(
     openpose="vergence.footage.keypoints:OPENPOSE",
     coco="vergence.footage.keypoints:COCO",
     npz="vergence.footage.keypoints:NPZ",
+    json="vergence.footage.keypoint_formats.mmpose:JSON",
+    deeplabcut="vergence.footage.keypoint_formats.deeplabcut:DEEPLABCUT",
+    hdf5="vergence.footage.keypoint_formats.hdf5:HDF5",
 )
 calibration_readers = Registry(
-    "calibration reader", "vergence.calibration_readers", toml="vergence.footage.calibration:RIG_TOML"
+    "calibration reader",
+    "vergence.calibration_readers",
+    toml="vergence.footage.calibrations.toml_rigs:RIG_TOML",
+    opencv_yaml="vergence.footage.calibrations.opencv_yaml:OPENCV_YAML",
+    colmap="vergence.footage.calibrations.colmap:COLMAP",
+    vicon="vergence.footage.calibrations.motion_capture:VICON",
+    qualisys="vergence.footage.calibrations.motion_capture:QUALISYS",
 )
 
 # A function of poses that a protocol's column asks for by its name (`protocols.figures`).

@@ -127,12 +127,20 @@ LIMB_GROUPS: dict[str, tuple[tuple[str, str], ...]] = {
 _ALIASES = {
     "hips": "pelvis", "hip": "pelvis", "mid_hip": "pelvis", "midhip": "pelvis", "root": "pelvis",
     "headtop": "head_top", "neck/nose": "neck_nose", "necknose": "neck_nose", "upperneck": "upper_neck",
-    "bigtoe": "big_toe", "smalltoe": "small_toe", "belly": "spine", "torso": "spine",
+    "bigtoe": "big_toe", "smalltoe": "small_toe", "belly": "spine", "torso": "spine", "top_head": "head_top",
+    "head_tip": "head_top", "sho": "shoulder", "shld": "shoulder", "shldr": "shoulder", "shoul": "shoulder",
+    "elb": "elbow", "elbw": "elbow", "wri": "wrist", "wrst": "wrist", "kne": "knee", "ank": "ankle", "ankl": "ankle",
+    "hee": "heel", "bto": "big_toe", "sto": "small_toe",
 }  # fmt: skip
+# What may stand behind an r or l without a mark between: no word begins so.
+_GLUED = "|".join((*"hip knee ankle shoulder elbow wrist eye ear heel bigtoe smalltoe toe foot hand".split(),
+                   *"sho shld shldr shoul elb elbw wri wrst kne ank ankl".split()))  # fmt: skip
 
 
 def canonical_name(name: str) -> str:
-    """The long form of a joint name: `RHip`, `r_hip`, `rhip` and `Right Hip` are all `right_hip`."""
+    """The long form of a joint name: `RHip`, `r_hip`, `rhip`, `hip.R` and `Right Hip` are all `right_hip`, `lwri` is
+    `left_wrist`; what is no known joint keeps its name.
+    """
     text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name.strip())
     text = re.sub(r"[\s\-.]+", "_", text).lower()
     side = ""
@@ -141,7 +149,7 @@ def canonical_name(name: str) -> str:
         word = match[1] or match[4] or match[5]
         side = {"r": "right", "l": "left"}.get(word, word) + "_"
         text = match[2] or match[3] or match[6]
-    elif re.fullmatch(r"[rl](hip|knee|ankle|shoulder|elbow|wrist|eye|ear|heel|bigtoe|smalltoe|toe|foot|hand)", text):
+    elif re.fullmatch(rf"[rl]({_GLUED})", text):
         side, text = {"r": "right_", "l": "left_"}[text[0]], text[1:]
     if side and text in ("hip", "hips"):
         return side + "hip"

@@ -12,8 +12,7 @@ from vergence.cli import main
 from vergence.commands.synth import synth
 from vergence.errors import VergenceError
 from vergence.recipes.load import recipe_from
-from vergence.training.source_words import parse_source
-from vergence.training.sources import open_source
+from vergence.training.sources import open_source, parse_source
 
 LINE = "{kind: world_images, count: 5, look: studio, seed: 2}"
 

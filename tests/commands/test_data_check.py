@@ -230,7 +230,7 @@ def touched(root: Path, *files: str) -> Path:
         (["annotations/person_keypoints_val2017.json"], "COCO person keypoints"),
         (["plan.json", "shard-00000.h5"], "crops that `vergence data prepare` wrote"),
         (["one/capture.toml"], "a folder of captures"),
-        (["a.mp4", "b.mp4"], "a capture (videos of one moment, capture.toml)"),
+        (["a.mp4", "b.mp4"], "a capture (videos of one moment)"),
     ],
 )
 def test_layouts_are_told_by_their_names(tmp_path, files, title):

@@ -29,7 +29,8 @@ def test_a_video_with_boxes_gives_all_files(light_run, light_video, tmp_path, ca
         "overlay.mp4", "poses.csv", "poses.json", "poses.npz", "poses.trc",
     ]  # fmt: skip
     with np.load(out / "poses.npz") as file:
-        assert set(file) == {"pose", "joint_names", "fps", "unit", "up", "keypoints", "confidence", "frame", "time"}
+        keys = "pose joint_names fps unit up keypoints confidence frame time placed reliable"
+        assert set(file) == set(keys.split())
         assert file["pose"].shape == (FRAMES, 17, 3)
         assert file["keypoints"].shape == (FRAMES, 17, 2)
         assert file["joint_names"].tolist() == list(H36M_17.joint_names)

@@ -11,7 +11,7 @@ import pytest
 from vergence.cli import plain_options
 from vergence.commands.reconstruct import reconstruct
 from vergence.errors import VergenceError
-from vergence.footage.calibration import read_rig_toml
+from vergence.footage.calibrations.toml_rigs import read_rig_toml
 from vergence.outputs import read_npz, read_trc
 from vergence.skeleton import H36M_17
 

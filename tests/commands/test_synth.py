@@ -18,7 +18,7 @@ from vergence.geometry.camera import project
 from vergence.outputs import read_npz
 from vergence.skeleton import H36M_17
 from vergence.world import Faults, draw_rigs
-from vergence.world.writer import faulty, resized
+from vergence.world.synthesize import faulty, resized
 
 FRAMES, VIEWS, SIZE = 4, 3, 96
 
@@ -135,7 +135,7 @@ def test_images_come_with_coco_keypoints_and_truth(tmp_path):
 
 
 def test_images_drawn_in_parts_keep_their_subjects_apart(tmp_path, monkeypatch):
-    monkeypatch.setattr("vergence.world.writer.IMAGES_AT_ONCE", 4)
+    monkeypatch.setattr("vergence.world.synthesize.IMAGES_AT_ONCE", 4)
     synth(tmp_path / "p", kind="images", subjects=5, frames=2, size=32, device="cpu", quiet=True)
     with np.load(tmp_path / "p" / "truth.npz") as truth:
         subjects, counts = np.unique(truth["subject"], return_counts=True)

@@ -94,7 +94,7 @@ def change(content, path, value):
     [
         (("annotations", 2, "keypoints"), [1, 2, 2], "annotation 2"), (("annotations", 1, "image_id"), 7, "annotation 1"),
         (("annotations", 0, "bbox"), [1, 2], "annotation 0"), (("categories",), [], "no category"),
-        (("images",), None, "COCO's form"), (("images", 0), {"file_name": "a"}, "without an id"),
+        (("images",), None, "COCO's form"), (("images", 0), {"file_name": "a"}, "missing required field `id`"),
     ],
 )  # fmt: skip
 def test_a_broken_file_is_one_error(root, data, path, value, words):
@@ -110,5 +110,5 @@ def test_what_is_not_there_is_said(root):
         read_coco(root, "val")
     with pytest.raises(VergenceError, match="split 'test'"):
         read_coco(root, "test")
-    with pytest.raises(VergenceError, match="not readable"):
+    with pytest.raises(VergenceError, match="there is no file"):
         read_coco(root / "nowhere.json")

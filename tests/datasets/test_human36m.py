@@ -22,7 +22,7 @@ from vergence.datasets.human36m import (
     subjects_of,
 )
 from vergence.datasets.human36m_cameras import euler_rotation, image_size
-from vergence.datasets.human36m_images import action_of, canonical_stem, is_sequence, sequence_number
+from vergence.datasets.human36m_layouts import action_of, canonical_stem, is_sequence, sequence_number
 from vergence.datasets.records import ImageDataset
 from vergence.errors import VergenceError
 from vergence.geometry.camera import project

@@ -25,7 +25,7 @@ from vergence.datasets.validation.checks import check_images, check_records
 from vergence.datasets.validation.finding import is_valid
 from vergence.errors import VergenceError
 from vergence.geometry.triangulation import triangulate_linear
-from vergence.outputs.trc import ASSUMED_STATURE_MM
+from vergence.outputs.world import ASSUMED_STATURE_MM
 from vergence.recipes.typed import make_source
 from vergence.skeleton import H36M_17
 from vergence.training.sources import open_source

@@ -13,6 +13,7 @@ from fixtures_world import world, world_records
 
 from vergence.batches.crops import crop_view
 from vergence.batches.dataset import withhold
+from vergence.datasets.make_records import make_records
 from vergence.datasets.records import (
     OPEN_VIDEOS,
     ImageDataset,
@@ -24,6 +25,7 @@ from vergence.datasets.records import (
 from vergence.errors import VergenceError
 from vergence.footage.images import read_image
 from vergence.geometry.camera import project
+from vergence.geometry.cameras import Camera
 from vergence.geometry.crops import crop_camera, keypoints_from_crop
 from vergence.recipes.typed import make_source
 from vergence.skeleton import COCO_17, H36M_17
@@ -171,3 +173,30 @@ def test_crop_pixels_lead_back_to_the_full_image(records):
         camera = crop_camera(records.intrinsics[i], None, records.box[i], CROP)
         back = keypoints_from_crop(index.keypoints[i].double().numpy(), camera)
         assert np.nanmax(np.abs(back - records.keypoints[i])) < 0.01
+
+
+def test_one_value_and_one_camera_stand_for_all_rows():
+    k, box = np.array([[500.0, 0, 319.5], [0, 500, 239.5], [0, 0, 1]]), np.array([[1.0, 2, 30, 40], [5, 6, 70, 80]])
+    turn = np.array([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])
+    camera = Camera("c", (640, 480), k, rotation=turn)
+    groups = {"camera": "c", "action": np.array(["walk", "sit"])}
+    found = make_records(
+        ["a.png", "b.png"], COCO_17, box=box, camera=camera, up=turn[2], view=3, frame=[4, 9], groups=groups
+    )
+    np.testing.assert_array_equal(found.intrinsics, [k, k])
+    np.testing.assert_array_equal(found.rotation, [turn, turn])
+    assert np.isnan(found.translation).all()  # the camera does not say
+    np.testing.assert_array_equal(found.distortion, np.zeros((2, 5)))
+    np.testing.assert_array_equal(found.size, [[640, 480]] * 2)
+    np.testing.assert_array_equal(found.up, [turn[2]] * 2)
+    assert found.view.tolist() == [3, 3]
+    assert found.frame.tolist() == [4, 9]
+    assert found.subject.tolist() == found.time_step.tolist() == [0, 1]
+    assert {name: value.tolist() for name, value in found.groups.items()} == {
+        "camera": ["c", "c"],
+        "action": ["walk", "sit"],
+    }
+    found.intrinsics[0] = 0  # each row has its own
+    np.testing.assert_array_equal(found.intrinsics[1], k)
+    with pytest.raises(VergenceError, match="up of shape"):
+        make_records(["a.png"], COCO_17, box=box[:1], camera=camera, up=np.zeros(4))

@@ -213,8 +213,8 @@ def test_damage_is_found_and_named(dataset, tmp_path):
     data = bytearray(path.read_bytes())
     good = ShardDataset(out, SIZE, H36M_17)
     row = int(np.flatnonzero(np.array(good._shard) == 1)[0])
-    _, offset = good._files._opened(1)
-    start = offset + int(good._start[row])
+    with shards.open_h5(path) as file:
+        start = file["jpeg"].id.get_offset() + int(good._start[row])
     data[start : start + 40] = bytes(40)
     path.write_bytes(data)
     with pytest.raises(VergenceError, match=r"row .*/shard-00001\.h5 cannot be decoded"):
@@ -229,7 +229,7 @@ def test_damage_is_found_and_named(dataset, tmp_path):
     written(dataset, out)
     assert ShardDataset(out, SIZE, H36M_17).read(torch.tensor([row])).image.float().std() > 5
     (out / "manifest.json").write_text("{")
-    with pytest.raises(VergenceError, match=r"manifest\.json cannot be read"):
+    with pytest.raises(VergenceError, match=r"manifest\.json is not readable JSON"):
         ShardDataset(out, SIZE, H36M_17)
 
 

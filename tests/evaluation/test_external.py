@@ -139,9 +139,9 @@ def test_bad_files_are_refused_by_name(dataset, tmp_path):
     refused("two labels for one image", row=np.zeros(15, int))
     refused("no prediction belongs", row=np.arange(15) + 99)
     refused("several samples", image=np.array(["cam0.mp4#0"] * 15))
-    refused("cannot be read as NPZ", pose.astype(object))
+    refused("is not a readable NPZ", pose.astype(object))
     (tmp_path / "b.npz").write_bytes(b"PK nothing")
-    for name, match in (("b.npz", "cannot be read as NPZ"), ("c.npz", "no file of predictions")):
+    for name, match in (("b.npz", "is not a readable NPZ"), ("c.npz", "there is no file")):
         with pytest.raises(VergenceError, match=match):
             read_predictions(tmp_path / name)
     for text in ("{", "[]", '{"unit": "mm"}', '{"unit": "mm", "joint_names": ["a"], "samples": []}'):

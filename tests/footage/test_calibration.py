@@ -7,7 +7,8 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from vergence.errors import VergenceError
-from vergence.footage.calibration import read_rig_toml, write_rig_toml
+from vergence.footage.calibrations.toml_rigs import read_rig_toml
+from vergence.footage.calibrations.writing import write_rig_toml
 from vergence.geometry.cameras import Camera, Rig
 
 ANIPOSE = """
@@ -96,12 +97,12 @@ def test_scale_free_rig_keeps_its_unit(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("fisheye = false", "fisheye = true", "fisheye"),
+        ("0.002, 0.5]\nrotation", "0.002, 0.5]\nfisheye = true\nrotation", "fisheye camera .* has 5 values"),
         ("[ 0.1, 0.2, 0.3]", "[[1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.0]]", "no rotation .determinant -1"),
         ("[ 0.0, 0.0, 4.0]", "[ 0.0, nan, 4.0]", "not finite"),
         ("[ 0.0, 0.0, 4.0]", "[ 0.0, 4.0]", "has shape"),
         ("[ 600.0, 0.0, 320.0], [ 0.0, 601.0", "[ 0.9, 0.0, 320.0], [ 0.0, 601.0", "too short for pixels"),
-        ("0.002, 0.5]", "0.002, 0.5, 0.1, 0.2, 0.3]", "8 values"),
+        ("0.002, 0.5]", "0.002, 0.5, 0.1, 0.2]", "7 values"),
         ("[ 640.0, 480.0]", "[ 640.5, 480.0]", "whole pixels"),
         ("[ 640.0, 480.0]", '"large"', "not an array of numbers"),
     ],

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from vergence.errors import VergenceError
-from vergence.footage.calibration import write_rig_toml
+from vergence.footage.calibrations.writing import write_rig_toml
 from vergence.footage.capture import Capture, load_capture, make_capture
 from vergence.footage.capture_writer import write_capture
 from vergence.footage.observations import observe
@@ -91,7 +91,7 @@ def test_metres_become_millimetres(folder: Path) -> None:
         ("distortion =", "distorsion =", r"camera left .*'distorsion'.*Did you mean 'distortion'"),
         ("t = [0.0, 0.0, 3000.0]\n[cam", "T = [0.0, 0.0, 3000.0]\n[cam", r"'T'.*Did you mean 't'"),
         ("[cameras.left]", "[camera.left]", r"unknown key 'camera'.*'cameras'"),
-        ('unit = "mm"', 'unit = "cm"', "'cm'.*'mm', 'm'"),
+        ('unit = "mm"', 'unit = "yards"', "'yards'.*'mm', 'cm', 'm'"),
         ('unit = "mm"', 'unit = "m"', "expected 50 to 500000 mm.*Check the unit"),
         ("3000.0", "3.0", r"4\.243 mm apart.*Check the unit"),
         ("fps = 25.0", "fps = 0", "fps of capture.toml is 0"),

@@ -7,13 +7,9 @@ import numpy as np
 import pytest
 
 from vergence.errors import VergenceError
-from vergence.footage.keypoints import (
-    HIDDEN_CONFIDENCE,
-    clean,
-    frame_number,
-    read_keypoint_npz,
-    read_keypoints,
-)
+from vergence.footage.formats.coco import HIDDEN_CONFIDENCE
+from vergence.footage.formats.names import name_numbers
+from vergence.footage.keypoints import clean, read_keypoint_npz, read_keypoints
 from vergence.skeleton import BODY_25, BODY_25B, COCO_17, H36M_17, Skeleton
 
 PLACES = {
@@ -83,6 +79,15 @@ def test_zeros_are_missing_and_empty_people_nobody(tmp_path: Path) -> None:
     assert any("above 1" in note for note in found.notes)
 
 
+@pytest.mark.parametrize("nobody", [{}, {"person_id": [-1]}, {"pose_keypoints_2d": []}])
+def test_a_person_without_values_is_nobody(tmp_path: Path, nobody: dict) -> None:
+    """As Pose2Sim writes whom a camera does not see."""
+    folder = openpose(tmp_path / "a", {0: [person(COCO_17)], 1: [person(COCO_17)]}, "x_{:04d}.json")
+    (folder / "x_0001.json").write_text(json.dumps({"people": [nobody]}))
+    found = read_keypoints(folder)
+    assert [len(found.people[number]) for number in (0, 1)] == [1, 0]
+
+
 def test_frame_numbers_come_from_names(tmp_path: Path) -> None:
     frames = {number: [person(COCO_17, 100 + number)] for number in (0, 1, 3, 10)}
     found = read_keypoints(openpose(tmp_path / "a", frames, "take2.{:04d}.json"))
@@ -91,15 +96,16 @@ def test_frame_numbers_come_from_names(tmp_path: Path) -> None:
     rows = found.frames(0, 5)
     assert [len(r) for r in rows] == [1, 1, 0, 1, 0]
     assert rows[3][0, 0, 0] == 103
-    assert frame_number("video_000000000012_keypoints.json", 5) == 12
-    assert frame_number("name.json", 5) == 5
+    assert name_numbers(["video_000000000012_keypoints.json"]) == [12]
+    assert name_numbers(["name.json"]) is None
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "not readable JSON"), ("[]", "no list `people`"), ('{"people": [{}]}', "no `pose_keypoints_2d`"),
+    [("{", "not readable JSON"), ("[]", "Expected `object`, got `array`"), ('{"people": [{}]}', "no `pose_keypoints_2d`"),
      ('{"people": [{"pose_keypoints_2d": [1, 2]}]}', "not triples"),
-     ('{"people": [{"pose_keypoints_2d": ["a"]}]}', "not numbers"), ('{"people": []}', "nobody is in any frame")],
+     ('{"people": [{"pose_keypoints_2d": ["a"]}]}', r"got `str` - at `\$.people\[0\].pose_k"),
+     ('{"people": []}', "nobody is in any frame")],
 )  # fmt: skip
 def test_broken_openpose_files(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.json").write_text(text)
@@ -110,7 +116,7 @@ def test_broken_openpose_files(tmp_path: Path, text: str, message: str) -> None:
 def test_missing_places(tmp_path: Path) -> None:
     with pytest.raises(VergenceError, match="no keypoint files"):
         read_keypoints(tmp_path)
-    with pytest.raises(VergenceError, match="there is no keypoint file"):
+    with pytest.raises(VergenceError, match="there is no file"):
         read_keypoints(tmp_path / "x.json")
     with pytest.raises(VergenceError, match=r"belongs under \[capture\]"):
         read_keypoints(tmp_path / "x.npz")

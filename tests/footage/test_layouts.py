@@ -58,3 +58,32 @@ def test_a_point_cannot_tell() -> None:
 def test_an_unknown_count_names_those_that_are_known() -> None:
     with pytest.raises(VergenceError, match=r"19 joints .* Known are 16, 17, 18, 25"):
         decide_layout([np.zeros((19, 3))], "cam1")
+
+
+# A horse in m, x ahead, y to its left, z up, AP-10K's order: eyes, nose, withers, root of the tail, then the legs.
+HORSE = np.array(
+    [[1.35, 0.09, 1.95], [1.35, -0.09, 1.95], [1.65, 0, 1.7], [0.95, 0, 1.6], [-0.75, 0, 1.45],
+     [0.6, 0.2, 1.3], [0.55, 0.2, 0.85], [0.55, 0.2, 0.05], [0.6, -0.2, 1.3], [0.55, -0.2, 0.85], [0.55, -0.2, 0.05],
+     [-0.6, 0.2, 1.3], [-0.5, 0.2, 0.9], [-0.65, 0.2, 0.05], [-0.6, -0.2, 1.3], [-0.5, -0.2, 0.9], [-0.65, -0.2, 0.05]]
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (0.5, 0.6, 0.4), (0.5, 0.4, 0.25), (0.7, 0.7, 1.2)], ids=str)
+@pytest.mark.parametrize("side", range(8))
+def test_an_animals_seventeen_points_are_no_person(side: int, shape: tuple[float, ...]) -> None:
+    """A horse, a dog, a low dog and a giraffe of a kind, walking, from all sides."""
+    rng = np.random.default_rng(side)
+    people = []
+    for t in range(40):
+        body = HORSE * shape
+        for k, (knee, paw) in enumerate(((6, 7), (9, 10), (12, 13), (15, 16))):
+            swing = 0.25 * np.sin(0.3 * t + 0.75 * np.pi * k)
+            body[knee, 0] += swing / 2
+            body[paw] += [swing, 0, max(0, 0.1 * np.cos(0.3 * t + k))]
+        angle = side * np.pi / 4 + 0.01 * t
+        x, y, z = (body - body.mean(0)).T
+        depth = np.sin(angle) * x + np.cos(angle) * y + 5
+        pixels = 500 + 1000 * np.stack([(np.cos(angle) * x - np.sin(angle) * y) / depth, -(z + 0.15) / depth], 1)
+        people.append(np.column_stack([pixels + rng.normal(0, 2, (17, 2)), np.ones(17)]))
+    with pytest.raises(VergenceError, match=r"an animal's in AP-10K's order|make no person's body"):
+        decide_layout(people, "cam1")

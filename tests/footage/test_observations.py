@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures_keypoint_files import write_dlc_csv
 
 from vergence.errors import VergenceError
 from vergence.footage.capture import load_capture
@@ -58,6 +59,32 @@ def test_numbers_from_one_and_lost_files(tmp_path: Path, points: np.ndarray) -> 
     np.testing.assert_allclose(seen.keypoints, expected)
     assert any("count frames from 1" in note for note in seen.notes)
     assert any("1 frames between 2 and 30 have no file" in note for note in seen.notes)
+
+
+def test_cameras_whose_files_name_the_joints_in_another_order(tmp_path: Path, points: np.ndarray) -> None:
+    turned = [*range(5, 17), *range(5)]
+    names = np.array(COCO_17.joint_names)
+    write_dlc_csv(tmp_path / "a.csv", points[:, 0, None], names)
+    write_dlc_csv(tmp_path / "b.csv", points[:, 1, None][:, :, turned], names[turned])
+    capture_toml(tmp_path)
+    text = (tmp_path / "capture.toml").read_text()
+    (tmp_path / "capture.toml").write_text(text.replace('= "a"', '= "a.csv"').replace('= "b"', '= "b.csv"'))
+    np.testing.assert_allclose(observe(load_capture(tmp_path)).keypoints, points)
+    write_dlc_csv(tmp_path / "b.csv", points[:, 1, None], [*names[:-1], "tail"])
+    with pytest.raises(VergenceError, match=r"different skeletons: coco_17 of 17 \(a\), custom of 17 \(b\)"):
+        observe(load_capture(tmp_path))
+
+
+def test_joints_under_another_layouts_name_are_doubted(tmp_path: Path, points: np.ndarray) -> None:
+    for v, name in enumerate("ab"):
+        openpose(tmp_path / name, points[:, v])
+    capture_toml(tmp_path)
+    assert not any("look like" in note for note in observe(load_capture(tmp_path)).notes)
+    text = (tmp_path / "capture.toml").read_text()
+    (tmp_path / "capture.toml").write_text(text.replace("[capture]", '[capture]\nskeleton = "h36m_17"'))
+    assert any(
+        "called h36m_17" in note and "look like coco_17" in note for note in observe(load_capture(tmp_path)).notes
+    )
 
 
 def test_whole_offset_moves_frames(tmp_path: Path, points: np.ndarray) -> None:

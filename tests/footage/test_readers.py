@@ -43,7 +43,7 @@ def test_a_keypoint_reader_from_outside(readers, tmp_path):
 
 
 def test_one_from_outside_comes_before_ours(readers, tmp_path):
-    with pytest.raises(VergenceError, match="there is no keypoint file"):
+    with pytest.raises(VergenceError, match="there is no file"):
         read_keypoints(tmp_path / "a.json")
     mine = Reader(lambda path: path.suffix == ".json", lambda path, skeleton: Detections(COCO_17, PEOPLE))
     readers.keypoint_readers.register("mine")(mine)

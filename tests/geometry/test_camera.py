@@ -15,6 +15,7 @@ from vergence.geometry.camera import (
     axis_angle_to_matrix,
     camera_centre,
     denormalise,
+    fisheye_lens,
     intrinsics_from_fov,
     look_at,
     normalise,
@@ -33,6 +34,7 @@ LENSES = [
     [-0.2070, 0.2478, -0.0031, -0.0009, -0.0014],  # a camera of Human3.6M
     [-0.2, 0.1, 1e-3, -2e-3, 0.01, 0.1, 0.05, -0.02, 1e-3, -5e-4, -2e-3, 3e-4],
 ]
+FISHEYES = [[0.0, 0.0, 0.0, 0.0], [-0.02, 0.01, -0.004, 0.001], [0.1, -0.03, 0.0, 0.0]]
 vectors = arrays(np.float64, 3, elements=st.floats(-2, 2))
 
 
@@ -206,3 +208,38 @@ def test_look_at_sees_the_target_in_the_middle_and_up_above():
     assert torch.allclose(projection_matrix(rotation, translation) @ homogeneous, seen[0])
     with pytest.raises(VergenceError, match="up vector"):
         look_at(position, position + up, up)
+
+
+@pytest.mark.parametrize("lens", FISHEYES)
+def test_a_fisheye_lens_is_opencvs(lens):
+    points, k = random_points(shape=(200, 17)), some_intrinsics()
+    points[..., 2] = points[..., 2] * 0.2 + 0.1  # up to 80 degrees from the axis
+    points = points[(points[..., 2] > 0.05).all(1)]
+    k[0, 1] = 0
+    theirs, _ = cv2.fisheye.projectPoints(
+        points.reshape(-1, 1, 3).numpy(), np.zeros(3), np.zeros(3), k.numpy(), np.array(lens)
+    )
+    row = torch.tensor(fisheye_lens(lens), dtype=F64)
+    ours = project(points, k, row)
+    np.testing.assert_allclose(ours.reshape(-1, 2), theirs[:, 0], atol=1e-9)
+    back = normalise(ours, k, row)
+    np.testing.assert_allclose(back, points[..., :2] / points[..., 2:], rtol=1e-9)
+
+
+def test_lenses_of_both_kinds_are_rows_of_one_array():
+    plain = torch.nn.functional.pad(torch.tensor(LENSES[0], dtype=F64), (0, 12))
+    rows = torch.stack([plain, torch.tensor(fisheye_lens(FISHEYES[1]), dtype=F64)]).requires_grad_()
+    xy = (torch.rand(2, 9, 2, dtype=F64, generator=torch.Generator().manual_seed(0)) - 0.5).requires_grad_()
+    torch.testing.assert_close(undistort(xy, rows)[0], undistort(xy[0], torch.tensor(LENSES[0], dtype=F64)))
+    assert torch.autograd.gradcheck(undistort, (xy, rows[:, :].detach()))
+    undistort(xy, rows).sum().backward()
+    assert torch.isfinite(rows.grad).all()
+    assert torch.isfinite(xy.grad).all()
+
+
+def test_a_pixel_that_no_fisheye_ray_reaches_is_nan():
+    folds = torch.tensor(fisheye_lens([-0.3, 0.0, 0.0, 0.0]), dtype=F64)  # turns back at 60 degrees
+    wide = torch.tensor(fisheye_lens([0.0, 0.0, 0.0, 0.0]), dtype=F64)
+    pixels = torch.tensor([[0.0, 0.0], [0.5, 0.0], [0.9, 0.0], [1.6, 0.0]], dtype=F64)
+    assert undistort(pixels, folds).isnan().any(1).tolist() == [False, False, True, True]
+    assert undistort(pixels, wide).isnan().any(1).tolist() == [False, False, False, True]  # past 90 degrees

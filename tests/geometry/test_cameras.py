@@ -8,6 +8,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from vergence.errors import VergenceError
+from vergence.geometry.camera import fisheye_lens
 from vergence.geometry.cameras import Camera, Rig, rotation_angle
 
 K = np.array([[1145.0, 0, 512.5], [0, 1143.2, 515.4], [0, 0, 1]])
@@ -108,3 +109,22 @@ def test_rotation_angle_keeps_its_digits_at_both_ends(angle: float) -> None:
     found = rotation_angle(np.stack([turned, base]), base)
     assert abs(found[0] - angle) < 4e-16 * (1 + angle / 1e-3) + 1e-15
     assert found[1] < 1e-15
+
+
+def test_strong_lenses_are_undone_to_rounding() -> None:
+    """OpenCV's default stops after five steps, which leaves 200 px at this image's border."""
+    k = np.array([[500.0, 0, 500], [0, 500, 500], [0, 0, 1]])
+    for lens in ([0.3, 0.1, 0, 0, 0], [-0.28, 0.07, 0.001, 0, 0], fisheye_lens([0.05, 0.01, 0, 0])):
+        camera = Camera("a", (1000, 1000), k, np.array(lens))
+        points = np.array([[1.1, 0.0, 1.0], [0.3, -0.8, 1.0], [0.0, 0.0, 1.0]])
+        np.testing.assert_allclose(camera.normalise(camera.project(points)), points[:, :2], atol=1e-9)
+
+
+def test_field_of_view_counts_the_lens() -> None:
+    k = np.array([[500.0, 0, 499.5], [0, 500, 499.5], [0, 0, 1]])
+    assert np.degrees(Camera("a", (1000, 1000), k).field_of_view) == pytest.approx([90, 90])
+    wide = Camera("a", (1000, 1000), k, np.array(fisheye_lens([0, 0, 0, 0])))
+    assert np.degrees(wide.field_of_view) == pytest.approx([np.degrees(2), np.degrees(2)])
+    assert wide.fisheye
+    assert wide.coefficients.tolist() == [0, 0, 0, 0]
+    assert np.isnan(Camera("a", None, k).field_of_view).all()

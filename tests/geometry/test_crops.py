@@ -8,6 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vergence.errors import VergenceError
+from vergence.geometry.camera import fisheye_lens
+from vergence.geometry.cameras import Camera
 from vergence.geometry.crops import (
     box_from_keypoints,
     check_box,
@@ -152,3 +154,18 @@ def test_full_pixels_undo_the_crop_of_an_image_without_a_lens():
     there = full_pixels(torch.from_numpy(points), torch.from_numpy(cameras.homography)).numpy()
     for i in range(len(rows)):
         np.testing.assert_allclose(there[i], keypoints_from_crop(points[i], cameras[i]), atol=1e-7)
+
+
+def test_a_crop_of_a_fisheye_image_has_no_lens() -> None:
+    """Pixels of the crop are a pinhole's, also 50 degrees off the axis, and come back to the image's."""
+    k = np.array([[300.0, 0, 400], [0, 300, 400], [0, 0, 1]])
+    lens = np.array(fisheye_lens([0.05, -0.01, 0.0, 0.0]))
+    rays = np.array([[1.1, 0.2, 1.0], [1.2, 0.1, 1.0], [1.0, 0.3, 1.0]])
+    pixels = Camera("a", (800, 800), k, lens).project(rays)
+    low, high = pixels.min(0) - 20, pixels.max(0) + 20
+    crop = crop_camera(k, lens, [*low, *(high - low)], 64)
+    seen = keypoints_to_crop(pixels, crop)
+    turned = rays @ crop.rotation.T
+    np.testing.assert_allclose(seen, (turned[:, :2] / turned[:, 2:]) @ crop.intrinsics[:2, :2].T + crop.intrinsics[:2, 2],
+                               atol=1e-6)  # fmt: skip
+    np.testing.assert_allclose(keypoints_from_crop(seen, crop), pixels, atol=1e-6)

@@ -13,7 +13,7 @@ from vergence.outputs import PoseSequence
 from vergence.outputs.bvh import write_bvh
 from vergence.outputs.c3d import write_c3d
 from vergence.outputs.kinematics import fit_kinematics
-from vergence.outputs.trc import y_up
+from vergence.outputs.world import y_up
 from vergence.skeleton import COCO_17, H36M_17
 from vergence.world.motion_files import read_bvh
 

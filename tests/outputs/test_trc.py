@@ -1,5 +1,6 @@
 """TRC files."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from vergence.errors import VergenceError
 from vergence.outputs import PoseSequence, read_trc, write_trc
-from vergence.outputs.trc import y_up
+from vergence.outputs.world import y_up
 from vergence.skeleton import COCO_17, H36M_17
 
 
@@ -86,7 +87,8 @@ def test_scale_free_poses_get_the_assumed_stature(tmp_path: Path) -> None:
     assert "assumed stature 1700 mm" in note
     assert "up unknown" in note
     np.testing.assert_allclose(found.positions[0], figure() * [850, -850, -850], atol=1)
-    write_trc(tmp_path / "b.trc", ours, assumed_up=np.array([1.0, 0, 0]))
+    sideways = replace(ours, world=replace(ours.in_world(), up=np.array([1.0, 0, 0])))
+    write_trc(tmp_path / "b.trc", sideways)
     np.testing.assert_allclose(read_trc(tmp_path / "b.trc").positions[0, :, 1], figure()[:, 0] * 850, atol=1)
 
 
@@ -125,3 +127,55 @@ def test_a_missing_last_joint_is_nan_and_no_row_ends_in_an_empty_field(tmp_path)
     rows = (tmp_path / "a.trc").read_text().splitlines()[6:]
     assert rows[1].endswith("nan\tnan\tnan")
     assert np.isnan(read_trc(tmp_path / "a.trc").positions[1, -1]).all()
+
+
+OFFICIAL = (
+    "PathFileType\t4\t(X/Y/Z)\tD:\\Aufnahme\\gehen.trc\n"
+    "DataRate\tCameraRate\tNumFrames\tNumMarkers\tUnits\tOrigDataRate\tOrigDataStartFrame\tOrigNumFrames\n"
+    "50\t50\t2\t2\tmm\t50\t1\t2\nFrame#\tTime\tA\t\t\tB\t\t\n\t\tX1\tY1\tZ1\tX2\tY2\tZ2\n\n"
+    "1\t0.00\t1\t2\t3\t4\t5\t6\n2\t0.02\t7\t8\t9\t10\t11\t12\n"
+)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: text,
+        lambda text: text.replace("\t", "\t\t"),
+        lambda text: text.replace("\t0.0", "\t\t0.0").replace("50\t50", "50\t\t50"),
+        lambda text: text.replace("6\n", "6\t\t\n").replace("12\n", "12\t\n"),
+        lambda text: text.replace("\n\n", "\n"),
+        lambda text: text.replace("\t\tX1\tY1\tZ1\tX2\tY2\tZ2\n\n", ""),
+        lambda text: text.replace("\n", "\r\n"),
+        lambda text: "\ufeff" + text,
+        lambda text: text.replace("\tmm\t", "\tcm\t"),
+    ],
+    ids="as_it_is doubled_tabs some_doubled tabs_at_the_end no_blank_line no_axes windows byte_order_mark cm".split(),
+)
+def test_other_programs_spellings(tmp_path: Path, change) -> None:
+    (tmp_path / "a.trc").write_bytes(change(OFFICIAL).encode())
+    found = read_trc(tmp_path / "a.trc")
+    expected = np.arange(1.0, 13).reshape(2, 2, 3) * (10 if "\tcm\t" in change(OFFICIAL) else 1)
+    np.testing.assert_array_equal(found.positions, expected)
+    assert (found.marker_names, found.fps, found.time.tolist()) == (("A", "B"), 50, [0, 0.02])
+
+
+def test_a_path_in_another_encoding(tmp_path: Path) -> None:
+    (tmp_path / "a.trc").write_bytes(OFFICIAL.replace("gehen", "göhen").encode("latin-1"))
+    assert read_trc(tmp_path / "a.trc").marker_names == ("A", "B")
+
+
+def test_doubled_tabs_around_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "a.trc").write_text(OFFICIAL.replace("\t4\t5\t6", "\t\t\t").replace("\t", "\t\t"))
+    found = read_trc(tmp_path / "a.trc").positions
+    assert np.isnan(found[0, 1]).all()
+    np.testing.assert_array_equal(found[1].ravel(), np.arange(7, 13))
+
+
+def test_metres_as_asked(tmp_path: Path) -> None:
+    ours = poses(up=[0, 1, 0])
+    write_trc(tmp_path / "a.trc", ours, unit="m")
+    assert "\tm\t" in (tmp_path / "a.trc").read_text().splitlines()[2]
+    np.testing.assert_allclose(read_trc(tmp_path / "a.trc").positions, ours.pose, atol=1e-3)
+    with pytest.raises(VergenceError, match="'inch'"):
+        write_trc(tmp_path / "a.trc", ours, unit="inch")

@@ -34,7 +34,8 @@ def test_all_formats_and_what_they_assume(tmp_path: Path) -> None:
     notes = vergence.outputs.write(tmp_path, poses("reference_bone"), trc={"stature_mm": 1800.0})
     assert {path.name for path in tmp_path.iterdir()} == {f"poses.{name}" for name in ("npz", "json", "csv", "trc")}
     assert (notes["npz"], notes["json"], notes["csv"]) == ("", "", "")
-    assert notes["trc"] == "scale unknown, assumed stature 1800 mm; up unknown, the first camera taken as level"
+    words = "scale unknown, assumed stature 1800 mm (+/- 7%); up unknown, the first camera taken as level"
+    assert notes["trc"] == words
 
 
 def test_an_unknown_format_writes_nothing(tmp_path: Path) -> None:

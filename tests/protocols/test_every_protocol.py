@@ -19,8 +19,7 @@ from vergence.evaluation.external import read_predictions, score_protocol
 from vergence.protocols.base import Protocol, get_protocol, protocols
 from vergence.protocols.keypoints import KeypointProtocol
 from vergence.skeleton import H36M_17, get_skeleton
-from vergence.training.source_words import protocol_source
-from vergence.training.sources import open_source
+from vergence.training.sources import open_source, protocol_source
 
 SIDE = 32
 # those that compare poses as they come; Zhou's change them first, others need no truth or search images (tests of their own)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from vergence.comparison.reproduction import check_figures
+from vergence.comparison.reproduce import check_figures
 from vergence.errors import VergenceError
 from vergence.protocols.base import protocols
 from vergence.recipes.load import load_recipe

@@ -11,8 +11,10 @@ import pytest
 
 import vergence
 from vergence.files import write_json
-from vergence.footage.calibration import write_rig_toml
+from vergence.footage.calibrations.writing import write_rig_toml
 from vergence.footage.capture import load_capture
+from vergence.geometry.body import reference_length
+from vergence.geometry.camera import fisheye_lens
 from vergence.geometry.cameras import Rig
 from vergence.report.reconstruction import page_of
 from vergence.skeleton import BODY_25, H36M_17
@@ -21,7 +23,7 @@ NAMES = ("left", "middle", "right")
 # What folders written before hold, in this order: `load` must go on reading them.
 KEYS = (
     "verdict reasons unit reprojection_px limb_cv coverage coverage_of_points cameras world up protocol subject joints "
-    "skeleton fps notes report version trc seconds"
+    "skeleton fps notes report version trc seconds files placed"
 )
 
 
@@ -70,7 +72,51 @@ def test_3d_from_openpose_json_and_a_calibration_in_five_lines(folder: Path, sce
     truth = scene.pose[:, [2, 3, 5, 6, 12, 13, 15, 16]]
     assert np.nanmedian(np.linalg.norm(joints(found.poses.pose) - truth, axis=-1)) < 10
     files = {path.name for path in (folder / "out").iterdir()}
-    assert files == {"rig.toml", "poses.npz", "poses.trc", "results.json"}
+    assert files == {"rig.toml", "Calib.toml", "camera_array.toml", "poses.npz", "poses.trc", "results.json"}
+
+
+def test_a_rig_that_was_found_serves_the_next_recording(folder: Path, scene) -> None:
+    found = vergence.reconstruct(capture(folder), ignore_extrinsics=True)
+    found.save(folder / "out", formats=[])
+    assert found.poses.unit == "reference_bone"
+    text = (folder / "capture.toml").read_text()
+    for name in ("rig.toml", "Calib.toml", "camera_array.toml"):
+        (folder / "capture.toml").write_text(text.replace("calib.toml", f"out/{name}"))
+        again = vergence.reconstruct(folder)
+        assert (again.extrinsics, again.poses.unit, again.rig.unit) == ("as given", "reference_bone", "reference_bone")
+        assert any("free of scale" in note for note in again.notes)
+        assert np.nanmedian(np.abs(reference_length(again.poses.pose, again.skeleton) - 1)) < 1e-9
+        assert np.median(np.abs(pairwise(again.rig) - pairwise(found.rig))) < 0.02 * pairwise(found.rig).max()
+
+
+def pairwise(rig: Rig) -> np.ndarray:
+    centres = np.stack([camera.centre for camera in rig])
+    return np.linalg.norm(centres[:, None] - centres[None], axis=-1)
+
+
+def test_fisheye_cameras_are_reconstructed(folder: Path, scene) -> None:
+    lens = np.array(fisheye_lens([-0.8, 0.1, 0.0, 0.0]))
+    arrays = scene.intrinsics, scene.rotation, scene.translation
+    rig = Rig.of(NAMES, [(1000, 1000)] * 3, *arrays, np.stack([lens] * 3))
+    write_rig_toml(folder / "calib.toml", rig)
+    rng = np.random.default_rng(0)
+    for v, (name, camera) in enumerate(zip(NAMES, rig)):
+        pixels = np.stack([camera.project(camera.to_camera(pose)) for pose in scene.pose])
+        points = H36M_17.convert(pixels + rng.normal(0, 1, pixels.shape), BODY_25)
+        assert np.nanmax(np.abs(pixels - scene.keypoints[:, v])) > 10
+        for t, one in enumerate(points):
+            known = np.isfinite(one).all(-1)
+            rows = np.where(known[:, None], np.c_[np.nan_to_num(one), np.full(25, 0.9)], 0.0)
+            people = [{"pose_keypoints_2d": rows.ravel().tolist()}]
+            write_json(folder / f"{name}_json" / f"{name}_{t:012d}_keypoints.json", {"version": 1.3, "people": people})
+    truth = scene.pose[:, [2, 3, 5, 6, 12, 13, 15, 16]]
+    given = vergence.reconstruct(capture(folder))
+    assert np.nanmedian(np.linalg.norm(joints(given.poses.pose) - truth, axis=-1)) < 10
+    assert given.report.reprojection_median < 2
+    alone = vergence.reconstruct(folder, ignore_extrinsics=True)
+    assert alone.report.reprojection_median < 2
+    given.save(folder / "out", formats=[])
+    assert vergence.Reconstruction.load(folder / "out").rig.cameras[0].fisheye
 
 
 def test_what_is_saved_is_loaded(folder: Path) -> None:

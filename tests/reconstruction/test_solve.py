@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from vergence.errors import VergenceError
 from vergence.geometry.alignment import align
+from vergence.reconstruction.rig import estimate_rig
 from vergence.reconstruction.solve import Solution, reconstruct_keypoints
 from vergence.skeleton import BODY_25B, COCO_17, H36M_17
 
@@ -111,6 +112,21 @@ def test_exchanged_sides_are_exchanged_back(make_scene, rate: float) -> None:
     assert left_alone.report.coverage < found.report.coverage - 0.01
 
 
+@pytest.mark.parametrize(("views", "camera", "known"), [(2, 1, True), (3, 0, True), (4, 2, True), (4, 1, False)])
+def test_a_camera_that_exchanges_sides_throughout_is_put_right(
+    make_scene, views: int, camera: int, known: bool
+) -> None:
+    scene = make_scene(views=views, noise=2.0, outliers=0.03, distortion=(0, 0, 0, 0, 0), span=2 * np.pi * views / 5)
+    swapped = scene.keypoints.copy()
+    swapped[:, camera] = swapped[:, camera][:, list(H36M_17.mirror)]
+    lens = {} if known else {"intrinsics": None, "distortion": None}
+    right, found = run(scene, **lens), run(replace(scene, keypoints=swapped), **lens)
+    assert pair_error(found, scene.rotation) < 1.2 * pair_error(right, scene.rotation) + 0.1
+    changed = (found.side != np.arange(17)).any(2).mean(0)
+    np.testing.assert_array_equal(changed > 0.5, np.arange(views) == camera)
+    assert found.report.verdict == right.report.verdict
+
+
 def test_joints_of_one_good_view_are_missing(make_scene) -> None:
     scene = make_scene(frames=30)
     scene.keypoints[:, 1:, 16] = np.nan  # the right wrist is seen by one camera
@@ -133,6 +149,15 @@ def test_low_confidence_counts_as_missing(make_scene) -> None:
     found = run(replace(scene, keypoints=spoilt), confidence=confidence)
     assert pair_error(found, scene.rotation) < 1.5
     assert not found.inlier[:, 0][confidence[:, 0] < 0.05].any()
+
+
+@pytest.mark.parametrize("much", [0.2, 85.0])
+def test_confidences_of_any_size_are_counted(make_scene, much: float) -> None:
+    scene = make_scene(frames=30)
+    usual = run(scene, confidence=np.full(scene.keypoints.shape[:3], 0.9))
+    found = run(scene, confidence=np.full(scene.keypoints.shape[:3], much))
+    assert np.isfinite(found.report.reprojection_median)
+    assert found.report.reprojection_median == pytest.approx(usual.report.reprojection_median)
 
 
 def test_other_skeletons_work(make_scene) -> None:
@@ -268,3 +293,21 @@ def test_the_old_name_is_read_with_a_warning() -> None:
 
     with pytest.warns(FutureWarning, match="now vergence.reconstruction.reconstruct_keypoints"):
         assert old.reconstruct is reconstruct_keypoints
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_of_a_body_and_its_mirror_image_knees_decide(make_scene, monkeypatch, turned: bool) -> None:
+    """Through a long lens the two fit alike; whichever the search ends in, the person that comes out is one."""
+    how = {"radius": 120000.0, "focal": 1100 * 120000 / 4500, "seed": 3, "distortion": (0, 0, 0, 0, 0)}
+    scene = make_scene(views=2, frames=40, span=2.5, noise=3.0, **how)
+
+    def other_first(*args, **options):
+        rig = estimate_rig(*args, **options)
+        assert rig.mirror is not None  # though its cost is within a percent
+        assert rig.mirror_gap < 1.05
+        return replace(rig, bundle=rig.mirror, mirror=rig.bundle) if turned else rig
+
+    monkeypatch.setattr("vergence.reconstruction.solve.estimate_rig", other_first)
+    found = run(scene)
+    assert found.report.handedness > 0.05
+    assert any("mirror image" in reason for reason in found.report.reasons)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vergence.errors import VergenceError
-from vergence.report.charts import curve_svg
+from vergence.report.charts import SIDE, curve_svg, dots_svg, strip_html
 from vergence.report.comparison import (
     cell_text,
     efficiency_curves,
@@ -21,7 +21,6 @@ from vergence.report.comparison import (
 )
 from vergence.report.page import Curve, Dots, Page, Panel, Strip
 from vergence.report.render import render_page
-from vergence.report.side_by_side import SIDE, dots_svg, strip_html
 from vergence.skeleton import H36M_17
 
 POSE = np.stack([np.linspace(-300, 300, 17), np.linspace(700, -800, 17), np.linspace(50, -90, 17)], 1)

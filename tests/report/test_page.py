@@ -16,22 +16,17 @@ from PIL import Image
 
 from vergence.errors import VergenceError
 from vergence.geometry.cameras import Camera
-from vergence.report.charts import (
-    curve_svg,
-    encode_image,
-    format_number,
-    linear_ticks,
-    rescale_keypoints,
-    thin,
-)
-from vergence.report.page import Curve, Page, RigScene, Sample, Table, Verdict, choose_samples
+from vergence.report.charts import curve_svg, linear_ticks, thin
+from vergence.report.page import Curve, Page, RigScene, Sample, Table, Verdict, choose_samples, format_number
 from vergence.report.render import render_page, write_page
 from vergence.report.viewer import (
     MAX_FRAMES,
     bone_sides,
     display_rotation,
+    encode_image,
     frustum,
     page_data,
+    rescale_keypoints,
     root_position,
     sample_data,
 )

@@ -7,12 +7,12 @@ import cv2
 import numpy as np
 
 from vergence.errors import VergenceError
+from vergence.geometry.vertical import level_up
 from vergence.reconstruction.solve import Solution, reconstruct_keypoints
 from vergence.report.page import Page, Verdict
 from vergence.report.reconstruction import (
     _moments,
     cut_out,
-    level_up,
     median,
     projections,
     reconstruction_page,

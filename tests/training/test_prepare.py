@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 import vergence
-from vergence.training.source_words import parse_source
-from vergence.training.sources import open_source
+from vergence.training.sources import open_source, parse_source
 
 
 def test_shards_are_counted_and_their_line_reads_them(tmp_path, capsys):

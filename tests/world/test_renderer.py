@@ -7,14 +7,24 @@ import pytest
 import torch
 
 from vergence.skeleton import H36M_17
+from vergence.world import renderer
 from vergence.world.body import Posed, draw_bodies, forward_kinematics, stand_on_ground
 from vergence.world.figure import draw_outfits
 from vergence.world.poses import draw_headings, draw_poses
-from vergence.world.renderer import depth_map, draw, pack, unpack
+from vergence.world.renderer import draw, pack, unpack
 from vergence.world.rigs import make_rig
 from vergence.world.shots import Shots, draw_lights, make_scenes, project_points
 
 SIZE = torch.tensor([64, 64])  # of the full image; nothing here depends on it
+
+
+def depth_map(scenes, height, width):
+    """Depth (mm, infinite where empty) and number of the visible capsule (-1 where empty) of each pixel."""
+    buffer = renderer._z_buffer(renderer._hits(scenes, height, width), len(scenes) * height * width)
+    empty = buffer == renderer._EMPTY
+    depth = torch.where(empty, torch.inf, (buffer // renderer._MAX_CAPSULES) / renderer._STEPS_PER_MM)
+    capsule = torch.where(empty, -1, buffer % renderer._MAX_CAPSULES)
+    return depth.view(-1, height, width), capsule.view(-1, height, width)
 
 
 def scenes_of(count, size, seed, focal=None, mirror=False):

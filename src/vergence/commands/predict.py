@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 
 def predict(
@@ -23,6 +24,10 @@ def predict(
     device: str = "auto",
     plugins: str = "",
     quiet: bool = False,
+    height: float | None = None,
+    formats: str = "npz,json,csv,trc",
+    markers: str = "",
+    trc_unit: Literal["mm", "m"] = "mm",
 ) -> None:
     """3D poses of one person from an image, a folder of images or a video.
 
@@ -47,13 +52,19 @@ def predict(
         device: auto, cpu, cuda or mps.
         plugins: Python files, joined by commas, in which the run's method or a reader of keypoints stands.
         quiet: print nothing.
+        height: of the person, metres, as in 1.78: poses are then in mm, else in reference bones.
+        formats: of the poses, joined by commas: npz, json, csv, trc, c3d, bvh, usd.
+        markers: names in TRC and C3D: pose2sim, opensim, or a TOML file with lines such as right_hip = "RHJC".
+        trc_unit: of the TRC file, mm or m.
     """
     from rich.console import Console
 
     import vergence
+    from vergence.outputs import notes_of_files
     from vergence.report.bars import bars
     from vergence.report.overlay import overlay_file
 
+    tall = vergence.outputs.height_mm(height)
     folder = out or Path(f"{input.resolve().stem}-poses")
     console = Console(quiet=quiet)
     with bars(quiet) as progress:
@@ -65,11 +76,14 @@ def predict(
         image_file = "overlay.png" if found.take.footage.single else "overlay.mp4"
         with overlay_file(folder / image_file if overlay else None, found) as draw:
             poses = found.collect(draw)
-    assumed = vergence.outputs.write(folder, poses)["trc"]
-    for note in filter(None, (*found.notes, f"poses.trc: {assumed}" if assumed else "")):
+    if tall is not None:
+        poses = poses.scaled(tall)
+    names = formats.split(",")
+    said = vergence.outputs.write(folder, poses, names, **vergence.outputs.options(markers, trc_unit))
+    for note in (*found.notes, *notes_of_files(said)):
         console.print(f"[dim]{note}[/dim]")
     seen = int((poses.pose == poses.pose).any((1, 2)).sum())
-    files = ["poses.npz", "poses.json", "poses.csv", "poses.trc", *([image_file] if overlay else [])]
+    files = [*(f"poses.{name}" for name in names), *([image_file] if overlay else [])]
     have = f"{seen} of {len(poses.pose)} frames have a pose."
     if found.take.person.whole is not False:
         have = f"{len(poses.pose)} frames, each taken whole as a crop of one person."

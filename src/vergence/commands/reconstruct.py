@@ -13,10 +13,14 @@ def reconstruct(
     refine: bool = False,
     fov: float | None = None,
     fov_fixed: bool = False,
-    focal: Literal["shared", "each"] = "shared",
+    focal: Literal["auto", "shared", "each"] = "auto",
     per_frame: bool = False,
     seed: int = 0,
     sync: Literal["auto", "off"] = "auto",
+    height: float | None = None,
+    formats: str = "npz,csv,trc",
+    markers: str = "",
+    trc_unit: Literal["mm", "m"] = "mm",
 ) -> None:
     """Cameras and 3D poses of the person in a capture, from 2D keypoints alone; no calibration is needed.
 
@@ -30,10 +34,15 @@ def reconstruct(
         refine: adjust the capture's extrinsics instead of using them as they are.
         fov: degrees along the image's longer side where intrinsics are missing; a start for the search.
         fov_fixed: take --fov as the truth.
-        focal: with missing intrinsics, one focal length for all cameras (shared) or one for each.
+        focal: with missing intrinsics, one focal length for all cameras (shared), one for each, or as the
+            footage tells (auto).
         per_frame: solve every frame by itself, as EpipolarPose does; for comparison.
         seed: of subsets and starts.
         sync: auto brings cameras to one time by the person's motion where nothing states their times; off leaves them.
+        height: of the person, metres, as in 1.78: gives millimetres where nothing else does.
+        formats: of the poses, joined by commas: npz (always written), json, csv, trc, c3d, bvh, usd.
+        markers: names in TRC and C3D: pose2sim, opensim, or a TOML file with lines such as right_hip = "RHJC".
+        trc_unit: of the TRC file, mm or m.
     """
     import time
 
@@ -52,8 +61,9 @@ def reconstruct(
         per_frame=per_frame,
         seed=seed,
         sync=sync,
+        height=height,
     )
-    results = found.save(out)
+    results = found.save(out, formats.split(","), **vergence.outputs.options(markers, trc_unit))
     write_page(out / "report.html", page_of(found))
-    print_summary(found, results["trc"]["note"])
+    print_summary(found, results["files"])
     print(f"written to {out} in {time.perf_counter() - start:.1f} s")

@@ -43,7 +43,7 @@ def reproduce(words: Sequence[str]) -> int:
     from vergence.commands._rows import following, save
     from vergence.commands._tables import show_page_table
     from vergence.commands._terminal import told
-    from vergence.report.published import published_page, published_tables
+    from vergence.report.comparison import published_page, published_tables
     from vergence.skeleton import get_skeleton
 
     command = " ".join(["vergence reproduce", *words])

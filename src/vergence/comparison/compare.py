@@ -13,7 +13,7 @@ from vergence.batches.dataset import Dataset
 from vergence.comparison.bootstrap import BOOTSTRAP, all_differences
 from vergence.comparison.entries import Entry, check_comparable, ladder, measured_like, read_entries, slot_of
 from vergence.comparison.results import Measured, efficiency, figures, summary
-from vergence.comparison.runner import Row, Work, each_row, in_order
+from vergence.comparison.runner import Row, Work, carried_out, each_row
 from vergence.errors import VergenceError
 from vergence.files import claim, write_json
 from vergence.progress import Progress, silent
@@ -160,15 +160,8 @@ def compare(
     out = Path(out)
     claim(out / "comparison.yaml", measured_like(plan.base), "another comparison")
     work = Work(out, device, progress, one_structure=True)
-    measured: dict[str, list[Measured]] = {}
-    comparison = None
-    for row in each_row(work, plan.entries, plan.seeds_of, lambda entry: plan.base):
-        measured.setdefault(row.measured.name, []).append(row.measured)
-        comparison = Comparison(plan, in_order(measured, plan.entries), row, work.shared)
-        if after:
-            after(comparison)
-    assert comparison is not None  # there is an entry, and a seed
-    return comparison
+    rows = each_row(work, plan.entries, plan.seeds_of, lambda entry: plan.base)
+    return carried_out(rows, plan.entries, lambda measured, row: Comparison(plan, measured, row, work.shared), after)
 
 
 def check_seeds(seeds: int) -> None:

@@ -53,10 +53,8 @@ def read_set(path: Path, only: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
         raw["base"] = with_plugin_paths(raw["base"], path.parent)
     parts = [raw.get(part) or {} for part in ("base", "methods", "variants")] if isinstance(raw, dict) else []
     if not parts or set(raw) - {"base", "methods", "variants"} or not all(isinstance(part, dict) for part in parts):
-        raise VergenceError(
-            f"{path} is no set of recipes",
-            "It has `base:`, a recipe, and `methods:` (and `variants:`), recipes by name.",
-        )
+        remedy = "It has `base:`, a recipe, and `methods:` (and `variants:`), recipes by name."
+        raise VergenceError(f"{path} is no set of recipes", remedy)
     base, methods, variants = parts
     recipes = {}
     for name, entry in {**methods, **{n: own for n, own in variants.items() if n in only}}.items():

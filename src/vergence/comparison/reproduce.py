@@ -1,7 +1,14 @@
-"""`vergence.reproduce`: a paper's table trained again, ours beside what was published."""
+"""`vergence.reproduce`: a paper's table trained again, ours beside what was published, and whether the two may be compared.
+
+Two figures are comparable where the same thing was measured on the same images of models that were trained alike. What
+keeps them from it is said in words beside them: the paper measured something else (`Published.differs`), the row was
+trained with other settings than its own, or the test has other images than the paper counts. What cannot be seen from
+here is a difference that nobody wrote down.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,15 +18,111 @@ from typing import Any
 from vergence import __version__
 from vergence.comparison.compare import check_seeds
 from vergence.comparison.entries import Entry
-from vergence.comparison.reproduction import check_figures, row_results
-from vergence.comparison.results import Measured
-from vergence.comparison.runner import Row, Work, each_row, in_order
+from vergence.comparison.results import Measured, spread, total_seconds
+from vergence.comparison.runner import Row, Work, carried_out, each_row
 from vergence.errors import VergenceError
 from vergence.files import write_json
 from vergence.progress import Progress, silent
+from vergence.protocols.base import get_protocol
 from vergence.recipes.load import recipe_from
-from vergence.recipes.paper_tables import Table, built_in_tables, read_table
+from vergence.recipes.paper_tables import Published, Table, built_in_tables, read_table
+from vergence.recipes.paper_tables import Row as TableRow
 from vergence.training.sources import check_present, world_version
+
+IMAGES_TOLERANCE = 0.05  # by how much, as a share, our test's images may be more or fewer than the paper's
+HARMLESS = re.compile(r"--(checkpoint_every=.*|(sources|test)\.[^.]+\.(path=.*|kind=shards))")  # change no result
+
+
+def figure_key(name: str) -> str:
+    """A protocol's figure as tables call it: `p_mpjpe` of `P-MPJPE`."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+def check_figures(table: Table) -> None:
+    """Refuses a table with an unknown protocol or metric, before anything is trained.
+
+    Raises:
+        VergenceError: names the row and the figure.
+    """
+    for row in table.rows.values():
+        for published in row.published:
+            known = {figure_key(figure.name): figure for figure in get_protocol(published.protocol).figures}
+            for name in published.figures:
+                if "." not in name and name not in known:
+                    where = f"table {table.name}, row {row.name}: protocol {published.protocol}"
+                    remedy = f"It has {', '.join(known)}; a path as left_right.mm.upper_arm leads to others."
+                    raise VergenceError(f"{where} has no figure {name!r}", remedy)
+
+
+def row_results(row: TableRow, measured: Sequence[Measured], overrides: Sequence[str]) -> dict[str, Any]:
+    """One row over its seeds: by protocol the figures, ours beside the published ones, and what is to be known of them."""
+    first = measured[0].about
+    return {
+        "protocols": {p.protocol: _beside(p, measured, overrides) for p in row.published},
+        "labels_3d": first["labels_3d"],
+        "people_3d": first["people_3d"],
+        "parameters": measured[0].tests[row.published[0].protocol]["parameters"]["all"],
+        "seconds": spread(total_seconds(one.about["seconds"]) for one in measured),
+        "seeds": [one.seed for one in measured],
+    }
+
+
+def _beside(published: Published, measured: Sequence[Measured], overrides: Sequence[str]) -> dict[str, Any]:
+    name = published.protocol
+    each = [_ours(published, one) for one in measured]
+    headings = {figure_key(f.name): f"{f.name} {f.unit}" for f in get_protocol(name).figures}
+    figures: dict[str, Any] = {}
+    for key in dict.fromkeys(key for one in each for key in one):
+        ours, theirs = spread(one.get(key) for one in each), published.figures.get(key)
+        both = ours["mean"] is not None and theirs is not None
+        figures[key] = {
+            "heading": headings.get(key, key.replace(".", ", ").replace("_", " ")),
+            "ours": ours,
+            "seeds": {str(m.seed): one.get(key) for m, one in zip(measured, each, strict=True)},
+            "published": theirs,
+            "difference": ours["mean"] - theirs if both else None,  # type: ignore[operator]
+        }
+    about = measured[0].about["results"]["protocols"][name]
+    reasons = not_comparable(published, about["poses"], overrides)
+    return {
+        "figures": figures,
+        "comparable": not reasons,
+        "not_comparable": reasons,
+        "source": published.source,
+        "poses": about["poses"],
+        "left_out": dict(measured[0].about["results"]["protocol"][name].get("data", {}).get("left_out") or {}),
+        "measured": {key: value for key, value in about.items() if key not in ("average", "tables")},
+    }
+
+
+def _ours(published: Published, measured: Measured) -> dict[str, float | None]:
+    """All figures of the protocol, None where one was left out, and those that the table asks for by their path: of the
+    protocol's own tables (`scene.outdoor.PCK`), or of the test's results."""
+    name = published.protocol
+    average = measured.about["results"]["protocols"][name]["average"]
+    out = {figure_key(f.name): average.get(f.name) for f in get_protocol(name).figures}
+    for key in published.figures:
+        if "." in key:
+            tables = measured.about["results"]["protocols"][name].get("tables", {})
+            out[key] = _at({**tables, **measured.tests.get(name, {})}, key)
+    return out
+
+
+def _at(value: Any, path: str) -> float | None:
+    """A figure of a test's results by its path; None where this method has none."""
+    for key in path.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return float(value) if isinstance(value, int | float) else None
+
+
+def not_comparable(published: Published, poses: int, overrides: Sequence[str]) -> list[str]:
+    """Why ours and the published figures are not comparable, in sentences; none where they are."""
+    reasons = [published.differs] if published.differs else []
+    if changed := [word for word in overrides if not HARMLESS.fullmatch(word)]:
+        reasons.append(f"The row was trained with other settings than its own: {' '.join(changed)}.")
+    if published.images and abs(poses / published.images - 1) > IMAGES_TOLERANCE:
+        reasons.append(f"{poses:,} images are measured here, the paper's test has about {published.images:,}.")
+    return reasons
 
 
 @dataclass(frozen=True)
@@ -122,15 +225,8 @@ def reproduce(
     out = Path(out)
     work = Work(out / plan.table.name, device, progress, common=out / "shared")
     _open_all(plan, work)
-    measured: dict[str, list[Measured]] = {}
-    reproduction = None
-    for row in each_row(work, plan.entries, lambda entry: range(plan.seeds), lambda entry: entry.recipe):
-        measured.setdefault(row.measured.name, []).append(row.measured)
-        reproduction = Reproduction(plan, in_order(measured, plan.entries), row, work.out)
-        if after:
-            after(reproduction)
-    assert reproduction is not None  # a table has rows
-    return reproduction
+    rows = each_row(work, plan.entries, lambda entry: range(plan.seeds), lambda entry: entry.recipe)
+    return carried_out(rows, plan.entries, lambda measured, row: Reproduction(plan, measured, row, work.out), after)
 
 
 def _open_all(plan: Plan, work: Work) -> None:
@@ -164,14 +260,12 @@ def overview() -> str:
         table = read_table(name)
         lines += ["", f"{name}: {table.title}", f"  needs {', '.join(f'ROOT/{d}' for d in datasets(table))}"]
         for row in table.rows.values():
-            told = [f"{p.protocol}: {_told(p.figures)}" for p in row.published]
+            told = []
+            for published in row.published:
+                known = [f"{name} {value:g}" for name, value in published.figures.items() if value is not None]
+                told.append(f"{published.protocol}: {', '.join(known) or 'no published figure could be read'}")
             lines.append(f"  {row.name:<20} {'; '.join(told)}")
     return "\n".join(lines)
-
-
-def _told(figures: Mapping[str, float | None]) -> str:
-    known = [f"{name} {value:g}" for name, value in figures.items() if value is not None]
-    return ", ".join(known) or "no published figure could be read"
 
 
 def datasets(table: Table) -> list[str]:

@@ -101,7 +101,11 @@ def summary(measured: Sequence[Measured]) -> dict[str, Any]:
     looks = list(measured[0].tests)
     each = {m.seed: {look: figures(m.tests[look]) for look in looks} for m in measured}
     by_look = {
-        look: {key: spread(one[look].get(key) for one in each.values()) for key in _known(each.values(), look)}
+        look: {
+            k: spread(o[look].get(k) for o in each.values())
+            for k in FIGURES
+            if any(k in o[look] for o in each.values())
+        }
         for look in looks
     }
     clocks = ("seconds", "cpu_seconds")
@@ -129,11 +133,6 @@ def summary(measured: Sequence[Measured]) -> dict[str, Any]:
     }
 
 
-def _known(each: Iterable[Mapping[str, Mapping[str, float]]], look: str) -> list[str]:
-    have = {key for one in each for key in one[look]}
-    return [key for key in FIGURES if key in have]
-
-
 def total_seconds(seconds: Mapping[str, float]) -> float:
     """Of all stages, those made by another run included; without opening images, which all share."""
     return float(sum(value for name, value in seconds.items() if name != "data"))
@@ -145,8 +144,8 @@ def efficiency(entries: Sequence[Entry], methods: Mapping[str, Any]) -> dict[str
     for entry in entries:
         if entry.name in methods:
             found = methods[entry.name]
-            point = {"people": entry.subjects or "none", "name": entry.name, "labels_3d": found["labels_3d"]}
-            point["people"] = entry.subjects or str(found["people_3d"])
+            people = entry.subjects or str(found["people_3d"])
+            point = {"people": people, "name": entry.name, "labels_3d": found["labels_3d"]}
             point["by_look"] = {
                 look: {key: figures_[key] for key in ("n_mpjpe", "p_mpjpe") if key in figures_}
                 for look, figures_ in found["by_look"].items()

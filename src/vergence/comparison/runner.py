@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -34,6 +34,7 @@ from vergence.training.run import Run
 from vergence.training.sources import world_version
 from vergence.training.stage_cache import Shared
 
+T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
@@ -121,9 +122,22 @@ def each_row(
                 row.measured.save(work.kept)
 
 
-def in_order(measured: Mapping[str, list[Measured]], entries: Sequence[Entry]) -> dict[str, list[Measured]]:
-    """What is measured so far, in the order of the entries."""
-    return {entry.name: list(measured[entry.name]) for entry in entries if entry.name in measured}
+def carried_out(
+    rows: Iterator[Row],
+    entries: Sequence[Entry],
+    so_far: Callable[[dict[str, list[Measured]], Row], T],
+    after: Callable[[T], None] | None,
+) -> T:
+    """All rows; the last of what `so_far` makes of those measured (by entry, in order) and the last one, each told `after`."""
+    measured: dict[str, list[Measured]] = {}
+    found = None
+    for row in rows:
+        measured.setdefault(row.measured.name, []).append(row.measured)
+        found = so_far({one.name: list(measured[one.name]) for one in entries if one.name in measured}, row)
+        if after:
+            after(found)
+    assert found is not None  # there is an entry, and a seed
+    return found
 
 
 def _row(work: Work, entry: Entry, seed: int, base: Recipe) -> tuple[Row, bool]:
@@ -155,11 +169,7 @@ def _measure_run(work: Work, entry: Entry, base: Recipe, seed: int, made_by: str
     estimator = load(entry.run, resolve_device(work.device))
     entry.recipe.test = base.test
     results, tested = measure_tests(
-        entry.recipe,
-        estimator.method,
-        estimator.device,
-        folder=work.structure(entry, seed),
-        open_=work.shared.open,
+        entry.recipe, estimator.method, estimator.device, folder=work.structure(entry, seed), open_=work.shared.open
     )
     seconds = {key: estimator.config.get(key, {}) for key in ("seconds", "cpu_seconds")}
     about = {"results": results, **seconds, **labels_3d(entry.recipe, work.shared)}

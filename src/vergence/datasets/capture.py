@@ -89,17 +89,15 @@ def capture_records(
     known = np.isfinite(seen.keypoints[..., :2]).all(-1).sum(-1) >= SEEN_JOINTS
     if frames is not None:
         known &= np.isin(np.arange(len(known)), frames)[:, None]
-    own = np.stack([camera.own_frames(np.arange(len(known))) for camera in capture.cameras], axis=1)
-    place = np.round(np.where(np.isfinite(own), own, -1)).astype(int)
-    ends = [len(known) * 2 if camera.frame_count is None else camera.frame_count for camera in capture.cameras]
-    known &= (place >= 0) & (place < np.array(ends))
+    files = {(t, v): capture.image_file(v, t) for t, v in zip(*map(np.ndarray.tolist, np.nonzero(known)))}
+    for place, found in files.items():
+        known[place] = found is not None
     view, frame = np.nonzero(known.T)
     points, rig = seen.keypoints[frame, view], capture.rig
     n, joints = points.shape[:2]
     rotation = rig.rotation[view]
-    videos = [c.video if c.video is not None else capture.folder / f"{c.name} (no video)" for c in capture.cameras]
     return Records(
-        images=[ImageRef(videos[v], i) for v, i in zip(view.tolist(), place[frame, view].tolist())],
+        images=[ImageRef(*(files[place] or (capture.folder, None))) for place in zip(frame.tolist(), view.tolist())],
         size=rig.image_size.astype(float)[view],
         box=person_boxes(points[..., :2], SEEN_JOINTS),
         keypoints=points[..., :2],
@@ -108,7 +106,7 @@ def capture_records(
         intrinsics=rig.intrinsics[view],
         distortion=rig.distortion[view],
         rotation=rotation,
-        translation=rig.translation[view],
+        translation=rig.translation[view] if capture.unit == "mm" else np.full((n, 3), np.nan),
         up=rotation @ (np.full(3, np.nan) if capture.up is None else capture.up),
         subject=np.full(n, number),
         sequence=np.full(n, number),
@@ -131,7 +129,7 @@ class CapturePixels:
 
     def read(self, image: ImageRef) -> ndarray:
         """RGB, `H W 3`, in the pixels of the capture's keypoints."""
-        fit = self._fits.get(image.path)
+        fit = self._fits.get(image.path) or self._fits.get(image.path.parent)
         found = self._files.read(image)
         return found if fit is None else fit.apply(found)
 
@@ -144,7 +142,7 @@ def _reconstruction(folder: Path, capture: Capture, seen: Observations) -> tuple
             f"{folder} has {len(found.poses.pose)} frames, the capture {frames}",
             "Reconstruct this very capture, whole.",
         )
-    scale, _ = found.poses.mm_per_unit()
+    scale = found.poses.in_world().mm_per_unit
     world = found.skeleton.convert(found.poses.pose, seen.skeleton) * scale
     named = {camera.name: camera for camera in found.rig.cameras}
     poses, pixels = [], []

@@ -3,26 +3,37 @@
     ROOT/annotations/person_keypoints_train2017.json    ROOT/train2017/000000000785.jpg
     ANY.json with images, annotations and categories     images by `file_name`, beside it
 
-The category `person` names the joints, so files of other skeletons (such as those that `vergence synth` writes) are read
-alike. A label with v = 1 is hidden: its confidence is 0.5. Crowds and people without a labelled joint are left out and
-counted. The segment's area, by which OKS measures, is the measure `area_px`. Average precision over whole images
-needs what is not a crop: `read_coco_truth` gives everybody, crowds included, by image.
+The category of people names the joints, so files of other skeletons (such as those that `vergence synth` writes) are read
+alike; entries of other categories (balls, horses) are left out, as are crowds and people without a labelled joint, and all
+are counted. A label with v = 1 is hidden: its confidence is 0.5. A person without a box gets one around the labels. The
+segment's area, by which OKS measures, is the measure `area_px`. Average precision over whole images needs what is not a
+crop: `read_coco_truth` gives everybody, crowds included, by image.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from vergence.datasets.people import Person, flat_records
 from vergence.datasets.records import Records
 from vergence.errors import VergenceError
-from vergence.footage.keypoints import HIDDEN_CONFIDENCE
+from vergence.footage.formats.coco import (
+    Coco,
+    ImageRow,
+    Row,
+    label_confidence,
+    people_rows,
+    plain_id,
+    read_coco_file,
+    size_of,
+    triples,
+)
 from vergence.metrics.keypoints import TruePerson
 from vergence.skeleton import Skeleton, skeleton_from_names
 
@@ -40,20 +51,19 @@ def read_coco(path: Path | str, split: str = "train") -> Records:
         VergenceError: no such file, a damaged one, joints that do not fit their category, or no image of anybody.
     """
     file, folder = _files(Path(path), split)
-    content = _load(file)
-    skeleton = _skeleton(file, content)
-    images = {row["id"]: row for row in content["images"]}
-    counts: Counter[str] = Counter()
+    coco, rows, skeleton = _people(file)
+    images = {plain_id(image.id): image for image in coco.images}
+    counts = Counter({"entries of other categories": len(coco.rows) - len(rows)})
+    labels = [_labels(file, row, number, skeleton) for number, row in rows]
     people = []
-    for number, row in enumerate(content["annotations"]):
-        labels = _labels(file, row, number, skeleton)
-        if row.get("iscrowd"):
+    for (number, row), own in zip(rows, label_confidence(labels)):
+        if row.iscrowd:
             counts["crowds"] += 1
-        elif not (labels[:, 2] > 0).any():
+        elif not (own[:, 2] > 0).any():
             counts["people without labels"] += 1
         else:
-            people.append(_person(file, folder, images, row, number, labels))
-    return flat_records(people, skeleton, counts, {"annotations": file.name, "split": split})
+            people.append(_person(file, folder, images, row, number, own))
+    return flat_records(people, skeleton, +counts, {"annotations": file.name, "split": split})
 
 
 def read_coco_truth(path: Path | str, split: str = "val") -> dict[int, list[TruePerson]]:
@@ -63,17 +73,16 @@ def read_coco_truth(path: Path | str, split: str = "val") -> dict[int, list[True
         VergenceError: as `read_coco`.
     """
     file, _ = _files(Path(path), split)
-    content = _load(file)
-    skeleton = _skeleton(file, content)
-    truth: dict[int, list[TruePerson]] = {row["id"]: [] for row in content["images"]}
-    for number, row in enumerate(content["annotations"]):
+    coco, rows, skeleton = _people(file)
+    truth: dict[Any, list[TruePerson]] = {image.id: [] for image in coco.images}
+    names = {plain_id(image): image for image in truth}
+    for number, row in rows:
         labels = _labels(file, row, number, skeleton)
         points = np.where(labels[:, 2:] > 0, labels[:, :2], np.nan)
-        try:
-            person = TruePerson(points, float(row["area"]), np.array(row["bbox"], float), bool(row.get("iscrowd")))
-            truth[row["image_id"]].append(person)
-        except (KeyError, TypeError, ValueError) as error:
-            raise _broken(file, number, error) from None
+        if plain_id(row.image_id) not in names or row.area is None or len(row.bbox or ()) != 4:
+            raise _broken(file, number, "its image, area or bbox is missing")
+        person = TruePerson(points, row.area, np.array(row.bbox, float), bool(row.iscrowd))
+        truth[names[plain_id(row.image_id)]].append(person)
     return truth
 
 
@@ -94,63 +103,64 @@ def _files(path: Path, split: str) -> tuple[Path, Path]:
     )
 
 
-def _load(file: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise VergenceError(f"{file} is not readable JSON: {error}", "Download it again.") from error
-    parts = ("images", "annotations", "categories")
-    if not isinstance(content, dict) or not all(isinstance(content.get(part), list) for part in parts):
+def _people(file: Path) -> tuple[Coco, list[tuple[int, Row]], Skeleton]:
+    """The file, its entries of people with their places in it, and their joints."""
+    coco = read_coco_file(file, "Download it again.")
+    if not (coco.images and coco.labelled):
         raise VergenceError(f"{file} is not in COCO's form", "It needs the lists images, annotations and categories.")
-    if not all("id" in row for row in content["images"]):
-        raise VergenceError(f"{file} has an image without an id", "Download it again.")
-    return content
-
-
-def _skeleton(file: Path, content: Mapping[str, Any]) -> Skeleton:
-    named = [row["keypoints"] for row in content["categories"] if row.get("name") == "person" and row.get("keypoints")]
-    if not named:
+    rows, category = people_rows(coco, coco.rows)
+    if category is None or not category.keypoints:
         raise VergenceError(f"{file} has no category `person` with keypoints", "Take the person_keypoints file.")
-    return skeleton_from_names(named[0])
+    kept = {id(row) for row in rows}
+    places = [(number, row) for number, row in enumerate(coco.rows) if id(row) in kept]
+    return coco, places, skeleton_from_names(category.keypoints)
 
 
-def _labels(file: Path, row: Mapping[str, Any], number: int, skeleton: Skeleton) -> np.ndarray:
-    """`J 3`: x, y, v."""
-    try:
-        return np.array(row["keypoints"], dtype=float).reshape(len(skeleton), 3)
-    except (KeyError, TypeError, ValueError) as error:
-        raise _broken(file, number, error) from None
+def _labels(file: Path, row: Row, number: int, skeleton: Skeleton) -> Float[np.ndarray, "J 3"]:
+    """x, y, v; v is 0 where x or y is missing, or nothing is labelled."""
+    if not row.keypoints:
+        return np.zeros((len(skeleton), 3))
+    labels = triples(row.keypoints, file)
+    if len(labels) != len(skeleton):
+        raise _broken(file, number, f"it has {len(labels)} joints, its category {len(skeleton)}")
+    return np.where(np.isfinite(labels).all(1, keepdims=True), labels, 0.0)
 
 
 def _person(
-    file: Path,
-    folder: Path,
-    images: Mapping[int, Mapping[str, Any]],
-    row: Mapping[str, Any],
-    number: int,
-    labels: np.ndarray,
+    file: Path, folder: Path, images: Mapping[str, ImageRow], row: Row, number: int, labels: Float[np.ndarray, "J 3"]
 ) -> Person:
-    try:
-        image = images[row["image_id"]]
-        x, y, w, h = np.array(row["bbox"], dtype=float)
-        name, size = str(image["file_name"]), (int(image["width"]), int(image["height"]))
-        area = float(row.get("area", np.nan))
-    except (KeyError, TypeError, ValueError) as error:
-        raise _broken(file, number, error) from None
+    image = images.get(plain_id(row.image_id))
     known = labels[:, 2] > 0
+    box = row.bbox
+    if not box:
+        low, high = labels[known, :2].min(0), labels[known, :2].max(0)
+        box = [*low, *(high - low)]
+    if image is None or image.file_name is None or len(box) != 4 or None in box:
+        raise _broken(file, number, "its image is not in `images`, or its bbox is not four numbers")
+    x, y, w, h = np.array(box, dtype=float)
     return Person(
-        path=folder / name,
+        path=_image_path(folder, image.file_name),
         box=np.array([x - (WIDER - 1) / 2 * w, y - (WIDER - 1) / 2 * h, WIDER * w, WIDER * h]),
         keypoints=np.where(known[:, None], labels[:, :2], np.nan),
-        confidence=np.where(known, np.where(labels[:, 2] == 1, HIDDEN_CONFIDENCE, 1.0), 0.0),
+        confidence=np.where(known, labels[:, 2], 0.0),
         number=number,
-        size=size,
-        measures={"area_px": area},
+        size=size_of(image, file),
+        measures={"area_px": float("nan") if row.area is None else row.area},
     )
 
 
-def _broken(file: Path, number: int, error: Exception) -> VergenceError:
+def _image_path(folder: Path, name: str) -> Path:
+    """The image of a name that may have been written on another machine: the longest end of it that is there."""
+    parts = name.replace("\\", "/").split("/")
+    if len(parts) > 1 and ("\\" in name or parts[0].endswith(":") or not parts[0]):
+        for start in range(len(parts)):
+            if parts[start] and (folder / "/".join(parts[start:])).exists():
+                return folder / "/".join(parts[start:])
+    return folder / "/".join(parts)
+
+
+def _broken(file: Path, number: int, problem: str) -> VergenceError:
     return VergenceError(
-        f"{file}: annotation {number} cannot be read ({type(error).__name__}: {error})",
+        f"{file}: annotation {number} cannot be read: {problem}",
         "Each has image_id, bbox, area and three numbers for each joint of its category.",
     )

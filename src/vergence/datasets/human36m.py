@@ -21,21 +21,26 @@ import numpy as np
 from numpy import ndarray
 
 from vergence.datasets.human36m_cameras import CAMERAS, FRONTAL, Cameras, find_cameras
-from vergence.datasets.human36m_images import Left, action_of, sequence_number
 from vergence.datasets.human36m_layouts import (
     TEST,
     TRAIN,
     VIDEOPOSE_FILE,
     Clip,
+    Left,
     Wanted,
+    action_of,
     mmpose_clips,
     mmpose_files,
     official_clips,
     official_folders,
+    sequence_number,
     videopose_clips,
 )
+from vergence.datasets.make_records import make_records
+from vergence.datasets.people import chosen
 from vergence.datasets.records import Records
 from vergence.errors import VergenceError
+from vergence.geometry.cameras import Camera
 from vergence.geometry.crops import BOX_MARGIN, person_boxes
 from vergence.skeleton import H36M_17
 
@@ -101,30 +106,20 @@ def read_human36m(
         "sequences": len({(c.subject, c.stem) for c in read}), "left_out": left.counts, "left_out_first": left.names, **found,
         "box": f"around the 17 joints, {BOX_MARGIN:g} of the larger side added on every side",
     }  # fmt: skip
-    return _records(read, rigs, report)
+    return replace(Records.cat([_records(clip, rigs[clip.subject, clip.camera]) for clip in read]), report=report)
 
 
 def subjects_of(split: str) -> tuple[int, ...]:
     """`train`, `test`, or subjects as `S1,S5`."""
-    if split in ("train", "test"):
-        return TRAIN if split == "train" else TEST
-    words = [word.strip().upper().removeprefix("S") for word in split.split(",")]
-    if not all(word.isdigit() and int(word) in TRAIN + TEST for word in words):
-        raise VergenceError(
-            f"split is {split!r}",
-            f"Give train, test, or subjects with public 3D ({', '.join(f'S{s}' for s in TRAIN + TEST)}), as S1,S5.",
-        )
-    return tuple(sorted({int(word) for word in words}))
+    known = {f"{letter}{s}": s for s in sorted(TRAIN + TEST) for letter in ("S", "")}
+    remedy = f"Give train, test, or subjects with public 3D ({', '.join(f'S{s}' for s in TRAIN + TEST)}), as S1,S5."
+    return tuple(dict.fromkeys(chosen(split, {"train": TRAIN, "test": TEST}, known, "split is", remedy)))
 
 
 def cameras_of(cameras: str) -> tuple[str, ...]:
     """`all`, `frontal`, or names joined by commas."""
-    if cameras in ("all", "frontal"):
-        return CAMERAS if cameras == "all" else FRONTAL
-    names = [word.strip() for word in cameras.split(",")]
-    if bad := [name for name in names if name not in CAMERAS]:
-        raise VergenceError(f"there is no camera {bad[0]!r}", f"Give all, frontal, or of {', '.join(CAMERAS)}.")
-    return tuple(name for name in CAMERAS if name in names)
+    sets, remedy = {"all": CAMERAS, "frontal": FRONTAL}, f"Give all, frontal, or of {', '.join(CAMERAS)}."
+    return chosen(cameras, sets, {name: name for name in CAMERAS}, "there are no cameras", remedy)
 
 
 def _layout(root: Path, file: Path, told: bool, step: int) -> str:
@@ -195,42 +190,14 @@ def _checked_labels(clips: Sequence[Clip], rigs: Cameras, root: Path) -> dict[st
     return {"reprojection_px": pixels, "views_disagree_mm": mm}
 
 
-def _records(clips: Sequence[Clip], rigs: Cameras, report: dict[str, Any]) -> Records:
-    counts = [len(clip.frames) for clip in clips]
-
-    def rows(values: Sequence[Any] | ndarray) -> ndarray:
-        """One value for each clip, on each of its rows."""
-        return np.repeat(np.asarray(values), counts, axis=0)
-
-    rig = [rigs[clip.subject, clip.camera] for clip in clips]
-    keypoints = np.concatenate([clip.keypoints for clip in clips])
-    frame = np.concatenate([clip.frames for clip in clips])
-    sequence = rows([sequence_number(clip.subject, clip.stem) for clip in clips])
-    rotation = np.array([camera.rotation for camera in rig])
-    return Records(
-        images=tuple(image for clip in clips for image in clip.images),
-        size=rows([clip.size for clip in clips]).astype(np.float64),
-        box=person_boxes(keypoints.astype(np.float64)),
-        keypoints=keypoints,
-        confidence=np.isfinite(keypoints).all(-1),
-        pose=np.concatenate([clip.pose for clip in clips]),
-        intrinsics=rows([camera.intrinsics for camera in rig]),
-        distortion=rows([camera.distortion for camera in rig]),
-        rotation=rows(rotation),
-        translation=rows([camera.translation for camera in rig]),
-        up=rows(rotation[:, :, 2]),
-        subject=rows([clip.subject for clip in clips]),
-        sequence=sequence,
-        view=rows([CAMERAS.index(clip.camera) for clip in clips]),
-        frame=frame,
-        time_step=sequence * FRAMES_AT_MOST + frame,
-        time=frame / FPS,
-        groups={
-            "action": rows([action_of(clip.stem) for clip in clips]),
-            "subject": rows([f"S{clip.subject}" for clip in clips]),
-            "camera": rows([clip.camera for clip in clips]),
-            "sequence": rows([f"S{clip.subject} {clip.stem}" for clip in clips]),
-        },
-        skeleton=H36M_17,
-        report=report,
-    )
+def _records(clip: Clip, camera: Camera) -> Records:
+    assert clip.keypoints is not None
+    sequence = sequence_number(clip.subject, clip.stem)
+    who = f"S{clip.subject}"
+    return make_records(
+        clip.images, H36M_17, camera=camera, size=clip.size, box=person_boxes(clip.keypoints.astype(np.float64)),
+        keypoints=clip.keypoints, pose=clip.pose, up=camera.R[:, 2], subject=clip.subject, sequence=sequence,
+        view=CAMERAS.index(clip.camera), frame=clip.frames, time_step=sequence * FRAMES_AT_MOST + clip.frames,
+        time=clip.frames / FPS,
+        groups={"action": action_of(clip.stem), "subject": who, "camera": clip.camera, "sequence": f"{who} {clip.stem}"},
+    )  # fmt: skip

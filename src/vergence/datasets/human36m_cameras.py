@@ -73,10 +73,8 @@ def find_cameras(root: Path) -> tuple[Cameras, Path]:
         for place in places:
             if (path := root / place / name).is_file():
                 return read(path), path
-    raise VergenceError(
-        f"{root} has no cameras: neither metadata.xml nor cameras.pkl",
-        "Put metadata.xml (Release-v1.2 of the official code-v1.2.zip) or mmpose's cameras.pkl there.",
-    )
+    remedy = "Put metadata.xml (Release-v1.2 of the official code-v1.2.zip) or mmpose's cameras.pkl there."
+    raise VergenceError(f"{root} has no cameras: neither metadata.xml nor cameras.pkl", remedy)
 
 
 def read_metadata(path: Path) -> Cameras:
@@ -120,10 +118,8 @@ def read_camera_pickle(path: Path) -> Cameras:
             size = image_size(number, name) if name in CAMERAS else None
             found[number, str(name)] = Camera(str(name), size, k, bend, rotation, -rotation @ centre)
     except (KeyError, ValueError, TypeError, AttributeError) as error:
-        raise VergenceError(
-            f"{path} is not mmpose's camera file: {type(error).__name__} {error}",
-            "It maps ('S1', '54138969') to R, T, c, f, k, p.",
-        ) from error
+        remedy = "It maps ('S1', '54138969') to R, T, c, f, k, p."
+        raise VergenceError(f"{path} is not mmpose's camera file: {type(error).__name__} {error}", remedy) from error
     for (subject, name), camera in found.items():
         turned = camera.R @ camera.R.T - np.eye(3)
         if name not in CAMERAS or not np.abs(turned).max() < 1e-4 or not np.isfinite(camera.t).all():

@@ -1,7 +1,9 @@
 """Human3.6M as it lies on people's disks: the official download, VideoPose3D's NPZ, mmpose's NPZ; clip by clip.
 
 A clip is one sequence seen by one camera. All three layouts end in the same clips: 17 of the 32 joints, mm, the camera's
-frame, frame numbers of the 50 fps video.
+frame, frame numbers of the 50 fps video. Images are videos or folders of numbered images, found by one name of a sequence:
+names are made equal first (`TakingPhoto 1`, `Photo_1` and `Photo 1` are one sequence), so images of one preparation serve
+the labels of another.
 
 What breaks it: a joint order, a unit or a camera convention that is not as assumed shows as a reprojection error or as
 views that disagree about where the person is; `human36m.read_human36m` measures both and refuses large ones. What is
@@ -12,7 +14,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +23,95 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
+from vergence.datasets.formats.media import Footage, numbered_images, video_header
 from vergence.datasets.formats.pickles import load_npz
 from vergence.datasets.human36m_cameras import CAMERAS, Cameras
-from vergence.datasets.human36m_images import Footage, Images, Left, canonical_stem, is_sequence
 from vergence.datasets.records import ImageRef
 from vergence.errors import VergenceError
 
+ACTIONS = (
+    "Directions Discussion Eating Greeting Phoning Photo Posing Purchases Sitting SittingDown Smoking Waiting WalkDog "
+    "Walking WalkTogether"
+).split()
+_OTHER_NAMES = {"TakingPhoto": "Photo", "WalkingDog": "WalkDog", "WalkingTogether": "WalkTogether"}
+NAMED_AT_MOST = 20  # of what was left out, in the report
+
+
+@dataclass
+class Left:
+    """What was left out, by reason: how much, and the first names."""
+
+    counts: dict[str, int] = field(default_factory=dict)
+    names: dict[str, list[str]] = field(default_factory=dict)
+
+    def out(self, reason: str, name: str, count: int = 1) -> None:
+        if count:
+            self.counts[reason] = self.counts.get(reason, 0) + count
+            names = self.names.setdefault(reason, [])
+            if len(names) < NAMED_AT_MOST and name not in names:
+                names.append(name)
+
+
+def canonical_stem(stem: str) -> str:
+    """One name for a sequence, whatever the preparation: `TakingPhoto_1` is `Photo 1`."""
+    action, _, number = re.sub(r"[_\s]+", " ", stem).strip().partition(" ")
+    return " ".join(filter(None, [_OTHER_NAMES.get(action, action), number]))
+
+
+def action_of(stem: str) -> str:
+    """The action of a canonical stem: all before the first space, so Sitting is not SittingDown."""
+    return stem.partition(" ")[0]
+
+
+def sequence_number(subject: int, stem: str) -> int:
+    """A number for a sequence that does not depend on what else was read."""
+    number = stem.partition(" ")[2]
+    return subject * 1000 + ACTIONS.index(action_of(stem)) * 10 + (int(number) if number else 0)
+
+
+def is_sequence(stem: str) -> bool:
+    """Whether a canonical stem names one of the 15 actions (`_ALL`, calibration videos and strangers do not)."""
+    return bool(re.fullmatch(rf"({'|'.join(ACTIONS)})( \d)?", stem))
+
+
+class Images:
+    """Videos (`S1/Videos/Directions 1.54138969.mp4`) and folders of images (mmpose's `images/S1/S1_Directions_1.54138969`)
+    under a root, found by subject, canonical stem and camera; videos first."""
+
+    def __init__(self, root: Path, left: Left) -> None:
+        self.root, self.left = root, left
+        self._listed = cache(self._list)
+
+    def _list(self, subject: int) -> dict[tuple[str, str], Path]:
+        found = {}
+        folders = [self.root / "images" / f"S{subject}", self.root / f"S{subject}" / "Videos"]
+        for folder in folders:
+            for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+                name = path.stem if path.suffix.lower() == ".mp4" else path.name
+                stem, _, camera = name.removeprefix(f"S{subject}_").rpartition(".")
+                if is_sequence(canonical_stem(stem)):
+                    found[canonical_stem(stem), camera] = path
+        return found
+
+    def any(self, subjects: Sequence[int]) -> bool:
+        return any(self._listed(subject) for subject in subjects)
+
+    def of(self, subject: int, stem: str, camera: str) -> Footage | None:
+        """A clip's images; None, and counted, where there are none or they cannot be read."""
+        path, name = self._listed(subject).get((stem, camera)), f"S{subject} {stem}.{camera}"
+        if path is None:
+            self.left.out("views_without_images", name)
+            return None
+        try:
+            return numbered_images(path, r".*_(\d+)\.(?:jpe?g|png)", 1) if path.is_dir() else video_header(path)
+        except (VergenceError, OSError, SyntaxError, ValueError):
+            self.left.out("views_with_unreadable_images", name)
+            return None
+
+
 JOINTS_32 = (0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 15, 17, 18, 19, 25, 26, 27)  # our 17, in their order
 TRAIN, TEST = (1, 5, 6, 7, 8), (9, 11)
+AGAIN = "Unpack the archive again."
 VIDEOPOSE_FILE = "data_3d_h36m.npz"
 
 
@@ -55,25 +139,14 @@ class Clip:
 
 
 def _clip(
-    footage: Footage,
-    left: Left,
-    subject: int,
-    stem: str,
-    camera: str,
-    frames: ndarray,
-    pose: ndarray,
-    points: ndarray | None,
-) -> Clip | None:
-    """A clip of the frames that have an image; the others are counted."""
+    footage: Footage, left: Left, key: tuple[int, str, str], frames: ndarray, pose: ndarray, points: ndarray | None
+) -> Iterator[Clip]:
+    """The clip of that subject, stem and camera, of the frames that have an image; the others are counted."""
     has = footage.has(frames)
-    left.out("frames_without_images", f"S{subject} {stem}.{camera}", int((~has).sum()))
-    if not has.any():
-        return None
-    frames = frames[has]
-    return Clip(
-        subject, stem, camera, frames, pose[has], None if points is None else points[has], footage.images(frames),
-        footage.size,
-    )  # fmt: skip
+    left.out("frames_without_images", "S{} {}.{}".format(*key), int((~has).sum()))
+    if has.any():
+        points = None if points is None else points[has]
+        yield Clip(*key, frames[has], pose[has], points, footage.images(frames[has]), footage.size)
 
 
 def official_folders(root: Path, subject: int) -> dict[str, Path]:
@@ -114,7 +187,7 @@ def official_clips(root: Path, wanted: Wanted, cameras: Cameras, left: Left) -> 
                 footage = images.of(subject, stem, camera)
                 if footage is None:
                     continue
-                pose = to_camera(whole, cameras, subject, camera) if whole is not None else read_cdf(file, 3)  # type: ignore[arg-type]
+                pose = cameras[subject, camera].to_camera(whole) if whole is not None else read_cdf(file, 3)  # type: ignore[arg-type]
                 points = None
                 if "D2_Positions" in folders:
                     flat = folders["D2_Positions"] / f"{name}.{camera}.cdf"
@@ -125,23 +198,8 @@ def official_clips(root: Path, wanted: Wanted, cameras: Cameras, left: Left) -> 
                     left.out("frames_where_2d_and_3d_disagree", str(flat), abs(len(points) - len(pose)))
                     pose, points = pose[: len(points)], points[: len(pose)]
                 frames = np.arange(0, len(pose), wanted.step)
-                clip = _clip(
-                    footage,
-                    left,
-                    subject,
-                    stem,
-                    camera,
-                    frames,
-                    pose[frames],
-                    None if points is None else points[frames],
-                )
-                if clip:
-                    yield clip
-
-
-def to_camera(pose: Float[ndarray, "F J 3"], cameras: Cameras, subject: int, camera: str) -> Float[ndarray, "F J 3"]:
-    """World poses, mm, in a camera's frame."""
-    return cameras[subject, camera].to_camera(pose)
+                points = None if points is None else points[frames]
+                yield from _clip(footage, left, (subject, stem, camera), frames, pose[frames], points)
 
 
 def read_cdf(path: Path, columns: int) -> Float[ndarray, "F 17 D"]:
@@ -153,20 +211,16 @@ def read_cdf(path: Path, columns: int) -> Float[ndarray, "F 17 D"]:
     import cdflib
 
     if not path.is_file():
-        raise VergenceError(f"there is no file {path}", "Unpack the archive again.")
+        raise VergenceError(f"there is no file {path}", AGAIN)
     try:
         value = np.asarray(cdflib.CDF(path).varget("Pose"), dtype=np.float64)
     except Exception as error:  # a damaged file fails in as many ways as there are bytes
-        raise VergenceError(
-            f"{path} cannot be read as a CDF file with a variable Pose: {(str(error).splitlines() or ['damaged'])[0]}",
-            "Unpack the archive again.",
-        ) from error
+        said = (str(error).splitlines() or ["damaged"])[0]
+        raise VergenceError(f"{path} cannot be read as a CDF file with a variable Pose: {said}", AGAIN) from error
     value = value.reshape(value.shape[-2:]) if value.ndim == 3 and len(value) == 1 else value
     if value.ndim != 2 or value.shape[1] != 32 * columns or not np.isfinite(value).all():
-        raise VergenceError(
-            f"{path} holds {value.shape}, or numbers that are not finite; 32 joints have {32 * columns} columns",
-            "Unpack the archive again.",
-        )
+        wanted = f"32 joints have {32 * columns} columns"
+        raise VergenceError(f"{path} holds {value.shape}, or numbers that are not finite; {wanted}", AGAIN)
     return value.reshape(len(value), 32, columns)[:, list(JOINTS_32)]
 
 
@@ -198,9 +252,8 @@ def videopose_clips(file: Path, wanted: Wanted, cameras: Cameras, left: Left) ->
             ours = 1000 * world[frames][:, list(JOINTS_32)]
             for camera in wanted.cameras:
                 if footage := images.of(subject, stem, camera):
-                    pose = to_camera(ours, cameras, subject, camera)
-                    if clip := _clip(footage, left, subject, stem, camera, frames, pose, None):
-                        yield clip
+                    pose = cameras[subject, camera].to_camera(ours)
+                    yield from _clip(footage, left, (subject, stem, camera), frames, pose, None)
 
 
 def mmpose_files(root: Path, step: int) -> list[Path]:
@@ -257,8 +310,7 @@ def mmpose_clips(root: Path, wanted: Wanted, left: Left) -> Iterator[Clip]:
                 continue
             pose = np.where(poses[rows, :, 3:] > 0, 1000.0 * poses[rows, :, :3], np.nan)
             points = np.where(flat[rows, :, 2:] > 0, flat[rows, :, :2], np.nan)
-            if clip := _clip(footage, left, subject, stem, camera, frames[rows], pose, points):
-                yield clip
+            yield from _clip(footage, left, (subject, stem, camera), frames[rows], pose, points)
     if missing:
         raise _no_subject(root, min(missing))
 

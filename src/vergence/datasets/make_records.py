@@ -11,8 +11,11 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from vergence.datasets.formats.media import image_size
-from vergence.datasets.records import ImageRef, Records
+from vergence.datasets.records import SHAPES, ImageRef, Records
+from vergence.geometry.cameras import Camera
 from vergence.skeleton import Skeleton
+
+CAMERA = ("intrinsics", "distortion", "rotation", "translation")
 
 
 def make_records(
@@ -21,6 +24,7 @@ def make_records(
     *,
     box: Float[ndarray, "N 4"],
     keypoints: Float[ndarray, "N J 2"] | None = None,
+    camera: Camera | None = None,
     **known: Any,
 ) -> Records:
     """Records of N people in images, of which only some things are known.
@@ -30,8 +34,10 @@ def make_records(
         skeleton: of keypoints and poses.
         box: of each person, x y width height in px of the full image.
         keypoints: px of the full image, NaN where there is no label.
-        known: any other field of `Records`. What is not given is NaN; a keypoint has confidence 1; everybody is a subject, a
-            recording and a time step of their own, in the first view; sizes are read from the image files.
+        camera: of all images: their size, intrinsics, distortion, rotation and translation.
+        known: any other field of `Records`, for each row, or one value for all of them. What is not given is NaN; a keypoint
+            has confidence 1; everybody is a subject, a recording and a time step of their own, in the first view; sizes are
+            read from the image files.
 
     Raises:
         VergenceError: an array of another shape, or an image whose size cannot be read.
@@ -39,19 +45,20 @@ def make_records(
     n, joints, rows = len(images), len(skeleton), np.arange(len(images))
     refs = [image if isinstance(image, ImageRef) else ImageRef(Path(image)) for image in images]
     points = np.full((n, joints, 2), np.nan) if keypoints is None else np.asarray(keypoints, dtype=float)
-    shapes: dict[str, tuple[int, ...]] = {
-        "pose": (joints, 3), "intrinsics": (3, 3), "distortion": (5,), "rotation": (3, 3), "translation": (3,), "up": (3,)
-    }  # fmt: skip
-    usual = {name: np.full((n, *shape), np.nan) for name, shape in shapes.items()}
-    usual |= {
-        "subject": rows,
-        "sequence": rows,
-        "time_step": rows,
-        "view": 0 * rows,
-        "frame": 0 * rows,
-        "time": 0.0 * rows,
+    sizes = {"J": joints, "D": 5}
+    fields: dict[str, Any] = {
+        name: np.full([sizes.get(str(s), s) for s in shape], np.nan) for name, shape in SHAPES.items()
     }
-    usual["confidence"] = np.isfinite(points).all(-1).astype(float)
-    if "size" not in known:
-        usual["size"] = np.array([image_size(ref.path) for ref in refs], dtype=float).reshape(n, 2)
-    return Records(images=refs, skeleton=skeleton, box=box, keypoints=points, **{**usual, "groups": {}, **known})
+    fields |= {"confidence": np.isfinite(points).all(-1).astype(float), "view": 0, "frame": 0, "time": 0.0}
+    fields |= dict.fromkeys(("subject", "sequence", "time_step"), rows)
+    if camera is not None:
+        own = {"size": camera.image_size, **{name: getattr(camera, name) for name in CAMERA}}
+        fields |= {name: value for name, value in own.items() if value is not None}
+    elif "size" not in known:
+        fields["size"] = np.array([image_size(ref.path) for ref in refs], dtype=float).reshape(n, 2)
+    fields |= {"groups": {}, **known, "box": box, "keypoints": points}
+    for name, shape in SHAPES.items():
+        if np.ndim(fields[name]) == len(shape):
+            fields[name] = np.repeat(np.asarray(fields[name])[None], n, axis=0)
+    groups = {name: np.full(n, value) if isinstance(value, str) else value for name, value in fields["groups"].items()}
+    return Records(images=refs, skeleton=skeleton, **{**fields, "groups": groups})

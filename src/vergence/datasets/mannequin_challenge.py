@@ -33,6 +33,7 @@ from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from vergence.datasets import mannequin_clips as clips
+from vergence.datasets.make_records import make_records
 from vergence.datasets.mannequin_clips import SPLITS, ClipCameras, ClipFrames
 from vergence.datasets.records import Records
 from vergence.errors import VergenceError
@@ -40,7 +41,7 @@ from vergence.footage.tracking import person_size, track_people
 from vergence.geometry.body import stature
 from vergence.geometry.crops import person_boxes
 from vergence.geometry.triangulation import reprojection_error, triangulate_robust
-from vergence.outputs.trc import ASSUMED_STATURE_MM
+from vergence.outputs.world import ASSUMED_STATURE_MM
 from vergence.skeleton import Skeleton
 
 PARALLAX_DEG = 5.0
@@ -319,25 +320,11 @@ def _records(
     assert all(image is not None for image in images)
     tall = [person.stature for person in people if np.isfinite(person.stature)]
     mm = ASSUMED_STATURE_MM / float(np.median(tall)) if tall else np.nan
-    n, nan = len(lines), np.nan
-    return Records(
-        images=tuple(image for image in images if image is not None),
-        size=np.tile(np.array(frames.size, dtype=float), (n, 1)),
-        box=person_boxes(points[..., :2].astype(np.float64)),
-        keypoints=points[..., :2],
-        confidence=np.nan_to_num(points[..., 2]),
-        pose=np.full((n, len(skeleton), 3), nan),
-        intrinsics=cameras.intrinsics(frames.size)[lines],
-        distortion=np.zeros((n, 5)),
-        rotation=cameras.rotation[lines],
-        translation=cameras.translation[lines] * mm,
-        up=np.full((n, 3), nan),
-        subject=number * CAN_DO + who,
-        sequence=np.full(n, number),
-        view=lines,
-        frame=who,
-        time_step=number * CAN_DO + who,
-        time=np.zeros(n),
-        groups={"clip": np.full(n, cameras.name), "split": np.full(n, file.parent.name)},
-        skeleton=skeleton,
-    )
+    return make_records(
+        [image for image in images if image is not None], skeleton, size=frames.size,
+        box=person_boxes(points[..., :2].astype(np.float64)), keypoints=points[..., :2],
+        confidence=np.nan_to_num(points[..., 2]), intrinsics=cameras.intrinsics(frames.size)[lines], distortion=np.zeros(5),
+        rotation=cameras.rotation[lines], translation=cameras.translation[lines] * mm, subject=number * CAN_DO + who,
+        sequence=number, view=lines, frame=who, time_step=number * CAN_DO + who,
+        groups={"clip": cameras.name, "split": file.parent.name},
+    )  # fmt: skip

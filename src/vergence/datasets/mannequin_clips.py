@@ -12,9 +12,8 @@ by time from its start (the whole download). Anything else is refused: an offset
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,8 +23,9 @@ from numpy import ndarray
 
 from vergence.datasets.records import ImageRef
 from vergence.errors import VergenceError
-from vergence.footage.images import IMAGE_SUFFIXES, ImageFolder, natural_key
-from vergence.footage.keypoints import Detections, frame_number, read_keypoints
+from vergence.footage.formats.names import name_numbers
+from vergence.footage.images import IMAGE_SUFFIXES, ImageFolder
+from vergence.footage.keypoints import Detections, read_keypoints
 from vergence.footage.video import VIDEO_SUFFIXES, open_video
 
 COLUMNS = 19
@@ -203,21 +203,21 @@ def match_frames(source: Path, cameras: ClipCameras) -> ClipFrames:
 
 def _of_folder(source: Path, cameras: ClipCameras) -> ClipFrames:
     folder = ImageFolder(source)
-    names = [re.findall(r"\d+", file.stem) for file in folder.files]
-    numbers = np.array([int(found[-1]) if found else -1 for found in names])
+    found = name_numbers([file.name for file in folder.files])
+    numbers = np.array(found or [-1] * len(folder.files))
     place = {int(number): i for i, number in enumerate(numbers)}
     timed = np.array([place.get(int(time), -1) for time in cameras.time_us])
     if (timed >= 0).sum() * 2 > len(cameras):
         position = timed
-    elif len(folder) == len(cameras):
+    elif len(folder.files) == len(cameras):
         position = np.arange(len(cameras))
     else:
         raise VergenceError(
-            f"{source} has {len(folder)} images, the clip {len(cameras)} frames, and their names are not its times",
+            f"{source} has {len(folder.files)} images, the clip {len(cameras)} frames, and their names are not its times",
             "Name images by their microseconds, or keep exactly one for each line of the text file.",
         )
     images = tuple(ImageRef(folder.files[i]) if i >= 0 else None for i in position)
-    return ClipFrames(images, folder.size, np.where(position >= 0, numbers[position], -1), position, len(folder))
+    return ClipFrames(images, folder.size, np.where(position >= 0, numbers[position], -1), position, len(folder.files))
 
 
 def _of_video(source: Path, cameras: ClipCameras) -> ClipFrames:
@@ -252,7 +252,7 @@ def people_of(source: Path, frames: ClipFrames) -> tuple[Detections, list[Float[
     if found.image_size not in (None, frames.size):
         raise VergenceError(f"{source} is for images of {found.image_size}, they are {frames.size}",
                             "Detect people in these very images.")  # fmt: skip
-    people = _by_name(source, found) if source.is_file() else found.people
+    people = found.by_number
     seen = frames.position >= 0
     known, ours, count = set(people), set(frames.numbers[seen].tolist()), frames.count
     first, last = min(known), max(known)
@@ -273,16 +273,3 @@ def people_of(source: Path, frames: ClipFrames) -> tuple[Detections, list[Float[
         )
     nobody = np.empty((0, len(found.skeleton), 3))
     return found, [people.get(int(n), nobody) if there else nobody for n, there in zip(numbers, seen)]
-
-
-def _by_name(source: Path, found: Detections) -> Mapping[int, Float[ndarray, "P J 3"]]:
-    """COCO-style people by the numbers in their images' names, also where these are times and so do not count frames."""
-    data = json.loads(source.read_text(encoding="utf-8"))  # `read_keypoints` has read it before
-    images = data.get("images") if isinstance(data, dict) else None
-    names = {str(image.get("file_name", image["id"])) for image in images or ()}
-    if not names:
-        names = {str(row["image_id"]) for row in (data if isinstance(data, list) else data["annotations"])}
-    numbers = [frame_number(name, -1) for name in sorted(names, key=natural_key)]
-    if set(found.people) != set(range(len(numbers))) or min(numbers) < 0 or len(set(numbers)) < len(numbers):
-        return found.people
-    return {number: found.people[i] for i, number in enumerate(numbers)}

@@ -18,10 +18,8 @@ counted. Left and right are said to be swapped in S4/Seq2, frames 3759 to 5852; 
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +28,10 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from vergence.datasets.formats.matlab import read_mat5, read_mat73
-from vergence.datasets.formats.media import frame_count, image_size
-from vergence.datasets.mpi_inf_3dhp_cameras import (
-    fit_intrinsics,
-    read_calibration,
-    read_test_turn,
-)
-from vergence.datasets.people import SEEN_JOINTS, seen_within, with_crops
+from vergence.datasets.formats.media import Footage, frame_count, numbered_images
+from vergence.datasets.make_records import make_records
+from vergence.datasets.mpi_inf_3dhp_cameras import fit_intrinsics, read_calibration, read_test_turn
+from vergence.datasets.people import SEEN_JOINTS, chosen, seen_within, with_crops
 from vergence.datasets.records import ImageRef, Records
 from vergence.errors import VergenceError
 from vergence.geometry.cameras import Camera
@@ -51,6 +46,7 @@ SCENES = {1: "green_screen", 2: "green_screen", 3: "no_green_screen", 4: "no_gre
 ACTIVITIES = (
     "standing_walking", "exercising", "sitting", "reaching_crouching", "on_the_floor", "sports", "miscellaneous",
 )  # fmt: skip
+ORIGINAL = "Take the original file."
 TIME_STEPS_EACH = 100_000  # more than any sequence has frames
 CHECKED_FRAMES, MOST_REPROJECTION_PX = 200, 5.0
 FIT_JOINTS = [i for i, name in enumerate(MPI_INF_17.joint_names) if "hip" not in name and name != "spine"]
@@ -79,13 +75,14 @@ def read_mpi_inf_3dhp(
     if step < 1:
         raise VergenceError(f"step is {step}", "Give 1 for every frame, 5 for every fifth.")
     testing, subjects = _subjects(split)
-    chosen = _cameras(cameras)
+    remedy = f"Use {', '.join(CAMERA_SETS)}, or numbers 0 to 13 as 0,2."
+    views = chosen(cameras, CAMERA_SETS, {str(n): n for n in range(CAMERAS)}, "there are no cameras", remedy)
     counts: Counter[str] = Counter()
     variable = "univ_annot3" if universal else "annot3"
     parts = (
         _test(Path(path), subjects, step, variable, counts)
         if testing
-        else _train(Path(path), subjects, chosen, step, variable, counts)
+        else _train(Path(path), subjects, views, step, variable, counts)
     )
     records = with_crops(Records.cat(parts), counts)
     sequences = len(set(records.sequence.tolist()))
@@ -95,25 +92,10 @@ def read_mpi_inf_3dhp(
 
 def _subjects(split: str) -> tuple[bool, tuple[int, ...]]:
     """Is it the test set, and which people of it."""
-    if split in ("train", "test"):
-        return split == "test", tuple(TESTS if split == "test" else SUBJECTS)
-    words = [word.strip().upper() for word in split.split(",")]
-    for letter, known in (("TS", TESTS), ("S", SUBJECTS)):
-        if all(word in {f"{letter}{n}" for n in known} for word in words):
-            return letter == "TS", tuple(sorted({int(word.removeprefix(letter)) for word in words}))
-    raise VergenceError(
-        f"split {split!r} of MPI-INF-3DHP", "Use train, test, or people of one of them, as S1,S8 or TS5,TS6."
-    )
-
-
-def _cameras(cameras: str) -> tuple[int, ...]:
-    """Camera numbers of `all`, `vnect`, `chest` or `0,2`."""
-    if cameras in CAMERA_SETS:
-        return CAMERA_SETS[cameras]
-    words = [word.strip() for word in cameras.split(",")]
-    if not all(word.isdigit() and int(word) < CAMERAS for word in words):
-        raise VergenceError(f"cameras {cameras!r}", f"Use {', '.join(CAMERA_SETS)}, or numbers 0 to 13 as 0,2.")
-    return tuple(sorted({int(word) for word in words}))
+    testing = split == "test" or split.strip().upper().startswith("TS")
+    known = {f"TS{n}": n for n in TESTS} if testing else {f"S{n}": n for n in SUBJECTS}
+    remedy = "Use train, test, or people of one of them, as S1,S8 or TS5,TS6."
+    return testing, chosen(split, {"train": SUBJECTS, "test": TESTS}, known, "MPI-INF-3DHP has no split", remedy)
 
 
 def _train(
@@ -129,10 +111,8 @@ def _train(
             else:
                 counts["sequences without a folder"] += 1
     if not parts:
-        raise VergenceError(
-            f"{base} has no images of cameras {', '.join(map(str, cameras))}",
-            "Each S*/Seq* needs imageSequence/video_<camera>.avi, or its frames as img_<camera>_000001.jpg.",
-        )
+        remedy = "Each S*/Seq* needs imageSequence/video_<camera>.avi, or its frames as img_<camera>_000001.jpg."
+        raise VergenceError(f"{base} has no images of cameras {', '.join(map(str, cameras))}", remedy)
     return parts
 
 
@@ -155,48 +135,23 @@ def _train_sequence(
         keypoints = _cell(folder, cells, "annot2", camera, 2)
         pose = _cell(folder, cells, variable, camera, 3)
         if len(keypoints) != len(pose):
-            raise VergenceError(
-                f"{folder / 'annot.mat'}, camera {camera}: {len(keypoints)} rows of 2D and {len(pose)} of 3D",
-                "Take the original file.",
-            )
-        there = [f for f in range(0, len(pose), step) if f in images.frames]
-        counts["frames beyond the images"] += len(range(0, len(pose), step)) - len(there)
-        size = rig[camera].image_size
-        assert size is not None
-        if images.size is not None and images.size != size:
-            raise VergenceError(
-                f"{images.name} is {images.size[0]}x{images.size[1]}, its calibration is for {size[0]}x{size[1]}",
-                "Use the original videos; labels and cameras belong to their size.",
-            )
-        if there and variable == "annot3":
-            _check_projection(
-                folder, camera, pose[there[:CHECKED_FRAMES]], keypoints[there[:CHECKED_FRAMES]], rig[camera]
-            )
-        if there:
-            which = (subject - 1) * len(SEQUENCES) + number - 1
-            fps = 50.0 if (subject, number) in FIFTY_FPS else 25.0
-            frames = np.array(there)
-            parts.append(
-                _part(
-                    images=[images.at(f) for f in there],
-                    size=size,
-                    keypoints=MPI_INF_28.convert(keypoints[frames], MPI_INF_17),
-                    around=keypoints[frames],
-                    pose=MPI_INF_28.convert(pose[frames], MPI_INF_17),
-                    k=rig[camera].K,
-                    rotation=rig[camera].R,
-                    translation=rig[camera].t,
-                    numbers=(subject - 1, which, camera),
-                    frames=frames,
-                    fps=fps,
-                    groups={
-                        "subject": f"S{subject}",
-                        "sequence": f"S{subject}/Seq{number}",
-                        "camera": str(camera),
-                        "scene": "green_screen",
-                    },
-                )
-            )
+            where = f"{folder / 'annot.mat'}, camera {camera}"
+            raise VergenceError(f"{where}: {len(keypoints)} rows of 2D and {len(pose)} of 3D", ORIGINAL)
+        wanted = np.arange(0, len(pose), step)
+        there = wanted[images.has(wanted)]
+        counts["frames beyond the images"] += len(wanted) - len(there)
+        if images.size != rig[camera].image_size:
+            ours, theirs = ("x".join(map(str, size)) for size in (images.size, rig[camera].image_size or ()))
+            raise VergenceError(f"{images.path} is {ours}, its calibration is for {theirs}",
+                                "Use the original videos; labels and cameras belong to their size.")  # fmt: skip
+        if len(there) and variable == "annot3":
+            some = there[:CHECKED_FRAMES]
+            _check_projection(folder, camera, pose[some], keypoints[some], rig[camera])
+        if len(there):
+            groups = {"sequence": f"S{subject}/Seq{number}", "scene": "green_screen"}
+            which = (subject - 1, (subject - 1) * len(SEQUENCES) + number - 1, camera)
+            fps, places = 50.0 if (subject, number) in FIFTY_FPS else 25.0, images.images(there)
+            parts.append(_part(rig[camera], places, keypoints[there], pose[there], which, there, fps, groups))
     return parts
 
 
@@ -238,7 +193,7 @@ def _test_sequence(base: Path, subject: int, step: int, variable: str, counts: C
     wanted |= {"valid_frame": (n, 1), "activity_annotation": (n, 1)}
     for name, shape in wanted.items():
         if data[name].shape != shape:
-            raise VergenceError(f"{file}: {name} has shape {data[name].shape}, not {shape}", "Take the original file.")
+            raise VergenceError(f"{file}: {name} has shape {data[name].shape}, not {shape}", ORIGINAL)
     activity = data["activity_annotation"][:, 0].astype(int)
     valid = np.flatnonzero(data["valid_frame"][:, 0])
     if not np.isin(activity[valid], np.arange(1, 8)).all():
@@ -247,73 +202,54 @@ def _test_sequence(base: Path, subject: int, step: int, variable: str, counts: C
         )
     counts["frames that are not valid"] += n - len(valid)
     valid = valid[::step]
-    images = folder / "imageSequence"
-    present = {p.name for p in images.iterdir()} if images.is_dir() else set()
-    there = np.array([f for f in valid if f"img_{f + 1:06d}.jpg" in present], dtype=int)
+    if not any((folder / "imageSequence").glob("img_*.jpg")):
+        counts["frames beyond the images"] += len(valid)
+        return []
+    images = numbered_images(folder / "imageSequence", r"img_(\d{6})\.jpg", 1)
+    there = valid[images.has(valid)]
     counts["frames beyond the images"] += len(valid) - len(there)
     if not len(there):
         return []
     keypoints, true = data["annot2"][there, 0].astype(float), data["annot3"][there, 0].astype(float)
-    turn = read_test_turn(base, subject)
-    part = _part(
-        images=[ImageRef(images / f"img_{f + 1:06d}.jpg") for f in there],
-        size=image_size(images / f"img_{there[0] + 1:06d}.jpg"),
-        keypoints=keypoints,
-        around=keypoints,
-        pose=data[variable][there, 0].astype(float),
-        k=fit_intrinsics(true[:, FIT_JOINTS], keypoints[:, FIT_JOINTS], str(file)),
-        rotation=np.full((3, 3), np.nan) if turn is None else turn[0],
-        translation=np.full(3, np.nan) if turn is None else turn[1],
-        numbers=(subject - 1, subject - 1, 0),
-        frames=there,
-        fps=TEST_FPS,
-        groups={"subject": f"TS{subject}", "sequence": f"TS{subject}", "camera": "0", "scene": SCENES[subject]},
-    )
-    activities = np.array(ACTIVITIES)[activity[there] - 1]
-    return [dataclasses.replace(part, groups={**part.groups, "activity": activities})]
+    lens = fit_intrinsics(true[:, FIT_JOINTS], keypoints[:, FIT_JOINTS], str(file))
+    rotation, translation = read_test_turn(base, subject) or (None, None)
+    camera = Camera("0", images.size, lens, rotation=rotation, translation=translation)
+    groups = {
+        "sequence": f"TS{subject}",
+        "scene": SCENES[subject],
+        "activity": np.array(ACTIVITIES)[activity[there] - 1],
+    }
+    pose = data[variable][there, 0].astype(float)
+    return [
+        _part(camera, images.images(there), keypoints, pose, (subject - 1, subject - 1, 0), there, TEST_FPS, groups)
+    ]
 
 
 def _part(
-    *,
+    camera: Camera,
     images: list[ImageRef],
-    size: tuple[int, int],
-    keypoints: Float[ndarray, "N 17 2"],
-    around: Float[ndarray, "N P 2"],
-    pose: Float[ndarray, "N 17 3"],
-    k: Float[ndarray, "3 3"],
-    rotation: Float[ndarray, "3 3"],
-    translation: Float[ndarray, " 3"],
+    keypoints: Float[ndarray, "N P 2"],
+    pose: Float[ndarray, "N P 3"],
     numbers: tuple[int, int, int],
     frames: ndarray,
     fps: float,
-    groups: dict[str, str],
+    groups: dict[str, Any],
 ) -> Records:
-    """Records of one camera's frames; keypoints outside the image are unknown, and boxes hold those `around` inside."""
-    n = len(frames)
-    sizes = np.tile(np.asarray(size, dtype=float), (n, 1))
-    seen = seen_within(keypoints, sizes)
-    subject, sequence, view = (np.full(n, number) for number in numbers)
-    return Records(
-        images=images,
-        size=sizes,
-        box=person_boxes(seen_within(around, sizes), SEEN_JOINTS),
-        keypoints=seen,
-        confidence=np.isfinite(seen).all(-1).astype(float),
-        pose=pose,
-        intrinsics=np.tile(k, (n, 1, 1)),
-        distortion=np.zeros((n, 5)),
-        rotation=np.tile(rotation, (n, 1, 1)),
-        translation=np.tile(translation, (n, 1)),
-        up=np.tile(rotation[:, 1], (n, 1)),
-        subject=subject,
-        sequence=sequence,
-        view=view,
-        frame=frames,
-        time_step=sequence * TIME_STEPS_EACH + frames,
-        time=frames / fps,
-        groups={name: np.full(n, value) for name, value in groups.items()},
-        skeleton=MPI_INF_17,
-    )
+    """Records of one camera's frames; keypoints outside the image are unknown, and boxes hold those of all joints inside.
+
+    Args:
+        numbers: of subject, sequence and view.
+    """
+    own = MPI_INF_28 if keypoints.shape[1] == len(MPI_INF_28) else MPI_INF_17
+    seen = seen_within(keypoints, np.tile(np.array(camera.image_size, dtype=float), (len(frames), 1)))
+    subject, sequence, view = numbers
+    who, up = groups["sequence"], np.full(3, np.nan) if camera.rotation is None else camera.rotation[:, 1]
+    return make_records(
+        images, MPI_INF_17, camera=camera, box=person_boxes(seen, SEEN_JOINTS), keypoints=own.convert(seen, MPI_INF_17),
+        pose=own.convert(pose, MPI_INF_17), up=up, subject=subject,
+        sequence=sequence, view=view, frame=frames, time_step=sequence * TIME_STEPS_EACH + frames, time=frames / fps,
+        groups={"subject": who.partition("/")[0], "sequence": who, "camera": camera.name, **groups},
+    )  # fmt: skip
 
 
 def _find(root: Path, letter: str, subjects: Sequence[int], nested: Sequence[str]) -> Path:
@@ -321,63 +257,30 @@ def _find(root: Path, letter: str, subjects: Sequence[int], nested: Sequence[str
     for name in nested:
         if any((root / name / f"{letter}{subject}").is_dir() for subject in subjects):
             return root / name
-    raise VergenceError(
-        f"{root} has none of {', '.join(f'{letter}{subject}' for subject in subjects)}",
-        "Give the folder of MPI-INF-3DHP that holds them.",
-    )
+    remedy = "Give the folder of MPI-INF-3DHP that holds them."
+    raise VergenceError(f"{root} has none of {', '.join(f'{letter}{subject}' for subject in subjects)}", remedy)
 
 
-@dataclass(frozen=True)
-class _Images:
-    """One camera's images: which frames there are, where each lies, and their (width, height) where that is cheap."""
-
-    name: Path
-    frames: range | frozenset[int]
-    size: tuple[int, int] | None
-    pattern: str = ""  # of file names, by frame number; empty for a video
-    first: int = 1  # number of the first frame's file
-
-    def at(self, frame: int) -> ImageRef:
-        if not self.pattern:
-            return ImageRef(self.name, frame)
-        return ImageRef(self.name / self.pattern.format(frame + self.first))
-
-
-def _images(folder: Path, camera: int) -> _Images | None:
+def _images(folder: Path, camera: int) -> Footage | None:
     """The camera's video, or its frames as files: numbered from 1, or from 0 where a file has that number."""
     for suffix in (".avi", ".mp4"):
         video = folder / "imageSequence" / f"video_{camera}{suffix}"
         if video.exists():
             count, size = frame_count(video)
-            return _Images(video, range(count), size)
-    for place, pattern in (
-        (folder / "imageSequence", f"img_{camera}_{{:06d}}.jpg"),
-        (folder / "imageFrames" / f"video_{camera}", "frame_{:06d}.jpg"),
-    ):
-        if not place.is_dir():
-            continue
-        form = re.compile(re.escape(pattern).replace(r"\{:06d\}", r"(\d{6})"))
-        numbers = {int(m[1]) for p in place.iterdir() if (m := form.fullmatch(p.name))}
-        if numbers:
-            first = 0 if 0 in numbers else 1
-            size = image_size(place / pattern.format(min(numbers)))
-            return _Images(place, frozenset(n - first for n in numbers), size, pattern, first)
+            return Footage(video, size, count)
+    for place, name in (("imageSequence", f"img_{camera}_"), (f"imageFrames/video_{camera}", "frame_")):
+        if any((folder / place).glob(f"{name}*.jpg")):
+            return numbered_images(folder / place, rf"{name}(\d{{6}})\.jpg")
     return None
 
 
 def _cell(folder: Path, cells: dict[str, ndarray], name: str, camera: int, width: int) -> Float[ndarray, "F 28 _"]:
     """One camera's cell of `annot.mat`: rows of x1 y1 (z1) x2 ... as joints."""
-    value = cells[name]
+    value, what = cells[name], f"{folder / 'annot.mat'}: {name}"
     if value.dtype != object or value.size != CAMERAS:
-        raise VergenceError(
-            f"{folder / 'annot.mat'}: {name} has shape {value.shape} of {value.dtype}, not {CAMERAS} cells",
-            "Take the original file.",
-        )
-    rows = np.asarray(value.ravel()[camera], dtype=float)
-    if rows.ndim != 2 or rows.shape[1] != len(MPI_INF_28) * width:
-        raise VergenceError(
-            f"{folder / 'annot.mat'}: {name} of camera {camera} has shape {rows.shape}, not frames x "
-            f"{len(MPI_INF_28) * width}",
-            "Take the original file.",
-        )
-    return rows.reshape(len(rows), len(MPI_INF_28), width)
+        raise VergenceError(f"{what} has shape {value.shape} of {value.dtype}, not {CAMERAS} cells", ORIGINAL)
+    rows, joints = np.asarray(value.ravel()[camera], dtype=float), len(MPI_INF_28)
+    if rows.ndim != 2 or rows.shape[1] != joints * width:
+        size = f"{rows.shape}, not frames x {joints * width}"
+        raise VergenceError(f"{what} of camera {camera} has shape {size}", ORIGINAL)
+    return rows.reshape(len(rows), joints, width)

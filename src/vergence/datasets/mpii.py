@@ -12,7 +12,6 @@ for the validation list, from `gt_valid.mat`; NaN where neither is there.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +25,8 @@ from vergence.datasets.formats.matlab import read_mat5
 from vergence.datasets.people import SEEN_JOINTS, Person, flat_records
 from vergence.datasets.records import Records
 from vergence.errors import VergenceError
-from vergence.footage.keypoints import HIDDEN_CONFIDENCE
+from vergence.files import read_json
+from vergence.footage.formats.coco import HIDDEN_CONFIDENCE
 from vergence.geometry.crops import box_from_keypoints
 from vergence.metrics.keypoints import head_size
 from vergence.skeleton import MPII_16
@@ -53,15 +53,11 @@ def read_mpii(path: Path | str, split: str = "train") -> Records:
     file = _annotations(root, split)
     counts: Counter[str] = Counter()
     if file.suffix == ".json":
-        listed = _from_json(file, root / "images", _heads_of_list(root, split, file))
+        listed = list(_from_json(file, root / "images", _heads_of_list(root, split, file)))
     else:
-        listed = _from_mat(file, root / "images")
-    people = []
-    for person in listed:
-        if person is None:
-            counts["people without labels"] += 1
-        else:
-            people.append(person)
+        listed = list(_from_mat(file, root / "images"))
+    people = [person for person in listed if person is not None]
+    counts["people without labels"] = len(listed) - len(people)
     return flat_records(people, MPII_16, counts, {"annotations": file.name, "split": split})
 
 
@@ -88,23 +84,16 @@ def _annotations(root: Path, split: str) -> Path:
             return root / name
     found = sorted([*root.glob(OFFICIAL), *root.glob(f"*/{OFFICIAL}")])
     if not found:
-        raise VergenceError(
-            f"{root} has neither annot/{split}.json nor {OFFICIAL}",
-            "Give the folder that holds `images` and one of them.",
-        )
+        remedy = "Give the folder that holds `images` and one of them."
+        raise VergenceError(f"{root} has neither annot/{split}.json nor {OFFICIAL}", remedy)
     if split != "trainval":
-        raise VergenceError(
-            f"{found[0]} does not know the split {split!r}",
-            f"Use split: trainval, or put the common annot/{split}.json beside it.",
-        )
+        remedy = f"Use split: trainval, or put the common annot/{split}.json beside it."
+        raise VergenceError(f"{found[0]} does not know the split {split!r}", remedy)
     return found[0]
 
 
 def _load(file: Path) -> list[dict[str, Any]]:
-    try:
-        rows = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise VergenceError(f"{file} is not readable JSON: {error}", "Download it again.") from error
+    rows = read_json(file, remedy="Download it again.")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise VergenceError(f"{file} is not a list of people", "Each has image, center, scale, joints and joints_vis.")
     return rows
@@ -118,10 +107,8 @@ def _from_json(file: Path, images: Path, heads: Float[ndarray, " P"] | None) -> 
             centre, scale = np.array(row["center"], dtype=float).reshape(2) - 1, float(row["scale"])
             name = str(row["image"])
         except (KeyError, TypeError, ValueError) as error:
-            raise VergenceError(
-                f"{file}: person {number} cannot be read ({error})",
-                "Each has image, center, scale, joints (16 x 2) and joints_vis (16).",
-            ) from None
+            remedy = "Each has image, center, scale, joints (16 x 2) and joints_vis (16)."
+            raise VergenceError(f"{file}: person {number} cannot be read ({error})", remedy) from None
         head = float("nan") if heads is None else float(heads[number])
         given = None if (centre < 0).all() else centre
         yield _person(images / name, points, known.astype(float), given, scale, number, head)
@@ -168,7 +155,8 @@ def _from_mat(file: Path, images: Path) -> Iterator[Person | None]:
         centre = np.array([_number(place, "x"), _number(place, "y")]) - 1
         scale = _number(rect, "scale")
         given = None if not np.isfinite([*centre, scale]).all() else centre
-        yield _person(images / name, points, confidence, given, scale, number, _head(rect), {"activity": activity})
+        head = float(head_size(np.array([_number(rect, key) for key in ("x1", "y1", "x2", "y2")])))
+        yield _person(images / name, points, confidence, given, scale, number, head, {"activity": activity})
 
 
 def _people(file: Path) -> Iterator[tuple[str, Any, str]]:
@@ -191,54 +179,40 @@ def _people(file: Path) -> Iterator[tuple[str, Any, str]]:
             yield name, rect, activity
 
 
-def _head(rect: Any) -> float:
-    return float(head_size(np.array([_number(rect, key) for key in ("x1", "y1", "x2", "y2")])))
-
-
-# MATLAB's structs arrive as records whose fields are arrays, at any depth, empty or squeezed; these five read all of it.
+# MATLAB's structs arrive as records whose fields are arrays, at any depth, empty or squeezed; these read all of it.
 
 
 def _items(value: Any) -> list[Any]:
     """The elements of a struct array; [] for an empty one, or none."""
-    if value is None:
-        return []
-    array = np.atleast_1d(value)
-    return (
-        list(array.ravel())
-        if array.dtype.names
-        else [v for v in array.ravel() if getattr(v, "dtype", array.dtype).names]
-    )
+    return [item for item in np.ravel(value) if getattr(getattr(item, "dtype", None), "names", None)]
 
 
 def _first(value: Any) -> Any:
-    found = _items(value)
-    return found[0] if found else None
+    return next(iter(_items(value)), None)
 
 
 def _part(struct: Any, name: str) -> Any:
     """A field of a struct (of the first, where there are several), None where it is missing."""
-    if struct is not None and not isinstance(struct, np.void):
-        struct = _first(struct)
-    if struct is None or name not in (struct.dtype.names or ()):
-        return None
-    return struct[name]
+    struct = _first(struct)
+    return struct[name] if struct is not None and name in struct.dtype.names else None
+
+
+def _content(value: Any) -> Any:
+    """The first thing in an array, at any depth; None where there is nothing."""
+    found = np.ravel(value)
+    while found.size and isinstance(found[0], ndarray):
+        found = np.ravel(found[0])
+    return found[0] if found.size else None
 
 
 def _number(struct: Any, name: str) -> float:
     """A field that holds a number, as one or as text; NaN where it is empty or missing."""
-    value = np.ravel(_part(struct, name))
-    while value.size and isinstance(value[0], ndarray):
-        value = np.ravel(value[0])
-    if not value.size or value[0] is None or str(value[0]).strip() == "":
-        return float("nan")
     try:
-        return float(value[0])
+        return float(_content(_part(struct, name)))
     except (TypeError, ValueError):
         return float("nan")
 
 
 def _text(value: Any) -> str:
-    found = np.ravel(value)
-    while found.size and isinstance(found[0], ndarray):
-        found = np.ravel(found[0])
-    return str(found[0]) if found.size and isinstance(found[0], str) else ""
+    found = _content(value)
+    return str(found) if isinstance(found, str) else ""

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -19,7 +19,22 @@ from vergence.datasets.records import ROWS_AT_ONCE, Records, record_crops
 from vergence.errors import VergenceError
 from vergence.skeleton import Skeleton
 
+T = TypeVar("T")
 SEEN_JOINTS = 4  # fewer in the image make no box
+
+
+def chosen(text: str, sets: Mapping[str, Sequence[T]], known: Mapping[str, T], what: str, remedy: str) -> tuple[T, ...]:
+    """One of the sets by its name, or some of what is known, joined by commas; in the order of what is known.
+
+    Raises:
+        VergenceError: a word that is none of these.
+    """
+    if text in sets:
+        return tuple(sets[text])
+    words = [word.strip().upper() for word in text.split(",")]
+    if not all(word in known for word in words):
+        raise VergenceError(f"{what} {text!r}", remedy)
+    return tuple(one for word, one in known.items() if word in words)
 
 
 def seen_within(keypoints: Float[ndarray, "N J 2"], size: Float[ndarray, "N 2"]) -> Float[ndarray, "N J 2"]:
@@ -98,6 +113,12 @@ def flat_records(
         kept.append(person)
     n, joints = len(kept), len(skeleton)
     order = {path: i for i, path in enumerate(sizes)}
+    number = np.array([person.number for person in kept], dtype=int)
+    more: dict[str, Any] = {
+        kind: {name: np.array([getattr(person, kind)[name] for person in kept]) for name in getattr(kept[0], kind)}
+        for kind in ("groups", "measures")
+        if kept
+    }
     records = make_records(
         [person.path for person in kept],
         skeleton,
@@ -105,13 +126,10 @@ def flat_records(
         box=np.array([person.box for person in kept], dtype=float).reshape(n, 4),
         keypoints=np.array([person.keypoints for person in kept], dtype=float).reshape(n, joints, 2),
         confidence=np.array([person.confidence for person in kept], dtype=float).reshape(n, joints),
-        subject=np.array([person.number for person in kept], dtype=int),
+        subject=number,
         sequence=np.array([order[person.path] for person in kept], dtype=int),
-        frame=np.array([person.number for person in kept], dtype=int),
-        groups={name: np.array([person.groups[name] for person in kept]) for name in (kept[0].groups if kept else ())},
-        measures={
-            name: np.array([person.measures[name] for person in kept]) for name in (kept[0].measures if kept else ())
-        },
+        frame=number,
+        **more,
     )
     records = with_crops(records, counts)
     return dataclasses.replace(records, report={**report, "left_out": {k: v for k, v in counts.items() if v}})

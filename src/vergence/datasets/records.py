@@ -37,7 +37,8 @@ from vergence.skeleton import Skeleton
 OPEN_VIDEOS = 4  # a decoder holds some dozen full frames
 ROWS_AT_ONCE = 8192  # of the index; bounds the float64 arrays on the way
 
-_SHAPES: dict[str, tuple[int | str, ...]] = {
+# Of each row's values; J joints, D coefficients of the lens.
+SHAPES: dict[str, tuple[int | str, ...]] = {
     "size": (2,), "box": (4,), "keypoints": ("J", 2), "confidence": ("J",), "pose": ("J", 3), "intrinsics": (3, 3),
     "distortion": ("D",), "rotation": (3, 3), "translation": (3,), "up": (3,), "subject": (), "sequence": (), "view": (),
     "frame": (), "time_step": (), "time": (),
@@ -109,7 +110,7 @@ class Records:
 
     def __post_init__(self) -> None:
         n, joints = len(self.images), len(self.skeleton)
-        for name, shape in _SHAPES.items():
+        for name, shape in SHAPES.items():
             kind = np.int64 if name in _WHOLE else np.float32 if name in _LABELS else np.float64
             value = np.asarray(getattr(self, name))
             if kind is np.int64 and not np.issubdtype(value.dtype, np.integer) and value.size:
@@ -145,7 +146,7 @@ class Records:
             images=tuple(self.images[i] for i in chosen.tolist()),
             groups={name: value[chosen] for name, value in self.groups.items()},
             measures={name: value[chosen] for name, value in self.measures.items()},
-            **{name: getattr(self, name)[chosen] for name in _SHAPES},
+            **{name: getattr(self, name)[chosen] for name in SHAPES},
         )
 
     def convert(self, skeleton: Skeleton) -> Records:
@@ -177,7 +178,7 @@ class Records:
                     "Convert them to one skeleton and give both the same groups and measures.",
                 )
         most = max(part.distortion.shape[1] for part in parts)
-        fields = {name: [getattr(part, name) for part in parts] for name in _SHAPES}
+        fields = {name: [getattr(part, name) for part in parts] for name in SHAPES}
         fields["distortion"] = [np.pad(lens, ((0, 0), (0, most - lens.shape[1]))) for lens in fields["distortion"]]
         return Records(
             images=tuple(image for part in parts for image in part.images),
@@ -257,6 +258,7 @@ class ImageDataset:
     Attributes:
         index: every field of every row, images of size 0.
         records: as given; their rows are this dataset's rows.
+        groups, measures, report: the records'; names over which protocols average, numbers by which they measure in 2D.
 
     Raises:
         VergenceError: a box that cannot be cropped (`crop_index`).
@@ -274,24 +276,11 @@ class ImageDataset:
         self.image_size = image_size
         self.mode: CropMode = mode
         self.index = crop_index(records.convert(skeleton), image_size, mode)
+        self.groups, self.measures, self.report = records.groups, records.measures, records.report
         self._files: ImageReader = OpenFiles() if pixels is None else pixels
 
     def __len__(self) -> int:
         return len(self.records)
-
-    @property
-    def groups(self) -> Mapping[str, ndarray]:
-        """Names of the rows over which protocols average."""
-        return self.records.groups
-
-    @property
-    def measures(self) -> Mapping[str, ndarray]:
-        """Numbers of the rows by which figures in 2D are measured."""
-        return self.records.measures
-
-    @property
-    def report(self) -> Mapping[str, Any]:
-        return self.records.report
 
     def order(self) -> Int[Tensor, " N"]:
         """Rows in the order of files and frames, in which each video is decoded once."""

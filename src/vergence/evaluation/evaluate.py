@@ -26,8 +26,7 @@ from vergence.recipes.sources import Scale, Source
 from vergence.recipes.typed import make_source
 from vergence.skeleton import Skeleton, get_skeleton
 from vergence.training.run import Run
-from vergence.training.source_words import parse_source, protocol_source
-from vergence.training.sources import open_source, world_version
+from vergence.training.sources import open_source, parse_source, protocol_source, world_version
 
 OWN_SKELETON = {"mpi_inf_3dhp": "mpi_inf_17", "mpii": "mpii_16", "coco": "coco_17"}
 LEAST_SIZE = 16  # labels are compared; the size of the crops plays no part

@@ -20,7 +20,6 @@ have.
 from __future__ import annotations
 
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -38,7 +37,7 @@ from vergence.batches.pseudo_labels import match
 from vergence.errors import VergenceError
 from vergence.evaluation.measure import measure_keypoint_protocol
 from vergence.evaluation.scores import score
-from vergence.files import renamed
+from vergence.files import read_arrays, renamed
 from vergence.protocols.base import Measured, Protocol, measure
 from vergence.protocols.keypoints import KeypointProtocol
 from vergence.skeleton import Skeleton, skeleton_from_names
@@ -87,7 +86,8 @@ def read_predictions(source: Path | str | Mapping[str, Any]) -> Predicted:
     if isinstance(source, Mapping):
         found = dict(source)
     else:
-        found = _json(path) if path.suffix.lower() == ".json" else _npz(path)
+        npz = path.suffix.lower() != ".json"
+        found = read_arrays(path, (), "Give NPZ of plain arrays, or JSON.") if npz else _json(path)
     found = renamed(found, {"picture": "image"}, path)
     flat = "keypoints" in found and "pose" not in found
     for name in ("keypoints", "joint_names") if flat else ("pose", "joint_names", "unit"):
@@ -97,11 +97,7 @@ def read_predictions(source: Path | str | Mapping[str, Any]) -> Predicted:
                 "It needs pose, joint_names and unit (in 2D keypoints and joint_names), and a key for each sample.",
             )
     skeleton = skeleton_from_names([str(name) for name in np.asarray(found["joint_names"]).ravel()])
-    points = {
-        name: _points(path, name, found[name], len(skeleton), size)
-        for name, size in (("pose", 3), ("keypoints", 2))
-        if name in found
-    }
+    points = {n: _points(path, n, found[n], len(skeleton), size) for n, size in SIZES.items() if n in found}
     count = len(next(iter(points.values())))
     unit, axes = str(found.get("unit", "free")), str(found.get("axes", "camera"))
     if unit not in UNITS or axes not in AXES:
@@ -134,18 +130,6 @@ def _points(path: Path, name: str, value: Any, joints: int, size: int) -> ndarra
     return points
 
 
-def _npz(path: Path) -> dict[str, Any]:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("one array, not an NPZ")
-            return {name: file[name][()] for name in file.files}
-    except FileNotFoundError:
-        raise VergenceError(f"there is no file of predictions {path}", "Check the path.") from None
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise VergenceError(f"{path} cannot be read as NPZ: {error}", "Give NPZ of plain arrays, or JSON.") from error
-
-
 def _json(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text())
@@ -165,14 +149,8 @@ def _filled(value: Any, size: int) -> Any:
     """Null joints and null numbers as NaN."""
     if not isinstance(value, list):
         return value
-    return [
-        [np.nan] * size
-        if joint is None
-        else [np.nan if v is None else v for v in joint]
-        if isinstance(joint, list)
-        else joint
-        for joint in value
-    ]
+    whole = [[None] * size if joint is None else joint for joint in value]
+    return [[np.nan if v is None else v for v in joint] if isinstance(joint, list) else joint for joint in whole]
 
 
 def on_rows(
@@ -189,8 +167,7 @@ def on_rows(
     """
     if predicted.pose is None:
         raise VergenceError("the predictions are 2D keypoints alone", "Give poses, or --protocol: one in 2D.")
-    _check_joints(predicted, needed or skeleton.joint_names)
-    rows, found = _rows(predicted, dataset)
+    rows, found = _rows(predicted, dataset, needed or skeleton.joint_names)
     pose = torch.from_numpy(predicted.skeleton.convert(predicted.pose, skeleton))[rows]
     measured = [i for name in needed or skeleton.joint_names for i in skeleton.sources(name)]
     found = found & ~(pose.isnan() & ~dataset.index.pose.isnan())[:, measured].flatten(1).any(1)
@@ -212,25 +189,18 @@ def keypoints_on_rows(
     """
     if predicted.keypoints is None:
         raise VergenceError("the predictions have no 2D keypoints", "Give `keypoints`, N J 2, px of the full image.")
-    _check_joints(predicted, needed)
-    rows, found = _rows(predicted, dataset)
+    rows, found = _rows(predicted, dataset, needed)
     points = torch.from_numpy(predicted.skeleton.convert(predicted.keypoints, skeleton))[rows]
     points[~found] = float("nan")
     score = torch.ones(len(found)) if predicted.score is None else torch.from_numpy(predicted.score)[rows]
     return points, score, found
 
 
-def _check_joints(predicted: Predicted, needed: Sequence[str]) -> None:
-    lacking = [name for name in needed if not predicted.skeleton.sources(name)]
-    if lacking:
-        raise VergenceError(
-            f"the predictions have no {', '.join(lacking)}, which are measured",
-            "Measure in a skeleton that they give, with --skeleton.",
-        )
-
-
-def _rows(predicted: Predicted, dataset: Dataset) -> tuple[Tensor, Tensor]:
-    """For each row of the dataset its sample, and whether it has one: some have."""
+def _rows(predicted: Predicted, dataset: Dataset, needed: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """For each row of the dataset its sample, and whether it has one: some have; and all joints that are needed."""
+    if lacking := [name for name in needed if not predicted.skeleton.sources(name)]:
+        remedy = "Measure in a skeleton that they give, with --skeleton."
+        raise VergenceError(f"the predictions have no {', '.join(lacking)}, which are measured", remedy)
     rows, found = _matched(predicted, dataset)
     if not found.any():
         raise VergenceError("no prediction belongs to any sample of the data", "Look at their keys, and at --data.")

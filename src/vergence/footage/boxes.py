@@ -12,18 +12,17 @@ change hands, which shows as a jump in the overlay. Give one person's boxes, or 
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from vergence.errors import VergenceError
-from vergence.footage.keypoints import frame_number
+from vergence.files import read_text
+from vergence.footage.formats.coco import image_numbers, people_rows, plain_id, read_coco_file
+from vergence.footage.keypoints import FARTHEST_PX
 
-COCO_PERSON = 1
 COLUMNS = ("frame", "x", "y", "w", "h")
 
 Boxes = Float[np.ndarray, "P 5"]
@@ -36,20 +35,17 @@ def read_boxes(path: Path | str) -> dict[int, Boxes]:
         VergenceError: missing, neither form, or values that are no boxes.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise VergenceError(f"there is no boxes file {path}", "Check the path.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise VergenceError(f"{path} cannot be read as text: {error}", "Give COCO-style JSON or CSV.") from error
-    rows = _json_rows(text, path) if path.suffix.lower() == ".json" else _csv_rows(text, path)
+    if not path.is_file():
+        raise VergenceError(f"there is no boxes file {path}", "Check the path.")
+    rows = _json_rows(path) if path.suffix.lower() == ".json" else _csv_rows(read_text(path), path)
     if not rows:
         raise VergenceError(f"{path} holds no boxes", f"CSV wants the columns {', '.join(COLUMNS)}; JSON wants `bbox`.")
     found: dict[int, list[list[float]]] = {}
     for frame, values in rows:
-        if not np.isfinite(values).all() or min(values[2:4]) <= 0:
+        if not (np.abs(values) < FARTHEST_PX).all() or min(values[2:4]) <= 0 or frame < 0:
             raise VergenceError(
-                f"{path}: the box of frame {frame} is {values[:4]}", "Give x y width height, width and height above 0."
+                f"{path}: the box of frame {frame} is {values[:4]}",
+                "Give frames from 0, and x y width height in px, width and height above 0.",
             )
         found.setdefault(frame, []).append(values)
     return {frame: np.array(boxes) for frame, boxes in sorted(found.items())}
@@ -70,43 +66,31 @@ def _csv_rows(text: str, path: Path) -> list[tuple[int, list[float]]]:
             rows.append((int(frame), [*values, 1.0][:5]))
             if len(values) < 4:
                 raise ValueError(f"{len(values)} numbers after the frame")
-        except (ValueError, IndexError) as error:
+        except (ValueError, IndexError, OverflowError) as error:
             raise VergenceError(
                 f"{path}, row {number}: {error}", f"The columns are {', '.join(COLUMNS)} and perhaps score."
             ) from error
     return rows
 
 
-def _json_rows(text: str, path: Path) -> list[tuple[int, list[float]]]:
-    try:
-        data: Any = json.loads(text)
-    except ValueError as error:
-        raise VergenceError(f"{path} is not readable JSON: {error}", "Write it again.") from error
-    images = data.get("images", []) if isinstance(data, dict) else []
-    rows = data.get("annotations") if isinstance(data, dict) else data
-    if not isinstance(rows, list):
-        raise VergenceError(
-            f"{path} is no COCO-style file: neither a list of results nor `images` and `annotations`",
-            "Each entry needs `image_id` and `bbox`.",
-        )
-    rows = [row for row in rows if isinstance(row, dict) and row.get("bbox") is not None]
-    people = [row for row in rows if row.get("category_id") == COCO_PERSON]
-    names = {image.get("id"): str(image.get("file_name", image.get("id"))) for image in images}
-    found = []
-    for row in people or rows:
-        key = row.get("image_id")
-        try:
-            values = [float(value) for value in row["bbox"]]
-            score = float(row.get("score", 1.0))
-        except (TypeError, ValueError):
-            values, score = [], 1.0
-        if len(values) != 4 or key is None:
-            raise VergenceError(f"{path} has an entry {row}", "Each needs `image_id` and `bbox` of four numbers.")
-        number = key if isinstance(key, int) and key not in names else frame_number(names.get(key, str(key)), -1)
-        if number < 0:
-            raise VergenceError(f"{path}: image {names.get(key, key)!r} has no number", "Number the frames.")
-        found.append((number, [*values, score]))
-    return found
+def _json_rows(path: Path) -> list[tuple[int, list[float]]]:
+    coco = read_coco_file(path)
+    rows, _ = people_rows(coco, [row for row in coco.rows if row.bbox and not row.iscrowd])
+    for row in rows:
+        if row.image_id is None or len(row.bbox or ()) != 4 or None in (row.bbox or ()):
+            raise VergenceError(
+                f"{path} has the box {row.bbox} of image {row.image_id}", "Each needs `image_id` and four numbers."
+            )
+    if not rows:
+        return []
+    numbers, own = image_numbers(coco, rows)
+    if not own:
+        raise VergenceError(f"{path}: image {next(iter(numbers))!r} has no number, or others have the same",
+                            "Number the frames.")  # fmt: skip
+    return [
+        (numbers[plain_id(row.image_id)], [*map(float, row.bbox or ()), 1.0 if row.score is None else row.score])  # type: ignore[arg-type]
+        for row in rows
+    ]
 
 
 def follow(boxes: Mapping[int, Boxes]) -> dict[int, Float[np.ndarray, " 4"]]:

@@ -1,17 +1,10 @@
-"""Camera rigs in TOML, in the layout that anipose, caliscope and Pose2Sim share.
+"""Calibrations: reading a file of any family into one `Rig`, and what its values must be.
 
-    [cam_01]
-    name = "cam_01"
-    size = [1088.0, 1920.0]
-    matrix = [[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]]
-    distortions = [k1, k2, p1, p2, k3]      # 4 or 5 values, OpenCV's order
-    rotation = [rx, ry, rz]                 # Rodrigues; a 3x3 matrix is read too
-    translation = [tx, ty, tz]              # x_cam = R x + t
-    fisheye = false
-
-The layout has no word for the unit of `translation`: Pose2Sim and caliscope write metres, anipose mostly millimetres.
-A `unit` under `[metadata]` (Vergence writes one) or given by the caller decides; otherwise the distances between
-cameras do: rooms measure a few metres, so a rig more than 100 across is in mm. What was decided is reported.
+A reader (`footage.calibrations`, or a plug-in) says what stands in a file: cameras as they are called there, their
+extrinsics where they have any, and the unit where the format has one. `rig_of` decides the rest in one place, because each
+of these was a silent error in some family: zeros that mean "not calibrated" are no extrinsics; a unit that nobody wrote is
+measured (rooms measure a few metres, so a rig more than 100 across is in mm) and the guess is reported; a unit that is no
+length leaves a rig free of scale, which is a rig nevertheless.
 """
 
 from __future__ import annotations
@@ -21,7 +14,7 @@ import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,105 +22,136 @@ from jaxtyping import Float
 
 from vergence import plugins
 from vergence.errors import VergenceError
-from vergence.files import write_text
-from vergence.footage.readers import Reader, find_reader
+from vergence.footage.readers import find_reader
 from vergence.geometry.cameras import Camera, Rig
 
 # A rig whose cameras are farther apart than this, in the file's unit, cannot be in metres.
 METRES_AT_MOST = 100.0
-MM_PER = {"mm": 1.0, "m": 1000.0}
+MM_PER = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "in": 25.4, "ft": 304.8}
+UNIT_WORDS = {
+    **dict.fromkeys(("millimeter", "millimeters", "millimetre", "millimetres"), "mm"),
+    **dict.fromkeys(("centimeter", "centimeters", "centimetre", "centimetres"), "cm"),
+    **dict.fromkeys(("meter", "meters", "metre", "metres"), "m"),
+    **dict.fromkeys(("inch", "inches"), "in"),
+    **dict.fromkeys(("foot", "feet"), "ft"),
+}
+UNKNOWN = ("", "null", "none", "nan")
+COEFFICIENTS = (0, 2, 4, 5, 8, 12, 14)  # OpenCV's models; two are k1 k2
 
 
 def load_toml(path: Path) -> dict[str, Any]:
     """A TOML file as a mapping; one clear error where it is missing or broken."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise VergenceError(f"there is no file {path}", "Check the path.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        return tomllib.loads(file_text(path))
+    except tomllib.TOMLDecodeError as error:
         raise VergenceError(f"{path} is not readable TOML: {error}", "Mend the line it names.") from error
 
 
-def read_calibration(path: Path | str, unit: Literal["mm", "m"] | None = None, reader: str = "") -> Rig:
-    """Cameras of a calibration file: TOML (`read_rig_toml`), or what a plug-in reads.
+def file_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise VergenceError(f"there is no file {path}", "Check the path.") from None
+    except (UnicodeDecodeError, OSError) as error:
+        raise VergenceError(f"{path} is not readable TOML: {error}", "Mend the line it names.") from error
+
+
+def read_calibration(path: Path | str, unit: str | None = None, reader: str = "") -> Rig:
+    """Cameras of a calibration in any of the registered formats (`plugins.calibration_readers`).
 
     Args:
-        path: the file.
-        unit: of translations; None takes what the file says.
-        reader: the registered name of what reads it; found by the path where empty.
+        path: the file; for formats of several files one of them, or their folder.
+        unit: of translations, one of `MM_PER`; None takes what the file says, else measures.
+        reader: the registered name of what reads it; found by the path where empty, TOML where nothing fits.
 
     Raises:
-        VergenceError: missing, or not a calibration.
+        VergenceError: missing, of no known format, or not a calibration.
     """
-    found = find_reader(plugins.calibration_readers, Path(path), reader) or RIG_TOML
+    found = find_reader(plugins.calibration_readers, Path(path), reader)
+    if found is None and Path(path).is_dir():
+        raise VergenceError(
+            f"{path} holds no calibration that is known here",
+            f"Known: {', '.join(plugins.calibration_readers)}; docs/footage.md lists their files.",
+        )
+    found = found or plugins.calibration_readers["toml"]
     rig: Rig = found.read(Path(path), unit)
     return rig
 
 
-def read_rig_toml(path: Path | str, unit: Literal["mm", "m"] | None = None) -> Rig:
-    """Cameras of an anipose, caliscope or Pose2Sim TOML file, translations in mm.
+def rig_of(
+    path: Path, cameras: Sequence[Camera], unit: str | None, said: Any = None, aliases: Sequence[str] = ()
+) -> Rig:
+    """A file's cameras as a rig: in mm where the unit is a length, and with extrinsics only where they are any.
 
     Args:
-        path: the file.
-        unit: of `translation`; None takes what the file says, else measures.
-
-    Raises:
-        VergenceError: missing, no cameras in it, a fisheye camera, or values that are no camera.
+        path: named in notes.
+        cameras: as they stand in the file.
+        unit: that the user gives; goes before what the file says.
+        said: the file's or the format's own unit; None where it has none.
+        aliases: what else the file calls each camera.
     """
-    path = Path(path)
-    data = load_toml(path)
-    nested = data.get("cameras")
-    tables = dict(nested) if isinstance(nested, dict) else {k: v for k, v in data.items() if isinstance(v, dict)}
-    tables = {key: table for key, table in tables.items() if "matrix" in table}
-    if not tables:
-        raise VergenceError(f"{path} holds no camera", "Each needs a table with `matrix`, `distortions`, `size`.")
-    cameras = [_read_camera(key, table, path) for key, table in tables.items()]
-    said = data.get("metadata", {}).get("unit") if isinstance(data.get("metadata"), dict) else None
-    factor, notes = _unit_factor(cameras, unit or said, path)
-    if factor is None:
-        return Rig(tuple(cameras), str(unit or said), notes=notes)
-    return Rig(tuple(camera.scaled(factor) for camera in cameras), notes=notes)
-
-
-def _unit_factor(cameras: Sequence[Camera], unit: str | None, path: Path) -> tuple[float | None, tuple[str, ...]]:
-    """Factor to mm (None: the unit is no length, a scale-free rig), and the note."""
-    centres = np.array([c.centre for c in cameras])
-    if not np.isfinite(centres).all(axis=1).sum() > 1:
-        return 1.0, ()
-    if unit in MM_PER:
-        return MM_PER[unit], ()
-    if unit is not None:
-        return None, (f"{path.name}: translations are in {unit}, not in mm",)
-    spread = float(np.nanmax(np.linalg.norm(centres[:, None] - centres[None], axis=-1)))
-    guess = "m" if spread < METRES_AT_MOST else "mm"
-    note = f"{path.name}: translations taken as {guess}, as the cameras are up to {spread:.3g} apart in the file's unit"
-    return MM_PER[guess], (note,)
-
-
-def _read_camera(key: str, table: dict[str, Any], path: Path) -> Camera:
-    where = f"camera {key} of {path.name}"
-    if table.get("fisheye"):
-        raise VergenceError(
-            f"{where} is a fisheye camera", "Undistort its video first; only OpenCV's k1 k2 p1 p2 k3 are read."
+    if len({camera.name for camera in cameras}) < len(cameras):
+        listed = ", ".join(camera.name for camera in cameras)
+        raise VergenceError(f"{path.name} has two cameras of one name: {listed}", "Give each its own name.")
+    cameras, notes = _without_placeholders(cameras, path.name)
+    word = unit or (str(said).strip() if said is not None else "")
+    word = UNIT_WORDS.get(word.lower(), word.lower() if word.lower() in MM_PER else word)
+    factor = MM_PER.get(word)
+    centres = np.array([camera.centre for camera in cameras])
+    if np.isfinite(centres).all(axis=1).sum() < 2:
+        factor = factor or 1.0  # nothing stands anywhere else, so nothing has a length
+    elif not word:
+        spread = float(np.nanmax(np.linalg.norm(centres[:, None] - centres[None], axis=-1)))
+        guess = "m" if spread < METRES_AT_MOST else "mm"
+        factor = MM_PER[guess]
+        notes.append(
+            f"{path.name}: translations taken as {guess}, as the cameras are up to {spread:.3g} apart in the file's unit"
         )
-    size = table.get("size")
-    rotation, translation = table.get("rotation"), table.get("translation")
-    return Camera(
-        name=str(table.get("name", key)),
-        image_size=None if size is None else check_size(size, where),
-        intrinsics=check_intrinsics(table["matrix"], where),
-        distortion=check_distortion(table.get("distortions", []), where),
-        rotation=None if rotation is None else check_rotation(rotation, where),
-        translation=None if translation is None else check_array(translation, (3,), f"translation of {where}"),
-    )
+    elif factor is None:
+        notes.append(f"{path.name}: translations are in {word}, not in mm: the rig is free of scale")
+        return Rig(tuple(cameras), word, notes=tuple(notes), aliases=tuple(aliases))
+    return Rig(tuple(camera.scaled(factor) for camera in cameras), "mm", notes=tuple(notes), aliases=tuple(aliases))
+
+
+def _without_placeholders(cameras: Sequence[Camera], name: str) -> tuple[list[Camera], list[str]]:
+    """Cameras of which several have one and the same pose have none: files of intrinsics alone write zeros."""
+    poses: dict[bytes, list[int]] = {}
+    for index, camera in enumerate(cameras):
+        if camera.has_extrinsics:
+            key = np.round(np.concatenate([camera.R.ravel(), camera.t]), 9) + 0.0
+            poses.setdefault(key.tobytes(), []).append(index)
+    equal = {index for group in poses.values() if len(group) > 1 for index in group}
+    notes = []
+    if equal:
+        listed = ", ".join(cameras[index].name for index in sorted(equal))
+        notes.append(f"{name}: cameras {listed} have one and the same pose, so their extrinsics are taken as not known")
+    return [c.without_extrinsics() if i in equal else c for i, c in enumerate(cameras)], notes
+
+
+def is_unknown(value: Any) -> bool:
+    """Whether a file's value says that there is none: null as a word, nothing, or NaN throughout."""
+    if value is None or (isinstance(value, str) and value.strip().lower() in UNKNOWN):
+        return True
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    return array.size == 0 or bool(np.isnan(array).all())
+
+
+def numbers(value: Any, what: str, remedy: str) -> np.ndarray:
+    """The value as an array of numbers; one error for words, ragged lists, dates and numbers beyond a float."""
+    try:
+        return np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        shown = repr(value)
+        shown = shown if len(shown) < 120 else shown[:117] + "..."
+        raise VergenceError(f"{what} is not an array of numbers: {shown}", remedy) from None
 
 
 def check_array(value: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
     """The value as finite numbers of this shape."""
-    try:
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise VergenceError(f"{what} is not an array of numbers: {value!r}", f"Its shape is {shape}.") from None
+    array = numbers(value, what, f"Its shape is {shape}.")
     if array.size == int(np.prod(shape)) and array.ndim == 2 and 1 in array.shape:
         array = array.reshape(shape)
     if array.shape != shape:
@@ -140,7 +164,7 @@ def check_array(value: Any, shape: tuple[int, ...], what: str) -> np.ndarray:
 def check_size(value: Any, where: str) -> tuple[int, int]:
     """(width, height), whole and above 0."""
     size = check_array(value, (2,), f"image size of {where}")
-    if (size < 1).any() or (size != np.round(size)).any():
+    if (size < 1).any() or (size != np.round(size)).any() or (size > 1e6).any():
         raise VergenceError(f"image size of {where} is {size.tolist()}", "It is [width, height] in whole pixels.")
     return int(size[0]), int(size[1])
 
@@ -160,25 +184,34 @@ def check_intrinsics(value: Any, where: str) -> Float[np.ndarray, "3 3"]:
     return matrix
 
 
-def check_distortion(value: Any, where: str) -> Float[np.ndarray, " 5"]:
-    """k1 k2 p1 p2 k3; what is not given is 0, and what goes beyond must be 0."""
-    given = np.asarray(value, dtype=np.float64).ravel()
+def check_distortion(value: Any, where: str, fisheye: bool = False) -> Float[np.ndarray, " D"]:
+    """A lens as `geometry.camera` takes it, from OpenCV's 4, 5, 8, 12 or 14 values, or the 4 of a fisheye lens."""
+    words = "It is k1 k2 p1 p2 k3 (4 or 5 values, OpenCV's order)."
+    given = numbers(value, f"distortion of {where}", words).ravel()
     if not np.isfinite(given).all():
         raise VergenceError(f"distortion of {where} holds a value that is not finite", "Leave it out if unknown.")
-    if given[5:].any() or len(given) in (1, 3):
-        raise VergenceError(
-            f"distortion of {where} has {len(given)} values", "It is k1 k2 p1 p2 k3 (4 or 5 values, OpenCV's order)."
-        )
-    return np.pad(given[:5], (0, max(0, 5 - len(given))))
+    if fisheye:
+        if given[4:].any():
+            raise VergenceError(
+                f"distortion of the fisheye camera {where} has {len(given)} values",
+                "OpenCV's fisheye model has k1 k2 k3 k4; set fisheye = false if this is k1 k2 p1 p2 k3.",
+            )
+        return np.concatenate([np.zeros(12), np.pad(given[:4], (0, max(0, 4 - len(given)))), [1.0]])
+    if len(given) not in COEFFICIENTS and (given[5:].any() or len(given) < 5):
+        raise VergenceError(f"distortion of {where} has {len(given)} values", words)
+    if given[12:].any():
+        raise VergenceError(f"distortion of {where} has a tilted sensor", "Twelve of OpenCV's coefficients are known.")
+    given = given[:12] if given[5:].any() else given[:5]
+    return np.pad(given, (0, (12 if len(given) > 5 else 5) - len(given)))
 
 
 def check_rotation(value: Any, where: str) -> Float[np.ndarray, "3 3"]:
     """A rotation matrix, from a matrix or a Rodrigues vector; a little off is put right, far off is refused."""
-    array = np.asarray(value, dtype=np.float64)
+    array = numbers(value, f"rotation of {where}", "R is 3x3 and orthonormal, or a Rodrigues vector.")
     if array.size == 3:
-        vector = check_array(value, (3,), f"rotation of {where}")
+        vector = check_array(array.ravel(), (3,), f"rotation of {where}")
         return np.asarray(cv2.Rodrigues(vector)[0], dtype=np.float64)
-    matrix = check_array(value, (3, 3), f"rotation of {where}")
+    matrix = check_array(array, (3, 3), f"rotation of {where}")
     u, _, v = np.linalg.svd(matrix)
     nearest = u @ v
     if np.abs(matrix - nearest).max() > 0.01 or np.linalg.det(nearest) < 0:
@@ -191,32 +224,4 @@ def check_rotation(value: Any, where: str) -> Float[np.ndarray, "3 3"]:
 
 def toml_key(name: str) -> str:
     """A name as a TOML key, quoted where it must be."""
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name)
-
-
-def write_rig_toml(path: Path | str, rig: Rig, error_px: float | None = None) -> None:
-    """Writes a rig in anipose's layout, atomically; `[metadata]` says the unit of the translations.
-
-    Raises:
-        VergenceError: intrinsics or the unit are not known, or the file cannot be written.
-    """
-    if rig.unit is None:
-        raise VergenceError("a rig without a unit cannot be written", "Say what its translations are in: mm, say.")
-    lines = []
-    for camera in rig:
-        lines += [f"[{toml_key(camera.name)}]"]
-        lines += [f"name = {json.dumps(camera.name)}"]
-        if camera.image_size is not None:
-            lines += [f"size = {list(map(float, camera.image_size))}"]
-        lines += [f"matrix = {camera.K.tolist()}", f"distortions = {camera.distortion.tolist()}"]
-        if camera.has_extrinsics:
-            vector = cv2.Rodrigues(camera.R.astype(np.float64))[0].ravel()
-            lines += [f"rotation = {vector.tolist()}", f"translation = {camera.t.tolist()}"]
-        lines += ["fisheye = false", ""]
-    lines += ["[metadata]", "adjusted = false", f"unit = {json.dumps(rig.unit)}"]
-    if error_px is not None and np.isfinite(error_px):
-        lines += [f"error = {float(error_px)}"]
-    write_text(path, "\n".join(lines) + "\n")
-
-
-RIG_TOML = Reader(lambda path: path.suffix.lower() == ".toml", read_rig_toml)
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)

@@ -4,7 +4,7 @@
     fps = 60.0
     unit = "mm"                       # of t and of a calibration file's translations; "m" is read too
     keypoints = "keypoints.npz"       # optional: T V J 3, V in the order below
-    calibration = "calib.toml"        # optional: cameras from an anipose, caliscope or Pose2Sim file
+    calibration = "calib.toml"        # optional: cameras from a file of any format in `footage.calibrations`
     synchronised = true               # optional: cameras are triggered together; true where an offset is given
     skeleton = "body_25b"             # optional: the joints of OpenPose or COCO keypoints, where the file leaves it open
     up = [0.0, 0.0, 1.0]              # optional: which way is up in the world of R and t
@@ -12,7 +12,7 @@
     video = "cam01.mp4"               # or frames = "folder"; neither is needed where keypoints are given
     image_size = [1920, 1080]         # of intrinsics and keypoints
     intrinsics = [[fx, 0, cx], [0, fy, cy], [0, 0, 1]]
-    distortion = [k1, k2, p1, p2, k3]
+    distortion = [k1, k2, p1, p2, k3] # with fisheye = true: k1 k2 k3 k4 of OpenCV's fisheye model
     keypoints = "openpose/cam01_json" # OpenPose folder or COCO JSON
     R = [[...]], t = [...]            # x_cam = R x + t
     offset = 0.0                      # frame i of the capture is frame i + offset of this camera
@@ -28,9 +28,8 @@ Keypoints and intrinsics are taken as they are, in images of `image_size`; a vid
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import re
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,14 +40,26 @@ from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.footage import calibration as calib
-from vergence.footage.capture_camera import CAMERA_KEYS, CaptureCamera, Probe, existing_path, in_time, read_camera
+from vergence.footage.calibrations.discovery import find_calibration
+from vergence.footage.calibrations.pairing import paired
+from vergence.footage.calibrations.sizes import settle
+from vergence.footage.capture_camera import (
+    CaptureCamera,
+    Probe,
+    by_number,
+    existing_path,
+    in_time,
+    read_camera,
+)
 from vergence.footage.clocks.files import frame_times
-from vergence.footage.images import IMAGE_SUFFIXES, RGB, Video, natural_key
+from vergence.footage.formats.capture_tables import CameraTable, CaptureFile, CaptureTable, held
+from vergence.footage.images import IMAGE_SUFFIXES, RGB, ImageFolder, Video, natural_key
+from vergence.footage.keypoint_formats.beside import keypoints_beside
 from vergence.footage.video import VIDEO_SUFFIXES, open_video
 from vergence.geometry.cameras import Camera, Rig
 from vergence.skeleton import Skeleton, get_skeleton
 
-CAPTURE_KEYS = ("fps", "unit", "keypoints", "calibration", "skeleton", "up", "synchronised")
+SCALE_FREE = "reference_bone"  # the unit of a rig that was found without a length
 # Cameras of one rig nearer than this (or farther apart) do not watch a person: the unit is wrong.
 RIG_SPAN_MM = (50.0, 500_000.0)
 FPS_TOLERANCE = 0.01
@@ -66,6 +77,7 @@ class Capture:
         skeleton: where stated, else None (the keypoint files decide).
         up: unit vector in the world of the given extrinsics; None where unknown.
         notes: what was decided and put right while reading.
+        unit: of the cameras' translations: `mm`, or a word for a rig that is free of scale.
         synchronised: somebody said that the cameras' times are known.
     """
 
@@ -76,6 +88,7 @@ class Capture:
     skeleton: Skeleton | None = None
     up: Float[np.ndarray, " 3"] | None = None
     notes: tuple[str, ...] = ()
+    unit: str = "mm"
     synchronised: bool = False
 
     @property
@@ -88,8 +101,8 @@ class Capture:
 
     @property
     def rig(self) -> Rig:
-        """The cameras without their footage; translations in mm."""
-        return Rig(self.cameras, "mm", self.up)
+        """The cameras without their footage; translations in `unit`."""
+        return Rig(self.cameras, self.unit, self.up)
 
     @property
     def has_extrinsics(self) -> bool:
@@ -116,9 +129,23 @@ class Capture:
             raise VergenceError(f"camera {camera.name} lost its frame of time step {frame}", "Leave it out.")
         return camera.fit.apply(self._videos[view][round(own)])
 
+    def image_file(self, view: int, frame: int) -> tuple[Path, int | None] | None:
+        """The file that the image of row `frame` is in, and its place there (None: it is the file); None for no image, or a
+        camera without images has a name that is not there."""
+        camera, own = self.cameras[view], float(self.cameras[view].own_frames(frame)[0])
+        video = self._videos.get(view)
+        if camera.video is None or video is None:
+            return self.folder / f"{camera.name} (no video)", None
+        if own != own or not 0 <= round(own) < len(video):
+            return None
+        if not isinstance(video, ImageFolder):
+            return camera.video, round(own)
+        file = video.places.get(round(own))
+        return None if file is None else (file, None)
+
     @cached_property
     def _videos(self) -> dict[int, Video]:
-        return {i: open_video(camera.video) for i, camera in enumerate(self.cameras) if camera.video is not None}
+        return {i: open_video(c.video, c.numbering) for i, c in enumerate(self.cameras) if c.video is not None}
 
 
 def load_capture(path: Path | str) -> Capture:
@@ -141,9 +168,9 @@ def load_capture(path: Path | str) -> Capture:
 def make_capture(folder: Path | str) -> Capture:
     """A plain folder of videos (or of folders of images) as a capture: one camera per video, in natural order.
 
-    Keypoints beside a video `x.mp4` are found as `x_json/`, `x.json` or `x/`, there or under `keypoints/`,
-    `openpose/` or `pose/`; `keypoints.npz` serves all cameras; a single TOML file with cameras in it is the
-    calibration.
+    Keypoints beside a video are found under the names that the tools give them (`keypoint_formats.beside`);
+    `keypoints.npz` serves all cameras; a calibration lies in the folder, or in `calibration/`, `calib/` or `sparse/0/`
+    of it.
 
     Raises:
         VergenceError: nothing there that is a video.
@@ -158,86 +185,66 @@ def make_capture(folder: Path | str) -> Capture:
             "Put the recording's videos, one per camera, there.",
         )
     table: dict[str, Any] = {"capture": {}, "cameras": {}}
+    beside: list[str] = []
     for source in videos or images:
         camera: dict[str, Any] = {"video" if videos else "frames": source.name}
-        places = [folder, *(folder / name for name in ("keypoints", "openpose", "pose"))]
-        found = [p for place in places if (p := _keypoints_beside(place, source.stem)) is not None]
-        if found and not (folder / "keypoints.npz").exists():
-            camera["keypoints"] = str(found[0].relative_to(folder))
+        if not (folder / "keypoints.npz").exists() and (found := keypoints_beside(folder, source.stem)) is not None:
+            camera["keypoints"] = os.path.relpath(found, folder)
+            beside.append(f"{source.stem} = {camera['keypoints']}")
         table["cameras"][source.stem] = camera
     if (folder / "keypoints.npz").exists():
         table["capture"]["keypoints"] = "keypoints.npz"
-    rigs = [p.name for p in entries if p.suffix == ".toml" and "matrix" in p.read_text(errors="replace")]
-    if len(rigs) == 1:
-        table["capture"]["calibration"] = rigs[0]
+    found_in, others = find_calibration(folder)
+    if found_in is not None:
+        table["capture"]["calibration"] = str(found_in.relative_to(folder)) or "."
     capture = _build(table, folder, folder.name)
     note = f"no capture.toml in {folder.name}: taken as {len(capture.cameras)} cameras, {', '.join(capture.names)}"
-    return dataclasses.replace(capture, notes=(note, *capture.notes))
+    taken = [f"keypoints found beside the videos: {', '.join(beside)}"] if beside else []
+    note += f"; calibration {table['capture']['calibration']}" if found_in is not None else ""
+    note += f"; of {', '.join(others)} none is taken: name one in a capture.toml" if others else ""
+    return dataclasses.replace(capture, notes=(note, *taken, *capture.notes))
 
 
 def _holds_images(folder: Path) -> bool:
     return any(p.suffix.lower() in IMAGE_SUFFIXES for p in folder.iterdir())
 
 
-def _keypoints_beside(place: Path, stem: str) -> Path | None:
-    for candidate in (place / f"{stem}_json", place / f"{stem}.json", place / stem):
-        if candidate.is_file() or (candidate.is_dir() and any(candidate.glob("*.json"))):
-            return candidate
-    return None
-
-
-def _known(table: Mapping[str, Any], keys: Iterable[str], where: str) -> None:
-    keys = list(keys)
-    for key in table:
-        if key not in keys:
-            lower = {k.lower(): k for k in keys}
-            near = difflib.get_close_matches(str(key).lower(), lower, n=1, cutoff=0.0)
-            raise VergenceError(
-                f"{where} has an unknown key {key!r}", f"Did you mean {lower[near[0]]!r}? Known: {', '.join(keys)}."
-            )
-
-
-def _table(value: Any, where: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise VergenceError(f"{where} is not a table but {value!r}", f"Write it as [{where.split()[-1]}].")
-    return value
-
-
 def _build(data: dict[str, Any], folder: Path, name: str) -> Capture:
     """The capture that a parsed capture.toml describes, everything checked."""
-    _known(data, ("capture", "cameras"), name)
-    head = _table(data.get("capture", {}), f"{name}: capture")
-    _known(head, CAPTURE_KEYS, f"[capture] of {name}")
-    tables = _table(data.get("cameras", {}), f"{name}: cameras")
+    data = held(data, CaptureFile, name)
+    head, tables = held(data.get("capture", {}), CaptureTable, f"[capture] of {name}"), data.get("cameras", {})
     if not tables:
         raise VergenceError(f"{name} has no cameras", "Add a [cameras.NAME] table for each.")
     unit = head.get("unit")
-    if unit is not None and unit not in calib.MM_PER:
-        raise VergenceError(f"unit of {name} is {unit!r}", f"It is one of {', '.join(map(repr, calib.MM_PER))}.")
+    if unit is not None and unit not in (*calib.MM_PER, SCALE_FREE):
+        known = ", ".join(map(repr, (*calib.MM_PER, SCALE_FREE)))
+        raise VergenceError(f"unit of {name} is {unit!r}", f"It is one of {known}.")
     notes: list[str] = []
-    rig = _calibrated(head, list(tables), folder, unit, notes)
+    rig, unit_of_rig = _calibrated(head, list(tables), folder, unit, notes)
     keypoint_file = existing_path(head["keypoints"], folder, f"keypoints of {name}") if "keypoints" in head else None
     cameras, probes = [], {}
     for key, value in tables.items():
         where = f"camera {key} of {name}"
-        table = _table(value, f"{name}: cameras.{key}")
-        _known(table, CAMERA_KEYS, where)
-        camera, probes[key] = read_camera(key, table, folder, where, rig.get(key), calib.MM_PER[unit or "mm"], notes)
+        table = held(value, CameraTable, where)
+        camera, probes[key] = read_camera(
+            key, table, folder, where, rig.get(key), calib.MM_PER.get(unit or "mm", 1.0), notes
+        )
         if keypoint_file is not None and camera.keypoints is not None:
             raise VergenceError(f"{where} has keypoints, and so has [capture]", "Give one of the two.")
         if camera.video is None and camera.keypoints is None and keypoint_file is None:
             raise VergenceError(f"{where} has neither video nor keypoints", "Give `video`, `frames` or `keypoints`.")
         cameras.append(camera)
     probes = _with_time_files(folder, cameras, probes, notes)
-    _check_span(cameras, name)
-    skeleton = get_skeleton(str(head["skeleton"])) if "skeleton" in head else None
+    if unit_of_rig == "mm":
+        _check_span(cameras, name)
+    _say_who_has_no_pose(cameras, notes)
+    skeleton = get_skeleton(head["skeleton"]) if "skeleton" in head else None
+    cameras = list(settle(by_number(cameras, notes), keypoint_file, skeleton, notes))
     fps, rate = _frame_rate(head.get("fps"), probes, keypoint_file, name, notes)
     stated = {key for key, value in tables.items() if "offset" in value or "drift" in value}
     placed = in_time(cameras, probes, rate, stated, notes)
     together = head.get("synchronised", bool(stated))
-    if not isinstance(together, bool):
-        raise VergenceError(f"synchronised of {name} is {together!r}", "It is true or false.")
-    return Capture(folder, fps, placed, keypoint_file, skeleton, _up(head, name), tuple(notes), together)
+    return Capture(folder, fps, placed, keypoint_file, skeleton, _up(head, name), tuple(notes), unit_of_rig, together)
 
 
 def _with_time_files(
@@ -274,26 +281,23 @@ def _up(head: Mapping[str, Any], name: str) -> np.ndarray | None:
 
 def _calibrated(
     head: Mapping[str, Any], names: Sequence[str], folder: Path, unit: str | None, notes: list[str]
-) -> dict[str, Camera]:
-    """The calibration file's camera for each of ours: by name, else by order where there are as many."""
+) -> tuple[dict[str, Camera], str]:
+    """The calibration's camera for each of ours, and the unit of their translations."""
     if "calibration" not in head:
-        return {}
+        return {}, SCALE_FREE if unit == SCALE_FREE else "mm"
     path = existing_path(head["calibration"], folder, "calibration")
-    rig = calib.read_calibration(path, unit)  # type: ignore[arg-type]
+    rig = calib.read_calibration(path, unit)
     notes += rig.notes
-    plain = {re.sub(r"[\W_]+", "", camera.name).lower(): camera for camera in rig.cameras}
-    found = {name: plain.get(re.sub(r"[\W_]+", "", name).lower()) for name in names}
-    if all(found.values()):
-        return {name: camera for name, camera in found.items() if camera is not None}
-    if not any(found.values()) and len(rig.cameras) == len(names):
-        pairs = ", ".join(f"{name} = {camera.name}" for name, camera in zip(names, rig.cameras))
-        notes.append(f"{path.name}: cameras matched by their order, as their names differ: {pairs}")
-        return dict(zip(names, rig.cameras))
-    missing = [name for name, camera in found.items() if camera is None]
-    raise VergenceError(
-        f"{path.name} has no camera {', '.join(missing)}; it has {', '.join(c.name for c in rig.cameras)}",
-        "Give the cameras the calibration's names.",
-    )
+    return paired(rig, names, path, notes), rig.unit or "mm"
+
+
+def _say_who_has_no_pose(cameras: Sequence[CaptureCamera], notes: list[str]) -> None:
+    lacking = [camera.name for camera in cameras if not camera.has_extrinsics]
+    if lacking and len(lacking) < len(cameras):
+        notes.append(
+            f"camera {', '.join(lacking)} has no extrinsics, so those of the others are not used: all cameras are placed "
+            "by the footage"
+        )
 
 
 def _check_span(cameras: Sequence[CaptureCamera], name: str) -> None:
@@ -328,7 +332,7 @@ def _frame_rate(
 
         found = read_keypoint_table(keypoint_file).fps
     fps = found if given is None else float(calib.check_array(given, (), f"fps of {name}"))
-    if fps is None or not fps > 0:
+    if fps is None or not 0 < fps < 1e6:
         raise VergenceError(f"fps of {name} is {fps}", "Give fps = ... under [capture], above 0.")
     if found and given is not None and abs(found / fps - 1) > FPS_TOLERANCE:
         notes.append(f"fps is {fps:g} as {name} says, although the videos say {found:g}")

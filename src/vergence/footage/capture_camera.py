@@ -20,11 +20,13 @@ from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.footage import calibration as calib
+from vergence.footage.calibrations.sizes import sized
+from vergence.footage.formats.names import Numbering, counted_together
+from vergence.footage.images import ImageFolder
 from vergence.footage.resize import ImageFit, fit_sizes
 from vergence.footage.video import open_video
 from vergence.geometry.cameras import Camera
 
-CAMERA_KEYS = tuple("video frames image_size intrinsics distortion keypoints R t offset drift fps".split())
 STRAY_FRAMES = 0.25  # time stamps that stay this near to frame numbers leave them as they are
 HOLE_FRAMES = 1.5  # stamps farther apart than this, in usual distances, have lost frames between them
 COUNTED_ON = 10_000  # frames of a camera without a video; later ones follow at its rate
@@ -50,6 +52,9 @@ class CaptureCamera(Camera):
         fit: how the video's images come to `image_size`; None without a video.
         frame_count: frames of the video, None without one.
         stamps: when its frames were taken, in time steps after the first; None where that is their number.
+        numbering: how the names of its folder of images count; None for a video, and where they do not.
+        size_stated: whether capture.toml says `image_size`.
+        other_size: of the calibration, where it is a rescale of `image_size` and keypoints have not decided yet.
     """
 
     image_size: tuple[int, int]
@@ -59,6 +64,9 @@ class CaptureCamera(Camera):
     fit: ImageFit | None = None
     frame_count: int | None = None
     stamps: Float[np.ndarray, " N"] | None = None
+    numbering: Numbering | None = None
+    size_stated: bool = False
+    other_size: tuple[int, int] | None = None
     drift: float = 0.0
 
     def own_frames(self, steps: Float[np.ndarray, " T"] | float) -> Float[np.ndarray, " T"]:
@@ -101,9 +109,9 @@ def frames_at(stamps: Float[np.ndarray, " N"], at: Float[np.ndarray, " T"]) -> F
     return np.where(~outside & hole & (near > stray), np.nan, found)
 
 
-def existing_path(value: Any, folder: Path, what: str) -> Path:
+def existing_path(value: str, folder: Path, what: str) -> Path:
     """A path that a capture.toml names, which must be there."""
-    if not isinstance(value, str) or not value:
+    if not value:
         raise VergenceError(f"{what} is {value!r}", "It is a path, relative to capture.toml.")
     path = folder / value
     if not path.exists():
@@ -128,30 +136,17 @@ def read_camera(
     keypoints = existing_path(table["keypoints"], folder, f"keypoints of {where}") if "keypoints" in table else None
     probe = _probe(video, notes)
     shown = probe.size
-    intrinsics = calib.check_intrinsics(table["intrinsics"], where) if "intrinsics" in table else None
-    distortion = calib.check_distortion(table["distortion"], where) if "distortion" in table else None
-    size = calib.check_size(table["image_size"], where) if "image_size" in table else None
-    if known is not None:
-        intrinsics = _calibrated_intrinsics(known, size, where, notes) if intrinsics is None else intrinsics
-        distortion = known.distortion if distortion is None else distortion
-        size = size or known.image_size
-    if size is None and shown is None and intrinsics is not None:
-        size = (round(2 * intrinsics[0, 2] + 1), round(2 * intrinsics[1, 2] + 1))
-        notes.append(f"{name}: image_size is not given; taken as {size[0]} x {size[1]} from the principal point")
-    size = size or shown
-    if size is None:
-        raise VergenceError(f"{where} has no image_size", "Give image_size = [width, height], or its video.")
-    if intrinsics is not None:
-        _check_principal_point(intrinsics, size, where)
+    lens = sized(table, known, shown, name, where, notes)
+    size = lens.size
     fit = None if shown is None else fit_sizes(shown, size, f"video {video.name if video else ''} of {where}")
     if fit is not None and fit.kind != "same":
         notes.append(fit.describe(f"video of {name}"))
     rotation, translation = _extrinsics(table, where, known, mm)
     offset = float(calib.check_array(table.get("offset", 0.0), (), f"offset of {where}"))
-    distortion = np.zeros(5) if distortion is None else distortion
     camera = CaptureCamera(
-        name, size, intrinsics, distortion, rotation, translation, video, keypoints, offset, fit, probe.count
-    )
+        name, size, lens.intrinsics, lens.distortion, rotation, translation, video, keypoints, offset, fit, probe.count,
+        numbering=probe.numbering, size_stated=lens.stated, other_size=lens.other,
+    )  # fmt: skip
     camera = replace(camera, drift=float(calib.check_array(table.get("drift", 0.0), (), f"drift of {where}")))
     if "fps" in table:
         rate = float(calib.check_array(table["fps"], (), f"fps of {where}"))
@@ -163,13 +158,14 @@ def read_camera(
 
 @dataclass(frozen=True)
 class Probe:
-    """What a video says: its size as displayed, its number of frames, their rate and their times in seconds; `clock` where
-    these are of a file, and of one clock for all cameras."""
+    """What a video says: its size as displayed, its number of frames, their rate and their times in seconds; of a folder
+    of images, how their names count; `clock` where the times are of a file, and of one clock for all cameras."""
 
     size: tuple[int, int] | None = None
     count: int | None = None
     rate: float | None = None
     times: Float[np.ndarray, " N"] | None = None
+    numbering: Numbering | None = None
     clock: bool = False
 
     @property
@@ -206,7 +202,20 @@ def _probe(video: Path | None, notes: list[str]) -> Probe:
                 f"{video.name}: pixels are {opened.pixel_aspect:.3f} times as wide as high; images are not stretched"
             )
         times = opened.times
-        return Probe(opened.size, count, _rate(times, opened.fps), times)
+        numbering = opened.numbering if isinstance(opened, ImageFolder) else None
+        return Probe(opened.size, count, _rate(times, opened.fps), times, numbering)
+
+
+def by_number(cameras: Sequence[CaptureCamera], notes: list[str]) -> tuple[CaptureCamera, ...]:
+    """The cameras with their folders of images on one count: an image that is lost at the beginning is a gap as well."""
+    numbered = [camera for camera in cameras if camera.numbering is not None]
+    together = counted_together([camera.numbering for camera in numbered if camera.numbering is not None])
+    moved = {}
+    for camera, numbering in zip(numbered, together):
+        if numbering != camera.numbering:
+            notes.append(f"{camera.name}: the images' numbers begin later than another camera's, and are taken so")
+        moved[camera.name] = replace(camera, numbering=numbering, frame_count=numbering.count)
+    return tuple(moved.get(camera.name, camera) for camera in cameras)
 
 
 def in_time(
@@ -293,26 +302,6 @@ def _starts(
     clock = begin > CLOCK_SECONDS
     late = {name: start - begin for name, start in first.items()}
     return late if clock or max(late.values()) >= START_SECONDS else {}
-
-
-def _calibrated_intrinsics(
-    known: Camera, size: tuple[int, int] | None, where: str, notes: list[str]
-) -> Float[np.ndarray, "3 3"]:
-    if size is None or known.image_size is None or size == known.image_size:
-        return known.K
-    fit = fit_sizes(known.image_size, size, f"calibration of {where}")
-    notes.append(fit.describe(f"the calibration of {where}"))
-    return fit.matrix @ known.K
-
-
-def _check_principal_point(intrinsics: np.ndarray, size: tuple[int, int], where: str) -> None:
-    x, y = intrinsics[0, 2] / size[0], intrinsics[1, 2] / size[1]
-    if not (0 < x < 1 and 0 < y < 1):
-        raise VergenceError(
-            f"the principal point of {where} is ({intrinsics[0, 2]:g}, {intrinsics[1, 2]:g}), outside its image of "
-            f"{size[0]} x {size[1]}",
-            "The intrinsics belong to an image of another size, or rows and columns are swapped.",
-        )
 
 
 def _extrinsics(

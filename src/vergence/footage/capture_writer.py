@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vergence.files import write_text
 from vergence.footage.calibration import toml_key
-from vergence.footage.capture import Capture
+from vergence.footage.capture import SCALE_FREE, Capture
 
 
 def write_capture(path: Path | str, capture: Capture) -> None:
@@ -24,7 +24,7 @@ def write_capture(path: Path | str, capture: Capture) -> None:
         target = target.resolve()
         return json.dumps(str(target.relative_to(base) if target.is_relative_to(base) else target))
 
-    lines = ["[capture]", f"fps = {float(capture.fps)}", 'unit = "mm"']
+    lines = ["[capture]", f"fps = {float(capture.fps)}", f'unit = "{"mm" if capture.unit == "mm" else SCALE_FREE}"']
     if capture.keypoint_file is not None:
         lines += [f"keypoints = {relative(capture.keypoint_file)}"]
     if capture.skeleton is not None:
@@ -41,7 +41,7 @@ def write_capture(path: Path | str, capture: Capture) -> None:
         if camera.intrinsics is not None:
             lines += [f"intrinsics = {camera.intrinsics.tolist()}"]
         if camera.distortion.any():
-            lines += [f"distortion = {camera.distortion.tolist()}"]
+            lines += [f"distortion = {camera.coefficients.tolist()}", *["fisheye = true"] * camera.fisheye]
         if camera.keypoints is not None:
             lines += [f"keypoints = {relative(camera.keypoints)}"]
         if camera.has_extrinsics:

@@ -6,40 +6,74 @@ their EXIF note says, because keypoints and intrinsics belong to the image as di
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vergence.errors import VergenceError
+from vergence.footage.formats.names import Numbering, name_numbers, natural_key, number_frames, visible
+
+__all__ = ["IMAGE_SUFFIXES", "RGB", "ImageFolder", "Video", "natural_key", "read_image"]
 
 IMAGE_SUFFIXES = frozenset(".jpg .jpeg .png .bmp .tif .tiff .webp".split())
+
+# Of a folder for each image in it: beyond, its numbers give the order alone.
+MOST_FRAMES = 1.5
 
 RGB = UInt8[np.ndarray, "H W 3"]
 
 
-def natural_key(name: str) -> list[tuple[int, int, str]]:
-    """Sort key under which `img2` comes before `img10`."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part.lower()) for part in re.split(r"(\d+)", name) if part]
-
-
 def read_image(path: Path | str) -> RGB:
-    """One image as RGB, turned as its EXIF note says.
+    """One image as RGB of 8 bits, as a viewer shows it: turned as its EXIF note says, see-through parts white, grey of
+    10, 12 or 16 bits brought to 8 (the depth is the least of these that holds the brightest pixel).
 
     Raises:
         VergenceError: missing, cut off, or not an image.
     """
     try:
         with Image.open(path) as image:
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+            deep = image.mode == "RGB" and any(";16" in str(tile[3]) for tile in image.tile)
+            found = _by_opencv(Path(path)) if deep else None  # Pillow keeps the high byte of such colours
+            return _as_rgb(ImageOps.exif_transpose(image)) if found is None else found
     except FileNotFoundError:
         raise VergenceError(f"there is no image {path}", "Check the path.") from None
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        found = _by_opencv(Path(path)) if isinstance(error, UnidentifiedImageError) else None
+        if found is not None:
+            return found
         raise VergenceError(f"{path} cannot be read as an image: {error}", "Export it again or take it out.") from error
+
+
+def _as_rgb(image: Image.Image) -> RGB:
+    if image.mode.startswith("I") or image.mode == "F":
+        grey = _eight_bits(np.asarray(image))
+        return np.repeat(grey[..., None], 3, axis=2)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return np.array(image.convert("RGB"))
+
+
+def _eight_bits(values: np.ndarray) -> UInt8[np.ndarray, ...]:
+    """Brightness of more than 8 bits, or of 0 to 1."""
+    values = np.nan_to_num(values.astype(np.float64))
+    most = max(float(values.max()), 0.0)
+    floating = most <= 1 and not (values == np.round(values)).all()
+    full = 1.0 if floating else next((2.0**bits - 1 for bits in (8, 10, 12, 16) if most < 2**bits), most)
+    return np.asarray(np.clip(values * (255 / full), 0, 255).round(), dtype=np.uint8)
+
+
+def _by_opencv(path: Path) -> RGB | None:
+    """What Pillow does not know, or not whole: colours of 16 bits."""
+    found = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if found is None:
+        return None
+    return np.ascontiguousarray((found if found.dtype == np.uint8 else _eight_bits(found))[..., ::-1])
 
 
 class Video(ABC):
@@ -97,28 +131,70 @@ class Video(ABC):
 
 
 class ImageFolder(Video):
-    """A folder of images as a video: natural order of file names, EXIF orientation obeyed."""
+    """A folder of images as a video: EXIF orientation obeyed, frames as the file names count them.
 
-    def __init__(self, path: Path | str, fps: float | None = None) -> None:
+    A number that is not there is a frame without an image, as a damaged one is in a video, so that what belongs to frame
+    7 by its name stays there. Names that do not count frames (most numbers would be missing) give their order alone.
+
+    Args:
+        path: the folder.
+        fps: frames per second.
+        numbering: how the names' numbers count; found where not given.
+        one_size: images of another size than the first are refused.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        fps: float | None = None,
+        numbering: Numbering | None = None,
+        one_size: bool = True,
+    ) -> None:
         super().__init__()
         self.path = Path(path)
         self.fps = fps
-        names = [p for p in self.path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")]
-        self.files = sorted(names, key=lambda p: natural_key(p.name))
+        self.one_size = one_size
+        self._damaged: dict[int, str] = {}
+        self.files = visible(p for p in self.path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
         if not self.files:
             raise VergenceError(
                 f"folder {self.path} holds no images", f"Images end in {', '.join(sorted(IMAGE_SUFFIXES))}."
             )
-        height, width = read_image(self.files[0]).shape[:2]
+        self.numbering, self.places = self._places(numbering)
+        self._count = max(self.places) + 1
+        height, width = self._first().shape[:2]
         self.size = (width, height)
 
+    def _places(self, numbering: Numbering | None) -> tuple[Numbering | None, dict[int, Path]]:
+        numbers = name_numbers([p.name for p in self.files])
+        if numbers is not None and len(set(numbers)) == len(numbers):
+            own = numbering or number_frames(numbers)
+            if own.count > MOST_FRAMES * len(numbers):
+                own = Numbering(own.first, 0.0, {n: place for place, n in enumerate(sorted(numbers))})
+            frames = [own.frame(number) for number in numbers]
+            if None not in frames and len(set(frames)) == len(frames):
+                return own, {frame: file for frame, file in zip(frames, self.files) if frame is not None}
+        return None, dict(enumerate(self.files))
+
+    def _first(self) -> RGB:
+        """The first image that can be read."""
+        for place, file in enumerate(self.files):
+            try:
+                return read_image(file)
+            except VergenceError:
+                if place + 1 == len(self.files):
+                    raise
+        raise AssertionError("a folder without images")
+
     def __len__(self) -> int:
-        return len(self.files)
+        return self._count
 
     def __getitem__(self, index: int) -> RGB:
-        file = self.files[self._check(index)]
+        file = self.places.get(self._check(index))
+        if file is None:
+            raise VergenceError(f"{self.path} has no image of frame {index}", "The files' names leave it out.")
         image = read_image(file)
-        if image.shape[1::-1] != self.size:
+        if self.one_size and image.shape[1::-1] != self.size:
             raise VergenceError(
                 f"{file} is {image.shape[1]} x {image.shape[0]} but the folder's first image is "
                 f"{self.size[0]} x {self.size[1]}",
@@ -130,5 +206,18 @@ class ImageFolder(Video):
         """Nothing is held open between images."""
 
     def frames(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, RGB]]:
-        for index in range(start, len(self) if stop is None else min(stop, len(self))):
-            yield index, self[index]
+        return self.pick(range(start, len(self) if stop is None else min(stop, len(self))))
+
+    def pick(self, indices: Iterable[int]) -> Iterator[tuple[int, RGB]]:
+        """These images as far as they can be read; what is damaged is left out and noted."""
+        for index in indices:
+            if index not in self.places:
+                continue
+            try:
+                image = self[index]
+            except VergenceError as error:
+                self._damaged[index] = error.problem
+                more = f" and {len(self._damaged) - 1} more" if len(self._damaged) > 1 else ""
+                self.notes = [f"left out: {next(iter(self._damaged.values()))}{more}"]
+                continue
+            yield index, image

@@ -10,27 +10,35 @@ nobody.
 
 from __future__ import annotations
 
-import json
-import re
+import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from msgspec import Struct
 
 from vergence import plugins
 from vergence.errors import VergenceError
-from vergence.files import read_arrays
-from vergence.footage.images import natural_key
-from vergence.footage.layouts import decide_layout
+from vergence.files import read_json, read_npz_as
+from vergence.footage.formats.coco import (
+    Numbers,
+    image_numbers,
+    image_size,
+    label_confidence,
+    people_rows,
+    plain_id,
+    read_coco_file,
+    triples,
+)
+from vergence.footage.formats.names import counted_frames, name_numbers, number_frames, visible
+from vergence.footage.keypoint_formats.confidences import on_one_scale, views_on_one_scale
+from vergence.footage.layouts import decide_layout, skeleton_of_names
 from vergence.footage.readers import Reader, find_reader
 from vergence.skeleton import Skeleton, get_skeleton, skeleton_from_names
 
-HIDDEN_CONFIDENCE = 0.5  # of a COCO label with v = 1: the annotator guessed it
-# Numbers of images that lie farther apart than this, on average, are identities and do not count frames.
-SPARSE = 50
+FARTHEST_PX = 1e6  # no image reaches so far
 
 People = Float[np.ndarray, "P J 3"]
 
@@ -46,6 +54,8 @@ class Detections:
             empty ones; a list of results does not).
         image_size: (width, height) the keypoints belong to, where the file says so.
         notes: decisions and corrections, as sentences.
+        numbers: of each frame, where the files' numbers do not count frames (times, say) and `people` are in their order.
+        from_zero: frames are the camera's own, counted from 0.
     """
 
     skeleton: Skeleton
@@ -53,11 +63,26 @@ class Detections:
     last_known: bool = False
     image_size: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
+    numbers: tuple[int, ...] | None = None
+    from_zero: bool = False
+
+    @property
+    def by_number(self) -> dict[int, People]:
+        """People by their files' own numbers, which may be times."""
+        return dict(self.people) if self.numbers is None else dict(zip(self.numbers, self.people.values()))
 
     def frames(self, start: int, count: int) -> list[People]:
         """`count` frames from number `start`; frames nobody was seen in have P = 0."""
         nobody = np.empty((0, len(self.skeleton), 3))
         return [self.people.get(number, nobody) for number in range(start, start + count)]
+
+    def in_order_of(self, skeleton: Skeleton) -> Detections:
+        """The same with the joints in another's order, where they are the same joints."""
+        if self.skeleton == skeleton or set(self.skeleton.joint_names) != set(skeleton.joint_names):
+            return self
+        order = [self.skeleton.index(joint) for joint in skeleton.joint_names]
+        people = {number: found[:, order] for number, found in self.people.items()}
+        return replace(self, skeleton=skeleton, people=people)
 
 
 @dataclass(frozen=True)
@@ -114,17 +139,21 @@ def read_keypoint_table(path: Path | str, reader: str = "") -> KeypointTable:
     return table
 
 
-def _load_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise VergenceError(f"there is no keypoint file {path}", "Check the path.") from None
-    except (ValueError, OSError) as error:
-        raise VergenceError(f"{path} is not readable JSON: {error}", "Write it again.") from error
+class OpenPosePerson(Struct):
+    """A person as x, y, confidence of each joint, under its name of today or of old."""
+
+    pose_keypoints_2d: Numbers | None = None
+    pose_keypoints: Numbers | None = None
+
+
+class OpenPoseFrame(Struct):
+    """A file of OpenPose."""
+
+    people: list[OpenPosePerson] | None = None
 
 
 def read_openpose(folder: Path | str, skeleton: Skeleton | None = None) -> Detections:
-    """A folder with one OpenPose JSON file per frame; the last number in a file's name is its frame number.
+    """A folder with one OpenPose JSON file per frame, whose number is in its name (`formats.names`).
 
     Raises:
         VergenceError: no folder, no files, two files of one frame, a broken file, or an undecided skeleton.
@@ -132,56 +161,45 @@ def read_openpose(folder: Path | str, skeleton: Skeleton | None = None) -> Detec
     folder = Path(folder)
     if not folder.is_dir():
         raise VergenceError(f"there is no keypoint folder {folder}", "Check the path.")
-    files = sorted(folder.glob("*.json"), key=lambda p: natural_key(p.name))
+    files = visible(folder.glob("*.json"))
     if not files:
         raise VergenceError(f"folder {folder} holds no keypoint files", "OpenPose writes one *.json per frame.")
-    raw: dict[int, list[np.ndarray]] = {}
-    for position, file in enumerate(files):
-        number = frame_number(file.name, position)
-        if number in raw:
+    names = [file.name for file in files]
+    numbers = name_numbers(names) or list(range(len(files)))
+    for first, second in itertools.pairwise(sorted(range(len(files)), key=numbers.__getitem__)):
+        if numbers[first] == numbers[second]:
             raise VergenceError(
-                f"{folder} has two files of frame {number}, one is {file.name}", "Keep one camera's files per folder."
+                f"{folder} has two files of frame {numbers[first]}, {names[first]} and {names[second]}",
+                "Keep one camera's files per folder.",
             )
-        found = [_openpose_person(person, file) for person in _openpose_people(file)]
-        raw[number] = [person for person in found if len(person)]
-    people = [person for frame in raw.values() for person in frame]
-    chosen, notes = _decide_skeleton(people, skeleton, folder)
-    gaps = max(raw) - min(raw) + 1 - len(raw)
-    if gaps:
-        notes.append(f"{folder.name}: {gaps} frames between {min(raw)} and {max(raw)} have no file and count as empty")
-    frames = {number: _stack(frame, chosen, notes, folder) for number, frame in raw.items()}
-    return Detections(chosen, frames, True, None, tuple(dict.fromkeys(notes)))
-
-
-def _openpose_people(file: Path) -> list[Any]:
-    data = _load_json(file)
-    if not isinstance(data, dict) or not isinstance(data.get("people"), list):
-        raise VergenceError(f"{file} is not an OpenPose file: it has no list `people`", "Check the keypoints path.")
-    return data["people"]
-
-
-def _openpose_person(person: Any, file: Path) -> np.ndarray:
-    """One person as J 3, straight from the file."""
-    values = person.get("pose_keypoints_2d", person.get("pose_keypoints")) if isinstance(person, dict) else None
-    if values is None:
+    counted, own = counted_frames(numbers)
+    read = {counted[number]: _openpose_people(file) for number, file in zip(numbers, files)}
+    raw = {number: [person for person in found if len(person)] for number, found in read.items()}
+    if any(read.values()) and not any(raw.values()):
+        number = next(number for number, found in read.items() if found)
+        file = next(file for own, file in zip(numbers, files) if counted[own] == number)
         raise VergenceError(f"a person in {file} has no `pose_keypoints_2d`", "Run OpenPose with body keypoints.")
-    return _triples(values, file)
+    scaled, told = on_one_scale(raw, folder.name)
+    people = [person for frame in scaled.values() for person in frame]
+    chosen, notes = _decide_skeleton(people, skeleton, folder)
+    notes += told
+    gaps = max(raw) - min(raw) + 1 - len(raw)
+    if gaps and number_frames(numbers).step == 1:
+        notes.append(f"{folder.name}: {gaps} frames between {min(raw)} and {max(raw)} have no file and count as empty")
+    frames = {number: _stack(frame, chosen, notes, folder) for number, frame in scaled.items()}
+    return Detections(chosen, frames, True, None, tuple(dict.fromkeys(notes)), own)
 
 
-def _triples(values: Any, file: Path) -> np.ndarray:
-    try:
-        array = np.asarray(values, dtype=np.float64).ravel()
-    except (TypeError, ValueError):
-        raise VergenceError(f"keypoints in {file} are not numbers", "Write the file again.") from None
-    if array.size % 3:
-        raise VergenceError(f"keypoints in {file} are {array.size} numbers, not triples of x, y, confidence")
-    return array.reshape(-1, 3)
-
-
-def frame_number(name: str, position: int) -> int:
-    """The last number in a file's name (its extension, `_keypoints` and the like aside), else its position."""
-    numbers = re.findall(r"\d+", Path(name).stem)
-    return int(numbers[-1]) if numbers else position
+def _openpose_people(file: Path) -> list[np.ndarray]:
+    """People as J 3, straight from the file; of J = 0 where they have no values."""
+    data = read_json(file, OpenPoseFrame, "Check the keypoints path.", "OpenPose file")
+    if data.people is None:
+        raise VergenceError(f"{file} is not an OpenPose file: it has no list `people`", "Check the keypoints path.")
+    found = []
+    for person in data.people:
+        values = person.pose_keypoints if person.pose_keypoints_2d is None else person.pose_keypoints_2d
+        found.append(triples(values or [], file))
+    return found
 
 
 def _decide_skeleton(people: Sequence[np.ndarray], given: Skeleton | None, where: Path) -> tuple[Skeleton, list[str]]:
@@ -210,6 +228,8 @@ def _stack(people: Sequence[np.ndarray], skeleton: Skeleton, notes: list[str], w
     array = np.stack(people)[:, : len(skeleton)]
     if (array[..., 2] > 1).any():
         notes.append(f"{where.name}: confidences above 1 were taken as 1")
+    if (np.abs(array[..., :2]) > FARTHEST_PX).any():
+        notes.append(f"{where.name}: points beyond {FARTHEST_PX:g} px count as missing")
     array = clean(array)
     return array[np.isfinite(array[..., 2]).any(axis=1)]
 
@@ -217,10 +237,11 @@ def _stack(people: Sequence[np.ndarray], skeleton: Skeleton, notes: list[str], w
 def clean(keypoints: Float[np.ndarray, "... J 3"]) -> Float[np.ndarray, "... J 3"]:
     """Missing points as NaN in all three values; confidences above 1 become 1.
 
-    Missing is: not finite, confidence 0 or less, or the (0, 0, 0) of files that have no other word for it.
+    Missing is: not finite, beyond any image, confidence 0 or less, or the (0, 0, 0) of files that have no other word for
+    it.
     """
     out = np.array(keypoints, dtype=np.float64)
-    missing = ~np.isfinite(out).all(axis=-1) | ~(out[..., 2] > 0)
+    missing = ~np.isfinite(out).all(axis=-1) | ~(out[..., 2] > 0) | (np.abs(out[..., :2]) > FARTHEST_PX).any(axis=-1)
     out[..., 2] = np.minimum(out[..., 2], 1.0)
     out[missing] = np.nan
     return out
@@ -229,91 +250,66 @@ def clean(keypoints: Float[np.ndarray, "... J 3"]) -> Float[np.ndarray, "... J 3
 def read_coco(path: Path | str, skeleton: Skeleton | None = None) -> Detections:
     """COCO-style JSON: a list of results, or a file with `images`, `annotations` and perhaps `categories`.
 
-    The frame number is the last number in an image's file name (or in an `image_id` that is a name), else the image
-    id, and where neither counts the frames, the position in natural order. In annotations v = 2 (seen) has confidence
-    1, v = 1 (hidden) 0.5.
+    The frame number is that in an image's file name (or in an `image_id` that is a name), else the image id, and where
+    neither counts the frames, the position in order. In annotations v = 2 (seen) has confidence 1, v = 1 (hidden) 0.5.
+    `categories` say which entries are people (`formats.coco`).
 
     Raises:
         VergenceError: not such a file, images unknown, or a number of joints that is not the skeleton's.
     """
     path = Path(path)
-    data = _load_json(path)
-    if isinstance(data, dict) and isinstance(data.get("annotations"), list):
-        rows, labelled = data["annotations"], True
-        images = data.get("images") or []
-        skeleton = skeleton or _category_skeleton(data)
-    elif isinstance(data, list):
-        rows, images, labelled = data, [], False
-    else:
-        raise VergenceError(
-            f"{path} is no COCO-style file: neither a list of results nor `images` and `annotations`",
-            "Frames of OpenPose belong in a folder, one file each.",
-        )
-    rows = [row for row in rows if isinstance(row, dict) and row.get("keypoints") is not None]
+    coco = read_coco_file(path)
+    rows, category = people_rows(coco, [row for row in coco.rows if row.keypoints and not row.iscrowd])
     if not rows:
-        raise VergenceError(f"{path} holds no keypoints", "Each entry needs `image_id` and `keypoints`.")
-    numbers = _image_numbers(images, rows, path)
-    raw: dict[int, list[np.ndarray]] = {number: [] for number in numbers.values()}
-    for row in rows:
-        if row.get("image_id") not in numbers:
-            raise VergenceError(f"{path} has keypoints for image {row.get('image_id')!r}, which is not in `images`")
-        person = _triples(row["keypoints"], path)
-        if labelled and np.isin(person[:, 2], (0, 1, 2)).all():
-            person[:, 2] = np.select([person[:, 2] == 2, person[:, 2] == 1], [1.0, HIDDEN_CONFIDENCE], 0.0)
-        raw[numbers[row["image_id"]]].append(person)
-    chosen, notes = _decide_skeleton([p for frame in raw.values() for p in frame], skeleton, path)
-    frames = {number: _stack(frame, chosen, notes, path) for number, frame in raw.items()}
-    return Detections(chosen, frames, bool(images), _coco_size(images, path), tuple(dict.fromkeys(notes)))
+        raise VergenceError(f"{path} holds no keypoints of people", "Each entry needs `image_id` and `keypoints`.")
+    if skeleton is None and category is not None and category.keypoints:
+        skeleton = skeleton_of_names(category.keypoints)
+    numbers, own = image_numbers(coco, rows)
+    counted, kept = counted_frames(list(numbers.values()), from_zero=True)
+    raw: dict[int, list[np.ndarray]] = {counted[number]: [] for number in sorted(numbers.values())}
+    people = [triples(row.keypoints or [], path) for row in rows]
+    for row, person in zip(rows, label_confidence(people) if coco.labelled else people):
+        raw[counted[numbers[plain_id(row.image_id)]]].append(person)
+    scaled, told = on_one_scale(raw, path.name)
+    chosen, notes = _decide_skeleton([p for frame in scaled.values() for p in frame], skeleton, path)
+    frames = {number: _stack(frame, chosen, notes, path) for number, frame in scaled.items()}
+    notes = list(dict.fromkeys([*notes, *told]))
+    return Detections(chosen, frames, bool(coco.images), image_size(coco), tuple(notes), kept if own else None)
 
 
-def _category_skeleton(data: Mapping[str, Any]) -> Skeleton | None:
-    for category in data.get("categories") or []:
-        if isinstance(category, dict) and category.get("keypoints"):
-            return skeleton_from_names(category["keypoints"])
-    return None
+@dataclass(frozen=True)
+class KeypointFile:
+    """What a `keypoints.npz` holds."""
 
-
-def _image_numbers(images: Sequence[Any], rows: Sequence[Mapping[str, Any]], path: Path) -> dict[Any, int]:
-    """Image id to frame number."""
-    names = {image["id"]: str(image.get("file_name", image["id"])) for image in images} or {
-        row.get("image_id"): str(row.get("image_id")) for row in rows
-    }
-    if None in names:
-        raise VergenceError(f"{path} has keypoints without `image_id`", "Every entry needs one.")
-    numbers = {key: frame_number(name, -1) for key, name in names.items()}
-    span = max(numbers.values()) - min(numbers.values()) + 1
-    if min(numbers.values()) >= 0 and len(set(numbers.values())) == len(numbers) and span <= SPARSE * len(numbers):
-        return numbers
-    order = sorted(names, key=lambda key: natural_key(names[key]))
-    return {key: position for position, key in enumerate(order)}
-
-
-def _coco_size(images: Sequence[Any], path: Path) -> tuple[int, int] | None:
-    sizes = {(int(i["width"]), int(i["height"])) for i in images if i.get("width") and i.get("height")}
-    if len(sizes) > 1:
-        raise VergenceError(f"images in {path} have different sizes: {sorted(sizes)}", "Keep one camera per file.")
-    return sizes.pop() if sizes else None
+    keypoints: Float[np.ndarray, "T V J 3"]
+    joint_names: tuple[str, ...] = ()
+    fps: float | None = None
 
 
 def read_keypoint_npz(path: Path | str) -> KeypointTable:
     """Our own file: `keypoints` T V J 3 (x, y, confidence; NaN = missing), `joint_names`, `fps`.
 
+    Without `joint_names` the joints are measured, as those of bare lists are.
+
     Raises:
         VergenceError: missing, not an NPZ, a key missing, or shapes that do not fit.
     """
     path = Path(path)
-    data = read_arrays(path, ("keypoints", "joint_names"), "See the capture format.")
-    points = np.asarray(data["keypoints"], dtype=np.float64)
-    names = [str(name) for name in np.atleast_1d(data["joint_names"])]
-    if points.ndim != 4 or points.shape[-1] != 3:
-        raise VergenceError(
-            f"`keypoints` of {path} have shape {points.shape}", "The shape is T V J 3: x, y, confidence."
-        )
-    if points.shape[2] != len(names):
+    data = read_npz_as(path, KeypointFile, "The shape is T V J 3: x, y, confidence; see the capture format.")
+    names = data.joint_names
+    points, told = views_on_one_scale(data.keypoints, path.name)
+    if not names:
+        skeleton, note = _decide_skeleton(list(clean(points).reshape(-1, *points.shape[2:])), None, path)
+        points, told = points[:, :, : len(skeleton)], told + note
+    elif points.shape[2] == len(names):
+        skeleton = skeleton_from_names(names)
+    else:
         raise VergenceError(f"{path} has {points.shape[2]} joints and {len(names)} joint_names", "They must agree.")
-    notes = (f"{path.name}: confidences above 1 were taken as 1",) if (points[..., 2] > 1).any() else ()
-    fps = float(data["fps"]) if "fps" in data and np.ndim(data["fps"]) == 0 else None
-    return KeypointTable(clean(points), skeleton_from_names(names), fps, notes)
+    if data.fps is not None and not 0 < data.fps < 1e6:
+        raise VergenceError(f"fps of {path} is {data.fps:g}", "Give frames per second, or leave it out.")
+    if (points[..., 2] > 1).any():
+        told.append(f"{path.name}: confidences above 1 were taken as 1")
+    return KeypointTable(clean(points), skeleton, data.fps, tuple(told))
 
 
 OPENPOSE = Reader(Path.is_dir, read_openpose)

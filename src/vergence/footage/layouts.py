@@ -4,13 +4,16 @@ Several layouts share a count of joints (17 are COCO's, Human3.6M's or MPI-INF-3
 BODY_25B), and a wrong guess looks like a detector that is bad at everything, or like a good reconstruction with every
 joint misnamed. So every candidate is measured on the people themselves: joined by a layout's limbs, the right names give
 a body whose left and right sides are alike, whose shanks are about as long as its thighs, and whose middle joints lie
-between their pairs. The best must be better than the next by a margin, else the file has to be named.
+between their pairs. The best must be better than the next by a margin, else the file has to be named. An animal's 17 points
+(AP-10K's order, which detectors of animals write) are a candidate like the others, and refused where they fit best: seen
+from some sides a small quadruped makes a passable person.
 
 Layouts with faces and hands (133, 136 values) are read for their body alone.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,12 +34,19 @@ from vergence.skeleton import (
     OPENPOSE_18,
     WHOLEBODY_23,
     Skeleton,
+    canonical_name,
+    skeleton_from_names,
 )
 
 Array = np.ndarray
 
+HEAD = (("nose", "left_eye"), ("nose", "right_eye"), ("left_eye", "left_ear"), ("right_eye", "right_ear"),
+        ("neck_nose", "head_top"), ("upper_neck", "head_top"))  # fmt: skip  # pairs of joints near each other
+NUMBERED = re.compile(r"\D*\d+|\w")  # names that say nothing
 MARGIN = 0.75  # misfit of the best over the next best's
 MOST_MISFIT = 0.45  # of any layout that is believed; people have 0.05 to 0.2, misnamed joints 0.4 to 1.1
+ANIMAL = 0.95  # misfit as a person over that as an animal: people reach 0.86, quadrupeds begin at 1.04
+LEAST_SEEN = 0.25  # of a back's two ends; without them a quadruped's legs are a person's
 MOST_PEOPLE = 400  # looked at
 
 
@@ -73,6 +83,47 @@ LAYOUTS: tuple[Layout, ...] = (
 )
 
 
+# Paws are called wrists and ankles, so that what is measured of people's limbs is measured of animals'.
+AP_10K = Layout(
+    17,
+    Skeleton(
+        "ap_10k",
+        (*"left_eye right_eye nose withers tail_base left_shoulder left_elbow left_wrist".split(),
+         *"right_shoulder right_elbow right_wrist left_hip left_knee left_ankle right_hip right_knee right_ankle".split()),
+    ),
+)  # fmt: skip
+
+
+def skeleton_of_names(names: Sequence[str]) -> Skeleton | None:
+    """The joints that a file's own names say, known or not; None where they say nothing (`kp_3`, `bodypart1`) or name a face
+    and hands as well, so that the people are to be measured. MMPose calls HALPE_26's top of the head `head`.
+    """
+    if not names or all(NUMBERED.fullmatch(name.strip()) for name in names):
+        return None
+    found = [canonical_name(name) for name in names]
+    for layout in LAYOUTS:
+        wanted = layout.skeleton.joint_names
+        if layout.count == len(found) and all(a == b or (a, b) == ("head", "head_top") for a, b in zip(found, wanted)):
+            return layout.skeleton if layout.count == len(wanted) else None
+    return skeleton_from_names(names)
+
+
+def misnamed(people: Float[Array, "N J 3"], skeleton: Skeleton) -> str:
+    """A sentence where the points make a much better person under another layout of as many joints; else empty."""
+    known = [layout.skeleton for layout in LAYOUTS if layout.count == len(layout.skeleton) == len(skeleton)]
+    if skeleton not in known or len(known) < 2 or not len(people):
+        return ""
+    points = people[:: max(len(people) // MOST_PEOPLE, 1), :, :2]
+    given, others = (
+        misfit(points, skeleton),
+        {misfit(points, other): other.name for other in known if other != skeleton},
+    )
+    best = min(others)
+    if not best < MARGIN * given:
+        return ""
+    return f"the joints are called {skeleton.name} (misfit {given:.2f}), but look like {others[best]} ({best:.2f})"
+
+
 def decide_layout(people: Sequence[Float[Array, "J 3"]], where: str) -> tuple[Layout, str]:
     """The layout of people with as many joints each, and a sentence on how it was decided ("" where there is one only).
 
@@ -103,6 +154,13 @@ def decide_layout(people: Sequence[Float[Array, "J 3"]], where: str) -> tuple[La
             f"{count} joints in {where} make no person's body under any known layout (misfit {names})",
             "Are they an animal's, or another skeleton's? " + name_it,
         )
+    animal = _animal(points)
+    if ANIMAL * animal < misfits[best]:
+        raise VergenceError(
+            f"{count} joints in {where} are an animal's in AP-10K's order rather than a person's (misfit {animal:.2f}, as a "
+            f"person {misfits[best]:.2f})",
+            "Give keypoints of people, or name the skeleton if they are.",
+        )
     if len(known) == 1:
         return known[0], known[0].note
     if not np.isfinite(misfits[best]) or misfits[best] > MARGIN * misfits[order[1]]:
@@ -113,6 +171,16 @@ def decide_layout(people: Sequence[Float[Array, "J 3"]], where: str) -> tuple[La
     return known[best], f"{where}: {count} joints read as {known[best].skeleton.name.upper()}; misfit {names}"
 
 
+def _animal(points: Float[Array, "N J 2"]) -> float:
+    """Misfit as an animal; NaN where that cannot be told."""
+    skeleton = AP_10K.skeleton
+    if points.shape[1] != AP_10K.count:
+        return float("nan")
+    back = points[:, [skeleton.index("withers"), skeleton.index("tail_base")]]
+    return misfit(points, skeleton) if np.isfinite(back).all(2).mean(0).min() > LEAST_SEEN else float("nan")
+
+
+@np.errstate(divide="ignore", invalid="ignore")
 def misfit(points: Float[Array, "N J 2"], skeleton: Skeleton) -> float:
     """How unlike a person's the named joints are: the mean over what can be measured of the median over people; NaN where
     nothing can.
@@ -143,7 +211,11 @@ def misfit(points: Float[Array, "N J 2"], skeleton: Skeleton) -> float:
         if skeleton.has(middle, f"left_{pair}", f"right_{pair}"):
             centre = (at(f"left_{pair}") + at(f"right_{pair}")) / 2
             terms.append(5 * np.linalg.norm(at(middle) - centre, axis=1) / size)
-    for a, b in (("nose", "left_eye"), ("nose", "right_eye"), ("neck_nose", "head_top"), ("upper_neck", "head_top")):
+    for middle, pair in (("tail_base", "hip"), ("withers", "shoulder")):
+        if skeleton.has(middle):
+            centre = (at(f"left_{pair}") + at(f"right_{pair}")) / 2
+            terms.append(2 * np.linalg.norm(at(middle) - centre, axis=1) / size)
+    for a, b in HEAD:
         if skeleton.has(a, b):
             terms.append(2 * np.linalg.norm(at(a) - at(b), axis=1) / size)
     medians = [float(np.nanmedian(term)) for term in terms if np.isfinite(term).any()]

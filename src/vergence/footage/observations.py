@@ -17,9 +17,12 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence.errors import VergenceError
+from vergence.footage.calibrations.sizes import check_corner
 from vergence.footage.capture import Capture
 from vergence.footage.capture_camera import CaptureCamera
+from vergence.footage.formats.placing import own_frames
 from vergence.footage.keypoints import Detections, read_keypoint_table, read_keypoints
+from vergence.footage.layouts import misnamed
 from vergence.footage.subject import SubjectChoice, choose_subject
 from vergence.footage.tracking import track_people
 from vergence.geometry.cameras import Camera
@@ -31,7 +34,6 @@ UNTIMED_SHARE = 0.5  # where cameras were not started together
 # Share of points that may lie this share of the size outside their image.
 OUTSIDE_SHARE = 0.05
 OUTSIDE_MARGIN = 0.05
-SURE_SHARE = 0.7  # of the median confidence: what is less sure is not asked where it lies
 # Where no intrinsics are given, the subject's choice takes a lens this wide (along the longer side).
 GUESSED_FOV_DEG = 55.0
 
@@ -75,9 +77,12 @@ def observe(capture: Capture) -> Observations:
         _check_extent(own, camera)
         if not own:
             notes.append(f"camera {camera.name} sees nobody")
+    check_corner(capture.cameras, tracks)
     known = capture.has_extrinsics
     views = [_with_lens(camera if known else camera.without_extrinsics()) for camera in capture.cameras]
     keypoints, choice = choose_subject(tracks, views)
+    if doubt := misnamed(keypoints.reshape(-1, *keypoints.shape[2:]), skeleton):
+        notes.append(doubt)
     return Observations(keypoints, skeleton, choice, tuple(notes), tuple(tracks))
 
 
@@ -133,12 +138,19 @@ def _from_cameras(capture: Capture, notes: list[str]) -> tuple[Skeleton, list[li
                 f"camera {camera.name} has no keypoints, but others have",
                 "Give it `keypoints`, or take the camera out of capture.toml.",
             )
-        found[camera.name] = read_keypoints(camera.keypoints, capture.skeleton)
+        read = read_keypoints(camera.keypoints, capture.skeleton)
+        found[camera.name] = read.in_order_of(next(iter(found.values()), read).skeleton)
         notes += found[camera.name].notes
         _check_file_size(camera, found[camera.name])
-    skeletons = {d.skeleton.name: name for name, d in found.items()}
+    found = own_frames(
+        found,
+        {camera.name: camera.numbering for camera in capture.cameras},
+        {camera.name: camera.frame_count for camera in capture.cameras},
+        notes,
+    )
+    skeletons = {d.skeleton: name for name, d in found.items()}
     if len(skeletons) > 1:
-        listed = ", ".join(f"{skeleton} ({name})" for skeleton, name in skeletons.items())
+        listed = ", ".join(f"{skeleton.name} of {len(skeleton)} ({name})" for skeleton, name in skeletons.items())
         raise VergenceError(
             f"cameras have keypoints of different skeletons: {listed}", "Use one model for all cameras."
         )
@@ -153,6 +165,11 @@ def _from_cameras(capture: Capture, notes: list[str]) -> tuple[Skeleton, list[li
         counts[camera.name] = max(last, camera.frame_count or 0)
     known = {c.name for c in capture.cameras if c.frame_count is not None or found[c.name].last_known}
     length = _timeline(capture, counts, notes, known)
+    notes += [
+        f"camera {camera.name}: its results end after {reach[camera.name][0]} of {length} frames; the file may be cut off"
+        for camera in capture.cameras
+        if reach[camera.name][0] < (1 - LENGTH_SHARE) * length - 2 and not found[camera.name].last_known
+    ]
     tracks = []
     for camera in capture.cameras:
         people = found[camera.name].frames(first[camera.name], counts[camera.name])
@@ -188,13 +205,16 @@ def _first_numbers(capture: Capture, found: Mapping[str, Detections], notes: lis
     number: one program counts from 0, another from 1. Elsewhere all cameras count from one number, and what comes later
     in one of them was lost: the smallest number there is, where every frame has a file.
     """
+    sure = {name: 0 for name, d in found.items() if d.from_zero}
+    found = {name: d for name, d in found.items() if not d.from_zero}
     ends = {name: (min(d.people), max(d.people)) for name, d in found.items()}
     complete = [ends[name][0] for name, d in found.items() if d.last_known]
-    counted = {c.name: ends[c.name][1] == c.frame_count and ends[c.name][0] > 0 for c in capture.cameras}
+    cameras = [camera for camera in capture.cameras if camera.name in found]
+    counted = {c.name: ends[c.name][1] == c.frame_count and ends[c.name][0] > 0 for c in cameras}
     common = min(complete) if complete else int(any(counted.values()))
     full = {high - low for low, high in ends.values() if low == common}
     first = {}
-    for camera in capture.cameras:
+    for camera in cameras:
         (low, high), known = ends[camera.name], camera.frame_count
         if found[camera.name].last_known:
             own = high - low + 1 == known if known is not None else high - low in full
@@ -203,12 +223,12 @@ def _first_numbers(capture: Capture, found: Mapping[str, Detections], notes: lis
                 low == 0 if known is not None else low == 1 and common == 0 and high - 1 in full
             )
         first[camera.name] = low if own and (found[camera.name].last_known or low < 2) else common
-    if len(set(first.values())) == 1:
+    if len(set(first.values())) <= 1:
         if common:
             notes.append(f"keypoint files count frames from {common}: that is frame 0 of the capture")
-        return first
+        return sure | first
     notes += [f"keypoint files of camera {n} count frames from {low}: that is its frame 0" for n, low in first.items()]
-    return first
+    return sure | first
 
 
 def _check_length(camera: CaptureCamera, keypoint_frames: int, notes: list[str]) -> None:
@@ -278,10 +298,9 @@ def _check_extent(tracks: Sequence[np.ndarray], camera: CaptureCamera) -> None:
     if not tracks:
         return
     points = np.concatenate([track.reshape(-1, 3) for track in tracks])
-    points = points[np.isfinite(points).all(axis=1)]
-    if not len(points):
+    points, sure = np.split(points[np.isfinite(points).all(axis=1)], [2], axis=1)
+    if not sure.sum() > 0:
         return
-    points = points[points[:, 2] >= SURE_SHARE * np.median(points[:, 2]), :2]  # what is guessed may lie anywhere
     size = np.array(camera.image_size, dtype=float)
     reach = points.max(axis=0)
     if reach.max() <= 2.0 < size.min() / 4:
@@ -290,7 +309,8 @@ def _check_extent(tracks: Sequence[np.ndarray], camera: CaptureCamera) -> None:
             "They are in pixels, not in 0 to 1.",
         )
     margin = OUTSIDE_MARGIN * size
-    outside = ((points < -margin) | (points > size + margin)).any(axis=1).mean()
+    beside = ((points < -margin) | (points > size + margin)).any(axis=1)
+    outside = sure[beside].sum() / sure.sum()  # detectors guess what is out of view, and say that they are not sure
     if outside > OUTSIDE_SHARE:
         raise VergenceError(
             f"{outside:.0%} of the keypoints of camera {camera.name} lie outside its image of "

@@ -8,7 +8,8 @@
 
 A reader of all cameras' keypoints at once is `(path) -> footage.keypoints.KeypointTable`; a reader of calibrations, registered
 with `plugins.calibration_readers`, is `(path, unit or None) -> geometry.cameras.Rig`. A reader raises a `VergenceError`
-where a file that fits is broken. Paths decide, not contents: what a file is must not depend on what else is installed.
+where a file that fits is broken. Paths decide (contents where formats share
+an ending): what a file is must not depend on what else is installed.
 """
 
 from __future__ import annotations
@@ -29,11 +30,13 @@ class Reader:
         fits: whether a path, which may be missing, looks like what is read.
         read: see the module's text.
         all_cameras: a file is of all cameras of a recording.
+        holds: whether a file that fits is one by its contents; asked of calibrations that nobody named.
     """
 
     fits: Callable[[Path], bool]
     read: Callable[..., Any]
     all_cameras: bool = False
+    holds: Callable[[Path], bool] = lambda path: True
 
 
 def find_reader(registry: Registry, path: Path, name: str = "", all_cameras: bool = False) -> Reader | None:

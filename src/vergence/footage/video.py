@@ -28,6 +28,7 @@ from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.files import atomic_path
+from vergence.footage.formats.names import Numbering
 from vergence.footage.images import RGB, ImageFolder, Video
 
 VIDEO_SUFFIXES = frozenset(".mp4 .mov .avi .mkv .webm .m4v .mpg .mpeg .mts .m2ts .ts .wmv .flv .3gp .ogv".split())
@@ -65,15 +66,15 @@ def wanted_frames(text: str, count: int, what: str = "--frames") -> list[int]:
     return found
 
 
-def open_video(path: Path | str) -> Video:
-    """A video file, or a folder of images in natural order.
+def open_video(path: Path | str, numbering: Numbering | None = None) -> Video:
+    """A video file, or a folder of images, whose names count as `numbering` says, or as is found.
 
     Raises:
         VergenceError: no such path, not a video, or a folder without images.
     """
     path = Path(path)
     if path.is_dir():
-        return ImageFolder(path)
+        return ImageFolder(path, numbering=numbering)
     if not path.exists():
         raise VergenceError(f"there is no video {path}", "Check the path.")
     return VideoFile(path)

@@ -87,7 +87,7 @@ def stature(pose: Float[Array, "T J 3"], skeleton: Skeleton) -> float:
             hip, knee, ankle = (pose[:, skeleton.index(n)] for n in names)
             spans.append((_median_length(hip - knee) + _median_length(knee - ankle), _LEG_SHARE))
     spans.append((reference_length(pose, skeleton), _TRUNK_SHARE))
-    known = [(length, share) for length, share in spans if np.isfinite(length)]
+    known = [(length, share) for length, share in spans if np.isfinite(length) and length > 0]
     if not known:
         raise VergenceError("the height cannot be told: no leg and no trunk is visible", "Scale by another length.")
     return sum(length for length, _ in known) / sum(share for _, share in known)

@@ -4,8 +4,9 @@ Everything here is elementwise arithmetic rather than matrix products, so that a
 keeps the precision of its inputs: at 5 m, bfloat16 is a step of 32 mm.
 
 Conventions: x right, y down, z forward; `x_camera = R x_world + t`; pixel (0, 0) is the centre of the top-left pixel;
-distortion is k1 k2 p1 p2 k3, or OpenCV's twelve, with k4 k5 k6 (a denominator) and s1 s2 s3 s4 (thin prism) behind them;
-what is missing is NaN and stays NaN.
+distortion is k1 k2 p1 p2 k3, or OpenCV's twelve, with k4 k5 k6 (a denominator) and s1 s2 s3 s4 (thin prism) behind them,
+or seventeen: those twelve, the four of OpenCV's fisheye model, and 1 where that model holds (`fisheye_lens`), so that
+cameras of both kinds are rows of one array. What is missing is NaN and stays NaN.
 
 **Broadcasting.** Points and pixels always carry a joint axis, second to last, and cameras never do: points `... J 3`
 go with intrinsics `... 3 3`, distortion `... 5` (or 12), rotation `... 3 3` and translation `... 3`, whose leading dimensions
@@ -20,6 +21,7 @@ polynomial is a fit, good up to the image's corners. Beyond, it folds back: `pro
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -27,6 +29,7 @@ from torch import Tensor
 
 from vergence.errors import VergenceError
 
+FISHEYE_SIZE = 17  # coefficients of a row that may be a fisheye lens
 NEWTON_STEPS = 30  # quadratic near the solution: 4 to 6 are used; the rest is for corners of strong lenses
 
 
@@ -36,6 +39,11 @@ def _check(points: Tensor, size: int, what: str) -> None:
             f"{what} have shape {tuple(points.shape)}, not (..., J, {size})",
             "Give one point a joint axis: point[None].",
         )
+
+
+def fisheye_lens(coefficients: Sequence[float]) -> list[float]:
+    """OpenCV's fisheye k1 k2 k3 k4 as a distortion of this module: theta (1 + k1 theta^2 + ... + k4 theta^8) from the axis."""
+    return [0.0] * 12 + [float(value) for value in coefficients] + [1.0]
 
 
 def project(
@@ -85,7 +93,11 @@ def normalise(
 
 def distort(xy: Float[Tensor, "... J 2"], distortion: Float[Tensor, "... D"]) -> Float[Tensor, "... J 2"]:
     """The lens: radial k1 k2 k3 and tangential p1 p2 (Brown-Conrady; OpenCV's `calib3d` documentation), and of twelve
-    coefficients the radial denominator k4 k5 k6 and the thin prism s1 s2 s3 s4."""
+    coefficients the radial denominator k4 k5 k6 and the thin prism s1 s2 s3 s4; of seventeen, the fisheye model (Kannala and
+    Brandt 2006; OpenCV's `fisheye`) where the last is 1."""
+    if distortion.shape[-1] == FISHEYE_SIZE:
+        wide = distortion[..., None, 16:] > 0
+        return torch.where(wide, _distort_fisheye(xy, distortion[..., 12:16]), distort(xy, distortion[..., :12]))
     k1, k2, p1, p2, k3, *more = distortion[..., None, :].unbind(-1)
     x, y = xy.unbind(-1)
     r2 = x * x + y * y
@@ -99,6 +111,56 @@ def distort(xy: Float[Tensor, "... J 2"], distortion: Float[Tensor, "... D"]) ->
         radial = radial / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
         bent = [bent[0] + r2 * (s1 + r2 * s2), bent[1] + r2 * (s3 + r2 * s4)]
     return torch.stack([x * radial + bent[0], y * radial + bent[1]], dim=-1)
+
+
+def _angle_polynomial(theta: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    """Theta as a fisheye lens bends it, and its derivative; `k` has theta's dimensions and one of four behind."""
+    q = theta * theta
+    k1, k2, k3, k4 = k.unbind(-1)
+    value = theta * (1 + q * (k1 + q * (k2 + q * (k3 + q * k4))))
+    return value, 1 + q * (3 * k1 + q * (5 * k2 + q * (7 * k3 + q * 9 * k4)))
+
+
+def _distort_fisheye(xy: Tensor, k: Tensor) -> Tensor:
+    r2 = (xy * xy).sum(-1)
+    near = r2 < torch.finfo(xy.dtype).eps
+    r = torch.where(near, torch.ones_like(r2), r2).sqrt()
+    bent, _ = _angle_polynomial(torch.atan(r), k[..., None, :])
+    return xy * torch.where(near, torch.ones_like(r), bent / r)[..., None]
+
+
+def _undistort_fisheye(xy: Tensor, k: Tensor) -> Tensor:
+    """Newton's method on the angle from the axis; NaN beyond the model's fold and from 90 degrees on."""
+    k = k[..., None, :]
+    r2 = (xy * xy).sum(-1)
+    near = r2 < torch.finfo(xy.dtype).eps
+    bent = torch.where(near, torch.ones_like(r2), r2).sqrt()
+    with torch.no_grad():
+        theta = bent.clamp(max=math.pi / 2)
+        for _ in range(NEWTON_STEPS):
+            value, slope = _angle_polynomial(theta, k)
+            new = theta - ((value - bent) / slope.clamp(min=0.05)).clamp(-0.3, 0.3)
+            done = not bool(((new - theta).abs() > 4 * torch.finfo(xy.dtype).eps).any())
+            theta = new.clamp(0, math.pi)
+            if done:
+                break
+        value, slope = _angle_polynomial(theta, k)
+        close = (value - bent).abs() <= 1e3 * torch.finfo(xy.dtype).eps * (1 + bent)
+        sound = close & (slope > 0) & (theta < math.pi / 2 - 1e-4) & (theta < _fold(k))
+    value, _ = _angle_polynomial(theta, k)
+    theta = torch.where(sound, theta - (value - bent) / slope, torch.full_like(bent, 0.5))
+    scale = torch.where(near, torch.ones_like(bent), torch.tan(theta) / bent)[..., None]
+    return torch.where((sound | near)[..., None], xy * scale, torch.full_like(xy, math.nan))
+
+
+def _fold(k: Tensor) -> Tensor:
+    """The first angle at which the lens' polynomial stops growing (pi / 2 where it never does), to half a degree."""
+    angles = torch.linspace(0, math.pi / 2, 181, dtype=k.dtype, device=k.device)
+    shape = (*k.shape[:-1], len(angles))
+    _, slope = _angle_polynomial(angles.expand(shape), k[..., None, :].expand(*shape, 4))
+    falls = slope <= 0
+    first = torch.where(falls.any(-1), falls.to(torch.uint8).argmax(-1), len(angles) - 1)
+    return angles[first]
 
 
 def _distort_jacobian(xy: Tensor, distortion: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -134,6 +196,11 @@ def undistort(xy: Float[Tensor, "... J 2"], distortion: Float[Tensor, "... D"]) 
     The first derivative is exact, by the implicit function theorem, whatever the number of steps. Where the model has
     no inverse on its own branch (a pixel beyond the fold of a barrel lens) the result is NaN.
     """
+    if distortion.shape[-1] == FISHEYE_SIZE:
+        wide, plain = distortion[..., None, 16:] > 0, distortion[..., :12]
+        # What the other model cannot undo must not turn this one's gradients into NaN.
+        inner, outer = torch.where(wide, torch.zeros_like(xy), xy), torch.where(wide, xy, torch.zeros_like(xy))
+        return torch.where(wide, _undistort_fisheye(outer, distortion[..., 12:16]), undistort(inner, plain))
     with torch.no_grad():
         wanted, lens = torch.broadcast_tensors(xy, distortion[..., None, :1])[0], distortion
         solution = wanted.clone()

@@ -20,6 +20,7 @@ from jaxtyping import Float
 from vergence.errors import VergenceError
 
 Array = np.ndarray
+FISHEYE = 17  # as `geometry.camera.FISHEYE_SIZE`, which would import torch
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +31,8 @@ class Camera:
         name: unique in its rig.
         image_size: (width, height) in px of the images that the intrinsics belong to; None where not known.
         intrinsics: K in px; None where not known.
-        distortion: OpenCV's k1 k2 p1 p2 k3, or its twelve coefficients (`geometry.camera`); zeros: no lens to undo.
+        distortion: OpenCV's k1 k2 p1 p2 k3, its twelve coefficients, or a fisheye lens' (`geometry.camera`: five, twelve or
+            seventeen numbers); zeros: no lens to undo.
         rotation, translation: `x_camera = rotation x_world + translation`, in the rig's unit; None where not known.
     """
 
@@ -49,10 +51,10 @@ class Camera:
                 raise VergenceError(
                     f"{key} of camera {self.name} has shape {np.shape(value)}", f"Its shape is {shape}."
                 )
-        if np.shape(self.distortion) not in ((5,), (12,)):
+        if np.shape(self.distortion) not in ((5,), (12,), (FISHEYE,)):
             raise VergenceError(
                 f"distortion of camera {self.name} has shape {np.shape(self.distortion)}",
-                "It is k1 k2 p1 p2 k3, or OpenCV's twelve coefficients.",
+                "It is k1 k2 p1 p2 k3, OpenCV's twelve coefficients, or a fisheye lens (`fisheye_lens`).",
             )
 
     def _known(self, key: str) -> Array:
@@ -83,6 +85,28 @@ class Camera:
         """Where the camera stands in the world; NaN where that is not known."""
         return -self.R.T @ self.t if self.has_extrinsics else np.full(3, np.nan)
 
+    @property
+    def fisheye(self) -> bool:
+        """Whether the lens is OpenCV's fisheye model."""
+        return len(self.distortion) == FISHEYE and bool(self.distortion[-1] > 0)
+
+    @property
+    def coefficients(self) -> Float[Array, " D"]:
+        """The lens as files write it: four numbers of a fisheye lens, else OpenCV's five or twelve."""
+        if self.fisheye:
+            return self.distortion[12:16]
+        return self.distortion[:5] if not self.distortion[5:].any() else self.distortion[:12]
+
+    @property
+    def field_of_view(self) -> tuple[float, float]:
+        """Angles (radians) that the image spans at its middle, along x and y, the lens included; NaN where not known."""
+        if self.intrinsics is None or self.image_size is None:
+            return float("nan"), float("nan")
+        (width, height), (cx, cy) = self.image_size, self.K[:2, 2]
+        ends = self.normalise(np.array([[-0.5, cy], [width - 0.5, cy], [cx, -0.5], [cx, height - 0.5]]))
+        left, right, top, bottom = np.arctan(np.linalg.norm(ends, axis=1))
+        return float(left + right), float(top + bottom)
+
     def to_camera(self, points: Float[Array, "*N 3"]) -> Float[Array, "*N 3"]:
         """World points in the camera's frame."""
         return points @ self.R.T + self.t
@@ -93,12 +117,19 @@ class Camera:
 
     def project(self, points: Float[Array, "*N 3"]) -> Float[Array, "*N 2"]:
         """Pixels of points in the camera's frame, the lens included; NaN at or behind the camera. In float64."""
+        return self._seen("project", points)
+
+    def normalise(self, pixels: Float[Array, "*N 2"]) -> Float[Array, "*N 2"]:
+        """(x/z, y/z) of pixels, the lens undone; NaN where its model has no inverse. In float64."""
+        return self._seen("normalise", pixels)
+
+    def _seen(self, function: str, points: Array) -> Array:
         import torch  # takes seconds to import, and most who read a camera do not project
 
-        from vergence.geometry.camera import project
+        from vergence.geometry import camera
 
         values = (np.atleast_2d(points), self.K, self.distortion)
-        found = project(*(torch.from_numpy(np.asarray(value, dtype=np.float64)) for value in values)).numpy()
+        found = getattr(camera, function)(*(torch.from_numpy(np.asarray(v, dtype=np.float64)) for v in values)).numpy()
         return found if np.ndim(points) > 1 else found[0]
 
     def without_extrinsics(self) -> Self:
@@ -120,12 +151,14 @@ class Rig:
             where nothing is known of it.
         up: gravity's opposite in the world, of length 1; None where not known.
         notes: what was decided when the rig was read, as sentences.
+        aliases: what else a file calls its cameras, one for each; none where it calls them by one name.
     """
 
     cameras: tuple[Camera, ...]
     unit: str | None = "mm"
     up: Float[Array, " 3"] | None = None
     notes: tuple[str, ...] = ()
+    aliases: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.cameras:
@@ -200,7 +233,7 @@ class Rig:
 
     @property
     def distortion(self) -> Float[Array, "V D"]:
-        """Of five coefficients, or of twelve where one of the cameras has twelve."""
+        """As many coefficients as the camera with most of them has."""
         size = max(len(camera.distortion) for camera in self.cameras)
         return np.stack([np.pad(camera.distortion, (0, size - len(camera.distortion))) for camera in self.cameras])
 

@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from vergence.errors import VergenceError
-from vergence.geometry.camera import distort, normalise
+from vergence.geometry.camera import FISHEYE_SIZE, distort, normalise
 
 CropMode = Literal["virtual", "rectangular"]
 
@@ -49,7 +49,7 @@ class CropCamera:
         homography: 3 3, full image pixels (lens distortion removed; in rectangular crops: as they are) to crop pixels.
         size: (height, width) of the crop.
         full_intrinsics: 3 3 of the full image; NaN where unknown.
-        distortion: of the full image, OpenCV's k1 k2 p1 p2 k3 or its twelve; zero in rectangular crops: it stays in the
+        distortion: of the full image (`geometry.camera`); zero in rectangular crops: it stays in the
             pixels.
         rectangular: a plain cut-out, by wish or for want of intrinsics.
         good: False where the box has no crop (of one crop never: it is an error); the rest is NaN or wrong there.
@@ -293,10 +293,10 @@ def _checked_distortion(distortion: ArrayLike | None) -> Float[ndarray, " D"]:
     if distortion is None:
         return np.zeros(5)
     values = np.asarray(distortion, dtype=np.float64).ravel()
-    if len(values) not in (4, 5, 12) or not np.isfinite(values).all():
+    if len(values) not in (4, 5, 12, FISHEYE_SIZE) or not np.isfinite(values).all():
         raise VergenceError(
             f"a lens distortion of {_words(values)}",
-            "Give four or five finite numbers, OpenCV's k1 k2 p1 p2 [k3], or its twelve.",
+            "Give four or five finite numbers, OpenCV's k1 k2 p1 p2 [k3], its twelve, or `fisheye_lens`.",
         )
     return np.pad(values, (0, max(5 - len(values), 0)))
 
@@ -332,12 +332,22 @@ def _rays(
 def _radius_limit(lens: Float[ndarray, " D"]) -> float:
     """Where the radial function r (1 + k1 r^2 + k2 r^4 + k3 r^6) / (1 + k4 r^2 + k5 r^4 + k6 r^6) turns back, or has no
     value: beyond it the lens model folds. In q = r^2, n + 2 q n' = 2 q n d' / d."""
+    if len(lens) == FISHEYE_SIZE and lens[-1] > 0:
+        return _fisheye_limit(lens[12:16])
     k1, k2, k3 = lens[[0, 1, 4]]
     n, d = np.poly1d([k3, k2, k1, 1.0]), np.poly1d([*lens[[7, 6, 5]], 1.0] if len(lens) > 5 else [1.0])
     q = np.poly1d([1.0, 0.0])
     roots = np.concatenate([((n + 2 * q * n.deriv()) * d - 2 * q * n * d.deriv()).roots, d.roots])
     real = roots.real[(np.abs(roots.imag) < 1e-9) & (roots.real > 0)]
     return math.sqrt(real.min()) if len(real) else math.inf
+
+
+def _fisheye_limit(k: Float[ndarray, " 4"]) -> float:
+    """Where a fisheye lens' angle stops growing, or stands square to the axis: as a distance on the plane z = 1."""
+    roots = np.poly1d([9 * k[3], 7 * k[2], 5 * k[1], 3 * k[0], 1.0]).roots
+    turns = roots.real[(np.abs(roots.imag) < 1e-9) & (roots.real > 0)]
+    angle = math.sqrt(turns.min()) if len(turns) else math.pi / 2
+    return math.tan(angle) if angle < math.pi / 2 else math.inf
 
 
 def _bend(points: Float[ndarray, "P 2"], lens: Float[ndarray, " D"]) -> Float[ndarray, "P 2"]:

@@ -13,6 +13,7 @@ from jaxtyping import Float, UInt8
 from vergence.errors import VergenceError
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.capture_camera import CaptureCamera
+from vergence.footage.formats.names import Numbering
 from vergence.footage.images import IMAGE_SUFFIXES, ImageFolder, read_image
 from vergence.footage.resize import ImageFit, fit_sizes
 from vergence.footage.video import open_video, wanted_frames
@@ -37,6 +38,7 @@ class Footage:
         path: what was given; None where arrays were.
         single: it is one image.
         note: what was assumed.
+        folder: that the images lie in, whose names count them.
     """
 
     name: str
@@ -46,9 +48,16 @@ class Footage:
     path: Path | None = None
     single: bool = False
     note: str = ""
+    folder: ImageFolder | None = None
+
+    @property
+    def numbering(self) -> Numbering | None:
+        return None if self.folder is None else self.folder.numbering
 
     def rows(self, frames: str) -> list[int] | None:
         """The frame numbers that words such as `0-34,65-99` name, all where empty; None where their number is unknown."""
+        if self.folder is not None and not frames:
+            return sorted(self.folder.places)
         if self.count is not None:
             return wanted_frames(frames, self.count)
         if frames:
@@ -57,7 +66,7 @@ class Footage:
 
 
 def open_footage(source: Path | str | Iterable[RGB], fps: float | None) -> Footage:
-    """An image, a folder of images (of any sizes, in natural order), a video, or RGB arrays.
+    """An image, a folder of images (of any sizes, as their names count them), a video, or RGB arrays.
 
     Raises:
         VergenceError: nothing there, nothing that can be read, or a frame rate of 0 or less.
@@ -67,16 +76,14 @@ def open_footage(source: Path | str | Iterable[RGB], fps: float | None) -> Foota
     if not isinstance(source, str | Path):
         return _open_arrays(source, fps)
     path = Path(source)
-    single = path.suffix.lower() in IMAGE_SUFFIXES and not path.is_dir()
-    if single or path.is_dir():
-        files = [path] if single else ImageFolder(path).files
-        note = "" if single or fps else f"a folder of images has no frame rate: taken as {ASSUMED_FPS:g} per second"
-
-        def read(rows: Sequence[int] | None) -> Iterator[tuple[int, RGB]]:
-            return ((row, read_image(files[row])) for row in (range(len(files)) if rows is None else rows))
-
-        read_image(files[0])
-        return Footage(path.name, len(files), fps or ASSUMED_FPS, read, path, single, note)
+    if path.is_dir():
+        folder = ImageFolder(path, one_size=False)
+        note = "" if fps else f"a folder of images has no frame rate: taken as {ASSUMED_FPS:g} per second"
+        pick = lambda rows: folder.frames() if rows is None else folder.pick(rows)
+        return Footage(path.name, len(folder), fps or ASSUMED_FPS, pick, path, False, note, folder)
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        image = read_image(path)
+        return Footage(path.name, 1, fps or ASSUMED_FPS, lambda rows: iter([(0, image)]), path, True)
     video = open_video(path)
 
     def decode(rows: Sequence[int] | None) -> Iterator[tuple[int, RGB]]:

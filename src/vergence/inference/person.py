@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.footage.boxes import follow, read_boxes
+from vergence.footage.formats.placing import frames_of, on_images
 from vergence.footage.keypoints import read_keypoints
 from vergence.footage.observations import observe
 from vergence.footage.people.returning import alone_again
@@ -76,7 +77,7 @@ def find_person(
         each = {frame: grown(np.array(parse_box(values))) for frame, values in boxes.items()}
         return Person(lambda frame, size: each.get(frame))
     if boxes is not None:
-        tracked, notes = _from_zero(follow(read_boxes(boxes)), footage.count, Path(boxes).name)
+        tracked, notes = _from_zero(follow(read_boxes(boxes)), footage, Path(boxes).name)
         return Person(lambda frame, size: grown(tracked[frame]) if frame in tracked else None, notes)
     if keypoints is not None:
         return _person_of_keypoints(footage, Path(keypoints))
@@ -98,9 +99,10 @@ def _is_video_of(footage: Footage, lens: Lens) -> bool:
 
 def _person_of_keypoints(footage: Footage, path: Path) -> Person:
     """The person who is longest, largest and most surely in view."""
-    found = read_keypoints(path)
+    found = on_images(read_keypoints(path), footage.numbering)
     numbers = [number for number, people in found.people.items() if len(people)]
     first = min(found.people) if found.last_known else int(bool(numbers) and max(numbers) == footage.count)
+    first = 0 if found.from_zero else first
     count = max(found.people) + 1 - first if footage.count is None else footage.count
     tracks = track_people(found.frames(first, count), footage.fps)
     if not tracks:
@@ -130,8 +132,11 @@ def _box_around(points: Float[np.ndarray, "J D"]) -> Box | None:
         return None
 
 
-def _from_zero(boxes: dict[int, Box], count: int | None, name: str) -> tuple[dict[int, Box], tuple[str, ...]]:
-    """Boxes by frames counted from 0; a file whose last frame is `count` counts from 1."""
+def _from_zero(boxes: dict[int, Box], footage: Footage, name: str) -> tuple[dict[int, Box], tuple[str, ...]]:
+    """Boxes by frames counted from 0, or as the images' names count; a file whose last frame is `count` counts from 1."""
+    frames, count = None if footage.numbering is None else frames_of(boxes, footage.numbering), footage.count
+    if frames is not None:
+        return {frame: boxes[number] for number, frame in frames.items()}, ()
     if max(boxes) == count and min(boxes) > 0:
         return {frame - 1: box for frame, box in boxes.items()}, (f"{name} counts frames from 1: that is frame 0 here",)
     if count is not None and max(boxes) >= count:

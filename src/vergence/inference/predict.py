@@ -31,6 +31,7 @@ from vergence.skeleton import Skeleton
 
 BATCH = 32
 LONGEST_SIDE_PX = 960
+CANONICAL_UP = np.array([0.0, -1.0, 0.0])  # of `geometry.canonical`: y goes down the vertical
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +88,7 @@ class PredictedFrames(Iterator[PredictedFrame]):
         self._absent = getattr(estimator, "absent", ())  # whatever predicts may stand for an estimator
         self.take, self.canonical = take, False
         self._first_error: VergenceError | None = None
-        self._outside = self._seen = self._read = 0
+        self._outside = self._seen = self._read = self._guessed = 0
         self._frames = self._run(estimator, take.crops(estimator.image_size, progress=progress), flip)
 
     def __next__(self) -> PredictedFrame:
@@ -104,6 +105,7 @@ class PredictedFrames(Iterator[PredictedFrame]):
                     self._first_error = self._first_error or crop.error
                 pose, keypoints, confidence, reliable = poses.get(crop.frame) or self._nobody()
                 self._seen += int(np.isfinite(pose).any())
+                self._guessed += int(reliable is False)
                 box = None if crop.camera is None else crop.box
                 yield PredictedFrame(crop.frame, self.take.time(crop.frame), pose, keypoints, confidence, reliable, box,
                                      size, crop.image)  # fmt: skip
@@ -141,6 +143,8 @@ class PredictedFrames(Iterator[PredictedFrame]):
         found = ["poses are turned to a fixed heading, not in the camera's frame"] if self.canonical else []
         found += [f"no label showed the run {', '.join(self._absent)}: missing in all poses"] if self._absent else []
         found += [f"{unread} of {len(self.take.rows or ())} frames cannot be read and have no pose"] if unread else []
+        guessed = f"in {self._guessed} of {self._seen} frames depths had to be guessed (`reliable` is false there)"
+        found += [guessed] if self._guessed else []
         found += [f"in {self._outside} frames {self._first_error.problem}: no pose there"] if self._first_error else []
         return (*self.take.notes, *found)
 
@@ -154,25 +158,30 @@ class PredictedFrames(Iterator[PredictedFrame]):
             VergenceError: nobody was seen in any frame.
         """
         taken: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        reliable: dict[int, bool] = {}
         for frame in self:
             each(frame)
             taken[frame.frame] = frame.pose, frame.keypoints, frame.confidence
+            if frame.reliable is not None:
+                reliable[frame.frame] = frame.reliable
         if not self._seen:
             problem = "nobody was seen in any of the frames"
             raise self._first_error or VergenceError(problem, "Look at the boxes or keypoints given.")
         rows, nobody = np.array(list(taken) if self.take.rows is None else self.take.rows), self._nobody()[:3]
         pose, keypoints, confidence = (np.stack(part) for part in zip(*(taken.get(int(row), nobody) for row in rows)))
-        return PoseSequence(
+        poses = PoseSequence(
             pose,
             self.skeleton.joint_names,
             self.take.footage.fps,
             "reference_bone",
-            up=None if self.canonical else self.take.lens.up,
+            up=CANONICAL_UP if self.canonical else self.take.lens.up,
             keypoints=keypoints,
             confidence=confidence,
             frame=rows,
             time=rows / self.take.footage.fps,
+            reliable=np.array([reliable.get(int(row), False) for row in rows]) if reliable else None,
         )
+        return poses.seen_by(np.eye(3)[None])
 
 
 def predict(

@@ -58,7 +58,8 @@ class Take:
     @property
     def notes(self) -> tuple[str, ...]:
         """What was assumed, as sentences."""
-        return tuple(note for note in (self.footage.note, *self.lens.notes, *self.person.notes) if note)
+        folder = () if self.footage.folder is None else self.footage.folder.notes
+        return tuple(note for note in (self.footage.note, *folder, *self.lens.notes, *self.person.notes) if note)
 
     def time(self, frame: int) -> float:
         """Seconds."""

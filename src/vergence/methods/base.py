@@ -77,6 +77,7 @@ class Prediction:
             self.unit,
             keypoints=numbers[0],
             confidence=numbers[1],
+            reliable=None if self.reliable is None else self.reliable.cpu().numpy(),
         )
         exporters[Path(path).suffix.lower().lstrip(".")](Path(path), poses)
 

@@ -171,10 +171,8 @@ def canonical_target(views: Views, skeleton: Skeleton) -> tuple[Float[Tensor, "N
     """
     labelled = views.has_pose
     if bool(labelled.any()) and bool(views.up[labelled].isnan().all()):
-        raise VergenceError(
-            "the 3D labels come without the vertical, and a canonical pose turns about it",
-            "Use sources whose cameras are calibrated, with up known.",
-        )
+        remedy = "Use sources whose cameras are calibrated, with up known."
+        raise VergenceError("the 3D labels come without the vertical, and a canonical pose turns about it", remedy)
     bone = label_bone(views, skeleton)
     return known(canonical_pose(views.pose, views.up, skeleton) / bone[:, None, None], views.pose_weight)
 

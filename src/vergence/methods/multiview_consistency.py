@@ -182,10 +182,8 @@ class MultiViewConsistency(Supervised):
             raise VergenceError(f"multiview.limbs_from names {name!r}", f"The batch has {', '.join(visible)}.")
         posed = visible[name][visible[name].has_pose]
         if not len(posed):
-            raise VergenceError(
-                f"source {name!r} has no visible 3D to take limb ratios from",
-                "Set pose: on it, let a label stage make some, or write multiview.limb_ratios.",
-            )
+            remedy = "Set pose: on it, let a label stage make some, or write multiview.limb_ratios."
+            raise VergenceError(f"source {name!r} has no visible 3D to take limb ratios from", remedy)
         return limb_ratios(posed.pose, self.skeleton, in_bones=~posed.metric)
 
     def _check(self, ratios: dict[str, float], wanted: list[str], needs: list[str]) -> None:
@@ -209,13 +207,12 @@ class MultiViewConsistency(Supervised):
             return {**terms, "consistency": nothing, "limbs": nothing, "bend": nothing}
         poses = self.lifted(views, maps)
         several = poses[torch.unique(torch.cat([a, b]))]
-        between = None
-        if self.settings.rotations == "given":
-            between = views.rotation[a].double() @ views.rotation[b].double().mT
+        given = self.settings.rotations == "given"
+        between = views.rotation[a].double() @ views.rotation[b].double().mT if given else None
+        apart = consistency_loss(poses[a], poses[b], between, self.settings.residual == "absolute")
         return {
             **terms,
-            "consistency": self.growth()
-            * consistency_loss(poses[a], poses[b], between, self.settings.residual == "absolute"),
+            "consistency": self.growth() * apart,
             "limbs": limb_loss(several, self.limbs, self._ratios(maps)),
             "bend": bend_loss(several, self.skeleton),
         }
@@ -287,14 +284,12 @@ class MultiViewConsistency(Supervised):
         """Spread of depth, and of x, over poses, against the spread of x of labelled images (of the same views' x
         where none are labelled). People face all ways, so the two spreads of true poses are alike."""
         ratios, spread = self._ratios(maps), {}
-        labelled = torch.nonzero(
-            ~views.keypoints.isnan().flatten(1).any(1) & views.intrinsics.isfinite().flatten(1).all(1)
-        )
-        labelled = labelled[:, 0][~torch.isin(labelled[:, 0], rows)]
+        whole = ~views.keypoints.isnan().flatten(1).any(1) & views.intrinsics.isfinite().flatten(1).all(1)
+        labelled = whole.nonzero()[:, 0]
+        labelled = labelled[~torch.isin(labelled, rows)]
         enough = len(labelled) >= MIN_VIEWS
-        for name, points, which in (("found", maps.keypoints, rows), ("labelled", views.keypoints, labelled))[
-            : 1 + enough
-        ]:
+        sets = (("found", maps.keypoints, rows), ("labelled", views.keypoints, labelled))
+        for name, points, which in sets[: 1 + enough]:
             rays = normalise(points[which].double(), views.intrinsics[which].double())
             root = root_depth_from_limbs(rays, torch.ones_like(rays[..., 0]), self.skeleton, ratios)
             x = (rays[..., 0] - rays[:, list(self.skeleton.root), 0].mean(1, keepdim=True)) * root[:, None]
@@ -314,9 +309,8 @@ class MultiViewConsistency(Supervised):
         z, truth = (relative_depth(p[..., 2].double(), self.skeleton) for p in (poses.pose, views.pose))
         known = truth.isfinite() & ~views.pseudo[:, None] & z.isfinite()
         if known.flatten().sum() >= MIN_VIEWS * len(self.skeleton):
-            figures["depth_correlation"] = float(
-                torch.corrcoef(torch.stack([z[known], truth[known]]))[0, 1].nan_to_num(0)
-            )
+            both = torch.stack([z[known], truth[known]])
+            figures["depth_correlation"] = float(torch.corrcoef(both)[0, 1].nan_to_num(0))
         return figures
 
 
@@ -328,24 +322,21 @@ def _spread(values: Float[Tensor, "N J"]) -> float:
 
 def alarms(figures: dict[str, float]) -> dict[str, str]:
     """Names and sentences of what a batch's figures show to be wrong; empty where nothing is."""
-    said: dict[str, str] = {}
     tilt, root, limb = (figures[name] for name in ("reference_bone_tilt", "root_depth_ratio", "limb_ratio"))
-    if not tilt <= MOST_TILT:
-        said["reference_bone"] = f"the reference bone is turned to the optical axis (sine {tilt:.2f}): a collapse"
-    if not root >= LEAST_ROOT_RATIO:
-        said["root_depth"] = f"root depth has gone to {root:.0%} of what the 2D limbs say: a collapse"
-    if not LEAST_LIMB_RATIO <= limb <= MOST_LIMB_RATIO:
-        said["limb_ratios"] = f"limbs have {limb:.0%} of their length in the closed form's 3D"
-    if figures["diversity"] < LEAST_DIVERSITY:
-        said["constant_depth"] = f"depth hardly changes from pose to pose ({figures['diversity']:.0%} of what is usual)"
-    if figures["diversity_2d"] < LEAST_DIVERSITY:
-        said["constant_pose"] = (
-            f"the 2D hardly changes from pose to pose ({figures['diversity_2d']:.0%} of what is usual)"
-        )
-    if figures["views_left_out"] > MOST_LEFT_OUT:
-        said["views_left_out"] = f"{figures['views_left_out']:.0%} of the views are compared with no other"
-    if (share := figures.get("knees_forward", 0.0)) > MOST_WRONG_KNEES:
-        said["mirrored_knees"] = f"{share:.0%} of the bent knees bend forwards: depth is mirrored there"
-    if (correlation := figures.get("depth_correlation", 1.0)) < 0:
-        said["mirrored_depth"] = f"depth is mirrored: its correlation with the true one is {correlation:.2f}"
-    return said
+    deep, flat, left_out = (figures[name] for name in ("diversity", "diversity_2d", "views_left_out"))
+    knees, correlation = figures.get("knees_forward", 0.0), figures.get("depth_correlation", 1.0)
+    said = {
+        "reference_bone": (not tilt <= MOST_TILT,
+                           f"the reference bone is turned to the optical axis (sine {tilt:.2f}): a collapse"),
+        "root_depth": (not root >= LEAST_ROOT_RATIO, f"root depth has gone to {root:.0%} of what the 2D limbs say: a collapse"),
+        "limb_ratios": (not LEAST_LIMB_RATIO <= limb <= MOST_LIMB_RATIO,
+                        f"limbs have {limb:.0%} of their length in the closed form's 3D"),
+        "constant_depth": (deep < LEAST_DIVERSITY,
+                           f"depth hardly changes from pose to pose ({deep:.0%} of what is usual)"),
+        "constant_pose": (flat < LEAST_DIVERSITY, f"the 2D hardly changes from pose to pose ({flat:.0%} of what is usual)"),
+        "views_left_out": (left_out > MOST_LEFT_OUT, f"{left_out:.0%} of the views are compared with no other"),
+        "mirrored_knees": (knees > MOST_WRONG_KNEES, f"{knees:.0%} of the bent knees bend forwards: depth is mirrored there"),
+        "mirrored_depth": (correlation < 0,
+                           f"depth is mirrored: its correlation with the true one is {correlation:.2f}"),
+    }  # fmt: skip
+    return {name: sentence for name, (wrong, sentence) in said.items() if wrong}

@@ -13,6 +13,8 @@ from vergence.errors import VergenceError
 
 Array = Any  # np.ndarray | Tensor | nested lists; the answer is a Tensor where any input is, else an np.ndarray
 Root = int | Sequence[int] | None
+Joints = Sequence[int] | None  # those that count; None: all
+Limbs = Sequence[tuple[int, int]]
 
 
 def to_tensor(value: Array, what: str) -> Tensor:
@@ -38,10 +40,8 @@ def to_pair(prediction: Array, target: Array) -> tuple[Tensor, Tensor]:
     """Both, of equal shape and on one device."""
     p, t = to_tensor(prediction, "prediction"), to_tensor(target, "target")
     if p.shape != t.shape:
-        raise VergenceError(
-            f"prediction has shape {tuple(p.shape)}, target {tuple(t.shape)}",
-            "Both need the same poses and joints in the same order.",
-        )
+        remedy = "Both need the same poses and joints in the same order."
+        raise VergenceError(f"prediction has shape {tuple(p.shape)}, target {tuple(t.shape)}", remedy)
     return p, t.to(p.device)
 
 

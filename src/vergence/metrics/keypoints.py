@@ -172,10 +172,11 @@ def keypoint_precision(
         NaN for a size class that no person belongs to.
     """
     images = sorted(truth)
-    pairs = {image: _similarities(truth[image], _best(found.get(image, ())), sigmas) for image in images}
+    best = {i: sorted(found.get(i, ()), key=lambda person: -person.score)[:MOST_DETECTIONS] for i in images}
+    pairs = {image: _similarities(truth[image], best[image], sigmas) for image in images}
     out: dict[str, float] = {}
     for name, limits in AREAS.items():
-        results = [_match(truth[i], _best(found.get(i, ())), pairs[i], limits) for i in images]
+        results = [_match(truth[i], best[i], pairs[i], limits) for i in images]
         precision, recall = _accumulate(results)
         suffix = "" if name == "all" else f"_{name}"
         out[f"AP{suffix}"], out[f"AR{suffix}"] = float(precision.mean()), float(recall.mean())
@@ -183,11 +184,6 @@ def keypoint_precision(
             for label, k in (("50", 0), ("75", 5)):
                 out[f"AP{label}"], out[f"AR{label}"] = float(precision[k].mean()), float(recall[k])
     return out
-
-
-def _best(people: Sequence[FoundPerson]) -> list[FoundPerson]:
-    order = np.argsort([-person.score for person in people], kind="stable")
-    return [people[i] for i in order[:MOST_DETECTIONS]]
 
 
 def _similarities(

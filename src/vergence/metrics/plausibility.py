@@ -12,22 +12,21 @@ One position error does not say *why*. Three figures beside it tell the usual fa
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from vergence.errors import VergenceError
-from vergence.metrics._inputs import Array, Root, in_kind, indices, refuse_missing, relative, to_pair, to_tensor
+from vergence.metrics._inputs import Array, Limbs, Root, in_kind, indices, refuse_missing, relative, to_pair, to_tensor
 from vergence.skeleton import Skeleton
 
 
-def limb_lengths(pose: Array, limbs: Sequence[tuple[int, int]]) -> Array:
+def limb_lengths(pose: Array, limbs: Limbs) -> Array:
     """Lengths `... E` of the limbs (joint pairs) of poses `... J 3`; NaN where an end is unknown."""
     return in_kind(_lengths(to_tensor(pose, "pose"), limbs), pose)
 
 
-def _lengths(pose: Tensor, limbs: Sequence[tuple[int, int]]) -> Tensor:
+def _lengths(pose: Tensor, limbs: Limbs) -> Tensor:
     ends = [indices([pair[end] for pair in limbs], pose.shape[-2], "limb end") for end in (0, 1)]
     return torch.linalg.vector_norm(pose[..., ends[1], :] - pose[..., ends[0], :], dim=-1)
 
@@ -58,7 +57,7 @@ def symmetry_error(pose: Array, skeleton: Skeleton) -> Array:
     return in_kind(limb_differences(p, skeleton).nanmean(-1), pose)
 
 
-def pixel_scale(pose: Array, keypoints: Array, limbs: Sequence[tuple[int, int]]) -> Array:
+def pixel_scale(pose: Array, keypoints: Array, limbs: Limbs) -> Array:
     """Pixels per unit of a pose, under weak perspective: sum of its 2D limb lengths over sum of their x, y lengths.
 
     Needs no camera and no truth, so validity can be told on images that have neither.

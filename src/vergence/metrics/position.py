@@ -31,7 +31,7 @@ from torch import Tensor
 
 from vergence.errors import VergenceError
 from vergence.geometry.alignment import align, least_squares_scale
-from vergence.metrics._inputs import Array, Root, in_kind, indices, refuse_missing, relative, to_pair
+from vergence.metrics._inputs import Array, Joints, Limbs, Root, in_kind, indices, refuse_missing, relative, to_pair
 from vergence.metrics.plausibility import limb_lengths
 
 PCK_THRESHOLD_MM = 150.0
@@ -40,7 +40,7 @@ ALIGNMENTS = ("root", "scale", "procrustes_scale", "procrustes")
 
 
 def per_joint_error(
-    prediction: Array, target: Array, root: Root = 0, alignment: str = "root", joints: Sequence[int] | None = None
+    prediction: Array, target: Array, root: Root = 0, alignment: str = "root", joints: Joints = None
 ) -> Array:
     """Distance of every joint after alignment.
 
@@ -62,20 +62,14 @@ def per_joint_error(
     return in_kind(_distances(prediction, target, root, alignment, joints, misses=False), prediction, target)
 
 
-def _distances(
-    prediction: Array, target: Array, root: Root, alignment: str, joints: Sequence[int] | None, misses: bool
-) -> Tensor:
+def _distances(prediction: Array, target: Array, root: Root, alignment: str, joints: Joints, misses: bool) -> Tensor:
     """`per_joint_error` as a tensor; with `misses` a joint predicted as NaN is infinitely far."""
     if alignment not in ALIGNMENTS:
         raise VergenceError(f"no alignment is called {alignment!r}", f"Known: {', '.join(ALIGNMENTS)}.")
     p, t = to_pair(prediction, target)
     count = p.shape[-2]
     chosen = list(range(count)) if joints is None else indices(joints, count, "joints")
-    if alignment != "procrustes":
-        rooted_p, rooted_t = relative(p, root), relative(t, root)
-    else:
-        rooted_p, rooted_t = p, t
-    p, t = rooted_p[..., chosen, :], rooted_t[..., chosen, :]
+    p, t = ((relative(x, root) if alignment != "procrustes" else x)[..., chosen, :] for x in (p, t))
     if not misses:
         refuse_missing(p, t, lambda joint: str(chosen[joint]))
     if alignment == "scale":
@@ -85,8 +79,7 @@ def _distances(
     elif alignment == "procrustes":
         p = align(p, t, scale=True).apply(p)
     known = ~t.isnan().any(-1)
-    distance = torch.linalg.vector_norm(p - t, dim=-1)
-    distance = torch.where(distance.isnan(), math.inf, distance)
+    distance = torch.linalg.vector_norm(p - t, dim=-1).nan_to_num(math.inf, posinf=math.inf)
     if alignment.startswith("procrustes"):
         # Two points fit any two points: that would be a perfect score for nothing.
         distance = torch.where((distance.isfinite() & known).sum(-1, keepdim=True) >= 3, distance, math.inf)
@@ -94,13 +87,20 @@ def _distances(
     return torch.where(known, distance, math.nan)
 
 
-def mpjpe(prediction: Array, target: Array, root: Root = 0, joints: Sequence[int] | None = None) -> Array:
+def _mean_error(prediction: Array, target: Array, root: Root, alignment: str, joints: Joints = None) -> Array:
+    """Mean of `per_joint_error` over the known joints, per pose."""
+    return in_kind(
+        _distances(prediction, target, root, alignment, joints, misses=False).nanmean(-1), prediction, target
+    )
+
+
+def mpjpe(prediction: Array, target: Array, root: Root = 0, joints: Joints = None) -> Array:
     """Mean per-joint position error after aligning the roots, per pose. See `per_joint_error` for the arguments."""
-    return in_kind(_distances(prediction, target, root, "root", joints, misses=False).nanmean(-1), prediction, target)
+    return _mean_error(prediction, target, root, "root", joints)
 
 
 def n_mpjpe(
-    prediction: Array, target: Array, root: Root = 0, joints: Sequence[int] | None = None, scale: str = "least_squares"
+    prediction: Array, target: Array, root: Root = 0, joints: Joints = None, scale: str = "least_squares"
 ) -> Array:
     """MPJPE after the best scale about the root, per pose.
 
@@ -111,14 +111,10 @@ def n_mpjpe(
     names = {"least_squares": "scale", "procrustes": "procrustes_scale"}
     if scale not in names:
         raise VergenceError(f"no scale is called {scale!r}", f"Known: {', '.join(names)}.")
-    return in_kind(
-        _distances(prediction, target, root, names[scale], joints, misses=False).nanmean(-1), prediction, target
-    )
+    return _mean_error(prediction, target, root, names[scale], joints)
 
 
-def bone_sum_scale(
-    prediction: Array, target: Array, limbs: Sequence[tuple[int, int]], total: float | None = None
-) -> Array:
+def bone_sum_scale(prediction: Array, target: Array, limbs: Limbs, total: float | None = None) -> Array:
     """Zhou 2017's scale: the one at which a predicted pose's limb lengths have the sum `total`.
 
     Args:
@@ -144,12 +140,7 @@ def bone_sum_scale(
 
 
 def bone_sum_mpjpe(
-    prediction: Array,
-    target: Array,
-    limbs: Sequence[tuple[int, int]],
-    total: float | None = None,
-    root: Root = 0,
-    joints: Sequence[int] | None = None,
+    prediction: Array, target: Array, limbs: Limbs, total: float | None = None, root: Root = 0, joints: Joints = None
 ) -> Array:
     """MPJPE of poses brought to one sum of limb lengths (`bone_sum_scale`), roots aligned; NaN where that is unknown."""
     p, t = to_pair(prediction, target)
@@ -159,20 +150,16 @@ def bone_sum_mpjpe(
     return in_kind(torch.where(known, error, math.nan), prediction, target)
 
 
-def p_mpjpe(prediction: Array, target: Array, root: Root = 0, joints: Sequence[int] | None = None) -> Array:
+def p_mpjpe(prediction: Array, target: Array, root: Root = 0, joints: Joints = None) -> Array:
     """MPJPE after the best similarity (rotation, translation, scale; no reflection), per pose.
 
     `root` is accepted, so that metrics can be called alike, and plays no part. NaN where fewer than 3 joints are known.
     """
-    return in_kind(
-        _distances(prediction, target, root, "procrustes", joints, misses=False).nanmean(-1), prediction, target
-    )
+    return _mean_error(prediction, target, root, "procrustes", joints)
 
 
 def _share_within(distance: Tensor, threshold: float) -> Tensor:
-    known = ~distance.isnan()
-    hits = (distance <= threshold).sum(-1).to(distance.dtype)
-    return 100 * hits / known.sum(-1)
+    return 100 * (distance <= threshold).sum(-1).to(distance.dtype) / (~distance.isnan()).sum(-1)
 
 
 def pck(
@@ -181,7 +168,7 @@ def pck(
     root: Root = 0,
     threshold: float = PCK_THRESHOLD_MM,
     alignment: str = "root",
-    joints: Sequence[int] | None = None,
+    joints: Joints = None,
 ) -> Array:
     """Percentage of known joints at most `threshold` away, per pose. A joint predicted as NaN is a miss.
 
@@ -197,7 +184,7 @@ def auc(
     root: Root = 0,
     thresholds: Sequence[float] = AUC_THRESHOLDS_MM,
     alignment: str = "root",
-    joints: Sequence[int] | None = None,
+    joints: Joints = None,
 ) -> Array:
     """Mean PCK over thresholds (31 of them, 0 to 150 mm), per pose, in percent."""
     distance = _distances(prediction, target, root, alignment, joints, misses=True)

@@ -92,6 +92,8 @@ class Retrieval:
 
 Database = Literal["same", "all"]
 Ranking = Callable[[Tensor, Tensor, int], Tensor]
+# Of a block of queries and their database: detection, detection within the window and error by K, and the person's at 1.
+Figures = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
 
 
 def measure(
@@ -139,41 +141,26 @@ def oracle(gallery: Gallery, database: Database = "same", ks: Sequence[int] = KS
 
 def random(gallery: Gallery, database: Database = "same", ks: Sequence[int] = KS, window: float = 0.5) -> Retrieval:
     """What a random order scores on average, exactly."""
-    table = gallery.table
-    found: dict[str, list[tuple[Tensor, ...]]] = {}
-    for pair, queries, items in _blocks(gallery, database):
+
+    def figures(queries: Tensor, items: Tensor) -> tuple[Tensor, ...]:
         hit, near, person = _relations(gallery, queries, items, window)
-        size = len(items)
-        at = [min(k, size) for k in ks]
-        missed = [torch.stack([_none_of(flags.sum(1), size, k) for k in at], 1) for flags in (hit, near)]
-        error = table.errors(queries[:, None], items[None]).nanmean(1, keepdim=True).expand(-1, len(at))
-        people = 100 * person.double().mean(1)
-        row = (100 * (1 - missed[0]), 100 * (1 - missed[1]), error, people, _n(queries, size))
-        found.setdefault(pair, []).append(row)
-    return _collect(found, ks)
+        at = [min(k, len(items)) for k in ks]
+        missed = [torch.stack([_none_of(flags.sum(1), len(items), k) for k in at], 1) for flags in (hit, near)]
+        error = gallery.table.errors(queries[:, None], items[None]).nanmean(1, keepdim=True).expand(-1, len(at))
+        return 100 * (1 - missed[0]), 100 * (1 - missed[1]), error, 100 * person.double().mean(1)
+
+    return _collect(figures, gallery, database, ks)
 
 
 def _measure(nearest: Ranking, gallery: Gallery, database: Database, ks: Sequence[int], window: float) -> Retrieval:
-    table = gallery.table
-    found: dict[str, list[tuple[Tensor, ...]]] = {}
-    for pair, queries, items in _blocks(gallery, database):
+    def figures(queries: Tensor, items: Tensor) -> tuple[Tensor, ...]:
         top = items[nearest(queries, items, min(max(ks), len(items)))]
         hit, near, person = _relations(gallery, queries, top, window)
-        errors = table.errors(queries[:, None], top)
-        at = [min(k, top.shape[1]) for k in ks]
-        row = (
-            100 * torch.stack([hit[:, :k].any(1) for k in at], 1).double(),
-            100 * torch.stack([near[:, :k].any(1) for k in at], 1).double(),
-            torch.stack([errors[:, :k].nanmean(1) for k in at], 1),
-            100 * person[:, 0].double(),
-            _n(queries, len(items)),
-        )
-        found.setdefault(pair, []).append(row)
-    return _collect(found, ks)
+        errors, at = gallery.table.errors(queries[:, None], top), [min(k, top.shape[1]) for k in ks]
+        found = [100 * torch.stack([flags[:, :k].any(1) for k in at], 1).double() for flags in (hit, near)]
+        return *found, torch.stack([errors[:, :k].nanmean(1) for k in at], 1), 100 * person[:, 0].double()
 
-
-def _n(queries: Tensor, size: int) -> Tensor:
-    return torch.full((len(queries),), float(size), dtype=torch.float64)
+    return _collect(figures, gallery, database, ks)
 
 
 def _none_of(right: Tensor, size: int, k: int) -> Float[Tensor, " Q"]:
@@ -229,15 +216,17 @@ def _smallest(distance: Float[Tensor, "Q D"], k: int) -> Int[Tensor, "Q k"]:
     return candidates.gather(1, torch.sort(values, dim=1, stable=True).indices[:, :k])
 
 
-def _collect(found: dict[str, list[tuple[Tensor, ...]]], ks: Sequence[int]) -> Retrieval:
+def _collect(figures: Figures, gallery: Gallery, database: Database, ks: Sequence[int]) -> Retrieval:
     """Means over the queries of each pair of cameras, and over the pairs."""
+    found: dict[str, list[tuple[Tensor, ...]]] = {}
+    for pair, queries, items in _blocks(gallery, database):
+        size = torch.full((len(queries),), float(len(items)), dtype=torch.float64)
+        found.setdefault(pair, []).append((*figures(queries, items), size))
     pairs = {}
     for name, rows in found.items():
-        detection, window, error, person, size = (torch.cat(column) for column in zip(*rows))
-        figures = [{k: float(x[:, i].nanmean()) for i, k in enumerate(ks)} for x in (detection, window, error)]
-        pairs[name] = Retrieval(
-            figures[0], figures[1], figures[2], float(person.mean()), len(person), float(size.mean())
-        )
+        *each, person, size = (torch.cat(column) for column in zip(*rows))
+        hit, near, error = ({k: float(x[:, i].nanmean()) for i, k in enumerate(ks)} for x in each)
+        pairs[name] = Retrieval(hit, near, error, float(person.mean()), len(person), float(size.mean()))
     every = list(pairs.values())
 
     def mean(values: list[float]) -> float:

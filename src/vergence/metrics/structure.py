@@ -110,10 +110,8 @@ def fit_clusters(
     vectors = structure_vectors(p, root, joints)
     vectors = vectors[vectors.isfinite().all(1) & (vectors.norm(dim=1) > 0.5)]
     if len(vectors) < LEAST_POSES_PER_CLUSTER * k:
-        raise VergenceError(
-            f"{len(vectors)} whole poses for {k} clusters",
-            f"Give at least {LEAST_POSES_PER_CLUSTER * k}, or a smaller k.",
-        )
+        remedy = f"Give at least {LEAST_POSES_PER_CLUSTER * k}, or a smaller k."
+        raise VergenceError(f"{len(vectors)} whole poses for {k} clusters", remedy)
     digest = hashlib.sha256(vectors.float().numpy().tobytes()).hexdigest()[:12]
     drawn = torch.randperm(len(vectors), generator=torch.Generator().manual_seed(0))[:MOST_POSES]
     used = vectors[drawn].float()

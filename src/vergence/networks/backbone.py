@@ -76,10 +76,8 @@ def resnet(settings: NetworkSettings, pretrained: bool) -> Any:
     name = settings.backbone
     depths, layer, widths = RESNETS.get(name, (settings.depths, settings.layer_type, settings.hidden_sizes))
     if len(depths) != len(widths):
-        raise VergenceError(
-            f"network.depths has {len(depths)} stages, network.hidden_sizes {len(widths)}",
-            "Give one number each per stage.",
-        )
+        remedy = "Give one number each per stage."
+        raise VergenceError(f"network.depths has {len(depths)} stages, network.hidden_sizes {len(widths)}", remedy)
     stem = settings.embedding_size if name == "resnet" else 64
     config = ResNetConfig(embedding_size=stem, hidden_sizes=list(widths), depths=list(depths), layer_type=layer)
     config.out_features = [f"stage{i + 1}" for i in range(len(depths))]

@@ -1,12 +1,16 @@
-"""Pose files: TRC, CSV, JSON and NPZ, and what plug-ins add. All carry units, joint names, frame rate and up axis."""
+"""Pose files: NPZ, JSON, CSV, TRC, C3D, BVH and USD, and what plug-ins add.
 
-from collections.abc import Iterable
+All carry units, joint names, frame rate and up axis, and stand in the world that `outputs.world` decides on.
+"""
+
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from vergence.outputs.sequence import ASSUMED_STATURE_MM, PoseSequence
+from vergence.outputs.sequence import PoseSequence
 from vergence.outputs.tables import read_npz, write_csv, write_json_poses, write_npz
 from vergence.outputs.trc import Trc, read_trc, write_trc
+from vergence.outputs.world import ASSUMED_STATURE_MM, World, find_world, height_mm
 from vergence.plugins import exporters
 
 __all__ = [
@@ -14,6 +18,11 @@ __all__ = [
     "FORMATS",
     "PoseSequence",
     "Trc",
+    "World",
+    "find_world",
+    "height_mm",
+    "notes_of_files",
+    "options",
     "read_npz",
     "read_trc",
     "write",
@@ -24,6 +33,11 @@ __all__ = [
 ]
 
 FORMATS = ("npz", "json", "csv", "trc")
+
+
+def options(markers: str | Path = "", trc_unit: str = "mm") -> dict[str, dict[str, Any]]:
+    """By format, what `write` passes on to its exporter: names of markers (TRC, C3D) and the TRC file's unit."""
+    return {"trc": {"markers": markers, "unit": trc_unit}, "c3d": {"markers": markers}}
 
 
 def write(
@@ -48,3 +62,11 @@ def write(
         name: writer(Path(folder) / f"poses.{name}", poses, **options.get(name, {})) or ""
         for name, writer in writers.items()
     }
+
+
+def notes_of_files(notes: Mapping[str, str]) -> list[str]:
+    """What `write` returned, as lines: files of one note together."""
+    said = {
+        note: ", ".join(f"poses.{name}" for name in notes if notes[name] == note) for note in notes.values() if note
+    }
+    return [f"{files}: {note}" for note, files in said.items()]

@@ -1,7 +1,8 @@
 """BVH, the animation file that Blender, MotionBuilder and game engines read: y up, centimetres, rotations only.
 
 Only the root has position channels: below it Blender replaces bones' offsets by them. A file has no gaps: frames that
-show nobody hold the pose before them, and the note says how many.
+show nobody hold the pose before them, and the note says how many. Nor has it a place for words: what was assumed of the
+world stands in the note only.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from scipy.spatial.transform import Rotation
 
 from vergence.files import write_text
 from vergence.outputs.kinematics import Kinematics, fit_kinematics
-from vergence.outputs.sequence import ASSUMED_STATURE_MM, PoseSequence
-from vergence.outputs.trc import y_up
+from vergence.outputs.sequence import PoseSequence
+from vergence.outputs.world import ASSUMED_STATURE_MM
 
 CM_PER_MM = 0.1
 _ORDER: Literal["ZXY"] = "ZXY"
@@ -35,11 +36,9 @@ def write_bvh(path: Path | str, poses: PoseSequence, stature_mm: float = ASSUMED
     Raises:
         VergenceError: it cannot be written, or the pelvis never turns into view.
     """
-    factor, note = poses.mm_per_unit(stature_mm)
-    motion = fit_kinematics(poses, y_up(poses.up), factor * CM_PER_MM)
-    notes = [note] if note else []
-    if poses.up is None:
-        notes.append("up unknown, the first camera taken as level")
+    world = poses.in_world(stature_mm)
+    motion = fit_kinematics(poses.placed(world, CM_PER_MM))
+    notes = [world.note] if world.note else []
     if motion.held:
         notes.append(f"{motion.held} frames show nobody and hold the pose before them")
     write_text(path, "\n".join([*_hierarchy(motion), *_motion(motion, poses.fps)]) + "\n")

@@ -12,20 +12,24 @@ import numpy as np
 
 from vergence.errors import VergenceError
 from vergence.files import atomic_path
-from vergence.outputs.sequence import ASSUMED_STATURE_MM, PoseSequence
-from vergence.outputs.trc import y_up
+from vergence.outputs.markers import Markers, named_markers
+from vergence.outputs.sequence import PoseSequence
+from vergence.outputs.world import ASSUMED_STATURE_MM
 
 MOST_FRAMES = 65535
 _Z_UP = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])  # y up to z up, axes exchanged cyclically
 
 
-def write_c3d(path: Path | str, poses: PoseSequence, stature_mm: float = ASSUMED_STATURE_MM) -> str:
+def write_c3d(
+    path: Path | str, poses: PoseSequence, stature_mm: float = ASSUMED_STATURE_MM, markers: Markers = ""
+) -> str:
     """Writes a C3D file atomically.
 
     Args:
         path: of the file.
         poses: what to write; missing joints become gaps.
         stature_mm: the person's height, used only where the scale is not known.
+        markers: `pose2sim`, `opensim`, or a TOML file of joint names and markers; the joints' own names where empty.
 
     Returns:
         What was assumed, as a sentence; empty where nothing was.
@@ -37,25 +41,26 @@ def write_c3d(path: Path | str, poses: PoseSequence, stature_mm: float = ASSUMED
         import ezc3d
     except ImportError:
         raise VergenceError("C3D files need ezc3d, which is not installed", "pip install vergence[c3d]") from None
-    frames = len(poses.pose)
+    world = poses.in_world(stature_mm)
+    placed = poses.placed(world)
+    frames = len(placed.pose)
     if frames > MOST_FRAMES:
         raise VergenceError(f"a C3D file of {frames} frames; it counts to {MOST_FRAMES}", "Write fewer frames a file.")
-    factor, note = poses.mm_per_unit(stature_mm)
-    notes = [note] if note else []
-    if poses.up is None:
-        notes.append("up unknown, the first camera taken as level")
-    points = np.asarray(poses.pose, dtype=np.float64) @ (_Z_UP @ y_up(poses.up)).T * factor
+    names, points = named_markers(placed, markers)
+    points = points @ _Z_UP.T
     missing = ~np.isfinite(points).all(2)
     file = ezc3d.c3d()
     file["parameters"]["POINT"]["RATE"]["value"] = [float(poses.fps)]
-    file["parameters"]["POINT"]["LABELS"]["value"] = list(poses.joint_names)
+    file["parameters"]["POINT"]["LABELS"]["value"] = names
     file["parameters"]["POINT"]["UNITS"]["value"] = ["mm"]
+    if world.note:
+        file.add_parameter("POINT", "DESCRIPTION", [world.note])
     file.add_parameter("POINT", "X_SCREEN", ["+X"])
     file.add_parameter("POINT", "Y_SCREEN", ["+Z"])
-    data = np.ones((4, len(poses.joint_names), frames))
+    data = np.ones((4, len(names), frames))
     data[:3] = np.where(missing[..., None], np.nan, points).transpose(2, 1, 0)
     file["data"]["points"] = data
     file["data"]["meta_points"]["residuals"] = np.where(missing, -1.0, 0.0).T[None]
     with atomic_path(path) as temporary:
         file.write(str(temporary))
-    return "; ".join(notes)
+    return world.note

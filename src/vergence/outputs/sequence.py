@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from vergence.errors import VergenceError
-from vergence.geometry.body import stature
+from vergence.outputs.world import ASSUMED, ASSUMED_STATURE_MM, World, find_world
 from vergence.skeleton import Skeleton, skeleton_from_names
 
 UNITS = ("mm", "m", "reference_bone")
-ASSUMED_STATURE_MM = 1700.0
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,8 @@ class PoseSequence:
         confidence: of each joint, 0 to 1.
         frame: number of each row in its footage; counted from 0 where not given.
         time: seconds; frame / fps where not given.
+        reliable: False where the depths of a row had to be guessed (`methods.base.Prediction`); None where nobody says.
+        world: how the poses stand in the world (`in_world`); None: told from them alone when it is asked for.
     """
 
     pose: Float[np.ndarray, "T J 3"]
@@ -40,6 +41,8 @@ class PoseSequence:
     confidence: Float[np.ndarray, "T J"] | None = None
     frame: Int[np.ndarray, " T"] | None = None
     time: Float[np.ndarray, " T"] | None = None
+    reliable: Bool[np.ndarray, " T"] | None = None
+    world: World | None = None
 
     def __post_init__(self) -> None:
         shape = np.shape(self.pose)
@@ -49,7 +52,7 @@ class PoseSequence:
             raise VergenceError(f"the unit of poses is {self.unit!r}", f"It is one of {', '.join(UNITS)}.")
         if not np.isfinite(self.fps) or self.fps <= 0:
             raise VergenceError(f"poses have {self.fps} frames per second", "Give a frame rate above 0.")
-        for name in ("keypoints", "confidence", "frame", "time"):
+        for name in ("keypoints", "confidence", "frame", "time", "reliable"):
             value = getattr(self, name)
             if value is not None and len(value) != shape[0]:
                 raise VergenceError(f"{name} has {len(value)} rows, the poses have {shape[0]}")
@@ -68,13 +71,60 @@ class PoseSequence:
     def times(self) -> Float[np.ndarray, " T"]:
         return self.frames / self.fps if self.time is None else np.asarray(self.time)
 
-    def mm_per_unit(self, stature_mm: float = ASSUMED_STATURE_MM) -> tuple[float, str]:
-        """Factor to millimetres and, where the scale is not known and the person taken to be so tall, a note that says so.
+    def in_world(self, stature_mm: float = ASSUMED_STATURE_MM) -> World:
+        """Where up, the floor and a millimetre are for these poses.
+
+        Args:
+            stature_mm: the person's height, used only where the scale is not known.
 
         Raises:
             VergenceError: scale-free, and neither a leg nor the trunk was ever seen.
         """
-        if self.unit in ("mm", "m"):
-            return (1.0 if self.unit == "mm" else 1000.0), ""
-        factor = stature_mm / stature(np.asarray(self.pose, dtype=np.float64), self.skeleton)
-        return factor, f"scale unknown, assumed stature {stature_mm:.0f} mm"
+        world = self.world or find_world(
+            self.pose, self.skeleton, self.unit, self.fps, up=self.up, stature_mm=stature_mm
+        )
+        if world.scale_from != ASSUMED or world.stature_mm == stature_mm:
+            return world
+        return replace(world, mm_per_unit=world.mm_per_unit * stature_mm / world.stature_mm, stature_mm=stature_mm)
+
+    @property
+    def known_world(self) -> World | None:
+        """`in_world`, or None where the poses show too little of a body to scale it."""
+        try:
+            return self.in_world()
+        except VergenceError:
+            return None
+
+    def seen_by(self, rotation: Float[np.ndarray, "V 3 3"]) -> PoseSequence:
+        """With a `world` for which these cameras are asked too (poses' frame to camera's); none without a body."""
+        try:
+            world = find_world(self.pose, self.skeleton, self.unit, self.fps, up=self.up, rotation=rotation)
+        except VergenceError:
+            return self
+        return replace(self, world=world)
+
+    def scaled(self, height: float) -> PoseSequence:
+        """The poses in millimetres, by the person's height in mm; unchanged where they have a unit of length.
+
+        Raises:
+            VergenceError: neither a leg nor the trunk was ever seen.
+        """
+        if self.unit != "reference_bone":
+            return self
+        world = self.in_world(height)
+        factor = world.mm_per_unit
+        return replace(self, pose=np.asarray(self.pose, dtype=np.float64) * factor, unit="mm", world=world.measured())
+
+    def placed(self, world: World, scale: float = 1.0) -> PoseSequence:
+        """The poses as `world` places them (mm times `scale`, y up), a row for every frame from the first to the last."""
+        first, frames = (int(self.frames[0]) if len(self.pose) else 0), self.frames
+        rows = frames - first
+        if len(rows) and (np.diff(rows) < 1).any():
+            raise VergenceError(
+                "frame numbers do not grow from row to row", "Sort the rows, and leave double ones out."
+            )
+        pose = np.full((int(rows[-1]) + 1 if len(rows) else 0, *self.pose.shape[1:]), np.nan)
+        pose[rows] = world.place(self.pose) * scale
+        return PoseSequence(
+            pose, self.joint_names, self.fps, "mm", np.array([0.0, 1.0, 0.0]), frame=first + np.arange(len(pose))
+        )

@@ -1,9 +1,12 @@
 """Poses as NPZ, CSV and JSON.
 
-NPZ     `pose` T J 3, `joint_names`, `fps`, `unit`, `up` (NaN where unknown), `frame`, `time`, and `keypoints` and
-        `confidence` where there are any. Plain arrays: it opens without pickle.
-CSV     one row per frame: `frame`, `time`, then `<joint>_x`, `_y`, `_z`. What a table has no place for stands in a
-        first line that starts with `#`: `pandas.read_csv(path, comment="#")`. Missing is an empty field.
+NPZ     `pose` T J 3, `joint_names`, `fps`, `unit`, `up` (NaN where unknown), `frame`, `time`, and `keypoints`,
+        `confidence` and `reliable` where there are any. Plain arrays: it opens without pickle. `placed`, a text in JSON,
+        says how the poses stand in the world: up, floor and scale, each with its source and uncertainty
+        (`outputs.world.World`).
+CSV     one row per frame: `frame`, `time`, then `<joint>_x`, `_y`, `_z`, and `reliable` (1, 0) where it is known. What
+        a table has no place for stands in a first line that starts with `#`: `pandas.read_csv(path, comment="#")`.
+        Missing is an empty field.
 JSON    the same keys as the NPZ; missing is null.
 """
 
@@ -11,12 +14,20 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
-from vergence.files import atomic_path, plain, read_arrays, write_json, write_text
+from vergence.errors import VergenceError
+from vergence.files import atomic_path, from_plain, plain, read_npz_as, write_json, write_text
 from vergence.outputs.sequence import PoseSequence
+from vergence.outputs.world import World
+
+EXTRAS = ("keypoints", "confidence", "reliable")
 
 
 def write_npz(path: Path | str, poses: PoseSequence) -> None:
@@ -30,44 +41,74 @@ def write_npz(path: Path | str, poses: PoseSequence) -> None:
         "frame": poses.frames,
         "time": poses.times,
     }
-    for name in ("keypoints", "confidence"):
-        if getattr(poses, name) is not None:
-            data[name] = np.asarray(getattr(poses, name))
+    data |= {name: np.asarray(getattr(poses, name)) for name in EXTRAS if getattr(poses, name) is not None}
+    if (world := poses.known_world) is not None:
+        data["placed"] = np.array(json.dumps(plain(world)))
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **data)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class PoseFile:
+    """What an NPZ of poses holds."""
+
+    pose: Float[np.ndarray, "T J 3"]
+    joint_names: tuple[str, ...]
+    fps: float
+    unit: str
+    up: Float[np.ndarray, " 3"] | None = None
+    keypoints: Float[np.ndarray, "T *V J 2"] | None = None
+    confidence: Float[np.ndarray, "T J"] | None = None
+    frame: Int[np.ndarray, " T"] | None = None
+    time: Float[np.ndarray, " T"] | None = None
+    reliable: Bool[np.ndarray, " T"] | None = None
+    placed: str | None = None
 
 
 def read_npz(path: Path | str) -> PoseSequence:
     """Poses from an NPZ that `write_npz` wrote, or that has its required keys.
 
     Raises:
-        VergenceError: missing, unreadable, or without a required key.
+        VergenceError: missing, unreadable, without a required key, or with an array of another kind or shape.
     """
-    data = read_arrays(path, ("pose", "joint_names", "fps", "unit"), "Is it a pose file?")
-    up = data.get("up")
-    return PoseSequence(
-        pose=data["pose"],
-        joint_names=tuple(str(name) for name in data["joint_names"]),
-        fps=float(data["fps"]),
-        unit=str(data["unit"]),
-        up=None if up is None or not np.isfinite(up).all() else up,
-        keypoints=data.get("keypoints"),
-        confidence=data.get("confidence"),
-        frame=data.get("frame"),
-        time=data.get("time"),
-    )
+    data = read_npz_as(path, PoseFile, "Is it a pose file?")
+    if data.up is not None and not np.isfinite(data.up).all():
+        data = replace(data, up=None)
+    values = dict(vars(data))
+    placed = values.pop("placed")
+    return PoseSequence(**values, world=None if placed is None else _world(placed, path))
+
+
+def _world(text: str, path: Path | str) -> World:
+    try:
+        values = json.loads(text)
+        return from_plain(World, values | {"up": np.array(values["up"], dtype=np.float64).reshape(3)})
+    except (ValueError, TypeError, KeyError, AttributeError, msgspec.ValidationError) as error:
+        raise VergenceError(f"`placed` of {path} cannot be read: {error!r}", "Is it a pose file?") from error
 
 
 def write_csv(path: Path | str, poses: PoseSequence) -> None:
     """Writes the table atomically; a `VergenceError` where it cannot be written."""
     up = "unknown" if poses.up is None else " ".join(f"{value:.6g}" for value in poses.up)
     text = io.StringIO()
-    text.write(f"# unit={poses.unit}; fps={poses.fps:g}; up={up}; joints={len(poses.joint_names)}\n")
+    text.write(f"# unit={poses.unit}; fps={poses.fps:g}; up={up}; joints={len(poses.joint_names)}{_assumed(poses)}\n")
     rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["frame", "time", *(f"{name}_{axis}" for name in poses.joint_names for axis in "xyz")])
-    for frame, time, pose in zip(poses.frames, poses.times, np.asarray(poses.pose).reshape(len(poses.pose), -1)):
-        rows.writerow([int(frame), f"{time:.6f}", *("" if not np.isfinite(v) else f"{v:.6g}" for v in pose)])
+    said = [] if poses.reliable is None else ["reliable"]
+    rows.writerow(["frame", "time", *(f"{name}_{axis}" for name in poses.joint_names for axis in "xyz"), *said])
+    for i, pose in enumerate(np.asarray(poses.pose).reshape(len(poses.pose), -1)):
+        values = ("" if not np.isfinite(v) else f"{v:.6g}" for v in pose)
+        last = [] if poses.reliable is None else [int(poses.reliable[i])]
+        rows.writerow([int(poses.frames[i]), f"{poses.times[i]:.6f}", *values, *last])
     write_text(path, text.getvalue())
+
+
+def _assumed(poses: PoseSequence) -> str:
+    """What was not given, as more of the first line's keys."""
+    world = poses.known_world
+    if world is None or not world.note:
+        return ""
+    values = plain(world) | {"up": " ".join(f"{value:.6g}" for value in world.up)}
+    return "".join(f"; placed_{key}={'unknown' if v is None else v}" for key, v in values.items())
 
 
 def write_json_poses(path: Path | str, poses: PoseSequence) -> None:
@@ -81,5 +122,6 @@ def write_json_poses(path: Path | str, poses: PoseSequence) -> None:
         "time": poses.times,
         "pose": np.asarray(poses.pose, dtype=np.float64),
     }
-    data |= {k: getattr(poses, k) for k in ("keypoints", "confidence") if getattr(poses, k) is not None}
+    data |= {k: getattr(poses, k) for k in EXTRAS if getattr(poses, k) is not None}
+    data["placed"] = poses.known_world
     write_json(path, plain(data))

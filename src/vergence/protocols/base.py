@@ -28,7 +28,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from numpy import ndarray
 
 from vergence import plugins
@@ -186,26 +186,24 @@ def measure(
     """
     for group in {*protocol.keep, *protocol.tables, protocol.average} - {SAMPLES}:
         if group not in groups:
-            raise VergenceError(
-                f"protocol {protocol.name} needs the {group} of every image",
-                f"This data tells {', '.join(groups) or 'nothing of the kind'}.",
-            )
-    rows = _kept(protocol, groups, len(target))
+            remedy = f"This data tells {', '.join(groups) or 'nothing of the kind'}."
+            raise VergenceError(f"protocol {protocol.name} needs the {group} of every image", remedy)
+    rows = np.ones(len(target), dtype=bool)
+    for group, wanted in protocol.keep.items():
+        rows &= np.isin(np.asarray(groups[group]).astype(str), wanted)
     p, t = prediction[rows], target[rows]
     if protocol.fit is not None:
         p = protocol.fit.apply(p, t, skeleton)
     own = {group: np.asarray(values)[rows] for group, values in groups.items()}
     root = list(skeleton.sources(protocol.root)) or [skeleton.index(protocol.root)]
-    values = {
-        f.name: f.values(p, t, root, [_joint(skeleton, j) for j in f.joints or protocol.joints])
-        for f in protocol.figures
-    }
+    values = {}
+    for figure in protocol.figures:
+        joints = [_joint(skeleton, name) for name in figure.joints or protocol.joints]
+        values[figure.name] = figure.values(p, t, root, joints)
     known = ~np.isnan(np.stack(list(values.values()))).all(0)
     if not known.any():
-        raise VergenceError(
-            f"protocol {protocol.name} finds no pose to measure among {len(target)} images",
-            "Look at the split, the step and the cameras of its data.",
-        )
+        remedy = "Look at the split, the step and the cameras of its data."
+        raise VergenceError(f"protocol {protocol.name} finds no pose to measure among {len(target)} images", remedy)
     tables = {group: _table(values, own[group], known, protocol.order) for group in protocol.tables}
     if protocol.average == SAMPLES:
         average = {name: _mean(v) for name, v in values.items()}
@@ -221,27 +219,19 @@ def _joint(skeleton: Skeleton, name: str) -> int:
     return found[0] if len(found) == 1 else skeleton.index(name)
 
 
-def _kept(protocol: Protocol, groups: Mapping[str, ndarray], n: int) -> Bool[ndarray, " N"]:
-    rows = np.ones(n, dtype=bool)
-    for group, values in protocol.keep.items():
-        rows &= np.isin(np.asarray(groups[group]).astype(str), values)
-    return rows
-
-
 def _table(
     values: Mapping[str, ndarray], group: ndarray, known: ndarray, order: Sequence[str]
 ) -> dict[str, dict[str, float]]:
     """The mean of each figure over each of the group's values, in the papers' order."""
-    names = sorted({str(name) for name in group[known]}, key=lambda name: (_place(name, order), _natural(name)))
+    places = {name: place for place, name in enumerate(order)}
+    names = sorted(
+        {str(name) for name in group[known]}, key=lambda name: (places.get(name, len(order)), _natural(name))
+    )
     table = {}
     for name in names:
         mine = known & (group.astype(str) == name)
         table[name] = {figure: _mean(v[mine]) for figure, v in values.items()} | {"poses": float(mine.sum())}
     return table
-
-
-def _place(name: str, order: Sequence[str]) -> int:
-    return list(order).index(name) if name in order else len(order)
 
 
 def _natural(name: str) -> tuple[str, int, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from vergence.datasets.human36m_images import ACTIONS
+from vergence.datasets.human36m_layouts import ACTIONS
 from vergence.protocols.base import Protocol
 from vergence.protocols.figures import Figure
 from vergence.skeleton import H36M_17

@@ -91,10 +91,8 @@ def measure_keypoints(
     joints = [skeleton.sources(name)[0] for name in protocol.joints]
     rows = np.isfinite(sizes) & (sizes > 0) & np.isfinite(target[:, joints]).all(-1).any(1)
     if not rows.any():
-        raise VergenceError(
-            f"protocol {protocol.name} finds nobody to measure among {len(target)} people",
-            f"It needs people with 2D labels and a known {protocol.measure} (`docs/datasets.md`).",
-        )
+        remedy = f"It needs people with 2D labels and a known {protocol.measure} (`docs/datasets.md`)."
+        raise VergenceError(f"protocol {protocol.name} finds nobody to measure among {len(target)} people", remedy)
     p, t = prediction[rows][:, joints], target[rows][:, joints]
     if protocol.measure == HEAD:
         return _pckh(protocol, p, t, sizes[rows])

@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from vergence.datasets.human36m_images import ACTIONS
+from vergence.datasets.human36m_layouts import ACTIONS
 from vergence.datasets.mpi_inf_3dhp import ACTIVITIES, SCENES
 from vergence.metrics import bone_sum_scale
 from vergence.protocols.base import Fit, Protocol
@@ -76,44 +76,25 @@ def left_right(group: str, measure: Literal["left_right", "left_right_px"] = "le
 
 PROTOCOLS = (
     Protocol(
-        "h36m-zhou",
-        "Zhou 2017: 16 joints, every skeleton at one sum of limb lengths, mean over images",
-        "human36m",
-        {"split": "test", "step": 64, "cameras": "all", "faulty": "keep"},
-        (Figure("MPJPE"),),
-        tuple(name for name in H36M_17.joint_names if name != "neck_nose"),
-        tables=("action", "subject"),
-        order=tuple(ACTIONS),
-        truth="motion capture, mm, each actor's own size",
+        "h36m-zhou", "Zhou 2017: 16 joints, every skeleton at one sum of limb lengths, mean over images", "human36m",
+        {"split": "test", "step": 64, "cameras": "all", "faulty": "keep"}, (Figure("MPJPE"),),
+        tuple(name for name in H36M_17.joint_names if name != "neck_nose"), tables=("action", "subject"),
+        order=tuple(ACTIONS), truth="motion capture, mm, each actor's own size",
         fit=Fit(f"each pose at {TOTAL_MM:g} mm over 14 limbs, the training people's mean", like_zhou_h36m, False),
     ),
     Protocol(
-        "3dhp-zhou",
-        "Zhou 2017: transfer from Human3.6M, and geometric validity",
-        "mpi_inf_3dhp",
+        "3dhp-zhou", "Zhou 2017: transfer from Human3.6M, and geometric validity", "mpi_inf_3dhp",
         {"split": "test", "universal": True},
-        (
-            Figure("PCK", "pck", strict=True),
-            Figure("AUC", "auc", strict=True),
-            *(left_right(group) for group in VALIDITY),
-        ),
-        SCORED_3DHP,
-        tables=("scene", "activity", "sequence"),
-        order=(*dict.fromkeys(SCENES.values()), *ACTIVITIES),
+        (Figure("PCK", "pck", strict=True), Figure("AUC", "auc", strict=True), *map(left_right, VALIDITY)),
+        SCORED_3DHP, tables=("scene", "activity", "sequence"), order=(*dict.fromkeys(SCENES.values()), *ACTIVITIES),
         truth="mm, univ_annot3, everybody at one body size; hips and pelvis as this dataset has them",
         fit=Fit(
             f"hips and pelvis moved by {HIP_SHIFT:g} of the way to the neck; each pose at its own TRUE sum of 14 limb lengths",
-            like_zhou_3dhp,
-            True,
+            like_zhou_3dhp, True,
         ),
     ),
     Protocol(
-        "mpii-zhou",
-        "Zhou 2017: geometric validity in the wild",
-        "mpii",
-        {"split": "valid"},
-        tuple(left_right(group, "left_right_px") for group in VALIDITY),
-        (),
-        truth="none: the predictions' own limbs",
+        "mpii-zhou", "Zhou 2017: geometric validity in the wild", "mpii", {"split": "valid"},
+        tuple(left_right(group, "left_right_px") for group in VALIDITY), (), truth="none: the predictions' own limbs",
     ),
-)
+)  # fmt: skip

@@ -46,13 +46,8 @@ def _for_all(options: Sequence[Option], raw: dict[str, Any]) -> list[Option]:
     out = []
     for keys, text in options:
         entries = raw.get(keys[0]) or {}
-        if (
-            not isinstance(entries, dict)
-            or keys[0] not in EVERY
-            or keys[1:2] != ["all"]
-            or len(keys) < 3
-            or "all" in entries
-        ):
+        of_all = keys[0] in EVERY and keys[1:2] == ["all"] and len(keys) >= 3
+        if not of_all or not isinstance(entries, dict) or "all" in entries:
             out.append((keys, text))
             continue
         parts = {
@@ -93,10 +88,8 @@ def _write(raw: dict[str, Any], keys: list[str], text: str, renamed: dict[str, s
         where = joined(where, key)
         if i == len(keys) - 1:
             value = parsed(text, kind)
-            over = (
-                isinstance(at.get(key), dict) and isinstance(value, dict) and not (kind is Source and "kind" in value)
-            )
-            at[key] = merged(at[key], value) if over and dataclasses.is_dataclass(kind) else value
+            over = all(isinstance(one, dict) for one in (at.get(key), value)) and dataclasses.is_dataclass(kind)
+            at[key] = merged(at[key], value) if over and not (kind is Source and "kind" in value) else value
         elif dataclasses.is_dataclass(kind) or get_origin(kind) is dict:
             at[key] = {} if at.get(key) is None else at[key]
             at = at[key]

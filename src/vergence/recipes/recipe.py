@@ -174,15 +174,11 @@ class TrainStage:
     def __post_init__(self) -> None:
         for key, names in (("draw", list(self.draw)), ("no_augment", self.no_augment)):
             if strange := [name for name in names if name not in self.batch]:
-                raise VergenceError(
-                    f"{key} names {strange[0]!r}, but the batch takes none of it",
-                    f"The batch has {', '.join(self.batch) or 'nothing'}.",
-                )
+                remedy = f"The batch has {', '.join(self.batch) or 'nothing'}."
+                raise VergenceError(f"{key} names {strange[0]!r}, but the batch takes none of it", remedy)
         if not all(0 < share < 1 for share in self.milestones) or (self.milestones and self.schedule != "steps"):
-            raise VergenceError(
-                f"milestones are {self.milestones} of a schedule {self.schedule}",
-                "Give shares of the stage between 0 and 1, and schedule: steps.",
-            )
+            remedy = "Give shares of the stage between 0 and 1, and schedule: steps."
+            raise VergenceError(f"milestones are {self.milestones} of a schedule {self.schedule}", remedy)
 
     def source_of(self, name: str) -> str:
         """The source behind a name of the batch."""
@@ -223,10 +219,8 @@ class LabelStage:
         if not 1 <= self.peaks <= 4:
             raise VergenceError(f"label.peaks is {self.peaks}", "Give 1 to 4; every pair of peaks is tried.")
         if self.confidence and self.stores != "keypoints":
-            raise VergenceError(
-                f"label.confidence is {self.confidence:g} and stores is {self.stores}",
-                "It belongs to stores: keypoints.",
-            )
+            remedy = "It belongs to stores: keypoints."
+            raise VergenceError(f"label.confidence is {self.confidence:g} and stores is {self.stores}", remedy)
 
 
 @dataclass

@@ -8,13 +8,11 @@ from typing import Literal
 
 from vergence.errors import VergenceError
 
-_SHARES = (
-    "rotation_probability",
-    "mirror",
-    "truncation",
-    "occlusion",
-    "hidden_confidence",
-)
+_LIMITS: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("rotation_probability", "mirror", "truncation", "occlusion", "hidden_confidence"), (0.0, 1.0)),
+    "rotation": (0.0, 180.0), "truncation_zoom": (1.2, 10.0), "occluders": (1, 16), "occluder_size": (0.01, 1.0),
+    "brightness": (0.0, 1.0),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,25 +57,12 @@ class Augmentation:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            low, high = self._limits(field.name)
+            low, high = _LIMITS.get(field.name, (0.0, 0.9))
             if not low <= value <= high:
                 raise VergenceError(
                     f"augmentation.{field.name} is {value:g}; it must lie from {low:g} to {high:g}",
                     f"The default is {field.default:g}.",
                 )
-
-    @staticmethod
-    def _limits(name: str) -> tuple[float, float]:
-        if name in _SHARES:
-            return 0.0, 1.0
-        special = {
-            "rotation": (0.0, 180.0),
-            "truncation_zoom": (1.2, 10.0),
-            "occluders": (1, 16),
-            "occluder_size": (0.01, 1.0),
-            "brightness": (0.0, 1.0),
-        }
-        return special.get(name, (0.0, 0.9))
 
     @property
     def moves_pixels(self) -> bool:
@@ -128,7 +113,5 @@ class MultiView:
                 raise VergenceError(f"multiview.{name} is {getattr(self, name):g}", "Give 0 to 1.")
         for name, ratio in self.limb_ratios.items():
             if not 0 < ratio < 10:
-                raise VergenceError(
-                    f"multiview.limb_ratios.{name} is {ratio:g}",
-                    "It is a length in reference bones: above 0, below 10.",
-                )
+                remedy = "It is a length in reference bones: above 0, below 10."
+                raise VergenceError(f"multiview.limb_ratios.{name} is {ratio:g}", remedy)

@@ -148,6 +148,12 @@ class Files(Source):
         if (step := getattr(self, "step", 1)) < 1:
             raise VergenceError(f"source.step is {step}", "Give 1 for every frame, 5 for every fifth.")
 
+    def open(self, image_size: int, skeleton: Skeleton) -> Any:
+        """The kind's reader, `read_KIND` of the module of that name, with the kind's own keys."""
+        own = {field.name for field in dataclasses.fields(self)} - {f.name for f in dataclasses.fields(MeasuredFiles)}
+        read = plugins.imported(f"vergence.datasets.{self.kind}:read_{self.kind}")
+        return read(self.path, **{name: getattr(self, name) for name in own})
+
 
 @dataclass
 class CaptureFolder(Files):
@@ -177,10 +183,6 @@ class MannequinChallenge(Files):
 
     kind: str = "mannequin_challenge"
     parallax: float = 5.0
-
-    def open(self, image_size: int, skeleton: Skeleton) -> Any:
-        read = plugins.imported("vergence.datasets.mannequin_challenge:read_mannequin_challenge")
-        return read(self.path, self.parallax)
 
 
 @dataclass
@@ -227,10 +229,6 @@ class Human36M(MeasuredFiles):
     cameras: str = "all"
     faulty: Literal["keep", "drop", "repair"] = "keep"
 
-    def open(self, image_size: int, skeleton: Skeleton) -> Any:
-        read = plugins.imported("vergence.datasets.human36m:read_human36m")
-        return read(self.path, self.split, self.step, self.cameras, self.faulty)
-
 
 @dataclass
 class MpiInf3dhp(MeasuredFiles):
@@ -249,10 +247,6 @@ class MpiInf3dhp(MeasuredFiles):
     cameras: str = "all"
     universal: bool = False
 
-    def open(self, image_size: int, skeleton: Skeleton) -> Any:
-        read = plugins.imported("vergence.datasets.mpi_inf_3dhp:read_mpi_inf_3dhp")
-        return read(self.path, self.split, self.step, self.cameras, self.universal)
-
 
 @dataclass
 class Mpii(MeasuredFiles):
@@ -265,9 +259,6 @@ class Mpii(MeasuredFiles):
     kind: str = "mpii"
     split: str = "train"
 
-    def open(self, image_size: int, skeleton: Skeleton) -> Any:
-        return plugins.imported("vergence.datasets.mpii:read_mpii")(self.path, self.split)
-
 
 @dataclass
 class Coco(MeasuredFiles):
@@ -279,9 +270,6 @@ class Coco(MeasuredFiles):
 
     kind: str = "coco"
     split: str = "train"
-
-    def open(self, image_size: int, skeleton: Skeleton) -> Any:
-        return plugins.imported("vergence.datasets.coco:read_coco")(self.path, self.split)
 
 
 def settings_of(kind: str) -> type[Source]:

@@ -30,6 +30,7 @@ FocalMode = Literal["fixed", "shared", "each"]
 Array = np.ndarray
 
 CAMERA_SIZE = 7  # rotation 3, translation 3, log focal length 1
+LENS_SIZE = 4  # principal point (px), radial terms: asked of by `reduced_system`, never adjusted
 SYMMETRIC = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))  # a symmetric 3x3 matrix as six numbers
 MIN_DEPTH_SHARE = 0.02  # of the median depth: nearer points are treated as if at that depth, so that steps stay finite
 
@@ -56,7 +57,7 @@ class Bundle:
 
 
 class _System(NamedTuple):
-    """The normal equations, by block (C = 7 unknowns a camera)."""
+    """The normal equations, by block (C = 7 unknowns a camera, 11 with the lens)."""
 
     camera: Array  # V C C
     camera_gradient: Array  # V C
@@ -104,7 +105,9 @@ def robust_cost(bundle: Bundle, observed: Array, weight: Float[Array, "V N"], lo
     return float(0.5 * scale**2 * (weight * robust_loss(squared / scale**2, loss)[0]).sum())
 
 
-def _linearise(bundle: Bundle, observed: Array, weight: Array, loss: Loss, scale: float) -> tuple[float, _System]:
+def _linearise(
+    bundle: Bundle, observed: Array, weight: Array, loss: Loss, scale: float, lens: bool = False
+) -> tuple[float, _System]:
     """Cost and Gauss-Newton normal equations with the robust weights of this point (IRLS)."""
     views, count = weight.shape
     turned = bundle.rotation @ bundle.points.T
@@ -118,19 +121,24 @@ def _linearise(bundle: Bundle, observed: Array, weight: Array, loss: Loss, scale
     root = np.sqrt(weight * slope)
     a, b = fx * inverse * root, fy * inverse * root
     qx, qy, qz = turned[:, 0], turned[:, 1], turned[:, 2]
-    jc = np.zeros((views, CAMERA_SIZE, 2, count))
+    jc = np.zeros((views, CAMERA_SIZE + LENS_SIZE * lens, 2, count))
     jc[:, 0, 0], jc[:, 0, 1] = -a * x * qy, -b * (qz + y * qy)
     jc[:, 1, 0], jc[:, 1, 1] = a * (qz + x * qx), b * y * qx
     jc[:, 2, 0], jc[:, 2, 1] = -a * qy, b * qx
     jc[:, 3, 0], jc[:, 4, 1] = a, b
     jc[:, 5, 0], jc[:, 5, 1] = -a * x, -b * y
     jc[:, 6, 0], jc[:, 6, 1] = fx * x * root, fy * y * root
+    if lens:  # projection = f x (1 + k1 r^2 + k2 r^4) + c
+        radius = x**2 + y**2
+        jc[:, 7, 0] = jc[:, 8, 1] = root
+        jc[:, 9] = jc[:, 6] * radius[:, None]
+        jc[:, 10] = jc[:, 9] * radius[:, None]
     rows = bundle.rotation
     jp = np.empty((views, 3, 2, count))
     jp[:, :, 0] = a[:, None] * (rows[:, 0, :, None] - x[:, None] * rows[:, 2, :, None])
     jp[:, :, 1] = b[:, None] * (rows[:, 1, :, None] - y[:, None] * rows[:, 2, :, None])
     error = error * root[:, None]
-    flat = jc.reshape(views, CAMERA_SIZE, -1)
+    flat = jc.reshape(views, jc.shape[1], -1)
     return cost, _System(
         camera=flat @ flat.transpose(0, 2, 1),
         camera_gradient=(flat @ error.reshape(views, -1, 1))[..., 0],
@@ -304,6 +312,26 @@ def camera_covariance(
     small = free.T @ reduced @ free
     small = small + np.outer(gauge, gauge) * (np.trace(small) / max(gauge @ gauge, 1e-300))
     return free @ np.linalg.pinv(small, hermitian=True) @ free.T * sigma**2
+
+
+def reduced_system(
+    bundle: Bundle, observed: Float[Array, "V 2 N"], weight: Float[Array, "V N"], scale: float
+) -> tuple[Float[Array, "V 11 V 11"], Float[Array, "V 11"]]:
+    """Matrix and gradient of the Cauchy cost in all that a camera and its lens may be wrong in, points eliminated.
+
+    A camera's unknowns: rotation 3, translation 3, log focal length, principal point 2 (px), radial terms k1 and k2. The
+    scale of the rig is held, the first camera is not.
+    """
+    observed = np.where((weight > 0)[:, None], observed, 0.0)
+    centred = _recentred(bundle, np.median(bundle.points, axis=0))
+    _, system = _linearise(centred, observed, weight, "cauchy", scale, lens=True)
+    reduced, gradient, _ = _reduce(system, 0.0)
+    views, size = system.camera_gradient.shape
+    matrix = reduced.reshape(views, size, views, size)
+    gauge = _scale_direction(centred).reshape(views, CAMERA_SIZE)
+    strength = np.trace(reduced) / max((gauge**2).sum(), 1e-300)
+    matrix[:, :CAMERA_SIZE, :, :CAMERA_SIZE] += strength * gauge[:, :, None, None] * gauge
+    return matrix, gradient.reshape(views, size)
 
 
 def rotation_uncertainty(bundle: Bundle, covariance: Float[Array, "P P"]) -> Float[Array, "V V"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,14 +12,16 @@ import numpy as np
 from vergence.errors import VergenceError
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.observations import Observations, observe
-from vergence.geometry.body import reference_note
+from vergence.geometry.body import reference_length, reference_note, stature
 from vergence.geometry.cameras import Rig
-from vergence.outputs import PoseSequence
-from vergence.reconstruction.checks.doubts import doubts
+from vergence.outputs import PoseSequence, height_mm
+from vergence.reconstruction.checks.doubts import doubts, throughout
 from vergence.reconstruction.inputs import REPORT_CONFIDENCE
 from vergence.reconstruction.result import Reconstruction
 from vergence.reconstruction.solve import Solution, reconstruct_keypoints
 from vergence.reconstruction.sync.footage import described, synchronise, words
+
+HEIGHT_TOLERANCE = 0.15  # of limbs' proportions between people, and of what detectors call a joint
 
 
 def reconstruct(
@@ -28,14 +31,16 @@ def reconstruct(
     refine: bool = False,
     fov: float | None = None,
     fov_fixed: bool = False,
-    focal: Literal["shared", "each"] = "shared",
+    focal: Literal["auto", "shared", "each"] = "auto",
     per_frame: bool = False,
     seed: int = 0,
     sync: Literal["auto", "off"] = "auto",
+    height: float | None = None,
 ) -> Reconstruction:
     """Cameras and 3D poses of the person in a capture, from 2D keypoints alone; no calibration is needed.
 
-    Known extrinsics give millimetres in their world. Without them the world is the first camera's frame and the unit the
+    Known extrinsics give millimetres in their world (reference bones, where they are free of scale, as a `rig.toml` found
+    from footage is). Without them the world is the first camera's frame and the unit the
     person's trunk, since footage alone tells no size.
 
     Args:
@@ -44,16 +49,18 @@ def reconstruct(
         refine: adjust the capture's extrinsics instead of using them as they are.
         fov: degrees along the image's longer side where intrinsics are missing; a start for the search.
         fov_fixed: take `fov` as the truth.
-        focal: with missing intrinsics, one focal length for all cameras (`shared`) or one for each.
+        focal: with missing intrinsics, one focal length for all cameras (`shared`), one for each, or what the footage
+            tells (`auto`).
         per_frame: solve every frame by itself, as EpipolarPose does; for comparison.
         seed: of subsets and starts.
         sync: `auto` brings cameras to one time by the person's motion, unless the capture states their times; `off` leaves
             them.
+        height: of the person, metres: gives millimetres where nothing else does, and is compared where extrinsics do.
 
     Raises:
         VergenceError: the capture cannot be read, the options contradict it, or nothing can be reconstructed.
     """
-    start = time.perf_counter()
+    start, tall = time.perf_counter(), height_mm(height)
     footage = capture if isinstance(capture, Capture) else load_capture(capture)
     if ignore_extrinsics:
         footage = footage.without_extrinsics()
@@ -77,10 +84,18 @@ def reconstruct(
     against = (
         ()
         if per_frame
-        else doubts(seen.keypoints, seen.skeleton, cameras, solution, tuple(footage.names), placed and not refine)
+        else doubts(
+            seen.keypoints, seen.skeleton, cameras, solution, tuple(footage.names), placed and not refine, footage.up
+        )
     )
+    if placed and footage.unit != "mm":
+        solution = _in_bones(solution)
+    poses = _poses(footage, solution, placed)
+    if tall is not None:
+        against += _height_doubt(poses, tall)
+        poses, solution = _sized(poses, solution, tall)
     return Reconstruction(
-        poses=_poses(footage, solution),
+        poses=poses,
         rig=_rig(footage, solution),
         report=solution.report.doubted((*mistimed, *against)),
         subject=seen.subject,
@@ -88,7 +103,15 @@ def reconstruct(
         intrinsics="given" if cameras["intrinsics"] is not None else "estimated",
         coverage_of_points=_coverage(seen, solution),
         notes=tuple(
-            n for n in (*footage.notes, *seen.notes, *timed, reference_note(solution.pose, seen.skeleton)) if n
+            note
+            for note in (
+                *footage.notes,
+                *seen.notes,
+                *timed,
+                *_sides(footage, solution),
+                reference_note(solution.pose, seen.skeleton),
+            )
+            if note
         ),
         settings={
             "ignore_extrinsics": ignore_extrinsics,
@@ -98,7 +121,7 @@ def reconstruct(
             "focal": focal,
             "per_frame": per_frame,
             "seed": seed,
-            "sync": sync,
+            "height": height,
         },
         seconds=time.perf_counter() - start,
         capture=footage,
@@ -138,20 +161,74 @@ def known_cameras(capture: Capture, fov: float | None, fov_fixed: bool) -> dict[
     }
 
 
-def _poses(capture: Capture, solution: Solution) -> PoseSequence:
-    return PoseSequence(
+def _poses(capture: Capture, solution: Solution, placed: bool) -> PoseSequence:
+    poses = PoseSequence(
         pose=solution.pose,
         joint_names=solution.skeleton.joint_names,
         fps=capture.fps,
         unit=solution.unit,
-        up=capture.up if solution.unit == "mm" else None,
+        up=capture.up if placed else None,
         confidence=solution.weight,
+    )
+    return poses.seen_by(solution.rotation)
+
+
+def _sized(poses: PoseSequence, solution: Solution, tall: float) -> tuple[PoseSequence, Solution]:
+    """Both in millimetres by the person's height, where they have no unit of length."""
+    if solution.unit == "mm":
+        return poses, solution
+    factor, report = poses.in_world(tall).mm_per_unit, solution.report
+    sized = replace(
+        solution,
+        pose=solution.pose * factor,
+        deviation=solution.deviation * factor,
+        translation=solution.translation * factor,
+        unit="mm",
+        report=replace(report, travel=report.travel * factor),
+    )
+    return poses.scaled(tall), sized
+
+
+def _height_doubt(poses: PoseSequence, tall: float) -> tuple[str, ...]:
+    """Given extrinsics that make the person of another height than was given."""
+    if poses.unit == "reference_bone":
+        return ()
+    found = stature(poses.pose, poses.skeleton)
+    if abs(found / tall - 1) <= HEIGHT_TOLERANCE:
+        return ()
+    words = f"By the given cameras the person is {found / 1000:.2f} m tall, by the given height {tall / 1000:.2f} m"
+    return (f"{words}: the cameras' unit or distances, or the height, is wrong.",)
+
+
+def _in_bones(solution: Solution) -> Solution:
+    """What given cameras of no length leave, in the person's reference bones: another rig's numbers are no unit."""
+    bone = reference_length(solution.pose, solution.skeleton)
+    if not np.isfinite(bone):
+        raise VergenceError(
+            "the given cameras are free of scale and the trunk was never reconstructed, so the result has no unit",
+            "Give keypoints of hips and shoulders, or a calibration in mm.",
+        )
+    return replace(
+        solution,
+        pose=solution.pose / bone,
+        deviation=solution.deviation / bone,
+        translation=solution.translation / bone,
+        unit="reference_bone",
     )
 
 
 def _rig(capture: Capture, found: Solution) -> Rig:
     arrays = found.intrinsics, found.rotation, found.translation, found.distortion
     return Rig.of(capture.names, capture.rig.image_size, *arrays, unit=found.unit)
+
+
+def _sides(capture: Capture, solution: Solution) -> tuple[str, ...]:
+    names = throughout(solution.side, tuple(capture.names))
+    return (
+        (f"{', '.join(names)}: left and right are exchanged from beginning to end, and were exchanged back",)
+        if names
+        else ()
+    )
 
 
 def _coverage(seen: Observations, solution: Solution) -> float:

@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Bool, Float
 
 from vergence.errors import VergenceError
-from vergence.geometry.camera import intrinsics_from_fov, normalise
+from vergence.footage.keypoint_formats.confidences import much
+from vergence.geometry.camera import FISHEYE_SIZE, intrinsics_from_fov, normalise
 from vergence.reconstruction.bundle import Bundle, FocalMode
 from vergence.skeleton import Skeleton
 
@@ -33,10 +34,12 @@ class Joints:
     Attributes:
         offset: px from the principal point, the lens undone, NaN = missing.
         weight: confidence over its median, 0 where missing.
-        counted: confidence above `REPORT_CONFIDENCE`: what reprojection errors are reported over.
+        counted: confidence above `REPORT_CONFIDENCE` of what is `much` for its camera: what reprojection errors are
+            reported over.
         intrinsics, distortion: as given or assumed.
         focal: V 2, px.
         focal_mode: which focal lengths are to be found.
+        auto: whether one or each is for the footage to decide.
         zooms: factors on the focal length to start from.
     """
 
@@ -44,9 +47,10 @@ class Joints:
     weight: Float[Array, "T V J"]
     counted: Bool[Array, "T V J"]
     intrinsics: Float[Array, "V 3 3"]
-    distortion: Float[Array, "V 5"]
+    distortion: Float[Array, "V D"]
     focal: Float[Array, "V 2"]
     focal_mode: FocalMode
+    auto: bool
     zooms: tuple[float, ...]
 
     @property
@@ -97,7 +101,7 @@ def check_joints(
     skeleton: Skeleton,
     fov: float | None,
     fov_fixed: bool,
-    focal: Literal["shared", "each"],
+    focal: Literal["auto", "shared", "each"],
     min_confidence: float,
 ) -> Joints:
     """Shapes, values and the lens; everything that can be refused before any geometry."""
@@ -130,23 +134,25 @@ def check_joints(
         distortion = np.asarray(distortion, dtype=float)
         if intrinsics is None:
             raise VergenceError("distortion is given without intrinsics", "Give both, or neither.")
-        if distortion.shape not in ((views, 4), (views, 5)):
+        if distortion.shape not in [(views, size) for size in (4, 5, 12, FISHEYE_SIZE)]:
             raise VergenceError(f"distortion has shape {distortion.shape}, not ({views}, 5)")
-        lens[:, : distortion.shape[1]] = distortion
+        lens = np.pad(distortion, ((0, 0), (0, max(0, 5 - distortion.shape[1]))))
     pixels = torch.from_numpy(np.where(valid[..., None], keypoints, np.nan))
     flat = normalise(pixels, torch.from_numpy(k), torch.from_numpy(lens)).numpy()
     fxy = np.stack([k[:, 0, 0], k[:, 1, 1]], 1)
     offset = flat * fxy[:, None]
     valid &= np.isfinite(offset).all(3)
+    one = np.array([much(confidence[:, v][valid[:, v]]) for v in range(views)])[:, None]
     weight = np.where(valid, confidence / max(float(np.median(confidence[valid])), 1e-6), 0.0)
     return Joints(
         offset=offset,
         weight=np.clip(weight, 0.0, 2.0),
-        counted=valid & (confidence > REPORT_CONFIDENCE),
+        counted=valid & (confidence > REPORT_CONFIDENCE * one),
         intrinsics=k,
         distortion=lens,
         focal=fxy,
-        focal_mode="fixed" if known_focal else focal,
+        focal_mode="fixed" if known_focal else "shared" if focal == "auto" else focal,
+        auto=not known_focal and focal == "auto",
         zooms=(1.0,) if known_focal or fov is not None else ZOOM_STARTS,
     )
 

@@ -15,8 +15,11 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence.files import plain
-from vergence.geometry.body import joint_mean, limb_lengths, reference_length
+from vergence.geometry.body import joint_mean, limb_lengths, percentile, reference_length
 from vergence.geometry.two_view import NO_PARALLAX
+from vergence.reconstruction.inputs import Joints
+from vergence.reconstruction.lenses import Optics, view_deg
+from vergence.reconstruction.rig import Rig
 from vergence.skeleton import Skeleton
 
 Array = np.ndarray
@@ -59,6 +62,11 @@ class Report:
         swapped_sides: share of (frame, view) in which some left and right labels were exchanged back.
         starts, agreeing_starts: rigs tried, and how many ended where the winner did.
         frames, cameras: how many.
+        focal_mode: `given`, or found as one `shared` by all cameras or `each` for itself; `focal_evidence` says why.
+        focal_deviation: per camera, standard deviation of the focal length over the focal length; 0 where given.
+        view_deg: per camera, field of view along the longer side.
+        zoom_change: what focal lengths longer by a tenth change: the joints' median displacement in reference bones, and
+            degrees of the worst pair's rotation; NaN where they were given.
     """
 
     verdict: Literal["good", "doubtful"]
@@ -88,6 +96,11 @@ class Report:
     agreeing_starts: int
     frames: int
     cameras: int
+    focal_mode: str = "given"
+    focal_evidence: str = ""
+    focal_deviation: tuple[float, ...] = ()
+    view_deg: tuple[float, ...] = ()
+    zoom_change: tuple[float, ...] = ()
 
     def doubted(self, reasons: tuple[str, ...]) -> Report:
         """With these reasons too; `doubtful` where there are any."""
@@ -214,3 +227,86 @@ def doubts(
     if thigh_cv_free > MAX_LIMB_CV:
         found.append(f"The thighs change their length by {thigh_cv_free:.0%}.")
     return tuple(found)
+
+
+def measured_report(
+    given: Joints,
+    pose: Array,
+    residual: Array,
+    inlier: Array,
+    sigma: float,
+    predicted: float,
+    rig: Rig | None,
+    skeleton: Skeleton,
+    side: Array,
+    free: dict[str, float] | None = None,
+    optics: Optics | None = None,
+) -> Report:
+    """Everything measured of a result, and the verdict.
+
+    Args:
+        given: the joints, sides exchanged back.
+        pose: T J 3 in the output's unit.
+        residual, inlier: T V J, px and whether a view agrees.
+        sigma, predicted: noise (px), and the rotation error of the worst pair (degrees).
+        rig: as it was found; None for known cameras.
+        skeleton: of the joints.
+        side: T V J, as `consensus.repair_sides` gives it.
+        free: limbs' variation before they were held to their lengths; None where they were not.
+        optics: of the lenses; None for known cameras.
+    """
+    seen = given.weight > 0
+    error = np.where(given.counted & seen, residual, np.nan)
+    done = np.isfinite(pose).all(2)
+    limb_cv = limb_variation(pose, skeleton)
+    free = limb_cv if free is None else free
+    measured: dict[str, Any] = {
+        "coverage": float(done.mean()),
+        "inlier_share": float((inlier & seen).sum() / max(seen.sum(), 1)),
+        "thigh_cv_free": thigh_mean(free),
+        "gap": rig.gap if rig else np.inf,
+        "mirror_gap": rig.mirror_gap if rig else np.inf,
+        "parallax": min(p.parallax for p in rig.pairs.values()) if rig else float("nan"),
+    }
+    bend, moved = handedness(pose, skeleton), motion(pose, skeleton)
+    per_camera = tuple(percentile(error[:, v], 50) for v in range(error.shape[1]))
+    reasons = doubts(
+        predicted_deg=predicted,
+        bend=bend,
+        moved=moved,
+        camera_errors=tuple(e / f for e, f in zip(per_camera, given.focal.mean(1), strict=True)),
+        estimated=rig is not None,
+        **measured,
+    )
+    views = error.shape[1]
+    optics = optics or Optics("given", "", (0.0,) * views, view_deg(given.focal, given.intrinsics), (np.nan, np.nan))
+    reasons += optics.reasons
+    return Report(
+        verdict="doubtful" if reasons else "good",
+        reasons=reasons,
+        reprojection_median=percentile(error, 50),
+        reprojection_p90=percentile(error, 90),
+        reprojection_per_camera=per_camera,
+        reprojection_per_joint={name: percentile(error[:, :, j], 50) for j, name in enumerate(skeleton.joint_names)},
+        coverage_of_seen=float(done[seen.sum(1) >= 2].mean()) if (seen.sum(1) >= 2).any() else float("nan"),
+        noise_px=sigma,
+        predicted_rotation_deg=predicted,
+        conditioning=max(p.conditioning for p in rig.pairs.values()) if rig else float("nan"),
+        handedness=bend,
+        limb_cv=limb_cv,
+        thigh_cv=thigh_mean(limb_cv),
+        limb_cv_free=free,
+        travel=travel(pose, skeleton),
+        motion=moved,
+        swapped_sides=float((side != np.arange(side.shape[2])).any(2).mean()),
+        starts=rig.starts if rig else 0,
+        agreeing_starts=rig.agreeing if rig else 0,
+        frames=len(pose),
+        cameras=views,
+        focal_mode=optics.mode,
+        focal_evidence=optics.why,
+        focal_deviation=optics.deviation,
+        view_deg=optics.view_deg,
+        zoom_change=optics.change,
+        **measured,
+    )

@@ -1,6 +1,7 @@
 """A reconstruction as one object: what was found in some footage, how good it is, and the folder it is kept in.
 
-    rig.toml      the cameras, anipose layout (`footage.calibration`)
+    rig.toml      the cameras, anipose layout (`footage.calibrations`)
+    Calib.toml, camera_array.toml   the same for Pose2Sim and caliscope; never read back
     poses.npz     the poses to the last bit, with unit, frame rate and each joint's weight
     poses.csv, poses.trc, ...   the same for other tools; never read back
     results.json  figures, verdict and everything that was decided on the way
@@ -17,18 +18,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from vergence import __version__, outputs
 from vergence.errors import VergenceError
 from vergence.files import from_plain, plain, read_json, write_json
-from vergence.footage.calibration import read_rig_toml, write_rig_toml
+from vergence.footage.calibrations.toml_rigs import read_rig_toml
+from vergence.footage.calibrations.writing import write_caliscope_toml, write_pose2sim_toml, write_rig_toml
 from vergence.footage.capture import Capture
 from vergence.footage.capture_writer import write_capture
 from vergence.footage.observations import Observations
 from vergence.footage.subject import SubjectChoice
 from vergence.geometry.cameras import Rig
 from vergence.outputs import ASSUMED_STATURE_MM, PoseSequence
+from vergence.outputs.world import GIVEN
 from vergence.reconstruction.inputs import REPORT_CONFIDENCE
 from vergence.reconstruction.quality import Report
 from vergence.reconstruction.solve import Solution
@@ -121,7 +125,8 @@ class Reconstruction:
                     "R": camera.rotation,
                     "t": camera.translation,
                     "K": camera.intrinsics,
-                    "distortion": camera.distortion,
+                    "distortion": camera.coefficients,
+                    **({"fisheye": True} if camera.fisheye else {}),
                     "image_size": camera.image_size,
                 }
                 for camera in self.rig.cameras
@@ -144,12 +149,15 @@ class Reconstruction:
             "version": self.version,
         }
 
-    def save(self, folder: Path | str, formats: Sequence[str] = ("npz", "csv", "trc")) -> dict[str, Any]:
+    def save(
+        self, folder: Path | str, formats: Sequence[str] = ("npz", "csv", "trc"), **options: dict[str, Any]
+    ) -> dict[str, Any]:
         """Writes the folder, each file atomically.
 
         Args:
             folder: made where it is missing.
             formats: of the poses, by their exporters' names; poses.npz is written in any case, since `load` reads it.
+            **options: by format, what its exporter takes: `trc={"markers": "pose2sim"}`.
 
         Returns:
             What results.json holds.
@@ -158,24 +166,33 @@ class Reconstruction:
             VergenceError: no such format, or a file cannot be written.
         """
         folder = Path(folder)
-        first = self.rig.cameras[0].rotation
-        # The first camera stands for all in a world whose up nobody told.
-        level = {} if first is None else {"trc": {"assumed_up": -first[1]}}
-        notes = outputs.write(folder, self.poses, dict.fromkeys(("npz", *formats)), **level)
+        notes = outputs.write(folder, self.poses, dict.fromkeys(("npz", *formats)), **options)
         write_rig_toml(folder / "rig.toml", self.rig, self.report.reprojection_median)
-        if self.capture is not None and self.synchronisation.get("state") in ("found", "unsure"):
+        if self.capture is not None and self.capture.synchronised and "cameras" in self.synchronisation:
             write_capture(folder / "capture.toml", self.capture)
+        self._write_rigs(folder)
+        said = {name: note for name, note in notes.items() if note}
         results = self.results() | {"trc": self._trc(notes), "seconds": self.seconds}
+        results |= {"files": said, "placed": self.poses.known_world}
         write_json(folder / "results.json", results)
         return dict(plain(results))
+
+    def _write_rigs(self, folder: Path) -> None:
+        """The rig for other programs, which want metres: where the scale is not known, as large as in poses.trc."""
+        world = self.poses.known_world
+        if world is None:  # nobody's size was ever seen
+            return
+        assumed = "" if world.scale_from == GIVEN else world.note.split(";")[0]
+        write_pose2sim_toml(folder / "Calib.toml", self.rig, world.mm_per_unit / 1000, world.up, assumed)
+        write_caliscope_toml(folder / "camera_array.toml", self.rig, world.mm_per_unit / 1000, assumed)
 
     def _trc(self, notes: dict[str, str]) -> dict[str, Any]:
         """What a reader of poses.trc must know."""
         if "trc" not in notes:
             return {"written": False, "note": ""}
         assumed = {} if self.poses.unit == "mm" else {"assumed_stature_mm": ASSUMED_STATURE_MM}
-        factor, _ = self.poses.mm_per_unit()
-        return {"written": True, "unit": "mm", "scale": factor, "note": notes["trc"], **assumed}
+        scale = self.poses.in_world().mm_per_unit
+        return {"written": True, "unit": "mm", "scale": scale, "note": notes["trc"], **assumed}
 
     @classmethod
     def load(cls, folder: Path | str) -> Reconstruction:
@@ -206,7 +223,7 @@ class Reconstruction:
                 version=results["version"],
                 synchronisation=results.get("synchronisation", {}),
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (KeyError, TypeError, AttributeError, msgspec.ValidationError) as error:
             raise VergenceError(
                 f"{folder / 'results.json'} is not a reconstruction's: {error!r}", "Run vergence reconstruct again."
             ) from error

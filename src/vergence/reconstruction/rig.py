@@ -283,7 +283,8 @@ def estimate_rig(
         raise VergenceError("no pair of cameras gives a rig to start from", "Give more frames with the person in view.")
     best = ends[0]
     flipped = descend(mirrored(best), part, part_weight, sigma, focal_mode)
-    mirror_gap = np.inf if same_basin(best, flipped) else flipped.cost / max(best.cost, 1e-12)
+    # by rotation alone: through a long lens the costs of the two agree to within a percent
+    mirror_gap = np.inf if rotation_gap(best, flipped) < SAME_BASIN else flipped.cost / max(best.cost, 1e-12)
     other = [e.cost / max(best.cost, 1e-12) for e in ends if not same_basin(best, e)]
     if mirror_gap < 1:
         best, flipped, mirror_gap = flipped, best, 1 / mirror_gap

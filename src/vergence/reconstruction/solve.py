@@ -12,13 +12,13 @@ common. What it can do only badly is done and called doubtful.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from vergence.errors import VergenceError
-from vergence.geometry.body import percentile, reference_length
+from vergence.geometry.body import reference_length
 from vergence.reconstruction import quality
 from vergence.reconstruction.bundle import (
     Bundle,
@@ -27,19 +27,26 @@ from vergence.reconstruction.bundle import (
     linear_points,
     rotation_uncertainty,
 )
+from vergence.reconstruction.checks.sides import exchange, exchanged_cameras
 from vergence.reconstruction.consensus import (
     Points,
     repair_sides,
-    reprojection,
     robust_points,
     settle_limbs,
     settle_sides,
 )
 from vergence.reconstruction.inputs import Joints, check_frames, check_joints, known_cameras
+from vergence.reconstruction.lenses import (
+    Evidence,
+    Optics,
+    agreeing,
+    describe,
+    preferred_lens,
+    weigh_focal_lengths,
+)
 from vergence.reconstruction.per_frame import frames_by_themselves
 from vergence.reconstruction.quality import Report
 from vergence.reconstruction.rig import (
-    INLIER_SIGMA,
     LOSS_SIGMA,
     START_POINTS,
     Rig,
@@ -47,7 +54,6 @@ from vergence.reconstruction.rig import (
     estimate_rig,
     in_first_camera,
     refine_rig,
-    repetition,
     residual_sigma,
     spread_points,
 )
@@ -73,7 +79,7 @@ class Solution:
         side: T V J, joint index whose label each joint carried (`arange(J)` but where left and right were exchanged
             back).
         rotation, translation: V 3 3 and V 3, `x_cam = R x + t`.
-        intrinsics: V 3 3, estimated focal lengths included; distortion: V 5.
+        intrinsics: V 3 3, estimated focal lengths included; distortion: V D.
         unit: `mm` where extrinsics were given (or a height assumed), else `reference_bone`.
         report: figures and verdict.
     """
@@ -86,7 +92,7 @@ class Solution:
     rotation: Float[Array, "V 3 3"]
     translation: Float[Array, "V 3"]
     intrinsics: Float[Array, "V 3 3"]
-    distortion: Float[Array, "V 5"]
+    distortion: Float[Array, "V D"]
     skeleton: Skeleton
     unit: Literal["mm", "reference_bone"]
     report: Report
@@ -99,14 +105,14 @@ def reconstruct_keypoints(
     intrinsics: Float[Array, "V 3 3"] | None,
     image_size: Float[Array, "V 2"],
     skeleton: Skeleton,
-    distortion: Float[Array, "V 5"] | None = None,
+    distortion: Float[Array, "V D"] | None = None,
     fps: float | None = None,
     rotation: Float[Array, "V 3 3"] | None = None,
     translation: Float[Array, "V 3"] | None = None,
     refine: bool = False,
     fov: float | None = None,
     fov_fixed: bool = False,
-    focal: Literal["shared", "each"] = "shared",
+    focal: Literal["auto", "shared", "each"] = "auto",
     per_frame: bool = False,
     repair: bool = True,
     hold_limbs: bool = True,
@@ -122,11 +128,12 @@ def reconstruct_keypoints(
         intrinsics: None = square pixels, centre of the image, focal length to be found.
         image_size: width and height, px.
         skeleton: names of the joints.
-        distortion: k1 k2 p1 p2 k3 (or the first four); None = no distortion.
+        distortion: as `geometry.camera` takes it (or k1 k2 p1 p2); None = no distortion.
         fps: frames a second; not needed, kept for callers that have it.
         rotation, translation: known extrinsics, used as they are (mm), or with `refine` as the start of the adjustment.
         fov: degrees along the image's longer side, a start where intrinsics are missing, the truth with `fov_fixed`.
-        focal: with missing intrinsics, one focal length for all cameras (`shared`) or one for each.
+        focal: with missing intrinsics, one focal length for all cameras (`shared`), one for each, or what the footage
+            tells (`auto`).
         per_frame: EpipolarPose's variant: every frame by itself, for comparison.
         repair: exchange left and right labels back where the views say so.
         hold_limbs: drop joints that break their limbs, and move the rest within their noise so that limbs keep their
@@ -145,17 +152,23 @@ def reconstruct_keypoints(
     if per_frame:
         return _per_frame(given, skeleton)
     rig: Rig | None = None
+    whole = np.broadcast_to(np.arange(given.offset.shape[2]), given.weight.shape)
     if known is None:
         check_frames(given)
-        rig = _find_rig(given, agreeing_starts, seed)
-        rig = _unmirrored(rig, given, skeleton)
+        rig, whole = _rig_and_sides(given, skeleton, repair, agreeing_starts, seed)
+        as_given = given = given.exchanged(whole)
         cameras, sigma = rig.bundle, rig.sigma
     else:
         cameras, sigma = measure(known, given)
     move = known is None or refine
     some = spread_points(given.flat_weight, given.frame, ADJUST_POINTS)
+    evidence: Evidence | None = None
     if move:
         cameras, sigma = _adjust(cameras, given, some, sigma)
+    if not given.known_focal:
+        evidence = _focal_lengths(cameras, sigma, given, some, focal)
+        cameras, sigma = evidence.cameras, evidence.sigma
+        as_given = given = replace(given, focal_mode=evidence.mode)
     side = np.broadcast_to(np.arange(given.offset.shape[2]), given.weight.shape)
     if repair:
         side = repair_sides(cameras, given.offset, skeleton, sigma)
@@ -163,8 +176,9 @@ def reconstruct_keypoints(
             given = as_given.exchanged(side)
             cameras, sigma = _adjust(cameras, given, some, sigma) if move else measure(cameras, given)
     points = robust_points(cameras, given.observed, given.flat_weight, sigma)
-    cameras, sigma, predicted = _finish(cameras, given, points, some, sigma) if move else (cameras, sigma, 0.0)
+    predicted, optics = 0.0, None
     if move:
+        cameras, predicted, optics = _finish(cameras, given, points, some, sigma, evidence, skeleton)
         points = robust_points(cameras, given.observed, given.flat_weight, sigma)
     points, side = settle_sides(points, side, skeleton)
     given = as_given.exchanged(side)
@@ -172,7 +186,31 @@ def reconstruct_keypoints(
     if hold_limbs:
         scene = cameras, given.observed, given.flat_weight
         points, free = settle_limbs(*scene, points, sigma, len(given.offset), skeleton)
-    return _assemble(given, cameras, points, sigma, predicted, rig, known, skeleton, side, free)
+    side = np.take_along_axis(whole, side, axis=2)
+    return _assemble(given, cameras, points, sigma, predicted, rig, known, skeleton, side, free, optics)
+
+
+def _rig_and_sides(given: Joints, skeleton: Skeleton, repair: bool, agreeing: int, seed: int) -> tuple[Rig, Array]:
+    """The rig, and the order of joints (T V J) that puts sides right in cameras that exchange them throughout.
+
+    Which half of the cameras it is, the bend of the knees says.
+    """
+    frames, views, _ = given.weight.shape
+    wrong = np.zeros(views, dtype=bool)
+    if repair:
+        image = np.where((given.weight > 0)[..., None], given.offset / given.focal[None, :, None], np.nan)
+        wrong = exchanged_cameras(image, skeleton, seed)
+    order = exchange(wrong, frames, skeleton)
+    put_right = given.exchanged(order)
+    rig = _unmirrored(_find_rig(put_right, agreeing, seed), put_right, skeleton)
+    if wrong.any() and _bend(rig.bundle, put_right, skeleton) < 0:
+        order = exchange(~wrong, frames, skeleton)
+    return rig, order
+
+
+def _bend(cameras: Bundle, given: Joints, skeleton: Skeleton) -> float:
+    points = linear_points(cameras, given.observed, given.flat_weight)
+    return quality.handedness(points.reshape(*given.weight.shape[::2], 3), skeleton)
 
 
 def _find_rig(given: Joints, agreeing: int, seed: int) -> Rig:
@@ -203,11 +241,7 @@ def _unmirrored(rig: Rig, given: Joints, skeleton: Skeleton) -> Rig:
     """Where the mirrored rig explains the joints nearly as well, the one in which knees and elbows bend as they do."""
     if rig.mirror is None or rig.mirror_gap > MIRROR_GAP:
         return rig
-    bends = []
-    for cameras in (rig.bundle, rig.mirror):
-        points = linear_points(cameras, given.observed, given.flat_weight)
-        bends.append(quality.handedness(points.reshape(*given.weight.shape[::2], 3), skeleton))
-    if bends[0] < 0 < bends[1]:
+    if _bend(rig.bundle, given, skeleton) < 0 < _bend(rig.mirror, given, skeleton):
         return replace(rig, bundle=rig.mirror, mirror=rig.bundle)
     return rig
 
@@ -249,24 +283,36 @@ def _adjust(cameras: Bundle, given: Joints, some: Array, sigma: float) -> tuple[
     )
 
 
-def _finish(cameras: Bundle, given: Joints, points: Points, some: Array, sigma: float) -> tuple[Bundle, float, float]:
-    """A last adjustment from robust points, and the predicted rotation error of the worst pair (degrees)."""
+def _focal_lengths(cameras: Bundle, sigma: float, given: Joints, some: Array, asked: str) -> Evidence:
+    if asked == "each":
+        return Evidence("each", "a focal length for each camera, as asked", cameras, sigma)
+    part = given.observed[:, :, some], given.flat_weight[:, some]
+    return weigh_focal_lengths(cameras, sigma, *part, some, given.weight.shape[2], asked)
+
+
+def _finish(
+    cameras: Bundle,
+    given: Joints,
+    points: Points,
+    some: Array,
+    sigma: float,
+    evidence: Evidence | None,
+    skeleton: Skeleton,
+) -> tuple[Bundle, float, Optics]:
+    """A last adjustment from robust points, the predicted rotation error of the worst pair (degrees), and the lenses."""
     some = some[np.isfinite(points.position[some]).all(1)]
     observed, weight = given.observed[:, :, some], given.flat_weight[:, some]
     start = replace(cameras, points=points.position[some])
     mode = given.focal_mode
     result = adjust(start, observed, weight, scale=LOSS_SIGMA * sigma, focal=mode, iterations=12, tolerance=1e-5)
-    error, front = reprojection(result, result.points, observed)
-    agree = (error < INLIER_SIGMA * sigma) & front
-    sound = agree.sum(0) >= min(3, len(agree))
-    spread = camera_covariance(
-        replace(result, points=result.points[sound]),
-        observed[:, :, sound],
-        (weight * agree)[:, sound],
-        sigma=sigma * repetition(result, observed, agree, some, given.weight.shape[2]),
-        focal=mode,
-    )
-    return result, sigma, float(np.degrees(rotation_uncertainty(result, spread).max()))
+    sound, (kept, trust), widened = agreeing(result, observed, weight, sigma, some, given.weight.shape[2])
+    observed = observed[:, :, kept]
+    spread = camera_covariance(sound, observed, trust, sigma=widened, focal=mode)
+    points_of = {"index": some[kept], "joints": given.weight.shape[2]}
+    wish = preferred_lens(sound, observed, trust, sigma=sigma, widened=widened, mode=mode, **points_of)
+    bone = reference_length(points.position.reshape(*given.weight.shape[::2], 3), skeleton)
+    optics = describe(given, result, sigma, bone, evidence, spread, wish)
+    return result, float(np.degrees(rotation_uncertainty(result, spread).max())), optics
 
 
 def _assemble(
@@ -280,6 +326,7 @@ def _assemble(
     skeleton: Skeleton,
     side: Array,
     free: dict[str, float] | None = None,
+    optics: Optics | None = None,
 ) -> Solution:
     frames, views, joints = given.weight.shape
     pose, deviation = points.position, points.deviation
@@ -300,7 +347,7 @@ def _assemble(
     weight = np.nan_to_num(1 / (1 + (deviation / (SOFT_DEVIATION * bone)) ** 2))
     residual = points.residual.reshape(views, frames, joints).transpose(1, 0, 2)
     inlier = points.inlier.reshape(views, frames, joints).transpose(1, 0, 2)
-    report = _report(given, pose, residual, inlier, sigma, predicted, rig, skeleton, side, free)
+    report = quality.measured_report(given, pose, residual, inlier, sigma, predicted, rig, skeleton, side, free, optics)
     intrinsics = given.intrinsics.copy()
     intrinsics[:, 0, 0], intrinsics[:, 1, 1] = cameras.focal[:, 0], cameras.focal[:, 1]
     return Solution(
@@ -316,65 +363,4 @@ def _assemble(
         skeleton=skeleton,
         unit="reference_bone" if known is None else "mm",
         report=report,
-    )
-
-
-def _report(
-    given: Joints,
-    pose: Array,
-    residual: Array,
-    inlier: Array,
-    sigma: float,
-    predicted: float,
-    rig: Rig | None,
-    skeleton: Skeleton,
-    side: Array,
-    free: dict[str, float] | None = None,
-) -> Report:
-    seen = given.weight > 0
-    error = np.where(given.counted & seen, residual, np.nan)
-    done = np.isfinite(pose).all(2)
-    limb_cv = quality.limb_variation(pose, skeleton)
-    free = limb_cv if free is None else free
-    measured: dict[str, Any] = {
-        "coverage": float(done.mean()),
-        "inlier_share": float((inlier & seen).sum() / max(seen.sum(), 1)),
-        "thigh_cv_free": quality.thigh_mean(free),
-        "gap": rig.gap if rig else np.inf,
-        "mirror_gap": rig.mirror_gap if rig else np.inf,
-        "parallax": min(p.parallax for p in rig.pairs.values()) if rig else float("nan"),
-    }
-    bend, moved = quality.handedness(pose, skeleton), quality.motion(pose, skeleton)
-    per_camera = tuple(percentile(error[:, v], 50) for v in range(error.shape[1]))
-    reasons = quality.doubts(
-        predicted_deg=predicted,
-        bend=bend,
-        moved=moved,
-        camera_errors=tuple(e / f for e, f in zip(per_camera, given.focal.mean(1), strict=True)),
-        estimated=rig is not None,
-        **measured,
-    )
-    return Report(
-        verdict="doubtful" if reasons else "good",
-        reasons=reasons,
-        reprojection_median=percentile(error, 50),
-        reprojection_p90=percentile(error, 90),
-        reprojection_per_camera=per_camera,
-        reprojection_per_joint={name: percentile(error[:, :, j], 50) for j, name in enumerate(skeleton.joint_names)},
-        coverage_of_seen=float(done[seen.sum(1) >= 2].mean()) if (seen.sum(1) >= 2).any() else float("nan"),
-        noise_px=sigma,
-        predicted_rotation_deg=predicted,
-        conditioning=max(p.conditioning for p in rig.pairs.values()) if rig else float("nan"),
-        handedness=bend,
-        limb_cv=limb_cv,
-        thigh_cv=quality.thigh_mean(limb_cv),
-        limb_cv_free=free,
-        travel=quality.travel(pose, skeleton),
-        motion=moved,
-        swapped_sides=float((side != np.arange(side.shape[2])).any(2).mean()),
-        starts=rig.starts if rig else 0,
-        agreeing_starts=rig.agreeing if rig else 0,
-        frames=len(pose),
-        cameras=error.shape[1],
-        **measured,
     )

@@ -1,68 +1,30 @@
-"""Images as data URIs and curves as SVG: what a page can hold without loading anything.
+"""Charts and strips as SVG: what a page can hold without loading anything.
 
-Curves are drawn here rather than in the browser, so that they are sharp at any size, print, and need no script; one
-only adds the reading under the pointer. An image is made smaller before it is embedded, which moves the keypoints:
-`encode_image` returns the factor, and `rescale_keypoints` applies it with the centre of the top-left pixel at (0, 0).
+They are drawn here rather than in the browser, so that they are sharp at any size, print, and need no script; one only
+adds the reading under a curve's pointer. In a strip a pose is shown twice, from the camera and from its right, because
+a wrong depth cannot be seen from where the image was taken.
 """
 
 from __future__ import annotations
 
-import base64
-import io
-import json
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Callable, Iterator
 
 import numpy as np
-from jaxtyping import Float, UInt8
-from PIL import Image
+from jaxtyping import Float
 
-from vergence.report.page import Curve
+from vergence.report.page import Curve, Dots, Strip, format_number
+from vergence.report.templates import draw
+from vergence.report.viewer import bone_sides, display_rotation, encode_image, points_only
+from vergence.skeleton import Skeleton
 
-LONGEST_SIDE_PX = 720  # an image fills at most half a laptop's screen
-PNG_BELOW_PX = 160  # small crops: JPEG's blocks would show, and PNG costs nothing
-JPEG_QUALITY = 85
 FEW_TICKS = 8  # values of a log x axis that are marked themselves
 CURVE_POINTS = 700  # more than a chart has pixels to show them
-WIDTH, HEIGHT = 560, 300
-LEFT, RIGHT, TOP, BOTTOM = 58, 12, 10, 44
-
-
-def encode_image(
-    pixels: UInt8[np.ndarray, "H W 3"], longest: int = LONGEST_SIDE_PX
-) -> tuple[str, tuple[int, int], tuple[float, float]]:
-    """An image as a data URI, its width and height there, and the factors by which x and y were scaled."""
-    height, width = pixels.shape[:2]
-    factor = min(1.0, longest / max(height, width))
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    if size != (width, height):
-        image = image.resize(size, Image.Resampling.LANCZOS)
-    kind = "png" if max(size) <= PNG_BELOW_PX else "jpeg"
-    buffer = io.BytesIO()
-    options = {"optimize": True} if kind == "png" else {"quality": JPEG_QUALITY, "optimize": True}
-    image.save(buffer, kind, **options)
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return f"data:image/{kind};base64,{data}", size, (size[0] / width, size[1] / height)
-
-
-def rescale_keypoints(keypoints: Float[np.ndarray, "J 2"], scale: tuple[float, float]) -> Float[np.ndarray, "J 2"]:
-    """Keypoints of an image in the pixels of the same image resized by `scale`."""
-    return (np.asarray(keypoints, dtype=float) + 0.5) * np.asarray(scale) - 0.5
-
-
-def format_number(value: float) -> str:
-    """Three significant digits or whole units, thousands set apart: 0.0123, 1.23, 12.3, 123, 12,345."""
-    if isinstance(value, (int, np.integer)):
-        return f"{int(value):,}"
-    if not np.isfinite(value):
-        return "–"
-    size = abs(value)
-    if size >= 99.95 or value == 0:
-        return f"{value:,.0f}"
-    if size >= 9.995:
-        return f"{value:.1f}"
-    return f"{value:.2f}" if size >= 0.995 else f"{value:.3g}"
+# px: the chart's size, and the edges of what is drawn in it.
+CURVE = {"width": 560, "height": 300, "left": 58, "right": 548, "top": 10, "bottom": 256}
+DOTS = {"width": 560, "left": 190, "right": 546, "top": 6}
+ROW, BELOW = 24, 40  # px of a chart of dots
+SIDE = 150  # px of a drawn pose; two stand above each other
+MARGIN = 0.12  # of the person's reach, left empty around a pose
 
 
 def nice_step(span: float, count: int) -> float:
@@ -87,12 +49,12 @@ def log_ticks(low: float, high: float) -> list[float]:
     return [t for t in (float(m * 10.0**p) for p in powers for m in (1, 2, 5)) if low <= t <= high]
 
 
-def thin(x: np.ndarray, y: np.ndarray, limit: int = CURVE_POINTS) -> tuple[np.ndarray, np.ndarray]:
-    """At most about `limit` points that keep each stretch's least and greatest, so that no spike is hidden."""
-    if len(x) <= limit:
+def thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """At most about `CURVE_POINTS` points that keep each stretch's least and greatest, so that no spike is hidden."""
+    if len(x) <= CURVE_POINTS:
         return x, y
     keep = {0, len(x) - 1}
-    for part in np.array_split(np.arange(len(x)), limit // 2):
+    for part in np.array_split(np.arange(len(x)), CURVE_POINTS // 2):
         finite = part[np.isfinite(y[part])]
         chosen = [finite[np.argmin(y[finite])], finite[np.argmax(y[finite])]] if len(finite) else [part[0]]
         keep.update(int(i) for i in chosen)
@@ -109,49 +71,20 @@ def _range(values: np.ndarray, log: bool) -> tuple[float, float]:
     return (0.0 if 0 <= low <= 0.3 * high else low - pad), high + pad
 
 
-def _tick_label(value: float) -> str:
-    if abs(value) >= 100_000:
-        text = f"{value / 1000:,.0f}k"
-    else:
-        text = f"{value:,.10g}" if abs(value) >= 1e-4 or value == 0 else f"{value:.0e}"
-    return text.replace("-", "−")
-
-
-def _axes(curve: Curve, x_ticks: Sequence[tuple[float, float]], y_ticks: Sequence[tuple[float, float]]) -> str:
-    """Grid, tick labels and axis titles; a tick is (value, position in the SVG)."""
-    bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
-    parts = [f'<path class="axis" d="M{LEFT} {bottom}H{right}"/>']
-    for value, at in y_ticks:
-        parts.append(f'<path class="grid" d="M{LEFT} {at:.1f}H{right}"/>')
-        parts.append(
-            f'<text class="tick" x="{LEFT - 8}" y="{at + 3.5:.1f}" text-anchor="end">{_tick_label(value)}</text>'
-        )
-    for value, at in x_ticks:
-        parts.append(f'<path class="axis" d="M{at:.1f} {bottom}v4"/>')
-        parts.append(
-            f'<text class="tick" x="{at:.1f}" y="{bottom + 17}" text-anchor="middle">{_tick_label(value)}</text>'
-        )
-    parts.append(f'<text class="label" x="{right}" y="{HEIGHT - 8}" text-anchor="end">{escape(curve.x_label)}</text>')
-    y_label = escape(curve.y_label + (" (log scale)" if curve.log_y else ""))
-    middle = (TOP + bottom) / 2
-    parts.append(
-        f'<text class="label" transform="translate(13 {middle}) rotate(-90)" text-anchor="middle">{y_label}</text>'
-    )
-    return "".join(parts)
+def _scale(
+    low: float, high: float, start: int, end: int, log: bool = False
+) -> Callable[[np.ndarray | float], np.ndarray]:
+    """Values to px, `low` to `start` and `high` to `end`."""
+    warp = np.log10 if log else np.asarray
+    return lambda value: start + (warp(value) - warp(low)) / (warp(high) - warp(low)) * (end - start)
 
 
 def _polyline(x: np.ndarray, y: np.ndarray) -> str:
     """An SVG path that lifts the pen where y is NaN; a lone point becomes a dot."""
-    path, pen = [], False
-    for i, (px, py) in enumerate(zip(x, y)):
-        if not np.isfinite(py):
-            pen = False
-            continue
-        path.append(f"{'L' if pen else 'M'}{px:.1f} {py:.1f}")
-        if not pen and (i + 1 == len(y) or not np.isfinite(y[i + 1])):
-            path.append("h.01")
-        pen = True
-    return "".join(path)
+    known = np.isfinite(y)
+    before, after = np.append(False, known)[:-1], np.append(known, False)[1:]
+    points = zip(x[known], y[known], before[known], after[known])
+    return "".join(f"{'L' if b else 'M'}{px:.1f} {py:.1f}{'' if a or b else 'h.01'}" for px, py, b, a in points)
 
 
 def curve_svg(curve: Curve) -> str:
@@ -161,43 +94,78 @@ def curve_svg(curve: Curve) -> str:
         xs, ys = np.asarray(x, dtype=float), np.asarray(y, dtype=float).copy()
         ys[~np.isfinite(ys) | ((ys <= 0) if curve.log_y else False)] = np.nan
         series[name] = thin(xs, ys)
-    x_all = np.concatenate([x[np.isfinite(x) & np.isfinite(y)] for x, y in series.values()] or [np.zeros(0)])
-    y_all = np.concatenate([y[np.isfinite(x) & np.isfinite(y)] for x, y in series.values()] or [np.zeros(0)])
-    x_low, x_high = (float(x_all.min()), float(x_all.max())) if len(x_all) else (1.0, 2.0)
+    shown = np.concatenate([np.stack(xy)[:, np.isfinite(xy).all(0)] for xy in series.values()] or [np.zeros((2, 0))], 1)
+    x_low, x_high = (float(shown[0].min()), float(shown[0].max())) if shown.size else (1.0, 2.0)
     x_high = x_high if x_high > x_low else x_low + 1.0
-    ends = [np.asarray(side, dtype=float) for pair in curve.spread.values() for side in pair]
-    y_all = np.concatenate([y_all, *(side[np.isfinite(side)] for side in ends)])
-    low, high = _range(y_all, curve.log_y)
-    warp_x, warp = (np.log10 if log else np.asarray for log in (curve.log_x, curve.log_y))
-
-    def at_x(x: np.ndarray | float) -> np.ndarray:
-        share = (warp_x(x) - warp_x(x_low)) / (warp_x(x_high) - warp_x(x_low))
-        return LEFT + share * (WIDTH - LEFT - RIGHT)
-
-    def at_y(y: np.ndarray | float) -> np.ndarray:
-        share = (warp(y) - warp(low)) / (warp(high) - warp(low))
-        return HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
-
-    ticks = linear_ticks(x_low, x_high, 6) if not curve.log_x else sorted(set(x_all.tolist()))
-    if curve.log_x and len(ticks) > FEW_TICKS:
-        ticks = log_ticks(x_low, x_high)
-    x_ticks = [(t, float(at_x(t))) for t in ticks]
-    y_ticks = [(t, float(at_y(t))) for t in (log_ticks(low, high) if curve.log_y else linear_ticks(low, high, 5))]
-    lines, data = [], []
-    for i, (name, (x, y)) in enumerate(series.items()):
-        lines.append(f'<path class="line s{i % 8}" d="{_polyline(at_x(x), at_y(y))}"/>')
+    ends = np.array([end for pair in curve.spread.values() for side in pair for end in side])
+    low, high = _range(np.concatenate([shown[1], ends[np.isfinite(ends)]]), curve.log_y)
+    at_x = _scale(x_low, x_high, CURVE["left"], CURVE["right"], curve.log_x)
+    at_y = _scale(low, high, CURVE["bottom"], CURVE["top"], curve.log_y)
+    x_ticks = sorted(set(shown[0].tolist())) if curve.log_x else linear_ticks(x_low, x_high, 6)
+    if curve.log_x and len(x_ticks) > FEW_TICKS:
+        x_ticks = log_ticks(x_low, x_high)
+    y_ticks = log_ticks(low, high) if curve.log_y else linear_ticks(low, high, 5)
+    lines = []
+    for name, (x, y) in series.items():
+        paths = [_polyline(at_x(x), at_y(y))]
         if name in curve.spread:
             bars = zip(curve.series[name][0], *curve.spread[name], strict=True)
-            path = "".join(f"M{at_x(a):.1f} {at_y(b):.1f}V{at_y(c):.1f}" for a, b, c in bars if np.isfinite(b + c))
-            lines.append(f'<path class="line s{i % 8}" d="{path}"/>')
+            paths.append(
+                "".join(f"M{at_x(a):.1f} {at_y(b):.1f}V{at_y(c):.1f}" for a, b, c in bars if np.isfinite(b + c))
+            )
         points = [[round(float(at_x(a)), 1), round(float(at_y(b)), 1), format_number(float(a)), format_number(float(b))]
                   for a, b in zip(x, y) if np.isfinite(a) and np.isfinite(b)]  # fmt: skip
-        data.append({"name": name, "points": points})
-    about = escape(
-        f"{curve.title}: {curve.y_label} against {curve.x_label}; {', '.join(curve.series) or 'no data'}", quote=True
-    )
-    return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{about}" '
-        f'data-series="{escape(json.dumps(data, ensure_ascii=False), quote=True)}">'
-        f'{_axes(curve, x_ticks, y_ticks)}{"".join(lines)}<g class="reading"></g></svg>'
-    )
+        lines.append({"name": name, "paths": paths, "points": points})
+    about = f"{curve.title}: {curve.y_label} against {curve.x_label}; {', '.join(curve.series) or 'no data'}"
+    ticks = ([(t, float(at(t))) for t in own] for at, own in ((at_x, x_ticks), (at_y, y_ticks)))
+    return draw("curve", curve, about, CURVE, *ticks, lines)
+
+
+def dots_svg(chart: Dots) -> str:
+    """Names down the left, values across."""
+    known = {name: np.array([v for v in values if np.isfinite(v)]) for name, values in chart.values.items()}
+    every = np.concatenate([*known.values(), np.zeros(0)])
+    low, high = (every.min(), every.max()) if len(every) else (0.0, 1.0)
+    pad = 0.06 * (high - low) or 0.5 * abs(high) or 1.0
+    low, high = float(low - pad), float(high + pad)
+    at = _scale(low, high, DOTS["left"], DOTS["right"])
+    bottom = DOTS["top"] + ROW * len(known)
+    rows = [
+        (
+            name,
+            DOTS["top"] + ROW * (i + 0.5),
+            at(v).tolist(),
+            (float(v.mean()), float(at(v.mean()))) if len(v) else None,
+        )
+        for i, (name, v) in enumerate(known.items())
+    ]
+    ticks = [(tick, float(at(tick))) for tick in linear_ticks(low, high, 6)]
+    box = {**DOTS, "bottom": bottom, "height": bottom + BELOW}
+    return draw("dots", chart, f"{chart.title}: {', '.join(known)}", box, ticks, rows)
+
+
+def strip_html(strip: Strip, skeleton: Skeleton) -> str:
+    """The image, then each method's pose over the truth."""
+    turn = display_rotation(strip.up)
+    truth = points_only(strip.pose_true) @ turn.T
+    reach = float(np.nanmax(np.abs(truth), initial=1e-9)) * (1 + MARGIN)
+    drawn = []
+    for panel in strip.panels:
+        pose = points_only(panel.pose) @ turn.T
+        both = [(p, row, kind) for row in (0, 1) for p, kind in ((truth, "truth"), (pose, ""))]
+        drawn.append((panel, [path for p, row, kind in both for path in _bones(p, skeleton, row, reach, kind)]))
+    return draw("strip", strip, encode_image(strip.image)[0], SIDE, drawn)
+
+
+def _bones(
+    pose: Float[np.ndarray, "J 3"], skeleton: Skeleton, row: int, reach: float, kind: str
+) -> Iterator[tuple[str, str]]:
+    """One view of a pose in display axes, as paths by their kind: from the front in row 0, from the right in row 1."""
+    x = SIDE / 2 * (1 + pose[:, row] / reach)
+    y = SIDE / 2 * (1 - pose[:, 2] / reach) + row * SIDE
+    lines: dict[str, str] = {}
+    for a, b, side in bone_sides(skeleton):
+        if np.isfinite([x[a], x[b], y[a], y[b]]).all():
+            key = kind or side
+            lines[key] = lines.get(key, "") + f"M{x[a]:.1f} {y[a]:.1f}L{x[b]:.1f} {y[b]:.1f}"
+    yield from lines.items()

@@ -1,23 +1,87 @@
-"""The page of a comparison: one table, what differs by more than chance, and the same images through every method."""
+"""The pages of a comparison: one table, what differs by more than chance, and the same images through every method; and of
+a paper's table trained again: one table for each protocol, ours beside theirs, and below it what keeps them apart."""
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 
-from vergence import __version__
 from vergence.batches.dataset import Dataset
 from vergence.comparison.bootstrap import BOOTSTRAP
 from vergence.comparison.results import FIGURES, MORE, Measured
+from vergence.evaluation.measure import protocol_words
 from vergence.evaluation.scores import HEADING
-from vergence.report.charts import format_number
-from vergence.report.page import Cell, Curve, Dots, Page, Panel, Strip, Table, choose_samples
-from vergence.report.run_page import PROTOCOL
+from vergence.report.page import Cell, Curve, Dots, Page, Panel, Strip, Table, choose_samples, format_number
+from vergence.report.run_page import PROTOCOL, at_scale_of, image_and_up, run_facts
 from vergence.skeleton import Skeleton
+
+NOT_COMPARABLE = "*"
+
+
+def published_tables(results: Mapping[str, Any]) -> list[Table]:
+    """One for each protocol that rows were measured by."""
+    rows = results["rows"]
+    names = dict.fromkeys(name for row in rows.values() for name in row["protocols"])
+    return [_table({row: about for row, about in rows.items() if name in about["protocols"]}, name) for name in names]
+
+
+def _table(rows: Mapping[str, Any], protocol: str) -> Table:
+    found = {name: about["protocols"][protocol] for name, about in rows.items()}
+    keys = list(dict.fromkeys(key for one in found.values() for key in one["figures"]))
+    told = [key for key in keys if any(_theirs(one, key) is not None for one in found.values())]
+    columns = ["row"]
+    for key in keys:
+        heading = next(one["figures"][key]["heading"] for one in found.values() if key in one["figures"])
+        columns += [heading, "published", "difference"] if key in told else [heading]
+    out: list[list[Cell]] = []
+    for name, one in found.items():
+        mark = "" if one["comparable"] else NOT_COMPARABLE
+        cells: list[Cell] = [name]
+        for key in keys:
+            figure = one["figures"].get(key)
+            cells.append(value_text(figure["ours"]) if figure else None)
+            if key in told:
+                theirs, apart = _theirs(one, key), figure["difference"] if figure else None
+                cells += [value_text({"mean": theirs, "std": None}), None if apart is None else f"{apart:+.1f}{mark}"]
+        out.append([*cells, f"{rows[name]['labels_3d']:,}", f"{one['poses']:,}"])
+    how = protocol_words(next(iter(found.values()))["measured"])
+    return Table(protocol, [*columns, "3D labels", "poses"], out, how, " ".join(_notes(found)))
+
+
+def _theirs(one: Mapping[str, Any], key: str) -> float | None:
+    return (one["figures"].get(key) or {}).get("published")
+
+
+def _notes(found: Mapping[str, Any]) -> list[str]:
+    """Where the published figures were read, what was left out, and why rows are not comparable; each said once."""
+    notes: dict[str, list[str]] = {}
+    for name, one in found.items():
+        if one["source"]:
+            notes.setdefault(f"Published: {one['source']}.", []).append(name)
+        for what, count in one["left_out"].items():
+            notes.setdefault(f"Left out of the test data, {what.replace('_', ' ')}: {count}.", []).append(name)
+        for reason in one["not_comparable"]:
+            notes.setdefault(f"{NOT_COMPARABLE} Not comparable: {reason}", []).append(name)
+        if not any(_theirs(one, key) is not None for key in one["figures"]):
+            notes.setdefault("No published figure could be read; ours stands alone.", []).append(name)
+    return [text if len(names) == len(found) else f"{', '.join(names)}: {text}" for text, names in notes.items()]
+
+
+def published_page(results: Mapping[str, Any], skeleton: Skeleton) -> Page:
+    """The page: the tables and what was run."""
+    facts = {"command": results["command"], "version": f"vergence {results['version']}"}
+    return Page(
+        title=results["title"],
+        subtitle="Trained again: ours beside the published figures",
+        skeleton=skeleton,
+        facts={**facts, "seeds": ", ".join(map(str, results["seeds"])), "table": results["table"]},
+        tables=published_tables(results),
+        sections=("results", "run"),
+    )
+
 
 MAIN = tuple(key for key in FIGURES if key not in MORE)
 IMAGES = 2  # of each look and kind: worst, best, random by the mean error of all methods
@@ -55,7 +119,11 @@ def comparison_page(
         title="Methods side by side",
         subtitle="Trained on the same images, measured on the same tests",
         skeleton=skeleton,
-        facts=_facts(results),
+        facts={
+            **run_facts(results["command"]),
+            "seeds": ", ".join(map(str, results["protocol"]["seeds"])),
+            "compared": ", ".join(results["methods"]),
+        },
         tables=[*tables, *(table for table in versus if table), seconds_table(results)],
         curves=efficiency_curves(results),
         curves_title="Error and 3D labels",
@@ -172,15 +240,12 @@ def interval(found: Mapping[str, float], decimals: int) -> str:
 
 def pair_table(results: Mapping[str, Any], look: str) -> Table:
     """Every pair of methods."""
-    found = results["differences"].get(look, {})
+    found = [results["differences"].get(look, {}).get(measure, {}) for measure in ("n_mpjpe", "p_mpjpe")]
     rows: list[list[Cell]] = []
-    for pair, n in found.get("n_mpjpe", {}).items():
-        p = found.get("p_mpjpe", {}).get(pair)
-        rows.append([pair, interval(n["difference"], 1), interval(p["difference"], 1) if p else None, n["people"]])
-    for pair in found.get("p_mpjpe", {}):
-        if pair not in found.get("n_mpjpe", {}):
-            p = found["p_mpjpe"][pair]
-            rows.append([pair, None, interval(p["difference"], 1), p["people"]])
+    for pair in dict.fromkeys(pair for pairs in found for pair in pairs):
+        known = [pairs.get(pair) for pairs in found]
+        shown = (interval(one["difference"], 1) if one else None for one in known)
+        rows.append([pair, *shown, next(one["people"] for one in known if one)])
     columns = ["difference", "N-MPJPE mm", "P-MPJPE mm", "people"]
     return Table(f"Every pair, {look}", columns, rows, f"{PROTOCOL} In brackets: {BOOTSTRAP}.")
 
@@ -189,11 +254,10 @@ def seconds_table(results: Mapping[str, Any]) -> Table:
     """Where the time of each method went."""
     methods = results["methods"]
     stages = list(dict.fromkeys(stage for found in methods.values() for stage in found["stages"]))
-    rows: list[list[Cell]] = [
-        [name, *(_seconds(**found["stages"].get(stage, {})) for stage in stages),
-         _seconds(found["seconds"]["mean"], found["cpu_seconds"]["mean"])]
-        for name, found in methods.items()
-    ]  # fmt: skip
+    rows: list[list[Cell]] = []
+    for name, found in methods.items():
+        whole = _seconds(found["seconds"]["mean"], found["cpu_seconds"]["mean"])
+        rows.append([name, *(_seconds(**found["stages"].get(stage, {})) for stage in stages), whole])
     return Table("Seconds by stage", ["", *stages, "all"], rows, SECONDS)
 
 
@@ -246,29 +310,18 @@ def efficiency_curves(results: Mapping[str, Any]) -> list[Curve]:
 
 def strips(look: str, measured: Mapping[str, Measured], test: Dataset, skeleton: Skeleton) -> list[Strip]:
     """Images of a test set, each with every method's pose over the truth."""
-    errors = np.stack([m.images[f"{look}.p_mpjpe"] for m in measured.values()])
+    mean = np.stack([m.images[f"{look}.p_mpjpe"] for m in measured.values()]).mean(0)
     out, root = [], list(skeleton.root)
-    for group, i in choose_samples(errors.mean(0), IMAGES):
+    for group, i in choose_samples(mean, IMAGES):
         view = test.read(torch.tensor([i]))
         true = (view.pose[0] - view.pose[0, root].mean(0)).numpy()
         panels = []
         for name, m in measured.items():
-            pose = m.images[f"{look}.pose"][i]
-            n, p = m.images[f"{look}.n_mpjpe"][i], m.images[f"{look}.p_mpjpe"][i]
-            known = np.isfinite(true) & np.isfinite(pose)
-            scale = (pose * true)[known].sum() / max((pose * pose)[known].sum(), 1e-9)
-            words = [f"{word} {value:.0f}" for word, value in (("N", n), ("P", p)) if np.isfinite(value)]
-            panels.append(Panel(name, pose * max(scale, 0.0), f"{', '.join(words)} mm"))
-        up = view.up[0].numpy()
-        out.append(
-            Strip(
-                title=f"{look}, {group}: subject {int(view.subject[0])}, camera {int(view.view[0])}",
-                image=view.image[0].permute(1, 2, 0).contiguous().numpy(),
-                pose_true=true,
-                panels=panels,
-                up=up if np.isfinite(up).all() else None,
-            )
-        )
+            errors = {word: m.images[f"{look}.{word.lower()}_mpjpe"][i] for word in "NP"}
+            words = [f"{word} {value:.0f}" for word, value in errors.items() if np.isfinite(value)]
+            panels.append(Panel(name, at_scale_of(true, m.images[f"{look}.pose"][i]), f"{', '.join(words)} mm"))
+        title = f"{look}, {group}: subject {int(view.subject[0])}, camera {int(view.view[0])}"
+        out.append(Strip(title, pose_true=true, panels=panels, **image_and_up(view)))
     return out
 
 
@@ -283,15 +336,3 @@ def table_markdown(table: Table) -> str:
     lines = [f"| {' | '.join(row)} |" for row in rows]
     note = f"\n{table.note}\n" if table.note else ""
     return f"## {table.title}\n\n" + "\n".join(lines) + f"\n\n{table.protocol}\n{note}"
-
-
-def _facts(results: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        "command": results["command"],
-        "version": f"vergence {__version__}, torch {torch.__version__}, Python {platform.python_version()}",
-        "device": torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else f"CPU, {torch.get_num_threads()} threads",
-        "seeds": ", ".join(map(str, results["protocol"]["seeds"])),
-        "compared": ", ".join(results["methods"]),
-    }

@@ -18,6 +18,7 @@ from vergence.datasets.validation.reprojection import reprojection_by_camera, re
 from vergence.errors import VergenceError
 from vergence.geometry.camera import project
 from vergence.report.page import Cell, Page, Sample, Table, Verdict
+from vergence.report.run_page import image_and_up
 
 SPREAD, WORST = 12, 4
 CROP_PX = 256
@@ -84,16 +85,8 @@ def _sample(records: Records, row: int, group: str, opened: ImageReader) -> Samp
     part = records[[row]]
     try:
         image = opened.read(part.images[0])
-        view = crop_view(
-            image,
-            part.intrinsics[0],
-            np.nan_to_num(part.distortion[0]),
-            part.box[0],
-            CROP_PX,
-            keypoints=part.keypoints[0],
-            pose=part.pose[0],
-            up=part.up[0],
-        )
+        lens, labels = np.nan_to_num(part.distortion[0]), {k: getattr(part, k)[0] for k in ("keypoints", "pose", "up")}
+        view = crop_view(image, part.intrinsics[0], lens, part.box[0], CROP_PX, **labels)
     except VergenceError:
         return None
     pose = view.pose[0]
@@ -101,15 +94,13 @@ def _sample(records: Records, row: int, group: str, opened: ImageReader) -> Samp
     error = float(row_median(reprojection_errors(part))[0])
     place = part.images[0]
     names = ", ".join(f"{name} {values[0]}" for name, values in part.groups.items())
-    up = view.up[0].numpy()
     return Sample(
         title=f"{place.path.name}" + (f" frame {place.frame}" if place.frame is not None else ""),
         group=group,
-        image=view.image[0].permute(1, 2, 0).contiguous().numpy(),
         keypoints=projected,
         keypoints_true=view.keypoints[0].numpy(),
         pose=pose.numpy() if torch.isfinite(pose).any() else None,
         errors={"reprojection": f"{error:.2g} px"} if np.isfinite(error) else {},
-        up=up if np.isfinite(up).all() else None,
         note=f"row {row}: person {int(part.subject[0])}, view {int(part.view[0])}" + (f"; {names}" if names else ""),
+        **image_and_up(view),
     )

@@ -6,10 +6,19 @@ imports down with it, and a doctor must not catch what the patient has.
 
 from __future__ import annotations
 
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from vergence.datasets.validation.finding import Finding
+from vergence.datasets.validation.finding import Finding, State
 
 COLOURS = {"good": "green", "note": "yellow", "wrong": "bold red"}  # of findings on the terminal
 PROBE_SECONDS = 180
@@ -71,8 +80,6 @@ def examine(device: str = "auto", folder: Path | None = None) -> list[Finding]:
 
 def probe_all() -> dict[str, dict[str, Any]]:
     """Every probe's answer; two at a time, as each takes one core. torchvision is only tried where it is installed."""
-    from concurrent.futures import ThreadPoolExecutor
-
     wanted = {name: code for name, code in PROBES.items() if name != "torchvision" or installed("torchvision")}
     with ThreadPoolExecutor(2) as pool:
         answers = dict(zip(wanted, pool.map(probe, wanted.values())))
@@ -81,10 +88,6 @@ def probe_all() -> dict[str, dict[str, Any]]:
 
 def probe(code: str) -> dict[str, Any]:
     """Runs code in a new interpreter; what it found, or `error`: the last line of what went wrong."""
-    import json
-    import subprocess
-    import sys
-
     script = f"{code}\nimport json\nprint('FOUND ' + json.dumps(found))"
     try:
         done = subprocess.run(
@@ -101,28 +104,25 @@ def probe(code: str) -> dict[str, Any]:
 
 def installed(distribution: str) -> str | None:
     """Version of an installed distribution, without importing it."""
-    from importlib import metadata
-
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
         return None
 
 
-def check_python() -> Finding:
-    import platform
-    import sys
+def _judged(what: str, found: str, remedy: str = "", state: State = "note") -> Finding:
+    """Good where there is nothing to be done."""
+    return Finding(what, state if remedy else "good", found, remedy)
 
+
+def check_python() -> Finding:
     found = f"{platform.python_version()} in {sys.prefix}, {platform.system()} {platform.machine()}"
-    if sys.prefix == sys.base_prefix:
-        return Finding("python", "note", found, "A virtual environment keeps other projects' versions apart.")
-    return Finding("python", "good", found)
+    own = sys.prefix != sys.base_prefix
+    return _judged("python", found, "" if own else "A virtual environment keeps other projects' versions apart.")
 
 
 def check_requirements() -> Finding:
     """Every requirement of the package, by its metadata."""
-    from importlib import metadata
-
     try:
         requirements = metadata.requires("vergence") or []
         from packaging.requirements import Requirement
@@ -135,17 +135,15 @@ def check_requirements() -> Finding:
         version = installed(requirement.name)
         if version is None or not requirement.specifier.contains(version, prereleases=True):
             bad.append(f"{requirement.name}{requirement.specifier} is wanted, {version or 'none'} installed")
-    if bad:
-        return Finding("requirements", "wrong", "; ".join(bad), "Install Vergence again: pip install .")
-    return Finding("requirements", "good", "all there, in versions that fit")
+    remedy = "Install Vergence again: pip install ." if bad else ""
+    return _judged("requirements", "; ".join(bad) or "all there, in versions that fit", remedy, "wrong")
 
 
 def check_import(name: str, answer: dict[str, Any]) -> Finding:
-    if "error" not in answer:
-        return Finding(name, "good", answer["version"])
-    if "torchvision" in answer["error"]:
-        return Finding(name, "wrong", answer["error"], "Take torchvision away: pip uninstall torchvision")
-    return Finding(name, "wrong", answer["error"], f"Install it again: pip install --force-reinstall {name}")
+    remedy = f"Install it again: pip install --force-reinstall {name}"
+    if "torchvision" in answer.get("error", ""):
+        remedy = "Take torchvision away: pip uninstall torchvision"
+    return _judged(name, answer.get("error") or answer["version"], remedy if "error" in answer else "", "wrong")
 
 
 def check_torch(answer: dict[str, Any], device: str) -> Finding:
@@ -159,9 +157,8 @@ def check_torch(answer: dict[str, Any], device: str) -> Finding:
         return Finding("torch", "wrong", f"{found}; no device is called {device!r}", "Use auto, cpu, cuda or mps.")
     if not works[device]:
         return Finding("torch", "wrong", f"{found}; {device} does not work", "Look at its driver, or use --device cpu.")
-    if answer["cuda"] and not answer["cuda_works"] and not answer["mps"]:
-        return Finding("torch", "note", found, "Everything runs on the CPU. If there is a GPU, look at its driver.")
-    return Finding("torch", "good", found)
+    idle = answer["cuda"] and not answer["cuda_works"] and not answer["mps"]
+    return _judged("torch", found, "Everything runs on the CPU. If there is a GPU, look at its driver." if idle else "")
 
 
 def check_torchvision(answer: dict[str, Any], torch: dict[str, Any]) -> Finding:
@@ -180,13 +177,13 @@ def check_torchvision(answer: dict[str, Any], torch: dict[str, Any]) -> Finding:
 
 
 def check_opencv(answer: dict[str, Any]) -> Finding:
-    kinds = [name for name in ("opencv-python", "opencv-python-headless", "opencv-contrib-python",
-                               "opencv-contrib-python-headless") if installed(name)]  # fmt: skip
-    mend = f"pip uninstall {' '.join(kinds)}; pip install opencv-python-headless"
+    kinds = ("opencv-python", "opencv-python-headless", "opencv-contrib-python", "opencv-contrib-python-headless")
+    there = [name for name in kinds if installed(name)]
+    mend = f"pip uninstall {' '.join(there)}; pip install opencv-python-headless"
     if "error" in answer:
         return Finding("opencv", "wrong", answer["error"], mend)
-    if len(kinds) > 1:
-        return Finding("opencv", "note", f"{' and '.join(kinds)} share one folder, the last installed wins", mend)
+    if len(there) > 1:
+        return Finding("opencv", "note", f"{' and '.join(there)} share one folder, the last installed wins", mend)
     return Finding("opencv", "good", answer["version"])
 
 
@@ -194,43 +191,33 @@ def check_video(answer: dict[str, Any]) -> Finding:
     if "error" in answer:
         return Finding("video", "wrong", answer["error"], "Install PyAV again: pip install --force-reinstall av")
     found = f"PyAV {answer['version']}; a video written and read back"
-    if not answer["h264"]:
-        note = "Videos are larger, and browsers may not play them; PyAV's own wheels have the encoder."
-        return Finding("video", "note", f"{found}; no H.264 encoder, MPEG-4 part 2 is written instead", note)
-    return Finding("video", "good", f"{found}, H.264")
+    if answer["h264"]:
+        return Finding("video", "good", f"{found}, H.264")
+    note = "Videos are larger, and browsers may not play them; PyAV's own wheels have the encoder."
+    return Finding("video", "note", f"{found}; no H.264 encoder, MPEG-4 part 2 is written instead", note)
 
 
 def check_disk(folder: Path) -> Finding:
-    import shutil
-    import tempfile
-
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"vergence")
         free = shutil.disk_usage(folder).free / 2**30
     except OSError as error:
         return Finding("disk", "wrong", f"{folder}: {error.strerror or error}", "Run in a folder you may write to.")
-    found = f"{free:.1f} GiB free in {folder}"
-    if free < FREE_GIB:
-        return Finding("disk", "wrong", found, f"Runs and reports want {FREE_GIB:g} GiB: make room, or use --out.")
-    return Finding("disk", "good", found)
+    little = f"Runs and reports want {FREE_GIB:g} GiB: make room, or use --out." if free < FREE_GIB else ""
+    return _judged("disk", f"{free:.1f} GiB free in {folder}", little, "wrong")
 
 
 def check_memory() -> Finding:
-    import os
-
+    wanted = f"The demo wants {MEMORY_GIB:g} GiB."
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     except (AttributeError, ValueError, OSError):
-        return Finding("memory", "note", "this system does not tell", f"The demo wants {MEMORY_GIB:g} GiB.")
-    if total < MEMORY_GIB:
-        return Finding("memory", "note", f"{total:.1f} GiB", f"The demo wants {MEMORY_GIB:g} GiB.")
-    return Finding("memory", "good", f"{total:.1f} GiB")
+        return Finding("memory", "note", "this system does not tell", wanted)
+    return _judged("memory", f"{total:.1f} GiB", wanted if total < MEMORY_GIB else "")
 
 
 def check_threads(torch: dict[str, Any]) -> Finding:
-    import os
-
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     threads = torch.get("threads")
     found = f"{cores} cores; torch uses {threads if threads else 'an unknown number of'} threads"
@@ -243,7 +230,8 @@ def check_threads(torch: dict[str, Any]) -> Finding:
 
 
 def check_tensorboard() -> Finding:
-    for name in ("tensorboard", "tensorboardX"):
-        if version := installed(name):
-            return Finding("tensorboard", "good", f"{name} {version}; training writes its curves there too")
-    return Finding("tensorboard", "good", "not installed, not needed; curves are in metrics.jsonl and the report")
+    there = [f"{name} {version}" for name in ("tensorboard", "tensorboardX") if (version := installed(name))]
+    found = f"{there[0]}; training writes its curves there too" if there else ""
+    return Finding(
+        "tensorboard", "good", found or "not installed, not needed; curves are in metrics.jsonl and the report"
+    )

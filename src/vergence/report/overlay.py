@@ -115,7 +115,6 @@ def pose_view(
     azimuth: float,
     title: str = "",
     width: int | None = None,
-    reach: float = REACH,
 ) -> RGB:
     """A pose seen without perspective.
 
@@ -126,16 +125,15 @@ def pose_view(
         azimuth: where the viewer stands, radians from the camera's place towards its right.
         title: written in the corner.
         width: px; `height` where not given.
-        reach: half of what the view's shorter side shows.
     """
     width = width or height
     canvas = np.full((height, width, 3), BACKGROUND, np.uint8)
-    scale = min(height, width) / 2 / reach
+    scale = min(height, width) / 2 / REACH
     middle = np.array([(width - 1) / 2, (height - 1) / 2])
-    for line in range(-int(reach), int(reach) + 1):
-        at = _fixed(middle + scale * line)
-        cv2.line(canvas, (int(at[0]), 0), (int(at[0]), height << SUBPIXEL_BITS), GRID, 1, cv2.LINE_AA, SUBPIXEL_BITS)
-        cv2.line(canvas, (0, int(at[1])), (width << SUBPIXEL_BITS, int(at[1])), GRID, 1, cv2.LINE_AA, SUBPIXEL_BITS)
+    for at in _fixed(middle + scale * np.arange(-int(REACH), int(REACH) + 1)[:, None]).tolist():
+        ends = ((at[0], 0), (at[0], height << SUBPIXEL_BITS)), ((0, at[1]), (width << SUBPIXEL_BITS, at[1]))
+        for start, end in ends:
+            cv2.line(canvas, start, end, GRID, 1, cv2.LINE_AA, SUBPIXEL_BITS)
     if pose is not None:
         cosine, sine = np.cos(azimuth), np.sin(azimuth)
         across = cosine * pose[:, 0] + sine * pose[:, 1]

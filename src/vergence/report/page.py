@@ -56,15 +56,12 @@ class Table:
 
     def __post_init__(self) -> None:
         if not self.protocol.strip():
-            raise VergenceError(
-                f"table {self.title!r} has no protocol",
-                "A figure without its protocol is not printed: say how it was measured.",
-            )
+            remedy = "A figure without its protocol is not printed: say how it was measured."
+            raise VergenceError(f"table {self.title!r} has no protocol", remedy)
         for row in self.rows:
             if len(row) != len(self.columns):
-                raise VergenceError(
-                    f"table {self.title!r} has {len(self.columns)} columns and a row of {len(row)}: {tuple(row)!r}"
-                )
+                size = f"{len(self.columns)} columns and a row of {len(row)}"
+                raise VergenceError(f"table {self.title!r} has {size}: {tuple(row)!r}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -228,20 +225,14 @@ class Page:
 
     def __post_init__(self) -> None:
         joints = len(self.skeleton)
-        if any(sample.errors for sample in self.samples) and not self.samples_protocol.strip():
-            raise VergenceError(
-                "the samples have errors and the page has no samples_protocol", "Say how the errors were measured."
-            )
+        for what, told in (("samples have errors", any(sample.errors for sample in self.samples)),
+                           ("strips have notes", any(panel.note for one in self.strips for panel in one.panels))):  # fmt: skip
+            if told and not self.samples_protocol.strip():
+                raise VergenceError(f"the {what} and the page has no samples_protocol", "Say how they were measured.")
         for sample in self.samples:
-            what = f"of sample {sample.title!r} (skeleton {self.skeleton.name})"
-            _check_shape(f"keypoints {what}", sample.keypoints, joints, 2)
-            _check_shape(f"keypoints_true {what}", sample.keypoints_true, joints, 2)
-            _check_shape(f"pose {what}", sample.pose, joints, 3)
-            _check_shape(f"pose_true {what}", sample.pose_true, joints, 3)
-        if any(panel.note for strip in self.strips for panel in strip.panels) and not self.samples_protocol.strip():
-            raise VergenceError(
-                "the strips have notes and the page has no samples_protocol", "Say how it was measured."
-            )
+            for key, size in (("keypoints", 2), ("keypoints_true", 2), ("pose", 3), ("pose_true", 3)):
+                what = f"{key} of sample {sample.title!r} (skeleton {self.skeleton.name})"
+                _check_shape(what, getattr(sample, key), joints, size)
         for strip in self.strips:
             _check_shape(f"pose_true of strip {strip.title!r}", strip.pose_true, joints, 3)
             for panel in strip.panels:
@@ -252,7 +243,21 @@ class Page:
             raise VergenceError(f"a page has no section {', '.join(sorted(unknown))}", f"Known: {', '.join(SECTIONS)}.")
 
 
-def choose_samples(error: Float[np.ndarray, " N"], each: int = 6, seed: int = 0) -> list[tuple[str, int]]:
+def format_number(value: float) -> str:
+    """Three significant digits or whole units, thousands set apart: 0.0123, 1.23, 12.3, 123, 12,345."""
+    if isinstance(value, (int, np.integer)):
+        return f"{int(value):,}"
+    if not np.isfinite(value):
+        return "–"
+    size = abs(value)
+    if size >= 99.95 or value == 0:
+        return f"{value:,.0f}"
+    if size >= 9.995:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if size >= 0.995 else f"{value:.3g}"
+
+
+def choose_samples(error: Float[np.ndarray, " N"], each: int = 6) -> list[tuple[str, int]]:
     """Which samples to show: the `each` worst (worst first), as many best, and as many at random from the rest.
 
     Args:
@@ -267,6 +272,6 @@ def choose_samples(error: Float[np.ndarray, " N"], each: int = 6, seed: int = 0)
     order = order[np.argsort(-error[order], kind="stable")]
     worst, rest = order[:each], order[each:]
     best, rest = rest[::-1][:each], rest[: max(0, len(rest) - each)]
-    drawn = np.sort(np.random.default_rng(seed).permutation(rest)[:each])
+    drawn = np.sort(np.random.default_rng(0).permutation(rest)[:each])
     groups = (("random", drawn), ("worst", worst), ("best", best))
     return [(group, int(index)) for group, indices in groups for index in indices]

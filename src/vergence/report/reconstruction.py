@@ -24,6 +24,8 @@ from vergence.errors import VergenceError
 from vergence.geometry import camera
 from vergence.geometry.body import limb_lengths
 from vergence.geometry.cameras import Rig
+from vergence.geometry.vertical import level_up
+from vergence.outputs import World, notes_of_files
 from vergence.reconstruction.inputs import REPORT_CONFIDENCE
 from vergence.reconstruction.result import Reconstruction
 from vergence.reconstruction.solve import Solution
@@ -36,7 +38,6 @@ MOMENTS = 4  # shown from every camera
 WORST = 6  # shown beside them, at most
 MARGIN = 0.2  # of the person's size, around the cut-out
 EMPTY_GROUND = (30, 32, 38)
-LEVEL_PRIOR = 0.02  # weight of the cameras' own ups against squareness to their rights
 NO_DOUBT = (
     "Camera angles, other possible rigs, motion, limb lengths, coverage and agreement are all within their limits."
 )
@@ -45,29 +46,14 @@ UNITS = {"mm": "mm", "reference_bone": "reference bones"}
 
 def projections(found: Solution) -> Float[Array, "T V J 2"]:
     """The reconstructed joints in every camera's image, px, lens included; NaN where there is none or it is behind."""
-    pose, K, lens = (
-        torch.from_numpy(np.asarray(a, dtype=float)) for a in (found.pose, found.intrinsics, found.distortion)
-    )
-    rotation, translation = (torch.from_numpy(np.asarray(a, dtype=float)) for a in (found.rotation, found.translation))
+    names = ("pose", "intrinsics", "distortion", "rotation", "translation")
+    pose, K, lens, rotation, translation = (torch.from_numpy(np.asarray(getattr(found, n), dtype=float)) for n in names)
     return camera.project(camera.transform(pose[:, None], rotation, translation), K, lens).numpy()
 
 
 def relabelled(keypoints: Float[Array, "T V J 3"], side: Array) -> Float[Array, "T V J 3"]:
     """Keypoints with left and right as the reconstruction used them (`Reconstruction.side`)."""
     return np.take_along_axis(keypoints, np.asarray(side, dtype=int)[..., None], axis=2)
-
-
-def level_up(rotation: Float[Array, "V 3 3"]) -> Float[Array, " 3"]:
-    """Up in the world, if the cameras are not rolled: what is square to every camera's right, and above them all.
-
-    A camera on a tripod may look down, but its image's rows are level, so two cameras that look in different
-    directions already give the vertical, whatever the person does. Where all look the same way, the mean of their own
-    ups fills in what their rights leave open.
-    """
-    right, above = rotation[:, 0], -rotation[:, 1].mean(axis=0)
-    square = right.T @ right / len(right)
-    up = np.linalg.solve(square + LEVEL_PRIOR * np.eye(3), above)
-    return up / np.linalg.norm(up)
 
 
 def median(values: Array, axis: int | tuple[int, ...] | None = None) -> Array:
@@ -107,13 +93,14 @@ def page_of(found: Reconstruction) -> Page:
         facts=facts,
         images=capture.image if any(camera.video is not None for camera in capture.cameras) else None,
         up=found.poses.up,
+        world=found.poses.world,
         verdict=Verdict(found.verdict, found.reasons),
         notes=found.notes,
     )
 
 
-def print_summary(found: Reconstruction, trc_note: str) -> None:
-    """On the screen: the short table, and the verdict in words."""
+def print_summary(found: Reconstruction, file_notes: Mapping[str, str]) -> None:
+    """On the screen: the short table, the verdict in words, and what the files assume (`results["files"]`)."""
     console = Console()
     plain: dict[str, Any] = {"highlight": False, "soft_wrap": True}
     report, subject = found.report, found.subject
@@ -129,20 +116,17 @@ def print_summary(found: Reconstruction, trc_note: str) -> None:
     limbs = {name: value for name, value in report.limb_cv.items() if value == value}
     worst = max(limbs, key=lambda name: limbs[name], default=None)
     uncertainty = report.predicted_rotation_deg if np.isfinite(report.predicted_rotation_deg) else 0.0
-    console.print(
-        f"joints reconstructed {report.coverage:.1%}; rotation uncertainty "
-        f"{uncertainty:.2f} deg"
-        + (f"; least steady limb {escape(worst)}, {limbs[worst]:.1%} of its length" if worst else ""),
-        **plain,
-    )
+    steady = f"; least steady limb {escape(worst)}, {limbs[worst]:.1%} of its length" if worst else ""
+    said = f"joints reconstructed {report.coverage:.1%}; rotation uncertainty {uncertainty:.2f} deg{steady}"
+    console.print(said, **plain)
     console.print(f"subject: {subject.verdict}, {escape(subject.reason)}", **plain)
     for note in found.notes:
         console.print(f"note: {escape(note)}", **plain)
     colour = "green" if found.verdict == "good" else "yellow"
     reasons = f": {'; '.join(found.reasons)}" if found.reasons else ""
     console.print(f"verdict: [{colour}]{found.verdict}[/]{escape(reasons)}", **plain)
-    if trc_note:
-        console.print(f"poses.trc: {escape(trc_note)}", **plain)
+    for note in notes_of_files(file_notes):
+        console.print(escape(note), **plain)
 
 
 def reconstruction_page(
@@ -156,6 +140,7 @@ def reconstruction_page(
     facts: Mapping[str, str],
     images: Images | None = None,
     up: Float[Array, " 3"] | None = None,
+    world: World | None = None,
     verdict: Verdict | None = None,
     unit_note: str = "",
     notes: Sequence[str] = (),
@@ -168,6 +153,7 @@ def reconstruction_page(
         image_size: width and height of each.
         images: (camera, frame) to the image in the keypoints' pixels, or a `VergenceError` where it is missing.
         up: gravity's opposite in the reconstruction's world; None where unknown.
+        world: where it was taken to be then, as in the files.
         verdict: where more is known than the geometry's own report says, e.g. about the choice of the subject.
         unit_note: where the scale comes from, e.g. an assumed height.
         notes: what was decided and put right while reading.
@@ -175,6 +161,8 @@ def reconstruction_page(
     up_note = ""
     if up is None:
         up, up_note = level_up(found.rotation), "Which way is up is unknown: shown as if the cameras stood level."
+        if world is not None:
+            up, up_note = world.up, f"As in the files: {world.note}."
     seen = relabelled(keypoints, found.side)
     projected = projections(found)
     counted = np.isfinite(seen).all(axis=-1) & (np.nan_to_num(seen[..., 2]) > REPORT_CONFIDENCE)
@@ -183,7 +171,8 @@ def reconstruction_page(
     points = f"input points with confidence above {REPORT_CONFIDENCE}, px of the full image, lens included"
     report = found.report
     verdict = verdict or Verdict(report.verdict, report.reasons)
-    scene = _scene(found, names, image_size, fps)
+    rig = Rig.of(names, image_size, found.intrinsics, found.rotation, found.translation, found.distortion)
+    series = {name: (np.arange(len(error)), median(error[:, v], 1)) for v, name in enumerate(names)}
     return Page(
         title=title,
         subtitle=f"{report.cameras} cameras and {report.frames:,} frames of one person. "
@@ -193,13 +182,13 @@ def reconstruction_page(
         verdict=verdict if verdict.reasons else replace(verdict, reasons=(NO_DOUBT,)),
         tables=[_quality_table(found)],
         details=[_joint_table(error, found, names, points), _limb_table(found, unit_note)],
-        curves=[_error_curve(error, names)],
+        curves=[Curve("Reprojection error, median over joints", "frame", "px", series)],
         curves_title="Over time",
         samples=_samples(found, projected, observed, error, names, image_size, images, up),
         samples_protocol=f"distance from the reprojected 3D joint to the observed keypoint, median over joints, {points}",
         pose_unit=UNITS[found.unit],
         labels=("reprojected 3D", "observed 2D"),
-        rig=replace(scene, up=up, up_note=up_note, note=unit_note),
+        rig=RigScene(rig.cameras, found.pose, fps, up, UNITS[found.unit], note=unit_note, up_note=up_note),
         sections=("results", "rig", "samples", "curves", "details", "run"),
     )
 
@@ -217,24 +206,17 @@ def _quality_table(found: Solution) -> Table:
         ["thigh length, spread", _percent(r.thigh_cv), "standard deviation over mean, both thighs"],
     ]  # fmt: skip
     if r.starts:
-        gap = (
-            "no other rig was found" if not np.isfinite(r.gap) else f"the next best rig costs {r.gap:.2f} times as much"
-        )
-        rows.append(
-            [
-                "camera rotation, predicted error",
-                f"{r.predicted_rotation_deg:.2f}°",
-                "root mean square, worst pair of cameras",
-            ]
-        )
+        gap = f"the next best rig costs {r.gap:.2f} times as much" if np.isfinite(r.gap) else "no other rig was found"
+        error = f"{r.predicted_rotation_deg:.2f}°"
+        rows.append(["camera rotation, predicted error", error, "root mean square, worst pair of cameras"])
         rows.append(["starts that agree", f"{r.agreeing_starts} of {r.starts}", gap])
     if r.swapped_sides:
         rows.append(["left and right exchanged back", _percent(r.swapped_sides), "of images"])
     protocol = (
-        f"{r.frames:,} frames, {r.cameras} cameras; input points with confidence above {REPORT_CONFIDENCE}, px of the "
+        f"{r.frames:,} frames, {r.cameras} cameras; input points with confidence above {REPORT_CONFIDENCE}, px of "
     )
-    protocol += "full image with the lens undone; poses as triangulated, not smoothed"
-    return Table("Quality", ["", "measured", "of what"], rows, protocol)
+    how = "the full image with the lens undone; poses as triangulated, not smoothed"
+    return Table("Quality", ["", "measured", "of what"], rows, protocol + how)
 
 
 def _percent(share: float) -> str:
@@ -263,17 +245,6 @@ def _limb_table(found: Solution, unit_note: str) -> Table:
                  "reconstructed joints, no smoothing; spread is the standard deviation over the mean", unit_note)  # fmt: skip
 
 
-def _error_curve(error: Array, names: Sequence[str]) -> Curve:
-    frames = np.arange(len(error))
-    series = {name: (frames, median(error[:, v], 1)) for v, name in enumerate(names)}
-    return Curve("Reprojection error, median over joints", "frame", "px", series)
-
-
-def _scene(found: Solution, names: Sequence[str], image_size: Sequence[tuple[int, int]], fps: float) -> RigScene:
-    rig = Rig.of(names, image_size, found.intrinsics, found.rotation, found.translation, found.distortion)
-    return RigScene(rig.cameras, found.pose, fps, unit=UNITS[found.unit])
-
-
 def _moments(error: Array) -> tuple[list[int], list[tuple[int, int]]]:
     """Frames spread evenly over those that were reconstructed, and the (frame, camera) of the largest errors.
 
@@ -282,11 +253,8 @@ def _moments(error: Array) -> tuple[list[int], list[tuple[int, int]]]:
     """
     score = median(error, 2)
     seen = np.flatnonzero(np.isfinite(score).any(axis=1))
-    even = (
-        sorted({int(seen[i]) for i in np.linspace(0, len(seen) - 1, MOMENTS + 2).round().astype(int)[1:-1]})
-        if len(seen)
-        else []
-    )
+    spread = np.linspace(0, len(seen) - 1, MOMENTS + 2).round().astype(int)[1:-1]
+    even = sorted({int(seen[i]) for i in spread if len(seen)})
     worst: list[tuple[int, int]] = []
     for flat in np.argsort(-np.where(np.isfinite(score), score, -np.inf), axis=None, kind="stable"):
         frame, view = (int(i) for i in np.unravel_index(flat, score.shape))
@@ -305,7 +273,7 @@ def _samples(
     names: Sequence[str],
     image_size: Sequence[tuple[int, int]],
     images: Images | None,
-    up: Array | None,
+    up: Array,
 ) -> list[Sample]:
     """The chosen moments as cut-outs around the person, with the pose in that camera's frame."""
     even, worst = _moments(error)
@@ -316,6 +284,7 @@ def _samples(
     for group, frame, view in wanted:
         left, top, _, _ = windows[view, frame]
         known = int(np.isfinite(found.pose[frame]).all(axis=-1).sum())
+        shown = {"reprojection": f"{median(error[frame, view]):.1f} px", "joints": f"{known} of {len(found.skeleton)}"}
         samples.append(
             Sample(
                 title=f"{names[view]}, frame {frame}",
@@ -324,11 +293,8 @@ def _samples(
                 keypoints=projected[frame, view] - [left, top],
                 keypoints_true=observed[frame, view] - [left, top],
                 pose=found.pose[frame] @ found.rotation[view].T + found.translation[view],
-                errors={
-                    "reprojection": f"{median(error[frame, view]):.1f} px",
-                    "joints": f"{known} of {len(found.skeleton)}",
-                },
-                up=None if up is None else found.rotation[view] @ np.asarray(up, dtype=float),
+                errors=shown,
+                up=found.rotation[view] @ np.asarray(up, dtype=float),
                 note=missing.get((view, frame), ""),
             )
         )

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from vergence import __version__
+from vergence.batches.views import Views
 from vergence.evaluation.evaluate import Evaluation
 from vergence.evaluation.measure import protocol_words
 from vergence.evaluation.run_tests import Tested
@@ -35,6 +37,7 @@ ROWS = {
     "nearest_pose": "nearest training pose",
     "camera_mean_pose": "mean pose of each camera",
 }
+MEASURES = ("n_mpjpe", "p_mpjpe", "n_pck", "n_auc", "depth_correlation")
 RETRIEVAL_COLUMNS = (
     "descriptor, database", "Detection@1 %", "@5 %", "@10 %", "within, @1 %", "PA-MPJPE@1 mm", "@5 mm", "@10 mm",
     "same person @1 %",
@@ -52,6 +55,7 @@ def run_page(found: Evaluation, command: str) -> Page:
     assert recipe is not None, "somebody's predictions have no page"
     skeleton = get_skeleton(recipe.skeleton)
     each = 6 if len(tests) < 3 else 3
+    retrieved = retrieval_rows(results["tests"])
     samples = [sample for name, test in tests.items() for sample in _samples(name, test, skeleton, each)]
     return Page(
         title=f"Vergence: {recipe.method}",
@@ -61,7 +65,7 @@ def run_page(found: Evaluation, command: str) -> Page:
         tables=[
             _table(results["tests"], results["protocol"]),
             *_protocol_tables(results.get("protocols", {})),
-            *_retrieval_tables(results["tests"]),
+            *([Table("Cross-view retrieval", RETRIEVAL_COLUMNS, retrieved, RETRIEVAL)] if retrieved else []),
             *_label_tables(results["labels"]),
         ],
         curves=_curves(found.curves),
@@ -74,14 +78,18 @@ def run_page(found: Evaluation, command: str) -> Page:
     )
 
 
+def run_facts(command: str) -> dict[str, str]:
+    """What was run, by which versions, on what."""
+    here = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
+    version = f"vergence {__version__}, torch {torch.__version__}, Python {platform.python_version()}"
+    return {"command": command, "version": version, "device": here}
+
+
 def _facts(recipe: Recipe, results: Mapping[str, Any], command: str) -> dict[str, str]:
     seconds = results.get("seconds", {})
+    counts = [found["parameters"] for found in results["tests"].values() if "parameters" in found]
     return {
-        "command": command,
-        "version": f"vergence {__version__}, torch {torch.__version__}, Python {platform.python_version()}",
-        "device": torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else f"CPU, {torch.get_num_threads()} threads",
+        **run_facts(command),
         "images": f"{recipe.image_size} pixels",
         **{
             f"stage {name}": f"a refinement unit, trained on the 3D labels of {', '.join(stage.sources)}"
@@ -89,21 +97,14 @@ def _facts(recipe: Recipe, results: Mapping[str, Any], command: str) -> dict[str
             if stage.refine
         },
         "seed": str(recipe.seed),
-        **_parameters(results["tests"]),
+        **({"parameters": ", ".join(f"{name} {n:,}" for name, n in counts[0].items())} if counts else {}),
         **{f"source {name}": _words(asdict(s)) for name, s in recipe.sources.items()},
         **({"seconds": ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())} if seconds else {}),
     }
 
 
-def _parameters(tests: Mapping[str, Any]) -> dict[str, str]:
-    counts = [found["parameters"] for found in tests.values() if "parameters" in found]
-    return {"parameters": ", ".join(f"{name} {n:,}" for name, n in counts[0].items())} if counts else {}
-
-
 def _words(source: dict[str, Any]) -> str:
-    labels = [k for k in ("keypoints",) if source[k]] + (
-        [f"3D of {source['pose']}"] if source["pose"] != "none" else []
-    )
+    labels = ["keypoints"] * bool(source["keypoints"]) + [f"3D of {source['pose']}"] * (source["pose"] != "none")
     if source["kind"] == "human36m":
         part = source["protocol"] or source["split"]
         what = f"human36m {source['path']}, {part}, every {source['step']} frames, {source['cameras']} cameras"
@@ -128,10 +129,7 @@ def _table(tests: Mapping[str, Any], protocols: Mapping[str, Any]) -> Table:
     for name, found in tests.items():
         for key, label in ROWS.items():
             if key in found:
-                f = found[key]
-                rows.append(
-                    [f"{name}: {label}", f["n_mpjpe"], f["p_mpjpe"], f["n_pck"], f["n_auc"], f["depth_correlation"]]
-                )
+                rows.append([f"{name}: {label}", *(found[key][measure] for measure in MEASURES)])
     counts = "; ".join(
         f"{name}: {p['images']} images of {p['subjects']} subjects" for name, p in protocols.items() if name in tests
     )
@@ -169,25 +167,13 @@ def retrieval_rows(tests: Mapping[str, Any]) -> list[list[Cell]]:
     return rows
 
 
-def _retrieval_tables(tests: Mapping[str, Any]) -> list[Table]:
-    rows = retrieval_rows(tests)
-    return [Table("Cross-view retrieval", RETRIEVAL_COLUMNS, rows, RETRIEVAL)] if rows else []
-
-
 def _label_tables(labels: Mapping[str, Any]) -> list[Table]:
-    rows = [
-        [
-            name,
-            found["recordings"],
-            ", ".join(f"{n} {word}" for word, n in found["verdicts"].items()),
-            sum(found["refused"].values()),
-            100 * found["joints_labelled"],
-            found.get("n_mpjpe"),
-            found.get("p_mpjpe"),
-        ]
-        for name, found in labels.items()
-        if "recordings" in found
-    ]
+    rows: list[list[Cell]] = []
+    for name, found in labels.items():
+        if "recordings" in found:
+            verdicts = ", ".join(f"{n} {word}" for word, n in found["verdicts"].items())
+            rows.append([name, found["recordings"], verdicts, sum(found["refused"].values()), 100 * found["joints_labelled"],
+                         found.get("n_mpjpe"), found.get("p_mpjpe")])  # fmt: skip
     columns = ["", "recordings", "verdicts", "refused", "joints labelled %", "N-MPJPE mm", "P-MPJPE mm"]
     note = "The truth measures these labels here; training never saw it."
     return [Table("Labels made from several views", columns, rows, PROTOCOL, note)] if rows else []
@@ -207,6 +193,19 @@ def _curves(files: Mapping[str, Path]) -> list[Curve]:
     return curves
 
 
+def image_and_up(view: Views) -> dict[str, Any]:
+    """`image` and `up` of the one view, as a `Sample` or a `Strip` has them."""
+    up = view.up[0].numpy()
+    image = view.image[0].permute(1, 2, 0).contiguous().numpy()
+    return {"image": image, "up": up if np.isfinite(up).all() else None}
+
+
+def at_scale_of(true: Float[np.ndarray, "J 3"], pose: Float[np.ndarray, "J 3"]) -> Float[np.ndarray, "J 3"]:
+    """A root-relative pose at the truth's size, by least squares."""
+    known = np.isfinite(true) & np.isfinite(pose)
+    return pose * max((pose * true)[known].sum() / max((pose * pose)[known].sum(), 1e-9), 0.0)
+
+
 def _samples(name: str, test: Tested, skeleton: Skeleton, each: int) -> list[Sample]:
     dataset, prediction, scores = test.dataset, test.prediction, test.scores
     root = list(skeleton.root)
@@ -215,21 +214,16 @@ def _samples(name: str, test: Tested, skeleton: Skeleton, each: int) -> list[Sam
     for group, i in choose_samples(scores.n_mpjpe, each):
         view = dataset.read(torch.tensor([i]))
         true = (view.pose[0] - view.pose[0, root].mean(0)).numpy()
-        pose = poses[i].numpy()
-        known = np.isfinite(true)
-        scale = (pose * true)[known].sum() / max((pose * pose)[known].sum(), 1e-9)
-        up = view.up[0].numpy()
         samples.append(
             Sample(
                 title=f"{name}: subject {int(view.subject[0])}, camera {int(view.view[0])}, frame {int(view.frame[0])}",
                 group=group,
-                image=view.image[0].permute(1, 2, 0).contiguous().numpy(),
                 keypoints=None if prediction.keypoints is None else prediction.keypoints[i].numpy(),
                 keypoints_true=view.keypoints[0].numpy(),
-                pose=pose * max(scale, 0.0),
+                pose=at_scale_of(true, poses[i].numpy()),
                 pose_true=true,
                 errors={"N-MPJPE": f"{scores.n_mpjpe[i]:.0f} mm", "P-MPJPE": f"{scores.p_mpjpe[i]:.0f} mm"},
-                up=up if np.isfinite(up).all() else None,
+                **image_and_up(view),
             )
         )
     return samples

@@ -3,7 +3,9 @@
 Everything that needs thought about frames happens here, in numpy, where it is tested: the browser gets display
 coordinates (x right, y away from the viewer, z up) and pixel coordinates, and only turns and draws them. A pose is
 shown with its root at the origin, because a single camera does not know how far away a person is; a rig's poses stay
-where they are. NaN becomes null, and a bone with a null end is not drawn.
+where they are. NaN becomes null, and a bone with a null end is not drawn. An image is made smaller before it is
+embedded, which moves the keypoints: `encode_image` returns the factor, and `rescale_keypoints` applies it with the
+centre of the top-left pixel at (0, 0).
 
 Why not plotly: its script is 4.8 MB in every page, its 3D needs WebGL (which many machines of a lab's cluster and every
 headless browser lack or emulate), and it turns y down into y up only by tricks. A skeleton is twenty lines.
@@ -11,16 +13,21 @@ headless browser lack or emulate), and it turns y down into y up only by tricks.
 
 from __future__ import annotations
 
+import base64
+import io
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
+from PIL import Image
 
 from vergence.geometry.cameras import Camera
-from vergence.report.charts import encode_image, format_number, rescale_keypoints
-from vergence.report.page import Page, RigScene, Sample
+from vergence.report.page import Page, RigScene, Sample, format_number
 from vergence.skeleton import Skeleton
 
+LONGEST_SIDE_PX = 720  # an image fills at most half a laptop's screen
+PNG_BELOW_PX = 160  # small crops: JPEG's blocks would show, and PNG costs nothing
+JPEG_QUALITY = 85
 MAX_FRAMES = 900  # of a rig scene in a page; longer ones are shown every n-th frame, and the page says so
 
 CAMERA_TO_DISPLAY = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
@@ -101,6 +108,27 @@ def centred(pose: np.ndarray, true: np.ndarray | None, skeleton: Skeleton) -> np
     if not shared.any():
         return pose - root_position(pose, skeleton)
     return pose - pose[shared].mean(axis=0) + (true[shared].mean(axis=0) - root_position(true, skeleton))
+
+
+def encode_image(pixels: UInt8[np.ndarray, "H W 3"]) -> tuple[str, tuple[int, int], tuple[float, float]]:
+    """An image as a data URI, its width and height there, and the factors by which x and y were scaled."""
+    height, width = pixels.shape[:2]
+    factor = min(1.0, LONGEST_SIDE_PX / max(height, width))
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    if size != (width, height):
+        image = image.resize(size, Image.Resampling.LANCZOS)
+    kind = "png" if max(size) <= PNG_BELOW_PX else "jpeg"
+    buffer = io.BytesIO()
+    options = {"optimize": True} if kind == "png" else {"quality": JPEG_QUALITY, "optimize": True}
+    image.save(buffer, kind, **options)
+    data = base64.b64encode(buffer.getvalue()).decode("ascii")
+    return f"data:image/{kind};base64,{data}", size, (size[0] / width, size[1] / height)
+
+
+def rescale_keypoints(keypoints: Float[np.ndarray, "J 2"], scale: tuple[float, float]) -> Float[np.ndarray, "J 2"]:
+    """Keypoints of an image in the pixels of the same image resized by `scale`."""
+    return (np.asarray(keypoints, dtype=float) + 0.5) * np.asarray(scale) - 0.5
 
 
 def sample_data(sample: Sample, skeleton: Skeleton) -> dict[str, Any]:

@@ -70,19 +70,13 @@ class _Module(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         stage = self.stage
         optimizer: torch.optim.Optimizer
+        trained, lr, decay = [p for p in self.parameters() if p.requires_grad], stage.learning_rate, stage.weight_decay
         if stage.optimizer == "muon":
-            optimizer = Muon(
-                self.named_parameters(), stage.learning_rate, stage.muon_rate, weight_decay=stage.weight_decay
-            )
+            optimizer = Muon(self.named_parameters(), lr, stage.muon_rate, weight_decay=decay)
         elif stage.optimizer == "rmsprop":
-            optimizer = torch.optim.RMSprop([p for p in self.parameters() if p.requires_grad], lr=stage.learning_rate)
-        else:
-            optimizer = torch.optim.AdamW(
-                [p for p in self.parameters() if p.requires_grad],
-                lr=stage.learning_rate,
-                weight_decay=stage.weight_decay,
-                fused=not stage.grad_clip,  # Lightning cannot clip the gradients of a fused optimizer in mixed precision
-            )
+            optimizer = torch.optim.RMSprop(trained, lr=lr)
+        else:  # Lightning cannot clip the gradients of a fused optimizer in mixed precision
+            optimizer = torch.optim.AdamW(trained, lr=lr, weight_decay=decay, fused=not stage.grad_clip)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: stage_rate(step, stage))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 

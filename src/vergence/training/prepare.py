@@ -15,8 +15,7 @@ from vergence.datasets.shards.writer import prepare as write_shards
 from vergence.errors import VergenceError
 from vergence.progress import Progress, counted, silent
 from vergence.skeleton import get_skeleton
-from vergence.training.source_words import parse_source
-from vergence.training.sources import open_source
+from vergence.training.sources import open_source, parse_source
 from vergence.training.stage_cache import images_of
 
 

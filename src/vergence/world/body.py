@@ -40,8 +40,7 @@ _TRUNK_LIMITS_DEG = {
 }  # fmt: skip
 ANGLE_LIMITS_DEG: dict[str, tuple[float, float]] = {
     **_TRUNK_LIMITS_DEG,
-    **{f"left_{name}": limits for name, limits in _LIMB_LIMITS_DEG.items()},
-    **{f"right_{name}": limits for name, limits in _LIMB_LIMITS_DEG.items()},
+    **{f"{side}_{name}": limits for side in ("left", "right") for name, limits in _LIMB_LIMITS_DEG.items()},
 }
 ANGLES = tuple(ANGLE_LIMITS_DEG)
 COLUMN = {name: i for i, name in enumerate(ANGLES)}
@@ -89,9 +88,9 @@ def draw_bodies(count: int, rng: np.random.Generator) -> Bodies:
     return Bodies(height, build, {name: value * scale for name, value in bones.items()})
 
 
-def limits(dtype: type = np.float64) -> tuple[Float[ndarray, " A"], Float[ndarray, " A"]]:
+def limits() -> tuple[Float[ndarray, " A"], Float[ndarray, " A"]]:
     """Least and most of every angle, radians, in the order of `ANGLES`."""
-    table = np.radians(np.array(list(ANGLE_LIMITS_DEG.values()), dtype=dtype))
+    table = np.radians(np.array(list(ANGLE_LIMITS_DEG.values()), dtype=np.float64))
     return table[:, 0], table[:, 1]
 
 
@@ -136,9 +135,7 @@ class Posed:
 def forward_kinematics(bodies: Bodies, angles: Float[ndarray, "N A"], heading: Float[ndarray, " N"]) -> Posed:
     """Joints from angles: pelvis at the origin, world z up, `heading` about z from the world's x axis (radians)."""
     a = torch.from_numpy(np.ascontiguousarray(angles, dtype=np.float64))
-    bone = {
-        name: torch.from_numpy(np.asarray(value, dtype=np.float64))[:, None] for name, value in bodies.bones.items()
-    }
+    bone = {name: torch.from_numpy(np.asarray(v, dtype=np.float64))[:, None] for name, v in bodies.bones.items()}
     joints = torch.zeros(len(a), 17, 3, dtype=torch.float64)
     turn = torch.from_numpy(np.asarray(heading, dtype=np.float64))
     pelvis = _about(2, turn) @ _about(1, _angle(a, "pelvis_pitch")) @ _about(0, _angle(a, "pelvis_roll"))
@@ -146,32 +143,31 @@ def forward_kinematics(bodies: Bodies, angles: Float[ndarray, "N A"], heading: F
     chest = lumbar @ _trunk(a, "chest")
     neck = chest @ _trunk(a, "neck")
     head = neck @ _trunk(a, "head")
-    put = _placer(joints)
-    put("spine", "pelvis", lumbar, [0, 0, 1], bone["lumbar"])
-    put("thorax", "spine", chest, [0, 0, 1], bone["chest"])
-    put("neck_nose", "thorax", neck, [0.42, 0, 0.907], bone["neck"])
-    put("head_top", "neck_nose", head, [-0.2, 0, 0.98], bone["skull"])
+
+    def put(joint: str, parent: str, frame: Tensor, direction: list[float], length: str) -> None:
+        offset = (frame @ torch.tensor(direction, dtype=torch.float64)) * bone[length]
+        joints[:, H36M_17.index(joint)] = joints[:, H36M_17.index(parent)] + offset / math.sqrt(
+            sum(x * x for x in direction)
+        )
+
+    put("spine", "pelvis", lumbar, [0, 0, 1], "lumbar")
+    put("thorax", "spine", chest, [0, 0, 1], "chest")
+    put("neck_nose", "thorax", neck, [0.42, 0, 0.907], "neck")
+    put("head_top", "neck_nose", head, [-0.2, 0, 0.98], "skull")
     feet = []
     for side, sign in (("left", 1.0), ("right", -1.0)):
-        raised = _angle(a, f"{side}_shoulder_abduction").clamp(min=0) + _angle(a, f"{side}_shoulder_flexion").clamp(
-            min=0
-        )
-        shrug = chest @ _about(0, sign * (0.22 * (raised - 0.6).clamp(min=0) - 0.08))
-        put(f"{side}_shoulder", "thorax", shrug, [0, sign, 0], bone["shoulder"])
+        abduction, flexion = (_angle(a, f"{side}_shoulder_{way}").clamp(min=0) for way in ("abduction", "flexion"))
+        shrug = chest @ _about(0, sign * (0.22 * (abduction + flexion - 0.6).clamp(min=0) - 0.08))
+        put(f"{side}_shoulder", "thorax", shrug, [0, sign, 0], "shoulder")
         upper = chest @ _ball(a, f"{side}_shoulder", sign)
-        put(f"{side}_elbow", f"{side}_shoulder", upper, [0, 0, -1], bone["upper_arm"])
-        put(
-            f"{side}_wrist",
-            f"{side}_elbow",
-            upper @ _about(1, -_angle(a, f"{side}_elbow")),
-            [0, 0, -1],
-            bone["forearm"],
-        )
-        put(f"{side}_hip", "pelvis", pelvis, [0, sign, 0], bone["hip"])
+        put(f"{side}_elbow", f"{side}_shoulder", upper, [0, 0, -1], "upper_arm")
+        forearm = upper @ _about(1, -_angle(a, f"{side}_elbow"))
+        put(f"{side}_wrist", f"{side}_elbow", forearm, [0, 0, -1], "forearm")
+        put(f"{side}_hip", "pelvis", pelvis, [0, sign, 0], "hip")
         thigh = pelvis @ _ball(a, f"{side}_hip", sign)
-        put(f"{side}_knee", f"{side}_hip", thigh, [0, 0, -1], bone["thigh"])
+        put(f"{side}_knee", f"{side}_hip", thigh, [0, 0, -1], "thigh")
         shin = thigh @ _about(1, _angle(a, f"{side}_knee"))
-        put(f"{side}_ankle", f"{side}_knee", shin, [0, 0, -1], bone["shin"])
+        put(f"{side}_ankle", f"{side}_knee", shin, [0, 0, -1], "shin")
         outward = _about(2, torch.full_like(turn, sign * 0.12))
         feet.append((shin @ outward @ _about(1, -_angle(a, f"{side}_ankle")))[:, :, 0])
     return Posed(joints, head[:, :, 0], torch.stack(feet, 1))
@@ -181,18 +177,15 @@ def stand_on_ground(posed: Posed, bodies: Bodies) -> Posed:
     """The same poses with the lowest part of each body on z = 0: soles, knees, seat, hands, back or head."""
     height = torch.from_numpy(bodies.height)
     sole = torch.from_numpy(bodies.bones["ankle"])
-    toes = (
-        posed.joints[:, [H36M_17.index("left_ankle"), H36M_17.index("right_ankle")], 2]
-        + 0.075 * height[:, None] * (posed.feet[:, :, 2])
-    )
+    ends = [H36M_17.index("left_ankle"), H36M_17.index("right_ankle")]
+    toes = posed.joints[:, ends, 2] + 0.075 * height[:, None] * posed.feet[:, :, 2]
     thickness = torch.full((17,), 0.025, dtype=torch.float64)
     thickness[[0, 7, 8]] = 0.065
     thickness[[H36M_17.index("head_top")]] = 0.0
     lowest = posed.joints[:, :, 2] - thickness * height[:, None]
     ankles = posed.joints[:, [3, 6], 2] - sole[:, None]
     floor = torch.cat([lowest[:, [0, 2, 5, 7, 8, 10, 13, 16]], ankles, toes - 0.5 * sole[:, None]], 1).amin(1)
-    lift = torch.stack([torch.zeros_like(floor), torch.zeros_like(floor), -floor], -1)
-    return posed.moved(lift)
+    return posed.moved(torch.stack([torch.zeros_like(floor), torch.zeros_like(floor), -floor], -1))
 
 
 def _angle(angles: Tensor, name: str) -> Tensor:
@@ -217,15 +210,3 @@ def _ball(angles: Tensor, part: str, sign: float) -> Float[Tensor, "N 3 3"]:
     swing = torch.stack([sign * abduction, -flexion, torch.zeros_like(flexion)], -1)
     swing = swing * (_SWING_LIMIT / swing.norm(dim=-1, keepdim=True).clamp(min=_SWING_LIMIT))
     return axis_angle_to_matrix(swing) @ _about(2, -sign * twist)
-
-
-class _placer:
-    """Writes a joint at `parent + frame @ direction * length`."""
-
-    def __init__(self, joints: Float[Tensor, "N 17 3"]) -> None:
-        self.joints = joints
-
-    def __call__(self, joint: str, parent: str, frame: Tensor, direction: list[float], length: Tensor) -> None:
-        offset = (frame @ torch.tensor(direction, dtype=torch.float64)) * length
-        unit = math.sqrt(sum(x * x for x in direction))
-        self.joints[:, H36M_17.index(joint)] = self.joints[:, H36M_17.index(parent)] + offset / unit

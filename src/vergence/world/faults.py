@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -60,11 +61,8 @@ def resolved(look: str, faults: Faults | None) -> Faults:
     """Faults with the look's own where none are given."""
     if look not in LOOKS:
         raise VergenceError(f"no look is called {look!r}", "Known: studio, wild.")
-    own, given = LOOKS[look], faults or Faults()
-    chosen = {
-        k: getattr(given, k) if getattr(given, k) is not None else getattr(own, k) for k in ("occlusion", "truncation")
-    }
-    return Faults(**{**given.__dict__, **chosen})
+    given = {name: value for name, value in vars(faults or Faults()).items() if value is not None}
+    return dataclasses.replace(LOOKS[look], **given)
 
 
 def annotated(
@@ -93,7 +91,6 @@ def misjudged(views: Views, shape: tuple[int, int, int], focal_error: float, rng
     error = np.exp(rng.normal(0, focal_error, (subjects, 1, cameras)))
     factor = torch.from_numpy(np.broadcast_to(error, shape).reshape(-1)).float()
     intrinsics = views.intrinsics.clone()
-    intrinsics[:, 0, 0] *= factor
-    intrinsics[:, 1, 1] *= factor
+    intrinsics[:, [0, 1], [0, 1]] *= factor[:, None]
     full, turn = full_cameras(views.crop, intrinsics)
     return views.replace(intrinsics=intrinsics, full_intrinsics=full.float(), turn=turn.float())

@@ -175,55 +175,43 @@ def make_figures(
     nose = _across(face, crown_axis)
     head = torch.stack([nose, torch.linalg.cross(crown_axis, nose), crown_axis], 1)
     skull = at["head_top"] - 0.054 * h * crown_axis
-    ends: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
-
-    def add(a: Tensor, b: Tensor, ra: Tensor, rb: Tensor) -> None:
-        ends.append((a, b, ra, rb))
-
     hair, long_hair = outfits.hair[:, None] * h, outfits.long_hair[:, None] * h
     pelvis, thorax = at["pelvis"], at["thorax"]
-    add(pelvis - 0.048 * h * left, pelvis + 0.048 * h * left, 0.052 * thick, 0.052 * thick)
     # The rib cage hangs between the shoulder joints, wherever a skeleton has them against its thorax.
     ribs = [at[f"{s}_shoulder"] - sign * 0.052 * h * left - 0.075 * h * up for s, sign in (("left", 1), ("right", -1))]
-    for sign, high in zip((1, -1), ribs):
-        add(pelvis + sign * 0.03 * h * left + 0.035 * h * up, high, 0.052 * thick, 0.056 * thick)
-    add(ribs[0] + 0.02 * h * up, ribs[1] + 0.02 * h * up, 0.053 * thick, 0.053 * thick)
-    add(at["right_shoulder"], at["left_shoulder"], 0.032 * thick, 0.032 * thick)
-    add(thorax, skull - 0.03 * h * crown_axis, 0.030 * h, 0.028 * h)
-    add(skull, skull - 0.042 * h * crown_axis + 0.010 * h * nose, 0.052 * h, 0.040 * h)
     tip = skull + 0.050 * h * nose - 0.024 * h * crown_axis
-    add(tip, tip + 0.008 * h * (nose - crown_axis), 0.009 * h, 0.012 * h)
-    add(
-        skull - 0.010 * h * nose + 0.006 * h * crown_axis,
-        skull - 0.016 * h * nose - 0.02 * h * crown_axis,
-        0.052 * hair,
-        0.045 * hair,
-    )
-    add(
-        skull - 0.022 * h * nose, skull - 0.034 * h * nose - 0.10 * h * crown_axis, 0.044 * long_hair, 0.030 * long_hair
-    )
-    arms, fore, hands, thighs, shins, shoes = [], [], [], [], [], []
+    brow, nape = skull - 0.010 * h * nose + 0.006 * h * crown_axis, skull - 0.016 * h * nose - 0.02 * h * crown_axis
+    behind, fall = skull - 0.022 * h * nose, skull - 0.034 * h * nose - 0.10 * h * crown_axis
+    ends = [
+        (pelvis - 0.048 * h * left, pelvis + 0.048 * h * left, 0.052 * thick, 0.052 * thick),
+        (pelvis + 0.03 * h * left + 0.035 * h * up, ribs[0], 0.052 * thick, 0.056 * thick),
+        (pelvis + -1 * 0.03 * h * left + 0.035 * h * up, ribs[1], 0.052 * thick, 0.056 * thick),
+        (ribs[0] + 0.02 * h * up, ribs[1] + 0.02 * h * up, 0.053 * thick, 0.053 * thick),
+        (at["right_shoulder"], at["left_shoulder"], 0.032 * thick, 0.032 * thick),
+        (thorax, skull - 0.03 * h * crown_axis, 0.030 * h, 0.028 * h),
+        (skull, skull - 0.042 * h * crown_axis + 0.010 * h * nose, 0.052 * h, 0.040 * h),
+        (tip, tip + 0.008 * h * (nose - crown_axis), 0.009 * h, 0.012 * h),
+        (brow, nape, 0.052 * hair, 0.045 * hair),
+        (behind, fall, 0.044 * long_hair, 0.030 * long_hair),
+    ]
+    limbs = []
     for i, side in enumerate(("left", "right")):
-        shoulder, elbow, wrist = at[f"{side}_shoulder"], at[f"{side}_elbow"], at[f"{side}_wrist"]
-        hip, knee, ankle = at[f"{side}_hip"], at[f"{side}_knee"], at[f"{side}_ankle"]
-        arms.append((shoulder, elbow, 0.033 * thick, 0.026 * thick))
-        fore.append((elbow, wrist, 0.0255 * thick, 0.018 * h))
-        along = _unit(wrist - elbow)
-        hands.append((wrist + 0.015 * h * along, wrist + 0.065 * h * along, 0.020 * h, 0.018 * h))
-        thighs.append((hip, knee, 0.051 * thick, 0.034 * thick))
-        shins.append((knee, ankle, 0.0335 * thick, 0.023 * h))
-        toes = feet[:, i]
+        parts = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+        shoulder, elbow, wrist, hip, knee, ankle = (at[f"{side}_{part}"] for part in parts)
+        along, toes = _unit(wrist - elbow), feet[:, i]
         down = _across(ankle - knee, _unit(toes))
-        shoes.append(
-            (
-                ankle - 0.018 * h * toes + 0.014 * h * down,
-                ankle + 0.095 * h * toes + 0.022 * h * down,
-                0.026 * h,
-                0.019 * h,
-            )
+        heel, toe = ankle - 0.018 * h * toes + 0.014 * h * down, ankle + 0.095 * h * toes + 0.022 * h * down
+        limbs.append(
+            [
+                (shoulder, elbow, 0.033 * thick, 0.026 * thick),
+                (elbow, wrist, 0.0255 * thick, 0.018 * h),
+                (wrist + 0.015 * h * along, wrist + 0.065 * h * along, 0.020 * h, 0.018 * h),
+                (hip, knee, 0.051 * thick, 0.034 * thick),
+                (knee, ankle, 0.0335 * thick, 0.023 * h),
+                (heel, toe, 0.026 * h, 0.019 * h),
+            ]
         )
-    for pair in (arms, fore, hands, thighs, shins, shoes):
-        ends.extend(pair)
+    ends += [capsule for pair in zip(*limbs) for capsule in pair]
     a, b = torch.stack([e[0] for e in ends], 1), torch.stack([e[1] for e in ends], 1)
     radius = torch.stack([torch.cat([e[2], e[3]], 1) for e in ends], 1)
     return Figures(a, b, radius, torso, head, skull, height)

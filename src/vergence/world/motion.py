@@ -25,14 +25,7 @@ from torch import Tensor
 from vergence.errors import VergenceError
 from vergence.world.body import ANGLES, COLUMN, Bodies, Posed, clamp, forward_kinematics, stand_on_ground
 from vergence.world.figure import guess_feet, shoulder_forward
-from vergence.world.poses import (
-    ARM_COLUMNS,
-    STANCES,
-    draw_arms,
-    draw_headings,
-    draw_stances,
-    draw_trunk_and_legs,
-)
+from vergence.world.poses import ARM_COLUMNS, STANCES, draw_arms, draw_headings, draw_stances, draw_trunk_and_legs
 
 AREA_RADIUS_MM = 1100.0
 # Recorded motion is put on the floor with its lowest joint this high.
@@ -61,7 +54,10 @@ class Motion:
         return len(self.joints)
 
 
-def as_motion(motion: Motion | ndarray | Tensor, fps: float) -> Motion:
+Recorded = Motion | ndarray | Tensor  # joints as `Motion` has them, in place of one
+
+
+def as_motion(motion: Recorded, fps: float) -> Motion:
     """Joint positions as a motion; nose and toes are taken to follow chest and knees."""
     if isinstance(motion, Motion):
         return motion

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
+from scipy.spatial.transform import Rotation
 
 from vergence.errors import VergenceError
 from vergence.files import read_arrays
@@ -111,9 +112,7 @@ def read_bvh(path: Path | str) -> Bvh:
     return Bvh(names, parents, _positions(parents, offsets, channels, values), 1 / seconds)
 
 
-def _hierarchy(
-    tokens: list[str],
-) -> tuple[tuple[str, ...], tuple[int, ...], Float[ndarray, "J 3"], list[list[str]]]:
+def _hierarchy(tokens: list[str]) -> tuple[tuple[str, ...], tuple[int, ...], Float[ndarray, "J 3"], list[list[str]]]:
     """Names, parents, offsets and channels from the words of a HIERARCHY section."""
     names: list[str] = []
     parents: list[int] = []
@@ -159,12 +158,11 @@ def _positions(
     for j, parent in enumerate(parents):
         local, shift = np.broadcast_to(np.eye(3), (frames, 3, 3)), np.broadcast_to(offsets[j], (frames, 3)).copy()
         for channel in channels[j]:
-            axis = "xyz".index(channel[0])
             if channel.endswith("position"):
                 # A position channel replaces the offset; files that mean the sum have a root offset of 0.
-                shift[:, axis] = values[:, column]
+                shift[:, "xyz".index(channel[0])] = values[:, column]
             elif channel.endswith("rotation"):
-                local = local @ _axis_rotation(axis, np.radians(values[:, column]))
+                local = local @ Rotation.from_euler(channel[0], values[:, [column]], degrees=True).as_matrix()
             else:
                 raise ValueError(f"channel {channel!r}")
             column += 1
@@ -174,32 +172,18 @@ def _positions(
     return place
 
 
-def _axis_rotation(axis: int, angle: Float[ndarray, " T"]) -> Float[ndarray, "T 3 3"]:
-    out = np.zeros((len(angle), 3, 3))
-    i, j = (axis + 1) % 3, (axis + 2) % 3
-    out[:, axis, axis] = 1
-    out[:, i, i] = out[:, j, j] = np.cos(angle)
-    out[:, j, i], out[:, i, j] = np.sin(angle), -np.sin(angle)
-    return out
-
-
-def _plain(name: str) -> str:
-    """A joint's name in small letters and digits, without a tool's prefix (`mixamorig:`)."""
-    return re.sub(r"[^a-z0-9]", "", name.split(":")[-1].lower())
-
-
 def _to_h36m(bvh: Bvh, path: Path) -> Float[ndarray, "T 17 3"]:
     """Human3.6M's joints from the names; pelvis and spine are means (`skeleton.DERIVED`)."""
-    where = {_plain(name): i for i, name in reversed(list(enumerate(bvh.names)))}
+    # Small letters and digits, without a tool's prefix (`mixamorig:`); of several joints of one name the first.
+    plain = [re.sub(r"[^a-z0-9]", "", name.split(":")[-1].lower()) for name in bvh.names]
+    where = {name: i for i, name in reversed(list(enumerate(plain)))}
 
     def find(joint: str, options: tuple[str, ...]) -> int:
         for option in options:
             if option in where:
                 return where[option]
-        raise VergenceError(
-            f"{path} has no joint for {joint}; it has {', '.join(bvh.names)}",
-            f"Rename it to {options[0]!r}, for example.",
-        )
+        remedy = f"Rename it to {options[0]!r}, for example."
+        raise VergenceError(f"{path} has no joint for {joint}; it has {', '.join(bvh.names)}", remedy)
 
     joints: dict[str, ndarray] = {}
     for part, options in _BVH_NAMES.items():

@@ -94,15 +94,6 @@ def unpack(packed: Int[Tensor, "N H W"]) -> UInt8[Tensor, "N 3 H W"]:
     return torch.stack([(packed >> shift).bitwise_and_(255).to(torch.uint8) for shift in (0, 8, 16)], 1)
 
 
-def depth_map(scenes: Scenes, height: int, width: int) -> tuple[Float[Tensor, "N H W"], Int[Tensor, "N H W"]]:
-    """Depth (mm, infinite where empty) and number of the visible capsule (-1 where empty) of each pixel."""
-    buffer = _z_buffer(_hits(scenes, height, width), len(scenes) * height * width)
-    empty = buffer == _EMPTY
-    depth = torch.where(empty, torch.inf, (buffer // _MAX_CAPSULES) / _STEPS_PER_MM)
-    capsule = torch.where(empty, -1, buffer % _MAX_CAPSULES)
-    return depth.view(-1, height, width), capsule.view(-1, height, width)
-
-
 @dataclass(frozen=True)
 class _Hits:
     """Every (pixel, capsule) pair that meets: flat pixel, z-buffer key, flat capsule, depth, and which of the rays

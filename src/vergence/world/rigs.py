@@ -73,11 +73,6 @@ def wild_cameras(count: int, rng: np.random.Generator) -> Rig:
     return make_rig(eye, target, focal, (1000, 1000), rng.normal(0, math.radians(4.0), count))
 
 
-def wild_rig(views: int, rng: np.random.Generator) -> Rig:
-    """Cameras in the wild that watch one area together."""
-    return wild_cameras(views, rng)
-
-
 def walk(positions: int, rng: np.random.Generator) -> Rig:
     """One hand-held camera's places while it walks part of the way around the origin: 50 to 140 degrees, 2.6 to 5.5 m away."""
     along = np.linspace(0, 1, positions)
@@ -119,7 +114,7 @@ def draw_rigs(count: int, views: int, *, look: str = "studio", seed: int) -> lis
     """
     if count < 1 or views < 1:
         raise VergenceError(f"{count} rigs of {views} views", "Both must be at least 1.")
-    draw = {"studio": studio_rig, "wild": wild_rig}.get(look)
+    draw = {"studio": studio_rig, "wild": wild_cameras}.get(look)
     if draw is None:
         raise VergenceError(f"no look is called {look!r}", "Known: studio, wild.")
     return [draw(views, np.random.default_rng([seed, 11, i])) for i in range(count)]
@@ -131,8 +126,7 @@ def stack_rigs(rigs: Sequence[Rig]) -> tuple[Tensor, Tensor, Tensor]:
         raise VergenceError(
             f"rigs with {sorted({len(rig) for rig in rigs})} cameras", "Give every rig the same number."
         )
-    return (
-        torch.stack([rig.intrinsics.double() for rig in rigs]),
-        torch.stack([rig.rotation.double() for rig in rigs]),
-        torch.stack([rig.translation.double() for rig in rigs]),
+    k, r, t = (
+        torch.stack([getattr(rig, name).double() for rig in rigs]) for name in ("intrinsics", "rotation", "translation")
     )
+    return k, r, t

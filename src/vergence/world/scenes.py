@@ -32,12 +32,12 @@ from vergence.world.backgrounds import draw_textures, full_image, full_to_textur
 from vergence.world.body import Bodies, Posed, draw_bodies, forward_kinematics, stand_on_ground
 from vergence.world.faults import Faults, misjudged, resolved
 from vergence.world.figure import draw_outfits
-from vergence.world.motion import Motion, as_motion, draw_choreography, perform, sample_motion
+from vergence.world.motion import Recorded, as_motion, draw_choreography, perform, sample_motion
 from vergence.world.poses import draw_headings, draw_poses
 from vergence.world.renderer import Scenes, draw, unpack
 from vergence.world.rigs import Rig, draw_rigs, stack_rigs, studio_cameras, walk, wild_cameras
 from vergence.world.shots import Backdrops, Shots, draw_lights, make_scenes, project_points, take
-from vergence.world.threads import one_core_each, spread
+from vergence.world.threads import Device, one_core_each, spread
 
 # Every change that moves a figure changes this; protocols print it.
 WORLD_VERSION = "4"
@@ -56,7 +56,7 @@ def single_images(
     seed: int,
     subjects: int | None = None,
     faults: Faults | None = None,
-    device: torch.device | str = "cpu",
+    device: Device = "cpu",
 ) -> Views:
     """Images that have nothing to do with each other, with all truth.
 
@@ -116,11 +116,11 @@ def recordings(
     look: str = "studio",
     seed: int,
     rigs: Sequence[Rig] | int | None = None,
-    motion: Sequence[Motion | ndarray | Tensor] | None = None,
+    motion: Sequence[Recorded] | None = None,
     faults: Faults | None = None,
     fps: float = 25.0,
     frame_step: int = 10,
-    device: torch.device | str = "cpu",
+    device: Device = "cpu",
 ) -> Views:
     """Recordings of one person each by a rig, with all truth; ordered by sequence, then frame, then view.
 
@@ -196,7 +196,7 @@ def static_clips(
     look: str = "wild",
     seed: int,
     faults: Faults | None = None,
-    device: torch.device | str = "cpu",
+    device: Device = "cpu",
 ) -> Views:
     """People who stand still while one camera walks around them: several views of one time step, from one camera.
 
@@ -236,9 +236,9 @@ def render_capture(
     *,
     look: str = "studio",
     seed: int,
-    motion: Motion | ndarray | Tensor | None = None,
+    motion: Recorded | None = None,
     fps: float = 25.0,
-    device: torch.device | str = "cpu",
+    device: Device = "cpu",
 ) -> Iterator[Frame]:
     """Full images of one person, frame by frame: what a rig's video files would hold.
 
@@ -325,7 +325,7 @@ def _spread(posed: Posed, rng: np.random.Generator) -> Posed:
 def _performances(
     bodies: Bodies,
     times: Float[ndarray, "S T"],
-    motion: Sequence[Motion | ndarray | Tensor] | None,
+    motion: Sequence[Recorded] | None,
     fps: float,
     rng: np.random.Generator,
 ) -> Posed:

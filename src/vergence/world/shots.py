@@ -21,7 +21,7 @@ from vergence.world.body import Posed
 from vergence.world.faults import Faults, annotated
 from vergence.world.figure import PLAIN, Outfits, make_figures, part_colours, part_materials
 from vergence.world.renderer import CHUNK_PIXELS, Scenes, draw, unpack
-from vergence.world.threads import spread
+from vergence.world.threads import Device, spread
 
 # A body nearer than this has no box to crop.
 NEAREST_MM = 300.0
@@ -112,13 +112,7 @@ def project_points(points: Float[Tensor, "N J 3"], intrinsics: Float[Tensor, "N 
 
 
 def take(
-    shots: Shots,
-    backdrops: Backdrops,
-    size: int,
-    look: str,
-    faults: Faults,
-    rng: np.random.Generator,
-    device: torch.device | str,
+    shots: Shots, backdrops: Backdrops, size: int, look: str, faults: Faults, rng: np.random.Generator, device: Device
 ) -> Views:
     """Crops of the shots: cameras, truth, pixels."""
     n = len(shots.build)
@@ -207,7 +201,7 @@ def _with_objects(scenes: Scenes, pose: Tensor, look: str, faults: Faults, rng: 
     return dataclasses.replace(scenes, **joined)
 
 
-def _draw_all(scenes: Scenes, backdrops: Backdrops, size: int, device: torch.device | str) -> UInt8[Tensor, "N 3 H W"]:
+def _draw_all(scenes: Scenes, backdrops: Backdrops, size: int, device: Device) -> UInt8[Tensor, "N 3 H W"]:
     """Draws all images, in chunks that fit the cache."""
     out = torch.empty(len(scenes), 3, size, size, dtype=torch.uint8)
     textures = backdrops.textures.to(device)

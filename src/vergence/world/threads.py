@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import torch
 
+Device = torch.device | str
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _CORES: ContextVar[int] = ContextVar("cores", default=0)

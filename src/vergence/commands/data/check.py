@@ -35,6 +35,7 @@ def check(words: Sequence[str]) -> int:
     for part, report in done.read:
         if report:
             print(f"read{''.join(f' {k} {v}' for k, v in part.items())}: {report}")
+    print("\n".join(f"{'' if i else 'rig: '}{'  ' * bool(i)}{line}" for i, line in enumerate(done.cameras)))
     out = options.out or Path(f"check-{options.path.resolve().name}.html")
     write_page(out, _page(done))
     _show(done, out)
@@ -50,6 +51,7 @@ def _page(done: DatasetCheck) -> Page:
         "rows": f"{len(done.records):,}, {done.records.skeleton.name}",
         **({"read with": ", ".join(f"{k}: {v}" for k, v in done.checked.items())} if done.checked else {}),
         **{f"the reader says ({i + 1})": report for i, (_, report) in enumerate(done.read) if report},
+        **({"rig": "; ".join(done.cameras)} if done.cameras else {}),
         "recipe": "; ".join(done.recipe) or "no source reads this: it is for looking at",
     }
     return check_page(done.records, done.findings, facts, done.opened)

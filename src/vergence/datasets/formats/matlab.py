@@ -78,7 +78,5 @@ def read_mat73(path: Path, names: Sequence[str]) -> dict[str, ndarray]:
 def _check_names(path: Path, names: Sequence[str], there: Sequence[str]) -> None:
     missing = [name for name in names if name not in there]
     if missing:
-        raise VergenceError(
-            f"{path} has no variable {', '.join(missing)}; it has {', '.join(there) or 'none'}",
-            "Take the dataset's original file.",
-        )
+        remedy = "Take the dataset's original file."
+        raise VergenceError(f"{path} has no variable {', '.join(missing)}; it has {', '.join(there) or 'none'}", remedy)

@@ -2,15 +2,80 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import av
+import numpy as np
+from jaxtyping import Bool, Int
+from numpy import ndarray
 from PIL import Image
 
+from vergence.datasets.records import ImageRef
 from vergence.errors import VergenceError
 from vergence.footage.video import VideoFile
 
 _EXIF_ORIENTATION, _LYING = 274, (5, 6, 7, 8)
+
+
+@dataclass(frozen=True)
+class Footage:
+    """The images of one clip: a video, or numbered images in a folder.
+
+    Attributes:
+        path: the video or the folder.
+        size: (width, height).
+        count: frames of the video.
+        numbered: file name by frame number, of a folder.
+    """
+
+    path: Path
+    size: tuple[int, int]
+    count: int = 0
+    numbered: Mapping[int, str] = field(default_factory=dict)
+
+    def has(self, frames: Int[ndarray, " F"]) -> Bool[ndarray, " F"]:
+        return np.isin(frames, list(self.numbered)) if self.numbered else frames < self.count
+
+    def images(self, frames: Int[ndarray, " F"]) -> list[ImageRef]:
+        if self.numbered:
+            return [ImageRef(self.path / self.numbered[frame]) for frame in frames.tolist()]
+        return [ImageRef(self.path, frame) for frame in frames.tolist()]
+
+
+def numbered_images(folder: Path, pattern: str, first: int | None = None) -> Footage:
+    """The images of a folder whose names fit the pattern; its group is the number.
+
+    Args:
+        first: number of the first frame; None: 0 where a file has that, else 1.
+
+    Raises:
+        VergenceError: no file fits, or the first one is no image.
+    """
+    found = {int(m[1]): p.name for p in folder.iterdir() if (m := re.fullmatch(pattern, p.name, re.IGNORECASE))}
+    if not found:
+        raise VergenceError(f"{folder} holds no numbered images", "They end in _000001.jpg and so on.")
+    start = first if first is not None else 0 if 0 in found else 1
+    numbered = {number - start: name for number, name in found.items()}
+    return Footage(folder, image_size(folder / found[min(found)]), numbered=numbered)
+
+
+def video_header(path: Path) -> Footage:
+    """A video's size and length from its header alone, where hundreds are looked at.
+
+    Raises:
+        VergenceError: it cannot be opened, or does not say its length.
+    """
+    try:
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            if not stream.frames:
+                raise VergenceError(f"{path} does not say how many frames it has", "Export it again.")
+            return Footage(path, (stream.width, stream.height), stream.frames)
+    except (av.FFmpegError, IndexError) as error:
+        raise VergenceError(f"{path} cannot be opened as a video", "Download it again.") from error
 
 
 def image_size(path: Path) -> tuple[int, int]:

@@ -109,10 +109,8 @@ def _unpickled(stream: io.BytesIO, where: str) -> Any:
     try:
         return _Restricted(stream, encoding="latin1").load()
     except _Forbidden as error:
-        raise VergenceError(
-            f"{where} asks for {error}, which no data file needs, and was not read",
-            "It may be harmful; get the file from where the dataset's preparation is published.",
-        ) from error
+        remedy = "It may be harmful; get the file from where the dataset's preparation is published."
+        raise VergenceError(f"{where} asks for {error}, which no data file needs, and was not read", remedy) from error
     except Exception as error:  # a damaged pickle fails in as many ways as there are bytes
         raise VergenceError(
             f"{where} is not a whole pickle: {_first_line(error)}", "Copy or download it again."

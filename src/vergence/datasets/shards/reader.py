@@ -21,14 +21,11 @@ were prepared, and are cropped with the box that they had; those whose own box s
 from __future__ import annotations
 
 import hashlib
-import json
-import os
-import threading
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import cv2
 import numpy as np
@@ -39,6 +36,7 @@ from torch import Tensor
 
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
+from vergence.files import read_json
 from vergence.geometry.crops import full_cameras
 from vergence.skeleton import Skeleton, skeleton_from_names
 
@@ -82,10 +80,8 @@ class ShardDataset:
         self.size = int(self.manifest["size"])
         self.image_size = image_size
         if image_size > self.size:
-            raise VergenceError(
-                f"{self.path} holds crops of {self.size} px, the recipe wants {image_size}",
-                f"Set image_size to {self.size} or less, or prepare it with --size {image_size}.",
-            )
+            remedy = f"Set image_size to {self.size} or less, or prepare it with --size {image_size}."
+            raise VergenceError(f"{self.path} holds crops of {self.size} px, the recipe wants {image_size}", remedy)
         arrays = _mapped(self.path / INDEX)
         self.report: dict[str, Any] = self.manifest["report"]
         self.groups = {
@@ -94,12 +90,8 @@ class ShardDataset:
         }
         self.measures = {name: arrays[f"measure_{i}"] for i, name in enumerate(self.manifest.get("measures", []))}
         self._shard, self._start, self._length = (arrays[name] for name in ("shard", "start", "length"))
-        self.index = _resized(_converted(_views(arrays), self._skeleton, skeleton), self.size, image_size)
-        self._files = _Files(self.path)
-
-    @property
-    def _skeleton(self) -> Skeleton:
-        return skeleton_from_names(self.manifest["joint_names"])
+        own = skeleton_from_names(self.manifest["joint_names"])
+        self.index = _resized(_converted(_views(arrays), own, skeleton), self.size, image_size)
 
     def __len__(self) -> int:
         return len(self._shard)
@@ -128,51 +120,25 @@ class ShardDataset:
 
     def _decoded(self, row: int) -> ndarray:
         """One crop, `H W 3`, RGB."""
-        data = self._files.read(int(self._shard[row]), int(self._start[row]), int(self._length[row]))
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+        path, start = self.path / shard_name(int(self._shard[row])), int(self._start[row])
+        data = _jpegs(path)[start : start + int(self._length[row])]
+        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
         if image is None or image.shape[:2] != (self.size, self.size):
-            raise VergenceError(
-                f"row {row} of {self.path / shard_name(int(self._shard[row]))} cannot be decoded",
-                "Run the `vergence data prepare` that made it again: it checks every file, and says what to do.",
-            )
+            remedy = "Run the `vergence data prepare` that made it again: it checks every file, and says what to do."
+            raise VergenceError(f"row {row} of {path} cannot be decoded", remedy)
         if self.image_size != self.size:
             image = cv2.resize(image, (self.image_size, self.image_size), interpolation=cv2.INTER_AREA)
         return image[..., ::-1]
 
 
-class _Files:
-    """Bytes of shards by their place; the files used last stay open. Threads share it, processes open their own."""
+def _jpegs(path: Path) -> ndarray:
+    """The bytes of all of a shard's crops, mapped from its file: threads and processes may read them at once."""
+    return _mapped_jpegs(path, path.stat().st_mtime_ns if path.is_file() else 0)
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._open: OrderedDict[int, tuple[BinaryIO, int]] = OrderedDict()
-        self._process = os.getpid()
-        self._lock = threading.Lock()
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self._folder}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["folder"])  # type: ignore[misc]
-
-    def read(self, shard: int, start: int, length: int) -> bytes:
-        if self._process != os.getpid():  # a forked process would share the file's position
-            self.__init__(self._folder)  # type: ignore[misc]
-        with self._lock:
-            file, offset = self._opened(shard)
-            file.seek(offset + start)
-            return file.read(length)
-
-    def _opened(self, shard: int) -> tuple[BinaryIO, int]:
-        if shard not in self._open:
-            path = self._folder / shard_name(shard)
-            with open_h5(path) as file:
-                offset = file["jpeg"].id.get_offset()
-            if len(self._open) >= OPEN_SHARDS:
-                self._open.popitem(last=False)[1][0].close()
-            self._open[shard] = open(path, "rb", buffering=0), offset  # noqa: SIM115
-        self._open.move_to_end(shard)
-        return self._open[shard]
+@lru_cache(maxsize=OPEN_SHARDS)
+def _mapped_jpegs(path: Path, changed: int) -> ndarray:
+    return _mapped(path)["jpeg"]
 
 
 def open_h5(path: Path, mode: str = "r") -> Any:
@@ -219,14 +185,9 @@ def _with_full_cameras(index: Views) -> Views:
 def _converted(index: Views, own: Skeleton, wanted: Skeleton) -> Views:
     if own == wanted:
         return index
-    points = {
-        name: torch.from_numpy(own.convert(getattr(index, name).numpy(), wanted)) for name in ("keypoints", "pose")
-    }
-    trust = {
-        name: torch.from_numpy(own.convert_confidence(getattr(index, name).numpy(), wanted))
-        for name in ("confidence", "pose_weight")
-    }
-    return index.replace(**points, **trust)
+    ways = {"keypoints": own.convert, "pose": own.convert, "confidence": own.convert_confidence,
+            "pose_weight": own.convert_confidence}  # fmt: skip
+    return index.replace(**{n: torch.from_numpy(way(getattr(index, n).numpy(), wanted)) for n, way in ways.items()})
 
 
 def _resized(index: Views, size: int, wanted: int) -> Views:
@@ -236,9 +197,7 @@ def _resized(index: Views, size: int, wanted: int) -> Views:
     factor = wanted / size
     change = torch.tensor([[factor, 0, (factor - 1) / 2], [0, factor, (factor - 1) / 2], [0, 0, 1]])
     return index.replace(
-        intrinsics=change @ index.intrinsics,
-        crop=change @ index.crop,
-        keypoints=(index.keypoints + 0.5) * factor - 0.5,
+        intrinsics=change @ index.intrinsics, crop=change @ index.crop, keypoints=(index.keypoints + 0.5) * factor - 0.5
     )
 
 
@@ -255,20 +214,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
                 f"{folder} is not finished: {done} shards, no {MANIFEST}", "Run the same `vergence data prepare` again."
             )
         raise VergenceError(f"{folder} holds no prepared crops", "Give a folder that `vergence data prepare` wrote.")
-    manifest = read_json(folder / MANIFEST)
-    if manifest.get("format") not in READS:
-        raise VergenceError(f"{folder} has format {manifest.get('format')}; this version reads {FORMAT}", AGAIN)
+    manifest = read_json(folder / MANIFEST, remedy=AGAIN)
+    if not isinstance(manifest, dict) or manifest.get("format") not in READS:
+        found = manifest.get("format") if isinstance(manifest, dict) else "none"
+        raise VergenceError(f"{folder} has format {found}; this version reads {FORMAT}", AGAIN)
     return manifest
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text())
-        if not isinstance(value, dict):
-            raise ValueError("not a mapping")
-        return value
-    except (OSError, ValueError) as error:
-        raise VergenceError(f"{path} cannot be read: {error}", AGAIN) from error
 
 
 def check_files(folder: Path) -> None:

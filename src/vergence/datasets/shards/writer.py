@@ -26,20 +26,9 @@ from torch import Tensor
 
 from vergence.batches.dataset import Dataset, numbered_apart
 from vergence.batches.views import Views
-from vergence.datasets.shards.reader import (
-    FORMAT,
-    INDEX,
-    MANIFEST,
-    PLAN,
-    check_files,
-    open_h5,
-    read_json,
-    read_manifest,
-    sha256,
-    shard_name,
-)
+from vergence.datasets.shards import reader
 from vergence.errors import VergenceError
-from vergence.files import atomic_path, write_json
+from vergence.files import atomic_path, read_json, write_json
 from vergence.skeleton import Skeleton
 
 JPEG_QUALITY = 95
@@ -82,23 +71,23 @@ def prepare(
     if not len(dataset):
         raise VergenceError("the sources have no images", "Look at their paths, frames and settings.")
     plan = {
-        "format": FORMAT, "size": size, "skeleton": skeleton.name, "joint_names": list(skeleton.joint_names),
+        "format": reader.FORMAT, "size": size, "skeleton": skeleton.name, "joint_names": list(skeleton.joint_names),
         "rows": len(dataset), "rows_per_shard": rows_per_shard, "quality": JPEG_QUALITY,
         "skip_unreadable": skip_unreadable, "settings": dict(settings), "labels": _digest(dataset),
     }  # fmt: skip
     plan = json.loads(json.dumps(plan, default=str))
     _claim(out, plan)
-    if (out / MANIFEST).is_file():
-        check_files(out)
+    if (out / reader.MANIFEST).is_file():
+        reader.check_files(out)
         advance(len(dataset))
-        return read_manifest(out)
+        return reader.read_manifest(out)
     # Rows in the order of their files and frames, so that each video is decoded once; the index keeps their own order.
     order = dataset.order() if hasattr(dataset, "order") else torch.arange(len(dataset))
     skipped: dict[str, str] = {}
     parts = order.split(rows_per_shard)
     _write_shards(out, dataset, parts, skip_unreadable, workers, advance)
     for number in range(len(parts)):
-        with open_h5(out / shard_name(number)) as file:
+        with reader.open_h5(out / reader.shard_name(number)) as file:
             skipped |= json.loads(file.attrs["skipped"])
     _write_index(out, dataset, len(parts))
     return _write_manifest(out, plan, dataset, len(parts), skipped)
@@ -124,18 +113,18 @@ def _claim(out: Path, plan: dict[str, Any]) -> None:
         names = {path.name for path in out.iterdir()}
     except OSError as error:
         raise VergenceError(f"cannot write to {out}: {error.strerror}", "Choose another folder.") from error
-    if PLAN in names:
-        found = read_json(out / PLAN)
+    if reader.PLAN in names:
+        found = read_json(out / reader.PLAN, remedy=reader.AGAIN)
         if found != plan:
             differ = sorted(key for key in found.keys() | plan.keys() if found.get(key) != plan.get(key))
             raise VergenceError(f"{out} holds shards made with other {', '.join(differ)}", "Choose a new folder.")
-    elif any(not name.startswith(f".{Path(PLAN).stem}.") for name in names):
+    elif any(not name.startswith(f".{Path(reader.PLAN).stem}.") for name in names):
         raise VergenceError(f"{out} is not empty", "Choose a new folder, or empty it.")
     for name in names:
         if name.startswith((".shard-", ".index.", ".manifest.", ".plan.")):
             (out / name).unlink(missing_ok=True)
-    if PLAN not in names:
-        write_json(out / PLAN, plan)
+    if reader.PLAN not in names:
+        write_json(out / reader.PLAN, plan)
 
 
 def _write_shards(
@@ -147,7 +136,7 @@ def _write_shards(
     advance: Callable[[int], None],
 ) -> None:
     """Every shard that is not there yet, here or by several processes."""
-    paths = {out / shard_name(number): rows for number, rows in enumerate(parts)}
+    paths = {out / reader.shard_name(number): rows for number, rows in enumerate(parts)}
     waiting = {path: rows for path, rows in paths.items() if not path.is_file()}
     advance(sum(len(rows) for path, rows in paths.items() if path not in waiting))
     if min(workers, len(waiting)) <= 1:
@@ -189,28 +178,23 @@ def _write_taken(path: Path, rows: list[int]) -> None:
 
 
 def _write_shard(path: Path, dataset: Dataset, rows: Tensor, skip_unreadable: bool) -> None:
-    kept: list[int] = []
-    jpegs: list[ndarray] = []
+    jpegs: dict[int, ndarray] = {}
     skipped: dict[str, str] = {}
     for part in rows.split(ROWS_AT_ONCE):
         try:
-            images = dict(zip(part.tolist(), dataset.read(part).image))
+            jpegs |= {row: encoded(image) for row, image in zip(part.tolist(), dataset.read(part).image)}
         except VergenceError:
             if not skip_unreadable:
                 raise
-            images = {}
             for row in part.tolist():
                 try:
-                    images[row] = dataset.read(torch.tensor([row])).image[0]
+                    jpegs[row] = encoded(dataset.read(torch.tensor([row])).image[0])
                 except VergenceError as error:
                     skipped[str(row)] = error.problem
-        for row, image in images.items():
-            kept.append(row)
-            jpegs.append(encoded(image))
-    with atomic_path(path) as partial, open_h5(partial, "w") as file:
-        file["jpeg"] = np.concatenate(jpegs) if jpegs else np.zeros(1, np.uint8)
-        file["row"] = np.array(kept, np.int64)
-        file["length"] = np.array([len(jpeg) for jpeg in jpegs], np.int64)
+    with atomic_path(path) as partial, reader.open_h5(partial, "w") as file:
+        file["jpeg"] = np.concatenate(list(jpegs.values())) if jpegs else np.zeros(1, np.uint8)
+        file["row"] = np.array(list(jpegs), np.int64)
+        file["length"] = np.array([len(jpeg) for jpeg in jpegs.values()], np.int64)
         file.attrs["skipped"] = json.dumps(skipped)
 
 
@@ -226,20 +210,17 @@ def encoded(image: Tensor) -> ndarray:
 def _write_index(out: Path, dataset: Dataset, shards: int) -> None:
     """Labels in the dataset's own order, without the rows that were skipped, and where their bytes lie."""
     total = len(dataset)
-    place: dict[str, ndarray] = {
-        "shard": np.full(total, -1, np.int32),
-        "start": np.zeros(total, np.int64),
-        "length": np.zeros(total, np.int32),
-    }
+    place: dict[str, ndarray] = {"shard": np.full(total, -1, np.int32), "start": np.zeros(total, np.int64)}
+    place["length"] = np.zeros(total, np.int32)
     for number in range(shards):
-        with open_h5(out / shard_name(number)) as file:
+        with reader.open_h5(out / reader.shard_name(number)) as file:
             row, length = file["row"][:], file["length"][:]
         place["shard"][row], place["length"][row] = number, length
         place["start"][row] = np.cumsum(length) - length
     kept = place["shard"] >= 0
     if not kept.any():
         raise VergenceError("none of the images could be read", "Look at the sources with `vergence data check`.")
-    with atomic_path(out / INDEX) as partial, open_h5(partial, "w") as file:
+    with atomic_path(out / reader.INDEX) as partial, reader.open_h5(partial, "w") as file:
         for name, value in dataset.index.items():
             if name != "image":
                 file[name] = value.numpy()[kept]
@@ -262,7 +243,7 @@ def _measures(dataset: Dataset) -> Mapping[str, ndarray]:
 def _write_manifest(
     out: Path, plan: dict[str, Any], dataset: Dataset, shards: int, skipped: dict[str, str]
 ) -> dict[str, Any]:
-    names = [INDEX, *(shard_name(number) for number in range(shards))]
+    names = [reader.INDEX, *(reader.shard_name(number) for number in range(shards))]
     report = dict(getattr(dataset, "report", {}))
     if skipped:
         report["unreadable"] = {"images": len(skipped), "first": dict(list(skipped.items())[:5])}
@@ -272,10 +253,10 @@ def _write_manifest(
         "groups": {name: np.unique(values).tolist() for name, values in _groups(dataset).items()},
         "measures": list(_measures(dataset)),
         "report": report,
-        "files": {name: {"bytes": (out / name).stat().st_size, "sha256": sha256(out / name)} for name in names},
+        "files": {name: {"bytes": (out / name).stat().st_size, "sha256": reader.sha256(out / name)} for name in names},
     }
-    write_json(out / MANIFEST, manifest)
-    return read_manifest(out)
+    write_json(out / reader.MANIFEST, manifest)
+    return reader.read_manifest(out)
 
 
 class Joined:
@@ -289,15 +270,11 @@ class Joined:
         self.parts = list(parts.values())
         self.index = Views.cat(numbered_apart([part.index for part in self.parts]))
         self._first = np.cumsum([0, *(len(part) for part in self.parts)])
-        names = dict.fromkeys(name for part in self.parts for name in _groups(part))
-        self.groups = {
-            name: np.concatenate([_groups(part).get(name, np.full(len(part), "")) for part in self.parts])
-            for name in names
-        }
-        self.measures = {
-            name: np.concatenate([_measures(part).get(name, np.full(len(part), np.nan)) for part in self.parts])
-            for name in dict.fromkeys(name for part in self.parts for name in _measures(part))
-        }
+        self.groups, self.measures = (
+            {name: np.concatenate([of(part).get(name, np.full(len(part), missing)) for part in self.parts])
+             for name in dict.fromkeys(name for part in self.parts for name in of(part))}
+            for of, missing in ((_groups, ""), (_measures, np.nan))
+        )  # fmt: skip
         self.groups["source"] = np.repeat(np.array(list(parts)), [len(part) for part in self.parts])
         self.report = {name: dict(getattr(part, "report", {})) for name, part in parts.items()}
 

@@ -10,7 +10,7 @@ Limits are wide on purpose: they are for faults, not for quality. Bodies between
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -32,13 +32,9 @@ SIZE_RANGE = (0.6, 1.4)
 UNITS = {"metres": 1e-3, "centimetres": 0.1, "inches": 1 / 25.4, "feet": 1 / 304.8}
 # mm; from a child of 1.2 m to a man of 2.2 m, and joints placed as datasets differ in placing them
 HUMAN_MM = {
-    "upper_leg": (250, 600),
-    "lower_leg": (250, 580),
-    "upper_arm": (150, 420),
-    "lower_arm": (130, 380),
-    "hip": (50, 220),
+    "upper_leg": (250, 600), "lower_leg": (250, 580), "upper_arm": (150, 420), "lower_arm": (130, 380), "hip": (50, 220),
     "shoulder": (70, 280),
-}
+}  # fmt: skip
 SPREAD_SHARE = 0.1  # of a limb's length, within one person; motion capture has under 0.03, a network 0.05
 UNEVEN_SHARE = 0.15  # between left and right
 LEAST_POSES = 5  # of one person, to speak of a spread
@@ -47,10 +43,10 @@ BETTER = 0.75  # of the score: another skeleton's order must be better by so muc
 POINTS_2D = 6  # fewer known keypoints say nothing of the order
 
 
-def some_rows(records: Records, wanted: ndarray | None = None, most: int = MOST_ROWS) -> Int[ndarray, " n"]:
-    """Rows (of a mask) to look at: all, or `most` of them spread over the dataset."""
+def some_rows(records: Records, wanted: ndarray | None = None) -> Int[ndarray, " n"]:
+    """Rows (of a mask) to look at: all, or `MOST_ROWS` of them spread over the dataset."""
     rows = np.arange(len(records)) if wanted is None else np.flatnonzero(wanted)
-    return rows if len(rows) <= most else np.sort(np.random.default_rng(0).choice(rows, most, replace=False))
+    return rows if len(rows) <= MOST_ROWS else np.sort(np.random.default_rng(0).choice(rows, MOST_ROWS, replace=False))
 
 
 def check_values(records: Records) -> list[Finding]:
@@ -58,8 +54,7 @@ def check_values(records: Records) -> list[Finding]:
     out = []
     names = ("keypoints", "pose", "intrinsics", "distortion", "rotation", "translation", "up", "confidence", "time")
     infinite = {name: int(np.isinf(getattr(records, name)).sum()) for name in names}
-    found = ", ".join(f"{count:,} in {name}" for name, count in infinite.items() if count)
-    if found:
+    if found := ", ".join(f"{count:,} in {name}" for name, count in infinite.items() if count):
         out.append(Finding("infinite values", "wrong", f"{found} (limit 0)", "What is missing is NaN, never infinite."))
     for name, zero in (("keypoints", "(0, 0) or (-1, -1)"), ("pose", "(0, 0, 0)")):
         value = getattr(records, name)
@@ -69,8 +64,8 @@ def check_values(records: Records) -> list[Finding]:
             out.append(Finding(f"half-known {name}", "wrong", f"{half:,} joints have some coordinates NaN (limit 0)",
                                "A joint is known in all its coordinates, or NaN in all."))  # fmt: skip
         marks = (value == 0).all(-1) | ((value == -1).all(-1) & (name == "keypoints"))
-        if name == "pose":
-            marks &= ~_rooted(records)[:, None]
+        if name == "pose":  # but for root-relative ones, which is another fault
+            marks &= ~(np.abs(records.pose[:, list(records.skeleton.root)].mean(1)) < 1e-6).all(-1)[:, None]
         share = marks.sum() / max(known.all(-1).sum(), 1)
         if share > ZERO_SHARE:
             out.append(Finding(f"zeros in {name}", "wrong",
@@ -78,16 +73,9 @@ def check_values(records: Records) -> list[Finding]:
                                "These files mark missing joints so: make them NaN when reading."))  # fmt: skip
     if not out:
         out.append(Finding("values", "good", _coverage(records)))
-    never = _never(records)
-    if never:
+    if never := _never(records):
         out.append(Finding("joints", "note", f"never labelled: {', '.join(never)}"))
     return out
-
-
-def _rooted(records: Records) -> ndarray:
-    """Rows whose root lies at the origin: root-relative poses, which is another fault."""
-    root = records.pose[:, list(records.skeleton.root)].mean(1)
-    return (np.abs(root) < 1e-6).all(-1)
 
 
 def _coverage(records: Records) -> str:
@@ -207,44 +195,32 @@ def check_cameras(records: Records) -> list[Finding]:
     """Intrinsics that are lenses of these images, rotations that are rotations."""
     k, turn = records.intrinsics, records.rotation
     known = np.isfinite(k).all((1, 2))
-    out = []
-    half = np.isfinite(k).any((1, 2)) & ~known
-    if half.any():
-        out.append(
-            Finding("intrinsics", "wrong", f"{int(half.sum()):,} are NaN in part (limit 0)", "Give all or none.")
-        )
     with np.errstate(invalid="ignore"):
         focal = known & ((k[:, 0, 0] <= 0) | (k[:, 1, 1] <= 0))
         middle = known & ~focal & ((k[:, :2, 2] < 0) | (k[:, :2, 2] > records.size)).any(1)
         ratio = known & ~focal & (np.abs(np.log(np.where(focal | ~known, 1, k[:, 0, 0] / k[:, 1, 1]))) > np.log(1.1))
         short = known & ~focal & (k[:, 0, 0] < 0.2 * records.size.max(1))
-    for bad, words, remedy in (
-        (focal, "have a focal length of 0 or less", "K is [[fx 0 cx] [0 fy cy] [0 0 1]] in px."),
-        (middle, "have their principal point outside the image", "K is of images of another size, or transposed."),
-        (
-            ratio,
-            "have fx and fy that differ by more than 10 %",
-            "The images were stretched, or K is of another size.",
-        ),
-        (
-            short,
-            "have a focal length under 0.2 of the image's side",
-            "K is in px of the full image, not normalised.",
-        ),
-    ):
-        if bad.any():
-            out.append(Finding("intrinsics", "wrong", f"{int(bad.sum()):,} of {len(records):,} rows {words}", remedy))
-    rigid = np.isfinite(turn).all((1, 2))
-    if rigid.any():
-        off = np.abs(turn[rigid] @ turn[rigid].transpose(0, 2, 1) - np.eye(3)).max((1, 2)) > 1e-3
-        left = ~off & (np.linalg.det(turn[rigid]) < 0)
-        if off.any():
-            out.append(
-                Finding("rotations", "wrong", f"{int(off.sum()):,} are not orthonormal to 0.001", "Read R again.")
-            )
-        if left.any():
-            out.append(Finding("rotations", "wrong", f"{int(left.sum()):,} mirror (determinant -1)",
-                               "One axis of the world or the camera is turned: x right, y down, z forward."))  # fmt: skip
+        rigid = np.isfinite(turn).all((1, 2))
+        off = rigid & ~(np.abs(turn @ turn.transpose(0, 2, 1) - np.eye(3)).max((1, 2)) <= 1e-3)
+        left = rigid & ~off & (np.linalg.det(turn) < 0)
+    of = f" of {len(records):,} rows"
+    out = [
+        Finding(what, "wrong", f"{int(bad.sum()):,}{words}", remedy)
+        for what, bad, words, remedy in (
+            ("intrinsics", np.isfinite(k).any((1, 2)) & ~known, " are NaN in part (limit 0)", "Give all or none."),
+            ("intrinsics", focal, f"{of} have a focal length of 0 or less", "K is [[fx 0 cx] [0 fy cy] [0 0 1]] in px."),
+            ("intrinsics", middle, f"{of} have their principal point outside the image",
+             "K is of images of another size, or transposed."),
+            ("intrinsics", ratio, f"{of} have fx and fy that differ by more than 10 %",
+             "The images were stretched, or K is of another size."),
+            ("intrinsics", short, f"{of} have a focal length under 0.2 of the image's side",
+             "K is in px of the full image, not normalised."),
+            ("rotations", off, " are not orthonormal to 0.001", "Read R again."),
+            ("rotations", left, " mirror (determinant -1)",
+             "One axis of the world or the camera is turned: x right, y down, z forward."),
+        )
+        if bad.any()
+    ]  # fmt: skip
     if not out:
         words = f"intrinsics in {percent(float(known.mean()))} of the rows, rotations in {percent(float(rigid.mean()))}"
         out.append(Finding("cameras", "good", words))
@@ -281,10 +257,11 @@ def limb_lengths_of(records: Records) -> dict[str, Float[ndarray, "n 2"]]:
     """Of each limb group the right and the left length, of some rows with 3D; NaN where an end is missing."""
     rows = some_rows(records, np.isfinite(records.pose).all(-1).any(-1))
     pose = records.pose[rows].astype(np.float64)
-    return {
-        group: np.stack([np.linalg.norm(pose[:, a] - pose[:, b], axis=-1) for a, b in pairs], 1)
-        for group, pairs in records.skeleton.limb_groups.items()
-    }
+    return {group: _lengths(pose, pairs) for group, pairs in records.skeleton.limb_groups.items()}
+
+
+def _lengths(pose: Float[ndarray, "n J 3"], pairs: Sequence[tuple[int, int]]) -> Float[ndarray, "n 2"]:
+    return np.stack([np.linalg.norm(pose[:, a] - pose[:, b], axis=-1) for a, b in pairs], 1)
 
 
 def unit_of(records: Records) -> tuple[float, str]:
@@ -311,9 +288,8 @@ def check_units(records: Records) -> list[Finding]:
     if unit:
         return [Finding("units", "wrong", f"{text}: the poses are in {unit}, not in millimetres",
                         f"Multiply poses (and translations, if they are too) by {1 / UNITS[unit]:g}.")]  # fmt: skip
-    return [
-        Finding("units", "wrong", f"{text}: no unit makes these bodies human", "Poses are mm, absolute, not scaled.")
-    ]
+    remedy = "Poses are mm, absolute, not scaled."
+    return [Finding("units", "wrong", f"{text}: no unit makes these bodies human", remedy)]
 
 
 def check_limbs(records: Records) -> list[Finding]:
@@ -328,14 +304,11 @@ def check_limbs(records: Records) -> list[Finding]:
     for group, x in lengths.items():
         middle = float(np.median(x[np.isfinite(x)])) * mm
         spread, sides = _spread(x, records.subject[rows]), _unevenness(x)
-        table.append(f"{group.replace('_', ' ')} {middle:.0f} ± {percent(spread) if np.isfinite(spread) else '?'}")
-        low, high = HUMAN_MM[group]
-        if not low <= middle <= high:
-            long.append(f"{group.replace('_', ' ')} {middle:.0f} mm (limits {low} to {high})")
-        if spread > SPREAD_SHARE:
-            wide.append(f"{group.replace('_', ' ')} {percent(spread)}")
-        if sides > UNEVEN_SHARE:
-            uneven.append(f"{group.replace('_', ' ')} {percent(sides)}")
+        name, (low, high) = group.replace("_", " "), HUMAN_MM[group]
+        table.append(f"{name} {middle:.0f} ± {percent(spread) if np.isfinite(spread) else '?'}")
+        long += [f"{name} {middle:.0f} mm (limits {low} to {high})"] * (not low <= middle <= high)
+        wide += [f"{name} {percent(spread)}"] * (spread > SPREAD_SHARE)
+        uneven += [f"{name} {percent(sides)}"] * (sides > UNEVEN_SHARE)
     out = []
     order = _better_order(records.pose[rows].astype(np.float64), records.skeleton, _unevenness_of, UNEVEN_SHARE)
     shuffled = f": the 3D joints are shuffled, in another order than {records.skeleton.name}{order}"
@@ -375,8 +348,8 @@ def _unevenness(lengths: Float[ndarray, "n 2"]) -> float:
 
 
 def _unevenness_of(pose: Float[ndarray, "n J 3"], skeleton: Skeleton) -> float:
-    values = [
-        _unevenness(np.stack([np.linalg.norm(pose[:, a] - pose[:, b], axis=-1) for a, b in pairs], 1))
-        for pairs in skeleton.limb_groups.values()
-    ]
+    values = [_unevenness(_lengths(pose, pairs)) for pairs in skeleton.limb_groups.values()]
     return float(np.nanmean(values)) if values and np.isfinite(values).any() else np.inf
+
+
+CHECKS = (check_values, check_boxes, check_keypoints, check_cameras, check_time_steps, check_units, check_limbs)

@@ -11,6 +11,7 @@ from vergence.datasets.records import ImageReader, Records
 from vergence.datasets.validation.checks import check_images, check_records
 from vergence.datasets.validation.detect_format import joined, pixels_of, read_kind, recipe_line, recognise
 from vergence.datasets.validation.finding import Finding, is_valid
+from vergence.datasets.validation.readers import CAMERAS
 from vergence.errors import VergenceError
 from vergence.progress import Progress, silent
 
@@ -28,6 +29,7 @@ class DatasetCheck:
         opened: opens their images; None where there are no rows.
         findings: good ones, notes and wrong ones, in the order in which a reader should mend them.
         recipe: the entries of a recipe's `sources:` that read this folder; none where no source does.
+        cameras: what was understood of the rig, in lines; none where nobody says where cameras are.
     """
 
     path: Path
@@ -38,6 +40,7 @@ class DatasetCheck:
     opened: ImageReader | None
     findings: tuple[Finding, ...]
     recipe: tuple[str, ...]
+    cameras: tuple[str, ...] = ()
 
     @property
     def valid(self) -> bool:
@@ -75,13 +78,15 @@ def check_dataset(path: Path | str, *, images: int = 100, progress: Progress = s
         opened,
         tuple(findings),
         tuple(recipe_line(kind, path, part, found) for part, found in parts) if kind.name else (),
+        tuple(line for _, found in parts for line in found.report.get(CAMERAS, ())),
     )
 
 
 def _words(report: Any) -> str:
     """A reader's report in one line."""
     if isinstance(report, dict):
-        return ", ".join(f"{key}: {_words(value)}" for key, value in report.items() if value not in ({}, [], None))
+        said = {key: value for key, value in report.items() if value not in ({}, [], None) and key != CAMERAS}
+        return ", ".join(f"{key}: {_words(value)}" for key, value in said.items())
     if isinstance(report, list | tuple):
         return " / ".join(map(_words, report))
     return str(report)

@@ -12,8 +12,7 @@ images of another recording. The contact sheet of `vergence data check` shows th
 
 from __future__ import annotations
 
-from collections import defaultdict
-from pathlib import Path
+from collections import Counter
 
 import numpy as np
 from numpy import ndarray
@@ -31,17 +30,7 @@ def check_records(records: Records) -> list[Finding]:
     """
     if not len(records):
         return [Finding("rows", "wrong", "no image of anybody", "Look at the path and at what the reader skipped.")]
-    found = []
-    for check in (
-        arrays.check_values,
-        arrays.check_boxes,
-        arrays.check_keypoints,
-        arrays.check_cameras,
-        arrays.check_time_steps,
-        arrays.check_units,
-        arrays.check_limbs,
-    ):
-        found += check(records)
+    found = [finding for check in arrays.CHECKS for finding in check(records)]
     placed = geometry.check_reprojection(records)
     found += placed + geometry.check_knees(records)
     return found + (geometry.check_agreement(records) if is_valid(placed) else [])
@@ -52,9 +41,7 @@ def check_images(records: Records, most: int = 100, opened: ImageReader | None =
 
     Videos are only opened for images that are decoded: opening all of a large dataset takes minutes.
     """
-    files: dict[Path, int] = defaultdict(int)
-    for image in records.images:
-        files[image.path] += 1
+    files = Counter(image.path for image in records.images)
     missing = [path for path in files if not path.exists()]
     out = []
     if missing:
@@ -75,9 +62,8 @@ def check_images(records: Records, most: int = 100, opened: ImageReader | None =
                                f"first: {faults[0]}", remedy))  # fmt: skip
     if not out:
         share = "all" if len(rows) == len(records) else percent(len(rows) / len(records))
-        out.append(
-            Finding("images", "good", f"{len(files):,} files are there; {len(rows)} images ({share}) were opened")
-        )
+        words = f"{len(files):,} files are there; {len(rows)} images ({share}) were opened"
+        out.append(Finding("images", "good", words))
     return out
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
@@ -21,11 +21,16 @@ from typing import Any, cast
 
 import numpy as np
 
+from vergence import plugins
 from vergence.datasets.records import ImageReader, OpenFiles, Records
 from vergence.errors import VergenceError
+from vergence.footage.readers import find_reader
 from vergence.footage.video import VIDEO_SUFFIXES
+from vergence.plugins import imported
 
 HEAD_BYTES = 4096
+COLMAP_FILES = ("images.txt", "points3D.txt", "rigs.txt", "frames.txt")
+Part = Mapping[str, Any]  # settings that choose a part of a dataset
 
 
 @dataclass(frozen=True)
@@ -66,15 +71,11 @@ def recognise(path: Path) -> Kind:
     for kind in KINDS:
         if kind.fits(path):
             return kind
-    raise VergenceError(
-        f"{path} is of no kind that is known here",
-        f"Give the top folder of one of: {'; '.join(dict.fromkeys(kind.title for kind in KINDS))}.",
-    )
+    remedy = f"Give the top folder of one of: {'; '.join(dict.fromkeys(kind.title for kind in KINDS))}."
+    raise VergenceError(f"{path} is of no kind that is known here", remedy)
 
 
-def read_kind(
-    kind: Kind, path: Path
-) -> tuple[list[tuple[Mapping[str, Any], Records]], list[tuple[Mapping[str, Any], VergenceError]]]:
+def read_kind(kind: Kind, path: Path) -> tuple[list[tuple[Part, Records]], list[tuple[Part, VergenceError]]]:
     """Each part of a folder that can be read, with its settings; and those that cannot, with the reason.
 
     Raises:
@@ -87,29 +88,24 @@ def read_kind(
         if error.name != module:
             raise VergenceError(f"{kind.title} needs {error.name}", f"Install it: pip install {error.name}.") from error
         raise VergenceError(f"{path} is {kind.title}, which this version does not read", "Update Vergence.") from error
-    found: list[tuple[Mapping[str, Any], Records]] = []
-    refused: list[tuple[Mapping[str, Any], VergenceError]] = []
+    found: list[tuple[Part, Records]] = []
+    refused: list[tuple[Part, VergenceError]] = []
     for part in kind.parts:
         try:
             found.append((part, function(path, **part, **kind.checked)))
         except VergenceError as error:
             refused.append((part, error))
+    if not found and len(refused) == 1:
+        raise refused[0][1]
     if not found:
-        raise refused[0][1] if len(refused) == 1 else _all_reasons(refused)
+        said = [f"{' '.join(map(str, part.values()))}: {error.problem.rstrip('.')}" for part, error in refused]
+        raise VergenceError("; ".join(said), " ".join(dict.fromkeys(error.remedy for _, error in refused)))
     return found, refused
-
-
-def _all_reasons(refused: Sequence[tuple[Mapping[str, Any], VergenceError]]) -> VergenceError:
-    said = [f"{' '.join(map(str, part.values()))}: {error.problem.rstrip('.')}" for part, error in refused]
-    return VergenceError("; ".join(said), " ".join(dict.fromkeys(error.remedy for _, error in refused)))
 
 
 def pixels_of(kind: Kind, path: Path) -> ImageReader:
     """What opens the images of this folder's records."""
-    if not kind.pixels:
-        return OpenFiles()
-    module, _, name = kind.pixels.partition(":")
-    return cast(ImageReader, getattr(import_module(module), name)(path))
+    return cast(ImageReader, imported(kind.pixels)(path)) if kind.pixels else OpenFiles()
 
 
 def recipe_line(kind: Kind, path: Path, part: Mapping[str, Any], records: Records) -> str:
@@ -150,21 +146,15 @@ def _is_clips(path: Path) -> bool:
     return path.is_dir() and any(looks_like_clip(file) for file in files)
 
 
-def _is_world_images(path: Path) -> bool:
-    return all((path / name).exists() for name in ("keypoints.json", "truth.npz", "images"))
-
-
 def _is_capture(path: Path) -> bool:
     if path.suffix == ".toml" or not path.is_dir():
         return path.name == "capture.toml"
     if (path / "capture.toml").is_file():
         return True
     videos = [p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES]
-    return bool(videos) and not _has(path, "*.txt", "*.mat", "*.cdf")
-
-
-def _is_captures(path: Path) -> bool:
-    return _has(path, "*/capture.toml")
+    texts = [p for p in path.glob("*.txt") if find_reader(plugins.calibration_readers, p) is None]
+    texts = [p for p in texts if p.name not in COLMAP_FILES]
+    return bool(videos) and not texts and not _has(path, "*.mat", "*.cdf")
 
 
 def _is_mpii(path: Path) -> bool:
@@ -203,12 +193,13 @@ KINDS: tuple[Kind, ...] = (
          "vergence.datasets.coco:read_coco", ({"split": "train"}, {"split": "val"})),
     Kind("mannequin_challenge", "MannequinChallenge", _is_clips,
          "vergence.datasets.mannequin_challenge:read_mannequin_challenge"),
-    Kind("", "images that `vergence synth --kind images` wrote", _is_world_images,
+    Kind("", "images that `vergence synth --kind images` wrote",
+         lambda p: all((p / name).exists() for name in ("keypoints.json", "truth.npz", "images")),
          "vergence.datasets.validation.readers:read_world_images", labels=_POSES),
-    Kind("capture", "a capture (videos of one moment, capture.toml)", _is_capture,
+    Kind("capture", "a capture (videos of one moment)", _is_capture,
          "vergence.datasets.validation.readers:read_capture_records",
          pixels="vergence.datasets.validation.readers:capture_pixels"),
-    Kind("", "a folder of captures", _is_captures, "vergence.datasets.validation.readers:read_captures",
+    Kind("", "a folder of captures", lambda p: _has(p, "*/capture.toml"), "vergence.datasets.validation.readers:read_captures",
          pixels="vergence.datasets.validation.readers:capture_pixels"),
 )  # fmt: skip
 

@@ -8,23 +8,23 @@ they bend backward.
 from __future__ import annotations
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from numpy import ndarray
 
 from vergence.datasets.records import Records
 from vergence.datasets.validation.arrays import limb_lengths_of, some_rows
-from vergence.datasets.validation.explain import explain, sampled
 from vergence.datasets.validation.finding import Finding, percent
 from vergence.datasets.validation.reprojection import (
     comparable,
+    explain,
     in_camera,
     limit_px,
+    projected,
     reprojection_by_camera,
     reprojection_errors,
     row_median,
+    sampled,
 )
-from vergence.geometry.camera import project
 from vergence.skeleton import Skeleton
 
 FAILING_SHARE = 0.02  # of the rows; fewer are a note
@@ -106,27 +106,22 @@ def _inside_boxes(records: Records, posed: ndarray) -> list[Finding]:
     if not len(rows):
         return [Finding("reprojection", "note", "no 2D, boxes or intrinsics to hold the 3D against")]
     part = records[rows]
-    lens = torch.from_numpy(np.nan_to_num(part.distortion))
-    pixels = project(torch.from_numpy(part.pose.astype(np.float64)), torch.from_numpy(part.intrinsics), lens).numpy()
-    low, span = part.box[:, None, :2], part.box[:, None, 2:]
-    inside = ((pixels > low - 0.25 * span) & (pixels < low + 1.25 * span)).all(-1)
-    share = float(inside.sum() / max(np.isfinite(part.pose).all(-1).sum(), 1))
+    share = _inside(part, part.pose)
     text = (
         f"{percent(share)} of the projected 3D joints lie in their row's box (limit 80 %); there is no 2D to measure px"
     )
     if share >= 0.8:
         return [Finding("reprojection", "good", text)]
-    moved = "; moved by R and t they do: the poses are in the world's frame" if _world_fits(part, low, span) else ""
-    return [
-        Finding("reprojection", "wrong", text + moved, "Poses are in each camera's frame: x right, y down, z forward.")
-    ]
+    moved = _inside(part, in_camera(part, part.pose)) >= 0.8
+    text += "; moved by R and t they do: the poses are in the world's frame" if moved else ""
+    return [Finding("reprojection", "wrong", text, "Poses are in each camera's frame: x right, y down, z forward.")]
 
 
-def _world_fits(part: Records, low: ndarray, span: ndarray) -> bool:
-    lens = torch.from_numpy(np.nan_to_num(part.distortion))
-    pixels = project(torch.from_numpy(in_camera(part, part.pose)), torch.from_numpy(part.intrinsics), lens).numpy()
+def _inside(part: Records, pose: ndarray) -> float:
+    """The share of known joints whose projection lies in their row's box, grown by a quarter."""
+    pixels, low, span = projected(part, pose), part.box[:, None, :2], part.box[:, None, 2:]
     inside = ((pixels > low - 0.25 * span) & (pixels < low + 1.25 * span)).all(-1)
-    return bool(inside.sum() >= 0.8 * max(np.isfinite(part.pose).all(-1).sum(), 1))
+    return float(inside.sum() / max(np.isfinite(part.pose).all(-1).sum(), 1))
 
 
 def knee_bends(pose: Float[ndarray, "N J 3"], skeleton: Skeleton) -> Float[ndarray, "N 2"]:

@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy import ndarray
 
 from vergence.datasets.capture import CapturePixels, capture_records
+from vergence.datasets.make_records import make_records
 from vergence.datasets.records import ImageRef, Records
 from vergence.datasets.shards.reader import INDEX, ShardDataset, check_files, read_manifest
 from vergence.errors import VergenceError
 from vergence.files import read_arrays
+from vergence.footage.calibrations.summary import described
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.observations import Observations, observe
 from vergence.geometry.crops import whole_image_box
 from vergence.outputs.tables import read_npz
 from vergence.skeleton import skeleton_from_names
+
+CAMERAS = "rig"  # of a report: what was understood of the rig, a line each
 
 
 def read_capture_records(path: Path, number: int = 0) -> Records:
@@ -32,10 +37,16 @@ def read_capture_records(path: Path, number: int = 0) -> Records:
         VergenceError: no capture, no keypoints, nobody in them, or a truth of another recording.
     """
     capture = load_capture(path)
+    if not capture.has_keypoints:
+        lines = " ".join(f"{line}." for line in described(capture.rig))
+        raise VergenceError(
+            f"the capture {path} has no 2D keypoints; of its cameras is known: {lines}".rstrip("."),
+            "Run a 2D detector, and name its files as `keypoints`.",
+        )
     seen = observe(capture)
     truth = capture.folder / "truth.npz"
     pose = _true_poses(truth, capture, seen) if truth.is_file() else None
-    records = capture_records(capture, seen, pose, number=number)
+    records = capture_records(capture, seen, pose, number=number, report={CAMERAS: described(capture.rig)})
     if not len(records):
         raise VergenceError(f"the capture {path} shows nobody", "Look at its keypoints.")
     return records
@@ -100,36 +111,17 @@ def read_world_images(path: Path) -> Records:
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise VergenceError(f"{path} holds a damaged keypoints.json: {error}", "Write it again.") from error
     needed = ("pose", "intrinsics", "up", "subject")
-    truth = {
-        key: value.astype(float) for key, value in read_arrays(path / "truth.npz", needed).items() if key in needed
-    }
+    arrays = read_arrays(path / "truth.npz", needed)
+    truth: dict[str, Any] = {key: arrays[key].astype(float) for key in needed}
     n = len(images)
     if {len(people), len(points), *map(len, truth.values())} != {n}:
         raise VergenceError(f"{path} has {n} images, {len(people)} people and {len(truth['pose'])} poses",
                             "Write it again.")  # fmt: skip
     known = points[..., 2] > 0
-    number = np.arange(n)
-    return Records(
-        images=[ImageRef(file) for file in files],
-        size=size,
-        box=np.stack([whole_image_box(int(h), int(w)) for w, h in size]),
-        keypoints=np.where(known[..., None], points[..., :2], np.nan),
-        confidence=known.astype(float),
-        pose=truth["pose"],
-        intrinsics=truth["intrinsics"],
-        distortion=np.zeros((n, 5)),
-        rotation=np.full((n, 3, 3), np.nan),
-        translation=np.full((n, 3), np.nan),
-        up=truth["up"],
-        subject=truth["subject"].astype(int),
-        sequence=number,
-        view=np.zeros(n, dtype=int),
-        frame=np.zeros(n, dtype=int),
-        time_step=number,
-        time=np.zeros(n),
-        groups={},
-        skeleton=skeleton,
-    )
+    box = np.stack([whole_image_box(int(h), int(w)) for w, h in size])
+    keypoints = np.where(known[..., None], points[..., :2], np.nan)
+    truth["subject"] = truth["subject"].astype(int)
+    return make_records(files, skeleton, size=size, box=box, keypoints=keypoints, distortion=np.zeros(5), **truth)
 
 
 def read_shards(path: Path) -> Records:
@@ -147,16 +139,8 @@ def read_shards(path: Path) -> Records:
               for name in ("keypoints", "confidence", "intrinsics", "rotation", "translation", "up", "time")}  # fmt: skip
     whole = {name: getattr(index, name).numpy() for name in ("subject", "sequence", "view", "frame", "time_step")}
     metric = index.metric.numpy()[:, None, None] & ~index.pseudo.numpy()[:, None, None]
-    return Records(
-        images=[ImageRef(path / INDEX, row) for row in range(n)],
-        size=np.full((n, 2), float(side)),
-        box=np.tile(whole_image_box(side, side), (n, 1)),
-        pose=np.where(metric, index.pose.double().numpy(), np.nan),
-        distortion=np.zeros((n, 5)),
-        groups=dataset.groups,
-        measures=dataset.measures,
-        skeleton=skeleton,
-        report=dataset.report,
-        **floats,
-        **whole,
-    )
+    return make_records(
+        [ImageRef(path / INDEX, row) for row in range(n)], skeleton, size=(float(side), float(side)),
+        box=np.tile(whole_image_box(side, side), (n, 1)), pose=np.where(metric, index.pose.double().numpy(), np.nan),
+        distortion=np.zeros(5), groups=dataset.groups, measures=dataset.measures, report=dataset.report, **floats, **whole,
+    )  # fmt: skip

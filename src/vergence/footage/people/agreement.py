@@ -76,8 +76,7 @@ def rays_of(track: Track, view: Camera) -> Float[np.ndarray, "T J 2"]:
     out = np.full((*track.shape[:2], 2), np.nan)
     seen = np.isfinite(track[..., 2])
     if seen.any():
-        points = np.ascontiguousarray(track[seen][:, None, :2])
-        out[seen] = cv2.undistortPoints(points, view.K, view.distortion)[:, 0]
+        out[seen] = view.normalise(track[seen][:, :2])
     return out
 
 

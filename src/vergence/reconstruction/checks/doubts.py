@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence.reconstruction.bundle import Bundle, linear_points
-from vergence.reconstruction.checks.second_opinion import preferred_lenses, second_opinion
+from vergence.reconstruction.checks.second_opinion import second_opinion
 from vergence.reconstruction.checks.sides import exchanged_cameras
+from vergence.reconstruction.checks.size import size_doubt, up_doubt
 from vergence.reconstruction.checks.timing import late_words
 from vergence.reconstruction.inputs import Joints, check_joints
 from vergence.reconstruction.solve import Solution, measure
@@ -22,6 +23,11 @@ from vergence.skeleton import Skeleton
 Array = np.ndarray
 
 BENT_WRONG = -0.03  # handedness of a body; people have 0.06 to 0.24, mirrored ones -0.11 to -0.17
+THROUGHOUT = 0.8  # share of frames whose sides were exchanged back, of a camera that does it from beginning to end
+TWO_EXCHANGED = (
+    "Left and right seem exchanged in one of the two cameras throughout, or its images are mirrored (two cameras cannot tell): "
+    "look at the detector's sides there."
+)
 
 
 def doubts(
@@ -31,6 +37,7 @@ def doubts(
     solution: Solution,
     names: tuple[str, ...],
     as_given: bool,
+    up: Float[Array, " 3"] | None = None,
 ) -> tuple[str, ...]:
     """What speaks against a capture's reconstruction, in sentences.
 
@@ -41,8 +48,12 @@ def doubts(
         solution: what it found.
         names: of the cameras.
         as_given: the cameras are the capture's own and were not adjusted.
+        up: in the world of given cameras; None where unknown.
     """
     found = []
+    if solution.unit == "mm":
+        tall, stands = size_doubt(solution.pose, skeleton), up_doubt(solution.pose, skeleton, up)
+        found += [sentence for sentence in (tall, stands) if sentence]
     if solution.report.handedness < BENT_WRONG:
         found.append(
             "Knees and elbows bend the wrong way: left and right are exchanged in all cameras, images are mirrored, or y "
@@ -52,24 +63,43 @@ def doubts(
         keypoints[..., :2], keypoints[..., 2], solution.intrinsics, solution.distortion, cameras["image_size"], skeleton,
         None, False, "shared", 0.05,
     )  # fmt: skip
-    if solution.report.verdict == "doubtful" or len(names) == 2:
-        wrong = [name for name, flip in zip(names, exchanged_cameras(_image(raw), skeleton)) if flip]
-        if wrong:
-            which = "one of the two cameras" if len(names) == 2 else ", ".join(wrong)
-            return (*found, f"Left and right seem exchanged in {which} throughout: look at the detector's sides there.")
+    if sides := _exchanged(raw, solution, names):
+        return (*found, sides)
     given = raw.exchanged(solution.side.astype(int))
     used = Bundle(solution.rotation, solution.translation, given.focal, np.zeros((1, 3)))
     late = late_words(_image(given), _projected(given, used), names)
     if late:
         return (*found, late)  # cameras and lenses bend to a wrong time
-    _, sigma = measure(used, given)
     if as_given:
-        opinion = second_opinion(used, given, sigma, names)
+        opinion = second_opinion(used, given, measure(used, given)[1], names)
         found += [] if opinion is None else opinion.doubts()
-    elif cameras["intrinsics"] is not None and len(names) > 2:  # two cameras do not tell
-        lenses = preferred_lenses(used, given, sigma)
-        found += [lenses.doubt(names)] if lenses.wrong else []
     return tuple(found)
+
+
+def throughout(side: Array, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Cameras in which left and right were exchanged back in nearly all frames."""
+    share = (side != np.arange(side.shape[2])).any(2).mean(0)
+    return tuple(name for name, part in zip(names, share) if part > THROUGHOUT)
+
+
+def _exchanged(raw: Joints, solution: Solution, names: tuple[str, ...]) -> str:
+    """What is left of cameras that exchange sides from beginning to end; empty where they were put right, or none does."""
+    if solution.report.verdict == "good" and len(names) > 2:
+        return ""
+    back = throughout(solution.side, names)
+    if len(names) == 2:
+        pair = bool(back) or exchanged_cameras(_image(raw), solution.skeleton).any()
+        return TWO_EXCHANGED if pair else ""
+    errors = np.array(solution.report.reprojection_per_camera)
+    bad = [name for name, error in zip(names, errors) if name in back and not error <= 2 * np.nanmedian(errors)]
+    if bad:
+        return (
+            f"The images of {', '.join(bad)} seem to be mirrored left to right: mirror the video back, or leave it out."
+        )
+    wrong = [n for n, flip in zip(names, exchanged_cameras(_image(raw), solution.skeleton)) if flip and n not in back]
+    if not wrong:
+        return ""
+    return f"Left and right seem exchanged in {', '.join(wrong)} throughout: look at the detector's sides there."
 
 
 def _image(given: Joints) -> Float[Array, "T V J 2"]:

@@ -20,11 +20,11 @@ from dataclasses import dataclass, replace
 from itertools import permutations
 
 import numpy as np
-from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.reconstruction.bundle import Bundle
 from vergence.reconstruction.inputs import Joints
+from vergence.reconstruction.lenses import Wish, agreeing, preferred_lens, sentence
 from vergence.reconstruction.rig import estimate_rig, refine_rig, rotation_gap, spread_points
 
 Array = np.ndarray
@@ -33,10 +33,6 @@ POINTS = 1200  # joints: some 70 frames of 17
 MOST_GAP_DEG = 2.5  # rotation of a pair, given against found
 MOST_NOISE = 1.2  # of the given cameras over the found ones', before a gap counts
 FAR_TOO_MUCH = 2.5  # the same ratio that speaks for itself
-MOST_FOCAL = 1.08  # found over given, or given over found
-FOCAL_GAIN = (
-    0.97  # noise with free focal lengths over noise without, before that counts; right ones leave 0.98 and more
-)
 MOST_TRIED = 5  # cameras whose orders are all tried
 NAMED_GAP_DEG = 6.0  # a mistake explains the gap if it leaves less than this and a quarter of it
 
@@ -48,38 +44,13 @@ _MIRRORS = {
 
 
 @dataclass(frozen=True)
-class Lenses:
-    """What the footage says of focal lengths that were taken as known.
-
-    Attributes:
-        factor: V, preferred focal lengths over the known ones.
-        gain: noise with them over noise without; 1 where the footage cannot tell, as with two cameras.
-    """
-
-    factor: Float[Array, " V"]
-    gain: float
-
-    @property
-    def wrong(self) -> bool:
-        return self.gain < FOCAL_GAIN and bool((np.maximum(self.factor, 1 / self.factor) >= MOST_FOCAL).any())
-
-    def words(self, names: tuple[str, ...]) -> str:
-        off = [f"{n} {f:.2f}" for n, f in zip(names, self.factor) if max(f, 1 / f) >= MOST_FOCAL]
-        return f"the footage prefers other focal lengths than given, by these factors: {', '.join(off)}"
-
-    def doubt(self, names: tuple[str, ...]) -> str:
-        words = self.words(names)
-        return f"{words[0].upper()}{words[1:]} (with them {1 - self.gain:.0%} less error is left)."
-
-
-@dataclass(frozen=True)
 class Opinion:
     """What the footage says of the given cameras.
 
     Attributes:
         gap_deg: largest difference of a pair's relative rotation between the given and the found cameras.
         noise, noise_free: radians, of one coordinate, with the given cameras and with the found ones.
-        lenses: what is preferred to the given focal lengths.
+        wish: the lens that is preferred to the given one; None where that will do.
         cause: the likely mistake in words; empty where none fits.
         found: the cameras that the footage prefers.
         names: of the cameras, for sentences.
@@ -88,7 +59,7 @@ class Opinion:
     gap_deg: float
     noise: float
     noise_free: float
-    lenses: Lenses
+    wish: Wish | None
     cause: str
     found: Bundle
     names: tuple[str, ...]
@@ -101,31 +72,19 @@ class Opinion:
         """Why the given cameras are not to be believed, in sentences."""
         stale = self.gap_deg > MOST_GAP_DEG and self.ratio > MOST_NOISE
         if stale or self.ratio > FAR_TOO_MUCH:
-            why = f" {self.cause[0].upper()}{self.cause[1:]}." if self.cause else ""
+            why = f" {sentence(self.cause)}" if self.cause else ""
             return (
                 f"The given cameras do not fit this footage: they leave {1e3 * self.noise:.1f} mrad of error where cameras "
                 f"that are free to move leave {1e3 * self.noise_free:.1f}, and stand up to {self.gap_deg:.1f} degrees away "
                 f"from those.{why}",
             )
-        return (self.lenses.doubt(self.names),) if self.lenses.wrong else ()
+        return () if self.wish is None else (sentence(self.wish.words(self.names)),)
 
 
-def preferred_lenses(cameras: Bundle, given: Joints, sigma: float) -> Lenses:
-    """The focal lengths that a rig, adjusted to the footage, would rather have.
-
-    Args:
-        cameras: found from the footage with focal lengths taken as known.
-        given: the joints.
-        sigma: noise (px) that the cameras leave.
-    """
-    some = spread_points(given.flat_weight, given.frame, POINTS)
-    part = given.observed[:, :, some], given.flat_weight[:, some]
-    return _lenses(*refine_rig(cameras, *part, sigma, focal_mode="fixed"), part, given)
-
-
-def _lenses(fixed: Bundle, before: float, part: tuple[Array, Array], given: Joints) -> Lenses:
-    zoomed, after = refine_rig(fixed, *part, before, focal_mode="each")
-    return Lenses(zoomed.focal.mean(1) / given.focal.mean(1), after / max(before, 1e-12))
+def _wish(found: Bundle, noise: float, part: tuple[Array, Array], some: Array, joints: int) -> Wish | None:
+    sound, (kept, trust), widened = agreeing(found, *part, noise, some, joints)
+    how = {"sigma": noise, "widened": widened, "index": some[kept], "joints": joints}
+    return preferred_lens(sound, part[0][:, :, kept], trust, mode="fixed", **how)
 
 
 def second_opinion(
@@ -152,14 +111,14 @@ def second_opinion(
     if not ends:
         return None
     found, free = min(ends, key=lambda end: end[1])
-    lenses = _lenses(found, free, part, given)
+    wish = _wish(found, free, part, some, given.weight.shape[2])
     labels = names or tuple(f"camera {v + 1}" for v in range(len(known.rotation)))
     return Opinion(
         gap_deg=float(np.degrees(rotation_gap(known, found))),
         noise=sigma / focal,
         noise_free=free / focal,
-        lenses=lenses,
-        cause=_cause(known, found, lenses, labels),
+        wish=wish,
+        cause=_cause(known, found, wish, labels),
         found=found,
         names=labels,
     )
@@ -175,11 +134,11 @@ def _starts(known: Bundle, given: Joints, sigma: float, seed: int) -> list[Bundl
     return starts
 
 
-def _cause(known: Bundle, found: Bundle, lenses: Lenses, names: tuple[str, ...]) -> str:
+def _cause(known: Bundle, found: Bundle, wish: Wish | None, names: tuple[str, ...]) -> str:
     """The mistake under which the given rotations fit."""
     gap = rotation_gap(known, found)
     if gap <= np.radians(MOST_GAP_DEG):
-        return lenses.words(names) if lenses.wrong else ""
+        return wish.words(names) if wish else ""
     limit, views = min(np.radians(NAMED_GAP_DEG), gap / 4), len(names)
     orders = permutations(range(views)) if views <= MOST_TRIED else _exchanges(views)
     fits = [
@@ -197,8 +156,8 @@ def _cause(known: Bundle, found: Bundle, lenses: Lenses, names: tuple[str, ...])
             return words
     if rotation_gap(replace(known, rotation=known.rotation.transpose(0, 2, 1)), found) <= limit:
         return "R seems to be given transposed (from camera to world)"
-    if lenses.wrong:
-        return lenses.words(names)
+    if wish:
+        return wish.words(names)
     return _moved(known, found, names)
 
 

@@ -4,7 +4,8 @@ A detector that takes a back for a front exchanges sides in one camera from the 
 the rig then, and frame by frame repair, which needs one, comes too late. For each pair of cameras an essential matrix is
 fitted with the labels as they are and with one camera's exchanged; the assignment that makes the costs of all pairs
 least together says which cameras are wrong, up to all of them at once: that is the mirror image, which the bend of the
-knees decides.
+knees decides. A camera whose images are mirrored left to right looks the same here, since the detector's sides are
+mirrored with them and an essential matrix absorbs the rest; the rig then tells them apart, if there are three cameras.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from itertools import combinations, product
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from vergence.reconstruction.checks.timing import pair_costs
 from vergence.skeleton import Skeleton
@@ -21,6 +22,7 @@ Array = np.ndarray
 
 SIGMA = 3e-3  # radians, the noise to judge by: a usual detector's
 GAIN = 0.8  # cost with exchanged cameras over cost without, before it counts
+RIGHT = 0.15  # cost of a pair whose sides are right; exchanged ones leave more, and nothing is tried below
 MOST_CAMERAS = 8  # of which all assignments are tried
 
 
@@ -35,15 +37,21 @@ def exchanged_cameras(image: Float[Array, "T V J 2"], skeleton: Skeleton, seed: 
     views, mirror = image.shape[1], list(skeleton.mirror)
     if mirror == list(range(len(skeleton))) or views > MOST_CAMERAS:
         return np.zeros(views, dtype=bool)
-    costs = {
-        (a, b): [
-            float(pair_costs(image[:, a], other, 0, SIGMA, seed)[0]) for other in (image[:, b], image[:, b][:, mirror])
-        ]
-        for a, b in combinations(range(views), 2)
-    }
+    pairs = list(combinations(range(views), 2))
+    costs = {(a, b): [float(pair_costs(image[:, a], image[:, b], 0, SIGMA, seed)[0])] for a, b in pairs}
+    if max(cost[0] for cost in costs.values()) < RIGHT:
+        return np.zeros(views, dtype=bool)
+    for a, b in pairs:
+        costs[a, b].append(float(pair_costs(image[:, a], image[:, b][:, mirror], 0, SIGMA, seed)[0]))
     tried = [np.array((False, *rest)) for rest in product((False, True), repeat=views - 1)]
     total = [sum(cost[int(flip[a] != flip[b])] for (a, b), cost in costs.items()) for flip in tried]
     best = int(np.argmin(total))
     if total[best] > GAIN * total[0]:
         return np.zeros(views, dtype=bool)
     return tried[best] if tried[best].sum() <= views / 2 else ~tried[best]
+
+
+def exchange(cameras: Bool[Array, " V"], frames: int, skeleton: Skeleton) -> Int[Array, "T V J"]:
+    """The order of joints that exchanges left and right in these cameras."""
+    own, other = np.arange(len(skeleton)), np.asarray(skeleton.mirror)
+    return np.broadcast_to(np.where(cameras[:, None], other, own), (frames, len(cameras), len(skeleton)))

@@ -46,7 +46,7 @@ KNOWN_DEVIATION = 0.5  # steps: beyond it the motion does not tell
 STILL_STEPS, STILL_DEVIATIONS = 0.2, 3.0  # within both an offset is none
 STILL_DRIFT, WILD_DRIFT = 0.2, 0.75  # steps over half the footage: of a clock, and of frames that are lost
 DRIFT_DEVIATIONS, WILD_DEVIATIONS = 4.0, 5.0
-PART_STEPS, MOST_PARTS, WANDER_STEPS = 30, 12, 0.9  # of time, in which cameras must stay together
+PART_STEPS, MOST_PARTS, WANDER_STEPS = 22, 12, 1.0  # of time, in which cameras must stay together
 MOST_DRIFT = 1e-3  # steps per step: no clock is so wrong
 
 

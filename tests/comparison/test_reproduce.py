@@ -6,12 +6,11 @@ import math
 
 import pytest
 
-from vergence.comparison.reproduction import figure_key, not_comparable, row_results
+from vergence.comparison.reproduce import figure_key, not_comparable, row_results
 from vergence.comparison.results import Measured
 from vergence.protocols.base import get_protocol
 from vergence.recipes.paper_tables import Published, Row
-from vergence.report.comparison import table_markdown
-from vergence.report.published import published_tables
+from vergence.report.comparison import published_tables, table_markdown
 
 NAME = "h36m-64"
 

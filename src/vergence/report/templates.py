@@ -1,0 +1,55 @@
+"""The pages' HTML and SVG as templates: `assets/page.html` is the document, `assets/parts.html` a macro for each chart.
+
+A template's line breaks and indents are for its readers only, and are taken away. All text is escaped.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader
+from markupsafe import Markup
+
+from vergence.report.page import format_number
+
+
+def asset(name: str) -> Markup:
+    """A file beside the templates, as it is."""
+    return Markup((files("vergence.report") / "assets" / name).read_text(encoding="utf-8"))
+
+
+def _tick_label(value: float) -> str:
+    if abs(value) >= 100_000:
+        text = f"{value / 1000:,.0f}k"
+    else:
+        text = f"{value:,.10g}" if abs(value) >= 1e-4 or value == 0 else f"{value:.0e}"
+    return text.replace("-", "−")
+
+
+def _escaped(value: Any) -> Any:
+    return value if hasattr(value, "__html__") else Markup(html.escape(str(value)))
+
+
+def _series(lines: list[dict[str, Any]]) -> str:
+    """What the script reads of a curve."""
+    return json.dumps([{k: line[k] for k in ("name", "points")} for line in lines], ensure_ascii=False)
+
+
+@cache
+def templates() -> Environment:
+    """The environment of all templates."""
+    loader = FunctionLoader(lambda name: re.sub(r"\n\s*", "", asset(name)))
+    found = Environment(loader=loader, autoescape=True, finalize=_escaped)
+    found.filters.update(number=format_number, tick=_tick_label, px="{:.1f}".format, series=_series)
+    return found
+
+
+def draw(part: str, *values: Any) -> Markup:
+    """One macro of `parts.html`."""
+    macros: Any = templates().get_template("parts.html").module
+    return getattr(macros, part)(*values)

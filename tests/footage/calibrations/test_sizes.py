@@ -1,0 +1,143 @@
+"""Calibration, video and keypoints of different sizes: which is whose, and what is refused."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vergence.errors import VergenceError
+from vergence.files import write_json
+from vergence.footage.calibrations.writing import write_rig_toml
+from vergence.footage.capture import Capture, load_capture
+from vergence.footage.capture_writer import write_capture
+from vergence.footage.observations import observe
+from vergence.footage.video import VideoWriter
+from vergence.geometry.camera import fisheye_lens
+from vergence.geometry.cameras import Camera, Rig
+
+K = np.array([[900.0, 0, 499.5], [0, 900, 499.5], [0, 0, 1]])
+FULL = (1000, 1000)
+Make = Callable[..., np.ndarray]
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, person: Make, ring: Make, project: Make) -> Callable[..., Path]:
+    """Makes a folder: a calibration for 1000 x 1000, videos and keypoints of other sizes, capture.toml if asked."""
+    world, cameras = person(6, 0), ring(2)
+
+    def make(video: int | None, keypoints: int, size: bool = True, toml: str | None = None, name: str = "capture.toml"):
+        rig = []
+        for v, camera in enumerate(cameras):
+            points = project(world, camera)
+            span = np.nanmax(points[..., :2], axis=(0, 1))
+            points[..., :2] *= 900 / span.max()  # reaches almost to the border at full size
+            points[..., :2] = (points[..., :2] + 0.5) * keypoints / 1000 - 0.5
+            for t, one in enumerate(points):
+                rows = np.where(np.isfinite(one[:, 2:]), one, 0.0)
+                write_json(
+                    tmp_path / f"cam{v}_json/{t:04d}.json", {"people": [{"pose_keypoints_2d": rows.ravel().tolist()}]}
+                )
+            if video:
+                with VideoWriter(tmp_path / f"cam{v}.mp4", 25) as writer:
+                    for _ in range(6):
+                        writer.write(np.zeros((video, video, 3), np.uint8))
+            rig.append(
+                Camera(f"cam{v}", FULL if size else None, K, np.zeros(5), np.eye(3), np.array([v * 900.0, 0, 0]))
+            )
+        write_rig_toml(tmp_path / "calib.toml", Rig(tuple(rig)))
+        if toml is not None:
+            text = '[capture]\nfps = 25.0\nskeleton = "coco_17"\n' + toml
+            (tmp_path / name).write_text(text)
+        return tmp_path
+
+    return make
+
+
+def tables(line: str, video: bool = True) -> str:
+    source = 'video = "cam{v}.mp4"\n' if video else ""
+    return 'calibration = "calib.toml"\n' + "".join(
+        f'[cameras.cam{v}]\n{source.format(v=v)}keypoints = "cam{v}_json"\n{line}' for v in (0, 1)
+    )
+
+
+def test_a_smaller_video_brings_the_calibration_to_its_size(recorded) -> None:
+    capture = load_capture(recorded(500, 500, toml=tables("")))
+    for camera in capture.cameras:
+        assert camera.image_size == (500, 500)
+        np.testing.assert_allclose(camera.K, [[450, 0, 249.5], [0, 450, 249.5], [0, 0, 1]])
+        assert camera.fit is not None
+        assert camera.fit.kind == "same"
+    assert sum("taken as rescaled by 0.5" in note for note in capture.notes) == 2
+    assert sum("those of images of 500 x 500" in note for note in capture.notes) == 2
+    assert observe(capture).keypoints.shape[1] == 2
+
+
+@pytest.mark.parametrize(("video", "keypoints", "size"), [(500, 1000, 1000), (2000, 2000, 2000), (2000, 1000, 1000)])
+def test_keypoints_tell_whose_size_they_have(recorded, video: int, keypoints: int, size: int) -> None:
+    capture = load_capture(recorded(video, keypoints, toml=tables("")))
+    assert capture.cameras[0].image_size == (size, size)
+    np.testing.assert_allclose(capture.cameras[0].K[0, 0], 900 * size / 1000)
+    assert capture.image(0, 0).shape == (size, size, 3)
+
+
+def test_what_is_stated_holds_unless_keypoints_contradict_it(recorded) -> None:
+    capture = load_capture(recorded(500, 500, toml=tables("image_size = [500, 500]\n")))
+    np.testing.assert_allclose(capture.cameras[0].K[0, 0], 450)
+    with pytest.raises(
+        VergenceError, match="image_size is 1000 x 1000, but the keypoints of all cameras lie within 500"
+    ):
+        load_capture(recorded(500, 500, toml=tables("image_size = [1000, 1000]\n")))
+    capture = load_capture(recorded(500, 1000, toml=tables("image_size = [1000, 1000]\n")))
+    np.testing.assert_allclose(capture.cameras[0].K[0, 0], 900)
+
+
+def test_keypoints_in_a_corner_of_unseen_images(recorded) -> None:
+    with pytest.raises(VergenceError, match="State image_size"):
+        observe(load_capture(recorded(None, 500, toml=tables("", video=False))))
+    observe(load_capture(recorded(None, 1000, toml=tables("", video=False))))
+    observe(load_capture(recorded(None, 500, toml=tables("image_size = [500, 500]\n", video=False))))
+
+
+def inline(factor: float = 1.0, line: str = "") -> str:
+    k = (np.diag([factor, factor, 1]) @ K).tolist()
+    return "".join(
+        f'[cameras.cam{v}]\nvideo = "cam{v}.mp4"\nkeypoints = "cam{v}_json"\nintrinsics = {k}\n{line}' for v in (0, 1)
+    )
+
+
+@pytest.mark.parametrize("video", [750, 666, 500, 1500, 2000])
+def test_inline_intrinsics_of_another_size(recorded, video: int) -> None:
+    with pytest.raises(VergenceError, match=r"intrinsics of camera cam0|outside its image"):
+        load_capture(recorded(video, video, toml=inline()))
+    capture = load_capture(recorded(video, video, toml=inline(video / 1000)))
+    assert capture.cameras[0].image_size == (video, video)
+    assert not capture.notes
+
+
+def test_a_calibration_without_a_size(recorded) -> None:
+    assert load_capture(recorded(1000, 1000, size=False, toml=tables(""))).cameras[0].image_size == FULL
+    with pytest.raises(VergenceError, match="are for images of about 999 x 999"):
+        load_capture(recorded(750, 750, size=False, toml=tables("")))
+
+
+def test_a_principal_point_far_from_the_middle_is_said(recorded) -> None:
+    capture = load_capture(recorded(750, 750, toml=inline(line="image_size = [750, 750]\n")))
+    assert sum("far from its middle" in note for note in capture.notes) == 2
+
+
+def fisheye(line: str) -> str:
+    return inline(line=line).replace("video", "# video") + ""
+
+
+def test_a_fisheye_lens_in_capture_toml(recorded, tmp_path: Path) -> None:
+    folder = recorded(
+        None, 1000, toml=fisheye("image_size = [1000, 1000]\nfisheye = true\ndistortion = [0.1, 0, 0, 0]\n")
+    )
+    capture: Capture = load_capture(folder)
+    np.testing.assert_allclose(capture.cameras[0].distortion, fisheye_lens([0.1, 0, 0, 0]))
+    write_capture(folder, capture)
+    np.testing.assert_allclose(load_capture(folder).cameras[1].distortion, fisheye_lens([0.1, 0, 0, 0]))
+    for line, message in (("fisheye = true\n", "without distortion"), ('fisheye = "yes"\n', "bool")):
+        with pytest.raises(VergenceError, match=message):
+            load_capture(recorded(None, 1000, toml=fisheye(f"image_size = [1000, 1000]\n{line}")))

@@ -1,0 +1,65 @@
+"""Images of the kinds that cameras and programs write, as a viewer shows them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from vergence.errors import VergenceError
+from vergence.footage.images import ImageFolder, read_image
+
+BASE = cv2.resize(np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8), (80, 60))
+GREY = cv2.cvtColor(BASE, cv2.COLOR_RGB2GRAY)
+
+
+def by_opencv(path: Path, image: np.ndarray) -> None:
+    assert cv2.imwrite(str(path), image if image.ndim == 2 else image[..., ::-1])
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+@pytest.mark.parametrize("factor", [257, 16, 4])
+@pytest.mark.parametrize("image", [GREY, BASE], ids=["grey", "colour"])
+def test_depths_of_more_than_eight_bits(tmp_path: Path, suffix: str, factor: int, image: np.ndarray) -> None:
+    by_opencv(tmp_path / f"a.{suffix}", image.astype(np.uint16) * factor)
+    wanted = image if image.ndim == 3 else np.repeat(image[..., None], 3, 2)
+    assert np.abs(read_image(tmp_path / f"a.{suffix}").astype(int) - wanted).max() <= 1
+
+
+def test_brightness_of_0_to_1(tmp_path: Path) -> None:
+    Image.fromarray((GREY / 255).astype(np.float32)).save(tmp_path / "a.tif")
+    assert np.abs(read_image(tmp_path / "a.tif")[..., 1].astype(int) - GREY).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "CMYK", "1", "YCbCr"])
+def test_modes(tmp_path: Path, mode: str) -> None:
+    name = tmp_path / ("a.tif" if mode in ("CMYK", "YCbCr") else "a.png")
+    image = Image.fromarray(BASE).convert(mode)
+    image.save(name)
+    assert np.abs(read_image(name).astype(int) - np.asarray(image.convert("RGB"))).max() <= 2
+
+
+def test_see_through_is_white(tmp_path: Path) -> None:
+    image = np.dstack([BASE, np.full((60, 80), 255, np.uint8)])
+    image[:, :40] = 0
+    Image.fromarray(image).save(tmp_path / "a.png")
+    found = read_image(tmp_path / "a.png")
+    assert (found[:, :40] == 255).all()
+    np.testing.assert_array_equal(found[:, 40:], BASE[:, 40:])
+
+
+def test_hidden_files_and_damaged_images_of_a_folder(tmp_path: Path) -> None:
+    for t in range(4):
+        Image.fromarray(BASE).save(tmp_path / f"{t}.png")
+        (tmp_path / f"._{t}.png").write_bytes(b"\0\5\26\7")
+    (tmp_path / "0.png").write_bytes((tmp_path / "0.png").read_bytes()[:200])
+    with ImageFolder(tmp_path) as folder:
+        assert len(folder) == 4
+        assert [index for index, _ in folder] == [1, 2, 3]
+        assert len(folder.notes) == 1
+        assert "0.png cannot be read" in folder.notes[0]
+        with pytest.raises(VergenceError, match="cannot be read as an image"):
+            folder[0]

@@ -1,0 +1,113 @@
+"""What footage says of its lenses: one focal length or several, principal points and distortion that were given wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from vergence.reconstruction.lenses import FIELDS_OF_VIEW, view_deg
+from vergence.reconstruction.solve import Solution, reconstruct_keypoints
+from vergence.skeleton import H36M_17
+
+STRAIGHT = (0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+def solved(scene, keypoints=None, **known) -> Solution:
+    points = scene.keypoints if keypoints is None else keypoints
+    return reconstruct_keypoints(points, None, image_size=scene.image_size, skeleton=H36M_17, **known)
+
+
+def through(scene, factor: list[float]) -> np.ndarray:
+    """Keypoints as cameras with other focal lengths would have seen them."""
+    return 499.5 + (scene.keypoints - 499.5) * np.array(factor)[:, None, None]
+
+
+def turned(found: Solution, scene) -> float:
+    """Degrees of the worst pair."""
+    worst = 0.0
+    for a in range(len(scene.rotation)):
+        for b in range(a):
+            off = (found.rotation[a] @ found.rotation[b].T).T @ scene.rotation[a] @ scene.rotation[b].T
+            worst = max(worst, float(np.degrees(np.arccos(np.clip((np.trace(off) - 1) / 2, -1, 1)))))
+    return worst
+
+
+def test_equal_lenses_share_one_focal_length(make_scene: Callable) -> None:
+    scene = make_scene(frames=60, noise=1.5, distortion=STRAIGHT)
+    report = solved(scene, intrinsics=None).report
+    assert report.focal_mode == "shared"
+    assert "separate ones would spread" in report.focal_evidence
+    assert len(set(report.focal_deviation)) == 1
+    assert 0 < report.focal_deviation[0] < 0.05
+    assert 0 < report.zoom_change[0] < 0.2
+    assert report.view_deg == pytest.approx([48.9] * 4, abs=2)
+
+
+def test_different_lenses_get_one_each(make_scene: Callable) -> None:
+    scene = make_scene(frames=60, noise=1.5, distortion=STRAIGHT)
+    factor = [1.0, 1.3, 0.8, 1.1]
+    found = solved(scene, through(scene, factor), intrinsics=None)
+    assert found.report.focal_mode == "each"
+    np.testing.assert_allclose(found.intrinsics[:, 0, 0], 1100 * np.array(factor), rtol=0.05)
+    assert turned(found, scene) < 1.5
+
+
+def test_asked_to_share_different_lenses_are_doubtful(make_scene: Callable) -> None:
+    scene = make_scene(frames=60, noise=1.5, distortion=STRAIGHT)
+    report = solved(scene, through(scene, [1.0, 1.3, 0.8, 1.1]), intrinsics=None, focal="shared").report
+    assert report.verdict == "doubtful"
+    assert any("lenses differ" in reason for reason in report.reasons)
+
+
+def test_two_cameras_say_that_they_cannot_tell(make_scene: Callable) -> None:
+    scene = make_scene(frames=60, views=2, span=3.0, noise=1.5, distortion=STRAIGHT)
+    reasons = {focal: solved(scene, intrinsics=None, focal=focal).report.reasons for focal in ("auto", "shared")}
+    assert any("cannot tell whether their lenses differ" in reason for reason in reasons["auto"])
+    assert not any("cannot tell whether their lenses differ" in reason for reason in reasons["shared"])
+
+
+def test_a_focal_length_that_no_lens_has_is_doubtful(make_scene: Callable) -> None:
+    scene = make_scene(frames=40, noise=1.0, distortion=STRAIGHT, focal=9000.0, radius=36000.0)
+    report = solved(scene, intrinsics=None).report
+    assert min(report.view_deg) < FIELDS_OF_VIEW[0]
+    assert any("field of view" in reason or "is known to" in reason for reason in report.reasons)
+
+
+@pytest.mark.parametrize("views", [3, 4])
+def test_right_lenses_are_left_alone(make_scene: Callable, views: int) -> None:
+    scene = make_scene(frames=90, views=views, noise=2.0, missing=0.1, outliers=0.03)
+    report = solved(scene, intrinsics=scene.intrinsics, distortion=scene.distortion).report
+    assert not any("footage" in reason for reason in report.reasons)
+    assert report.focal_mode == "given"
+
+
+@pytest.mark.parametrize(("cameras", "factor"), [(4, 0.8), (4, 1.2), (2, 0.8)])
+def test_given_focal_lengths_that_are_wrong(make_scene: Callable, cameras: int, factor: float) -> None:
+    scene = make_scene(frames=90, noise=2.0, distortion=STRAIGHT)
+    k = scene.intrinsics.copy()
+    k[:cameras, [0, 1], [0, 1]] *= factor
+    reasons = " ".join(solved(scene, intrinsics=k).report.reasons)
+    assert "prefers other focal lengths than given" in reasons
+    assert ("camera 4" in reasons) == (cameras == 4)
+
+
+def test_a_principal_point_that_is_wrong_is_named(make_scene: Callable) -> None:
+    scene = make_scene(frames=90, noise=1.5, distortion=STRAIGHT)
+    k = scene.intrinsics.copy()
+    k[2, 0, 2] += 100
+    reasons = " ".join(solved(scene, intrinsics=k).report.reasons)
+    assert "another principal point of camera 3" in reasons
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_distortion_that_nobody_gave_is_seen(make_scene: Callable, known: bool) -> None:
+    scene = make_scene(frames=90, noise=1.5, distortion=(-0.35, 0.1, 0.0, 0.0, 0.0), radius=3000.0, focal=800.0)
+    reasons = " ".join(solved(scene, intrinsics=scene.intrinsics if known else None).report.reasons)
+    assert "lens distortion" in reasons
+
+
+def test_fields_of_view_are_along_the_longer_side() -> None:
+    k = np.array([[[500.0, 0, 499.5], [0, 500.0, 999.5], [0, 0, 1]]])
+    assert view_deg(np.array([[1000.0, 1000.0]]), k) == pytest.approx([90.0])
