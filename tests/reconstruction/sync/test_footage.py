@@ -61,7 +61,7 @@ def test_synchronous_footage_keeps_its_results_bit_for_bit(tmp_path: Path, walk)
     ours, plain = vergence.reconstruct(folder), vergence.reconstruct(folder, sync="off")
     np.testing.assert_array_equal(ours.poses.pose, plain.poses.pose)
     assert ours.verdict == plain.verdict
-    assert ours.synchronisation["state"] == "synchronous"
+    assert ours.synchronisation["state"] == "not asked"
     assert not (tmp_path / "capture_out").exists()
 
 

@@ -151,7 +151,7 @@ def words(sync: Sync | None, capture: Capture) -> tuple[tuple[str, ...], tuple[s
 def described(sync: Sync | None, capture: Capture) -> dict[str, Any]:
     """What results.json holds: per camera offset (time steps), drift (ppm) and deviation, and of every pair."""
     if sync is None:
-        return {"state": "stated" if capture.synchronised else "off"}
+        return {"state": "stated" if capture.synchronised else "not asked"}
     names, between = capture.names, sync.between
     return {
         "state": sync.state,
