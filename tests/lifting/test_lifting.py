@@ -17,10 +17,10 @@ from vergence.lifting import train as training
 from vergence.lifting.model import describe, is_lifting, load_lifting
 from vergence.lifting.network import Lifter, LifterSettings, rays_of_person
 from vergence.lifting.train import LIFTED, LifterTraining, train_lifter
-from vergence.lifting.virtual import Motion, VirtualCameras, draw, rotations, with_gestures, with_swaps
+from vergence.lifting.virtual import Motion, VirtualCameras, draw, rotations, with_gestures
 from vergence.skeleton import H36M_17
 
-CLEAN = VirtualCameras(noise=(1e-9, 1e-9), bias=0.0, outliers=0.0, missing=0.0, swapped=0.0)
+CLEAN = VirtualCameras(noise=(1e-9, 1e-9), bias=0.0, outliers=0.0, missing=0.0)
 TINY = LifterTraining(steps=6, batch=4, frames=8, network=LifterSettings(width=16, dilations=(1, 2)))
 
 
@@ -89,15 +89,6 @@ def test_limbs_keep_their_lengths_in_every_gesture(motion: Motion) -> None:
             rtol=1e-9,
         )
     assert np.abs(varied - poses).max() > 50
-
-
-def test_swaps_exchange_sides_in_one_stretch(motion: Motion) -> None:
-    image = np.repeat(motion.pose[None, :20, :, :2], 50, axis=0)
-    swapped = with_swaps(image, LIFTED, 1.0, np.random.default_rng(0))
-    other = (swapped != image).any((2, 3))
-    assert 0.2 < other.mean() < 0.9
-    assert (np.abs(np.diff(other.astype(int), axis=1)).sum(1) <= 2).all()
-    np.testing.assert_array_equal(swapped[other], image[:, :, list(LIFTED.mirror)][other])
 
 
 def test_samples_are_a_function_of_their_seed(motion: Motion) -> None:

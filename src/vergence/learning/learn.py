@@ -163,7 +163,7 @@ def results_of(learned: Learned) -> dict[str, Any]:
         "doubtful": learned.doubtful,
         "recordings": {
             one.name: {
-                "footage": str(one.capture.folder),
+                "synchronisation": one.reconstruction.synchronisation,
                 "verdict": one.reconstruction.verdict,
                 "reasons": one.reconstruction.reasons,
                 "frames": len(one.held_out),
@@ -213,6 +213,8 @@ def _understood(
         each(found, done)
     progress(f"{name}: reconstruction", 1, 1)
     kept = Reconstruction.load(done)
+    if (done / "capture.toml").is_file():  # cameras were brought to one time
+        capture = load_capture(done)
     return Recording(name, capture, kept, middle(len(kept.poses.pose), held_out))
 
 
@@ -273,7 +275,7 @@ def _lifting(
     settings = LifterTraining() if not own else LifterTraining(rate=RATE, cameras=VirtualCameras(varied=GESTURES))
     settings = dataclasses.replace(settings, steps=steps or (STEPS if own else settings.steps))
     made_of = {
-        "recordings": {one.name: content(one.capture.folder / "made_of.yaml") for one in recordings},
+        "recordings": {one.name: content(folder.parent / one.name / "made_of.yaml") for one in recordings},
         "held_out": [_stretch(one.held_out) for one in recordings],
         "motion": sorted(other),
         "training": plain(settings),

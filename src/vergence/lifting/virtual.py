@@ -61,7 +61,6 @@ class VirtualCameras:
         bias: spread of a detector's own idea of a joint's place, likewise.
         outliers: largest share of joints that are far off.
         missing: largest share of joints that are not seen.
-        swapped: share of samples in a stretch of which the detector takes left for right.
         varied: share of samples whose gestures are varied.
     """
 
@@ -75,7 +74,6 @@ class VirtualCameras:
     bias: float = 0.012
     outliers: float = 0.03
     missing: float = 0.15
-    swapped: float = 0.15
     varied: float = 0.75
 
 
@@ -114,7 +112,6 @@ def draw(
     seen = look(poses, cameras, rng)
     seen = seen[seen[..., 2].min((1, 2)) > 1.0]
     image = with_errors(seen[..., :2] / seen[..., 2:], cameras, rng)
-    image = with_swaps(image, skeleton, cameras.swapped, rng)
     return Seen(seen, image, _found(image, skeleton, cameras, rng))
 
 
@@ -242,15 +239,6 @@ def with_errors(image: Float[Array, "B T J 2"], cameras: VirtualCameras, rng: np
     bias = rng.normal(0, cameras.bias, (batch, 1, joints, 2)) * (rng.random((batch, 1, 1, 1)) < 0.7)
     far = rng.random((batch, frames, joints, 1)) < rng.uniform(0, cameras.outliers, (batch, 1, 1, 1))
     return image + size * (noise + bias + far * rng.normal(0, 0.2, image.shape))
-
-
-def with_swaps(image: Float[Array, "B T J 2"], skeleton: Skeleton, share: float, rng: np.random.Generator) -> Array:
-    """Left and right exchanged in one stretch, of any length, of so many samples."""
-    batch, frames = image.shape[:2]
-    first, last = np.sort(rng.integers(-frames // 2, frames + frames // 2, (2, batch, 1)), axis=0)
-    at = np.arange(frames)
-    wrong = (at >= first) & (at <= last) & (rng.random((batch, 1)) < share)
-    return np.where(wrong[..., None, None], image[:, :, list(skeleton.mirror)], image)
 
 
 def _found(image: Array, skeleton: Skeleton, cameras: VirtualCameras, rng: np.random.Generator) -> Array:
