@@ -37,14 +37,10 @@ import vergence
 from vergence.errors import VergenceError
 from vergence.geometry.camera import normalise, project, transform
 from vergence.geometry.cameras import rotation_angle
-from vergence.skeleton import BODY_25B_NAMES, H36M_17
+from vergence.skeleton import BODY_25, BODY_25B_NAMES, COCO_17, H36M_17
 
 MAX_DEG, MAX_RATIO, MAX_MM, MAX_SIZE = 3.0, 1.5, 5.0, 1.15
 FRAMES = 150
-COCO = (
-    "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow left_wrist "
-    "right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle"
-).split()
 OUTCOMES = "right, good", "wrong, good", "doubtful", "refused"
 
 
@@ -99,7 +95,9 @@ def real_scene(data: Path, seed: int, cameras: int, knows: str) -> Scene:
     return replace(found, rotation=film["R_refined"][chosen])
 
 
-def _scene(rig: Rig, seen: np.ndarray, sure: np.ndarray, pose: np.ndarray, names: Any, fps: float, source: str, knows: str) -> Scene:
+def _scene(
+    rig: Rig, seen: np.ndarray, sure: np.ndarray, pose: np.ndarray, names: Any, fps: float, source: str, knows: str
+) -> Scene:
     said = {
         "names": list(names), "image_size": rig.image_size, "intrinsics": rig.intrinsics, "distortion": rig.distortion,
         "rotation": rig.rotation, "translation": rig.translation, "knows": knows,
@@ -127,7 +125,9 @@ def _biased(pose: np.ndarray, rig: Rig, bias_mm: float, rng: np.random.Generator
     away = centre[None] - pose[:, :1]
     seen_from = np.einsum("tij,tvj->tvi", axes, away / np.linalg.norm(away, axis=2, keepdims=True))
     mixed = np.concatenate([np.ones_like(seen_from[..., :1]), seen_from], 2)
-    off = np.einsum("tvf,jfk->tvjk", mixed, rng.normal(size=(17, 4, 3)) * np.array([0.4, 1, 0.5, 1])[None, :, None] / 3**0.5)
+    off = np.einsum(
+        "tvf,jfk->tvjk", mixed, rng.normal(size=(17, 4, 3)) * np.array([0.4, 1, 0.5, 1])[None, :, None] / 3**0.5
+    )
     world = np.einsum("tik,tvji->tvjk", axes, off) * bias_mm
 
     def pixels(points: np.ndarray) -> np.ndarray:
@@ -156,7 +156,9 @@ def turned(degrees: float, every: bool = False, move_mm: float = 0.0) -> Fault:
         rotation, translation = scene.said["rotation"].copy(), scene.said["translation"].copy()
         for v in range(len(rotation)) if every else [rng.integers(len(rotation))]:
             centre, axis, way = -rotation[v].T @ translation[v], rng.normal(size=3), rng.normal(size=3)
-            rotation[v] = Rotation.from_rotvec(np.radians(degrees) * axis / np.linalg.norm(axis)).as_matrix() @ rotation[v]
+            rotation[v] = (
+                Rotation.from_rotvec(np.radians(degrees) * axis / np.linalg.norm(axis)).as_matrix() @ rotation[v]
+            )
             translation[v] = -rotation[v] @ (centre + move_mm * way / np.linalg.norm(way))
         return scene.say(rotation=rotation, translation=translation)
 
@@ -326,9 +328,7 @@ def unsure(scene: Scene, rng: np.random.Generator) -> Scene:
 
 
 def misnamed(scene: Scene, rng: np.random.Generator) -> Scene:
-    names = scene.said["names"]
-    other = COCO if len(names) == 17 else [names[i] for i in (0, 5, 6, 7, 8, 9, 10, *range(1, 5), *range(11, 25))]
-    return scene.say(names=list(other))
+    return scene.say(names=list((COCO_17 if len(scene.said["names"]) == 17 else BODY_25).joint_names))
 
 
 def nothing_wrong(scene: Scene, rng: np.random.Generator) -> Scene:
@@ -494,7 +494,11 @@ def run(data: Path, row: Row, source: str, seed: int) -> dict[str, Any]:
     got = measured(scene, seed)
     got |= {"title": row.title, "knows": row.knows, "cameras": row.cameras, "source": source, "seed": seed}
     if got["verdict"] == "good":
-        limit = np.inf if row.title == "none" else MAX_RATIO * faultless_mm(data, source, seed, row.knows, row.cameras) + MAX_MM
+        limit = (
+            np.inf
+            if row.title == "none"
+            else MAX_RATIO * faultless_mm(data, source, seed, row.knows, row.cameras) + MAX_MM
+        )
         wrong = got["deg"] > MAX_DEG or not got["mm"] <= limit or max(got["size"], 1 / got["size"]) > MAX_SIZE
         return got | {"outcome": OUTCOMES[1 if wrong else 0], "limit_mm": limit}
     return got | {"outcome": got["verdict"], "limit_mm": None}

@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from vergence.footage.layouts import misnamed
 from vergence.reconstruction.bundle import Bundle, linear_points
+from vergence.reconstruction.checks.centres import centre_doubt
 from vergence.reconstruction.checks.second_opinion import second_opinion
 from vergence.reconstruction.checks.sides import exchanged_cameras
 from vergence.reconstruction.checks.size import size_doubt, up_doubt
@@ -76,6 +77,9 @@ def doubts(
     late = late_words(_image(given), _projected(given, free), names)
     if late:
         return (*found, late)  # cameras and lenses bend to a wrong time
+    if not as_given and cameras["intrinsics"] is not None:
+        centre = centre_doubt(given, used, solution.report.noise_px, cameras["image_size"], names)
+        found += [centre] if centre else []
     return (*found, *(() if opinion is None else opinion.doubts()))
 
 
