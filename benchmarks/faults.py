@@ -116,7 +116,7 @@ def _far(rig: Rig, pose: np.ndarray, times: float) -> Rig:
 
 
 def _biased(pose: np.ndarray, rig: Rig, bias_mm: float, rng: np.random.Generator) -> np.ndarray:
-    """What a detector errs by (px): each joint off by `bias_mm` (rms), in the body's frame, smoothly by where it is seen from."""
+    """What a detector errs by (px): joints off by `bias_mm` (rms) in the body's frame, smoothly by where it is seen from."""
     across, up = pose[:, 1] - pose[:, 4], pose[:, 8] - pose[:, 0]
     forward = np.cross(across, up)
     axes = np.stack([np.cross(up, forward), up, forward], 1)
