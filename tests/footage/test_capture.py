@@ -237,11 +237,14 @@ def test_calibration_of_another_image_is_refused(tmp_path: Path) -> None:
         with_calibration(tmp_path, ("cam01", "cam02"), (1088, 1920), (1920, 1088))
 
 
-def test_videos_of_different_frame_rates(tmp_path: Path) -> None:
-    video(tmp_path / "a.mp4")
-    video(tmp_path / "b.mp4", fps=30)
-    with pytest.raises(VergenceError, match="different frame rates: a 25, b 30"):
-        load_capture(tmp_path)
+def test_videos_of_different_frame_rates_are_placed_in_time(tmp_path: Path) -> None:
+    video(tmp_path / "a.mp4", count=10, fps=25)
+    video(tmp_path / "b.mp4", count=20, fps=50)
+    capture = load_capture(tmp_path)
+    assert capture.fps == 50
+    assert any("different frame rates (a 25, b 50)" in note for note in capture.notes)
+    np.testing.assert_allclose(capture.cameras[0].own_frames(np.arange(6.0)), [0, 0.5, 1, 1.5, 2, 2.5], atol=1e-6)
+    np.testing.assert_allclose(capture.cameras[1].own_frames(np.arange(6.0)), np.arange(6))
 
 
 def test_stated_frame_rate_wins_and_is_said(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 from vergence.errors import VergenceError
 from vergence.footage.capture import load_capture
 from vergence.footage.capture_camera import frames_at
+from vergence.footage.capture_writer import write_capture
 from vergence.footage.observations import observe
 
 Make = Callable[..., np.ndarray]
@@ -150,3 +151,36 @@ def test_times_before_between_in_a_hole_and_after() -> None:
     stamps = np.array([0.0, 1.0, 2.05, 6.0, 7.0])
     found = frames_at(stamps, np.array([-1.0, 0.0, 0.5, 2.0, 2.2, 4.0, 5.9, 6.5, 7.0, 9.0]))
     np.testing.assert_allclose(found, [-1, 0, 0.5, 2, 2, np.nan, 3, 3.5, 4, 6], atol=0.05)
+
+
+def test_keypoints_of_a_slower_camera_are_interpolated(tmp_path: Path, world: Callable) -> None:
+    points = world(np.arange(50.0))
+    recording(tmp_path, {"a": (None, points[:, 0], 0), "b": (None, points[::2, 1], 0)}, f"fps = {FPS / 2}\n")
+    text = (tmp_path / "capture.toml").read_text().replace("[cameras.b]", f"fps = {FPS}.0\n[cameras.b]")
+    (tmp_path / "capture.toml").write_text(text)
+    seen = observe(load_capture(tmp_path)).keypoints
+    np.testing.assert_allclose(seen[:, 0], points[:, 0], atol=1e-6)
+    between = (points[0:48:2, 1] + points[2:50:2, 1]) / 2
+    np.testing.assert_allclose(seen[1:48:2, 1, :, :2], between[..., :2], atol=1e-6)
+
+
+def test_a_clock_that_runs_fast_and_what_is_stated_of_it(tmp_path: Path, world: Callable) -> None:
+    points = world(np.arange(50.0))
+    recording(tmp_path, {"a": (None, points[:, 0], 0), "b": (None, points[:, 1], 0)}, "drift = 20000.0\noffset = 1.0\n")
+    capture = load_capture(tmp_path)
+    assert capture.synchronised
+    np.testing.assert_allclose(capture.cameras[1].own_frames(np.array([0.0, 10, 25])), [1, 11.2, 26.5])
+    write_capture(tmp_path / "again.toml", capture)
+    again = load_capture(tmp_path / "again.toml")
+    assert (again.cameras[1].offset, again.cameras[1].drift, again.synchronised) == (1.0, 20000.0, True)
+
+
+def test_times_of_frames_beside_the_videos(tmp_path: Path, world: Callable) -> None:
+    points = world(np.arange(50.0))
+    steps = range(0, 200, 4)
+    recording(tmp_path, {"cam_0": (steps, points[:, 0], 0), "cam_1": (steps, points[:, 1], 0)})
+    rows = [f"{i},{c},{100 + (i + 2.5 * c) / FPS}" for i in range(50) for c in (0, 1)]
+    (tmp_path / "timestamps.csv").write_text("sync_index,cam_id,frame_time\n" + "\n".join(rows))
+    capture = load_capture(tmp_path)
+    assert any("timestamps.csv" in note for note in capture.notes)
+    np.testing.assert_allclose(capture.cameras[1].own_frames(np.arange(3, 6)), [0.5, 1.5, 2.5], atol=1e-6)

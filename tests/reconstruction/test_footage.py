@@ -23,7 +23,7 @@ NAMES = ("left", "middle", "right")
 # What folders written before hold, in this order: `load` must go on reading them.
 KEYS = (
     "verdict reasons unit reprojection_px limb_cv coverage coverage_of_points cameras world up protocol subject joints "
-    "skeleton fps notes report version trc seconds files placed"
+    "skeleton fps notes synchronisation report version trc seconds files placed"
 )
 
 

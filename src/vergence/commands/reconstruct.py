@@ -16,6 +16,7 @@ def reconstruct(
     focal: Literal["auto", "shared", "each"] = "auto",
     per_frame: bool = False,
     seed: int = 0,
+    sync: Literal["auto", "off"] = "auto",
     height: float | None = None,
     formats: str = "npz,csv,trc",
     markers: str = "",
@@ -37,6 +38,7 @@ def reconstruct(
             footage tells (auto).
         per_frame: solve every frame by itself, as EpipolarPose does; for comparison.
         seed: of subsets and starts.
+        sync: auto brings cameras to one time by the person's motion where nothing states their times; off leaves them.
         height: of the person, metres, as in 1.78: gives millimetres where nothing else does.
         formats: of the poses, joined by commas: npz (always written), json, csv, trc, c3d, bvh, usd.
         markers: names in TRC and C3D: pose2sim, opensim, or a TOML file with lines such as right_hip = "RHJC".
@@ -58,6 +60,7 @@ def reconstruct(
         focal=focal,
         per_frame=per_frame,
         seed=seed,
+        sync=sync,
         height=height,
     )
     results = found.save(out, formats.split(","), **vergence.outputs.options(markers, trc_unit))

@@ -29,6 +29,7 @@ from vergence.footage.video import wanted_frames
 from vergence.geometry.crops import person_boxes
 from vergence.recipes.recipe import Source
 from vergence.reconstruction.result import Reconstruction
+from vergence.reconstruction.sync.footage import synchronise
 from vergence.skeleton import Skeleton
 
 
@@ -47,7 +48,7 @@ def read_capture(source: Source, image_size: int, skeleton: Skeleton) -> Kept:
     for camera in capture.cameras:
         if camera.video is None:
             raise VergenceError(f"camera {camera.name} has no images", "Give `video` or `frames` in capture.toml.")
-    seen = observe(capture)
+    capture, seen, _ = synchronise(capture, observe(capture))
     frames = wanted_frames(source.frames, len(seen.keypoints), "frames:")
     pose, report = None, dict[str, Any]()
     if source.reconstruction:

@@ -5,6 +5,7 @@
     unit = "mm"                       # of t and of a calibration file's translations; "m" is read too
     keypoints = "keypoints.npz"       # optional: T V J 3, V in the order below
     calibration = "calib.toml"        # optional: cameras from a file of any format in `footage.calibrations`
+    synchronised = true               # optional: cameras are triggered together; true where an offset is given
     skeleton = "body_25b"             # optional: the joints of OpenPose or COCO keypoints, where the file leaves it open
     up = [0.0, 0.0, 1.0]              # optional: which way is up in the world of R and t
     [cameras.cam01]                   # in order
@@ -15,6 +16,8 @@
     keypoints = "openpose/cam01_json" # OpenPose folder or COCO JSON
     R = [[...]], t = [...]            # x_cam = R x + t
     offset = 0.0                      # frame i of the capture is frame i + offset of this camera
+    drift = 0.0                       # parts per million by which its clock runs faster than the capture's
+    fps = 30.0                        # of this camera, where the rates differ and its video does not tell
 
 The file is read strictly: a key that is not known is an error, since a misspelt `distorsion` that is silently ignored
 costs a day. Everything that was decided or put right while reading stands in `notes`, and goes into the report.
@@ -48,6 +51,7 @@ from vergence.footage.capture_camera import (
     in_time,
     read_camera,
 )
+from vergence.footage.clocks.files import frame_times
 from vergence.footage.formats.capture_tables import CameraTable, CaptureFile, CaptureTable, held
 from vergence.footage.images import IMAGE_SUFFIXES, RGB, ImageFolder, Video, natural_key
 from vergence.footage.keypoint_formats.beside import keypoints_beside
@@ -74,6 +78,7 @@ class Capture:
         up: unit vector in the world of the given extrinsics; None where unknown.
         notes: what was decided and put right while reading.
         unit: of the cameras' translations: `mm`, or a word for a rig that is free of scale.
+        synchronised: somebody said that the cameras' times are known.
     """
 
     folder: Path
@@ -84,6 +89,7 @@ class Capture:
     up: Float[np.ndarray, " 3"] | None = None
     notes: tuple[str, ...] = ()
     unit: str = "mm"
+    synchronised: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -228,15 +234,40 @@ def _build(data: dict[str, Any], folder: Path, name: str) -> Capture:
         if camera.video is None and camera.keypoints is None and keypoint_file is None:
             raise VergenceError(f"{where} has neither video nor keypoints", "Give `video`, `frames` or `keypoints`.")
         cameras.append(camera)
+    probes = _with_time_files(folder, cameras, probes, notes)
     if unit_of_rig == "mm":
         _check_span(cameras, name)
     _say_who_has_no_pose(cameras, notes)
     skeleton = get_skeleton(head["skeleton"]) if "skeleton" in head else None
     cameras = list(settle(by_number(cameras, notes), keypoint_file, skeleton, notes))
     fps, rate = _frame_rate(head.get("fps"), probes, keypoint_file, name, notes)
-    offset = {key for key, value in tables.items() if "offset" in value}
-    placed = in_time(cameras, probes, rate, offset, notes)
-    return Capture(folder, fps, placed, keypoint_file, skeleton, _up(head, name), tuple(notes), unit_of_rig)
+    stated = {key for key, value in tables.items() if "offset" in value or "drift" in value}
+    placed = in_time(cameras, probes, rate, stated, notes)
+    together = head.get("synchronised", bool(stated))
+    return Capture(folder, fps, placed, keypoint_file, skeleton, _up(head, name), tuple(notes), unit_of_rig, together)
+
+
+def _with_time_files(
+    folder: Path, cameras: Sequence[CaptureCamera], probes: Mapping[str, Probe], notes: list[str]
+) -> dict[str, Probe]:
+    """The probes with the frame times of files beside the videos, which go before the containers'."""
+    times = frame_times(folder, [c.video for c in cameras], [c.name for c in cameras])
+    out = dict(probes)
+    for name, (file, seconds) in times.items():
+        count = probes[name].count
+        if count is not None and abs(count - len(seconds)) > max(2, 0.02 * count):
+            notes.append(f"{file.name} has {len(seconds)} times of camera {name}, its video {count} frames: not used")
+            continue
+        rate = 1 / float(np.median(np.diff(seconds)))
+        stated = probes[name].rate
+        rate = stated if stated and abs(rate / stated - 1) < 0.02 else rate
+        out[name] = dataclasses.replace(probes[name], times=seconds, rate=rate, clock=True)
+    used = [name for name in times if out[name].clock]
+    if used:
+        notes.append(
+            f"frame times of {', '.join(used)} are read from {', '.join(sorted({times[n][0].name for n in used}))}"
+        )
+    return out
 
 
 def _up(head: Mapping[str, Any], name: str) -> np.ndarray | None:
@@ -290,12 +321,12 @@ def _frame_rate(
     """Frames per second, and time steps in a second of the videos (another number for slow motion); None without."""
     rates = {key: probe.rate for key, probe in probes.items() if probe.rate}
     known = {key: rate for key, rate in rates.items() if probes[key].steady}
+    found = videos = next(iter({**known, **rates}.values()), None)
     if known and max(known.values()) > min(known.values()) * (1 + FPS_TOLERANCE):
         listed = ", ".join(f"{key} {rate:g}" for key, rate in known.items())
-        raise VergenceError(
-            f"videos of {name} have different frame rates: {listed}", "Bring them to one frame rate first."
-        )
-    found = videos = next(iter({**known, **rates}.values()), None)
+        notes.append(f"cameras have different frame rates ({listed}); between their frames joints are interpolated")
+        near = [rate for rate in known.values() if given is not None and abs(rate / float(given) - 1) < FPS_TOLERANCE]
+        found = videos = max(near or known.values())
     if given is None and found is None and keypoint_file is not None:
         from vergence.footage.keypoints import read_keypoint_table
 

@@ -29,6 +29,8 @@ from vergence.geometry.cameras import Camera
 
 STRAY_FRAMES = 0.25  # time stamps that stay this near to frame numbers leave them as they are
 HOLE_FRAMES = 1.5  # stamps farther apart than this, in usual distances, have lost frames between them
+COUNTED_ON = 10_000  # frames of a camera without a video; later ones follow at its rate
+SAME_RATE = 0.01  # share by which rates may differ and be one
 STEADY_SHARE = 0.35  # distances of stamps that differ from the usual one by less are the same rate
 STEADY_FRAMES = 0.8  # share of such distances in a video of one rate
 # Videos begin where their stamps say if they are this far apart; less is what encoders shift by.
@@ -45,7 +47,8 @@ class CaptureCamera(Camera):
         image_size: (width, height) of the images that intrinsics and keypoints belong to.
         video: file, or folder of images; None where there are only keypoints.
         keypoints: OpenPose folder or COCO JSON; None where the capture has an NPZ, or none.
-        offset: frame i of the capture is frame i + offset of this camera.
+        offset: time step i of the capture is time step i + offset of this camera.
+        drift: parts per million by which this camera's clock runs faster than the capture's.
         fit: how the video's images come to `image_size`; None without a video.
         frame_count: frames of the video, None without one.
         stamps: when its frames were taken, in time steps after the first; None where that is their number.
@@ -64,33 +67,46 @@ class CaptureCamera(Camera):
     numbering: Numbering | None = None
     size_stated: bool = False
     other_size: tuple[int, int] | None = None
+    drift: float = 0.0
 
     def own_frames(self, steps: Float[np.ndarray, " T"] | float) -> Float[np.ndarray, " T"]:
         """Which of the camera's frames the capture's time steps show, fractional between two; NaN where it has a hole."""
-        at = np.atleast_1d(np.asarray(steps, dtype=float)) + self.offset
+        at = np.atleast_1d(np.asarray(steps, dtype=float)) * (1 + self.drift * 1e-6) + self.offset
         return at if self.stamps is None else frames_at(self.stamps, at)
 
     def steps_of(self, frames: int) -> float:
         """Time steps that so many frames of the camera reach to."""
         last = frames - 1
         if self.stamps is not None:
-            last = self.stamps[min(last, len(self.stamps) - 1)] + max(0, last - len(self.stamps) + 1)
+            beyond = max(0, last - len(self.stamps) + 1) * self.frame_steps
+            last = self.stamps[min(last, len(self.stamps) - 1)] + beyond
             last = round(last) if abs(last - round(last)) < STRAY_FRAMES else last
-        return float(last + 1 - self.offset)
+        return float((last + 1 - self.offset) / (1 + self.drift * 1e-6))
+
+    @property
+    def frame_steps(self) -> float:
+        """Time steps from one of its frames to the next."""
+        return 1.0 if self.stamps is None else float(np.median(np.diff(self.stamps)))
 
 
 def frames_at(stamps: Float[np.ndarray, " N"], at: Float[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
-    """Fractional indices of `stamps` at these times; NaN in holes, beyond the ends counted on at the usual distance."""
+    """Fractional indices of `stamps` at these times; NaN in holes, beyond the ends counted on at the usual distance.
+
+    Times that are whole steps of the stamps' own rate take the frame that is near; others what lies between two frames.
+    """
     usual = float(np.median(np.diff(stamps)))
     low = np.clip(np.searchsorted(stamps, at, side="right") - 1, 0, len(stamps) - 2)
     width = np.diff(stamps)[low]
     share = (at - stamps[low]) / width
     outside = (share < 0) | (share > 1)
     found = np.where(share <= 0, share * width / usual, np.where(outside, 1 + (share - 1) * width / usual, share)) + low
+    hole = width > HOLE_FRAMES * usual
+    whole = (abs(usual - 1) < SAME_RATE) & (np.abs(at - np.round(at)) < 1e-6)
+    stray = np.where(whole | hole, STRAY_FRAMES * usual, 1e-6)
     near = np.minimum(np.abs(at - stamps[low]), np.abs(at - stamps[low + 1]))
     nearest = np.where(share < 0.5, low, low + 1)
-    found = np.where(~outside & (near <= STRAY_FRAMES * usual), nearest, found)
-    return np.where(~outside & (width > HOLE_FRAMES * usual) & (near > STRAY_FRAMES * usual), np.nan, found)
+    found = np.where(~outside & (near <= stray), nearest, found)
+    return np.where(~outside & hole & (near > stray), np.nan, found)
 
 
 def existing_path(value: str, folder: Path, what: str) -> Path:
@@ -131,19 +147,26 @@ def read_camera(
         name, size, lens.intrinsics, lens.distortion, rotation, translation, video, keypoints, offset, fit, probe.count,
         numbering=probe.numbering, size_stated=lens.stated, other_size=lens.other,
     )  # fmt: skip
+    camera = replace(camera, drift=float(calib.check_array(table.get("drift", 0.0), (), f"drift of {where}")))
+    if "fps" in table:
+        rate = float(calib.check_array(table["fps"], (), f"fps of {where}"))
+        if not rate > 0:
+            raise VergenceError(f"fps of {where} is {rate:g}", "Give the camera's frames per second, above 0.")
+        probe = replace(probe, rate=rate, times=None)
     return camera, probe
 
 
 @dataclass(frozen=True)
 class Probe:
     """What a video says: its size as displayed, its number of frames, their rate and their times in seconds; of a folder
-    of images, how their names count."""
+    of images, how their names count; `clock` where the times are of a file, and of one clock for all cameras."""
 
     size: tuple[int, int] | None = None
     count: int | None = None
     rate: float | None = None
     times: Float[np.ndarray, " N"] | None = None
     numbering: Numbering | None = None
+    clock: bool = False
 
     @property
     def steady(self) -> bool:
@@ -212,24 +235,35 @@ def in_time(
         notes: gets a sentence for each decision.
     """
     stamped = {c.name: t for c in cameras if (t := probes[c.name].times) is not None and len(t) > 2}
-    if rate is None or not stamped:
+    if rate is None:
+        return tuple(cameras)
+    for camera in cameras:  # an even rate of its own
+        own = probes[camera.name].rate
+        if camera.name not in stamped and own and camera.frame_count not in (1, 2) and abs(own / rate - 1) > SAME_RATE:
+            stamped[camera.name] = np.arange(camera.frame_count or COUNTED_ON) / own
+    if not stamped:
         return tuple(cameras)
     even = {name for name, times in stamped.items() if _stray(times, (len(times) - 1) / np.ptp(times)) < STRAY_FRAMES}
     alike = len(even) == len(stamped) == len({len(times) for times in stamped.values()}) + len(stamped) - 1
-    late = _starts(cameras, stamped, placed)
+    alike &= all(abs((len(times) - 1) / np.ptp(times) / rate - 1) < SAME_RATE for times in stamped.values())
+    late = _starts(cameras, stamped, probes, placed)
     out = []
     for camera in cameras:
         times = stamped.get(camera.name)
-        if times is not None and not alike and (stray := _stray(times, rate)) >= STRAY_FRAMES:
-            steps = (times - times[0]) * rate
+        if times is not None and _moves(times, rate, probes[camera.name], alike):
+            steps, stray = (times - times[0]) * rate, _stray(times, rate)
             distance = np.diff(steps)
             holes = np.flatnonzero(distance > HOLE_FRAMES * np.median(distance))
             lost = f"; frames are lost after {steps[holes[0]] / rate:.2f} s" if len(holes) else ""
             lost += f" and at {len(holes) - 1} more places" if len(holes) > 1 else ""
-            notes.append(
-                f"{camera.name}: frames are placed by the video's time stamps, which lie up to {stray / rate:.2f} s "
-                f"from their numbers{lost}"
-            )
+            usual = float(np.median(distance))
+            if abs(usual - 1) > SAME_RATE and not len(holes):
+                notes.append(f"{camera.name}: {rate / usual:g} frames a second at {rate:g} time steps a second")
+            else:
+                notes.append(
+                    f"{camera.name}: frames are placed by the video's time stamps, which lie up to {stray / rate:.2f} s "
+                    f"from their numbers{lost}"
+                )
             camera = replace(camera, stamps=steps)
         if late.get(camera.name):
             notes.append(
@@ -241,15 +275,27 @@ def in_time(
     return tuple(out)
 
 
+def _moves(times: np.ndarray, rate: float, probe: Probe, alike: bool) -> bool:
+    """Whether time stamps say more than the frame numbers."""
+    return probe.clock or (not alike and _stray(times, rate) >= STRAY_FRAMES)
+
+
 def _stray(times: Float[np.ndarray, " N"], rate: float) -> float:
     """Frames by which time stamps leave the frame numbers at most."""
     return float(np.abs((times - times[0]) * rate - np.arange(len(times))).max())
 
 
-def _starts(cameras: Sequence[CaptureCamera], stamped: Mapping[str, np.ndarray], placed: set[str]) -> dict[str, float]:
-    """Seconds after the first at which cameras begin, where their containers' clocks are one."""
+def _starts(
+    cameras: Sequence[CaptureCamera],
+    stamped: Mapping[str, np.ndarray],
+    probes: Mapping[str, Probe],
+    placed: set[str],
+) -> dict[str, float]:
+    """Seconds after the first at which cameras begin, where their clocks are one."""
     suffixes = {c.video.suffix.lower() for c in cameras if c.video is not None}
     first = {name: float(times[0]) for name, times in stamped.items()}
+    if not placed and all(probes[c.name].clock for c in cameras):
+        return {name: start - min(first.values()) for name, start in first.items()}
     if placed or len(first) < len(cameras) or len(suffixes) > 1 or not suffixes <= CLOCKED_SUFFIXES:
         return {}
     begin = min(first.values())

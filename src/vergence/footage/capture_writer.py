@@ -31,6 +31,8 @@ def write_capture(path: Path | str, capture: Capture) -> None:
         lines += [f"skeleton = {json.dumps(capture.skeleton.name)}"]
     if capture.up is not None:
         lines += [f"up = {capture.up.tolist()}"]
+    if capture.synchronised:
+        lines += ["synchronised = true"]
     for camera in capture.cameras:
         lines += ["", f"[cameras.{toml_key(camera.name)}]"]
         if camera.video is not None:
@@ -45,5 +47,9 @@ def write_capture(path: Path | str, capture: Capture) -> None:
         if camera.has_extrinsics:
             lines += [f"R = {camera.R.tolist()}", f"t = {camera.t.tolist()}"]
         if camera.offset:
-            lines += [f"offset = {camera.offset}"]
+            lines += [f"offset = {float(camera.offset)}"]
+        if camera.drift:
+            lines += [f"drift = {float(camera.drift)}"]
+        if camera.video is None and camera.stamps is not None:
+            lines += [f"fps = {float(capture.fps / camera.frame_steps)}"]
     write_text(path, "\n".join(lines) + "\n")

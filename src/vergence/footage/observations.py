@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -30,6 +30,7 @@ from vergence.skeleton import Skeleton
 
 # Cameras of one recording may differ in length by this share (or two frames): somebody pressed stop later.
 LENGTH_SHARE = 0.1
+UNTIMED_SHARE = 0.5  # where cameras were not started together
 # Share of points that may lie this share of the size outside their image.
 OUTSIDE_SHARE = 0.05
 OUTSIDE_MARGIN = 0.05
@@ -46,12 +47,14 @@ class Observations:
         skeleton: the joints.
         subject: who was chosen among the people in view, and how sure that is.
         notes: decisions and corrections, as sentences.
+        people: per camera, the tracks T J 3 of all that were seen, the one most is seen of first.
     """
 
     keypoints: Float[np.ndarray, "T V J 3"]
     skeleton: Skeleton
     subject: SubjectChoice
     notes: tuple[str, ...] = ()
+    people: tuple[list[np.ndarray], ...] = field(default=(), repr=False)
 
 
 def observe(capture: Capture) -> Observations:
@@ -80,7 +83,7 @@ def observe(capture: Capture) -> Observations:
     keypoints, choice = choose_subject(tracks, views)
     if doubt := misnamed(keypoints.reshape(-1, *keypoints.shape[2:]), skeleton):
         notes.append(doubt)
-    return Observations(keypoints, skeleton, choice, tuple(notes))
+    return Observations(keypoints, skeleton, choice, tuple(notes), tuple(tracks))
 
 
 def _with_lens(camera: CaptureCamera) -> Camera:
@@ -246,7 +249,9 @@ def _timeline(capture: Capture, counts: Mapping[str, int], notes: list[str], kno
         shortest, longest = min(sure, key=lambda n: sure[n]), max(sure, key=lambda n: sure[n])
         problem = f"cameras differ in length: {shortest} ends after {sure[shortest]:g} frames"
         problem += f", {longest} after {sure[longest]:g}"
-        if sure[longest] - sure[shortest] > max(2.0, LENGTH_SHARE * sure[longest]):
+        begun = capture.synchronised and not any(camera.offset for camera in capture.cameras)
+        share = LENGTH_SHARE if begun else UNTIMED_SHARE
+        if sure[longest] - sure[shortest] > max(2.0, share * sure[longest]):
             raise VergenceError(problem, "Trim the recordings to one start and end, or give each camera's offset.")
         notes.append(f"{problem}; what is missing counts as not seen")
     length = math.floor(max(ends.values()) + 1e-6)

@@ -16,9 +16,11 @@ from vergence.geometry.body import reference_length, reference_note, stature
 from vergence.geometry.cameras import Rig
 from vergence.outputs import PoseSequence, height_mm
 from vergence.reconstruction.checks.doubts import doubts, throughout
+from vergence.reconstruction.checks.timing import NOT_SYNCHRONOUS
 from vergence.reconstruction.inputs import REPORT_CONFIDENCE
 from vergence.reconstruction.result import Reconstruction
 from vergence.reconstruction.solve import Solution, reconstruct_keypoints
+from vergence.reconstruction.sync.footage import described, synchronise, words
 
 HEIGHT_TOLERANCE = 0.15  # of limbs' proportions between people, and of what detectors call a joint
 
@@ -33,6 +35,7 @@ def reconstruct(
     focal: Literal["auto", "shared", "each"] = "auto",
     per_frame: bool = False,
     seed: int = 0,
+    sync: Literal["auto", "off"] = "auto",
     height: float | None = None,
 ) -> Reconstruction:
     """Cameras and 3D poses of the person in a capture, from 2D keypoints alone; no calibration is needed.
@@ -51,6 +54,8 @@ def reconstruct(
             tells (`auto`).
         per_frame: solve every frame by itself, as EpipolarPose does; for comparison.
         seed: of subsets and starts.
+        sync: `auto` brings cameras to one time by the person's motion, unless the capture states their times; `off` leaves
+            them.
         height: of the person, metres: gives millimetres where nothing else does, and is compared where extrinsics do.
 
     Raises:
@@ -60,27 +65,29 @@ def reconstruct(
     footage = capture if isinstance(capture, Capture) else load_capture(capture)
     if ignore_extrinsics:
         footage = footage.without_extrinsics()
-    seen = observe(footage)
-    cameras = known_cameras(footage, fov, fov_fixed)
-    solution = reconstruct_keypoints(
-        seen.keypoints[..., :2],
-        seen.keypoints[..., 2],
-        skeleton=seen.skeleton,
-        fps=footage.fps,
-        refine=refine,
-        focal=focal,
-        per_frame=per_frame,
-        seed=seed,
-        **cameras,
-    )
-    placed = cameras["rotation"] is not None and not per_frame  # frame by frame, given extrinsics are not used
-    against = (
-        ()
-        if per_frame
-        else doubts(
-            seen.keypoints, seen.skeleton, cameras, solution, tuple(footage.names), placed and not refine, footage.up
-        )
-    )
+    seen, clocks = observe(footage), None
+    asked = sync == "auto" and not per_frame
+    if asked and _times_open(footage, seen):
+        footage, seen, clocks = synchronise(footage, seen, seed)
+    options = {"refine": refine, "focal": focal, "per_frame": per_frame, "seed": seed}
+    lens = {"fov": fov, "fov_fixed": fov_fixed}
+    solution: Solution | None = None
+    against: tuple[str, ...] = ()
+    try:
+        solution, against = _solved(footage, seen, lens, options)
+        late = any(reason.startswith(NOT_SYNCHRONOUS) for reason in against)
+    except VergenceError:
+        if not asked or clocks is not None:
+            raise
+        late = True
+    if asked and clocks is None and late:  # asking the motion takes longer than all the rest
+        moved, at_one_time, clocks = synchronise(footage, seen, seed)
+        if moved is not footage or solution is None:
+            footage, seen = moved, at_one_time
+            solution, against = _solved(footage, seen, lens, options)
+    assert solution is not None
+    timed, mistimed = words(clocks, footage)
+    placed = footage.has_extrinsics and not per_frame
     if placed and footage.unit != "mm":
         solution = _in_bones(solution)
     poses = _poses(footage, solution, placed)
@@ -90,16 +97,17 @@ def reconstruct(
     return Reconstruction(
         poses=poses,
         rig=_rig(footage, solution),
-        report=solution.report.doubted(against),
+        report=solution.report.doubted((*mistimed, *against)),
         subject=seen.subject,
         extrinsics=("adjusted" if refine else "as given") if placed else "estimated",
-        intrinsics="given" if cameras["intrinsics"] is not None else "estimated",
+        intrinsics="given" if footage.rig.has_intrinsics else "estimated",
         coverage_of_points=_coverage(seen, solution),
         notes=tuple(
             note
             for note in (
                 *footage.notes,
                 *seen.notes,
+                *timed,
                 *_sides(footage, solution),
                 reference_note(solution.pose, seen.skeleton),
             )
@@ -119,7 +127,34 @@ def reconstruct(
         capture=footage,
         observations=seen,
         solution=solution,
+        synchronisation=described(clocks, footage),
     )
+
+
+def _times_open(capture: Capture, seen: Observations) -> bool:
+    """Whether cameras must be brought to one time before anything can be reconstructed."""
+    rates = {round(camera.frame_steps, 3) for camera in capture.cameras}
+    return len(rates) > 1 or seen.subject.verdict == "doubtful"
+
+
+def _solved(
+    footage: Capture, seen: Observations, lens: dict[str, Any], options: dict[str, Any]
+) -> tuple[Solution, tuple[str, ...]]:
+    """The solution, and what speaks against it."""
+    cameras = known_cameras(footage, **lens)
+    solution = reconstruct_keypoints(
+        seen.keypoints[..., :2],
+        seen.keypoints[..., 2],
+        skeleton=seen.skeleton,
+        fps=footage.fps,
+        **options,
+        **cameras,
+    )
+    if options["per_frame"]:
+        return solution, ()
+    as_given = cameras["rotation"] is not None and not options["refine"]
+    names = tuple(footage.names)
+    return solution, doubts(seen.keypoints, seen.skeleton, cameras, solution, names, as_given, footage.up)
 
 
 def known_cameras(capture: Capture, fov: float | None, fov_fixed: bool) -> dict[str, Any]:

@@ -5,6 +5,7 @@
     poses.npz     the poses to the last bit, with unit, frame rate and each joint's weight
     poses.csv, poses.trc, ...   the same for other tools; never read back
     results.json  figures, verdict and everything that was decided on the way
+    capture.toml  the footage with its cameras' offsets, where these were found in the motion
 
 `save` writes them and `load` reads them, so that nobody else needs to know which file holds what. What only the solver
 knows (which views agree with which joint, the footage itself) is not kept.
@@ -13,7 +14,7 @@ knows (which views agree with which joint, the footage itself) is not kept.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from vergence.files import from_plain, plain, read_json, write_json
 from vergence.footage.calibrations.toml_rigs import read_rig_toml
 from vergence.footage.calibrations.writing import write_caliscope_toml, write_pose2sim_toml, write_rig_toml
 from vergence.footage.capture import Capture
+from vergence.footage.capture_writer import write_capture
 from vergence.footage.observations import Observations
 from vergence.footage.subject import SubjectChoice
 from vergence.geometry.cameras import Rig
@@ -62,6 +64,7 @@ class Reconstruction:
         version: of Vergence.
         capture: the footage it is of, and `observations`, what was seen in it; None where it was loaded.
         solution: as it was solved, with each view's part in each joint; None where it was loaded.
+        synchronisation: how the cameras' times were brought together, as results.json says it.
     """
 
     poses: PoseSequence
@@ -78,6 +81,7 @@ class Reconstruction:
     capture: Capture | None = None
     observations: Observations | None = None
     solution: Solution | None = None
+    synchronisation: dict[str, Any] = field(default_factory=dict)
 
     @property
     def skeleton(self) -> Skeleton:
@@ -140,6 +144,7 @@ class Reconstruction:
             "skeleton": self.skeleton.name,
             "fps": self.poses.fps,
             "notes": self.notes,
+            "synchronisation": self.synchronisation,
             "report": self.report,
             "version": self.version,
         }
@@ -163,6 +168,8 @@ class Reconstruction:
         folder = Path(folder)
         notes = outputs.write(folder, self.poses, dict.fromkeys(("npz", *formats)), **options)
         write_rig_toml(folder / "rig.toml", self.rig, self.report.reprojection_median)
+        if self.capture is not None and self.capture.synchronised and "cameras" in self.synchronisation:
+            write_capture(folder / "capture.toml", self.capture)
         self._write_rigs(folder)
         said = {name: note for name, note in notes.items() if note}
         results = self.results() | {"trc": self._trc(notes), "seconds": self.seconds}
@@ -214,6 +221,7 @@ class Reconstruction:
                 settings=protocol["settings"],
                 seconds=_number(results["seconds"]),
                 version=results["version"],
+                synchronisation=results.get("synchronisation", {}),
             )
         except (KeyError, TypeError, AttributeError, msgspec.ValidationError) as error:
             raise VergenceError(

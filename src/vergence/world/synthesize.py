@@ -130,7 +130,7 @@ def _write_toml(folder: Path, rig: Rig, names: list[str], fps: float, known: str
             told |= {"rotation": rig.rotation[v].numpy(), "translation": rig.translation[v].numpy()}
         cameras.append(CaptureCamera(name, rig.size[::-1], video=folder / f"{name}.mp4", **told))
     up = np.array([0.0, 0.0, 1.0]) if known == "cameras" else None
-    write_capture(folder, Capture(folder, fps, tuple(cameras), folder / "keypoints.npz", up=up))
+    write_capture(folder, Capture(folder, fps, tuple(cameras), folder / "keypoints.npz", up=up, synchronised=True))
 
 
 def write_images(

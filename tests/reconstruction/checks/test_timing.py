@@ -92,7 +92,7 @@ def test_frames_lost_while_recording_are_found(make_scene, views: int, lost: int
     assert abs(at - 70) <= 8
     if views == 2:
         words = late_words(dropped(image, 1, 70, lost), image, ("a", "b"))
-        assert words.startswith(f"Cameras do not stay synchronous: b loses {frames} frames near frame {at}")
+        assert words.startswith(f"Cameras are not synchronous throughout: b loses {frames} frames near frame {at}")
 
 
 def test_a_gain_from_a_few_moments_only_is_not_trusted(make_scene) -> None:

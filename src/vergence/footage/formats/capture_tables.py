@@ -32,6 +32,7 @@ class CaptureTable(Struct):
     calibration: str | None = None
     skeleton: str | None = None
     up: Numbers | None = None
+    synchronised: bool = False
 
 
 class CameraTable(Struct):
@@ -47,6 +48,8 @@ class CameraTable(Struct):
     R: Numbers | None = None
     t: Numbers | None = None
     offset: Numbers | float = 0.0
+    drift: float = 0.0
+    fps: float | None = None
 
 
 def held(value: Any, kind: type[Struct], where: str) -> dict[str, Any]:

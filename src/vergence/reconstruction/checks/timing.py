@@ -48,6 +48,7 @@ LATE_FRAMES = 0.5
 LATE_GAIN = 1.06  # cost without offsets over cost with them
 LATE_TRUST = 0.5
 LEAST_FRAMES = 30  # fewer do not tell a shift
+NOT_SYNCHRONOUS = "Cameras are not synchronous"
 
 
 @dataclass(frozen=True)
@@ -260,14 +261,14 @@ def late_words(image: Float[Array, "T V J 2"], projected: Float[Array, "T V J 2"
             f"{names[v]} {'loses' if n > 0 else 'repeats'} {abs(n)} frame{'s' if abs(n) > 1 else ''} near frame {t}"
             for v, t, n in found.jumps
         )
-        return f"Cameras do not stay synchronous: {told}. Give videos with their time stamps, or cut them there."
+        return f"{NOT_SYNCHRONOUS} throughout: {told}. Give videos with their time stamps, or cut them there."
     late = [(name, frames) for name, frames in zip(names, found.frames) if abs(frames) > LATE_FRAMES and found.sure]
     late = late or ([(names[suspect], -ahead)] if abs(ahead) > LATE_FRAMES else [])
     if not late:
         return ""
     told = ", ".join(f"{name} by {abs(frames):.1f} ({'later' if frames < 0 else 'earlier'})" for name, frames in late)
     return (
-        f"Cameras are not synchronous: against the others, recording seems to begin at another frame in {told}. Set their "
+        f"{NOT_SYNCHRONOUS}: against the others, recording seems to begin at another frame in {told}. Set their "
         "`offset`, or cut the videos to one moment."
     )
 

@@ -1,0 +1,1 @@
+"""What files beside videos say of the moments at which frames were taken."""

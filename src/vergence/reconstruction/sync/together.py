@@ -1,0 +1,234 @@
+"""All cameras together: their offsets and drifts in time as unknowns of the bundle adjustment.
+
+Two views see of an offset only what moves across their epipolar lines, and with cameras of one height that is little; a
+third view fixes the point, and then all of its motion tells. So cameras, points and times are adjusted together: each
+camera's smoothed keypoints are asked at its own moments, their motion is the slope of the residual, and each point is
+eliminated by projecting its 3 directions out. What is left of the normal equations is the offsets' uncertainty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy.spatial.transform import Rotation
+
+from vergence.reconstruction.bundle import Bundle, linear_points, project_points
+from vergence.reconstruction.rig import estimate_rig
+from vergence.reconstruction.sync.motion import between
+
+Array = np.ndarray
+
+POINTS = 4000
+SCALE = 1000.0  # px in a radian, in which rigs are estimated
+ROUNDS = 14
+SETTLED = 2e-3  # steps
+FURTHEST = 1.0  # steps that one round may move an offset
+FOCAL_SPREAD = 0.2  # of the logarithm of a focal length that nobody gave
+SLOPE_TAUS = 1.0  # on either side, between which the motion is measured
+LEAST_SIGNAL = 0.02
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Camera v shows at `t + offset[v] + drift[v] (t - middle)` what the first one shows at t.
+
+    Attributes:
+        offset: time steps, at the middle of the footage; 0 for the first camera.
+        drift: steps per step.
+        spread: of the offsets and then the drifts (0 where these were not asked), their covariance.
+        cost: of each point, squared residuals by degree of freedom; `frame`, `joint`: which it is; `seen`: by whom.
+        sigma: noise, radians.
+        cameras: the rig that goes with it.
+    """
+
+    offset: Float[Array, " V"]
+    drift: Float[Array, " V"]
+    spread: Float[Array, "2V 2V"]
+    cost: Float[Array, " N"]
+    frame: Float[Array, " N"]
+    joint: Float[Array, " N"]
+    seen: Bool[Array, "V N"]
+    sigma: float
+    cameras: Bundle
+
+
+def moments(frame: Array, offset: Array, drift: Array, steps: int) -> Float[Array, "V N"]:
+    """The cameras' own time steps at the first camera's."""
+    return frame[None] + offset[:, None] + drift[:, None] * (frame - 0.5 * (steps - 1))[None]
+
+
+def asked(course: Float[Array, "T V J 2"], frame: Array, joint: Array, when: Float[Array, "V N"]) -> Array:
+    """V N 2: the joints at each camera's own moments."""
+    return np.stack([between(course[:, v], when[v], joint) for v in range(course.shape[1])])
+
+
+def seen_again(cameras: Bundle, seen: Float[Array, "V N 2"]) -> Float[Array, "V N 2"]:
+    """The points that the cameras see, triangulated, as each sees them; NaN where fewer than two do."""
+    weight = np.isfinite(seen).all(-1).astype(float)
+    observed = np.ascontiguousarray(np.nan_to_num(seen).transpose(0, 2, 1))
+    points = linear_points(cameras, observed, weight, iterations=3)
+    flat = project_points(replace(cameras, points=np.nan_to_num(points)))[0].transpose(0, 2, 1)
+    return np.where(np.isfinite(points).all(1)[:, None], flat, np.nan)
+
+
+def start_rig(
+    course: Float[Array, "T V J 2"], offset: Array, drift: Array, focal_known: bool, seed: int
+) -> tuple[Bundle, Array, Array]:
+    """The rig at these offsets, and the frames and joints that it is adjusted on."""
+    steps, _, joints = course.shape[:3]
+    frame, joint = (x.ravel() for x in np.meshgrid(np.arange(steps), np.arange(joints), indexing="ij"))
+    points = asked(course, frame, joint, moments(frame, offset, drift, steps))
+    weight = np.isfinite(points).all(-1).astype(float)
+    observed = np.ascontiguousarray(np.nan_to_num(points).transpose(0, 2, 1)) * SCALE
+    focal = np.full((course.shape[1], 2), SCALE)
+    rig = estimate_rig(
+        observed, weight, focal, frame, focal_mode="fixed" if focal_known else "shared", agreeing=2, seed=seed
+    )
+    seen = np.flatnonzero(weight.sum(0) >= 2)
+    some = np.sort(np.random.default_rng(seed).permutation(seen)[:POINTS])
+    return replace(rig.bundle, focal=rig.bundle.focal / SCALE), frame[some], joint[some]
+
+
+def adjust_time(
+    course: Float[Array, "T V J 2"],
+    offset: Float[Array, " V"],
+    drift: Float[Array, " V"],
+    *,
+    tau: float,
+    focal_known: bool,
+    drifts: bool,
+    seed: int = 0,
+) -> Timing:
+    """Cameras, points and times that agree best, from offsets that are right to a step or two.
+
+    Raises:
+        VergenceError: no rig at these offsets.
+    """
+    steps, views = course.shape[:2]
+    cameras, frame, joint = start_rig(course, offset, drift, focal_known, seed)
+    offset, drift = offset.astype(float), drift.astype(float)
+    span, free = 0.5 * (steps - 1), _free(views, focal_known, drifts)
+    reach = SLOPE_TAUS * tau
+    for _ in range(ROUNDS):
+        when = moments(frame, offset, drift, steps)
+        seen = asked(course, frame, joint, when)
+        motion = (asked(course, frame, joint, when + reach) - asked(course, frame, joint, when - reach)) / (2 * reach)
+        weight = (np.isfinite(seen) & np.isfinite(motion)).all(-1).astype(float)
+        weight *= weight.sum(0) >= 2
+        error, at_points, at_cameras = _slopes(cameras, seen, motion, weight, (frame - span) / span)
+        length = np.linalg.norm(error, axis=-1)
+        sigma = max(float(np.median(length[weight > 0])) / 1.177 * _freedom(weight), 1e-5)
+        robust = weight / (1 + (length / (2.5 * sigma)) ** 2)
+        system, gradient = _reduced(error, at_points, at_cameras, robust)
+        system = system + np.diag(_prior(views, focal_known)) * sigma**2
+        step = np.zeros(len(system))
+        step[free] = -np.linalg.lstsq(system[np.ix_(free, free)], gradient[free], rcond=1e-9)[0]
+        step = step * min(1.0, FURTHEST / max(float(np.abs(step.reshape(views, -1)[:, 7]).max()), 1e-9))
+        cameras, offset, drift = _moved(cameras, offset, drift, step.reshape(views, -1), span)
+        if np.abs(step.reshape(views, -1)[:, 7:]).max() < SETTLED:
+            break
+    share = len(frame) / max(int((np.isfinite(course).all(-1).sum(1) >= 2).sum()), 1)
+    alike = max(1.0, 2 * np.sqrt(np.pi) * tau * min(share, 1.0))  # neighbours in time share their noise
+    spread = _spread(system, free, robust, sigma, tau, alike, span)
+    count = weight.sum(0)
+    use = count >= 2
+    cost = (length**2 * weight).sum(0)[use] / (2 * count[use] - 3)
+    return Timing(offset, drift, spread, cost, frame[use], joint[use], weight[:, use] > 0, sigma, cameras)
+
+
+def _spread(
+    system: Array, free: Array, weight: Array, sigma: float, tau: float, alike: float, span: float
+) -> Float[Array, "2V 2V"]:
+    """Covariance of the offsets, then of the drifts."""
+    views = len(weight)
+    full = np.zeros_like(system)
+    full[np.ix_(free, free)] = np.linalg.pinv(system[np.ix_(free, free)], rcond=1e-10) * sigma**2 * alike
+    times = full.reshape(views, 9, views, 9)[:, 7:, :, 7:] / _signal(full, weight, tau, alike, views)
+    times = times * np.array([1, 1 / span])[:, None, None] * np.array([1, 1 / span])
+    return times.transpose(1, 0, 3, 2).reshape(2 * views, 2 * views)
+
+
+def _signal(spread: Array, weight: Array, tau: float, alike: float, views: int) -> float:
+    """The share of the offsets' information that is motion and not noise taken for motion, of the camera that has least."""
+    noise = 2 * (1 - np.exp(-(SLOPE_TAUS**2))) / (2 * SLOPE_TAUS * tau) ** 2  # of a slope's square, over sigma^2
+    own = np.diag(spread).reshape(views, 9)[1:, 7]
+    known = alike / np.maximum(own, 1e-12)
+    return float(max(np.min(1 - 0.5 * noise * weight[1:].sum(1) / known), LEAST_SIGNAL))
+
+
+def _freedom(weight: Array) -> float:
+    """What the points take of their residuals, made good: m views leave 2 m - 3 of 2 m."""
+    seen = weight.sum(0)
+    seen = seen[seen >= 2].mean()
+    return float(np.sqrt(2 * seen / (2 * seen - 3)))
+
+
+def _free(views: int, focal_known: bool, drifts: bool) -> Array:
+    """Turn 3, shift 3, focal 1, offset 1, drift 1 of each camera; the first stays."""
+    own = np.array([True] * 6 + [not focal_known, True, drifts])
+    first = np.array([False] * 6 + [not focal_known, False, False])
+    return np.flatnonzero(np.concatenate([first, *[own] * (views - 1)]))
+
+
+def _prior(views: int, focal_known: bool) -> Array:
+    one = np.zeros(9)
+    one[6] = 0.0 if focal_known else 1 / FOCAL_SPREAD**2
+    return np.tile(one, views)
+
+
+def _slopes(cameras: Bundle, seen: Array, motion: Array, weight: Array, late: Array) -> tuple[Array, Array, Array]:
+    """Residuals V N 2 and their slopes: by the points V N 2 3, by each camera's nine unknowns V N 2 9."""
+    observed = np.ascontiguousarray(np.nan_to_num(seen).transpose(0, 2, 1))
+    points = np.nan_to_num(linear_points(cameras, observed, weight, iterations=3))
+    turned = np.einsum("vij,nj->vni", cameras.rotation, points)
+    x, y, z = np.moveaxis(turned + cameras.translation[:, None], -1, 0)
+    z = np.where(np.abs(z) < 1e-6, 1e-6, z)
+    focal = cameras.focal[:, 0, None]
+    flat = np.stack([focal * x / z, focal * y / z], -1)
+    known = (weight > 0)[..., None]
+    error = np.where(known, flat - np.nan_to_num(seen), 0.0)
+    zero = np.zeros_like(x)
+    by_place = np.stack([
+        np.stack([focal / z, zero, -focal * x / z**2], -1), np.stack([zero, focal / z, -focal * y / z**2], -1)
+    ], -2)  # fmt: skip
+    at_points = np.einsum("vnij,vjk->vnik", by_place, cameras.rotation)
+    qx, qy, qz = np.moveaxis(turned, -1, 0)
+    cross = np.stack([
+        np.stack([zero, qz, -qy], -1), np.stack([-qz, zero, qx], -1), np.stack([qy, -qx, zero], -1)
+    ], -2)  # d(w x q)/dw  # fmt: skip
+    move = -np.nan_to_num(motion)
+    columns = [by_place @ cross, by_place, flat[..., None], move[..., None], (move * late[None, :, None])[..., None]]
+    at_cameras = np.concatenate(columns, -1)
+    return error, at_points, np.where(known[..., None], at_cameras, 0.0)
+
+
+def _reduced(error: Array, at_points: Array, at_cameras: Array, weight: Array) -> tuple[Array, Array]:
+    """Normal equations of the cameras' unknowns with every point eliminated."""
+    views, count, _, size = at_cameras.shape
+    weighted = at_points * weight[..., None, None]
+    block = np.einsum("vnki,vnkj->nij", weighted, at_points)
+    block += np.eye(3) * (1e-9 * np.trace(block, axis1=1, axis2=2)[:, None, None] + 1e-15)
+    inverse = np.linalg.inv(block)
+    cross = np.einsum("vnkc,vnki->nvci", at_cameras, weighted).reshape(count, views * size, 3)
+    side = np.einsum("vnki,vnk->ni", weighted, error)
+    system = -np.einsum("nai,nij,nbj->ab", cross, inverse, cross, optimize=True)
+    gradient = -np.einsum("nai,nij,nj->a", cross, inverse, side, optimize=True)
+    for v in range(views):
+        at = slice(v * size, (v + 1) * size)
+        own = at_cameras[v] * weight[v][:, None, None]
+        system[at, at] += np.einsum("nka,nkb->ab", own, at_cameras[v])
+        gradient[at] += np.einsum("nka,nk->a", own, error[v])
+    return system, gradient
+
+
+def _moved(cameras: Bundle, offset: Array, drift: Array, step: Array, span: float) -> tuple[Bundle, Array, Array]:
+    turn = Rotation.from_rotvec(step[:, :3]).as_matrix()
+    moved = replace(
+        cameras,
+        rotation=turn @ cameras.rotation,
+        translation=cameras.translation + step[:, 3:6],
+        focal=cameras.focal * np.exp(step[:, 6:7]),
+    )
+    return moved, offset + step[:, 7], drift + step[:, 8] / span

@@ -1,0 +1,76 @@
+"""Offsets in time found from the motion, or said not to be known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vergence.reconstruction.sync.find import find_sync
+
+NO_LENS = (0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+@pytest.fixture(scope="module")
+def image(request):
+    """Normalised points T 3 J 2 of a longer walk, two time steps for each that is used."""
+    make_scene = request.getfixturevalue("make_scene")
+    scene = make_scene(views=3, frames=300, missing=0.05, outliers=0.02, noise=2.0, distortion=NO_LENS)
+    return (scene.keypoints - 499.5) / 1100.0
+
+
+def begun(image: np.ndarray, starts: tuple[int, ...], every: int = 2, steps: int = 110) -> np.ndarray:
+    """Each camera from its own start on, every second of the walk's time steps."""
+    return np.stack([image[s : s + every * steps : every, v] for v, s in enumerate(starts)], axis=1)
+
+
+def test_synchronous_footage_is_left_exactly_as_it_is(image) -> None:
+    found = find_sync(begun(image, (0, 0, 0)))
+    assert found.state == "synchronous"
+    assert not found.moves
+    assert found.deviation.max() < 0.15
+
+
+def test_offsets_to_a_part_of_a_frame(image) -> None:
+    found = find_sync(begun(image, (20, 47, 0)))
+    assert found.state == "found"
+    relative = found.offset - found.offset[0]
+    np.testing.assert_allclose(relative, [0, -13.5, 10], atol=0.3)
+    assert found.margin > 3
+
+
+def test_a_slower_camera_between_its_frames(image) -> None:
+    points = begun(image, (20, 33, 0), every=1, steps=151)
+    points[1::2, 1] = (points[:-1:2, 1] + points[2::2, 1]) / 2
+    found = find_sync(points, coarsest=2.0)
+    np.testing.assert_allclose(found.offset - found.offset[0], [0, -13, 20], atol=0.25)
+
+
+def test_unknown_focal_lengths(image) -> None:
+    found = find_sync(begun(image, (20, 47, 0)) * 1.2, focal_known=False)
+    np.testing.assert_allclose(found.offset - found.offset[0], [0, -13.5, 10], atol=0.3)
+
+
+def test_somebody_who_stands_tells_nothing(image) -> None:
+    noise = np.random.default_rng(0).normal(0, 2 / 1100, (110, *image.shape[1:]))
+    found = find_sync(image[:1] + noise)
+    assert found.state in ("unknown", "ambiguous")
+    assert not found.moves
+
+
+def test_periodic_motion_names_the_offsets_that_fit(image) -> None:
+    rng = np.random.default_rng(1)
+    clean = np.where(np.isfinite(image[:40]), image[:40], np.nanmean(image[:40], axis=0, keepdims=True))
+    ramp = np.linspace(0, 1, 40)[:, None, None, None]
+    loop = clean - ramp * (clean[-1] - clean[0])  # ends where it begins
+    points = np.concatenate([loop] * 4) + rng.normal(0, 2 / 1100, (160, *image.shape[1:]))
+    late = np.stack([points[:110, 0], points[7:117, 1], points[:110, 2]], axis=1)
+    found = find_sync(late)
+    assert found.state in ("ambiguous", "unknown")
+    if found.state == "ambiguous":
+        assert any(abs(option[1] - found.alternatives[0][1]) > 30 for option in found.alternatives[1:])
+
+
+def test_few_frames() -> None:
+    found = find_sync(np.zeros((20, 2, 17, 2)))
+    assert found.state == "unknown"
+    assert "20 frames" in found.reason

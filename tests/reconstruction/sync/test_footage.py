@@ -1,0 +1,83 @@
+"""A capture whose cameras began at different times: brought to one time, said, kept for later steps, or left."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vergence
+from vergence.footage.capture import load_capture
+from vergence.footage.observations import observe
+from vergence.reconstruction.sync.find import Sync
+from vergence.reconstruction.sync.footage import synchronise, words
+from vergence.skeleton import H36M_17
+
+LATE = 9
+
+
+@pytest.fixture(scope="module")
+def walk(request):
+    scene = request.getfixturevalue("make_scene")(
+        views=3, frames=160, missing=0.05, outliers=0.02, noise=2.0, distortion=(0.0,) * 5
+    )
+    return scene
+
+
+def write(folder: Path, scene, starts: tuple[int, ...], head: str = "") -> Path:
+    points = np.stack([scene.keypoints[s : s + 150, v] for v, s in enumerate(starts)], axis=1)
+    points[(points < 0).any(-1) | (points > 999).any(-1)] = np.nan
+    points = np.concatenate([points, np.where(np.isfinite(points[..., :1]), 0.9, np.nan)], axis=-1)
+    np.savez(folder / "keypoints.npz", keypoints=points, joint_names=H36M_17.joint_names, fps=30.0)
+    text = f'[capture]\nfps = 30.0\nkeypoints = "keypoints.npz"\n{head}'
+    for v in range(points.shape[1]):
+        text += f"[cameras.c{v}]\nimage_size = [1000, 1000]\n"
+        text += "intrinsics = [[1100.0, 0, 499.5], [0, 1100.0, 499.5], [0, 0, 1]]\n"
+    (folder / "capture.toml").write_text(text)
+    return folder
+
+
+def test_a_late_camera_is_brought_in_time_and_kept_so(tmp_path: Path, walk) -> None:
+    found = vergence.reconstruct(write(tmp_path, walk, (0, LATE, 0)))
+    told = found.synchronisation
+    assert told["state"] == "found"
+    assert told["cameras"]["c1"]["offset"] == pytest.approx(-LATE, abs=0.25)
+    assert told["cameras"]["c0"]["offset"] == 0
+    assert any("c1 by -" in note for note in found.notes)
+    found.save(tmp_path / "out")
+    assert json.loads((tmp_path / "out/results.json").read_text())["synchronisation"]["state"] == "found"
+    again = load_capture(tmp_path / "out")
+    assert again.synchronised
+    assert again.cameras[1].offset == pytest.approx(-LATE, abs=0.25)
+    same = vergence.reconstruct(again)
+    np.testing.assert_array_equal(same.poses.pose, found.poses.pose)
+
+
+def test_synchronous_footage_keeps_its_results_bit_for_bit(tmp_path: Path, walk) -> None:
+    folder = write(tmp_path, walk, (0, 0, 0))
+    ours, plain = vergence.reconstruct(folder), vergence.reconstruct(folder, sync="off")
+    np.testing.assert_array_equal(ours.poses.pose, plain.poses.pose)
+    assert ours.verdict == plain.verdict
+    assert ours.synchronisation["state"] == "synchronous"
+    assert not (tmp_path / "capture_out").exists()
+
+
+@pytest.mark.parametrize("stated", ["synchronised = true\n", ""])
+def test_what_is_stated_is_believed(tmp_path: Path, walk, stated: str) -> None:
+    capture = load_capture(write(tmp_path, walk, (0, LATE, 0), stated))
+    moved, _, found = synchronise(capture, observe(capture))
+    assert (moved is capture) == (found is None) == bool(stated)
+
+
+def test_offsets_that_fit_alike_are_named(tmp_path: Path, walk) -> None:
+    capture = load_capture(write(tmp_path, walk, (0, 0, 0)))
+    nothing = np.zeros(3)
+    found = Sync("ambiguous", nothing, nothing, nothing + 0.1, 1.0, ((0.0, 0.0, 0.0), (0.0, 31.5, 0.0)), "they fit")
+    notes, doubts = words(found, capture)
+    assert "c1 +31.5" in notes[0]
+    assert not doubts
+    moved = replace(found, offset=np.array([0, -9.0, 0]), zero_fits=False)
+    assert "c1 +31.5" in words(moved, capture)[1][0]

@@ -1,0 +1,36 @@
+"""Smoothed keypoints: what moves evenly stays, strays go, gaps remain."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from vergence.reconstruction.sync.motion import between, smoothed, without_strays
+
+
+def test_even_motion_is_kept_and_can_be_asked_between_frames() -> None:
+    points = np.arange(40.0)[:, None, None] * np.array([[1.0, -0.5]])
+    course = smoothed(points, 1.5)
+    np.testing.assert_allclose(course[5:-5], points[5:-5], atol=1e-9)
+    np.testing.assert_allclose(between(course, np.array([10.25]), np.array([0])), [[10.25, -5.125]], atol=1e-9)
+
+
+def test_noise_is_alike_at_all_moments() -> None:
+    course = smoothed(np.random.default_rng(0).normal(size=(4000, 1, 2)), 1.5)
+    deviation = [between(course, np.arange(10, 3980) + s, 0 * np.arange(3970)).std() for s in (0.0, 0.5)]
+    assert deviation[1] > 0.94 * deviation[0]
+
+
+def test_a_gap_stays_one() -> None:
+    points = np.zeros((40, 1, 2))
+    points[15:25] = np.nan
+    course = smoothed(points, 1.5)
+    assert np.isnan(course[18:22]).all()
+    assert np.isfinite(course[:12]).all()
+
+
+def test_a_stray_is_left_out() -> None:
+    points = np.random.default_rng(0).normal(0, 0.01, (40, 2, 2))
+    points[20, 1] += 5
+    kept = np.isfinite(without_strays(points)).all(-1)
+    assert not kept[20, 1]
+    assert kept.mean() > 0.9
