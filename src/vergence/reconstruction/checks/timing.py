@@ -384,9 +384,8 @@ def lag(
     motion = np.full(projected.shape, np.nan)
     if len(projected) > 2 * reach:
         step = (projected[reach:] - projected[:-reach]) / reach
-        before, after = step[:-reach], step[reach:]
-        least = np.where(np.abs(before) < np.abs(after), before, after)
-        motion[reach:-reach] = np.where(before * after > 0, least, 0.0 * least)  # a stray point moves to and fro
+        least = np.where(np.abs(step[:-reach]) < np.abs(step[reach:]), step[:-reach], step[reach:])
+        motion[reach:-reach] = np.where(step[:-reach] * step[reach:] > 0, least, 0 * least)  # a stray point goes to and fro
     found = np.zeros(observed.shape[1])
     for v in range(len(found)):
         apart = observed[:, v] - projected[:, v]
