@@ -385,7 +385,7 @@ def lag(
     if len(projected) > 2 * reach:
         step = (projected[reach:] - projected[:-reach]) / reach
         least = np.where(np.abs(step[:-reach]) < np.abs(step[reach:]), step[:-reach], step[reach:])
-        motion[reach:-reach] = np.where(step[:-reach] * step[reach:] > 0, least, 0 * least)  # a stray point goes to and fro
+        motion[reach:-reach] = np.where(step[:-reach] * step[reach:] > 0, least, 0 * least)  # strays go to and fro
     found = np.zeros(observed.shape[1])
     for v in range(len(found)):
         apart = observed[:, v] - projected[:, v]
