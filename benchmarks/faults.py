@@ -107,12 +107,22 @@ def _scene(
 
 
 def _far(rig: Rig, pose: np.ndarray, times: float) -> Rig:
-    """Every camera so many times as far from the person, with a lens so many times as long."""
+    """Every camera so many times as far from the person, at whom it looks through a straight lens so many times as long."""
     middle = np.nanmedian(pose.reshape(-1, 3), axis=0)
     centre = -(rig.rotation.transpose(0, 2, 1) @ rig.translation[:, :, None])[:, :, 0]
     moved = middle + times * (centre - middle)
+    forward = (middle - moved) / np.linalg.norm(middle - moved, axis=1, keepdims=True)
+    right = np.cross(forward, [0.0, 0.0, 1.0])
+    right /= np.linalg.norm(right, axis=1, keepdims=True)
+    rotation = np.stack([right, np.cross(forward, right), forward], 1)
     longer = np.array([[times, times, 1], [times, times, 1], [1, 1, 1]])
-    return replace(rig, translation=-(rig.rotation @ moved[:, :, None])[:, :, 0], intrinsics=rig.intrinsics * longer)
+    return replace(
+        rig,
+        rotation=rotation,
+        translation=-(rotation @ moved[:, :, None])[:, :, 0],
+        intrinsics=rig.intrinsics * longer,
+        distortion=0 * rig.distortion,
+    )
 
 
 def _biased(pose: np.ndarray, rig: Rig, bias_mm: float, rng: np.random.Generator) -> np.ndarray:
@@ -435,7 +445,7 @@ def write(scene: Scene, folder: Path) -> None:
                 people = [{"pose_keypoints_2d": np.nan_to_num(joints).ravel().tolist()}]
                 name = f"cam{v + 1}_{frame + scene.first[v]:012d}_keypoints.json"
                 (folder / f"cam{v + 1}_json" / name).write_text(json.dumps({"people": people}))
-        lines += ['skeleton = "body_25b"' if len(said["names"]) == 25 else 'skeleton = "human36m_17"']
+        lines += ['skeleton = "body_25b"' if len(said["names"]) == 25 else 'skeleton = "h36m_17"']
     else:
         np.savez(folder / "keypoints.npz", keypoints=scene.keypoints, joint_names=said["names"], fps=scene.fps)
         lines += ['keypoints = "keypoints.npz"']
