@@ -110,18 +110,18 @@ def skeleton_of_names(names: Sequence[str]) -> Skeleton | None:
 
 def misnamed(people: Float[Array, "N J 3"], skeleton: Skeleton) -> str:
     """A sentence where the points make a much better person under another layout of as many joints; else empty."""
-    known = [layout.skeleton for layout in LAYOUTS if layout.count == len(layout.skeleton) == len(skeleton)]
-    if skeleton not in known or len(known) < 2 or not len(people):
+    if not len(people):
         return ""
     points = people[:: max(len(people) // MOST_PEOPLE, 1), :, :2]
-    given, others = (
-        misfit(points, skeleton),
-        {misfit(points, other): other.name for other in known if other != skeleton},
-    )
-    best = min(others)
-    if not best < MARGIN * given:
-        return ""
-    return f"the joints are called {skeleton.name} (misfit {given:.2f}), but look like {others[best]} ({best:.2f})"
+    given = misfit(points, skeleton)
+    known = [layout.skeleton for layout in LAYOUTS if layout.count == len(layout.skeleton) == len(skeleton)]
+    others = {misfit(points, other): other.name for other in known if other != skeleton and skeleton in known}
+    best = min(others, default=np.inf)
+    if best < MARGIN * given:
+        return f"the joints are called {skeleton.name} (misfit {given:.2f}), but look like {others[best]} ({best:.2f})"
+    if given > MOST_MISFIT:
+        return f"the joints, as they are named, make no person's body (misfit {given:.2f}, limit {MOST_MISFIT})"
+    return ""
 
 
 def decide_layout(people: Sequence[Float[Array, "J 3"]], where: str) -> tuple[Layout, str]:

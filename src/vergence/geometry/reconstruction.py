@@ -10,6 +10,8 @@ _NAMES = {"reconstruct": "reconstruct_keypoints", "Reconstruction": "Solution"}
 
 
 def __getattr__(name: str) -> Any:
+    if name == "stature":
+        return import_module("vergence.geometry.body").stature
     moved = import_module("vergence.reconstruction.solve")  # by its name: nothing here may depend on a room above
     found = getattr(moved, _NAMES.get(name, name))
     warnings.warn(

@@ -239,14 +239,18 @@ def preferred_lens(
     return replace(best, value=moved.focal.mean(1) / scene.focal.mean(1))  # far off, one step is not enough
 
 
-def _score(matrix: Array, gradient: Array, loose: Array, free: Array) -> tuple[Array, float]:
-    """Step of the free unknowns from rest, the loose ones following, and by how much it lowers twice the cost."""
+def reduced_to(matrix: Array, gradient: Array, loose: Array, free: Array) -> tuple[Array, Array]:
+    """Matrix and slope of the cost in the free unknowns (rows), the loose ones following."""
     size = loose.shape[1]
     matrix, gradient = matrix.reshape(size, size), gradient.reshape(size)
     both = loose @ matrix @ free.T
     follow = np.linalg.lstsq(loose @ matrix @ loose.T, both, rcond=None)[0]
-    left = free @ matrix @ free.T - both.T @ follow
-    slope = free @ gradient - follow.T @ (loose @ gradient)
+    return free @ matrix @ free.T - both.T @ follow, free @ gradient - follow.T @ (loose @ gradient)
+
+
+def _score(matrix: Array, gradient: Array, loose: Array, free: Array) -> tuple[Array, float]:
+    """Step of the free unknowns from rest, the loose ones following, and by how much it lowers twice the cost."""
+    left, slope = reduced_to(matrix, gradient, loose, free)
     step = -np.linalg.pinv(left, hermitian=True) @ slope
     return step, float(step @ left @ step)
 

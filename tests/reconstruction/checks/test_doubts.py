@@ -10,8 +10,9 @@ import pytest
 
 from vergence.reconstruction.checks.doubts import doubts, throughout
 from vergence.reconstruction.solve import reconstruct_keypoints
-from vergence.skeleton import H36M_17
+from vergence.skeleton import COCO_17, H36M_17
 
+NAMES = tuple("abcd")
 STRAIGHT = (0.0, 0.0, 0.0, 0.0, 0.0)
 
 
@@ -65,3 +66,15 @@ def test_throughout_is_nearly_always() -> None:
     side[:, 0] = side[:, 0, ::-1]
     side[:5, 1] = side[:5, 1, ::-1]
     assert throughout(side, ("a", "b", "c")) == ("a",)
+
+
+def test_joints_under_wrong_names_are_doubted(make_scene: Callable) -> None:
+    scene = make_scene(noise=1.5, distortion=STRAIGHT)
+    seen = np.concatenate([scene.keypoints, np.ones((*scene.keypoints.shape[:3], 1))], axis=3)
+    found = reconstruct_keypoints(
+        scene.keypoints, None, intrinsics=scene.intrinsics, image_size=scene.image_size, skeleton=COCO_17
+    )
+    told = doubts(seen, COCO_17, {"image_size": scene.image_size, "intrinsics": scene.intrinsics}, found, NAMES, False)
+    assert len(told) == 1
+    assert "coco_17" in told[0]
+    assert "h36m_17" in told[0]

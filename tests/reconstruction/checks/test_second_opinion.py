@@ -90,3 +90,13 @@ def test_wrong_focal_lengths_are_named_with_their_factors(make_scene: Callable, 
     assert "ther focal lengths" in opinion.doubts()[0]
     assert opinion.wish is not None
     assert np.abs(opinion.wish.value * factor - 1).max() < 0.08
+
+
+def test_what_footage_can_tell_less_of_is_held_against_given_cameras_less(make_scene: Callable) -> None:
+    """Two cameras and coarse keypoints: the free rig is off, and says so."""
+    scene = make_scene(views=2, noise=8.0, frames=40, missing=0.1)
+    opinion = asked(scene, *turned(scene.rotation, scene.translation, 1, 0.5))
+    sharp = asked(make_scene(views=4, noise=1.0, frames=40))
+    assert opinion.doubts() == ()
+    assert opinion.far < opinion.gap_deg / 2.5 + 1e-9
+    assert sharp.far == pytest.approx(sharp.gap_deg / 2.5)

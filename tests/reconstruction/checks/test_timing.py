@@ -62,6 +62,10 @@ def test_a_lag_is_the_time_by_which_points_run_ahead() -> None:
     observed[5, 0] += 300
     assert np.abs(lag(observed, projected) - [0.4, 0.0]).max() < 0.02
     assert (lag(observed, np.zeros_like(projected)) == 0).all()
+    stray = rng.random(projected.shape[:3]) < 0.05
+    projected[stray] += rng.normal(0, 2000, (int(stray.sum()), 2))
+    projected[rng.random(projected.shape[:3]) < 0.05] = np.nan
+    assert np.abs(lag(observed, projected) - [0.4, 0.0]).max() < 0.1
 
 
 def dropped(image: np.ndarray, camera: int, at: int, frames: int) -> np.ndarray:

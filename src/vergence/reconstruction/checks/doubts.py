@@ -11,12 +11,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from vergence.footage.layouts import misnamed
 from vergence.reconstruction.bundle import Bundle, linear_points
+from vergence.reconstruction.checks.centres import centre_doubt
 from vergence.reconstruction.checks.second_opinion import second_opinion
 from vergence.reconstruction.checks.sides import exchanged_cameras
 from vergence.reconstruction.checks.size import size_doubt, up_doubt
 from vergence.reconstruction.checks.timing import late_words
 from vergence.reconstruction.inputs import Joints, check_joints
+from vergence.reconstruction.lenses import sentence
 from vergence.reconstruction.solve import Solution, measure
 from vergence.skeleton import Skeleton
 
@@ -51,6 +54,8 @@ def doubts(
         up: in the world of given cameras; None where unknown.
     """
     found = []
+    if named := misnamed(keypoints.reshape(-1, *keypoints.shape[2:]), skeleton):
+        return (sentence(named),)  # whatever else is asked is asked of named joints
     if solution.unit == "mm":
         tall, stands = size_doubt(solution.pose, skeleton), up_doubt(solution.pose, skeleton, up)
         found += [sentence for sentence in (tall, stands) if sentence]
@@ -67,13 +72,15 @@ def doubts(
         return (*found, sides)
     given = raw.exchanged(solution.side.astype(int))
     used = Bundle(solution.rotation, solution.translation, given.focal, np.zeros((1, 3)))
-    late = late_words(_image(given), _projected(given, used), names)
+    opinion = second_opinion(used, given, measure(used, given)[1], names) if as_given else None
+    free = used if opinion is None else opinion.found  # what given cameras are off by looks like time
+    late = late_words(_image(given), _projected(given, free), names)
     if late:
         return (*found, late)  # cameras and lenses bend to a wrong time
-    if as_given:
-        opinion = second_opinion(used, given, measure(used, given)[1], names)
-        found += [] if opinion is None else opinion.doubts()
-    return tuple(found)
+    if not as_given and cameras["intrinsics"] is not None:
+        centre = centre_doubt(given, used, solution.report.noise_px, cameras["image_size"], names)
+        found += [centre] if centre else []
+    return (*found, *(() if opinion is None else opinion.doubts()))
 
 
 def throughout(side: Array, names: tuple[str, ...]) -> tuple[str, ...]:

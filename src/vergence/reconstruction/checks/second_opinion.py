@@ -10,19 +10,20 @@ Rotations of pairs are compared, not positions: they need no common frame and no
 rotation pattern of its own (two cameras exchanged: the given rotations fit in another order; y counted upwards: they fit
 mirrored), and is named by trying it.
 
-What breaks it: footage that does not fix the cameras either (a person who stands still). Then the free rig is loose, its
-noise hardly less, and nothing is held against the given one.
+What breaks it: footage that does not fix the cameras either (a person who stands still). Then the free rig is loose, and
+may stand as far from the given one as its own predicted error allows; only far more noise is held against that one.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import permutations
+from itertools import combinations, permutations
 
 import numpy as np
 
 from vergence.errors import VergenceError
-from vergence.reconstruction.bundle import Bundle
+from vergence.geometry.cameras import rotation_angle
+from vergence.reconstruction.bundle import Bundle, camera_covariance, rotation_uncertainty
 from vergence.reconstruction.inputs import Joints
 from vergence.reconstruction.lenses import Wish, agreeing, preferred_lens, sentence
 from vergence.reconstruction.rig import estimate_rig, refine_rig, rotation_gap, spread_points
@@ -30,7 +31,8 @@ from vergence.reconstruction.rig import estimate_rig, refine_rig, rotation_gap, 
 Array = np.ndarray
 
 POINTS = 1200  # joints: some 70 frames of 17
-MOST_GAP_DEG = 2.5  # rotation of a pair, given against found
+MOST_GAP_DEG = 2.5  # rotation of a pair, given against found, where the found one is sure
+MOST_GAP_SIGMA = 2.5  # the same in its predicted errors; sound rigs of real footage reach 1.1, wrong ones begin at 3
 MOST_NOISE = 1.2  # of the given cameras over the found ones', before a gap counts
 FAR_TOO_MUCH = 2.5  # the same ratio that speaks for itself
 MOST_TRIED = 5  # cameras whose orders are all tried
@@ -49,6 +51,7 @@ class Opinion:
 
     Attributes:
         gap_deg: largest difference of a pair's relative rotation between the given and the found cameras.
+        far: the same over what is allowed: `MOST_GAP_DEG`, or more where the found cameras are uncertain.
         noise, noise_free: radians, of one coordinate, with the given cameras and with the found ones.
         wish: the lens that is preferred to the given one; None where that will do.
         cause: the likely mistake in words; empty where none fits.
@@ -57,6 +60,7 @@ class Opinion:
     """
 
     gap_deg: float
+    far: float
     noise: float
     noise_free: float
     wish: Wish | None
@@ -70,7 +74,7 @@ class Opinion:
 
     def doubts(self) -> tuple[str, ...]:
         """Why the given cameras are not to be believed, in sentences."""
-        stale = self.gap_deg > MOST_GAP_DEG and self.ratio > MOST_NOISE
+        stale = self.far > 1 and self.ratio > MOST_NOISE
         if stale or self.ratio > FAR_TOO_MUCH:
             why = f" {sentence(self.cause)}" if self.cause else ""
             return (
@@ -81,10 +85,23 @@ class Opinion:
         return () if self.wish is None else (sentence(self.wish.words(self.names)),)
 
 
-def _wish(found: Bundle, noise: float, part: tuple[Array, Array], some: Array, joints: int) -> Wish | None:
+def _wish(
+    found: Bundle, noise: float, part: tuple[Array, Array], some: Array, joints: int
+) -> tuple[Wish | None, Array]:
+    """The lens that the found cameras would rather have, and the uncertainty of their pairs' rotations, radians."""
     sound, (kept, trust), widened = agreeing(found, *part, noise, some, joints)
+    observed = part[0][:, :, kept]
+    loose = rotation_uncertainty(sound, camera_covariance(sound, observed, trust, sigma=widened))
     how = {"sigma": noise, "widened": widened, "index": some[kept], "joints": joints}
-    return preferred_lens(sound, part[0][:, :, kept], trust, mode="fixed", **how)
+    return preferred_lens(sound, observed, trust, mode="fixed", **how), loose
+
+
+def _far(known: Bundle, found: Bundle, loose: Array) -> float:
+    """Rotations of pairs, given against found, over what is allowed: the largest."""
+    pairs = combinations(range(len(loose)), 2)
+    most = np.maximum(np.radians(MOST_GAP_DEG), MOST_GAP_SIGMA * loose)
+    turn = [c.rotation[:, None] @ c.rotation[None].transpose(0, 1, 3, 2) for c in (known, found)]
+    return max(float(rotation_angle(turn[0][a, b], turn[1][a, b])) / float(most[a, b]) for a, b in pairs)
 
 
 def second_opinion(
@@ -111,10 +128,11 @@ def second_opinion(
     if not ends:
         return None
     found, free = min(ends, key=lambda end: end[1])
-    wish = _wish(found, free, part, some, given.weight.shape[2])
+    wish, loose = _wish(found, free, part, some, given.weight.shape[2])
     labels = names or tuple(f"camera {v + 1}" for v in range(len(known.rotation)))
     return Opinion(
         gap_deg=float(np.degrees(rotation_gap(known, found))),
+        far=_far(known, found, loose),
         noise=sigma / focal,
         noise_free=free / focal,
         wish=wish,

@@ -41,7 +41,7 @@ MIN_SAVED = 3.0  # by all jumps, beyond their price
 STARTS = 3
 REFITS = 2
 SETTLED = 20  # frames that a jump must last
-LAG_FRAMES = 0.2  # of the quick look, beyond which all shifts are tried
+LAG_FRAMES = 0.12  # of the quick look, beyond which all shifts are tried
 LAG_WINDOW = 60  # frames of the quick look at parts
 LAG_OF_PART = 0.6
 LATE_FRAMES = 0.5
@@ -383,11 +383,14 @@ def lag(
     """
     motion = np.full(projected.shape, np.nan)
     if len(projected) > 2 * reach:
-        motion[reach:-reach] = (projected[2 * reach :] - projected[: -2 * reach]) / (2 * reach)
+        step = (projected[reach:] - projected[:-reach]) / reach
+        least = np.where(np.abs(step[:-reach]) < np.abs(step[reach:]), step[:-reach], step[reach:])
+        motion[reach:-reach] = np.where(step[:-reach] * step[reach:] > 0, least, 0 * least)  # strays go to and fro
     found = np.zeros(observed.shape[1])
     for v in range(len(found)):
-        known = np.isfinite(motion[:, v]) & np.isfinite(observed[:, v])
-        left, move = (observed[:, v] - projected[:, v])[known], motion[:, v][known]
+        apart = observed[:, v] - projected[:, v]
+        known = np.isfinite(motion[:, v]) & np.isfinite(apart)
+        left, move = apart[known], motion[:, v][known]
         for _ in range(rounds):
             error = left - found[v] * move
             spread = 1.4826 * np.median(np.abs(error)) if error.size else 0.0
