@@ -26,7 +26,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -122,6 +123,12 @@ class Capture:
         if not own == own:
             raise VergenceError(f"camera {camera.name} lost its frame of time step {frame}", "Leave it out.")
         return camera.fit.apply(self._videos[view][round(own)])
+
+    @property
+    def picture(self) -> Callable[[int, int], RGB]:
+        """The old name of `image`."""
+        warnings.warn("Capture.picture is now Capture.image", FutureWarning, stacklevel=2)
+        return self.image
 
     def image_file(self, view: int, frame: int) -> tuple[Path, int | None] | None:
         """The file that the image of row `frame` is in, and its place there (None: it is the file); None for no image, or a
