@@ -64,6 +64,17 @@ def test_a_lag_is_the_time_by_which_points_run_ahead() -> None:
     assert (lag(observed, np.zeros_like(projected)) == 0).all()
 
 
+def test_a_turned_camera_is_no_late_one() -> None:
+    """Somebody walks one way; one camera sees all of it 30 px to the side."""
+    rng = np.random.default_rng(0)
+    frames = np.arange(80.0)[:, None, None, None]
+    swing = 20 * np.sin(frames / 9) * rng.normal(0, 1, (1, 1, 9, 2))
+    walk = np.concatenate([frames * [6.0, 0.0] + swing] * 2, 1)
+    observed = walk + rng.normal(0, 1, walk.shape)
+    observed[:, 0] += [30.0, -5.0]
+    assert np.abs(lag(observed, walk)).max() < 0.05
+
+
 def dropped(image: np.ndarray, camera: int, at: int, frames: int) -> np.ndarray:
     """One camera loses so many frames at one place; its file is that much shorter."""
     out = image.copy()

@@ -374,6 +374,9 @@ def lag(
 ) -> Float[Array, " V"]:
     """Frames by which what a camera sees runs ahead of the reconstruction; Cauchy weights, 0 where nothing moves.
 
+    What a camera is off by in all frames alike is taken out: of somebody who walks one way, a camera that was turned would
+    else see as much as one that is late.
+
     Args:
         observed: px or radians, NaN = missing.
         projected: the reconstruction seen by the cameras, in the same unit.
@@ -385,12 +388,14 @@ def lag(
         motion[reach:-reach] = (projected[2 * reach :] - projected[: -2 * reach]) / (2 * reach)
     found = np.zeros(observed.shape[1])
     for v in range(len(found)):
-        known = np.isfinite(motion[:, v]) & np.isfinite(observed[:, v])
+        known = np.isfinite(motion[:, v]).all(-1) & np.isfinite(observed[:, v]).all(-1)
         left, move = (observed[:, v] - projected[:, v])[known], motion[:, v][known]
-        for _ in range(rounds):
-            error = left - found[v] * move
-            spread = 1.4826 * np.median(np.abs(error)) if error.size else 0.0
-            weight = 1 / (1 + (error / max(2 * spread, 1e-12)) ** 2)
-            power = float((weight * move * move).sum())
-            found[v] = float((weight * left * move).sum()) / power if power > 1e-12 else 0.0
+        steady = np.zeros(2)
+        for _ in range(rounds if known.any() else 0):
+            error = left - steady - found[v] * move
+            weight = 1 / (1 + (error / max(2 * 1.4826 * np.median(np.abs(error)), 1e-12)) ** 2)
+            about = move - (weight * move).sum(0) / weight.sum(0)
+            power = float((weight * about * move).sum())
+            found[v] = float((weight * about * left).sum()) / power if power > 1e-12 else 0.0
+            steady = (weight * (left - found[v] * move)).sum(0) / weight.sum(0)
     return found
