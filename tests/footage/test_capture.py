@@ -199,7 +199,10 @@ def test_folders_of_images_need_a_frame_rate(tmp_path: Path) -> None:
     (tmp_path / "capture.toml").write_text(
         '[capture]\nfps = 10\n[cameras.a]\nframes = "a"\n[cameras.b]\nframes = "b"\n'
     )
-    assert load_capture(tmp_path).image(0, 0).shape == (48, 64, 3)
+    capture = load_capture(tmp_path)
+    assert capture.image(0, 0).shape == (48, 64, 3)
+    with pytest.warns(FutureWarning, match="now Capture.image"):
+        assert capture.picture(0, 0).shape == (48, 64, 3)
 
 
 def with_calibration(tmp_path: Path, names: tuple[str, str], size: tuple[int, int], seen: tuple[int, int]) -> Capture:
