@@ -374,8 +374,7 @@ def lag(
 ) -> Float[Array, " V"]:
     """Frames by which what a camera sees runs ahead of the reconstruction; Cauchy weights, 0 where nothing moves.
 
-    What a camera is off by in all frames alike is taken out: of somebody who walks one way, a camera that was turned would
-    else see as much as one that is late.
+    What is off in all frames alike is taken out: somebody who walks one way would else make a turned camera a late one.
 
     Args:
         observed: px or radians, NaN = missing.
