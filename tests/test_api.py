@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import inspect
 import re
 import subprocess
@@ -31,6 +32,33 @@ def test_the_page_has_a_section_for_each_public_name_and_no_other():
     assert sorted(SECTIONS) == sorted(vergence.PUBLIC)
     assert sorted(vergence.__all__) == sorted(["__version__", *vergence.PUBLIC])
     assert sorted(dir(vergence)) == sorted(vergence.__all__)
+
+
+@pytest.mark.parametrize(
+    ("old", "name", "new"),
+    [
+        ("data.coco", "read_coco", "datasets.coco.read_coco"),
+        ("data.media", "picture_size", "datasets.formats.media.image_size"),
+        ("footage.video", "read_picture", "footage.images.read_image"),
+        ("geometry.quality", "Report", "reconstruction.quality.Report"),
+        ("geometry.reconstruction", "reconstruct", "reconstruction.solve.reconstruct_keypoints"),
+        ("geometry.reconstruction", "stature", "geometry.body.stature"),
+        ("posefiles", "read_npz", "outputs.read_npz"),
+    ],
+)
+def test_old_names_are_read_with_a_warning(old: str, name: str, new: str):
+    home, _, own = new.rpartition(".")
+    with pytest.warns(FutureWarning, match=f"vergence.{old}.{name} is now vergence.{new}"):
+        found = getattr(importlib.import_module(f"vergence.{old}"), name)
+    assert found is getattr(importlib.import_module(f"vergence.{home}"), own)
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = importlib.import_module(f"vergence.{old}").nothing
+
+
+def test_a_module_that_never_was_is_not_found():
+    for name in ("vergence.data.nothing", "vergence.nothing"):
+        with pytest.raises(ModuleNotFoundError):
+            importlib.import_module(name)
 
 
 def test_an_unknown_name_is_an_attribute_error():

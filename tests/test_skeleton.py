@@ -86,6 +86,11 @@ def test_reference_bone_without_pelvis_is_mid_hips_to_mid_shoulders():
     assert H36M_17.reference_bone == ((0,), (8,))
 
 
+def test_names_that_pose2sim_gives_are_known():
+    assert get_skeleton("Body_with_feet") is get_skeleton("HALPE_26") is get_skeleton("halpe26")
+    assert get_skeleton("COCO_133").name == "wholebody_23"
+
+
 def test_errors_name_what_is_wrong():
     with pytest.raises(VergenceError, match="no skeleton is called 'smpl'"):
         get_skeleton("smpl")

@@ -108,7 +108,9 @@ def read_toml(path: Path | str, remedy: str = "Mend the line it names.") -> dict
     try:
         return tomllib.loads(read_text(path))
     except (ValueError, RecursionError) as error:
-        raise VergenceError(f"{path} is not readable TOML: {error}", remedy) from error
+        slashes = any(word in str(error) for word in ("Unescaped '\\'", "Invalid hex"))
+        more = " A path is written with / or in 'single quotes'." if slashes else ""
+        raise VergenceError(f"{path} is not readable TOML: {error}", remedy + more) from error
 
 
 def read_json(

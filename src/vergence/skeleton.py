@@ -309,11 +309,17 @@ WHOLEBODY_23 = Skeleton("wholebody_23", tuple(WHOLEBODY_23_NAMES))
 MEDIAPIPE_33 = Skeleton("mediapipe_33", tuple(MEDIAPIPE_33_NAMES))
 _ALL = (H36M_17, MPII_16, COCO_17, MPI_INF_28, MPI_INF_17, BODY_25, BODY_25B)
 SKELETONS = {s.name: s for s in (*_ALL, OPENPOSE_18, HALPE_26, WHOLEBODY_23, MEDIAPIPE_33)}
+# What Pose2Sim's `pose_model` calls them.
+_MODELS = {
+    "body_with_feet": "halpe_26", "whole_body": "wholebody_23", "coco_133": "wholebody_23", "body": "coco_17",
+    "coco": "coco_17", "mpii": "mpii_16", "blazepose": "mediapipe_33",
+}  # fmt: skip
 
 
 def get_skeleton(name: str) -> Skeleton:
-    """The skeleton of that name (`h36m_17`, ...)."""
+    """The skeleton of that name (`h36m_17`, ..., or Pose2Sim's for it)."""
     key = name.lower().replace("-", "_")
+    key = _MODELS.get(key, key)
     for known, skeleton in SKELETONS.items():
         if key in (known, known.replace("_", "")):
             return skeleton

@@ -92,7 +92,8 @@ def change(content, path, value):
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        (("annotations", 2, "keypoints"), [1, 2, 2], "annotation 2"), (("annotations", 1, "image_id"), 7, "annotation 1"),
+        (("annotations", 2, "keypoints"), [1, 2, 2], "annotation 2"),
+        (("annotations", 1, "image_id"), 7, "annotation 1 is of image 7"),
         (("annotations", 0, "bbox"), [1, 2], "annotation 0"), (("categories",), [], "no category"),
         (("images",), None, "COCO's form"), (("images", 0), {"file_name": "a"}, "missing required field `id`"),
     ],

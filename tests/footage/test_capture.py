@@ -199,7 +199,10 @@ def test_folders_of_images_need_a_frame_rate(tmp_path: Path) -> None:
     (tmp_path / "capture.toml").write_text(
         '[capture]\nfps = 10\n[cameras.a]\nframes = "a"\n[cameras.b]\nframes = "b"\n'
     )
-    assert load_capture(tmp_path).image(0, 0).shape == (48, 64, 3)
+    capture = load_capture(tmp_path)
+    assert capture.image(0, 0).shape == (48, 64, 3)
+    with pytest.warns(FutureWarning, match="now Capture.image"):
+        assert capture.picture(0, 0).shape == (48, 64, 3)
 
 
 def with_calibration(tmp_path: Path, names: tuple[str, str], size: tuple[int, int], seen: tuple[int, int]) -> Capture:
@@ -260,3 +263,18 @@ def test_size_from_the_principal_point_is_said(folder: Path) -> None:
     capture = load_capture(folder)
     assert capture.cameras[0].image_size == (1280, 720)
     assert sum("from the principal point" in note for note in capture.notes) == 2
+
+
+@pytest.mark.parametrize(
+    ("written", "words"), [(r"'kp\a.npz'", ""), (r'"kp\a.npz"', "single quotes"), (r'"C:\Users\a"', "single quotes")]
+)
+def test_paths_as_windows_writes_them(tmp_path: Path, written: str, words: str) -> None:
+    (tmp_path / "kp").mkdir()
+    np.savez(tmp_path / "kp" / "a.npz", keypoints=np.ones((3, 2, 17, 3)), fps=30.0)
+    cameras = "".join(f"[cameras.{n}]\nimage_size = [64, 48]\n" for n in "ab")
+    (tmp_path / "capture.toml").write_text(f"[capture]\nfps = 30\nkeypoints = {written}\n{cameras}")
+    if not words:
+        assert load_capture(tmp_path).keypoint_file == tmp_path / "kp" / "a.npz"
+        return
+    with pytest.raises(VergenceError, match=words):
+        load_capture(tmp_path)

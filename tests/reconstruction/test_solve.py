@@ -287,14 +287,6 @@ def test_real_footage_without_extrinsics() -> None:
     assert found.report.thigh_cv < 0.03
 
 
-def test_the_old_name_is_read_with_a_warning() -> None:
-    import vergence.geometry.reconstruction as old
-    from vergence.reconstruction.solve import reconstruct_keypoints
-
-    with pytest.warns(FutureWarning, match="now vergence.reconstruction.reconstruct_keypoints"):
-        assert old.reconstruct is reconstruct_keypoints
-
-
 @pytest.mark.parametrize("turned", [False, True])
 def test_of_a_body_and_its_mirror_image_knees_decide(make_scene, monkeypatch, turned: bool) -> None:
     """Through a long lens the two fit alike; whichever the search ends in, the person that comes out is one."""

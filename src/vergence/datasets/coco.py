@@ -135,8 +135,13 @@ def _person(
     if not box:
         low, high = labels[known, :2].min(0), labels[known, :2].max(0)
         box = [*low, *(high - low)]
-    if image is None or image.file_name is None or len(box) != 4 or None in box:
-        raise _broken(file, number, "its image is not in `images`, or its bbox is not four numbers")
+    if image is None:
+        raise VergenceError(
+            f"{file}: annotation {number} is of image {row.image_id!r}, which is not in `images`",
+            "List the image there, or remove the annotation.",
+        )
+    if image.file_name is None or len(box) != 4 or None in box:
+        raise _broken(file, number, "its image has no file_name, or its bbox is not four numbers")
     x, y, w, h = np.array(box, dtype=float)
     return Person(
         path=_image_path(folder, image.file_name),

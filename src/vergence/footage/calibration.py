@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import re
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from jaxtyping import Float
 
 from vergence import plugins
 from vergence.errors import VergenceError
+from vergence.files import read_toml
 from vergence.footage.readers import find_reader
 from vergence.geometry.cameras import Camera, Rig
 
@@ -41,10 +41,7 @@ COEFFICIENTS = (0, 2, 4, 5, 8, 12, 14)  # OpenCV's models; two are k1 k2
 
 def load_toml(path: Path) -> dict[str, Any]:
     """A TOML file as a mapping; one clear error where it is missing or broken."""
-    try:
-        return tomllib.loads(file_text(path))
-    except tomllib.TOMLDecodeError as error:
-        raise VergenceError(f"{path} is not readable TOML: {error}", "Mend the line it names.") from error
+    return read_toml(path)
 
 
 def file_text(path: Path) -> str:

@@ -29,9 +29,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +130,19 @@ class Capture:
         if not own == own:
             raise VergenceError(f"camera {camera.name} lost its frame of time step {frame}", "Leave it out.")
         return camera.fit.apply(self._videos[view][round(own)])
+
+    @property
+    def picture(self) -> Callable[[int, int], RGB]:
+        """The old name of `image`."""
+        warnings.warn("Capture.picture is now Capture.image", FutureWarning, stacklevel=2)
+        return self.image
+
+    @property
+    def keypoints(self) -> Callable[[], Float[np.ndarray, "T V J 3"]]:
+        """The old name of `observe(capture).keypoints`."""
+        warnings.warn("Capture.keypoints() is now vergence.observe(capture).keypoints", FutureWarning, stacklevel=2)
+        observations = import_module("vergence.footage.observations")  # by its name: it needs this module itself
+        return lambda: observations.observe(self).keypoints
 
     def image_file(self, view: int, frame: int) -> tuple[Path, int | None] | None:
         """The file that the image of row `frame` is in, and its place there (None: it is the file); None for no image, or a

@@ -110,10 +110,12 @@ def frames_at(stamps: Float[np.ndarray, " N"], at: Float[np.ndarray, " T"]) -> F
 
 
 def existing_path(value: str, folder: Path, what: str) -> Path:
-    """A path that a capture.toml names, which must be there."""
+    """A path that a capture.toml names, which must be there; also as Windows writes it."""
     if not value:
         raise VergenceError(f"{what} is {value!r}", "It is a path, relative to capture.toml.")
     path = folder / value
+    if not path.exists() and "\\" in value:
+        path = folder / value.replace("\\", "/")
     if not path.exists():
         raise VergenceError(f"{what}: there is no {path}", "Check the path; it is relative to capture.toml.")
     return path

@@ -20,12 +20,13 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
 from jaxtyping import Float
 
+import vergence
 from vergence.errors import VergenceError
 from vergence.files import atomic_path
 from vergence.footage.formats.names import Numbering
@@ -359,3 +360,9 @@ class VideoWriter:
             self._atomic.__exit__(type(error), error, error.__traceback__)
             raise
         self._atomic.__exit__(kind, value, trace)
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        return vergence.moved_name("footage.video", name)

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.stats import chi2
+from scipy.special import chdtrc
 
 from vergence.geometry.alignment import align
 from vergence.reconstruction.bundle import (
@@ -213,13 +213,13 @@ def preferred_lens(
 
     def tried(kind: str, free: Array, value: Any, matters: Any) -> None:
         step, gain = _score(matrix, gradient, np.concatenate(loose), free)
-        rank = chance = float(chi2.logsf(gain / widened**2, len(free)))
+        rank = chance = _log_chance(gain / widened**2, len(free))
         if kind == "centre" and chance < SUSPICIOUS:
             # a wrong centre is itself an error that repeats: judged by what repeats without it
             still = observed - np.eye(views)[int(value(step)[0])][:, None, None] * step[:, None]
             moved = adjust(scene, still, weight, scale=LOSS_SIGMA * sigma, focal=mode, iterations=12, tolerance=1e-4)
             noise = min(agreeing(moved, still, weight, sigma, index, joints)[2], widened)
-            chance = float(chi2.logsf(gain / noise**2, 2))
+            chance = _log_chance(gain / noise**2, 2)
         if chance < IMPROBABLE and matters(step):
             found.append((rank, Wish(kind, value(step), chance)))
 
@@ -329,3 +329,9 @@ def zoomed(cameras: Bundle, given: Joints, sigma: float, factor: Float[Array, " 
     fit = align(a, b, scale=True)
     off = torch.linalg.vector_norm(fit.apply(a) - b, dim=-1)
     return float(off.median()), float(np.degrees(rotation_gap(before, after)))
+
+
+def _log_chance(gain: float, free: int) -> float:
+    """Logarithm of the chance that as many free parameters improve a right model so much; `scipy.stats` loads for a second."""
+    with np.errstate(divide="ignore"):
+        return float(np.log(chdtrc(free, gain)))

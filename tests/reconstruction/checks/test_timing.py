@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vergence.reconstruction.checks.timing import find_lateness, lag, late_words
+from vergence.reconstruction.checks.lag import lag
+from vergence.reconstruction.checks.timing import find_lateness, late_words
 
 
 def normalised(scene) -> np.ndarray:
@@ -66,6 +67,17 @@ def test_a_lag_is_the_time_by_which_points_run_ahead() -> None:
     projected[stray] += rng.normal(0, 2000, (int(stray.sum()), 2))
     projected[rng.random(projected.shape[:3]) < 0.05] = np.nan
     assert np.abs(lag(observed, projected) - [0.4, 0.0]).max() < 0.1
+
+
+def test_a_turned_camera_is_no_late_one() -> None:
+    """Somebody walks one way; one camera sees all of it 30 px to the side."""
+    rng = np.random.default_rng(0)
+    frames = np.arange(80.0)[:, None, None, None]
+    swing = 20 * np.sin(frames / 9) * rng.normal(0, 1, (1, 1, 9, 2))
+    walk = np.concatenate([frames * [6.0, 0.0] + swing] * 2, 1)
+    observed = walk + rng.normal(0, 1, walk.shape)
+    observed[:, 0] += [30.0, -5.0]
+    assert np.abs(lag(observed, walk)).max() < 0.05
 
 
 def dropped(image: np.ndarray, camera: int, at: int, frames: int) -> np.ndarray:

@@ -28,6 +28,7 @@ from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.geometry.two_view import INLIER_SIGMA, estimate_essential, robust_mean, sampson_residual
+from vergence.reconstruction.checks.lag import lag
 
 Array = np.ndarray
 
@@ -368,33 +369,3 @@ def _vertex(costs: dict[tuple[int, int], Array], offset: Array, view: int) -> fl
     low, here, high = (_total(costs, offset + step * at) for step in (-1, 0, 1))
     bend = low - 2 * here + high
     return float(np.clip(0.5 * (low - high) / bend, -0.5, 0.5)) if bend > 1e-9 else 0.0
-
-
-def lag(
-    observed: Float[Array, "T V J 2"], projected: Float[Array, "T V J 2"], reach: int = 2, rounds: int = 10
-) -> Float[Array, " V"]:
-    """Frames by which what a camera sees runs ahead of the reconstruction; Cauchy weights, 0 where nothing moves.
-
-    Args:
-        observed: px or radians, NaN = missing.
-        projected: the reconstruction seen by the cameras, in the same unit.
-        reach: frames on either side between which the motion is measured.
-        rounds: of reweighting.
-    """
-    motion = np.full(projected.shape, np.nan)
-    if len(projected) > 2 * reach:
-        step = (projected[reach:] - projected[:-reach]) / reach
-        least = np.where(np.abs(step[:-reach]) < np.abs(step[reach:]), step[:-reach], step[reach:])
-        motion[reach:-reach] = np.where(step[:-reach] * step[reach:] > 0, least, 0 * least)  # strays go to and fro
-    found = np.zeros(observed.shape[1])
-    for v in range(len(found)):
-        apart = observed[:, v] - projected[:, v]
-        known = np.isfinite(motion[:, v]) & np.isfinite(apart)
-        left, move = apart[known], motion[:, v][known]
-        for _ in range(rounds):
-            error = left - found[v] * move
-            spread = 1.4826 * np.median(np.abs(error)) if error.size else 0.0
-            weight = 1 / (1 + (error / max(2 * spread, 1e-12)) ** 2)
-            power = float((weight * move * move).sum())
-            found[v] = float((weight * left * move).sum()) / power if power > 1e-12 else 0.0
-    return found

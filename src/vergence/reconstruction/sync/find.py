@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence.errors import VergenceError
-from vergence.reconstruction.checks.timing import lag
+from vergence.reconstruction.checks.lag import lag
 from vergence.reconstruction.sync.motion import smoothed, without_strays
 from vergence.reconstruction.sync.pairs import scan
 from vergence.reconstruction.sync.together import Timing, adjust_time, asked, moments, seen_again
