@@ -8,7 +8,7 @@ was seen has a result without a pose; a frame that cannot be read has none. What
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 

@@ -105,7 +105,7 @@ def train_lifter(
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             loss = _loss(network.train(), samples, settings.smoothness)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         share = min(0.995, (step + 1) / (step + 20))

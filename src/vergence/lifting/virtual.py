@@ -8,6 +8,7 @@ is, outliers, joints and stretches that are missing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -219,7 +220,7 @@ def look(poses: Float[Array, "B T J 3"], cameras: VirtualCameras, rng: np.random
     right = np.stack([np.sin(yaw), -np.cos(yaw), np.zeros(count)], -1)
     level = np.stack([right, np.cross(forward, right), forward], -2)
     rotation = rotations(np.stack([0 * roll, 0 * roll, roll], -1)) @ level
-    distance = np.exp(rng.uniform(*np.log(cameras.distance), count))
+    distance = np.exp(rng.uniform(math.log(cameras.distance[0]), math.log(cameras.distance[1]), count))
     place = np.concatenate([rng.normal(0, cameras.aside, (count, 2)), np.ones((count, 1))], 1) * distance[:, None]
     middle = poses[:, poses.shape[1] // 2].mean(1)
     return np.einsum("bij,btkj->btki", rotation, poses - middle[:, None, None]) + place[:, None, None]
@@ -229,7 +230,7 @@ def with_errors(image: Float[Array, "B T J 2"], cameras: VirtualCameras, rng: np
     """A detector's errors: noise with a share that persists, a bias of each joint over a sample, outliers."""
     batch, frames, joints = image.shape[:3]
     size = (image.max(2) - image.min(2)).max(-1)[..., None, None]
-    spread = np.exp(rng.uniform(*np.log(cameras.noise), (batch, 1, 1, 1)))
+    spread = np.exp(rng.uniform(math.log(cameras.noise[0]), math.log(cameras.noise[1]), (batch, 1, 1, 1)))
     fresh = rng.normal(size=image.shape)
     kept = fresh.copy()
     for t in range(1, frames):

@@ -116,10 +116,10 @@ def content(video: Path) -> str:
         return digest.hexdigest()[:24]
     size = video.stat().st_size
     digest.update(str(size).encode())
-    with open(video, "rb") as file:
-        digest.update(file.read(SAMPLE))
-        file.seek(max(0, size - SAMPLE))
-        digest.update(file.read(SAMPLE))
+    with open(video, "rb") as data:
+        digest.update(data.read(SAMPLE))
+        data.seek(max(0, size - SAMPLE))
+        digest.update(data.read(SAMPLE))
     return digest.hexdigest()[:24]
 
 
