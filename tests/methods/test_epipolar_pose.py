@@ -6,27 +6,17 @@ import math
 
 import pytest
 import torch
+from fixtures_recordings import TINY
+from fixtures_recordings import film as film
 
 from vergence.batches.views import Views
 from vergence.methods.epipolar_pose import EpipolarPose
 from vergence.methods.registry import build_method
 from vergence.networks.pose_network import Maps
-from vergence.recipes.recipe import LabelStage, NetworkSettings
-from vergence.recipes.typed import make_source
+from vergence.recipes.recipe import NetworkSettings
 from vergence.skeleton import H36M_17
-from vergence.world import recordings
 
-HIDDEN = make_source(kind="world_recordings", keypoints=True)
-LABELLED = LabelStage(keypoints="labelled")
-TINY = NetworkSettings(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], width=8)
 ROOT = H36M_17.index("pelvis")
-
-
-@pytest.fixture(scope="module")
-def film() -> Views:
-    """Three recordings by 2, 3 and 4 cameras."""
-    parts = [recordings(1, 12, v, 32, seed=40 + v) for v in (2, 3, 4)]
-    return Views.cat(parts)
 
 
 def volume_method() -> EpipolarPose:

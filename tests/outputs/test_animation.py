@@ -67,7 +67,7 @@ def test_a_bvh_is_read_back_upright_and_not_mirrored(tmp_path: Path) -> None:
     assert write_bvh(tmp_path / "a.bvh", poses) == ""
     bvh = read_bvh(tmp_path / "a.bvh")
     assert bvh.fps == pytest.approx(30, abs=1e-4)
-    fitted = fit_kinematics(poses, y_up(Z_UP), 0.1)
+    fitted = fit_kinematics(poses.placed(poses.in_world(), 0.1))
     joints = bvh.positions[:, [bvh.names.index(name) for name in fitted.joint_names]]
     assert np.abs(joints - fitted.positions()).max() < 1e-3
     height = joints[:, fitted.joint_names.index("head_top"), 1] - joints[:, fitted.joint_names.index("left_ankle"), 1]

@@ -32,7 +32,7 @@ from vergence.footage.detectors.detect import content, detect_video
 from vergence.footage.observations import observe
 from vergence.learning.measure import PROTOCOL, Held, measure_held_out
 from vergence.learning.motions import motions_of, read_motions
-from vergence.lifting.model import LiftingModel, describe, is_lifting, load_lifting
+from vergence.lifting.model import LiftingModel, describe, is_lifting, load_lifting, stretches
 from vergence.lifting.train import LifterTraining, train_lifter
 from vergence.lifting.virtual import Motion, VirtualCameras
 from vergence.progress import Progress, silent
@@ -167,7 +167,7 @@ def results_of(learned: Learned) -> dict[str, Any]:
                 "verdict": one.reconstruction.verdict,
                 "reasons": one.reconstruction.reasons,
                 "frames": len(one.held_out),
-                "held_out": _stretch(one.held_out),
+                "held_out": _words(one.held_out),
                 "figures": plain(one.figures),
                 "notes": one.reconstruction.notes,
             }
@@ -250,9 +250,9 @@ def middle(frames: int, share: float) -> Bool[np.ndarray, " T"]:
     return held
 
 
-def _stretch(held: Bool[np.ndarray, " T"]) -> str:
-    rows = np.flatnonzero(held)
-    return f"{rows[0]}-{rows[-1]}" if len(rows) else ""
+def _words(rows: Bool[np.ndarray, " T"]) -> str:
+    """Frames as options name them: `0-34,65-99`."""
+    return ",".join(f"{run.start}-{run.stop - 1}" for run in stretches(rows))
 
 
 def _lifting(
@@ -276,7 +276,7 @@ def _lifting(
     settings = dataclasses.replace(settings, steps=steps or (STEPS if own else settings.steps))
     made_of = {
         "recordings": {one.name: content(folder.parent / one.name / "made_of.yaml") for one in recordings},
-        "held_out": [_stretch(one.held_out) for one in recordings],
+        "held_out": [_words(one.held_out) for one in recordings],
         "motion": sorted(other),
         "training": plain(settings),
         "seed": seed,
@@ -323,10 +323,7 @@ def _image(recordings: Sequence[Recording], folder: Path, device: str, progress:
             "Give one recording, --student lifting, or write a recipe with a source for each.",
         )
     one = recordings[0]
-    kept = np.flatnonzero(~one.held_out)
-    edges = np.flatnonzero(np.diff(kept) > 1)
-    starts, stops = kept[np.r_[0, edges + 1]], kept[np.r_[edges, len(kept) - 1]]
-    frames = ",".join(f"{a}-{b}" for a, b in zip(starts, stops))
+    frames = _words(~one.held_out)
     options = ["--sources.footage.path", str(one.capture.folder.resolve()), "--sources.footage.frames", frames]
     train("capture", folder, overrides=options, device=device, progress=progress)
     return folder

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 
 from vergence import metrics
+from vergence.evaluation.scores import nearest_poses
 from vergence.footage.observations import Observations
 from vergence.lifting.model import LiftingModel
 from vergence.reconstruction.result import Reconstruction
@@ -65,7 +66,7 @@ def measure_held_out(
     skeleton = model.skeleton
     world = found.poses.known_world
     scale = 1.0 if world is None else world.mm_per_unit
-    truth = skeleton_poses(found, model) * scale
+    truth = found.skeleton.convert(np.asarray(found.poses.pose, dtype=np.float64), skeleton) * scale
     figures: dict[str, list[tuple[float, float]]] = {way: [] for way in WAYS}
     counts = []
     for view, camera in enumerate(found.rig.cameras):
@@ -75,16 +76,18 @@ def measure_held_out(
         lifted = {
             "model": model(keypoints, seen.skeleton, camera, found.poses.fps),
             "without the footage": before(keypoints, seen.skeleton, camera, found.poses.fps),
-            "zero depth": _flat(keypoints, seen, model),
+            "zero depth": _flat(
+                camera.normalise(seen.skeleton.convert(keypoints[..., :2].astype(np.float64), skeleton))
+            ),
         }
         usable = np.isfinite(there).all((1, 2)) & np.isfinite(lifted["model"]).all((1, 2))
         rows, taught = np.flatnonzero(usable & held), there[np.isfinite(there).all((1, 2)) & ~held]
         counts.append(len(rows))
         if len(rows) and len(taught):
             lifted["mean pose"] = np.broadcast_to(taught.mean(0), there.shape)
-            near = np.linalg.norm(taught[None] - there[rows][:, None], axis=-1).mean(-1).argmin(1)
+            near = nearest_poses(torch.from_numpy(taught), torch.from_numpy(there[rows]), skeleton)
             lifted["nearest training pose"] = np.full(there.shape, np.nan)
-            lifted["nearest training pose"][rows] = taught[near]
+            lifted["nearest training pose"][rows] = near.numpy()
         for way in WAYS:
             figures[way].append(_errors(lifted.get(way), there, rows, skeleton.root))
     return Held(
@@ -95,13 +98,7 @@ def measure_held_out(
     )
 
 
-def skeleton_poses(found: Reconstruction, model: LiftingModel) -> Float[Array, "T K 3"]:
-    """The reconstruction in a model's joints and its own unit."""
-    return found.skeleton.convert(np.asarray(found.poses.pose, dtype=np.float64), model.skeleton)
-
-
-def _flat(keypoints: Float[Array, "T J 3"], seen: Observations, model: LiftingModel) -> Float[Array, "T K 3"]:
-    points = seen.skeleton.convert(keypoints[..., :2].astype(np.float64), model.skeleton)
+def _flat(points: Float[Array, "T K 2"]) -> Float[Array, "T K 3"]:
     return np.concatenate([points, np.zeros_like(points[..., :1])], -1)
 
 

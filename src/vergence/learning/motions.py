@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 
 from vergence.errors import VergenceError
 from vergence.footage.images import natural_key
+from vergence.lifting.model import stretches
 from vergence.lifting.train import LIFTED
 from vergence.lifting.virtual import Motion
 from vergence.outputs import PoseSequence
@@ -39,10 +40,9 @@ def motions_of(poses: PoseSequence, wanted: Bool[np.ndarray, " T"]) -> list[Moti
     joints = (joints @ y_up(world.up).T)[..., [0, 2, 1]] * [1, -1, 1]
     joints[~wanted] = np.nan
     joints = bridged(joints, round(LONGEST_GAP_S * poses.fps))
-    whole = np.isfinite(joints).all((1, 2))
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], whole.astype(int), [0]]))).reshape(-1, 2)
+    whole = stretches(np.isfinite(joints).all((1, 2)))
     shortest = max(2, round(SHORTEST_S * poses.fps))
-    return [Motion(joints[a:b], poses.fps) for a, b in edges if b - a >= shortest]
+    return [Motion(joints[run.start : run.stop], poses.fps) for run in whole if len(run) >= shortest]
 
 
 def bridged(joints: Float[np.ndarray, "T J 3"], longest: int) -> Float[np.ndarray, "T J 3"]:

@@ -76,7 +76,7 @@ class LiftingModel:
         step = max(1, round(fps / self.fps))
         for phase in range(step):
             rows = np.arange(phase, len(seen), step)
-            for run in _runs(enough[rows]):
+            for run in stretches(enough[rows]):
                 for want, have in _chunks(run, self.network.settings.reach):
                     poses = lift(self.network, image[rows[have]], seen[rows[have]], flip)
                     out[rows[want]] = poses[want.start - have.start : want.stop - have.start]
@@ -133,11 +133,10 @@ def load_lifting(folder: Path | str | None = None) -> LiftingModel:
         ) from error
 
 
-def _runs(enough: np.ndarray) -> Iterator[range]:
-    """Stretches of frames that all have enough joints."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], enough.astype(int), [0]])))
-    for start, stop in edges.reshape(-1, 2):
-        yield range(int(start), int(stop))
+def stretches(wanted: np.ndarray) -> list[range]:
+    """The stretches of neighbouring frames that are all wanted."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], wanted.astype(int), [0]])))
+    return [range(start, stop) for start, stop in edges.reshape(-1, 2).tolist()]
 
 
 def _chunks(run: range, reach: int) -> Iterator[tuple[slice, slice]]:

@@ -13,10 +13,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
 
+from vergence.geometry.camera import axis_angle_to_matrix
 from vergence.lifting.network import parts_of
-from vergence.skeleton import Skeleton
+from vergence.skeleton import Skeleton, skeleton_from_names
 
 Array = np.ndarray
 # Chains that gestures turn: root joint, middle, end, and the spread of the turn in radians.
@@ -187,22 +189,16 @@ def _slowly(rng: np.random.Generator, batch: int, frames: int, size: int, spread
 
 
 def rotations(vector: Float[Array, "... 3"]) -> Float[Array, "... 3 3"]:
-    """Rodrigues' formula: the turn about a vector by its length."""
-    angle = np.linalg.norm(vector, axis=-1)[..., None, None]
-    x, y, z = np.moveaxis(vector / np.maximum(angle[..., 0], 1e-12), -1, 0)
-    zero = np.zeros_like(x)
-    cross = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).reshape(*x.shape, 3, 3)
-    turned: Array = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross)
-    return turned
+    """The turn about a vector by its length."""
+    return np.asarray(axis_angle_to_matrix(torch.from_numpy(vector)).numpy())
 
 
 def _with_middles(poses: Array, skeleton: Skeleton) -> Array:
     """Middle joints where `Skeleton.convert` puts them for a detector that has none: motion capture has its own idea."""
-    for name, (a, b) in {"pelvis": ("right_hip", "left_hip"), "thorax": ("right_shoulder", "left_shoulder"),
-                         "spine": ("pelvis", "thorax")}.items():  # fmt: skip
-        if skeleton.has(name, a, b):
-            poses[:, :, skeleton.index(name)] = (poses[:, :, skeleton.index(a)] + poses[:, :, skeleton.index(b)]) / 2
-    return poses
+    sided = [i for i, name in enumerate(skeleton.joint_names) if name.startswith(("left_", "right_"))]
+    limbs = skeleton_from_names([skeleton.joint_names[i] for i in sided])
+    derived = limbs.convert(poses[:, :, sided], skeleton)
+    return np.where(np.isfinite(derived), derived, poses)
 
 
 def _in_bones(poses: Array, skeleton: Skeleton) -> Array:

@@ -38,11 +38,8 @@ def write_bvh(path: Path | str, poses: PoseSequence, stature_mm: float = ASSUMED
     """
     world = poses.in_world(stature_mm)
     motion = fit_kinematics(poses.placed(world, CM_PER_MM))
-    notes = [world.note] if world.note else []
-    if motion.held:
-        notes.append(f"{motion.held} frames show nobody and hold the pose before them")
     write_text(path, "\n".join([*_hierarchy(motion), *_motion(motion, poses.fps)]) + "\n")
-    return "; ".join(notes)
+    return motion.said(world)
 
 
 def _hierarchy(motion: Kinematics) -> list[str]:

@@ -18,6 +18,7 @@ from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.outputs.sequence import PoseSequence
+from vergence.outputs.world import World
 from vergence.skeleton import skeleton_from_names
 
 Array = np.ndarray
@@ -57,20 +58,22 @@ class Kinematics:
         """Where the joints are: forward kinematics."""
         return _forward(self.parents, self.offsets, self.rotation, self.root)[0]
 
+    def said(self, world: World) -> str:
+        """What was assumed of the world or filled, as a sentence; empty where nothing was."""
+        held = f"{self.held} frames show nobody and hold the pose before them" if self.held else ""
+        return "; ".join(filter(None, (world.note, held)))
 
-def fit_kinematics(poses: PoseSequence, turn: Float[Array, "3 3"] | None = None, scale: float = 1.0) -> Kinematics:
+
+def fit_kinematics(poses: PoseSequence) -> Kinematics:
     """The skeleton of constant bones nearest to a sequence of positions.
 
     Args:
-        poses: of one person; NaN = missing.
-        turn: applied to all positions before, as to bring y up.
-        scale: factor on all lengths.
+        poses: of one person, placed as the file wants them (`PoseSequence.placed`); NaN = missing.
 
     Raises:
         VergenceError: hips and trunk are never seen together.
     """
     names, parents, points = _tree(poses)
-    points = points * scale if turn is None else points @ turn.T * scale
     seen: Array = np.asarray(np.isfinite(points).all(2))
     usable = seen[:, [j for j, p in enumerate(parents) if p == 0]].sum(1) >= 2
     if not (usable & seen[:, 0]).any():

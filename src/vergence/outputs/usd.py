@@ -40,10 +40,7 @@ def write_usd(path: Path | str, poses: PoseSequence, stature_mm: float = ASSUMED
     world = poses.in_world(stature_mm)
     placed = poses.placed(world, M_PER_MM)
     motion = fit_kinematics(placed)
-    notes = [world.note] if world.note else []
-    if motion.held:
-        notes.append(f"{motion.held} frames show nobody and hold the pose before them")
-    note = "; ".join(notes)
+    note = motion.said(world)
     write_text(path, _stage(motion, placed.frames, poses.fps, note))
     return note
 

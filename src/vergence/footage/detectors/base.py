@@ -22,6 +22,7 @@ from jaxtyping import Float
 from vergence import plugins
 from vergence.errors import VergenceError
 from vergence.footage.images import RGB
+from vergence.footage.keypoints import clean
 from vergence.skeleton import Skeleton
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "vergence"
@@ -80,9 +81,7 @@ def missing_package(name: str, error: ImportError) -> VergenceError:
 def inside(people: People, image: RGB) -> People:
     """Joints in the image only, and only people who have some: what a detector imagines beyond the border is no sight."""
     height, width = image.shape[:2]
-    out = np.array(people, dtype=np.float64).reshape(-1, *people.shape[1:])
-    out[..., 2] = np.minimum(out[..., 2], 1.0)
-    beyond = (out[..., :2] < -0.5).any(-1) | (out[..., 0] > width - 0.5) | (out[..., 1] > height - 0.5)
-    out[beyond | ~np.isfinite(out).all(-1) | ~(out[..., 2] > 0)] = np.nan
+    out = clean(people)
+    out[(out[..., :2] < -0.5).any(-1) | (out[..., 0] > width - 0.5) | (out[..., 1] > height - 0.5)] = np.nan
     kept: People = out[np.isfinite(out[..., 2]).any(axis=1)]
     return kept
