@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -73,6 +74,27 @@ def test_the_same_call_makes_nothing_again(learned, recording: Path) -> None:
     assert made == []
     with pytest.raises(VergenceError, match=r"(?s)another model.*--out"):
         vergence.learn([recording], learned.folder, steps=4, anyway=True)
+
+
+def test_other_keypoints_or_lenses_are_not_taken_for_the_same(learned, recording: Path, tmp_path: Path) -> None:
+    copied = Path(shutil.copytree(learned.folder, tmp_path / "out"))
+    place = recording / "capture.toml"
+    before = place.read_text()
+    try:
+        place.write_text(before.replace("1100.0", "1000.0"))
+        with pytest.raises(VergenceError, match=r"(?s)another recording's results: files"):
+            vergence.learn([recording], copied, steps=3, anyway=True)
+    finally:
+        place.write_text(before)
+    with np.load(recording / "keypoints.npz") as old:
+        table = dict(old)
+    old_bytes = (recording / "keypoints.npz").read_bytes()
+    try:
+        np.savez(recording / "keypoints.npz", **{**table, "keypoints": table["keypoints"] + 1.0})
+        with pytest.raises(VergenceError, match=r"(?s)another recording's results: files"):
+            vergence.learn([recording], copied, steps=3, anyway=True)
+    finally:
+        (recording / "keypoints.npz").write_bytes(old_bytes)
 
 
 def test_its_model_predicts(learned, recording: Path) -> None:

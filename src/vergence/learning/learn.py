@@ -200,8 +200,9 @@ def _understood(
     """Keypoints and reconstruction of one recording, made where they are not there."""
     capture = with_keypoints(load_capture(footage), folder, detector, model, device, progress)
     done = folder / "reconstruction"
-    files = [camera.keypoints for camera in capture.cameras if camera.keypoints is not None]
-    made_of = {"footage": str(footage.resolve()), "keypoints": [content(file) for file in files]}
+    each_camera = [camera.keypoints for camera in capture.cameras]
+    files = [file for file in (capture.keypoint_file, *each_camera, folder / "capture.toml") if file is not None]
+    made_of = {"footage": str(footage.resolve()), "files": [content(file) for file in files]}
     claim(folder / "made_of.yaml", {**made_of, "height": height, "seed": seed}, "another recording's results")
     progress(f"{name}: reconstruction", 0, 1)
     if not (done / "results.json").is_file():
