@@ -142,23 +142,13 @@ def _run(run: str | Path | LiftingModel | Estimator, device: str) -> LiftingMode
 def _recording(own: Path, run: LiftingModel | Estimator, given: Path | None, height: float | None) -> Recording:
     """The footage, with its keypoints and its reconstruction from where they are."""
     capture = load_capture(own)
+    if given and not all((given / file).is_file() for file in FILES):
+        raise VergenceError(f"{given} holds no reconstruction", "Give a folder that vergence reconstruct wrote.")
     for folder in [given] if given else _places(own, run):
-        if not all((folder / file).is_file() for file in FILES):
-            if given:
-                raise VergenceError(f"{folder} holds no reconstruction", "Give a folder that reconstruct wrote.")
-            continue
-        at_one_time = next(
-            (load_capture(one) for one in (folder, folder.parent) if (one / "capture.toml").is_file()), capture
-        )
-        if not set(identity(at_one_time)) & set(identity(capture)):
-            if given and (folder / "capture.toml").is_file():
-                raise VergenceError(
-                    f"{given} is of other footage than {own}", "Give the reconstruction of this very footage."
-                )
-            at_one_time = capture
-            if not given:
-                continue
-        return _fitting(at_one_time, Reconstruction.load(folder), folder)
+        if (there := _at_one_time(folder, capture)) is not None:
+            return _fitting(there, Reconstruction.load(folder), folder)
+    if given:
+        raise VergenceError(f"{given} is of other footage than {own}", "Give the reconstruction of this very footage.")
     if not capture.has_keypoints:
         raise VergenceError(
             f"{own} has no 2D keypoints",
@@ -173,7 +163,22 @@ def _recording(own: Path, run: LiftingModel | Estimator, given: Path | None, hei
 def _places(own: Path, run: LiftingModel | Estimator) -> list[Path]:
     """Where a reconstruction may lie: in the footage's folder, that itself, and beside the run that learned from it."""
     beside = [] if run.folder is None else sorted(run.folder.resolve().parent.glob("*/reconstruction"))
-    return [own / "reconstruction", own, *beside]
+    folder = own if own.is_dir() else own.parent
+    return [folder / "reconstruction", folder, *beside]
+
+
+def _at_one_time(folder: Path, capture: Capture) -> Capture | None:
+    """The capture as a reconstruction has it, whose cameras may have been brought to one time; None where there is no
+    reconstruction, or one of other footage."""
+    if not all((folder / file).is_file() for file in FILES):
+        return None
+    ours = set(identity(capture))
+    beside = [place / "capture.toml" for place in (folder, folder.parent)]
+    for file in [file for file in beside if file.is_file()]:
+        other = load_capture(file)
+        if other.names == capture.names and ours & set(identity(other)):
+            return other
+    return None if beside[0].is_file() or (folder.name == "reconstruction" and beside[1].is_file()) else capture
 
 
 def _fitting(capture: Capture, found: Reconstruction, folder: Path) -> Recording:

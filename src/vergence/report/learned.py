@@ -17,9 +17,9 @@ from vergence.lifting.train import LIFTED
 from vergence.report.page import Cell, Page, Table, Verdict
 from vergence.report.render import write_page
 
-AGAINST = ("", "N-MPJPE", "P-MPJPE", "N, others", "P, others", "score", "frames with a pose")
-HIDDEN = ("N, held-out camera", "P, held-out camera")
-ITSELF = ("", "views, mm", "views, freely turned, mm", "views, share", "limbs, %", "jitter, m/s2", "diversity")
+AGAINST = ("", "N", "P", "N, others", "P, others", "score", "poses")
+HIDDEN = ("N, hidden", "P, hidden")
+ITSELF = ("", "views", "views, turned", "share", "limbs, %", "jitter", "diversity")
 
 
 def held_tables(held: Held, title: str, protocol: str = PROTOCOL) -> list[Table]:
@@ -44,7 +44,7 @@ def held_tables(held: Held, title: str, protocol: str = PROTOCOL) -> list[Table]
     ]
     fooled = "A constant pose has steady limbs and no jitter: read them beside the reconstruction's own."
     return [
-        Table(f"{title}: against the reconstruction", columns, rows, protocol, highlight=(0,)),
+        Table(f"{title}: against the reconstruction, N- and P-MPJPE, mm", columns, rows, protocol, highlight=(0,)),
         Table(f"{title}: against itself", ITSELF, own, protocol, fooled, highlight=(0,)),
         Table(f"{title}: the model by camera", ("camera", "frames", *AGAINST[1:5]), by_camera, protocol),
     ]
@@ -135,7 +135,7 @@ def print_learned(learned: Learned, console: Console) -> None:
 def _on_screen(table: Table) -> ScreenTable:
     shown = ScreenTable(title=escape(table.title))
     for i, name in enumerate(table.columns):
-        shown.add_column(name, justify="right" if i else "left")
+        shown.add_column(name, justify="right" if i else "left", no_wrap=not i)
     for row in table.rows:
         shown.add_row(*(escape(cell) if isinstance(cell, str) else _number(cell) for cell in row))
     return shown
