@@ -260,3 +260,16 @@ def test_a_moved_run_is_measured_the_same(run, tmp_path):
     assert main(["evaluate", str(run), "--device", "cpu", "--out", str(tmp_path / "there")]) == 0
     here = json.loads((tmp_path / "evaluation" / "results.json").read_text())["tests"]
     assert here == json.loads((tmp_path / "there" / "results.json").read_text())["tests"]
+
+
+def test_an_image_run_on_footage_without_truth(run, capture, tmp_path, capsys):
+    words = ["evaluate", str(run), "--footage", str(capture / "c"), "--reconstruction", str(capture / "found")]
+    assert main([*words, "--frames", "2-7", "--out", str(tmp_path), "--device", "cpu"]) == 0
+    assert "mean pose" in capsys.readouterr().out
+    found = json.loads((tmp_path / "results.json").read_text())["footage"]
+    model = found["figures"]["ways"]["model"]
+    assert found["frames"] == "2-7"
+    assert found["frames_learned_from"] == 0
+    assert len(model["n_mpjpe"]) == 3
+    assert min(model["n_mpjpe"]) > 20  # two steps teach nothing
+    assert found["figures"]["ways"]["zero depth"]["score"] == pytest.approx(1)

@@ -203,40 +203,38 @@ def measure(
     reference = _rooted(scene.reference[:, joints][None] @ turn, skeleton)
     others = None if scene.others is None else _rooted(scene.others[:, :, joints] @ turn, skeleton)
     poses = {way: _rooted(found[:, :, joints], skeleton) for way, found in ways.items()}
-    whole = np.isfinite(reference).all((-2, -1))
-    rows = held & whole[0]
-    poses |= _baselines(reference, rows, taught & whole[0], [name not in hidden for name in scene.cameras], skeleton)
-    flat = _errors(poses["zero depth"], reference if others is None else others, held, skeleton)
-    ruler = np.linalg.norm(reference[0][rows], axis=(-2, -1)).mean() if rows.any() else np.nan
+    whole = _complete(reference)[0]
+    rows = held & whole
+    poses |= _baselines(reference, rows, taught & whole, [name not in hidden for name in scene.cameras], skeleton)
+    target = reference if others is None else others
+    flat = _errors(poses["zero depth"], target, held, skeleton)
+    ruler = float(np.linalg.norm(reference[0][rows], axis=(-2, -1)).mean()) if rows.any() else float("nan")
     figures = {}
     for way, found in poses.items():
         against = _errors(found, reference, rows, skeleton)
-        apart = against if others is None else _errors(found, others, held, skeleton)
-        there = np.isfinite(found).all((-2, -1))[:, rows] if way != "zero depth" else np.isfinite(flat[0])[:, rows]
-        sized = np.where(rows[:, None, None], _sized(found, float(ruler)), np.nan)
-        nothing = float("nan")
-        means = [tuple(_mean(one) if upright or i % 2 else nothing for one in e)
-                 for i, e in enumerate((*against, *apart))]  # fmt: skip
+        apart = against if others is None else _errors(found, target, held, skeleton)
+        there = np.isfinite(flat[0]) if way == "zero depth" else _complete(found)
+        n, p, n_others, p_others = (_by_camera(one, upright or i % 2 == 1) for i, one in enumerate((*against, *apart)))
+        sized = np.where(rows[:, None, None], _sized(found, ruler), np.nan)
+        views, views_rigid, views_share = _between_views(sized, scene.rotation, scene.fps, upright)
         figures[way] = Figures(
-            *means,
-            tuple(there.mean(1).tolist() if rows.any() else [nothing] * len(there)),
-            _score(apart, flat, upright),
-            *_between_views(sized, scene.rotation, scene.fps, upright),
-            _limbs(sized, skeleton),
-            _jitter(sized, scene.fps),
-            _mean([metrics.pose_diversity(sized[v][ok], reference[v][ok], None)
-                   for v, ok in enumerate(np.isfinite(sized).all((-2, -1))) if ok.any()]),
-        )  # fmt: skip
-    known = np.isfinite(poses["model"]).all((-2, -1)) & rows
+            n_mpjpe=n,
+            p_mpjpe=p,
+            n_mpjpe_others=n_others,
+            p_mpjpe_others=p_others,
+            coverage=_by_camera(np.where(rows, there, np.nan), True),
+            score=_score(apart, flat, upright),
+            views=views,
+            views_rigid=views_rigid,
+            views_share=views_share,
+            limbs=_limbs(sized, skeleton),
+            jitter=_jitter(sized, scene.fps),
+            diversity=_diversity(sized, reference),
+        )
+    known = _complete(poses["model"]) & rows
     own = np.where(rows[:, None, None], reference[:1], np.nan)
-    return Held(
-        scene.cameras,
-        tuple(hidden),
-        figures,
-        tuple(int(n) for n in known.sum(1)),
-        _limbs(own, skeleton),
-        _jitter(own, scene.fps),
-    )
+    counts = tuple(int(n) for n in known.sum(1))
+    return Held(scene.cameras, tuple(hidden), figures, counts, _limbs(own, skeleton), _jitter(own, scene.fps))
 
 
 def flat_poses(points: Float[Array, "... 2"]) -> Float[Array, "... 3"]:
@@ -255,6 +253,11 @@ def _common(model: Array, scene: Scene) -> list[int]:
             "Look at the keypoints: hips, or a pelvis, must be among them, and the person in view.",
         )
     return found
+
+
+def _complete(poses: Array) -> Bool[Array, "V T"]:
+    """Frames in which every joint is known."""
+    return np.asarray(np.isfinite(poses).all((-2, -1)))
 
 
 def _rooted(poses: Array, skeleton: Skeleton) -> Array:
@@ -334,6 +337,13 @@ def _between_views(
     return (_mean(same) if upright else float("nan")), _mean(free), share
 
 
+def _diversity(poses: Array, reference: Array) -> float:
+    """Spread of each camera's poses over that of the reference; mean over cameras."""
+    full = _complete(poses)
+    pairs = [(own[ok], true[ok]) for own, true, ok in zip(poses, reference, full) if ok.any()]
+    return _mean([metrics.pose_diversity(own, true, None) for own, true in pairs])
+
+
 def _limbs(poses: Array, skeleton: Skeleton) -> float:
     """Variation of each limb's share of all limbs' length, over time and cameras; mean over limbs."""
     lengths = np.asarray(metrics.limb_lengths(poses, skeleton.limbs)).reshape(-1, len(skeleton.limbs))
@@ -349,6 +359,11 @@ def _jitter(poses: Array, fps: float) -> float:
     if poses.shape[1] < 3:
         return float("nan")
     return _mean(np.linalg.norm(np.diff(poses, n=2, axis=1), axis=-1)) * fps**2 / 1000
+
+
+def _by_camera(values: Array, known: bool) -> tuple[float, ...]:
+    """The mean of each row; NaN where it is not to be known."""
+    return tuple(_mean(row) if known else float("nan") for row in values)
 
 
 def _mean(values: Any) -> float:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as ScreenTable
@@ -17,9 +19,9 @@ from vergence.lifting.train import LIFTED
 from vergence.report.page import Cell, Page, Table, Verdict
 from vergence.report.render import write_page
 
-AGAINST = ("", "N", "P", "N, others", "P, others", "score", "poses")
-HIDDEN = ("N, hidden", "P, hidden")
-ITSELF = ("", "views", "views, turned", "share", "limbs, %", "jitter", "diversity")
+AGAINST = ("", "N", "P", "N others", "P others", "score", "poses")
+HIDDEN = ("N hidden", "P hidden")
+ITSELF = ("", "views", "turned", "share", "limbs, %", "jitter", "diversity")
 
 
 def held_tables(held: Held, title: str, protocol: str = PROTOCOL) -> list[Table]:
@@ -110,8 +112,9 @@ def show_footage(found: Evaluation, folder: Path) -> None:
     )  # fmt: skip
     write_page(folder / "report.html", page)
     console = Console()
-    for table in tables[:2]:
+    for table in (_narrow(tables[0]), tables[1]):
         console.print(_on_screen(table))
+    console.print(f"[dim]{PROTOCOL}[/dim]", highlight=False)
     if seen:
         console.print(f"[bold]{seen[2:]}[/bold]", highlight=False)
     if about["reasons"]:
@@ -125,17 +128,30 @@ def print_learned(learned: Learned, console: Console) -> None:
         why = f": {escape(' '.join(one.reconstruction.reasons))}" if one.reconstruction.reasons else ""
         console.print(f"{escape(one.name)}: {one.reconstruction.verdict}{why}", highlight=False, soft_wrap=True)
         if one.figures is not None:
-            console.print(_on_screen(held_tables(one.figures, f"{one.name}, held-out time")[0]))
+            console.print(_on_screen(_narrow(held_tables(one.figures, f"{one.name}, held-out time")[0])))
+            console.print(f"[dim]{PROTOCOL}[/dim]", highlight=False)
     if learned.model is not None:
         console.print(f"vergence predict {learned.folder / 'model'} VIDEO", highlight=False, soft_wrap=True)
     if learned.image_run is not None:
         console.print(f"vergence predict {learned.image_run} VIDEO --keypoints FILE", highlight=False, soft_wrap=True)
 
 
+def _narrow(table: Table) -> Table:
+    """The first of `held_tables` as a terminal has room for it: N and P in one cell, no share of frames."""
+
+    def both(row: Sequence[Cell], at: int) -> str:
+        return f"{_number(row[at])} / {_number(row[at + 1])}"
+
+    places = [1, 3, *([7] if len(table.columns) > len(AGAINST) else [])]
+    columns = ["", *("N / P" + table.columns[at][1:] for at in places), "score"]
+    rows = [[row[0], *(both(row, at) for at in places), row[5]] for row in table.rows]
+    return Table(table.title, columns, rows, table.protocol)
+
+
 def _on_screen(table: Table) -> ScreenTable:
-    shown = ScreenTable(title=escape(table.title))
+    shown = ScreenTable(title=escape(table.title), box=SIMPLE, padding=(0, 1, 0, 0))
     for i, name in enumerate(table.columns):
-        shown.add_column(name, justify="right" if i else "left", no_wrap=not i)
+        shown.add_column(name, justify="right" if i else "left", no_wrap=True)
     for row in table.rows:
         shown.add_row(*(escape(cell) if isinstance(cell, str) else _number(cell) for cell in row))
     return shown
