@@ -11,6 +11,7 @@ import pytest
 import yaml
 from scipy.io import savemat
 
+import vergence
 from vergence.cli import main
 from vergence.commands.reconstruct import reconstruct
 from vergence.commands.synth import synth
@@ -273,3 +274,17 @@ def test_an_image_run_on_footage_without_truth(run, capture, tmp_path, capsys):
     assert len(model["n_mpjpe"]) == 3
     assert min(model["n_mpjpe"]) > 20  # two steps teach nothing
     assert found["figures"]["ways"]["zero depth"]["score"] == pytest.approx(1)
+
+
+def test_frames_that_an_image_run_learned_from_are_left_out(capture, tmp_path):
+    (tmp_path / "r.yaml").write_text(
+        RECIPE.split("sources:")[0]
+        + f"sources: {{film: {{kind: capture, path: {capture / 'c'}, frames: 0-3, keypoints: true}}}}\n"
+        + "stages: {pose: {train: {steps: 2, batch: {film: 4}, losses: {heatmap: 1}}}}\n"
+    )
+    Run(load_recipe(str(tmp_path / "r.yaml")), tmp_path / "run", "cpu").execute()
+    found = vergence.evaluate(tmp_path / "run", footage=capture / "c", reconstruction=capture / "found").results
+    assert found["footage"]["frames"] == "4-7"
+    assert found["footage"]["frames_learned_from"] == 0
+    assert found["footage"]["figures"]["hidden"] == []
+    assert "nearest training pose" in found["footage"]["figures"]["ways"]
