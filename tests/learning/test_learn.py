@@ -15,6 +15,7 @@ import vergence
 from vergence.cli import main
 from vergence.commands import learn as verb
 from vergence.commands import predict as predict_verb
+from vergence.commands.synth import synth
 from vergence.errors import VergenceError
 from vergence.files import write_text
 from vergence.learning import learn as steps_of_learning
@@ -24,7 +25,7 @@ from vergence.learning.motions import bridged, motions_of
 from vergence.lifting import train as lifter_training
 from vergence.lifting.train import LIFTED
 from vergence.outputs import PoseSequence
-from vergence.report.learned import learned_page, rows_of
+from vergence.report.learned import learned_page
 from vergence.skeleton import H36M_17
 
 NAMES = ("a", "b", "c")
@@ -68,8 +69,9 @@ def test_figures_stand_beside_simple_answers(learned) -> None:
     assert figures.frames == (12, 12, 12)
     model, zero = figures.mean("model"), figures.mean("zero depth")
     assert model[0] < 0.6 * zero[0]
-    assert all(np.isfinite(value) for _, cells in rows_of(learned) for value in cells)
-    assert learned_page(learned).tables[0].rows[0][0] == "model"
+    first = learned_page(learned).tables[0]
+    assert [row[0] for row in first.rows][:3] == ["model", "without the footage", "zero depth"]
+    assert all(np.isfinite(value) for row in first.rows for value in row[1:6])
 
 
 def test_the_same_call_makes_nothing_again(learned, recording: Path) -> None:
@@ -262,6 +264,22 @@ def test_evaluate_footage_prints_and_writes(without_b, capsys: pytest.CaptureFix
     place = without_b.folder / "model" / "evaluation" / folder.name
     assert json.loads((place / "results.json").read_text())["footage"]["frames"] == "24-35"
     assert "constant pose" in (place / "report.html").read_text()
+
+
+def test_an_image_model_is_measured_in_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synth(tmp_path / "film", frames=20, views=3, size=64, known="cameras", seed=8, device="cpu", quiet=True)
+    quick = ["--stages.pose.train.steps", "2", "--stages.pose.train.batch.footage", "4", "--image_size", "32"]
+    train = steps_of_learning.train
+    monkeypatch.setattr(
+        steps_of_learning, "train", lambda *a, overrides, **more: train(*a, overrides=[*overrides, *quick], **more)
+    )
+    found = vergence.learn([tmp_path / "film"], tmp_path / "out", student="image", anyway=True, hold_out="cam02",
+                           device="cpu")  # fmt: skip
+    figures = json.loads((tmp_path / "out" / "results.json").read_text())["recordings"]["film"]["image_figures"]
+    assert figures["hidden"] == ["cam02"]
+    assert max(figures["frames"]) <= 4
+    assert found.recordings[0].image_figures is not None
+    assert "image model" in learned_page(found).tables[0].title
 
 
 def files_of(folder: Path) -> dict[str, bytes]:

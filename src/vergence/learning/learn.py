@@ -26,7 +26,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from vergence.errors import VergenceError
-from vergence.evaluation.footage import identity, lifted, words
+from vergence.evaluation.footage import held_from, identity, lifted, measure_footage, words
 from vergence.evaluation.without_truth import PROTOCOL, Held, measure, scene_of
 from vergence.files import claim, plain, remove_leftovers, write_json
 from vergence.footage.capture import Capture, load_capture
@@ -63,7 +63,8 @@ class Recording:
         held_out: rows that no model was trained on.
         hidden: cameras that no model was trained on.
         labels: the poses that teach: the reconstruction's, or by the cameras that are not hidden.
-        figures: in these rows; None where nothing was held out or a lifting model was not asked for.
+        figures: of the lifting model in these rows; None where nothing was held out or it was not asked for.
+        image_figures: of the image model, likewise.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Recording:
     hidden: tuple[str, ...]
     labels: PoseSequence
     figures: Held | None = None
+    image_figures: Held | None = None
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,13 @@ def learn(
             for one in recordings
         ]
     image = _image(recordings, out / "image", device, progress) if student != "lifting" else None
+    if image is not None:
+        recordings = [
+            dataclasses.replace(one, image_figures=held_from(measure_footage(image, out / one.name, device=device)))
+            if one.held_out.any()
+            else one
+            for one in recordings
+        ]
     learned = Learned(out, tuple(recordings), lifted, image, bool(doubtful))
     write_json(out / "results.json", results_of(learned))
     return learned
@@ -186,6 +195,7 @@ def results_of(learned: Learned) -> dict[str, Any]:
                 "held_out": words(one.held_out),
                 "held_out_cameras": list(one.hidden),
                 "figures": plain(one.figures),
+                **({} if one.image_figures is None else {"image_figures": plain(one.image_figures)}),
                 "notes": one.reconstruction.notes,
             }
             for one in learned.recordings

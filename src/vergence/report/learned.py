@@ -52,18 +52,16 @@ def held_tables(held: Held, title: str, protocol: str = PROTOCOL) -> list[Table]
     ]
 
 
-def rows_of(learned: Learned) -> list[tuple[str, list[Cell]]]:
-    """For each way, N and P of every recording's mean."""
-    measured = [one.figures for one in learned.recordings if one.figures is not None]
-    ways = list(dict.fromkeys(way for held in measured for way in held.ways))
-    return [(way, [v for held in measured for v in (held.mean(way) if way in held.ways else (None, None))])
-            for way in ways]  # fmt: skip
+def _measured(learned: Learned) -> list[tuple[str, Held]]:
+    """The figures of every recording's held-out time, with their title."""
+    found = [(one.name, one.figures) for one in learned.recordings]
+    found += [(f"{one.name}, image model", one.image_figures) for one in learned.recordings]
+    return [(f"{name}, held-out time", held) for name, held in found if held is not None]
 
 
 def learned_page(learned: Learned) -> Page:
     """The page of a finished `learn`."""
-    measured = [(one.name, one.figures) for one in learned.recordings if one.figures is not None]
-    tables = [table for name, held in measured for table in held_tables(held, f"{name}, held-out time")]
+    tables = [table for title, held in _measured(learned) for table in held_tables(held, title)]
     tables.append(
         Table(
             "Recordings",
@@ -127,9 +125,10 @@ def print_learned(learned: Learned, console: Console) -> None:
     for one in learned.recordings:
         why = f": {escape(' '.join(one.reconstruction.reasons))}" if one.reconstruction.reasons else ""
         console.print(f"{escape(one.name)}: {one.reconstruction.verdict}{why}", highlight=False, soft_wrap=True)
-        if one.figures is not None:
-            console.print(_on_screen(_narrow(held_tables(one.figures, f"{one.name}, held-out time")[0])))
-            console.print(f"[dim]{PROTOCOL}[/dim]", highlight=False)
+    for title, held in _measured(learned):
+        console.print(_on_screen(_narrow(held_tables(held, title)[0])))
+    if _measured(learned):
+        console.print(f"[dim]{PROTOCOL}[/dim]", highlight=False)
     if learned.model is not None:
         console.print(f"vergence predict {learned.folder / 'model'} VIDEO", highlight=False, soft_wrap=True)
     if learned.image_run is not None:
