@@ -114,7 +114,8 @@ def film(pose: np.ndarray, cameras: Sequence[Camera], fps: float, seed: int, noi
     pixels += rng.normal(0, noise, pixels.shape) + rng.normal(0, noise, (1, *pixels.shape[1:]))
     wrong = rng.random(pixels.shape[:3]) < OUTLIERS
     pixels += np.where(wrong[..., None], rng.normal(0, 60, pixels.shape), 0)
-    pixels[rng.random(pixels.shape[:3]) < MISSING] = np.nan
+    outside = ((pixels < 0) | (pixels > np.array([camera.image_size for camera in cameras])[:, None])).any(-1)
+    pixels[outside | (rng.random(pixels.shape[:3]) < MISSING)] = np.nan
     sure = np.where(np.isfinite(pixels[..., :1]), 0.9, np.nan)
     return Filmed(pose, tuple(cameras), np.concatenate([pixels, sure], -1), fps)
 
@@ -136,7 +137,7 @@ def of_world(seed: int, frames: int, views: int, noise: float) -> Filmed:
 
 
 def of_clip(path: Path, rigs: Path, which: int, frames: int, views: int, noise: float) -> Filmed:
-    """A clip of motion capture under the cameras of one of Human3.6M's subjects."""
+    """A clip of motion capture under the cameras of one of Human3.6M's subjects"""
     known = json.loads(rigs.read_text())
     subject = sorted(known["extrinsics"])[which % len(known["extrinsics"])]
     cameras = []
