@@ -195,10 +195,7 @@ methods = Registry(
 backbones = Registry(
     "backbone",
     "vergence.backbones",
-    resnet="vergence.networks.backbone:resnet",
-    resnet18="vergence.networks.backbone:resnet",
-    resnet34="vergence.networks.backbone:resnet",
-    resnet50="vergence.networks.backbone:resnet",
+    **dict.fromkeys(("resnet", "resnet18", "resnet34", "resnet50"), "vergence.networks.backbone:resnet"),
 )
 
 # Classes of NetworkSettings: `maps` a joint, and a call that reads them (`networks.heads`).
@@ -263,9 +260,9 @@ calibration_readers = Registry(
 detectors = Registry(
     "detector",
     "vergence.detectors",
-    rtmpose="vergence.footage.detectors.rtmpose:make",
-    mediapipe="vergence.footage.detectors.mediapipe:make",
-    vitpose="vergence.footage.detectors.vitpose:make",
+    rtmpose="vergence.footage.detectors.rtmpose:RTMPose",
+    mediapipe="vergence.footage.detectors.mediapipe:MediaPipe",
+    vitpose="vergence.footage.detectors.vitpose:ViTPose",
 )
 
 # A function of poses that a protocol's column asks for by its name (`protocols.figures`).

@@ -32,6 +32,7 @@ from torch import Tensor
 
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
+from vergence.geometry.camera import matrix_product
 from vergence.recipes.settings import Augmentation
 from vergence.skeleton import Skeleton
 
@@ -144,7 +145,7 @@ def move_window(
     k2 = torch.where(known, k2, torch.eye(2, device=k2.device))
     cosine, sine = torch.cos(roll), torch.sin(roll)
     turn = torch.stack([cosine, -sine, sine, cosine], dim=-1).unflatten(-1, (2, 2))
-    linear = zoom[:, None, None] * _product(_product(k2, turn), _inverse2(k2))
+    linear = zoom[:, None, None] * matrix_product(matrix_product(k2, turn), _inverse2(k2))
     offset = middle - _apply(linear, centre)
     principal = _apply(linear, views.intrinsics[:, :2, 2]) + offset
     intrinsics = views.intrinsics.clone()
@@ -158,7 +159,7 @@ def move_window(
         rotation=_roll(views.rotation.mT, turn[:, None]).mT,
         translation=_roll(views.translation, turn),
         up=_roll(views.up, turn),
-        crop=_product(_homogeneous(linear, offset), views.crop),
+        crop=matrix_product(_homogeneous(linear, offset), views.crop),
         turn=_roll(views.turn.mT, turn[:, None]).mT,
     )
 
@@ -306,10 +307,6 @@ def _roll(vectors: Float[Tensor, "... 3"], turn: Float[Tensor, "... 2 2"]) -> Fl
 
 def _apply(matrix: Float[Tensor, "... 2 2"], points: Float[Tensor, "... 2"]) -> Float[Tensor, "... 2"]:
     return (matrix * points[..., None, :]).sum(-1)
-
-
-def _product(a: Float[Tensor, "N n n"], b: Float[Tensor, "N n n"]) -> Float[Tensor, "N n n"]:
-    return (a[..., :, :, None] * b[..., None, :, :]).sum(-2)
 
 
 def _inverse2(matrix: Float[Tensor, "N 2 2"]) -> Float[Tensor, "N 2 2"]:

@@ -21,7 +21,6 @@ from jaxtyping import Float
 
 from vergence import plugins
 from vergence.errors import VergenceError
-from vergence.files import read_toml
 from vergence.footage.readers import find_reader
 from vergence.geometry.cameras import Camera, Rig
 
@@ -37,20 +36,6 @@ UNIT_WORDS = {
 }
 UNKNOWN = ("", "null", "none", "nan")
 COEFFICIENTS = (0, 2, 4, 5, 8, 12, 14)  # OpenCV's models; two are k1 k2
-
-
-def load_toml(path: Path) -> dict[str, Any]:
-    """A TOML file as a mapping; one clear error where it is missing or broken."""
-    return read_toml(path)
-
-
-def file_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise VergenceError(f"there is no file {path}", "Check the path.") from None
-    except (UnicodeDecodeError, OSError) as error:
-        raise VergenceError(f"{path} is not readable TOML: {error}", "Mend the line it names.") from error
 
 
 def read_calibration(path: Path | str, unit: str | None = None, reader: str = "") -> Rig:

@@ -41,6 +41,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence.errors import VergenceError
+from vergence.files import read_toml
 from vergence.footage import calibration as calib
 from vergence.footage.calibrations.discovery import find_calibration
 from vergence.footage.calibrations.pairing import paired
@@ -177,7 +178,7 @@ def load_capture(path: Path | str) -> Capture:
     file = path / "capture.toml" if path.is_dir() else path
     if file.suffix.lower() != ".toml":
         raise VergenceError(f"{file} is no capture", "Give a folder of videos, or a capture.toml.")
-    return _build(calib.load_toml(file), file.parent.resolve(), file.name)
+    return _build(read_toml(file), file.parent.resolve(), file.name)
 
 
 def make_capture(folder: Path | str) -> Capture:

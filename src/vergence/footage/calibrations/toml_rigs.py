@@ -27,15 +27,14 @@ from typing import Any
 import numpy as np
 
 from vergence.errors import VergenceError
+from vergence.files import read_text, read_toml
 from vergence.footage.calibration import (
     check_array,
     check_distortion,
     check_intrinsics,
     check_rotation,
     check_size,
-    file_text,
     is_unknown,
-    load_toml,
     rig_of,
 )
 from vergence.footage.readers import Reader
@@ -77,9 +76,9 @@ def read_rig_toml(path: Path | str, unit: str | None = None) -> Rig:
 def _loaded(path: Path) -> dict[str, Any]:
     """The file; with unquoted names in its headers quoted where it is no TOML otherwise."""
     try:
-        return load_toml(path)
+        return read_toml(path)
     except VergenceError as error:
-        quoted = re.sub(r"(?m)^\s*\[\s*([^\[\]\"'.=]*\s[^\[\]\"'.=]*?)\s*\]\s*$", r'["\1"]', file_text(path))
+        quoted = re.sub(r"(?m)^\s*\[\s*([^\[\]\"'.=]*\s[^\[\]\"'.=]*?)\s*\]\s*$", r'["\1"]', read_text(path))
         try:
             return tomllib.loads(quoted)
         except tomllib.TOMLDecodeError:
