@@ -149,11 +149,6 @@ class Measured:
         }
 
 
-def protocols() -> dict[str, Protocol]:
-    """All protocols by name, registered ones among them."""
-    return {name: plugins.protocols[name] for name in plugins.protocols}
-
-
 def get_protocol(name: str) -> Protocol:
     """The protocol of that name.
 
