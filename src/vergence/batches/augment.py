@@ -197,7 +197,10 @@ def mirror(views: Views, skeleton: Skeleton, which: Bool[Tensor, " N"] | None = 
         "turn": views.turn * flip[:, None] * flip,
         "full_intrinsics": _mirrored(views.full_intrinsics, views.size[:, 0] - 1),
     }
-    chosen = {name: torch.where(_like(which, new), new, getattr(views, name)) for name, new in mirrored.items()}
+    chosen = {
+        name: torch.where(which.view(-1, *[1] * (new.ndim - 1)), new, getattr(views, name))
+        for name, new in mirrored.items()
+    }
     image = views.image.clone()
     image[which] = views.image[which].flip(-1)
     return views.replace(image=image, **chosen)
@@ -318,7 +321,3 @@ def _homogeneous(linear: Float[Tensor, "N 2 2"], offset: Float[Tensor, "N 2"]) -
     matrix = torch.zeros(len(linear), 3, 3, device=linear.device, dtype=linear.dtype)
     matrix[:, :2, :2], matrix[:, :2, 2], matrix[:, 2, 2] = linear, offset, 1
     return matrix
-
-
-def _like(which: Bool[Tensor, " N"], value: Tensor) -> Bool[Tensor, "N ..."]:
-    return which.reshape(-1, *[1] * (value.ndim - 1))

@@ -9,8 +9,6 @@ length leaves a rig free of scale, which is a rig nevertheless.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -202,8 +200,3 @@ def check_rotation(value: Any, where: str) -> Float[np.ndarray, "3 3"]:
             "R is 3x3 and orthonormal, with x_cam = R x + t.",
         )
     return nearest
-
-
-def toml_key(name: str) -> str:
-    """A name as a TOML key, quoted where it must be."""
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)

@@ -121,7 +121,7 @@ class ShardDataset:
     def _decoded(self, row: int) -> ndarray:
         """One crop, `H W 3`, RGB."""
         path, start = self.path / shard_name(int(self._shard[row])), int(self._start[row])
-        data = _jpegs(path)[start : start + int(self._length[row])]
+        data = _jpegs(path, path.stat().st_mtime_ns if path.is_file() else 0)[start : start + int(self._length[row])]
         image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
         if image is None or image.shape[:2] != (self.size, self.size):
             remedy = "Run the `vergence data prepare` that made it again: it checks every file, and says what to do."
@@ -131,13 +131,9 @@ class ShardDataset:
         return image[..., ::-1]
 
 
-def _jpegs(path: Path) -> ndarray:
-    """The bytes of all of a shard's crops, mapped from its file: threads and processes may read them at once."""
-    return _mapped_jpegs(path, path.stat().st_mtime_ns if path.is_file() else 0)
-
-
 @lru_cache(maxsize=OPEN_SHARDS)
-def _mapped_jpegs(path: Path, changed: int) -> ndarray:
+def _jpegs(path: Path, changed: int) -> ndarray:
+    """The bytes of all of a shard's crops, mapped from its file: threads and processes may read them at once."""
     return _mapped(path)["jpeg"]
 
 
