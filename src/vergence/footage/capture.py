@@ -43,8 +43,7 @@ from jaxtyping import Float
 from vergence.errors import VergenceError
 from vergence.files import read_toml
 from vergence.footage import calibration as calib
-from vergence.footage.calibrations.discovery import find_calibration
-from vergence.footage.calibrations.pairing import paired
+from vergence.footage.calibrations.pairing import find_calibration, paired
 from vergence.footage.calibrations.sizes import settle
 from vergence.footage.capture_camera import (
     CaptureCamera,

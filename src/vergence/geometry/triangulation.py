@@ -124,9 +124,6 @@ def reprojection_error(
     return torch.where(behind & ~error.isnan(), torch.full_like(error, math.inf), error)
 
 
-# ------------------------------------------------------------------------------------------------ robust
-
-
 @dataclass(frozen=True)
 class RobustTriangulation:
     """Points with the views that they rest on.
@@ -210,9 +207,6 @@ def _best_pair(
     return best
 
 
-# ------------------------------------------------------------------------------------------------ two views, optimal
-
-
 def triangulate_optimal(points: Float[Tensor, "... 2 2"], cameras: Float[Tensor, "2 3 4"]) -> Float[Tensor, "... 3"]:
     """The two-view point of least reprojection error, globally (Hartley & Sturm 1997; H&Z algorithm 12.1).
 
@@ -242,9 +236,6 @@ def correct_matches(points: Float[Tensor, "... 2 2"], cameras: Float[Tensor, "2 
         moved = np.concatenate(cv2.correctMatches(essential, pairs[:1], pairs[1:])).swapaxes(0, 1)
         out[seen] = torch.from_numpy(moved).to(out).reshape(points[seen].shape)
     return out
-
-
-# ------------------------------------------------------------------------------------------------ vector median
 
 
 def vector_median(candidates: Float[Tensor, "... C 3"]) -> Float[Tensor, "... 3"]:

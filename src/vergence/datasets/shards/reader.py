@@ -21,7 +21,7 @@ were prepared, and are cropped with the box that they had; those whose own box s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -105,17 +105,11 @@ class ShardDataset:
         wanted = torch.as_tensor(rows, dtype=torch.long)
         image = np.empty((len(wanted), 3, self.image_size, self.image_size), np.uint8)
 
-        def fill(places: Sequence[int]) -> None:
-            for i in places:
-                image[i] = self._decoded(int(wanted[i])).transpose(2, 0, 1)
+        def fill(i: int) -> None:
+            image[i] = self._decoded(int(wanted[i])).transpose(2, 0, 1)
 
-        threads = min(torch.get_num_threads(), len(wanted))
-        shares = [range(i, len(wanted), threads) for i in range(threads)]
-        if threads > 1:
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(fill, shares))
-        elif threads:
-            fill(shares[0])
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            list(pool.map(fill, range(len(wanted))))
         return self.index[wanted].replace(image=torch.from_numpy(image))
 
     def _decoded(self, row: int) -> ndarray:
