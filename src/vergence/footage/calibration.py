@@ -200,3 +200,19 @@ def check_rotation(value: Any, where: str) -> Float[np.ndarray, "3 3"]:
             "R is 3x3 and orthonormal, with x_cam = R x + t.",
         )
     return nearest
+
+
+def checked_camera(
+    name: str, where: str, size: Any, matrix: Any, lens: Any, turn: Any, shift: Any, *, fisheye: bool = False,
+    shift_is: str = "translation",
+) -> Camera:  # fmt: skip
+    """A camera of what a file says, None where it says nothing; with extrinsics where it says both parts of them."""
+    posed = turn is not None and shift is not None
+    return Camera(
+        name,
+        None if size is None else check_size(size, where),
+        None if matrix is None else check_intrinsics(matrix, where),
+        check_distortion([] if lens is None else lens, where, fisheye),
+        check_rotation(turn, where) if posed else None,
+        check_array(shift, (3,), f"{shift_is} of {where}") if posed else None,
+    )
