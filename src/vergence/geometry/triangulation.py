@@ -228,10 +228,10 @@ def triangulate_optimal(points: Float[Tensor, "... 2 2"], cameras: Float[Tensor,
 def correct_matches(points: Float[Tensor, "... 2 2"], cameras: Float[Tensor, "2 3 4"]) -> Float[Tensor, "... 2 2"]:
     """The closest pairs of points (sum of squared distances) whose rays meet exactly, by OpenCV: the error of two views can
     have three minima, and the roots of one polynomial of degree six are all of them. NaN where a view is missing."""
-    first, second = cameras.double().numpy()
+    first, second = cameras.double().cpu().numpy()
     essential = essential_of_cameras(first[:, :3], first[:, 3], second[:, :3], second[:, 3])
     seen, out = points.isfinite().all(-1).all(-1), torch.full_like(points, math.nan)
-    pairs = np.ascontiguousarray(points[seen].double().numpy().reshape(-1, 2, 2).swapaxes(0, 1))
+    pairs = np.ascontiguousarray(points[seen].double().cpu().numpy().reshape(-1, 2, 2).swapaxes(0, 1))
     if pairs.size:
         moved = np.concatenate(cv2.correctMatches(essential, pairs[:1], pairs[1:])).swapaxes(0, 1)
         out[seen] = torch.from_numpy(moved).to(out).reshape(points[seen].shape)
