@@ -1,0 +1,230 @@
+"""A quick look at footage whose 2D keypoints are missing: a detector on few of its images, and which ones these are.
+
+Two questions want different images. Who is in view, and whether cameras stand still, is a matter of the whole recording: a
+few images spread over it. Cameras and time are told by motion, which needs images that follow each other: one stretch, where
+most cameras see somebody, at fifteen images a second or more. What a person does elsewhere in the recording is not seen, and
+whoever reads the result is told how much was looked at.
+
+The stretch becomes a capture of its own, with fewer time steps, so that everything behind it runs as on any other; images that
+fall between its steps keep their own times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from vergence.errors import VergenceError
+from vergence.footage.capture import Capture
+from vergence.footage.capture_camera import CaptureCamera
+from vergence.footage.detectors.base import Detector, People
+from vergence.footage.detectors.detect import people_in, plain_people, upright_turn, write_people
+from vergence.footage.images import RGB, Video
+from vergence.footage.video import open_video
+from vergence.progress import Progress, silent
+from vergence.reconstruction.inspection.still import Scene, scene
+
+SPREAD = 8  # images of each camera, over the whole recording
+LEAST_RATE = 15.0  # images a second of the stretch: slower ones do not tell time
+LEAST_STEPS = 48  # of the stretch, where the recording has them: fewer do not tell time either
+BATCH = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What was looked at.
+
+    Attributes:
+        capture: whose time steps are those of the results, with keypoints.
+        source: the capture as it was read.
+        stride: its time steps to one of `capture`.
+        start: its time step that is step 0 of `capture`.
+        frames: of each camera's video, those of `capture`; None where it has all.
+        turn: of each camera, quarter turns counter-clockwise after which people stand; None where nobody looked.
+        scenes: of each camera, images spread over the recording, small, with who is in them.
+        share: of the source's images that were looked at.
+    """
+
+    capture: Capture
+    source: Capture
+    stride: int = 1
+    start: int = 0
+    frames: tuple[Int[np.ndarray, " N"], ...] | None = None
+    turn: tuple[int | None, ...] = ()
+    scenes: tuple[tuple[Scene, ...], ...] = ()
+    share: float = 1.0
+
+    def image(self, capture: Capture, view: int, step: int) -> UInt8[np.ndarray, "H W 3"]:
+        """The image of a time step of the results.
+
+        Args:
+            capture: `self.capture`, or the same brought to one time.
+
+        Raises:
+            VergenceError: there is none.
+        """
+        if self.frames is None:
+            return capture.image(view, step)
+        own, known = float(capture.cameras[view].own_frames(step)[0]), self.frames[view]
+        if not own == own or not 0 <= round(own) < len(known):
+            raise VergenceError(f"camera {capture.cameras[view].name} has no image of this moment", "Take another.")
+        camera = self.source.cameras[view]
+        assert camera.video is not None
+        with open_video(camera.video, camera.numbering) as video:
+            return _fitted(camera, video[int(known[round(own)])])
+
+
+def common_time(capture: Capture) -> tuple[float, float]:
+    """First and last time step that all cameras with images have, as far as their times are known.
+
+    Raises:
+        VergenceError: there is none.
+    """
+    ends = {c.name: (-c.offset / (1 + c.drift * 1e-6), c.steps_of(c.frame_count or 1) - 1) for c in capture.cameras}
+    start, stop = max(low for low, _ in ends.values()), min(high for _, high in ends.values())
+    if stop < start:
+        told = ", ".join(
+            f"{n} {low / capture.fps:.1f} to {high / capture.fps:.1f} s" for n, (low, high) in ends.items()
+        )
+        raise VergenceError(
+            f"there is no moment that all cameras filmed ({told})",
+            "Film again with all cameras running at once, or correct the times (offset, time stamps).",
+        )
+    return start, stop
+
+
+def look(capture: Capture, folder: Path, detector: Detector, frames: int, progress: Progress = silent) -> Look:
+    """Looks at a capture's images with a detector.
+
+    Args:
+        capture: every camera with images.
+        folder: for keypoint files.
+        detector: of 2D keypoints.
+        frames: of each camera's stretch, at most.
+        progress: told of every batch.
+
+    Raises:
+        VergenceError: a camera without images, no moment in common, or images that cannot be read.
+    """
+    blind = [camera.name for camera in capture.cameras if camera.video is None or camera.frame_count is None]
+    if blind:
+        raise VergenceError(f"camera {', '.join(blind)} has neither images nor keypoints", "Give one of them.")
+    start, stop = common_time(capture)
+    moments = spread_steps(start, stop)
+    turns, scenes = [], []
+    for camera in capture.cameras:
+        progress(f"who is in {camera.name}", 0, len(moments))
+        with open_video(_video(camera), camera.numbering) as video:
+            turn = upright_turn(video, detector)
+            seen = [(image, people_in([image], detector, turn)[0]) for image in _at(camera, video, moments)]
+        turns.append(turn)
+        scenes.append(tuple(scene(image, people) for image, people in seen))
+        progress(f"who is in {camera.name}", len(moments), len(moments))
+    first, stride, count = _stretch(capture, start, stop, _busiest(scenes, moments), frames)
+    cameras, kept, looked = [], [], 0
+    for camera, turn in zip(capture.cameras, turns):
+        own, people = _detected(camera, detector, turn, first + stride * np.arange(count), progress)
+        file = folder / f"{camera.name}.json"
+        info = {"detector": detector.identity, "video": _video(camera).name, "turn": turn}
+        write_people(file, [plain_people(one) for one in people], info, detector.skeleton, camera.image_size)
+        cameras.append(_thinned(camera, file, own, first, stride))
+        kept.append(own)
+        looked += len(own)
+    share = min(1.0, looked / max(sum(camera.frame_count or 0 for camera in capture.cameras), 1))
+    thin = replace(capture, fps=capture.fps / stride, cameras=tuple(cameras), keypoint_file=None)
+    return Look(thin, capture, stride, first, tuple(kept), tuple(turns), tuple(scenes), share)
+
+
+def spread_steps(start: float, stop: float) -> Float[np.ndarray, " N"]:
+    """Some time steps from the first to the last, evenly."""
+    return np.unique(np.linspace(start, stop, SPREAD + 2)[1:-1].round())
+
+
+def _video(camera: CaptureCamera) -> Path:
+    assert camera.video is not None
+    return camera.video
+
+
+def _fitted(camera: CaptureCamera, image: RGB) -> RGB:
+    return image if camera.fit is None else camera.fit.apply(image)
+
+
+def _at(camera: CaptureCamera, video: Video, moments: Float[np.ndarray, " N"]) -> list[RGB]:
+    """The images of these time steps, but for those that are not there or damaged."""
+    out = []
+    for own in camera.own_frames(moments):
+        if own == own and 0 <= round(own) < len(video):
+            try:
+                out.append(_fitted(camera, video[round(own)]))
+            except VergenceError:
+                continue
+    return out
+
+
+def _busiest(scenes: Sequence[tuple[Scene, ...]], moments: Float[np.ndarray, " N"]) -> float:
+    """The moment in which most cameras see somebody; of several the one nearest to the middle."""
+    seen = [sum(len(own[i].boxes) > 0 for own in scenes if i < len(own)) for i in range(len(moments))]
+    middle = (len(moments) - 1) / 2
+    return float(moments[min(range(len(moments)), key=lambda i: (-seen[i], abs(i - middle)))])
+
+
+def _stretch(capture: Capture, start: float, stop: float, middle: float, frames: int) -> tuple[int, int, int]:
+    """First time step, distance and number of those that are looked at."""
+    low, whole = int(np.ceil(start)), int(np.floor(stop)) - int(np.ceil(start)) + 1
+    coarsest = max(1, round(max(camera.frame_steps for camera in capture.cameras)))
+    most = max(int(capture.fps // LEAST_RATE) // coarsest, 1) * coarsest
+    stride = min(-(-whole // frames // coarsest) * coarsest, most)
+    while stride > coarsest and whole // stride < LEAST_STEPS:
+        stride -= coarsest
+    stride = max(stride, coarsest)
+    count = min(frames, max(whole // stride, 1))
+    first = round(middle - stride * (count - 1) / 2)
+    return int(np.clip(first, low, max(low, low + whole - stride * (count - 1) - 1))), stride, count
+
+
+def _detected(
+    camera: CaptureCamera, detector: Detector, turn: int, steps: Int[np.ndarray, " T"], progress: Progress
+) -> tuple[Int[np.ndarray, " N"], list[People]]:
+    """The camera's frames of these time steps, and who is in them."""
+    own = camera.own_frames(steps.astype(float))
+    wanted = np.unique(own[np.isfinite(own)].round().astype(int))
+    wanted = wanted[(wanted >= 0) & (wanted < (camera.frame_count or 0))]
+    found: dict[int, People] = {}
+    batch: list[tuple[int, RGB]] = []
+    with open_video(_video(camera), camera.numbering) as video:
+        for i, image in video.frames(int(wanted[0]), int(wanted[-1]) + 1) if len(wanted) else ():
+            if i in wanted:
+                batch.append((i, _fitted(camera, image)))
+            if len(batch) == BATCH or (batch and i == wanted[-1]):
+                found |= dict(zip([i for i, _ in batch], people_in([image for _, image in batch], detector, turn)))
+                batch = []
+                progress(camera.name, len(found), len(wanted))
+    if batch:
+        found |= dict(zip([i for i, _ in batch], people_in([image for _, image in batch], detector, turn)))
+    progress(camera.name, len(wanted), len(wanted))
+    return np.array(sorted(found), dtype=int), [found[i] for i in sorted(found)]
+
+
+def _thinned(
+    camera: CaptureCamera, keypoints: Path, own: Int[np.ndarray, " N"], first: int, stride: int
+) -> CaptureCamera:
+    """The camera with these of its frames only, in time steps of the stretch."""
+    at = own.astype(float) if camera.stamps is None else camera.stamps[own]
+    steps = ((at - camera.offset) / (1 + camera.drift * 1e-6) - first) / stride
+    even = len(own) < 3 or bool(np.allclose(np.diff(steps), 1, atol=1e-3))
+    begin = float(steps[0]) if len(steps) else 0.0
+    return replace(
+        camera,
+        keypoints=keypoints,
+        video=None,
+        fit=None,
+        numbering=None,
+        frame_count=len(own),
+        stamps=None if even else steps - begin,
+        offset=-round(begin, 6),
+        drift=0.0,
+    )
