@@ -30,6 +30,7 @@ COLOURS = {
     "go": "green",
     "no-go": "bold red",
 }
+LISTED = 10  # pairs of cameras on the screen
 MOMENTS = 40  # among which the one that is shown is chosen
 LEAD = "One moment in every camera, whole images; lines are the person's joints as seen (left blue, right orange)."
 STANDS = {
@@ -69,28 +70,28 @@ def inspection_page(found: Inspection) -> Page:
 
 def print_inspection(found: Inspection, console: Console) -> None:
     """The same in lines: the answer last, where it is looked for."""
-    plain = {"highlight": False, "soft_wrap": True}
     for c in found.cameras:
         parts = [
             f"{c.image_size[0]} x {c.image_size[1]}",
             f"{c.frames} frames at {c.rate:.4g} a second",
-            _lens(c.lens, c.view_deg, c.focal_deviation),
+            f"lens {_lens(c.lens, c.view_deg, c.focal_deviation)}",
         ]
         parts += [f"person in {c.seen:.0%}", *([f"{c.height_px:.0f} px high"] if c.height_px == c.height_px else [])]
-        console.print(f"{escape(c.name)}: {', '.join(parts)}", **plain)  # type: ignore[arg-type]
-    for p in found.pairs:
+        console.print(f"{escape(c.name)}: {', '.join(parts)}")
+    for p in found.pairs[:LISTED]:
         angle = "angle unknown" if p.angle_deg != p.angle_deg else f"{p.angle_deg:.0f} degrees apart"
         agree = "" if p.inliers != p.inliers else f", {p.inliers:.0%} of their joints agree"
-        console.print(f"{escape(' and '.join(p.cameras))}: {angle}, {p.seconds:.1f} s in common{agree}", **plain)  # type: ignore[arg-type]
-    console.print(f"(by {found.basis})", **plain)  # type: ignore[arg-type]
+        console.print(f"{escape(' and '.join(p.cameras))}: {angle}, {p.seconds:.1f} s in common{agree}")
+    if len(found.pairs) > LISTED:
+        console.print(f"{len(found.pairs) - LISTED} more pairs are on the page")
+    console.print(f"(by {found.basis})")
     for one in found.findings:
         again = f" {escape(_sentence(one.again))}" if one.again else ""
-        console.print(f"[{COLOURS[one.state]}]{one.state:<8}[/] {escape(_sentence(one.found))}{again}", **plain)  # type: ignore[arg-type]
-    console.print(f"[{COLOURS[found.verdict]}]{found.verdict}[/]", **plain)  # type: ignore[arg-type]
+        console.print(f"[{COLOURS[one.state]}]{one.state:<8}[/] {escape(_sentence(one.found))}{again}")
+    console.print(f"[{COLOURS[found.verdict]}]{found.verdict}[/]")
 
 
 def _sentence(text: str) -> str:
-    text = text[:1].upper() + text[1:]
     return text if text.endswith((".", "!", "?")) else text + "."
 
 
@@ -135,6 +136,8 @@ def _findings(found: Inspection) -> Table:
 def _lens(lens: str, view: float, deviation: float) -> str:
     if view != view:
         return "unknown"
+    if deviation > 1:
+        return f"{lens}, but hardly known"
     sure = f" ± {deviation:.0%}" if deviation == deviation and deviation else ""
     return f"{lens}, {view:.0f}°{sure}"
 

@@ -21,7 +21,7 @@ from vergence.reconstruction.checks.timing import NOT_SYNCHRONOUS
 from vergence.reconstruction.inputs import MIN_MOVING_FRAMES
 from vergence.reconstruction.inspection.measure import CameraFigures, JointFigures, PairFigures
 from vergence.reconstruction.lenses import MAX_FOCAL_DEVIATION
-from vergence.reconstruction.quality import MAX_UNCERTAINTY_DEG, MIN_COVERAGE, MIN_MOTION
+from vergence.reconstruction.quality import MIN_MOTION
 from vergence.reconstruction.result import Reconstruction
 
 State = Literal["good", "note", "doubtful", "wrong"]
@@ -32,11 +32,19 @@ MIN_SECONDS = 3.0  # that two cameras see the person
 MIN_HEIGHT_PX = 100.0  # of the person: a detector errs by a few px whatever the size
 MIN_JOINT = 0.5  # of the time in which two cameras see the person, that they see a joint
 WHOLE = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
-SIDE_BY_SIDE_DEG, NARROW_DEG = 10.0, 20.0  # of two cameras, seen from the person, or from opposite sides
+SIDE_BY_SIDE_DEG, NARROW_DEG, WIDE_DEG = (
+    10.0,
+    20.0,
+    40.0,
+)  # of two cameras, seen from the person, or from opposite sides
 MOVES, MOVES_FAR = 0.01, 0.04  # of an image's corners, in parts of its longer side
+LISTED = 6  # of things in one sentence
 STAYS = 2.0  # trunk lengths that somebody travels who stays in place
 TURNED = {1: "lies on its side", 2: "is upside down", 3: "lies on its side"}
+# Beginnings of what the reconstruction says where footage is too weak, and nothing in it wrong.
+WEAK = ("The person hardly moves", "The relative rotation of the worst pair", "Besides this rig", "Only ")
 TELL_TIME = "Start all cameras by one trigger, or let the person walk about unevenly (turn, stop, raise an arm)"
+NEARER = "Bring the cameras nearer, zoom in, or film at a higher resolution"
 LONGER = "Film for half a minute, with the person walking about in view of all cameras"
 AROUND = "Stand the cameras around the person, 45 to 120 degrees from one to the next"
 
@@ -83,11 +91,11 @@ def findings_of(
         found += [
             *_together(capture, seen),
             *_joints(joints),
-            *_angles(pairs),
+            *_angles(pairs, made is not None),
             *_sync(sync, made is not None and made.synchronisation.get("state") != "not asked"),
         ]
     if made is not None:
-        found += [*_lenses(made), *_moved(made), *_geometry(made, stride)]
+        found += [*_lenses(made), *_moved(made), *_geometry(made, stride, _cause(cameras, pairs))]
     order = ("wrong", "doubtful", "note", "good")
     return tuple(sorted(found, key=lambda one: order.index(one.state)))
 
@@ -119,7 +127,7 @@ def _people(capture: Capture, cameras: Sequence[CameraFigures], seen: Observatio
     small = [f"{c.name} {c.height_px:.0f} px" for c in cameras if c.height_px < MIN_HEIGHT_PX]
     if small:
         found = f"The person is small in the image: {_list(small)} (limit {MIN_HEIGHT_PX:.0f} px)"
-        yield Finding("size", "doubtful", found, "Bring the cameras nearer, zoom in, or film at a higher resolution")
+        yield Finding("size", "doubtful", found, NEARER)
     if seen is not None and seen.subject.verdict == "doubtful":
         again = "Film one person at a time, or longer, so that it is clear who moves with whom"
         yield Finding("person", "doubtful", f"Who the subject is, is not sure: {seen.subject.reason}", again)
@@ -141,8 +149,7 @@ def _still(cameras: Sequence[CameraFigures]) -> Iterator[Finding]:
         )
     elif cameras and all(c.moves <= MOVES for c in cameras):
         yield Finding("tripod", "good", "The cameras stand still")
-    else:
-        unknown = _list([c.name for c in cameras if c.moves != c.moves])
+    elif unknown := _list([c.name for c in cameras if c.filmed and c.moves != c.moves]):
         yield Finding("tripod", "note", f"Whether the camera stands still is not known: {unknown}")
 
 
@@ -192,7 +199,7 @@ def _joints(joints: Sequence[JointFigures]) -> Iterator[Finding]:
         yield Finding("joints", "good", f"{found}, {least.together:.0%} of the time")
 
 
-def _angles(pairs: Sequence[PairFigures]) -> Iterator[Finding]:
+def _angles(pairs: Sequence[PairFigures], solved: bool) -> Iterator[Finding]:
     known = [pair for pair in pairs if pair.angle_deg == pair.angle_deg]
     if not known:
         return
@@ -201,17 +208,16 @@ def _angles(pairs: Sequence[PairFigures]) -> Iterator[Finding]:
     if best.angle_deg < NARROW_DEG:
         found = f"All cameras look from nearly one side (at most {best.angle_deg:.0f} degrees apart, {names})"
         yield Finding("parallax", "doubtful", f"{found}: depth is hardly seen (limit {NARROW_DEG:.0f} degrees)", AROUND)
-    elif best.angle_deg > 180 - NARROW_DEG:
+        return
+    if best.angle_deg > 180 - NARROW_DEG:
         found = f"The cameras face each other ({best.angle_deg:.0f} degrees apart, {names})"
         yield Finding("parallax", "doubtful", f"{found}: depth is hardly seen", AROUND)
-    else:
+    elif solved:
         yield Finding("parallax", "good", f"Seen from the person, {names} are {best.angle_deg:.0f} degrees apart")
-        for pair in known:
-            if pair.angle_deg < SIDE_BY_SIDE_DEG:
-                found = (
-                    f"{' and '.join(pair.cameras)} stand side by side ({pair.angle_deg:.0f} degrees): they count as one"
-                )
-                yield Finding("parallax", "note", found, AROUND)
+    beside = [f"{' and '.join(p.cameras)} ({p.angle_deg:.0f})" for p in known if p.angle_deg < SIDE_BY_SIDE_DEG]
+    if beside:
+        found = f"Cameras stand side by side and count as one (degrees apart): {_list(beside)}"
+        yield Finding("parallax", "note", found, AROUND)
 
 
 def _sync(sync: dict[str, Any], asked: bool) -> Iterator[Finding]:
@@ -267,17 +273,18 @@ def _moved(made: Reconstruction) -> Iterator[Finding]:
         yield Finding("movement", "note", found, "Let the person walk about: every step puts joints in new places")
 
 
-def _geometry(made: Reconstruction, stride: int) -> Iterator[Finding]:
+def _cause(cameras: Sequence[CameraFigures], pairs: Sequence[PairFigures]) -> str:
+    """What would help most where cameras are known too badly."""
+    if max((min(p.angle_deg, 180 - p.angle_deg) for p in pairs), default=90.0) < WIDE_DEG:
+        return AROUND
+    return NEARER if any(c.height_px < MIN_HEIGHT_PX for c in cameras) else LONGER
+
+
+def _geometry(made: Reconstruction, stride: int, cause: str) -> Iterator[Finding]:
     """What the reconstruction says against itself, in its own words."""
-    report = made.report
-    weak = (
-        not report.predicted_rotation_deg <= MAX_UNCERTAINTY_DEG
-        or report.motion < MIN_MOTION
-        or report.coverage < MIN_COVERAGE
-    )
-    for reason in report.reasons:
+    for reason in made.report.reasons:
         counted = f" (frames are every {stride}. of the recording)" if stride > 1 and " frame" in reason else ""
-        again = TELL_TIME if reason.startswith(NOT_SYNCHRONOUS) else LONGER if weak else ""
+        again = TELL_TIME if reason.startswith(NOT_SYNCHRONOUS) else cause if reason.startswith(WEAK) else ""
         yield Finding("geometry", "doubtful", reason.rstrip(".") + counted, again)
     if made.report.verdict == "good":
         error = made.report.predicted_rotation_deg
@@ -290,4 +297,5 @@ def _geometry(made: Reconstruction, stride: int) -> Iterator[Finding]:
 
 
 def _list(words: Sequence[str]) -> str:
-    return ", ".join(words)
+    more = len(words) - LISTED
+    return ", ".join(words) if more < 2 else f"{', '.join(words[:LISTED])} and {more} more"

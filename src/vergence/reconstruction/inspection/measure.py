@@ -22,7 +22,7 @@ from vergence.footage.keypoint_formats.confidences import much
 from vergence.footage.observations import Observations
 from vergence.footage.tracking import present
 from vergence.geometry.body import joint_mean
-from vergence.geometry.two_view import pair_pose
+from vergence.geometry.two_view import NO_PARALLAX, pair_pose
 from vergence.reconstruction.inputs import REPORT_CONFIDENCE, check_joints
 from vergence.reconstruction.inspection.look import Look
 from vergence.reconstruction.inspection.still import movement
@@ -50,6 +50,7 @@ class CameraFigures:
         view_deg: angle of view along the longer side; NaN unknown.
         focal_deviation: standard deviation of the focal length over the length; 0 where given, NaN unknown.
         turn: quarter turns counter-clockwise after which people stand upright; None where nobody tells.
+        filmed: its images are there to be looked at.
         moves: how far the image's corners move during the recording, in parts of its longer side; NaN unknown.
         people: most people at once.
         seen: share of the time steps in which the subject is seen.
@@ -68,6 +69,7 @@ class CameraFigures:
     view_deg: float
     focal_deviation: float
     turn: int | None
+    filmed: bool
     moves: float
     people: int
     seen: float
@@ -151,6 +153,7 @@ def cameras_of(
                 turn=look.turn[v]
                 if look.turn
                 else (None if own is None or seen is None else turn_of(own, seen, camera)),
+                filmed=bool(look.scenes and look.scenes[v]),
                 moves=movement(look.scenes[v]) if look.scenes else NAN,
                 people=_most(look, seen, v),
                 seen=float(there.mean()) if len(there) else 0.0,
@@ -263,7 +266,10 @@ def _geometry(capture: Capture, seen: Observations, solution: Solution | None, a
         found = pair_pose(flat[:, 0].reshape(-1, 2), flat[:, 1].reshape(-1, 2))
     except VergenceError:
         return NAN, NAN
-    return float(np.degrees(found.angle)), float(found.inliers.sum() / max(both.sum(), 1))
+    angle = (
+        float(np.degrees(found.angle)) if found.parallax >= NO_PARALLAX else 0.0
+    )  # turning one camera explains the other
+    return angle, float(found.inliers.sum() / max(both.sum(), 1))
 
 
 def joints_of(seen: Observations, errors: Mapping[str, float]) -> tuple[JointFigures, ...]:
