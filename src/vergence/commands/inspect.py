@@ -36,7 +36,7 @@ def inspect(
     import vergence
     from vergence.plugins import load_plugins
     from vergence.report.bars import bars
-    from vergence.report.inspection import inspection_page, print_inspection
+    from vergence.report.recordings.inspection import inspection_page, print_inspection
     from vergence.report.render import write_page
 
     load_plugins(plugins.split(",") if plugins else ())

@@ -84,7 +84,9 @@ def common_time(capture: Capture) -> tuple[float, float]:
     Raises:
         VergenceError: there is none.
     """
-    ends = {c.name: (-c.offset / (1 + c.drift * 1e-6), c.steps_of(c.frame_count or 1) - 1) for c in capture.cameras}
+    ends = {
+        c.name: (0.0 - c.offset / (1 + c.drift * 1e-6), c.steps_of(c.frame_count or 1) - 1) for c in capture.cameras
+    }
     start, stop = max(low for low, _ in ends.values()), min(high for _, high in ends.values())
     if stop < start:
         told = ", ".join(
@@ -166,10 +168,10 @@ def _at(camera: CaptureCamera, video: Video, moments: Float[np.ndarray, " N"]) -
 
 
 def _busiest(scenes: Sequence[tuple[Scene, ...]], moments: Float[np.ndarray, " N"]) -> float:
-    """The moment in which most cameras see somebody; of several the one nearest to the middle."""
+    """The moment in which most cameras see somebody; of several the one in their middle."""
     seen = [sum(len(own[i].boxes) > 0 for own in scenes if i < len(own)) for i in range(len(moments))]
-    middle = (len(moments) - 1) / 2
-    return float(moments[min(range(len(moments)), key=lambda i: (-seen[i], abs(i - middle)))])
+    best = [moment for moment, count in zip(moments, seen) if count == max(seen)]
+    return float(best[len(best) // 2])
 
 
 def _stretch(capture: Capture, start: float, stop: float, middle: float, frames: int) -> tuple[int, int, int]:
