@@ -10,7 +10,7 @@ def inspect(
     out: Path = Path("inspection"),
     detector: str = "",
     model: str = "",
-    frames: int = 60,
+    frames: int = 100,
     device: str = "auto",
     seed: int = 0,
     plugins: str = "",

@@ -31,15 +31,15 @@ def test_a_long_recording_is_looked_at_in_one_stretch_and_here_and_there(told: t
     capture = load_capture(write_videos(tmp_path, (200, 200), fps=60.0))
     detector = told()
     found = look(capture, tmp_path, detector, 48)
-    assert (found.stride, found.capture.fps) == (4, 15.0)
-    assert len(detector.asked) <= 2 * (48 + 6 + SPREAD)
+    assert (found.stride, found.capture.fps) == (2, 30.0)
+    assert len(detector.asked) <= 2 * (48 + 2 * SPREAD)
     assert found.share == pytest.approx(96 / 400, abs=0.02)
     assert [len(own) for own in found.scenes] == [SPREAD, SPREAD]
     seen = observe(found.capture)
     assert seen.keypoints.shape[:2] == (48, 2)
     for step in (0, 20, 47):
         camera, frame = numbers(found.image(found.capture, 1, step))
-        assert (camera, frame) == (1, found.start + 4 * step)
+        assert (camera, frame) == (1, found.start + 2 * step)
         np.testing.assert_allclose(seen.keypoints[step, 1, :, :2], told.keypoints[frame, 1], atol=0.02)
 
 
@@ -49,6 +49,15 @@ def test_the_stretch_is_where_somebody_is(told: type[Told], tmp_path: Path) -> N
     found = look(load_capture(write_videos(tmp_path, (200, 200))), tmp_path, told(), 20)
     assert found.start >= 140
     assert np.isfinite(observe(found.capture).keypoints).any()
+
+
+def test_of_a_short_recording_every_image_is_looked_at_once(told: type[Told], tmp_path: Path) -> None:
+    told.keypoints = moving(60, 1)
+    detector = told()
+    found = look(load_capture(write_videos(tmp_path, (60,))), tmp_path, detector, 60)
+    assert (found.share, found.start, found.turn) == (1.0, 0, (0,))
+    assert len(detector.asked) < 60 + 16
+    assert len(found.scenes[0]) == SPREAD
 
 
 def test_a_slower_camera_keeps_its_own_times(told: type[Told], tmp_path: Path) -> None:

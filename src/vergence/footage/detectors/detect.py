@@ -126,7 +126,11 @@ def content(video: Path) -> str:
 def upright_turn(frames: Video, detector: Detector) -> int:
     """Quarter turns counter-clockwise after which most people stand; 0 where none is clearly better."""
     rows = sorted({int(row) for row in np.linspace(0, len(frames) - 1, LOOKED_AT + 2)[1:-1]})
-    images = [frames[row] for row in rows]
+    return turn_of_images([frames[row] for row in rows], detector)
+
+
+def turn_of_images(images: list[RGB], detector: Detector) -> int:
+    """The same of a few images that were read already."""
     standing = {}
     for turn in TURNS:
         people = detector([np.ascontiguousarray(np.rot90(image, turn)) for image in images])

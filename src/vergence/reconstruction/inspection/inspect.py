@@ -36,8 +36,9 @@ from vergence.reconstruction.inspection.still import Scene, scene
 from vergence.reconstruction.result import Reconstruction
 from vergence.reconstruction.sync.footage import described, synchronise
 
-FRAMES = 60  # of each camera's stretch
+FRAMES = 100  # of each camera's stretch
 LEAST_FRAMES = 12
+MOST = 0.75  # of the images: as good as all
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,9 +248,10 @@ def _basis(looked: Look) -> str:
     if looked.frames is None:
         return "2D keypoints of every image, as they were given"
     start, rate = looked.start / looked.source.fps, looked.capture.fps
+    spread = "" if looked.share > MOST else "a few spread over each video, and "
     return (
-        f"2D keypoints of {looked.share:.0%} of the images: a few spread over each video, and {steps} from {start:.1f} to "
-        f"{start + steps / rate:.1f} s, {rate:.3g} a second (vergence detect finds those of all)"
+        f"2D keypoints of {looked.share:.0%} of the images: {spread}{steps} from {start:.1f} to {start + steps / rate:.1f} s, "
+        f"{rate:.3g} a second" + ("" if looked.share > MOST else " (vergence detect finds those of all)")
     )
 
 

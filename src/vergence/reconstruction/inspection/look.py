@@ -2,8 +2,8 @@
 
 Two questions want different images. Who is in view, and whether cameras stand still, is a matter of the whole recording: a
 few images spread over it. Cameras and time are told by motion, which needs images that follow each other: one stretch, where
-most cameras see somebody, at fifteen images a second or more. What a person does elsewhere in the recording is not seen, and
-whoever reads the result is told how much was looked at.
+most cameras see somebody, at twenty-five images a second or more; of a short recording it is nearly all. What a person does
+elsewhere is not seen, and whoever reads the result is told how much was looked at.
 
 The stretch becomes a capture of its own, with fewer time steps, so that everything behind it runs as on any other; images that
 fall between its steps keep their own times.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +23,16 @@ from vergence.errors import VergenceError
 from vergence.footage.capture import Capture
 from vergence.footage.capture_camera import CaptureCamera
 from vergence.footage.detectors.base import Detector, People
-from vergence.footage.detectors.detect import people_in, plain_people, upright_turn, write_people
+from vergence.footage.detectors.detect import LOOKED_AT, people_in, plain_people, turn_of_images, write_people
 from vergence.footage.images import RGB, Video
 from vergence.footage.video import open_video
 from vergence.progress import Progress, silent
 from vergence.reconstruction.inspection.still import Scene, scene
 
 SPREAD = 8  # images of each camera, over the whole recording
-LEAST_RATE = 15.0  # images a second of the stretch: slower ones do not tell time
+LEAST_RATE = 25.0  # images a second of the stretch: in slower ones people are lost, and time is not told
 LEAST_STEPS = 48  # of the stretch, where the recording has them: fewer do not tell time either
+COVERS = 0.8  # of the recording, by the stretch: then nothing is looked at besides
 BATCH = 16
 
 
@@ -116,20 +118,24 @@ def look(capture: Capture, folder: Path, detector: Detector, frames: int, progre
     if blind:
         raise VergenceError(f"camera {', '.join(blind)} has neither images nor keypoints", "Give one of them.")
     start, stop = common_time(capture)
-    moments = spread_steps(start, stop)
-    turns, scenes = [], []
-    for camera in capture.cameras:
-        progress(f"who is in {camera.name}", 0, len(moments))
-        with open_video(_video(camera), camera.numbering) as video:
-            turn = upright_turn(video, detector)
-            seen = [(image, people_in([image], detector, turn)[0]) for image in _at(camera, video, moments)]
-        turns.append(turn)
-        scenes.append(tuple(scene(image, people) for image, people in seen))
-        progress(f"who is in {camera.name}", len(moments), len(moments))
-    first, stride, count = _stretch(capture, start, stop, _busiest(scenes, moments), frames)
+    stride, count, whole = _stride(capture, start, stop, frames)
+    turns: list[int | None] = [None] * len(capture.cameras)
+    scenes: list[tuple[Scene, ...]] = [()] * len(capture.cameras)
+    middle = (start + stop) / 2
+    if stride * count < COVERS * whole:
+        moments = spread_steps(start, stop)
+        for v, camera in enumerate(capture.cameras):
+            turns[v], scenes[v] = _spread(camera, detector, moments, progress)
+        middle = _busiest(scenes, moments)
+    low = int(np.ceil(start))
+    first = int(
+        np.clip(round(middle - stride * (count - 1) / 2), low, max(low, low + whole - stride * (count - 1) - 1))
+    )
     cameras, kept, looked = [], [], 0
-    for camera, turn in zip(capture.cameras, turns):
-        own, people = _detected(camera, detector, turn, first + stride * np.arange(count), progress)
+    for v, camera in enumerate(capture.cameras):
+        steps = first + stride * np.arange(count)
+        own, people, turn, passed = _detected(camera, detector, turns[v], steps, progress)
+        turns[v], scenes[v] = turn, scenes[v] or passed
         file = folder / f"{camera.name}.json"
         info = {"detector": detector.identity, "video": _video(camera).name, "turn": turn}
         write_people(file, [plain_people(one) for one in people], info, detector.skeleton, camera.image_size)
@@ -139,6 +145,19 @@ def look(capture: Capture, folder: Path, detector: Detector, frames: int, progre
     share = min(1.0, looked / max(sum(camera.frame_count or 0 for camera in capture.cameras), 1))
     thin = replace(capture, fps=capture.fps / stride, cameras=tuple(cameras), keypoint_file=None)
     return Look(thin, capture, stride, first, tuple(kept), tuple(turns), tuple(scenes), share)
+
+
+def _spread(
+    camera: CaptureCamera, detector: Detector, moments: Float[np.ndarray, " N"], progress: Progress
+) -> tuple[int, tuple[Scene, ...]]:
+    """How people stand in a camera, and who is in its images of some moments."""
+    progress(f"who is in {camera.name}", 0, len(moments))
+    with open_video(_video(camera), camera.numbering) as video:
+        images = _at(camera, video, moments)
+    turn = turn_of_images(images, detector)
+    scenes = tuple(scene(image, people) for image, people in zip(images, people_in(images, detector, turn)))
+    progress(f"who is in {camera.name}", len(moments), len(moments))
+    return turn, scenes
 
 
 def spread_steps(start: float, stop: float) -> Float[np.ndarray, " N"]:
@@ -174,41 +193,41 @@ def _busiest(scenes: Sequence[tuple[Scene, ...]], moments: Float[np.ndarray, " N
     return float(best[len(best) // 2])
 
 
-def _stretch(capture: Capture, start: float, stop: float, middle: float, frames: int) -> tuple[int, int, int]:
-    """First time step, distance and number of those that are looked at."""
-    low, whole = int(np.ceil(start)), int(np.floor(stop)) - int(np.ceil(start)) + 1
+def _stride(capture: Capture, start: float, stop: float, frames: int) -> tuple[int, int, int]:
+    """Distance and number of the time steps that are looked at, and how many there are."""
+    whole = int(np.floor(stop)) - int(np.ceil(start)) + 1
     coarsest = max(1, round(max(camera.frame_steps for camera in capture.cameras)))
     most = max(int(capture.fps // LEAST_RATE) // coarsest, 1) * coarsest
     stride = min(-(-whole // frames // coarsest) * coarsest, most)
     while stride > coarsest and whole // stride < LEAST_STEPS:
         stride -= coarsest
     stride = max(stride, coarsest)
-    count = min(frames, max(whole // stride, 1))
-    first = round(middle - stride * (count - 1) / 2)
-    return int(np.clip(first, low, max(low, low + whole - stride * (count - 1) - 1))), stride, count
+    return stride, min(frames, max(whole // stride, 1)), whole
 
 
 def _detected(
-    camera: CaptureCamera, detector: Detector, turn: int, steps: Int[np.ndarray, " T"], progress: Progress
-) -> tuple[Int[np.ndarray, " N"], list[People]]:
-    """The camera's frames of these time steps, and who is in them."""
+    camera: CaptureCamera, detector: Detector, turn: int | None, steps: Int[np.ndarray, " T"], progress: Progress
+) -> tuple[Int[np.ndarray, " N"], list[People], int, tuple[Scene, ...]]:
+    """The camera's frames of these time steps, who is in them, how people stand, and some of the images."""
     own = camera.own_frames(steps.astype(float))
     wanted = np.unique(own[np.isfinite(own)].round().astype(int))
     wanted = wanted[(wanted >= 0) & (wanted < (camera.frame_count or 0))]
+    shown = set(wanted[np.linspace(0, len(wanted) - 1, min(len(wanted), SPREAD)).astype(int)].tolist())
     found: dict[int, People] = {}
-    batch: list[tuple[int, RGB]] = []
+    scenes: list[Scene] = []
     with open_video(_video(camera), camera.numbering) as video:
-        for i, image in video.frames(int(wanted[0]), int(wanted[-1]) + 1) if len(wanted) else ():
-            if i in wanted:
-                batch.append((i, _fitted(camera, image)))
-            if len(batch) == BATCH or (batch and i == wanted[-1]):
-                found |= dict(zip([i for i, _ in batch], people_in([image for _, image in batch], detector, turn)))
-                batch = []
-                progress(camera.name, len(found), len(wanted))
-    if batch:
-        found |= dict(zip([i for i, _ in batch], people_in([image for _, image in batch], detector, turn)))
+        rest = iter(video.frames(int(wanted[0]), int(wanted[-1]) + 1) if len(wanted) else ())
+        chosen = ((i, _fitted(camera, image)) for i, image in rest if i in wanted)
+        while batch := list(islice(chosen, BATCH)):
+            images = [image for _, image in batch]
+            way = turn_of_images(images[:: max(1, len(images) // LOOKED_AT)], detector) if turn is None else turn
+            for (i, image), people in zip(batch, people_in(images, detector, way)):
+                found[i] = people
+                scenes += [scene(image, people)] if i in shown else []
+                turn = way if len(people) else turn  # where nobody is, nothing tells how people stand
+            progress(camera.name, len(found), len(wanted))
     progress(camera.name, len(wanted), len(wanted))
-    return np.array(sorted(found), dtype=int), [found[i] for i in sorted(found)]
+    return np.array(sorted(found), dtype=int), [found[i] for i in sorted(found)], turn or 0, tuple(scenes)
 
 
 def _thinned(
