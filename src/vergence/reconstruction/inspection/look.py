@@ -131,6 +131,7 @@ def look(capture: Capture, folder: Path, detector: Detector, frames: int, progre
     first = int(
         np.clip(round(middle - stride * (count - 1) / 2), low, max(low, low + whole - stride * (count - 1) - 1))
     )
+    first = max(low, first - first % stride)  # where slower cameras have their frames
     cameras, kept, looked = [], [], 0
     for v, camera in enumerate(capture.cameras):
         steps = first + stride * np.arange(count)
