@@ -81,7 +81,7 @@ def test_results_are_kept(good: Inspection, tmp_path: Path) -> None:
         ({"views": 1}, "no-go", ["One camera gives no depth", "two cameras or more"]),
         ({"views": 3, "span": 0.1}, "doubtful", ["nearly one side", "45 to 120 degrees"]),
         ({"step_mm": 0.0, "swing": 0.0}, "doubtful", ["hardly moves", "walking about"]),
-        ({"radius": 25000.0}, "doubtful", ["small in the image: c0 6", "Bring the cameras nearer"]),
+        ({"radius": 32000.0}, "doubtful", ["small in the image: c0 5", "Bring the cameras nearer"]),
     ],
 )
 def test_what_is_wrong_is_named_with_what_to_film_again(

@@ -56,7 +56,7 @@ def test_of_one_camera_and_of_nobody_there_is_a_page_too(told: type[Told], tmp_p
     page = inspection_page(found)
     assert (found.verdict, page.rig) == ("no-go", None)
     assert "Nobody is seen in any camera" in render_page(page)
-    assert "nobody is seen here" in page.pictures[0].note
+    assert "Nobody is seen here" in page.pictures[0].note
     assert 'class="verdict refused"' in render_page(page)
 
 

@@ -29,7 +29,7 @@ State = Literal["good", "note", "doubtful", "wrong"]
 MIN_SEEN = 0.5  # of the time steps, of a camera
 MIN_TOGETHER = 0.3  # of the time steps, that two cameras see the person
 MIN_SECONDS = 3.0  # that two cameras see the person
-MIN_HEIGHT_PX = 100.0  # of the person: a detector errs by a few px whatever the size
+MIN_HEIGHT_PX, LEAST_HEIGHT_PX = 100.0, 60.0  # of the person: a detector errs by a few px whatever the size
 MIN_JOINT = 0.5  # of the time in which two cameras see the person, that they see a joint
 WHOLE = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
 SIDE_BY_SIDE_DEG, NARROW_DEG, WIDE_DEG = (
@@ -55,7 +55,7 @@ class Finding:
 
     Attributes:
         what: that was looked at.
-        state: `good`; `note`: worth knowing; `doubtful`: results will be doubted; `wrong`: there will be none.
+        state: `good`; `note`: worth knowing; `doubtful`: speaks against relying on results; `wrong`: there will be none.
         found: in words, with its number.
         again: what to film again, or to give; empty where nothing.
     """
@@ -127,7 +127,8 @@ def _people(capture: Capture, cameras: Sequence[CameraFigures], seen: Observatio
     small = [f"{c.name} {c.height_px:.0f} px" for c in cameras if c.height_px < MIN_HEIGHT_PX]
     if small:
         found = f"The person is small in the image: {_list(small)} (limit {MIN_HEIGHT_PX:.0f} px)"
-        yield Finding("size", "doubtful", found, NEARER)
+        least = min(c.height_px for c in cameras if c.height_px == c.height_px)
+        yield Finding("size", "doubtful" if least < LEAST_HEIGHT_PX else "note", found, NEARER)
     if seen is not None and seen.subject.verdict == "doubtful":
         again = "Film one person at a time, or longer, so that it is clear who moves with whom"
         yield Finding("person", "doubtful", f"Who the subject is, is not sure: {seen.subject.reason}", again)

@@ -46,7 +46,7 @@ class Inspection:
     """What was understood of a recording, and whether it will do.
 
     Attributes:
-        verdict: `go`; `doubtful`: there will be results, which will be doubted; `no-go`: there will be none.
+        verdict: `go`; `doubtful`: there will be results, and something speaks against relying on them; `no-go`: none.
         findings: what was looked at, what is wrong first.
         cameras, pairs, joints: figures of each.
         basis: what the answer rests on, in words.

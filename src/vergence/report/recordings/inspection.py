@@ -35,7 +35,7 @@ MOMENTS = 40  # among which the one that is shown is chosen
 LEAD = "One moment in every camera, whole images; lines are the person's joints as seen (left blue, right orange)."
 STANDS = {
     "no-go": "Nothing comes of this footage as it is.",
-    "doubtful": "This gives cameras and 3D, but the result will be called doubtful.",
+    "doubtful": "This gives cameras and 3D; what follows speaks against relying on them.",
 }
 NEXT = "Nothing speaks against it: vergence learn {}, or vergence reconstruct, goes on from here."
 
@@ -128,7 +128,7 @@ def _findings(found: Inspection) -> Table:
         ]
 
     bold = [i for i, one in enumerate(found.findings) if one.state == "wrong"]
-    protocol = "each limit stands beside its number; wrong: no result, doubtful: results will be doubted"
+    protocol = "each limit stands beside its number; wrong: no result; doubtful: what speaks against relying on it"
     rows = [row(one) for one in found.findings]
     return Table("What was found", ["what", "state", "found", "better"], rows, protocol, highlight=bold, words=True)
 
@@ -210,7 +210,7 @@ def _pictures(found: Inspection) -> list[Picture]:
         keypoints = relabelled(seen.keypoints, found.reconstruction.solution.side)[step]
     out = []
     for v, (camera, shown) in enumerate(zip(capture.cameras, found.cameras)):
-        who = "nobody is seen here at this moment"
+        who = "Nobody is seen here at this moment"
         try:
             image, note = found.look.image(capture, v, step), ""
         except VergenceError as error:
@@ -218,7 +218,7 @@ def _pictures(found: Inspection) -> list[Picture]:
             image, note = np.full((height, width, 3), EMPTY_GROUND, np.uint8), f"No image: {error.problem}. "
         image, scale = _small(image)
         if keypoints is not None and seen is not None and np.isfinite(keypoints[v, :, 2]).any():
-            who = f"the person is {shown.height_px:.0f} px high"
+            who = f"The person is {shown.height_px:.0f} px high"
             points = (keypoints[v, :, :2] + 0.5) * scale - 0.5
             width = max(2, thickness(image.shape[0]))
             draw_skeleton(image, points, seen.skeleton, ON_IMAGE, width, keypoints[v, :, 2], halo=True)
