@@ -120,7 +120,7 @@ def second_opinion(
     some = spread_points(given.flat_weight, given.frame, POINTS)
     part = given.observed[:, :, some], given.flat_weight[:, some]
     focal = float(given.focal.mean())
-    ends = []
+    ends: list[tuple[Bundle, float]] = []
     for start in _starts(known, given, seed):
         if any(rotation_gap(start, end) < SAME_BASIN for end, _ in ends):
             continue
@@ -132,7 +132,7 @@ def second_opinion(
         return None
     found, free = min(ends, key=lambda end: end[1])
     wish, loose = _wish(found, free, part, some, given.weight.shape[2])
-    labels = names or tuple(f"camera {v + 1}" for v in range(len(known.rotation)))
+    labels = names or given.names
     return Opinion(
         gap_deg=float(np.degrees(rotation_gap(known, found))),
         far=_far(known, found, loose),
