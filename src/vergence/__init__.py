@@ -43,6 +43,8 @@ PUBLIC = {
     "make_records": "vergence.datasets.make_records",
     "metrics": "",
     "outputs": "",
+    "inspect": "vergence.reconstruction.inspection.inspect",
+    "Inspection": "vergence.reconstruction.inspection.inspect",
     "load_capture": "vergence.footage.capture",
     "detect": "vergence.footage.detectors.footage",
     "observe": "vergence.footage.observations",

@@ -14,6 +14,7 @@ from vergence.errors import VergenceError
 VERBS = {
     "demo": "the main job on the built-in world, with a report to open",
     "learn": "recordings of several cameras to a single-camera model, in one command",
+    "inspect": "whether footage will do, in a minute, and what to film again",
     "detect": "2D keypoints of everybody in raw videos",
     "reconstruct": "cameras and 3D from uncalibrated footage; pose files and a quality report",
     "train": "any method, any mixture of supervision, from a recipe",

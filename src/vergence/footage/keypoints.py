@@ -265,7 +265,8 @@ def read_coco(path: Path | str, skeleton: Skeleton | None = None) -> Detections:
     path = Path(path)
     coco = read_coco_file(path)
     rows, category = people_rows(coco, [row for row in coco.rows if row.keypoints and not row.iscrowd])
-    if not rows:
+    nobody = coco.images and not coco.rows and category is not None and category.keypoints  # looked for, and not seen
+    if not rows and not nobody:
         raise VergenceError(f"{path} holds no keypoints of people", "Each entry needs `image_id` and `keypoints`.")
     if skeleton is None and category is not None and category.keypoints:
         skeleton = skeleton_of_names(category.keypoints)

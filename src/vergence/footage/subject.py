@@ -38,6 +38,10 @@ LONE_SHARE = 0.82  # like STRANGER_SHARE, where each camera shows one person; ri
 PAIR_AGREEMENT = 0.72
 
 
+class NobodySeen(VergenceError):
+    """Keypoints that are all missing."""
+
+
 @dataclass(frozen=True)
 class SubjectChoice:
     """Who was chosen, and how sure that is.
@@ -77,7 +81,7 @@ def choose_subject(
     """
     names = [camera.name for camera in views]
     if not any(len(own) for own in tracks):
-        raise VergenceError("nobody is seen in any camera", "Check the keypoint files: all points are missing.")
+        raise NobodySeen("nobody is seen in any camera", "Check the keypoint files: all points are missing.")
     shape = next(own[0].shape for own in tracks if len(own))
     shortest = max(1, SHORTEST_SHARE * shape[0])
     usable = [

@@ -19,8 +19,8 @@ from vergence.geometry.cameras import Camera
 from vergence.skeleton import Skeleton
 
 Cell = str | float | int | None
-Section = Literal["run", "results", "samples", "rig", "curves", "details"]
-SECTIONS: tuple[Section, ...] = ("run", "results", "samples", "rig", "curves", "details")
+Section = Literal["run", "results", "pictures", "samples", "rig", "curves", "details"]
+SECTIONS: tuple[Section, ...] = ("run", "results", "pictures", "samples", "rig", "curves", "details")
 
 
 def _check_shape(what: str, array: np.ndarray | None, *shape: int | None) -> None:
@@ -44,6 +44,7 @@ class Table:
         note: anything else, printed below.
         highlight: indices of the rows to print bold.
         heat: shade the numbers from the table's least to its greatest.
+        words: cells are sentences: on a narrow screen they stand below each other.
     """
 
     title: str
@@ -53,6 +54,7 @@ class Table:
     note: str = ""
     highlight: Sequence[int] = ()
     heat: bool = False
+    words: bool = False
 
     def __post_init__(self) -> None:
         if not self.protocol.strip():
@@ -110,6 +112,15 @@ class Strip:
     pose_true: Float[np.ndarray, "J 3"]
     panels: Sequence[Panel]
     up: Sequence[float] | np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An image as it is, whatever is drawn on it drawn already, with a line below."""
+
+    title: str
+    image: UInt8[np.ndarray, "H W 3"]
+    note: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,6 +212,7 @@ class Page:
         details: long tables, for the end of the page.
         dots: charts beside the tables.
         strips: images with several methods' poses.
+        pictures: images side by side; `pictures_lead` says what they are.
         curves_title: heading of the curves' section.
         sections: which come, in which order; empty ones are left out.
     """
@@ -220,6 +232,8 @@ class Page:
     details: Sequence[Table] = ()
     dots: Sequence[Dots] = ()
     strips: Sequence[Strip] = ()
+    pictures: Sequence[Picture] = ()
+    pictures_lead: str = ""
     curves_title: str = "Training"
     sections: Sequence[Section] = SECTIONS
 

@@ -158,11 +158,7 @@ def reconstruction_page(
         unit_note: where the scale comes from, e.g. an assumed height.
         notes: what was decided and put right while reading.
     """
-    up_note = ""
-    if up is None:
-        up, up_note = level_up(found.rotation), "Which way is up is unknown: shown as if the cameras stood level."
-        if world is not None:
-            up, up_note = world.up, f"As in the files: {world.note}."
+    up, up_note = shown_up(found, up, world)
     seen = relabelled(keypoints, found.side)
     projected = projections(found)
     counted = np.isfinite(seen).all(axis=-1) & (np.nan_to_num(seen[..., 2]) > REPORT_CONFIDENCE)
@@ -191,6 +187,15 @@ def reconstruction_page(
         rig=RigScene(rig.cameras, found.pose, fps, up, UNITS[found.unit], note=unit_note, up_note=up_note),
         sections=("results", "rig", "samples", "curves", "details", "run"),
     )
+
+
+def shown_up(found: Solution, up: Float[Array, " 3"] | None, world: World | None) -> tuple[Float[Array, " 3"], str]:
+    """Which way is up on a page, and where that is from, if not from gravity."""
+    if up is not None:
+        return up, ""
+    if world is not None:
+        return world.up, f"As in the files: {world.note}."
+    return level_up(found.rotation), "Which way is up is unknown: shown as if the cameras stood level."
 
 
 def _quality_table(found: Solution) -> Table:

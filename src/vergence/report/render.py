@@ -19,7 +19,7 @@ from vergence.files import write_text
 from vergence.report.charts import curve_svg, dots_svg, strip_html
 from vergence.report.page import Cell, Page, RigScene, Table, format_number
 from vergence.report.templates import asset, draw, templates
-from vergence.report.viewer import MAX_FRAMES, display_rotation, page_data
+from vergence.report.viewer import MAX_FRAMES, display_rotation, encode_image, page_data
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
 
@@ -108,6 +108,7 @@ def render_page(page: Page) -> str:
     """The page as one HTML document."""
     rig = {"cameras": _cameras(page.rig), "rig_lead": _rig_lead(page.rig)} if page.rig else {}
     parts = {"asset": asset, "table": table_html, "curve": curve_svg, "dots": dots_svg, "strip": strip_html}
+    parts["encoded"] = lambda image: encode_image(image)[0]
     document = templates().get_template("page.html")
     return document.render(page=page, policy=Markup(POLICY), data=_json_in_html(page_data(page)), **parts, **rig)
 

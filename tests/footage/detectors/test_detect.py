@@ -181,3 +181,14 @@ def test_a_detector_that_is_not_there_names_its_package(monkeypatch: pytest.Monk
     pytest.importorskip("mediapipe")
     with pytest.raises(VergenceError, match=r"nowhere\.task"):
         open_detector(model="nowhere.task")
+
+
+def test_a_video_with_nobody_in_it_is_one_that_was_looked_at(tmp_path: Path) -> None:
+    with VideoWriter(tmp_path / "empty.mp4", 30.0) as video:
+        for _ in range(3):
+            video.write(np.zeros((64, 64, 3), np.uint8))
+    found = detect_video(tmp_path / "empty.mp4", tmp_path / "empty.json", Bright())
+    assert (found.frames, found.seen) == (3, 0)
+    read = read_keypoints(found.path)
+    assert read.skeleton == COCO_17
+    assert [len(people) for people in read.people.values()] == [0, 0, 0]

@@ -74,3 +74,12 @@ def test_few_frames() -> None:
     found = find_sync(np.zeros((20, 2, 17, 2)))
     assert found.state == "unknown"
     assert "20 frames" in found.reason
+
+
+def test_cameras_that_share_a_moment_only_are_left_unknown(make_scene) -> None:
+    scene = make_scene(frames=90, step_mm=30.0, distortion=(0.0,) * 5)
+    image = (scene.keypoints - 499.5) / 1100.0
+    image[4:, 1:] = np.nan
+    found = find_sync(image, fps=30.0)
+    assert found.state == "unknown"
+    assert not found.moves

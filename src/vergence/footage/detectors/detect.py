@@ -94,8 +94,8 @@ def detect_video(
         progress(video.name, done, len(frames))
         rest = iter(frames.frames(done))
         while batch := list(islice(rest, BATCH)):
-            people = _detect([image for _, image in batch], detector, turn)
-            _append(partial, [_plain(found) for found in people])
+            people = people_in([image for _, image in batch], detector, turn)
+            _append(partial, [plain_people(found) for found in people])
             done = batch[-1][0] + 1
             progress(video.name, done, len(frames))
         first = frames[0]
@@ -127,7 +127,11 @@ def content(video: Path) -> str:
 def upright_turn(frames: Video, detector: Detector) -> int:
     """Quarter turns counter-clockwise after which most people stand; 0 where none is clearly better."""
     rows = sorted({int(row) for row in np.linspace(0, len(frames) - 1, LOOKED_AT + 2)[1:-1]})
-    images = [frames[row] for row in rows]
+    return turn_of_images([frames[row] for row in rows], detector)
+
+
+def turn_of_images(images: list[RGB], detector: Detector) -> int:
+    """The same of a few images that were read already."""
     standing = {}
     for turn in TURNS:
         people = detector([np.ascontiguousarray(np.rot90(image, turn)) for image in images])
@@ -171,13 +175,14 @@ def turned_back(people: People, turn: int, size: tuple[int, int]) -> People:
     return out
 
 
-def _detect(images: list[RGB], detector: Detector, turn: int) -> list[People]:
+def people_in(images: list[RGB], detector: Detector, turn: int) -> list[People]:
+    """Everybody in every image, by a detector that is shown them turned by so many quarters."""
     shown = [np.ascontiguousarray(np.rot90(image, turn)) if turn else image for image in images]
     found = detector(shown)
     return [turned_back(p, turn, (i.shape[1], i.shape[0])) for p, i in zip(found, images, strict=True)]
 
 
-def _plain(people: People) -> list[list[float]]:
+def plain_people(people: People) -> list[list[float]]:
     """Everybody's x, y, confidence in a row; 0, 0, 0 where a joint was not found, as COCO has it."""
     return [[round(float(v), 2 + (i % 3 == 2) * 2) for i, v in enumerate(np.nan_to_num(one).ravel())] for one in people]
 
@@ -229,6 +234,16 @@ def _finish(partial: Path, out: Path, info: dict[str, Any], skeleton: Skeleton, 
     """The COCO-style file of all frames; the partial one is removed."""
     lines = partial.read_text().splitlines()[1:]
     frames = [people for line in lines for people in json.loads(line)]
+    seen = write_people(out, frames, info, skeleton, size)
+    with suppress(OSError):
+        partial.unlink()
+    return Detected(out, len(frames), seen, info["turn"], True)
+
+
+def write_people(
+    out: Path, frames: list[list[list[float]]], info: dict[str, Any], skeleton: Skeleton, size: tuple[int, int]
+) -> int:
+    """Writes a COCO-style file of everybody in each frame (`plain_people`); returns in how many somebody is."""
     stem = Path(info["video"]).stem
     images = [
         {"id": i, "file_name": f"{stem}_{i:06d}.jpg", "width": size[0], "height": size[1]} for i in range(len(frames))
@@ -242,6 +257,4 @@ def _finish(partial: Path, out: Path, info: dict[str, Any], skeleton: Skeleton, 
     data = {"info": info, "images": images, "annotations": [{"id": i, **row} for i, row in enumerate(rows)]}
     with atomic_path(out) as file:
         file.write_text(json.dumps({**data, "categories": [category]}) + "\n")
-    with suppress(OSError):
-        partial.unlink()
-    return Detected(out, len(frames), len({row["image_id"] for row in rows}), info["turn"], True)
+    return len({row["image_id"] for row in rows})

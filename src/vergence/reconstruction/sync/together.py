@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.spatial.transform import Rotation
 
+from vergence.errors import VergenceError
 from vergence.reconstruction.bundle import Bundle, linear_points, project_points
 from vergence.reconstruction.rig import estimate_rig
 from vergence.reconstruction.sync.motion import between
@@ -117,6 +118,8 @@ def adjust_time(
         motion = (asked(course, frame, joint, when + reach) - asked(course, frame, joint, when - reach)) / (2 * reach)
         weight = (np.isfinite(seen) & np.isfinite(motion)).all(-1).astype(float)
         weight *= weight.sum(0) >= 2
+        if not weight.any():
+            raise VergenceError("no joint is seen by two cameras at these offsets", "Give the cameras' offsets.")
         error, at_points, at_cameras = _slopes(cameras, seen, motion, weight, (frame - span) / span)
         length = np.linalg.norm(error, axis=-1)
         sigma = max(float(np.median(length[weight > 0])) / 1.177 * _freedom(weight), 1e-5)

@@ -1,0 +1,52 @@
+"""`vergence inspect`: whether footage will do, and what to film again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def inspect(
+    footage: Path,
+    out: Path = Path("inspection"),
+    detector: str = "",
+    model: str = "",
+    frames: int = 100,
+    device: str = "auto",
+    seed: int = 0,
+    plugins: str = "",
+    quiet: bool = False,
+) -> int:
+    """Whether a recording of several cameras will do: go, doubtful or no-go, why, and what to film again. In about a minute.
+
+    Writes report.html, with one image of every camera, and results.json. Exit status 0, or 1 for no-go.
+
+    Args:
+        footage: folder of videos, or one with a capture.toml.
+        out: folder to write to.
+        detector: of 2D keypoints where there are none, rtmpose, mediapipe or vitpose; the first that is installed.
+        model: the detector's local weights.
+        frames: images of each camera that follow each other and are looked at, where there are no keypoints.
+        device: of the detector, auto, cpu or cuda.
+        seed: of subsets and starts.
+        plugins: Python files, joined by commas, in which a detector or a reader stands.
+        quiet: print nothing.
+    """
+    from rich.console import Console
+
+    import vergence
+    from vergence.plugins import load_plugins
+    from vergence.report.bars import bars
+    from vergence.report.recordings.inspection import inspection_page, print_inspection
+    from vergence.report.render import write_page
+
+    load_plugins(plugins.split(",") if plugins else ())
+    with bars(quiet) as progress:
+        found = vergence.inspect(
+            footage, detector=detector, model=model, frames=frames, device=device, seed=seed, progress=progress
+        )
+    found.save(out)
+    page = write_page(out / "report.html", inspection_page(found))
+    console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+    print_inspection(found, console)
+    console.print(f"written to {page}")
+    return int(found.verdict == "no-go")

@@ -1,0 +1,1 @@
+"""Pages about recordings, before anything is learned from them."""

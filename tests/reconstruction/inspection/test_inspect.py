@@ -1,0 +1,207 @@
+"""What is said of footage that will do, and of footage that will not, each for its own reason."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fixtures_scene import Scene
+from fixtures_told import SIDE, Told, told, write_videos
+
+import vergence
+from vergence.errors import VergenceError
+from vergence.footage.observations import observe
+from vergence.reconstruction.inspection.findings import findings_of
+from vergence.reconstruction.inspection.inspect import Inspection
+from vergence.reconstruction.inspection.measure import turn_of
+from vergence.skeleton import H36M_17
+
+__all__ = ["told"]
+WALK = {"frames": 45, "step_mm": 45.0}  # too short for offsets by the motion, which take most of the time
+
+
+def write(folder: Path, scene: Scene, known: bool = True) -> Path:
+    """A capture of keypoints alone."""
+    sure = np.where(np.isfinite(scene.keypoints[..., :1]), 0.9, np.nan)
+    table = np.concatenate([scene.keypoints, sure], -1)
+    np.savez(folder / "keypoints.npz", keypoints=table, joint_names=np.array(H36M_17.joint_names), fps=30.0)
+    lines = ["[capture]", "fps = 30.0", 'keypoints = "keypoints.npz"']
+    for v in range(table.shape[1]):
+        lines += [f"[cameras.c{v}]", "image_size = [1000, 1000]"]
+        if known:
+            lines += [f"intrinsics = {scene.intrinsics[v].tolist()}", f"distortion = {scene.distortion[v].tolist()}"]
+    (folder / "capture.toml").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def said(found: Inspection, *states: str) -> str:
+    """What was found in these states, in one text."""
+    return "\n".join(f"{f.what}: {f.found} | {f.again}" for f in found.findings if f.state in states)
+
+
+@pytest.fixture(scope="module")
+def good(make_scene: Callable[..., Scene], tmp_path_factory: pytest.TempPathFactory) -> Inspection:
+    return vergence.inspect(write(tmp_path_factory.mktemp("good"), make_scene(**WALK)))
+
+
+def test_sound_footage_is_a_go_and_everything_is_told_of_it(good: Inspection, make_scene: Callable[..., Scene]) -> None:
+    assert good.verdict == "go"
+    assert good.film_again == ()
+    assert said(good, "wrong", "doubtful") == ""
+    scene = make_scene(**WALK)
+    centre = [-scene.rotation[v].T @ scene.translation[v] for v in range(4)]
+    person = np.median(scene.pose[:, 0], axis=0)
+    for pair in good.pairs:
+        a, b = (centre[int(name[1:])] - person for name in pair.cameras)
+        angle = np.degrees(np.arccos(a @ b / np.linalg.norm(a) / np.linalg.norm(b)))
+        assert pair.angle_deg == pytest.approx(angle, abs=2)
+        assert pair.inliers > 0.95
+        assert np.isnan(pair.offset)
+        assert pair.seconds == pytest.approx(1.5)
+    for camera in good.cameras:
+        assert (camera.lens, camera.turn, camera.people, camera.seen) == ("given", 0, 1, 1.0)
+        assert camera.error_px < 4
+    assert all(joint.together == 1 and joint.noise_px < 5 for joint in good.joints)
+
+
+def test_results_are_kept(good: Inspection, tmp_path: Path) -> None:
+    kept = good.save(tmp_path / "deep" / "out")
+    assert json.loads((tmp_path / "deep" / "out" / "results.json").read_text()) == kept
+    assert (kept["verdict"], len(kept["pairs"]), len(kept["cameras"])) == ("go", 6, 4)
+
+
+@pytest.mark.parametrize(
+    ("faults", "verdict", "words"),
+    [
+        ({"views": 1}, "no-go", ["One camera gives no depth", "two cameras or more"]),
+        ({"views": 3, "span": 0.1}, "doubtful", ["nearly one side", "45 to 120 degrees"]),
+        ({"step_mm": 0.0, "swing": 0.0}, "doubtful", ["hardly moves", "walking about"]),
+        ({"radius": 32000.0}, "doubtful", ["small in the image: c0 5", "Bring the cameras nearer"]),
+    ],
+)
+def test_what_is_wrong_is_named_with_what_to_film_again(
+    make_scene: Callable[..., Scene], tmp_path: Path, faults: dict[str, Any], verdict: str, words: list[str]
+) -> None:
+    found = vergence.inspect(write(tmp_path, make_scene(**{**WALK, **faults})))
+    assert found.verdict == verdict
+    assert found.film_again
+    for word in words:
+        assert word in said(found, "wrong", "doubtful")
+
+
+def test_cameras_in_one_place_give_nothing(make_scene: Callable[..., Scene], tmp_path: Path) -> None:
+    scene = make_scene(views=3, **WALK)
+    noise = np.random.default_rng(0).normal(0, 2, scene.keypoints.shape)
+    found = vergence.inspect(write(tmp_path, replace(scene, keypoints=scene.keypoints[:, :1] + noise)))
+    assert found.verdict == "no-go"
+    assert "all cameras stand in one place" in said(found, "wrong")
+    assert [pair.angle_deg for pair in found.pairs] == [0.0] * 3
+    assert len(found.cameras) == 3
+
+
+@pytest.mark.parametrize(
+    ("rows", "verdict", "word"),
+    [
+        (np.s_[:], "no-go", "Nobody is seen in any camera"),
+        (np.s_[:, 2], "no-go", "c2: nobody is seen there"),
+        (np.s_[4:, 1:], "no-go", "4 frames|of the time, 0.1 s"),
+        (np.s_[20:, 1], "doubtful", "part of the time only: c1 44%"),
+        (np.s_[:, :, [2, 3, 5, 6]], "doubtful", "left knee 0%, left ankle 0%"),
+    ],
+)
+def test_who_is_not_seen_is_missed(
+    make_scene: Callable[..., Scene], tmp_path: Path, rows: Any, verdict: str, word: str
+) -> None:
+    scene = make_scene(**WALK)
+    scene.keypoints[rows] = np.nan
+    found = vergence.inspect(write(tmp_path, scene))
+    assert found.verdict == verdict
+    assert any(one in said(found, "wrong", "doubtful") for one in word.split("|"))
+
+
+def test_videos_are_looked_at_and_a_camera_that_moves_is_named(
+    told: type[Told], make_scene: Callable[..., Scene], tmp_path: Path
+) -> None:
+    scene = make_scene(views=3, distortion=(0.0,) * 5, noise=1.0, **WALK)
+    told.keypoints = scene.keypoints * SIDE / 1000
+    for name, shift in (("still", 0), ("moved", 60)):
+        (tmp_path / name).mkdir()
+        found = vergence.inspect(write_videos(tmp_path / name, (45, 45, 45), shift=shift), detector="told", frames=60)
+        assert found.observations is not None
+        assert found.observations.keypoints.shape[:2] == (45, 3)
+        assert "of the images" in found.basis
+        assert ("Cameras move while they film: cam2" in said(found, "wrong")) is bool(shift)
+        assert ("The cameras stand still" in said(found, "good")) is not bool(shift)
+        assert not list((tmp_path / name).glob("*.json"))
+    assert found.verdict == "no-go"
+
+
+def test_one_video_without_anybody_leaves_the_others_their_figures(
+    told: type[Told], make_scene: Callable[..., Scene], tmp_path: Path
+) -> None:
+    scene = make_scene(views=3, frames=30, distortion=(0.0,) * 5)
+    told.keypoints = scene.keypoints * SIDE / 1000
+    told.keypoints[:, 1] = np.nan
+    found = vergence.inspect(write_videos(tmp_path, (30, 30, 30)), detector="told", frames=30)
+    assert found.verdict == "no-go"
+    assert "cam1: nobody is seen there" in said(found, "wrong")
+    assert [camera.seen for camera in found.cameras] == [1.0, 0.0, 1.0]
+
+
+def test_an_offset_found_is_told_in_frames_of_the_recording(make_scene: Callable[..., Scene], tmp_path: Path) -> None:
+    scene = make_scene(frames=90, step_mm=30.0)
+    scene.keypoints[:-7, 1] = scene.keypoints[7:, 1]
+    scene.keypoints[-7:, 1] = np.nan
+    found = vergence.inspect(write(tmp_path, scene))
+    assert found.pairs[0].cameras == ("c0", "c1")
+    assert found.pairs[0].offset == pytest.approx(-7, abs=0.3)
+
+
+def test_a_camera_on_its_side_is_seen_in_its_keypoints(good: Inspection) -> None:
+    seen, camera = good.observations, good.look.capture.cameras[0]
+    assert seen is not None
+    upright = seen.keypoints[:, 0]
+    turned = upright.copy()  # by a quarter counter-clockwise
+    turned[..., 0], turned[..., 1] = upright[..., 1], 999 - upright[..., 0]
+    for turn in (0, 3, 2, 1):
+        assert turn_of(upright, seen, camera) == turn
+        upright, turned = turned, np.stack([turned[..., 1], 999 - turned[..., 0], turned[..., 2]], -1)
+
+
+def test_lost_frames_and_unknown_lenses_are_said(good: Inspection) -> None:
+    seen, made = good.observations, good.reconstruction
+    assert seen is not None
+    assert made is not None
+    holes = [replace(good.cameras[0], holes=2), *good.cameras[1:]]
+    vague = replace(made, intrinsics="estimated", report=replace(made.report, focal_deviation=(0.3,) * 4))
+    found = findings_of(
+        good.capture, holes, good.pairs, good.joints, seen, vague, {"state": "unknown", "reason": "x"}, 1
+    )
+    told = {one.what: one for one in found if one.state != "good"}
+    assert "c0 at 2 places" in told["frames"].found
+    assert told["lens"].state == "doubtful"
+    assert "30%, limit 15%" in told["lens"].found
+    assert "trigger" in told["time"].again
+
+
+def test_bad_input_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(VergenceError, match="there is no capture"):
+        vergence.inspect(tmp_path / "nothing")
+    with pytest.raises(VergenceError, match="frames is 3"):
+        vergence.inspect(tmp_path, frames=3)
+    with pytest.raises(VergenceError, match="holds neither a capture"):
+        vergence.inspect(tmp_path)
+
+
+def test_who_is_looked_for_with_keypoints_of_nobody_is_an_error_of_its_own(
+    make_scene: Callable[..., Scene], tmp_path: Path
+) -> None:
+    scene = make_scene(**WALK)
+    scene.keypoints[:] = np.nan
+    with pytest.raises(VergenceError, match="nobody is seen in any camera"):
+        observe(vergence.load_capture(write(tmp_path, scene)))

@@ -1,0 +1,99 @@
+"""The page of an inspection: the answer first, a picture of every camera with the joints on it, and no width too narrow."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+from fixtures_scene import Scene
+from fixtures_told import SIDE, Told, told, write_videos
+from PIL import Image
+from rich.console import Console
+
+import vergence
+from vergence.reconstruction.inspection.inspect import Inspection
+from vergence.report.recordings.inspection import inspection_page, print_inspection
+from vergence.report.render import render_page, write_page
+from vergence.skeleton import H36M_17
+
+__all__ = ["told"]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.fixture
+def found(told: type[Told], make_scene: Callable[..., Scene], tmp_path: Path) -> Inspection:
+    scene = make_scene(views=3, frames=30, distortion=(0.0,) * 5, noise=1.0)
+    told.keypoints = scene.keypoints * SIDE / 1000
+    return vergence.inspect(write_videos(tmp_path, (30, 30, 30)), detector="told", frames=30)
+
+
+def test_the_page_answers_and_shows_every_camera(found: Inspection) -> None:
+    page = inspection_page(found)
+    assert page.verdict is not None
+    assert page.verdict.word == found.verdict
+    assert [one.title.split(",")[0] for one in page.pictures] == ["cam0", "cam1", "cam2"]
+    for picture in page.pictures:
+        drawn = np.abs(picture.image.astype(int) - [86, 180, 233]).sum(-1) < 60
+        assert drawn.sum() > 50, "blue limbs of the person's left"
+    assert page.rig is not None
+    assert [table.title for table in page.details] == ["Cameras", "Pairs of cameras", "Joints"]
+    assert len(page.details[1].rows) == 3
+    assert len(page.details[2].rows) == len(H36M_17)
+    html = render_page(page)
+    assert html.count('<figure><img src="data:image/jpeg') == 3
+    assert "What to film again" in html if found.film_again else "vergence learn" in html
+
+
+def test_of_one_camera_and_of_nobody_there_is_a_page_too(told: type[Told], tmp_path: Path) -> None:
+    told.keypoints = np.full((10, 1, 17, 2), np.nan)
+    found = vergence.inspect(write_videos(tmp_path, (10,)), detector="told", frames=12)
+    page = inspection_page(found)
+    assert (found.verdict, page.rig) == ("no-go", None)
+    assert "Nobody is seen in any camera" in render_page(page)
+    assert "Nobody is seen here" in page.pictures[0].note
+    assert 'class="verdict refused"' in render_page(page)
+
+
+def test_the_lines_on_the_screen_end_with_the_answer(found: Inspection) -> None:
+    console = Console(file=StringIO(), width=200, highlight=False, soft_wrap=True)
+    print_inspection(found, console)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert lines[0].startswith("cam0: 500 x 500, 30 frames at 30 a second, lens ")
+    assert lines[-1] == found.verdict
+    assert sum(line.startswith(("note", "good", "doubtful ", "wrong")) for line in lines) == len(found.findings)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_it_fits_a_phone_and_a_desk_by_day_and_by_night(found: Inspection, tmp_path: Path) -> None:
+    path = write_page(tmp_path / "report.html", inspection_page(found))
+    probe = """<script>document.body.dataset.fits = [document.documentElement.scrollWidth <= innerWidth,
+      [...document.images].every((one) => one.complete && one.naturalWidth > 100)].join(" ");</script>"""
+    probed = path.with_name("probed.html")
+    probed.write_text(path.read_text().replace("</body>", probe + "</body>"))
+    grey = {}
+    for width in (390, 1440):
+        for dark in (False, True):
+            shot = tmp_path / f"{width}{dark}.png"
+            theme = ["--blink-settings=preferredColorScheme=0"] if dark else []
+            options = [*theme, f"--window-size={width},900"]
+            out, console = browse(tmp_path, probed, [*options, "--dump-dom"])
+            assert re.search(r'data-fits="([^"]*)"', out)[1] == "true true"  # type: ignore[index]
+            assert console == ""
+            browse(tmp_path, path, [*options, f"--screenshot={shot}"])
+            grey[dark] = np.asarray(Image.open(shot).convert("L"))[2, 2]
+    assert grey[True] < 60 < 200 < grey[False]
+
+
+def browse(tmp_path: Path, page: Path, options: list[str]) -> tuple[str, str]:
+    flags = (
+        "--headless --no-sandbox --disable-gpu --enable-unsafe-swiftshader --hide-scrollbars --enable-logging=stderr"
+    )
+    command = [str(CHROMIUM), *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", *options, page.as_uri()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True)
+    return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
