@@ -8,7 +8,7 @@ between views that is lower than that of other recordings.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -31,55 +31,68 @@ def present(track: Track) -> Bool[np.ndarray, " T"]:
     return np.isfinite(track[..., 2]).any(axis=-1)
 
 
-def track_people(people: Sequence[Float[np.ndarray, "P J 3"]], fps: float) -> list[Track]:
-    """Follows people through one camera's frames.
+def follow_people(
+    people: Iterable[Float[np.ndarray, "P J 3"]], fps: float
+) -> Iterator[dict[int, Float[np.ndarray, "J 3"]]]:
+    """Follows people through one camera's frames, as they come: a recording of any length takes the same memory.
 
     Args:
         people: per frame, x, y, confidence; NaN where missing.
         fps: frames per second; a person lost for over a second is a new track when seen again.
 
-    Returns:
-        Tracks T J 3, NaN where the person is not seen, the one most is seen of first.
+    Yields:
+        For every frame the people in it by their tracks' numbers, which count from 0 in the order of first sight.
     """
-    if not people:
-        return []
-    joints = people[0].shape[1]
     patience = max(1, round(LOST_AFTER_SECONDS * fps))
-    tracks: list[Track] = []
-    last: list[tuple[int, np.ndarray]] = []  # per track: when and how last seen
+    last: dict[int, tuple[int, np.ndarray]] = {}  # per track that is not lost: when and how last seen
+    tracks = 0
     for now, found in enumerate(people):
         found = _without_duplicates(found)
-        alive = [i for i, (when, _) in enumerate(last) if now - when <= patience]
+        last = {track: seen for track, seen in last.items() if now - seen[0] <= patience}
+        alive = list(last)
         taken: dict[int, int] = {}
         if alive and len(found):
-            cost = np.stack([_movement(last[i][1], found) for i in alive])
-            gate = np.array([GATE_SHARE + GATE_PER_LOST_FRAME * (now - last[i][0] - 1) for i in alive])
+            cost = np.stack([_movement(last[track][1], found) for track in alive])
+            gate = np.array([GATE_SHARE + GATE_PER_LOST_FRAME * (now - last[track][0] - 1) for track in alive])
             blocked = cost > gate[:, None]
             rows, columns = linear_sum_assignment(np.where(blocked, 1e3, cost))
             taken = {int(c): alive[r] for r, c in zip(rows, columns) if not blocked[r, c]}
-        for column, track in taken.items():
-            tracks[track][now] = found[column]
+        here = {track: found[column].copy() for column, track in taken.items()}
         for column, person in enumerate(found):
             if column in taken:
                 continue
             whole = _part_of(person, found, taken, last)
             if whole >= 0:
-                gaps = np.isnan(tracks[whole][now, :, 2])
-                tracks[whole][now][gaps] = person[gaps]
+                gaps = np.isnan(here[whole][:, 2])
+                here[whole][gaps] = person[gaps]
             else:
-                tracks.append(np.full((len(people), joints, 3), np.nan))
-                tracks[-1][now] = person
-                last.append((now, person))
+                here[tracks] = person
+                last[tracks] = (now, person)
+                tracks += 1
         for track in taken.values():
-            last[track] = (now, tracks[track][now])
-    return sorted(tracks, key=lambda track: -float(np.nansum(track[..., 2])))
+            last[track] = (now, here[track])
+        yield here
+
+
+def track_people(people: Sequence[Float[np.ndarray, "P J 3"]], fps: float) -> list[Track]:
+    """What `follow_people` finds, as one array for each track.
+
+    Returns:
+        Tracks T J 3, NaN where the person is not seen, the one most is seen of first.
+    """
+    tracks: dict[int, Track] = {}
+    for now, here in enumerate(follow_people(people, fps)):
+        for track, person in here.items():
+            whole = tracks.setdefault(track, np.full((len(people), *person.shape), np.nan))
+            whole[now] = person
+    return sorted(tracks.values(), key=lambda track: -float(np.nansum(track[..., 2])))
 
 
 def _part_of(
     person: Float[np.ndarray, "J 3"],
     found: Float[np.ndarray, "P J 3"],
     taken: dict[int, int],
-    last: list[tuple[int, np.ndarray]],
+    last: Mapping[int, tuple[int, np.ndarray]],
 ) -> int:
     """The track whose person the detector cut in two, `person` being the other part; -1 for a person of its own."""
     for column, track in taken.items():

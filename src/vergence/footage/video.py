@@ -30,7 +30,7 @@ import vergence
 from vergence.errors import VergenceError
 from vergence.files import atomic_path
 from vergence.footage.formats.names import Numbering
-from vergence.footage.images import RGB, ImageFolder, Video
+from vergence.footage.images import IMAGE_SUFFIXES, RGB, ImageFolder, SingleImage, Video
 
 VIDEO_SUFFIXES = frozenset(".mp4 .mov .avi .mkv .webm .m4v .mpg .mpeg .mts .m2ts .ts .wmv .flv .3gp .ogv".split())
 # Decoding on is cheaper than seeking back to a key frame up to about this many frames ahead.
@@ -68,7 +68,7 @@ def wanted_frames(text: str, count: int, what: str = "--frames") -> list[int]:
 
 
 def open_video(path: Path | str, numbering: Numbering | None = None) -> Video:
-    """A video file, or a folder of images, whose names count as `numbering` says, or as is found.
+    """A video file, an image, or a folder of images, whose names count as `numbering` says, or as is found.
 
     Raises:
         VergenceError: no such path, not a video, or a folder without images.
@@ -78,6 +78,8 @@ def open_video(path: Path | str, numbering: Numbering | None = None) -> Video:
         return ImageFolder(path, numbering=numbering)
     if not path.exists():
         raise VergenceError(f"there is no video {path}", "Check the path.")
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return SingleImage(path)
     return VideoFile(path)
 
 
