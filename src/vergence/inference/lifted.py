@@ -1,7 +1,7 @@
-"""A lifting model carried through a recording: a person's 2D keypoints, given or detected, to poses frame by frame.
+"""A lifting model carried through a recording: people's 2D keypoints, given or detected, to poses frame by frame.
 
-All keypoints are there before the first pose is worked out, since every pose looks at its neighbours in time; images are
-only read to be shown, one by one.
+Every pose looks at its neighbours in time, so keypoints are taken in stretches, each with what the network sees before and
+behind it; images are only read to be shown, one by one.
 """
 
 from __future__ import annotations
@@ -9,16 +9,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.geometry.cameras import Camera
 from vergence.inference.frames import PredictedFrame, PredictedFrames, reduced_image
-from vergence.inference.person import box_around
+from vergence.inference.people import Track, box_around
 from vergence.inference.takes import Take
 from vergence.lifting.model import LEAST_JOINTS, LiftingModel
 from vergence.progress import Progress, followed, silent
 
 DOMAIN_NOTE = "poses are lifted from 2D keypoints by a model that motion capture taught, unpaired with any image"
+STRETCH = 512  # frames that are lifted together, from a multiple of it on: the same whatever was asked for
+
+Lifted = tuple[Float[np.ndarray, "T J 3"], Float[np.ndarray, "T J 2"], Float[np.ndarray, "T J"]]
 
 
 class LiftedFrames(PredictedFrames):
@@ -26,7 +30,7 @@ class LiftedFrames(PredictedFrames):
 
     Args:
         model: of keypoints.
-        take: the images, the camera and the person, whose keypoints must be known (`Person.track`).
+        take: the images, the camera and the people, whose keypoints must be known (`Person.track`).
         flip: average with the mirrored keypoints' poses; None does.
         progress: told of every image.
 
@@ -41,37 +45,44 @@ class LiftedFrames(PredictedFrames):
                 "Give --keypoints, or install a detector (pip install 'vergence[rtmpose]') for a video.",
             )
         self._begin(model.skeleton, take)
-        self._model = model
-        self._frames = self._lifted(flip is not False, progress)
+        self.model, self.flip = model, flip is not False
+        self._frames = self._lifted(progress)
 
-    def _lifted(self, flip: bool, progress: Progress) -> Iterator[PredictedFrame]:
-        take, track = self.take, self.take.person.track
-        assert track is not None
+    def stretch(self, track: Track, number: int, camera: Camera) -> Lifted:
+        """Poses, keypoints (in the model's joints) and their confidences of a track's frames `number * STRETCH` and on."""
+        fps, start = self.take.footage.fps, number * STRETCH
+        margin = self.model.network.settings.reach * max(1, round(fps / self.model.fps))
+        seen = track.window(start - margin, start + STRETCH + margin)
+        poses = self.model(seen, track.skeleton, camera, fps, self.flip)
+        points = track.skeleton.convert(seen[..., :2].astype(np.float64), self.skeleton)
+        sure = track.skeleton.convert_confidence(np.nan_to_num(seen[..., 2]), self.skeleton)
+        own = slice(margin, margin + STRETCH)
+        return poses[own], points[own], sure[own]
+
+    def _lifted(self, progress: Progress) -> Iterator[PredictedFrame]:
+        take = self.take
         count = take.footage.count if take.rows is None else len(take.rows)
-        points: np.ndarray | None = None
+        camera: Camera | None = None
+        number, lifted = -1, list[Lifted]()
         for frame, full in followed(take.footage.images(take.rows), take.name, count, progress):
-            fit = take.lens.fit((full.shape[1], full.shape[0]))
-            image = full if fit is None else fit.apply(full)
+            image = take.fitted(full)
             size = (image.shape[1], image.shape[0])
-            if points is None:
-                intrinsics, distortion = take.lens.intrinsics(size)
-                camera = Camera(take.name, size, intrinsics, np.zeros(5) if distortion is None else distortion)
-                poses = self._model(track.keypoints, track.skeleton, camera, take.footage.fps, flip)
-                points = track.skeleton.convert(track.keypoints[..., :2].astype(np.float64), self.skeleton)
-                sure = track.skeleton.convert_confidence(np.nan_to_num(track.keypoints[..., 2]), self.skeleton)
-            self._read += 1
-            pose, keypoints, confidence, _ = self._nobody()
-            box = None
-            if frame < len(poses):
-                pose, keypoints, confidence = poses[frame], points[frame], sure[frame]
-                box = box_around(track.keypoints[frame])
-            self._seen += int(np.isfinite(pose).any())
-            yield PredictedFrame(
-                frame, take.time(frame), pose, keypoints, confidence, None, box, size, reduced_image(image)
-            )
+            camera = camera or take.camera(size)
+            if frame // STRETCH != number:
+                number = frame // STRETCH
+                lifted = [self.stretch(p.track, number, camera) for p in take.people if p.track is not None]
+            self.tally.read += 1
+            small = reduced_image(image)
+            for person, parts in zip(take.people, lifted):
+                pose, keypoints, confidence = (part[frame % STRETCH] for part in parts)
+                self.tally.add(pose, None)
+                box = None if person.track is None else box_around(person.track.window(frame, frame + 1)[0])
+                yield PredictedFrame(
+                    frame, take.time(frame), pose, keypoints, confidence, None, box, size, small, person.number
+                )
 
     @property
     def notes(self) -> tuple[str, ...]:
-        domain = str(self._model.config.get("taught_by", DOMAIN_NOTE))
+        domain = str(self.model.config.get("taught_by", DOMAIN_NOTE))
         few = f"frames with fewer than {LEAST_JOINTS} joints have no pose"
         return (domain, *super().notes, few)

@@ -61,7 +61,9 @@ class Kept:
             yield people[np.isfinite(people[..., 2]).any(axis=1)]
 
 
-def detect_lines(frames: Video, name: str, path: Path, about: dict[str, Any], detector: Detector, progress: Progress) -> Kept:
+def detect_lines(
+    frames: Video, name: str, path: Path, about: dict[str, Any], detector: Detector, progress: Progress
+) -> Kept:
     """Detects all frames of a video; goes on where a file of the same `about` ends.
 
     Raises:
