@@ -97,7 +97,7 @@ def test_odd_images_give_frames_a_video_can_hold(shape):
     )
     assert frame.shape[0] % 2 == 0
     assert frame.shape[1] % 2 == 0
-    assert frame.shape[0] == preview_size(image)[1]
+    assert frame.shape[0] == preview_size(image.shape[1::-1])[1]
 
 
 def test_wild_numbers_do_not_break_the_drawing():

@@ -14,7 +14,7 @@ usable time stamps (AVI with B-frames) are counted by decoding them once, and re
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import cached_property
 from itertools import islice
@@ -362,6 +362,33 @@ class VideoWriter:
             self._atomic.__exit__(type(error), error, error.__traceback__)
             raise
         self._atomic.__exit__(kind, value, trace)
+
+
+def join_videos(parts: Sequence[Path], path: Path | str) -> None:
+    """Pieces that one `VideoWriter` each has written of one size and rate, one behind the other in one file, not coded again.
+
+    Raises:
+        VergenceError: the file cannot be written.
+    """
+    with atomic_path(path) as temporary, av.open(str(temporary), "w") as out:
+        stream: Any = None
+        frames = 0
+        for part in parts:
+            container, source = _open_stream(part)
+            with container:
+                if stream is None:
+                    stream = out.add_stream_from_template(source)
+                step = round(1 / source.average_rate / source.time_base)  # ticks of a frame
+                count = 0
+                for packet in container.demux(source):
+                    if packet.dts is None:
+                        continue
+                    packet.pts += frames * step
+                    packet.dts += frames * step
+                    packet.stream = stream
+                    out.mux(packet)
+                    count += 1
+            frames += count
 
 
 if not TYPE_CHECKING:

@@ -8,9 +8,10 @@ was seen has a result without a pose; a frame that cannot be read has none. What
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import groupby, islice
 
 import cv2
 import numpy as np
@@ -20,12 +21,14 @@ from vergence.errors import VergenceError
 from vergence.geometry.crops import keypoints_from_crop, pose_from_crop
 from vergence.inference.estimator import Estimator
 from vergence.inference.inputs import RGB
+from vergence.inference.search_index import weights_identity
 from vergence.inference.takes import PersonCrop, Take
 from vergence.outputs import PoseSequence
 from vergence.progress import Progress, silent
 from vergence.skeleton import Skeleton
 
 BATCH = 32
+BLOCK = 512  # frames that are worked out together, from a multiple of it on
 LONGEST_SIDE_PX = 960
 CANONICAL_UP = np.array([0.0, -1.0, 0.0])  # of `geometry.canonical`: y goes down the vertical
 
@@ -138,6 +141,13 @@ class PredictedFrames(Iterator[PredictedFrame]):
         return next(self._frames)
 
     @property
+    def identity(self) -> str:
+        """Which model: that of a run by its weights, any other by itself."""
+        folder = getattr(self._estimator, "folder", None)
+        where = getattr(self._estimator, "device", "")
+        return uuid.uuid4().hex if folder is None else f"{weights_identity(folder)} {where} {self._flip}"
+
+    @property
     def canonical(self) -> bool:
         """Poses are turned to a fixed heading; known after the first frame with a pose."""
         return self.tally.canonical
@@ -185,6 +195,14 @@ class PredictedFrames(Iterator[PredictedFrame]):
         joints = len(self.skeleton)
         return np.full((joints, 3), np.nan), np.full((joints, 2), np.nan), np.full(joints, np.nan), None
 
+    def blocks(self, first: int, progress: Progress = silent) -> Iterator[tuple[int, Iterator[PredictedFrame]]]:
+        """The results in blocks of frame numbers (`BLOCK`), from a block's number on, each with its number; the same
+        whichever block is the first. A block of which no image can be read is left out."""
+        rows = [row for row in self.take.rows or () if row >= first * BLOCK]
+        crops = self.take.crops(self._estimator.image_size, rows, progress) if rows else ()
+        for number, some in groupby(crops, key=lambda crop: crop.frame // BLOCK):
+            yield number, self.of_crops(some)
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What was assumed, and what the frames taken so far have shown, as sentences."""
@@ -219,8 +237,8 @@ class PredictedFrames(Iterator[PredictedFrame]):
     def sequence(
         self,
         pose: Float[np.ndarray, "T J 3"],
-        keypoints: Float[np.ndarray, "T J 2"],
-        confidence: Float[np.ndarray, "T J"],
+        keypoints: Float[np.ndarray, "T J 2"] | None,
+        confidence: Float[np.ndarray, "T J"] | None,
         reliable: np.ndarray | None,
         rows: np.ndarray,
     ) -> PoseSequence:
@@ -239,9 +257,9 @@ class PredictedFrames(Iterator[PredictedFrame]):
         )
 
 
-def preview_size(image: RGB, longest: int = LONGEST_SIDE_PX) -> tuple[int, int]:
-    """(width, height) of an image's small copy: multiples of 4, so that a video codec takes it with its panel."""
-    height, width = image.shape[:2]
+def preview_size(size: tuple[int, int], longest: int = LONGEST_SIDE_PX) -> tuple[int, int]:
+    """An image's (width, height) as that of its small copy: multiples of 4, so that a video codec takes it with its panel."""
+    width, height = size
     factor = min(1.0, longest / max(height, width))
     return max(4, round(width * factor / 4) * 4), max(4, round(height * factor / 4) * 4)
 
@@ -258,4 +276,4 @@ def _reduced(crops: Iterable[PersonCrop]) -> Iterator[tuple[PersonCrop, tuple[in
 
 def reduced_image(image: RGB) -> RGB:
     """A small copy of an image, to draw on."""
-    return np.asarray(cv2.resize(image, preview_size(image), interpolation=cv2.INTER_AREA))
+    return np.asarray(cv2.resize(image, preview_size(image.shape[1::-1]), interpolation=cv2.INTER_AREA))

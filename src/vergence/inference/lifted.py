@@ -6,23 +6,28 @@ behind it; images are only read to be shown, one by one.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
+from itertools import groupby
 
 import numpy as np
 from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.geometry.cameras import Camera
-from vergence.inference.frames import PredictedFrame, PredictedFrames, reduced_image
-from vergence.inference.people import Track, box_around
+from vergence.inference.frames import BLOCK, PredictedFrame, PredictedFrames, reduced_image
+from vergence.inference.inputs import RGB
+from vergence.inference.people import Box, Track, box_around
+from vergence.inference.search_index import weights_identity
 from vergence.inference.takes import Take
 from vergence.lifting.model import LEAST_JOINTS, LiftingModel
 from vergence.progress import Progress, followed, silent
 
 DOMAIN_NOTE = "poses are lifted from 2D keypoints by a model that motion capture taught, unpaired with any image"
-STRETCH = 512  # frames that are lifted together, from a multiple of it on: the same whatever was asked for
+NO_IMAGE = np.zeros((1, 1, 3), np.uint8)
 
-Lifted = tuple[Float[np.ndarray, "T J 3"], Float[np.ndarray, "T J 2"], Float[np.ndarray, "T J"]]
+# Of a stretch of frames: poses, keypoints, their confidences, boxes.
+Lifted = tuple[Float[np.ndarray, "T J 3"], Float[np.ndarray, "T J 2"], Float[np.ndarray, "T J"], list[Box | None]]
 
 
 class LiftedFrames(PredictedFrames):
@@ -48,38 +53,55 @@ class LiftedFrames(PredictedFrames):
         self.model, self.flip = model, flip is not False
         self._frames = self._lifted(progress)
 
-    def stretch(self, track: Track, number: int, camera: Camera) -> Lifted:
-        """Poses, keypoints (in the model's joints) and their confidences of a track's frames `number * STRETCH` and on."""
-        fps, start = self.take.footage.fps, number * STRETCH
-        margin = self.model.network.settings.reach * max(1, round(fps / self.model.fps))
-        seen = track.window(start - margin, start + STRETCH + margin)
-        poses = self.model(seen, track.skeleton, camera, fps, self.flip)
-        points = track.skeleton.convert(seen[..., :2].astype(np.float64), self.skeleton)
-        sure = track.skeleton.convert_confidence(np.nan_to_num(seen[..., 2]), self.skeleton)
-        own = slice(margin, margin + STRETCH)
-        return poses[own], points[own], sure[own]
+    @property
+    def identity(self) -> str:
+        folder = self.model.folder
+        return uuid.uuid4().hex if folder is None else f"{weights_identity(folder)} {self.flip}"
+
+    def blocks(self, first: int, progress: Progress = silent) -> Iterator[tuple[int, Iterator[PredictedFrame]]]:
+        rows = [row for row in self.take.rows or () if row >= first * BLOCK]
+        told = followed(rows, self.take.name, len(rows), progress)
+        for number, some in groupby(told, key=lambda row: row // BLOCK):
+            lifted = self._block(number, self.take.size)
+            yield number, (one for row in some for one in self._frame(row, lifted, self.take.size, NO_IMAGE))
 
     def _lifted(self, progress: Progress) -> Iterator[PredictedFrame]:
         take = self.take
         count = take.footage.count if take.rows is None else len(take.rows)
-        camera: Camera | None = None
         number, lifted = -1, list[Lifted]()
         for frame, full in followed(take.footage.images(take.rows), take.name, count, progress):
             image = take.fitted(full)
             size = (image.shape[1], image.shape[0])
-            camera = camera or take.camera(size)
-            if frame // STRETCH != number:
-                number = frame // STRETCH
-                lifted = [self.stretch(p.track, number, camera) for p in take.people if p.track is not None]
-            self.tally.read += 1
-            small = reduced_image(image)
-            for person, parts in zip(take.people, lifted):
-                pose, keypoints, confidence = (part[frame % STRETCH] for part in parts)
-                self.tally.add(pose, None)
-                box = None if person.track is None else box_around(person.track.window(frame, frame + 1)[0])
-                yield PredictedFrame(
-                    frame, take.time(frame), pose, keypoints, confidence, None, box, size, small, person.number
-                )
+            if frame // BLOCK != number:
+                number = frame // BLOCK
+                lifted = self._block(number, size)
+            yield from self._frame(frame, lifted, size, reduced_image(image))
+
+    def _block(self, number: int, size: tuple[int, int]) -> list[Lifted]:
+        """Of every person."""
+        camera = self.take.camera(size)
+        return [self._stretch(p.track, number * BLOCK, camera) for p in self.take.people if p.track is not None]
+
+    def _stretch(self, track: Track, start: int, camera: Camera) -> Lifted:
+        """Of a block of frames, with what the network sees before and behind it."""
+        fps = self.take.footage.fps
+        margin = self.model.network.settings.reach * max(1, round(fps / self.model.fps))
+        seen = track.window(start - margin, start + BLOCK + margin)
+        poses = self.model(seen, track.skeleton, camera, fps, self.flip)[margin : margin + BLOCK]
+        own = seen[margin : margin + BLOCK]
+        points = track.skeleton.convert(own[..., :2].astype(np.float64), self.skeleton)
+        sure = track.skeleton.convert_confidence(np.nan_to_num(own[..., 2]), self.skeleton)
+        return poses, points, sure, [box_around(points) for points in own]
+
+    def _frame(self, frame: int, lifted: list[Lifted], size: tuple[int, int], image: RGB) -> Iterator[PredictedFrame]:
+        """Every person in a frame."""
+        self.tally.read += 1
+        row, time = frame % BLOCK, self.take.time(frame)
+        for person, (poses, points, sure, boxes) in zip(self.take.people, lifted):
+            self.tally.add(poses[row], None)
+            yield PredictedFrame(
+                frame, time, poses[row], points[row], sure[row], None, boxes[row], size, image, person.number
+            )
 
     @property
     def notes(self) -> tuple[str, ...]:

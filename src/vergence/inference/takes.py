@@ -59,6 +59,7 @@ class Take:
         people: where the people are; one person where nobody asked for everybody.
         rows: the frame numbers that are looked at; None for all of images without a length.
         offset: the frame at which the recording's time begins.
+        everybody: all people were asked for.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Take:
     people: tuple[Person, ...]
     rows: Sequence[int] | None
     offset: float = 0.0
+    everybody: bool = False
 
     @property
     def person(self) -> Person:
@@ -166,7 +168,7 @@ def open_take(
 
     detecting = detect if detector is not None or detector_model else None
     persons = find_people(footage, lens, box, boxes, keypoints, whole_image, detecting, people == "all")
-    return Take(footage.name, footage, lens, persons, rows)
+    return Take(footage.name, footage, lens, persons, rows, everybody=people == "all")
 
 
 def _first_image(footage: Footage, rows: Sequence[int] | None) -> RGB:
