@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-ROUNDS = 5
+ROUNDS = 12
 # Of the median error, over which a joint counts less (Cauchy), and the least error that any joint has.
 OUTLYING = 2.0
 LEAST_ERROR = 1e-3  # of the normalised image: a pixel at full HD

@@ -7,7 +7,7 @@ the one who is longest, largest and most surely in view, whoever comes alone whi
 ended, within a few seconds and of one size: all at once, by the assignment of the least cost. Persons are numbered from 1,
 the one who is longest, largest and most surely in view first.
 
-What breaks it: people who cross right in front of each other may exchange their numbers, and who is away for longer than
+What breaks it: people who turn round while they hide each other may exchange their numbers, and who is away for longer than
 `REMEMBERED_S` comes back as somebody else. There is no look at faces or clothes.
 """
 
@@ -109,7 +109,7 @@ class Sightings:
         self._kind = np.dtype([("track", "<i8"), ("points", "<f8", (len(skeleton), 3))])
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as this object
         self._starts = array("q", [0])
-        for frame, here in enumerate(follow_people(people, fps)):
+        for frame, here in enumerate(follow_people(people, fps, moving=True)):
             rows = np.zeros(len(here), self._kind)
             for row, (track, person) in zip(rows, here.items()):
                 row["track"], row["points"] = track, person

@@ -34,8 +34,8 @@ def window_frames(seconds: float, fps: float) -> int:
 
 
 def words(window: int, fps: float) -> str:
-    """What was done, as files record it; empty for nothing."""
-    return f"smoothed by Savitzky-Golay of order {ORDER} over {window} frames ({window / fps:.3g} s)" if window else ""
+    """What was done, as files record it: the filter; empty for nothing."""
+    return f"Savitzky-Golay of order {ORDER} over {window} frames ({window / fps:.3g} s)" if window else ""
 
 
 def smoothed(values: Float[np.ndarray, "T N"], frames: Int[np.ndarray, " T"], window: int) -> Float[np.ndarray, "T N"]:

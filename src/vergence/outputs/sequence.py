@@ -101,7 +101,7 @@ class PoseSequence:
     def about(self) -> str:
         """Who this is and what was done to the poses, in words; empty where nobody says."""
         who = "" if self.person is None else f"person {self.person}"
-        return "; ".join(filter(None, (who, self.smoothing)))
+        return "; ".join(filter(None, (who, self.smoothing and f"smoothed by {self.smoothing}")))
 
     def told(self, note: str) -> str:
         """`about` with a file's note of what was assumed or measured behind it."""

@@ -219,7 +219,7 @@ def _fitted(image: RGB, width: int, height: int) -> tuple[RGB, np.ndarray, np.nd
         part = max(1, min(full, round(side * factor)))
         # Rounding to multiples of 4 stretches by a pixel or two: not worth a black border.
         inner.append(full if full - part < 4 else part)
-    small = cv2.resize(image, inner, interpolation=cv2.INTER_AREA)
+    small = image if inner == [*image.shape[1::-1]] else cv2.resize(image, inner, interpolation=cv2.INTER_AREA)
     left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
     canvas = np.zeros((height, width, 3), np.uint8)
     canvas[top : top + inner[1], left : left + inner[0]] = small
