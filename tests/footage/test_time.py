@@ -126,7 +126,7 @@ def test_a_later_start_by_the_stamps_counts_unless_an_offset_is_given(
     expected = points.copy()
     expected[:10, 1] = np.nan
     np.testing.assert_allclose(observe(capture).keypoints, expected, atol=1e-3)
-    assert any("b: begins 0.40 s after the others" in note for note in capture.notes)
+    assert any("b: begins 400 ms after the first" in note for note in capture.notes)
 
 
 def test_keypoints_that_count_even_time_are_left_where_they_are(tmp_path: Path, world: Callable) -> None:

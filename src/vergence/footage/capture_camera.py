@@ -269,7 +269,7 @@ def in_time(
             camera = replace(camera, stamps=steps)
         if late.get(camera.name):
             notes.append(
-                f"{camera.name}: begins {late[camera.name]:.2f} s after the others by its time stamps; a given offset "
+                f"{camera.name}: begins {1000 * late[camera.name]:.0f} ms after the first by its time stamps; a given offset "
                 "goes before"
             )
             camera = replace(camera, offset=-late[camera.name] * rate)

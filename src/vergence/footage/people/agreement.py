@@ -156,11 +156,11 @@ def gauge_of(matrix: np.ndarray, a: Track, b: Track, view_a: Camera, view_b: Cam
     rotation, translation, _ = decompose(matrix, rays_a[*index.T], rays_b[*index.T])[0]
     pairs = np.array(list(itertools.combinations(range(a.shape[1]), 2)))
     distance = _distances(rotation, translation, rays_a, rays_b, pairs)
+    seen = np.isfinite(distance).sum(0) >= MIN_FRAMES_OF_LIMB
+    pairs, distance = pairs[seen], distance[:, seen]
     middle = np.nanmedian(distance, axis=0)
     spread = np.nanmedian(np.abs(distance / middle - 1), axis=0)
-    spread = np.where(np.isfinite(distance).sum(0) >= MIN_FRAMES_OF_LIMB, spread, np.inf)
     steady = np.argsort(spread)[:STEADIEST_LIMBS]
-    steady = steady[np.isfinite(spread[steady])]
     return Gauge(matrix, agreed, (rotation, translation), (pairs[steady], middle[steady]))
 
 
