@@ -40,6 +40,7 @@ RELIABLE = {"mov", "mp4", "matroska", "webm"}
 FITTED_FRAMES = 64  # of any other container: looked at before its packets' stamps are believed
 # Seconds before the wanted frame to which is sought, in turn: transport streams land behind the key frame asked for.
 SEEK_BACK_S = (0, 1, 4, 16)
+REORDERED = 2  # frames by which x264 decodes ahead of what it shows
 
 
 def wanted_frames(text: str, count: int, what: str = "--frames") -> list[int]:
@@ -345,6 +346,7 @@ class VideoWriter:
         self._stream = self._container.add_stream(codec, rate=rate)
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
         self._stream.codec_context.time_base = 1 / rate
+        self._stream.codec_context.thread_count = 1  # with several, x264 does not always give the same bytes
         self._stream.options = {"crf": "20", "preset": "veryfast"} if codec == "libx264" else {"qscale": "4"}
 
     def __exit__(
@@ -378,17 +380,15 @@ def join_videos(parts: Sequence[Path], path: Path | str) -> None:
             with container:
                 if stream is None:
                     stream = out.add_stream_from_template(source)
-                step = round(1 / source.average_rate / source.time_base)  # ticks of a frame
-                count = 0
+                step, first = round(1 / source.average_rate / source.time_base), frames  # ticks of a frame
                 for packet in container.demux(source):
-                    if packet.dts is None:
-                        continue
-                    packet.pts += frames * step
-                    packet.dts += frames * step
-                    packet.stream = stream
-                    out.mux(packet)
-                    count += 1
-            frames += count
+                    if packet.size and packet.pts is not None:
+                        packet.pts += first * step
+                        # A piece of a frame or two is not reordered, so its own stamps may come behind the next one's.
+                        packet.dts = (frames - REORDERED) * step
+                        packet.stream = stream
+                        out.mux(packet)
+                        frames += 1
 
 
 if not TYPE_CHECKING:

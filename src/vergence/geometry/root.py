@@ -21,6 +21,8 @@ LEAST_ERROR = 1e-3  # of the normalised image: a pixel at full HD
 LEAST_JOINTS = 3
 # Of a pose's size over the person's, one standard deviation.
 SIZE_SIGMA = 0.06
+# Of what a detector calls the root, in sizes of the pose.
+PLACE_SIGMA = 0.01
 # Errors of a pose's joints have one cause: as many as a dozen count as this many independent ones.
 INDEPENDENT = 3.0
 
@@ -67,11 +69,12 @@ def place_root(
         trust = np.nan_to_num(trust)
     behind = ~(root[:, 2] + np.where(known, pose[..., 2], 0.0).min(-1) > 0)
     root[behind] = np.nan
-    return root, _sigma(root, normal, trust, error)
+    extent = np.ptp(pose, axis=1).max(-1)  # missing joints lie at the root here
+    return root, _sigma(root, normal, trust, error, extent)
 
 
-def _sigma(root: Array, normal: Array, trust: Array, error: Array) -> Float[Array, "T 3"]:
-    """Of the fit, and of the pose's size: along the ray to the root."""
+def _sigma(root: Array, normal: Array, trust: Array, error: Array, extent: Array) -> Float[Array, "T 3"]:
+    """Of the fit, of the pose's size (along the ray to the root), and of what is called the root."""
     good = np.isfinite(root).all(-1)
     out = np.full_like(root, np.nan)
     total = np.maximum(trust[good].sum(-1), 1e-9)
@@ -79,7 +82,7 @@ def _sigma(root: Array, normal: Array, trust: Array, error: Array) -> Float[Arra
     count = trust[good].sum(-1) ** 2 / np.maximum((trust[good] ** 2).sum(-1), 1e-9)
     spread = np.linalg.inv(normal[good] / total[:, None, None])
     fit = np.diagonal(spread, axis1=-2, axis2=-1) * (variance / np.minimum(count, INDEPENDENT))[:, None]
-    out[good] = np.sqrt(fit + (SIZE_SIGMA * root[good]) ** 2)
+    out[good] = np.sqrt(fit + (SIZE_SIGMA * root[good]) ** 2 + (PLACE_SIGMA * extent[good, None]) ** 2)
     return out
 
 

@@ -182,7 +182,7 @@ def _continued_from(numbers: Sequence[int], trails: Mapping[int, Trail], fps: fl
     larger = np.maximum(size[:, None] / size[None], size[None] / size[:, None])
     possible = (gap > 0) & (gap <= REMEMBERED_S) & (way < gate) & (larger < NEARER)
     rows, columns = linear_sum_assignment(np.where(possible, way / np.maximum(gate, 1e-9) - 2, 0.0))
-    return {numbers[b]: numbers[a] for a, b in zip(rows, columns) if possible[a, b]}
+    return {numbers[b]: numbers[a] for a, b in zip(rows.tolist(), columns.tolist()) if possible[a, b]}
 
 
 def box_around(points: Float[np.ndarray, "J D"]) -> Box | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -113,7 +114,7 @@ class PoseSequence:
             field.name for field in fields(self) if field.name in PER_ROW and getattr(self, field.name) is not None
         ]
         for start in range(0, len(self.pose), rows):
-            own = {name: np.asarray(getattr(self, name)[start : start + rows]) for name in names}
+            own: dict[str, Any] = {name: np.asarray(getattr(self, name)[start : start + rows]) for name in names}
             own |= {"frame": self.frames[start : start + rows], "time": self.times[start : start + rows]}
             yield replace(self, **own)
 
@@ -144,7 +145,7 @@ class PoseSequence:
         world = self.in_world(height)
         factor = world.mm_per_unit
         lengths = {name: getattr(self, name) for name in ("pose", "root", "root_sigma")}
-        larger = {n: np.asarray(v, dtype=np.float64) * factor for n, v in lengths.items() if v is not None}
+        larger: dict[str, Any] = {n: np.asarray(v, dtype=np.float64) * factor for n, v in lengths.items() if v is not None}
         return replace(self, **larger, unit="mm", world=world.measured())
 
     def placed(self, world: World, scale: float = 1.0) -> PoseSequence:
