@@ -145,7 +145,9 @@ class PoseSequence:
         world = self.in_world(height)
         factor = world.mm_per_unit
         lengths = {name: getattr(self, name) for name in ("pose", "root", "root_sigma")}
-        larger: dict[str, Any] = {n: np.asarray(v, dtype=np.float64) * factor for n, v in lengths.items() if v is not None}
+        larger: dict[str, Any] = {
+            n: np.asarray(v, dtype=np.float64) * factor for n, v in lengths.items() if v is not None
+        }
         return replace(self, **larger, unit="mm", world=world.measured())
 
     def placed(self, world: World, scale: float = 1.0) -> PoseSequence:
