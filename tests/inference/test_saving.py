@@ -152,8 +152,9 @@ def test_a_killed_image_model_goes_on_and_ends_with_the_same_bytes(light_run, li
     state = json.loads((tmp_path / "killed" / NAME / "progress.json").read_text())
     assert 0 < state["poses"] < 3
     taken = []
-    found = vergence.predict(light_run, light_video, boxes=boxes, fov=60, progress=lambda *words: taken.append(words))
-    again = vergence.save_predicted(found, tmp_path / "killed", draw=overlay_of_people)
+    found = vergence.predict(light_run, light_video, boxes=boxes, fov=60)
+    told = lambda *words: taken.append(words)
+    again = vergence.save_predicted(found, tmp_path / "killed", draw=overlay_of_people, progress=told)
     assert taken[0][2] < FRAMES
     assert bytes_of(tmp_path / "killed") == bytes_of(tmp_path / "whole")
     assert again.notes == whole.notes
