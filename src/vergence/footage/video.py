@@ -382,8 +382,7 @@ def join_videos(parts: Sequence[Path], path: Path | str) -> None:
         for part in parts:
             container, source = _open_stream(part)
             with container:
-                if stream is None:
-                    stream = out.add_stream_from_template(source)
+                stream = stream or out.add_stream_from_template(source)
                 step, first = round(1 / source.average_rate / source.time_base), frames  # ticks of a frame
                 for packet in container.demux(source):
                     if packet.size and packet.pts is not None:
