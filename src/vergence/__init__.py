@@ -53,6 +53,7 @@ PUBLIC = {
     "reconstruct": "vergence.reconstruction.footage",
     "Reconstruction": "vergence.reconstruction.result",
     "predict": "vergence.inference.predict",
+    "save_predicted": "vergence.inference.saving",
     "search": "vergence.inference.search",
     "prepare": "vergence.training.prepare",
     "reproduce": "vergence.comparison.reproduce",

@@ -29,7 +29,7 @@ def test_a_video_with_boxes_gives_all_files(light_run, light_video, tmp_path, ca
         "overlay.mp4", "poses.csv", "poses.json", "poses.npz", "poses.trc",
     ]  # fmt: skip
     with np.load(out / "poses.npz") as file:
-        keys = "pose joint_names fps unit up keypoints confidence frame time placed reliable"
+        keys = "pose joint_names fps unit up keypoints confidence frame time placed reliable root root_sigma person"
         assert set(file) == set(keys.split())
         assert file["pose"].shape == (FRAMES, 17, 3)
         assert file["keypoints"].shape == (FRAMES, 17, 2)

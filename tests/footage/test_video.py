@@ -9,7 +9,7 @@ from PIL import Image
 
 from vergence.errors import VergenceError
 from vergence.footage.images import ImageFolder, natural_key
-from vergence.footage.video import VideoWriter, open_video
+from vergence.footage.video import VideoWriter, join_videos, open_video
 
 HEIGHT, WIDTH, GREY_STEP = 48, 80, 8
 RED, GREEN, BLUE = (250, 20, 20), (20, 250, 20), (20, 20, 250)
@@ -267,3 +267,26 @@ def test_failed_writer_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(VergenceError, match="frames per second"):
         VideoWriter(tmp_path / "a.mp4", fps=0)
+
+
+def test_pieces_are_joined_frame_for_frame(tmp_path: Path) -> None:
+    number, parts = 0, []
+    for count in (7, 1, 40):
+        parts.append(tmp_path / f"{len(parts)}.mp4")
+        with VideoWriter(parts[-1], 29.97) as video:
+            for _ in range(count):
+                video.write(np.full((48, 64, 3), 5 * number, np.uint8))
+                number += 1
+    join_videos(parts, tmp_path / "whole.mp4")
+    with open_video(tmp_path / "whole.mp4") as video:
+        assert (len(video), video.fps) == (48, pytest.approx(29.97))
+        assert [round(image.mean() / 5) for _, image in video] == list(range(48))
+        np.testing.assert_allclose(video.times, np.arange(48) / 29.97, atol=1e-3)
+
+
+def test_an_image_is_a_video_of_one_frame(tmp_path: Path) -> None:
+    Image.fromarray(np.full((30, 40, 3), 7, np.uint8)).save(tmp_path / "a.png")
+    with open_video(tmp_path / "a.png") as video:
+        assert (len(video), video.size, video[0].max()) == (1, (40, 30), 7)
+        assert [i for i, _ in video] == [0]
+        assert list(video.frames(1)) == []

@@ -24,7 +24,7 @@ LENS = np.array([-0.2, 0.05, 0.001, -0.002, 0.0])
 
 def estimate(images, rows, fps, lens, person):
     footage = Footage("light", None, fps, lambda rows: iter(images))
-    return PredictedFrames(Oracle(), Take("light", footage, lens, person, rows))
+    return PredictedFrames(Oracle(), Take("light", footage, lens, (person,), rows))
 
 
 def known_lens():

@@ -257,7 +257,7 @@ def predicted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, vergence.
     pose = (level - level[:, :1]) @ tilt
     images = [(i, np.full((200, 200, 3), 90, np.uint8)) for i in range(FRAMES)]
     person = Person(lambda frame, size: np.array([49.5, 49.5, 100, 100]))
-    take = Take("made", Footage("made", None, FPS, lambda rows: iter(images)), Lens(1.0), person, None)
+    take = Take("made", Footage("made", None, FPS, lambda rows: iter(images)), Lens(1.0), (person,), None)
     frames = PredictedFrames(Knowing(pose / 480), take)
     poses = frames.collect()
     folder = tmp_path_factory.mktemp("predicted")

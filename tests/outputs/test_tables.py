@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vergence.errors import VergenceError
-from vergence.outputs import PoseSequence, read_npz, write_csv, write_json_poses, write_npz
+from vergence.outputs import PoseSequence, read_npz, write_csv, write_json_poses, write_npz, write_trc
 
 NAMES = ("pelvis", "right_hip", "left_hip")
 
@@ -102,3 +102,34 @@ def test_a_place_that_cannot_be_written(tmp_path: Path, write) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(VergenceError, match="could not be written"):
         write(tmp_path / "file" / "a", poses())
+
+
+def test_whose_poses_they_are_and_where_the_root_is(tmp_path: Path) -> None:
+    root = np.array([[1.0, 2, 3], [4, 5, 6], [np.nan] * 3, [7, 8, 9]])
+    ours = poses(root=root, root_sigma=root / 10, person=2, smoothing="by hand")
+    write_npz(tmp_path / "a.npz", ours)
+    found = read_npz(tmp_path / "a.npz")
+    assert (found.person, found.smoothing) == (2, "by hand")
+    np.testing.assert_array_equal(found.root, root)
+    write_json_poses(tmp_path / "a.json", ours)
+    data = json.loads((tmp_path / "a.json").read_text())
+    assert (data["person"], data["smoothing"], data["root_sigma"][2]) == (2, "by hand", [None] * 3)
+    write_csv(tmp_path / "a.csv", ours)
+    head, *lines = (tmp_path / "a.csv").read_text().splitlines()
+    assert head == "# unit=mm; fps=50; up=0 0 1; joints=3; person=2; smoothing=by hand"
+    rows = list(csv.DictReader(lines))
+    assert [row["root_z"] for row in rows] == ["3", "6", "", "9"]
+    assert rows[3]["root_sigma_x"] == "0.7"
+
+
+def test_many_rows_are_written_as_few_are(tmp_path: Path, monkeypatch) -> None:
+    ours = poses(confidence=np.full((4, 3), 0.5), frame=np.array([3, 4, 8, 9]))
+    parts = type(ours).parts
+    for name, rows in (("a", 4096), ("b", 3)):
+        monkeypatch.setattr(PoseSequence, "parts", lambda self, few=0, rows=rows: parts(self, few or rows))
+        write_csv(tmp_path / f"{name}.csv", ours)
+        write_json_poses(tmp_path / f"{name}.json", ours)
+        write_trc(tmp_path / name / "poses.trc", ours)
+    assert json.loads((tmp_path / "a.json").read_text()) == json.loads((tmp_path / "b.json").read_text())
+    for one, other in (("a.csv", "b.csv"), ("a/poses.trc", "b/poses.trc")):
+        assert (tmp_path / one).read_bytes() == (tmp_path / other).read_bytes()

@@ -1,8 +1,10 @@
+import types
+
 import numpy as np
 import pytest
 
-from vergence.inference.frames import preview_size
-from vergence.report.overlay import COLOURS, ON_IMAGE, draw_skeleton, overlay, pose_view
+from vergence.inference.frames import PredictedFrame, preview_size
+from vergence.report.overlay import COLOURS, ON_IMAGE, draw_skeleton, overlay, overlay_of_people, pose_view
 from vergence.skeleton import H36M_17
 
 
@@ -97,7 +99,7 @@ def test_odd_images_give_frames_a_video_can_hold(shape):
     )
     assert frame.shape[0] % 2 == 0
     assert frame.shape[1] % 2 == 0
-    assert frame.shape[0] == preview_size(image)[1]
+    assert frame.shape[0] == preview_size(image.shape[1::-1])[1]
 
 
 def test_wild_numbers_do_not_break_the_drawing():
@@ -105,3 +107,32 @@ def test_wild_numbers_do_not_break_the_drawing():
     pose[3] = np.nan
     frame = overlay(np.zeros((60, 60, 3), np.uint8), H36M_17, np.full((17, 2), 1e12), np.full(17, np.nan), pose)
     assert frame.shape == (60, 90, 3)
+
+
+def people(*places):
+    """Results of one frame: somebody at each place, or nobody where it is None."""
+    image, frames = np.zeros((400, 600, 3), np.uint8), []
+    for number, place in enumerate(places, 1):
+        pose = standing() @ np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]])  # z up to y down
+        points = np.full((17, 2), np.nan) if place is None else pose[:, :2] * 50 + place
+        pose = np.full((17, 3), np.nan) if place is None else pose
+        box = None if place is None else np.zeros(4)
+        frames.append(PredictedFrame(0, 0.0, pose, points, np.ones(17), None, box, (600, 400), image, number))
+    return frames
+
+
+def test_everybody_is_drawn_with_a_number_and_a_view_of_his_own():
+    take = types.SimpleNamespace(lens=types.SimpleNamespace(up=None), everybody=True)
+    found = types.SimpleNamespace(take=take, skeleton=H36M_17)
+    both = overlay_of_people(people((150, 200), (450, 200)), found, (600, 400))
+    assert both.shape == (400, 800, 3)
+    assert both[:, :300].any()
+    assert both[:360, 300:600].any()
+    one = overlay_of_people(people((150, 200), None), found, (600, 400))
+    np.testing.assert_array_equal(one[:, :600], np.where(np.arange(600)[:, None] < 300, both[:, :600], one[:, :600]))
+    assert not one[:360, 320:600].any()
+    np.testing.assert_array_equal(one[:200, 600:], both[:200, 600:])
+    blank = pose_view(None, H36M_17, 200, 0.0, "2 from the right", width=200)
+    np.testing.assert_array_equal(one[200:, 600:], blank)
+    nine = overlay_of_people(people(*[(60 * n, 200) for n in range(1, 10)]), found, (600, 400))
+    assert nine.shape == both.shape

@@ -22,6 +22,8 @@ def predict(
     whole_image: bool = False,
     detector: str | None = None,
     detector_model: str = "",
+    people: Literal["one", "all"] = "one",
+    smooth: float = 0.0,
     flip: bool | None = None,
     overlay: bool = True,
     device: str = "auto",
@@ -32,11 +34,12 @@ def predict(
     markers: str = "",
     trc_unit: Literal["mm", "m"] = "mm",
 ) -> None:
-    """3D poses of one person from an image, a folder of images or a video.
+    """3D poses of one person, or of everybody, from an image, a folder of images or a video.
 
     Example: vergence predict runs/mine walk.mp4 --keypoints walk_json. Without a run: vergence predict walk.mp4.
 
-    Writes poses.npz, poses.json, poses.csv, poses.trc and an overlay, a video (a PNG for one image).
+    Writes poses.npz, poses.json, poses.csv, poses.trc and an overlay, a video (a PNG for one image); of all people
+    poses-1.npz, poses-2.npz and so on. A call that was stopped goes on where it was.
 
     Args:
         run: folder of a trained run; left out, or `lifting`: the model that comes with the package, which lifts the 2D
@@ -53,9 +56,11 @@ def predict(
         frames: which frames, as in 0-34,65-99; all where not given.
         fps: frames per second; the video's own where not given, 30 for a folder of images.
         whole_image: every image is a crop of one person; else --box, --boxes, --keypoints or --capture say where the person is.
-        detector: rtmpose, mediapipe or vitpose: looks for the person where nothing else says where; lifting models do so by
-            themselves.
+        detector: rtmpose, mediapipe or vitpose: looks for people where nothing else says where they are; the first of them
+            that is installed where not given.
         detector_model: the detector's local weights.
+        people: one: who is longest, largest and most surely in view; all: everybody, each with a number.
+        smooth: seconds over which poses are smoothed, as in 0.2; the files say so.
         flip: average with the mirrored image, which is slower and 3 to 4 mm better; default: where the training mirrored.
         overlay: draw the overlay.
         device: auto, cpu, cuda or mps.
@@ -69,34 +74,30 @@ def predict(
     from rich.console import Console
 
     import vergence
-    from vergence.outputs import notes_of_files
     from vergence.report.bars import bars
-    from vergence.report.overlay import overlay_file
+    from vergence.report.overlay import overlay_of_people
 
-    tall = vergence.outputs.height_mm(height)
     folder = out or Path(f"{input.resolve().stem}-poses")
     console = Console(quiet=quiet)
     with bars(quiet) as progress:
         found = vergence.predict(
             run, input, box=box, boxes=boxes, keypoints=keypoints, capture=capture, camera=camera, fov=fov, frames=frames,
-            fps=fps, whole_image=whole_image, detector=detector, detector_model=detector_model, flip=flip, device=device,
-            plugins=plugins.split(",") if plugins else (), progress=progress,
+            fps=fps, whole_image=whole_image, detector=detector, detector_model=detector_model, people=people, flip=flip,
+            device=device, plugins=plugins.split(",") if plugins else (), progress=progress,
         )  # fmt: skip
-        image_file = "overlay.png" if found.take.footage.single else "overlay.mp4"
-        with overlay_file(folder / image_file if overlay else None, found) as draw:
-            poses = found.collect(draw)
-    if tall is not None:
-        poses = poses.scaled(tall)
-    names = formats.split(",")
-    said = vergence.outputs.write(folder, poses, names, **vergence.outputs.options(markers, trc_unit))
-    for note in (*found.notes, *notes_of_files(said)):
+        saved = vergence.save_predicted(
+            found, folder, smooth=smooth, height=height, formats=formats.split(","),
+            draw=overlay_of_people if overlay else None, options=vergence.outputs.options(markers, trc_unit), progress=progress,
+        )  # fmt: skip
+    for note in saved.notes:
         console.print(f"[dim]{note}[/dim]")
-    seen = int((poses.pose == poses.pose).any((1, 2)).sum())
-    files = [*(f"poses.{name}" for name in names), *([image_file] if overlay else [])]
-    have = f"{seen} of {len(poses.pose)} frames have a pose."
-    if found.take.person.whole is not False:
-        have = f"{len(poses.pose)} frames, each taken whole as a crop of one person."
-    console.print(f"{have} {folder}: {', '.join(files)}")
+    for person in saved.people:
+        who = f"person {person.number}, {person.first:.1f} to {person.last:.1f} s: " if people == "all" else ""
+        have = f"{who}{person.frames} of {saved.frames} frames have a pose."
+        if found.take.person.whole is not False:
+            have = f"{saved.frames} frames, each taken whole as a crop of one person."
+        files = [*person.files, *([saved.overlay] if saved.overlay and person is saved.people[-1] else [])]
+        console.print(f"{have} {folder}: {', '.join(files)}")
 
 
 def chosen(words: list[str]) -> Callable[..., None]:

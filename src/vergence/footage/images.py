@@ -130,6 +130,29 @@ class Video(ABC):
         return index
 
 
+class SingleImage(Video):
+    """One image as a video of one frame."""
+
+    def __init__(self, path: Path | str) -> None:
+        super().__init__()
+        self.path, self.fps = Path(path), None
+        self._image = read_image(path)
+        self.size = (self._image.shape[1], self._image.shape[0])
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> RGB:
+        self._check(index)
+        return self._image
+
+    def frames(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, RGB]]:
+        yield from [(0, self._image)][start:stop]
+
+    def close(self) -> None:
+        """The file is closed already."""
+
+
 class ImageFolder(Video):
     """A folder of images as a video: EXIF orientation obeyed, frames as the file names count them.
 

@@ -8,7 +8,8 @@ between views that is lower than that of other recordings.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -22,6 +23,7 @@ DUPLICATE_SHARE = 0.04  # two detections nearer than this are one person found t
 # A detector sometimes cuts a person in two: few joints in common, and each part where the person just was.
 PART_OVERLAP = 0.25
 PART_SHARE = 0.1
+VELOCITY_SHARE = 0.25  # of the newest step, frame by frame
 
 Track = Float[np.ndarray, "T J 3"]
 
@@ -31,61 +33,111 @@ def present(track: Track) -> Bool[np.ndarray, " T"]:
     return np.isfinite(track[..., 2]).any(axis=-1)
 
 
-def track_people(people: Sequence[Float[np.ndarray, "P J 3"]], fps: float) -> list[Track]:
-    """Follows people through one camera's frames.
+@dataclass
+class Last:
+    """Where somebody was last seen.
+
+    Attributes:
+        when: the frame.
+        person: the joints there.
+        velocity: px a frame, over the last moments; 0 where nobody asked for it.
+    """
+
+    when: int
+    person: Float[np.ndarray, "J 3"]
+    velocity: Float[np.ndarray, " 2"] = field(default_factory=lambda: np.zeros(2))
+
+    def expected(self, now: int) -> Float[np.ndarray, "J 3"]:
+        """Where the joints are if the person goes on as it did."""
+        return self.person + np.append(self.velocity * (now - self.when), 0.0)
+
+    def seen(self, now: int, person: Float[np.ndarray, "J 3"], moving: bool) -> Last:
+        steps = person[:, :2] - self.person[:, :2]
+        steps = steps[np.isfinite(steps).all(1)]
+        way = np.median(steps, axis=0) if len(steps) else np.zeros(2)
+        share = 1 - (1 - VELOCITY_SHARE) ** (now - self.when)
+        velocity = self.velocity + share * (way / (now - self.when) - self.velocity) if moving else self.velocity
+        return Last(now, person, velocity)
+
+
+def follow_people(
+    people: Iterable[Float[np.ndarray, "P J 3"]], fps: float, moving: bool = False
+) -> Iterator[dict[int, Float[np.ndarray, "J 3"]]]:
+    """Follows people through one camera's frames, as they come: a recording of any length takes the same memory.
 
     Args:
         people: per frame, x, y, confidence; NaN where missing.
         fps: frames per second; a person lost for over a second is a new track when seen again.
+        moving: people are looked for where they would be if they went on as before, and not where they were: who is
+            hidden by somebody passing the other way is then found on the other side.
 
-    Returns:
-        Tracks T J 3, NaN where the person is not seen, the one most is seen of first.
+    Yields:
+        For every frame the people in it by their tracks' numbers, which count from 0 in the order of first sight.
     """
-    if not people:
-        return []
-    joints = people[0].shape[1]
     patience = max(1, round(LOST_AFTER_SECONDS * fps))
-    tracks: list[Track] = []
-    last: list[tuple[int, np.ndarray]] = []  # per track: when and how last seen
+    last: dict[int, Last] = {}  # per track that is not lost
+    tracks = 0
     for now, found in enumerate(people):
         found = _without_duplicates(found)
-        alive = [i for i, (when, _) in enumerate(last) if now - when <= patience]
-        taken: dict[int, int] = {}
-        if alive and len(found):
-            cost = np.stack([_movement(last[i][1], found) for i in alive])
-            gate = np.array([GATE_SHARE + GATE_PER_LOST_FRAME * (now - last[i][0] - 1) for i in alive])
-            blocked = cost > gate[:, None]
-            rows, columns = linear_sum_assignment(np.where(blocked, 1e3, cost))
-            taken = {int(c): alive[r] for r, c in zip(rows, columns) if not blocked[r, c]}
-        for column, track in taken.items():
-            tracks[track][now] = found[column]
+        last = {track: seen for track, seen in last.items() if now - seen.when <= patience}
+        taken = _assigned(last, found, now)
+        here = {track: found[column].copy() for column, track in taken.items()}
         for column, person in enumerate(found):
             if column in taken:
                 continue
             whole = _part_of(person, found, taken, last)
             if whole >= 0:
-                gaps = np.isnan(tracks[whole][now, :, 2])
-                tracks[whole][now][gaps] = person[gaps]
+                gaps = np.isnan(here[whole][:, 2])
+                here[whole][gaps] = person[gaps]
             else:
-                tracks.append(np.full((len(people), joints, 3), np.nan))
-                tracks[-1][now] = person
-                last.append((now, person))
+                here[tracks] = person
+                last[tracks] = Last(now, person)
+                tracks += 1
         for track in taken.values():
-            last[track] = (now, tracks[track][now])
-    return sorted(tracks, key=lambda track: -float(np.nansum(track[..., 2])))
+            last[track] = last[track].seen(now, here[track], moving)
+        yield here
+
+
+def _assigned(last: Mapping[int, Last], found: Float[np.ndarray, "P J 3"], now: int) -> dict[int, int]:
+    """By place in `found` the track that goes on there."""
+    if not last or not len(found):
+        return {}
+    alive = list(last)
+    cost = np.stack([_movement(last[track].expected(now), found) for track in alive])
+    near = cost
+    if any(last[track].velocity.any() for track in alive):  # who has stopped is still where it was
+        near = np.minimum(cost, np.stack([_movement(last[track].person, found) for track in alive]))
+    gate = np.array([GATE_SHARE + GATE_PER_LOST_FRAME * (now - last[track].when - 1) for track in alive])
+    blocked = near > gate[:, None]
+    rows, columns = linear_sum_assignment(np.where(blocked, 1e3, cost))
+    return {int(c): alive[r] for r, c in zip(rows, columns) if not blocked[r, c]}
+
+
+def track_people(people: Sequence[Float[np.ndarray, "P J 3"]], fps: float) -> list[Track]:
+    """What `follow_people` finds, as one array for each track.
+
+    Returns:
+        Tracks T J 3, NaN where the person is not seen, the one most is seen of first.
+    """
+    tracks: dict[int, Track] = {}
+    for now, here in enumerate(follow_people(people, fps)):
+        for track, person in here.items():
+            whole = tracks.setdefault(track, np.full((len(people), *person.shape), np.nan))
+            whole[now] = person
+    return sorted(tracks.values(), key=lambda track: -float(np.nansum(track[..., 2])))
 
 
 def _part_of(
     person: Float[np.ndarray, "J 3"],
     found: Float[np.ndarray, "P J 3"],
     taken: dict[int, int],
-    last: list[tuple[int, np.ndarray]],
+    last: Mapping[int, Last],
 ) -> int:
     """The track whose person the detector cut in two, `person` being the other part; -1 for a person of its own."""
     for column, track in taken.items():
         common = np.isfinite(person[:, 2]) & np.isfinite(found[column][:, 2])
         few = common.sum() <= PART_OVERLAP * np.isfinite(person[:, 2]).sum()
-        if few and _movement(last[track][1], person[None])[0] < PART_SHARE:
+        if few and _movement(last[track].person, person[None])[0] < PART_SHARE:
             return track
     return -1
 

@@ -14,7 +14,7 @@ usable time stamps (AVI with B-frames) are counted by decoding them once, and re
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import cached_property
 from itertools import islice
@@ -30,7 +30,7 @@ import vergence
 from vergence.errors import VergenceError
 from vergence.files import atomic_path
 from vergence.footage.formats.names import Numbering
-from vergence.footage.images import RGB, ImageFolder, Video
+from vergence.footage.images import IMAGE_SUFFIXES, RGB, ImageFolder, SingleImage, Video
 
 VIDEO_SUFFIXES = frozenset(".mp4 .mov .avi .mkv .webm .m4v .mpg .mpeg .mts .m2ts .ts .wmv .flv .3gp .ogv".split())
 # Decoding on is cheaper than seeking back to a key frame up to about this many frames ahead.
@@ -40,6 +40,7 @@ RELIABLE = {"mov", "mp4", "matroska", "webm"}
 FITTED_FRAMES = 64  # of any other container: looked at before its packets' stamps are believed
 # Seconds before the wanted frame to which is sought, in turn: transport streams land behind the key frame asked for.
 SEEK_BACK_S = (0, 1, 4, 16)
+REORDERED = 2  # frames by which x264 decodes ahead of what it shows
 
 
 def wanted_frames(text: str, count: int, what: str = "--frames") -> list[int]:
@@ -68,7 +69,7 @@ def wanted_frames(text: str, count: int, what: str = "--frames") -> list[int]:
 
 
 def open_video(path: Path | str, numbering: Numbering | None = None) -> Video:
-    """A video file, or a folder of images, whose names count as `numbering` says, or as is found.
+    """A video file, an image, or a folder of images, whose names count as `numbering` says, or as is found.
 
     Raises:
         VergenceError: no such path, not a video, or a folder without images.
@@ -78,6 +79,8 @@ def open_video(path: Path | str, numbering: Numbering | None = None) -> Video:
         return ImageFolder(path, numbering=numbering)
     if not path.exists():
         raise VergenceError(f"there is no video {path}", "Check the path.")
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        return SingleImage(path)
     return VideoFile(path)
 
 
@@ -347,6 +350,7 @@ class VideoWriter:
         self._stream = self._container.add_stream(codec, rate=rate)
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
         self._stream.codec_context.time_base = 1 / rate
+        self._stream.codec_context.thread_count = 1  # with several, x264 does not always give the same bytes
         self._stream.options = {"crf": "20", "preset": "veryfast"} if codec == "libx264" else {"qscale": "4"}
 
     def __exit__(
@@ -364,6 +368,30 @@ class VideoWriter:
             self._atomic.__exit__(type(error), error, error.__traceback__)
             raise
         self._atomic.__exit__(kind, value, trace)
+
+
+def join_videos(parts: Sequence[Path], path: Path | str) -> None:
+    """Pieces that one `VideoWriter` each has written of one size and rate, one behind the other in one file, not coded again.
+
+    Raises:
+        VergenceError: the file cannot be written.
+    """
+    with atomic_path(path) as temporary, av.open(str(temporary), "w") as out:
+        stream: Any = None
+        frames = 0
+        for part in parts:
+            container, source = _open_stream(part)
+            with container:
+                stream = stream or out.add_stream_from_template(source)
+                step, first = round(1 / source.average_rate / source.time_base), frames  # ticks of a frame
+                for packet in container.demux(source):
+                    if packet.size and packet.pts is not None:
+                        packet.pts += first * step
+                        # A piece of a frame or two is not reordered, so its own stamps may come behind the next one's.
+                        packet.dts = (frames - REORDERED) * step
+                        packet.stream = stream
+                        out.mux(packet)
+                        frames += 1
 
 
 if not TYPE_CHECKING:

@@ -8,9 +8,10 @@ was seen has a result without a pose; a frame that cannot be read has none. What
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
 
 import cv2
 import numpy as np
@@ -20,12 +21,14 @@ from vergence.errors import VergenceError
 from vergence.geometry.crops import keypoints_from_crop, pose_from_crop
 from vergence.inference.estimator import Estimator
 from vergence.inference.inputs import RGB
+from vergence.inference.search_index import weights_identity
 from vergence.inference.takes import PersonCrop, Take
 from vergence.outputs import PoseSequence
 from vergence.progress import Progress, silent
 from vergence.skeleton import Skeleton
 
 BATCH = 32
+BLOCK = 512  # frames that are worked out together, from a multiple of it on
 LONGEST_SIDE_PX = 960
 CANONICAL_UP = np.array([0.0, -1.0, 0.0])  # of `geometry.canonical`: y goes down the vertical
 
@@ -46,6 +49,7 @@ class PredictedFrame:
         box: x, y, width, height of the person, px of the full image; None where nobody was seen.
         size: (width, height) of the full image.
         image: a copy of it, at most 960 px long, to draw on.
+        person: whose it is, counted from 1.
     """
 
     frame: int
@@ -57,6 +61,7 @@ class PredictedFrame:
     box: Float[np.ndarray, " 4"] | None
     size: tuple[int, int]
     image: RGB
+    person: int = 1
 
     @property
     def seen(self) -> bool:
@@ -64,62 +69,115 @@ class PredictedFrame:
         return bool(np.isfinite(self.pose).any())
 
 
+@dataclass
+class Tally:
+    """What frames have shown.
+
+    Attributes:
+        read: images.
+        seen: poses.
+        guessed: poses whose depths had to be guessed.
+        outside: boxes beside their images.
+        error: what was said of the first of these.
+        canonical: poses are turned to a fixed heading.
+    """
+
+    read: int = 0
+    seen: int = 0
+    guessed: int = 0
+    outside: int = 0
+    error: tuple[str, str] | None = None
+    canonical: bool = False
+
+    def add(self, pose: np.ndarray, reliable: bool | None) -> None:
+        self.seen += int(np.isfinite(pose).any())
+        self.guessed += int(reliable is False)
+
+    def notes(self, rows: Sequence[int] | None, absent: Sequence[str] = ()) -> tuple[str, ...]:
+        """As sentences; `rows` are the frames that were to be read, `absent` the joints that no label showed the run."""
+        unread = 0 if rows is None else len(rows) - self.read
+        found = ["poses are turned to a fixed heading, not in the camera's frame"] if self.canonical else []
+        found += [f"no label showed the run {', '.join(absent)}: missing in all poses"] if absent else []
+        found += [f"{unread} of {len(rows or ())} frames cannot be read and have no pose"] if unread else []
+        guessed = f"in {self.guessed} of {self.seen} frames depths had to be guessed (`reliable` is false there)"
+        found += [guessed] if self.guessed else []
+        return (*found, *([f"in {self.outside} frames {self.error[0]}: no pose there"] if self.error else []))
+
+    def check_seen(self) -> None:
+        """A `VergenceError` where nobody was seen."""
+        if not self.seen:
+            problem, remedy = "nobody was seen in any of the frames", "Look at the boxes or keypoints given."
+            raise VergenceError(*(self.error or (problem, remedy)))
+
+
 class PredictedFrames(Iterator[PredictedFrame]):
-    """The frames' results, one after the other; each is worked out when it is asked for, and given once.
+    """The frames' results, one after the other; each is worked out when it is asked for, and given once. Of several people
+    each has a result in every frame, in the order of their numbers.
 
     Args:
         estimator: of a run.
-        take: the images, the camera that took them and where the person is.
+        take: the images, the camera that took them and where the people are.
         flip: average with the mirrored image; None where the training saw mirrored images.
         progress: told of every image.
 
     Attributes:
         skeleton: the joints.
         take: as above.
-        canonical: poses are turned to a fixed heading; known after the first frame with a pose.
+        tally: what the frames taken so far have shown.
     """
 
     def __init__(self, estimator: Estimator, take: Take, flip: bool | None = None, progress: Progress = silent) -> None:
         # Whatever predicts may stand for an estimator.
         self._begin(estimator.skeleton, take, getattr(estimator, "absent", ()))
-        self._frames = self._run(estimator, take.crops(estimator.image_size, progress=progress), flip)
+        self._estimator, self._flip = estimator, flip
+        self._frames = self.of_crops(take.crops(estimator.image_size, progress=progress))
 
     def _begin(self, skeleton: Skeleton, take: Take, absent: Sequence[str] = ()) -> None:
         self.skeleton: Skeleton = skeleton
-        self._absent = absent
-        self.take, self.canonical = take, False
-        self._first_error: VergenceError | None = None
-        self._outside = self._seen = self._read = self._guessed = 0
+        self.absent = absent
+        self.take, self.tally = take, Tally()
 
     def __next__(self) -> PredictedFrame:
         return next(self._frames)
 
-    def _run(self, estimator: Estimator, crops: Iterable[PersonCrop], flip: bool | None) -> Iterator[PredictedFrame]:
-        reduced = map(_reduced, crops)
+    @property
+    def identity(self) -> str:
+        """Which model: that of a run by its weights, any other by itself."""
+        folder = getattr(self._estimator, "folder", None)
+        where = getattr(self._estimator, "device", "")
+        return uuid.uuid4().hex if folder is None else f"{weights_identity(folder)} {where} {self._flip}"
+
+    @property
+    def canonical(self) -> bool:
+        """Poses are turned to a fixed heading; known after the first frame with a pose."""
+        return self.tally.canonical
+
+    def of_crops(self, crops: Iterable[PersonCrop]) -> Iterator[PredictedFrame]:
+        """The results of crops, in batches from the first on."""
+        reduced, tally = _reduced(crops), self.tally
         while batch := list(islice(reduced, BATCH)):
-            poses = self._predict(estimator, [crop for crop, _ in batch if crop.camera is not None], flip)
+            poses = self._predict(self._estimator, [crop for crop, _ in batch if crop.camera is not None], self._flip)
             for crop, size in batch:
-                self._read += 1
+                tally.read += int(crop.number == self.take.person.number)
                 if crop.error is not None:
-                    self._outside += 1
-                    self._first_error = self._first_error or crop.error
-                pose, keypoints, confidence, reliable = poses.get(crop.frame) or self._nobody()
-                self._seen += int(np.isfinite(pose).any())
-                self._guessed += int(reliable is False)
+                    tally.outside += 1
+                    tally.error = tally.error or (crop.error.problem, crop.error.remedy or "")
+                pose, keypoints, confidence, reliable = poses.get((crop.frame, crop.number)) or self._nobody()
+                tally.add(pose, reliable)
                 box = None if crop.camera is None else crop.box
                 yield PredictedFrame(crop.frame, self.take.time(crop.frame), pose, keypoints, confidence, reliable, box,
-                                     size, crop.image)  # fmt: skip
+                                     size, crop.image, crop.number)  # fmt: skip
 
     def _predict(
         self, estimator: Estimator, crops: list[PersonCrop], flip: bool | None
-    ) -> dict[int, tuple[np.ndarray, np.ndarray, np.ndarray, bool | None]]:
-        """Pose, keypoints, confidence and `reliable` of the crops, by frame."""
+    ) -> dict[tuple[int, int], tuple[np.ndarray, np.ndarray, np.ndarray, bool | None]]:
+        """Pose, keypoints, confidence and `reliable` of the crops, by frame and person."""
         cameras = [crop.camera for crop in crops if crop.camera is not None]
         if not cameras:
             return {}
         pixels = np.stack([crop.pixels for crop in crops if crop.pixels is not None])
         found = estimator(pixels, np.stack([camera.intrinsics for camera in cameras]), flip)
-        self.canonical = found.frame == "canonical"
+        self.tally.canonical = found.frame == "canonical"
         out = {}
         for i, (crop, camera) in enumerate(zip(crops, cameras, strict=True)):
             _, keypoints, confidence, _ = self._nobody()
@@ -129,27 +187,29 @@ class PredictedFrames(Iterator[PredictedFrame]):
             if found.confidence is not None:
                 confidence = found.confidence[i].double().numpy()
             reliable = None if found.reliable is None else bool(found.reliable[i])
-            out[crop.frame] = pose if self.canonical else pose_from_crop(pose, camera), keypoints, confidence, reliable
+            pose = pose if self.canonical else pose_from_crop(pose, camera)
+            out[crop.frame, crop.number] = pose, keypoints, confidence, reliable
         return out
 
     def _nobody(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, None]:
         joints = len(self.skeleton)
         return np.full((joints, 3), np.nan), np.full((joints, 2), np.nan), np.full(joints, np.nan), None
 
+    def blocks(self, first: int, progress: Progress = silent) -> Iterator[tuple[int, Iterator[PredictedFrame]]]:
+        """The results in blocks of frame numbers (`BLOCK`), from a block's number on, each with its number; the same
+        whichever block is the first. A block of which no image can be read is left out."""
+        rows = [row for row in self.take.rows or () if row >= first * BLOCK]
+        crops = self.take.crops(self._estimator.image_size, rows, progress) if rows else ()
+        for number, some in groupby(crops, key=lambda crop: crop.frame // BLOCK):
+            yield number, self.of_crops(some)
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What was assumed, and what the frames taken so far have shown, as sentences."""
-        unread = 0 if self.take.rows is None else len(self.take.rows) - self._read
-        found = ["poses are turned to a fixed heading, not in the camera's frame"] if self.canonical else []
-        found += [f"no label showed the run {', '.join(self._absent)}: missing in all poses"] if self._absent else []
-        found += [f"{unread} of {len(self.take.rows or ())} frames cannot be read and have no pose"] if unread else []
-        guessed = f"in {self._guessed} of {self._seen} frames depths had to be guessed (`reliable` is false there)"
-        found += [guessed] if self._guessed else []
-        found += [f"in {self._outside} frames {self._first_error.problem}: no pose there"] if self._first_error else []
-        return (*self.take.notes, *found)
+        return (*self.take.notes, *self.tally.notes(self.take.rows, self.absent))
 
     def collect(self, each: Callable[[PredictedFrame], object] = lambda frame: None) -> PoseSequence:
-        """All frames as one sequence, NaN where there is no pose, in reference bones.
+        """All frames as one sequence, NaN where there is no pose, in reference bones; of several people the first one's.
 
         Args:
             each: called with every frame while its image is at hand, to draw or to show it.
@@ -159,17 +219,31 @@ class PredictedFrames(Iterator[PredictedFrame]):
         """
         taken: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         reliable: dict[int, bool] = {}
+        first = self.take.person.number
         for frame in self:
             each(frame)
+            if frame.person != first:
+                continue
             taken[frame.frame] = frame.pose, frame.keypoints, frame.confidence
             if frame.reliable is not None:
                 reliable[frame.frame] = frame.reliable
-        if not self._seen:
-            problem = "nobody was seen in any of the frames"
-            raise self._first_error or VergenceError(problem, "Look at the boxes or keypoints given.")
+        self.tally.check_seen()
         rows, nobody = np.array(list(taken) if self.take.rows is None else self.take.rows), self._nobody()[:3]
         pose, keypoints, confidence = (np.stack(part) for part in zip(*(taken.get(int(row), nobody) for row in rows)))
-        poses = PoseSequence(
+        sure = np.array([reliable.get(int(row), False) for row in rows]) if reliable else None
+        poses = self.sequence(pose, keypoints, confidence, sure, rows)
+        return poses.seen_by(np.eye(3)[None])
+
+    def sequence(
+        self,
+        pose: Float[np.ndarray, "T J 3"],
+        keypoints: Float[np.ndarray, "T J 2"] | None,
+        confidence: Float[np.ndarray, "T J"] | None,
+        reliable: np.ndarray | None,
+        rows: np.ndarray,
+    ) -> PoseSequence:
+        """Poses of these frames, in reference bones, with what this recording says of them."""
+        return PoseSequence(
             pose,
             self.skeleton.joint_names,
             self.take.footage.fps,
@@ -179,24 +253,27 @@ class PredictedFrames(Iterator[PredictedFrame]):
             confidence=confidence,
             frame=rows,
             time=rows / self.take.footage.fps,
-            reliable=np.array([reliable.get(int(row), False) for row in rows]) if reliable else None,
+            reliable=reliable,
         )
-        return poses.seen_by(np.eye(3)[None])
 
 
-def preview_size(image: RGB, longest: int = LONGEST_SIDE_PX) -> tuple[int, int]:
-    """(width, height) of an image's small copy: multiples of 4, so that a video codec takes it with its panel."""
-    height, width = image.shape[:2]
+def preview_size(size: tuple[int, int], longest: int = LONGEST_SIDE_PX) -> tuple[int, int]:
+    """An image's (width, height) as that of its small copy: multiples of 4, so that a video codec takes it with its panel."""
+    width, height = size
     factor = min(1.0, longest / max(height, width))
     return max(4, round(width * factor / 4) * 4), max(4, round(height * factor / 4) * 4)
 
 
-def _reduced(crop: PersonCrop) -> tuple[PersonCrop, tuple[int, int]]:
-    """A crop with a small copy of its image, and that image's own (width, height): 32 images of 4K would fill a GB."""
-    size = (crop.image.shape[1], crop.image.shape[0])
-    return PersonCrop(crop.frame, reduced_image(crop.image), crop.box, crop.pixels, crop.camera, crop.error), size
+def _reduced(crops: Iterable[PersonCrop]) -> Iterator[tuple[PersonCrop, tuple[int, int]]]:
+    """Crops with a small copy of their image, and its own (width, height): 32 images of 4K would fill a GB."""
+    small, frame = None, -1
+    for crop in crops:
+        if small is None or crop.frame != frame:
+            small, frame = reduced_image(crop.image), crop.frame
+        size = (crop.image.shape[1], crop.image.shape[0])
+        yield replace(crop, image=small), size
 
 
 def reduced_image(image: RGB) -> RGB:
     """A small copy of an image, to draw on."""
-    return np.asarray(cv2.resize(image, preview_size(image), interpolation=cv2.INTER_AREA))
+    return np.asarray(cv2.resize(image, preview_size(image.shape[1::-1]), interpolation=cv2.INTER_AREA))

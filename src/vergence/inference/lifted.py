@@ -1,24 +1,33 @@
-"""A lifting model carried through a recording: a person's 2D keypoints, given or detected, to poses frame by frame.
+"""A lifting model carried through a recording: people's 2D keypoints, given or detected, to poses frame by frame.
 
-All keypoints are there before the first pose is worked out, since every pose looks at its neighbours in time; images are
-only read to be shown, one by one.
+Every pose looks at its neighbours in time, so keypoints are taken in stretches, each with what the network sees before and
+behind it; images are only read to be shown, one by one.
 """
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
+from itertools import groupby
 
 import numpy as np
+from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.geometry.cameras import Camera
-from vergence.inference.frames import PredictedFrame, PredictedFrames, reduced_image
-from vergence.inference.person import box_around
+from vergence.inference.frames import BLOCK, PredictedFrame, PredictedFrames, reduced_image
+from vergence.inference.inputs import RGB
+from vergence.inference.people import Box, Track, box_around
+from vergence.inference.search_index import weights_identity
 from vergence.inference.takes import Take
 from vergence.lifting.model import LEAST_JOINTS, LiftingModel
 from vergence.progress import Progress, followed, silent
 
 DOMAIN_NOTE = "poses are lifted from 2D keypoints by a model that motion capture taught, unpaired with any image"
+NO_IMAGE = np.zeros((1, 1, 3), np.uint8)
+
+# Of a stretch of frames: poses, keypoints, their confidences, boxes.
+Lifted = tuple[Float[np.ndarray, "T J 3"], Float[np.ndarray, "T J 2"], Float[np.ndarray, "T J"], list[Box | None]]
 
 
 class LiftedFrames(PredictedFrames):
@@ -26,7 +35,7 @@ class LiftedFrames(PredictedFrames):
 
     Args:
         model: of keypoints.
-        take: the images, the camera and the person, whose keypoints must be known (`Person.track`).
+        take: the images, the camera and the people, whose keypoints must be known (`Person.track`).
         flip: average with the mirrored keypoints' poses; None does.
         progress: told of every image.
 
@@ -41,37 +50,61 @@ class LiftedFrames(PredictedFrames):
                 "Give --keypoints, or install a detector (pip install 'vergence[rtmpose]') for a video.",
             )
         self._begin(model.skeleton, take)
-        self._model = model
-        self._frames = self._lifted(flip is not False, progress)
+        self.model, self.flip = model, flip is not False
+        self._frames = self._lifted(progress)
 
-    def _lifted(self, flip: bool, progress: Progress) -> Iterator[PredictedFrame]:
-        take, track = self.take, self.take.person.track
-        assert track is not None
+    @property
+    def identity(self) -> str:
+        folder = self.model.folder
+        return uuid.uuid4().hex if folder is None else f"{weights_identity(folder)} {self.flip}"
+
+    def blocks(self, first: int, progress: Progress = silent) -> Iterator[tuple[int, Iterator[PredictedFrame]]]:
+        rows = [row for row in self.take.rows or () if row >= first * BLOCK]
+        told = followed(rows, self.take.name, len(rows), progress)
+        for number, some in groupby(told, key=lambda row: row // BLOCK):
+            lifted = self._block(number, self.take.size)
+            yield number, (one for row in some for one in self._frame(row, lifted, self.take.size, NO_IMAGE))
+
+    def _lifted(self, progress: Progress) -> Iterator[PredictedFrame]:
+        take = self.take
         count = take.footage.count if take.rows is None else len(take.rows)
-        points: np.ndarray | None = None
+        number, lifted = -1, list[Lifted]()
         for frame, full in followed(take.footage.images(take.rows), take.name, count, progress):
-            fit = take.lens.fit((full.shape[1], full.shape[0]))
-            image = full if fit is None else fit.apply(full)
+            image = take.fitted(full)
             size = (image.shape[1], image.shape[0])
-            if points is None:
-                intrinsics, distortion = take.lens.intrinsics(size)
-                camera = Camera(take.name, size, intrinsics, np.zeros(5) if distortion is None else distortion)
-                poses = self._model(track.keypoints, track.skeleton, camera, take.footage.fps, flip)
-                points = track.skeleton.convert(track.keypoints[..., :2].astype(np.float64), self.skeleton)
-                sure = track.skeleton.convert_confidence(np.nan_to_num(track.keypoints[..., 2]), self.skeleton)
-            self._read += 1
-            pose, keypoints, confidence, _ = self._nobody()
-            box = None
-            if frame < len(poses):
-                pose, keypoints, confidence = poses[frame], points[frame], sure[frame]
-                box = box_around(track.keypoints[frame])
-            self._seen += int(np.isfinite(pose).any())
+            if frame // BLOCK != number:
+                number = frame // BLOCK
+                lifted = self._block(number, size)
+            yield from self._frame(frame, lifted, size, reduced_image(image))
+
+    def _block(self, number: int, size: tuple[int, int]) -> list[Lifted]:
+        """Of every person."""
+        camera = self.take.camera(size)
+        return [self._stretch(p.track, number * BLOCK, camera) for p in self.take.people if p.track is not None]
+
+    def _stretch(self, track: Track, start: int, camera: Camera) -> Lifted:
+        """Of a block of frames, with what the network sees before and behind it."""
+        fps = self.take.footage.fps
+        margin = self.model.network.settings.reach * max(1, round(fps / self.model.fps))
+        seen = track.window(start - margin, start + BLOCK + margin)
+        poses = self.model(seen, track.skeleton, camera, fps, self.flip)[margin : margin + BLOCK]
+        own = seen[margin : margin + BLOCK]
+        points = track.skeleton.convert(own[..., :2].astype(np.float64), self.skeleton)
+        sure = track.skeleton.convert_confidence(np.nan_to_num(own[..., 2]), self.skeleton)
+        return poses, points, sure, [box_around(points) for points in own]
+
+    def _frame(self, frame: int, lifted: list[Lifted], size: tuple[int, int], image: RGB) -> Iterator[PredictedFrame]:
+        """Every person in a frame."""
+        self.tally.read += 1
+        row, time = frame % BLOCK, self.take.time(frame)
+        for person, (poses, points, sure, boxes) in zip(self.take.people, lifted):
+            self.tally.add(poses[row], None)
             yield PredictedFrame(
-                frame, take.time(frame), pose, keypoints, confidence, None, box, size, reduced_image(image)
+                frame, time, poses[row], points[row], sure[row], None, boxes[row], size, image, person.number
             )
 
     @property
     def notes(self) -> tuple[str, ...]:
-        domain = str(self._model.config.get("taught_by", DOMAIN_NOTE))
+        domain = str(self.model.config.get("taught_by", DOMAIN_NOTE))
         few = f"frames with fewer than {LEAST_JOINTS} joints have no pose"
         return (domain, *super().notes, few)

@@ -6,7 +6,7 @@ gives a pose in every frame, and a wrong one (353 mm instead of 68).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,46 +18,36 @@ from vergence.footage.boxes import follow, read_boxes
 from vergence.footage.formats.placing import frames_of, on_images
 from vergence.footage.keypoints import read_keypoints
 from vergence.footage.observations import observe
-from vergence.footage.people.returning import alone_again
-from vergence.footage.tracking import track_people
-from vergence.geometry.crops import box_from_keypoints, whole_image_box
+from vergence.geometry.crops import whole_image_box
 from vergence.inference.inputs import Footage, Lens
+from vergence.inference.people import Box, Sightings, Track, box_around
 from vergence.skeleton import Skeleton
 
 # Added around a given box, as a share of its larger side: a detector's box ends at the skin.
 BOX_MARGIN = 0.1
 
-Box = Float[np.ndarray, " 4"]
-
 
 @dataclass(frozen=True)
 class Person:
-    """Where the person is.
+    """Where a person is.
 
     Attributes:
         at: `at(frame, (width, height))` is a box, or None where nobody was seen.
         notes: what was assumed.
         whole: every image is taken whole, as somebody wished (True) or because nothing says where the person is (None).
         track: the person's keypoints, where they say it.
+        number: which of the people, counted from 1.
     """
 
     at: Callable[[int, tuple[int, int]], Box | None]
     notes: tuple[str, ...] = ()
     whole: bool | None = False
     track: Track | None = None
+    number: int = 1
 
 
-@dataclass(frozen=True, eq=False)
-class Track:
-    """One person's 2D keypoints over the frames of a recording.
-
-    Attributes:
-        keypoints: x, y in px of the camera's own images, confidence; NaN where missing.
-        skeleton: of the keypoints.
-    """
-
-    keypoints: Float[np.ndarray, "T J 3"]
-    skeleton: Skeleton
+# What a detector gives of images: whose joints, everybody in each frame, and in words where they are from.
+Detecting = Callable[[Path], tuple[Skeleton, Iterable[Float[np.ndarray, "P J 3"]], str]]
 
 
 def find_person(
@@ -67,8 +57,22 @@ def find_person(
     boxes: Path | str | Mapping[int, Sequence[float]] | None,
     keypoints: Path | str | None,
     whole_image: bool = False,
-    detect: Callable[[Path], Path] | None = None,
+    detect: Detecting | None = None,
 ) -> Person:
+    """The person of `find_people`, who is most in view."""
+    return find_people(footage, lens, box, boxes, keypoints, whole_image, detect)[0]
+
+
+def find_people(
+    footage: Footage,
+    lens: Lens,
+    box: str | Sequence[float] | None,
+    boxes: Path | str | Mapping[int, Sequence[float]] | None,
+    keypoints: Path | str | None,
+    whole_image: bool = False,
+    detect: Detecting | None = None,
+    everybody: bool = False,
+) -> tuple[Person, ...]:
     """Boxes from what was given; from the capture where the input is its own video. Else the whole image, which `Take.crops`
     refuses but where it was wished, or where the images are of the run's own size.
 
@@ -78,44 +82,66 @@ def find_person(
         boxes: file of boxes per frame, or a box for each frame number.
         keypoints: file or folder of keypoints, around which the boxes are.
         whole_image: the images are crops of one person.
-        detect: makes a file of keypoints of a video where nothing else says where the person is; None: nobody does.
+        detect: finds everybody in images where nothing else says where the person is; None: nobody does.
+        everybody: all people, and not only the one who is most in view.
 
     Raises:
-        VergenceError: more than one of them, or one that does not fit the images.
+        VergenceError: more than one of them, or one that does not fit the images; everybody is asked for, and only one
+            person's boxes are given.
     """
     given = {"--box": box is not None and len(box), "--boxes": boxes is not None, "--keypoints": keypoints is not None,
              "--whole_image": whole_image}  # fmt: skip
     if sum(map(bool, given.values())) > 1:
         names = " and ".join(name for name, is_given in given.items() if is_given)
         raise VergenceError(f"the person is given twice: {names}", "Give one of them.")
+    if everybody and (which := next((n for n in ("--box", "--boxes", "--whole_image") if given[n]), "")):
+        remedy = "Give --keypoints or --detector, or leave --people out."
+        raise VergenceError(f"--people all and {which}, which says where one person is", remedy)
     if box is not None and len(box):
         one = grown(np.array(parse_box(box)))
-        return Person(lambda frame, size: one)
+        return (Person(lambda frame, size: one),)
     if isinstance(boxes, Mapping):
         each = {frame: grown(np.array(parse_box(values))) for frame, values in boxes.items()}
-        return Person(lambda frame, size: each.get(frame))
+        return (Person(lambda frame, size: each.get(frame)),)
     if boxes is not None:
         tracked, notes = _from_zero(follow(read_boxes(boxes)), footage, Path(boxes).name)
-        return Person(lambda frame, size: grown(tracked[frame]) if frame in tracked else None, notes)
+        return (Person(lambda frame, size: grown(tracked[frame]) if frame in tracked else None, notes),)
     if keypoints is not None:
-        return _person_of_keypoints(footage, Path(keypoints))
+        return _of_file(footage, Path(keypoints), everybody)
     if lens.capture is not None and lens.capture.has_keypoints and _is_video_of(footage, lens):
-        camera = lens.capture.cameras[lens.index]
-        observed = observe(lens.capture)
-        seen = observed.keypoints[:, lens.index]
-        rows = {
-            round(f): row for row, f in enumerate(camera.own_frames(np.arange(len(seen)))) if np.isfinite(f) and f >= 0
-        }
-        points = np.full((max(rows, default=-1) + 1, *seen.shape[1:]), np.nan)
-        for frame, row in rows.items():
-            points[frame] = seen[row]
-        found = {frame: box_around(points[frame]) for frame in rows}
-        note = f"the person: the subject of {lens.capture.folder.name}, by its keypoints"
-        return Person(lambda frame, size: found.get(frame), (note,), track=Track(points, observed.skeleton))
+        own = lens.capture.cameras[lens.index].keypoints
+        if everybody and own is not None:
+            return _of_file(footage, Path(own), everybody)
+        if not everybody:
+            return (_subject(lens),)
     if detect is not None and footage.path is not None and not whole_image:
-        return _person_of_keypoints(footage, detect(footage.path))
+        skeleton, people, source = detect(footage.path)
+        return _persons(Sightings(people, skeleton, footage.fps), source, everybody)
     note = "every image is taken whole, as a crop of one person; whether anybody is there was not looked at"
-    return Person(lambda frame, size: whole_image_box(size[1], size[0]), (note,), True if whole_image else None)
+    return (Person(lambda frame, size: whole_image_box(size[1], size[0]), (note,), True if whole_image else None),)
+
+
+def _subject(lens: Lens) -> Person:
+    """The person whom a capture is about, in its own video."""
+    assert lens.capture is not None
+    camera = lens.capture.cameras[lens.index]
+    observed = observe(lens.capture)
+    seen = observed.keypoints[:, lens.index]
+    rows = {round(f): row for row, f in enumerate(camera.own_frames(np.arange(len(seen)))) if np.isfinite(f) and f >= 0}
+    points = np.full((max(rows, default=-1) + 1, *seen.shape[1:]), np.nan)
+    for frame, row in rows.items():
+        points[frame] = seen[row]
+    note = f"the person: the subject of {lens.capture.folder.name}, by its keypoints"
+    return _tracked(Track.of(points, observed.skeleton), (note,))
+
+
+def _tracked(track: Track, notes: tuple[str, ...], number: int = 1) -> Person:
+    """A person by its keypoints."""
+
+    def at(frame: int, size: tuple[int, int]) -> Box | None:
+        return box_around(track.window(frame, frame + 1)[0])
+
+    return Person(at, notes, track=track, number=number)
 
 
 def _is_video_of(footage: Footage, lens: Lens) -> bool:
@@ -123,40 +149,30 @@ def _is_video_of(footage: Footage, lens: Lens) -> bool:
     return video is not None and footage.path is not None and video.resolve() == footage.path.resolve()
 
 
-def _person_of_keypoints(footage: Footage, path: Path) -> Person:
-    """The person who is longest, largest and most surely in view."""
+def _of_file(footage: Footage, path: Path, everybody: bool) -> tuple[Person, ...]:
+    """Of a file of keypoints."""
     found = on_images(read_keypoints(path), footage.numbering)
     numbers = [number for number, people in found.people.items() if len(people)]
     first = min(found.people) if found.last_known else int(bool(numbers) and max(numbers) == footage.count)
     first = 0 if found.from_zero else first
     count = max(found.people) + 1 - first if footage.count is None else footage.count
-    tracks = track_people(found.frames(first, count), footage.fps)
-    if not tracks:
-        raise VergenceError(f"nobody is in any frame of {path}", "Check the detector, or give --box.")
-
-    track, taken = alone_again(sorted(tracks, key=_presence, reverse=True))
-    notes = [f"the person: of {len(tracks)} in {path.name}, who is longest, largest and most surely in view"]
-    if taken.frames:
-        notes.append(f"the person was lost for over a second and taken up again, for {taken.frames} frames")
-    if first:
-        notes.append(f"{path.name} counts frames from {first}: that is frame 0 here")
-    boxes = [box_around(points) for points in track]
-    at = lambda frame, size: boxes[frame] if frame < len(boxes) else None
-    return Person(at, (*notes, *found.notes), track=Track(track, found.skeleton))
+    notes = [f"{path.name} counts frames from {first}: that is frame 0 here"] if first else []
+    sightings = Sightings(found.frames(first, count), found.skeleton, footage.fps)
+    return _persons(sightings, path.name, everybody, (*notes, *found.notes))
 
 
-def _presence(track: Float[np.ndarray, "T J 3"]) -> float:
-    """Size of the person times confidence of the joints, summed over frames."""
-    boxes, weight = [box_around(points) for points in track], np.nan_to_num(track[..., 2]).mean(1)
-    return float(sum(w * box[2:].max() for w, box in zip(weight, boxes) if box is not None))
-
-
-def box_around(points: Float[np.ndarray, "J D"]) -> Box | None:
-    """The box of a person's keypoints; None where fewer than two are known."""
-    try:
-        return box_from_keypoints(points[:, :2])
-    except VergenceError:
-        return None
+def _persons(sightings: Sightings, source: str, everybody: bool, notes: tuple[str, ...] = ()) -> tuple[Person, ...]:
+    """The person who is longest, largest and most surely in view, or everybody in this order."""
+    if not sightings.trails:
+        raise VergenceError(f"nobody is in any frame of {source}", "Check the detector, or give --box.")
+    if everybody:
+        people = sightings.everybody()
+        told = f"{len(people)} people in {source}, numbered by how long, large and surely they are in view"
+        return tuple(_tracked(sightings.track(own), (told, *notes), n) for n, own in enumerate(people, 1))
+    own, again = sightings.one()
+    told = f"the person: of {len(sightings.trails)} in {source}, who is longest, largest and most surely in view"
+    more = (f"the person was lost for over a second and taken up again, for {again} frames",) if again else ()
+    return (_tracked(sightings.track(own), (told, *more, *notes)),)
 
 
 def _from_zero(boxes: dict[int, Box], footage: Footage, name: str) -> tuple[dict[int, Box], tuple[str, ...]]:

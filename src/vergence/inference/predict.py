@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any, Literal
 
+from vergence.errors import VergenceError
 from vergence.footage.capture import Capture
+from vergence.footage.detectors.base import PACKAGES, PREFERRED
 from vergence.inference.estimator import Estimator, load
 from vergence.inference.frames import PredictedFrames
 from vergence.inference.inputs import RGB
 from vergence.inference.lifted import LiftedFrames
-from vergence.inference.takes import open_take
+from vergence.inference.takes import Take, open_take
 from vergence.lifting.model import LiftingModel, is_lifting, load_lifting
 from vergence.networks.devices import resolve_device
 from vergence.plugins import load_plugins
@@ -34,12 +38,13 @@ def predict(
     whole_image: bool = False,
     detector: str | None = None,
     detector_model: str = "",
+    people: Literal["one", "all"] = "one",
     flip: bool | None = None,
     device: str = "auto",
     plugins: Sequence[str | Path] = (),
     progress: Progress = silent,
 ) -> PredictedFrames:
-    """3D poses of one person in images of one camera.
+    """3D poses of one person, or of everybody, in images of one camera.
 
         for frame in vergence.predict("runs/mine", "walk.mp4", boxes="walk.csv"): print(frame.time, frame.pose)
         poses = vergence.predict("runs/mine", "walk.mp4", boxes="walk.csv").collect()
@@ -58,9 +63,11 @@ def predict(
         fps: frames per second; the video's own, else 30.
         whole_image: every image is a crop of one person. Images of the run's own crop size are taken so anyway; of all others
             something must say where the person is.
-        detector: finds the person's 2D keypoints where nothing else says where the person is (`vergence.detect`); empty: the
-            first that is installed, as lifting models do by themselves.
+        detector: finds people's 2D keypoints where nothing else says where they are (`vergence.detect`): its name; empty
+            for the first that is installed. None does the same for files of which a run needs to be told.
         detector_model: its local weights.
+        people: `one`: who is longest, largest and most surely in view; `all`: everybody, each with a number and a result in
+            every frame.
         flip: average with the mirrored image; None where the training saw mirrored images.
         device: `auto`, `cpu`, `cuda` or `mps`; an estimator stays where it is.
         plugins: files that the run's method, or the reader of the keypoints, stands in.
@@ -76,27 +83,32 @@ def predict(
     lifting = run if isinstance(run, LiftingModel) else None
     if isinstance(run, str | Path) and (str(run) == SHIPPED_RUN or is_lifting(run)):
         lifting = load_lifting(None if str(run) == SHIPPED_RUN else run)
-    take = open_take(
-        source,
-        box=box,
-        boxes=boxes,
-        keypoints=keypoints,
-        capture=capture,
-        camera=camera,
-        fov=fov,
-        frames=frames,
-        fps=fps,
-        whole_image=whole_image,
-        detector="" if detector is None and lifting is not None else detector,
-        detector_model=detector_model,
-        device=device,
-        progress=progress,
-    )
+    given: dict[str, Any] = {
+        "box": box, "boxes": boxes, "keypoints": keypoints, "capture": capture, "camera": camera, "fov": fov,
+        "frames": frames, "fps": fps, "whole_image": whole_image, "detector_model": detector_model, "device": device,
+        "people": people, "progress": progress,
+    }  # fmt: skip
     if lifting is not None:
-        return LiftedFrames(lifting, take, flip, progress)
+        return LiftedFrames(lifting, open_take(source, detector=detector or "", **given), flip, progress)
     assert not isinstance(run, LiftingModel)
     estimator = load(run, resolve_device(device), plugins) if isinstance(run, str | Path) else run
-    if take.footage.path is not None and take.person.whole is None:  # refused here, before a file is begun
-        for _, image in take.footage.images((take.rows or [0])[:1]):
-            take.check_person((image.shape[1], image.shape[0]), estimator.image_size)
+    take = open_take(source, detector=detector, **given)
+    if take.footage.path is not None and take.person.whole is None:
+        try:  # refused here, before a file is begun
+            take.check_person(take.size, estimator.image_size)
+        except VergenceError as unknown:
+            take = _looked_for(source, given, unknown)
+    if people == "all" and take.person.track is None:
+        raise VergenceError(f"nothing tells people apart in {take.name}", "Give --keypoints or --detector.")
     return PredictedFrames(estimator, take, flip, progress)
+
+
+def _looked_for(source: str | Path | Iterable[RGB], given: dict[str, Any], unknown: VergenceError) -> Take:
+    """The take with people whom a detector found, where one is installed that was made for it."""
+    if not any(find_spec(PACKAGES[name]) for name in PREFERRED if name != "vitpose"):
+        raise unknown
+    try:
+        return open_take(source, detector="", **given)
+    except VergenceError as error:
+        problem = f"{unknown.problem}; a detector was asked: {error.problem}"
+        raise VergenceError(problem, f"{unknown.remedy} {error.remedy}") from error

@@ -41,7 +41,12 @@ def options(markers: str | Path = "", trc_unit: str = "mm") -> dict[str, dict[st
 
 
 def write(
-    folder: Path | str, poses: PoseSequence, formats: Iterable[str] = FORMATS, **options: dict[str, Any]
+    folder: Path | str,
+    poses: PoseSequence,
+    formats: Iterable[str] = FORMATS,
+    *,
+    stem: str = "poses",
+    **options: Any,
 ) -> dict[str, str]:
     """Writes `poses.<format>` into a folder for every format, each by the exporter that is registered under its name.
 
@@ -49,6 +54,7 @@ def write(
         folder: made where it is missing.
         poses: what to write.
         formats: names in `vergence.plugins.exporters`.
+        stem: the files' name.
         **options: by format, what its exporter takes beside path and poses: `trc={"stature_mm": 1800}`.
 
     Returns:
@@ -59,7 +65,7 @@ def write(
     """
     writers = {name: exporters[name] for name in formats}
     return {
-        name: writer(Path(folder) / f"poses.{name}", poses, **options.get(name, {})) or ""
+        name: writer(Path(folder) / f"{stem}.{name}", poses, **options.get(name, {})) or ""
         for name, writer in writers.items()
     }
 

@@ -53,8 +53,8 @@ def write_c3d(
     file["parameters"]["POINT"]["RATE"]["value"] = [float(poses.fps)]
     file["parameters"]["POINT"]["LABELS"]["value"] = names
     file["parameters"]["POINT"]["UNITS"]["value"] = ["mm"]
-    if world.note:
-        file.add_parameter("POINT", "DESCRIPTION", [world.note])
+    if told := poses.told(world.note):
+        file.add_parameter("POINT", "DESCRIPTION", [told])
     file.add_parameter("POINT", "X_SCREEN", ["+X"])
     file.add_parameter("POINT", "Y_SCREEN", ["+Z"])
     data = np.ones((4, len(names), frames))

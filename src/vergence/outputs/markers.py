@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from vergence.errors import VergenceError
 from vergence.outputs.sequence import PoseSequence
@@ -30,16 +30,39 @@ _CENTRES = {
 _DERIVED = ("pelvis", "neck")
 
 
-def named_markers(poses: PoseSequence, markers: Markers = "") -> tuple[list[str], Float[np.ndarray, "T M 3"]]:
+def named_markers(
+    poses: PoseSequence, markers: Markers = "", seen: Bool[np.ndarray, " K"] | None = None
+) -> tuple[list[str], Float[np.ndarray, "T M 3"]]:
     """Names and places of the markers that stand for the joints.
 
     Args:
         poses: whose joints are named.
         markers: `pose2sim`, `opensim`, a TOML file or a mapping of joint names to markers; empty for the joints' own.
+        seen: `seen_joints` of the whole sequence, where `poses` are a part of it.
 
     Raises:
         VergenceError: no such preset or file, a joint that the poses lack, or two joints of one name.
     """
+    joints, points = _joints(poses, markers)
+    names = _names(joints, poses.skeleton, markers)
+    seen = np.asarray(np.isfinite(points).any((0, 2))) if seen is None else seen
+    kept = [i for i, name in enumerate(names) if name and (seen[i] or not seen.any())]
+    twice = sorted({names[i] for i in kept if names.count(names[i]) > 1})
+    if twice:
+        raise VergenceError(f"two joints are the marker {', '.join(twice)}", "Give every joint a marker of its own.")
+    if not kept:
+        raise VergenceError(f"{markers} leaves every joint out", "Name one marker at least.")
+    return [names[i] for i in kept], points[:, kept]
+
+
+def seen_joints(poses: PoseSequence, markers: Markers = "") -> Bool[np.ndarray, " K"]:
+    """Which of the joints that may become markers any frame shows."""
+    parts = [np.isfinite(_joints(part, markers)[1]).any((0, 2)) for part in poses.parts()]
+    return np.any(parts, axis=0) if parts else np.zeros(len(_joints(poses, markers)[0]), dtype=bool)
+
+
+def _joints(poses: PoseSequence, markers: Markers) -> tuple[list[str], Float[np.ndarray, "T K 3"]]:
+    """The joints, and those that Pose2Sim's models want and others give."""
     skeleton, points = poses.skeleton, np.asarray(poses.pose, dtype=np.float64)
     joints = list(poses.joint_names)
     if markers == "pose2sim":
@@ -48,15 +71,7 @@ def named_markers(poses: PoseSequence, markers: Markers = "") -> tuple[list[str]
             if source and not skeleton.has(joint) and not (joint == "neck" and skeleton.has("thorax")):
                 joints.append(joint)
                 points = np.concatenate([points, points[:, list(source)].mean(1, keepdims=True)], axis=1)
-    names = _names(joints, skeleton, markers)
-    seen: np.ndarray = np.asarray(np.isfinite(points).any((0, 2)))
-    kept = [i for i, name in enumerate(names) if name and (seen[i] or not seen.any())]
-    twice = sorted({names[i] for i in kept if names.count(names[i]) > 1})
-    if twice:
-        raise VergenceError(f"two joints are the marker {', '.join(twice)}", "Give every joint a marker of its own.")
-    if not kept:
-        raise VergenceError(f"{markers} leaves every joint out", "Name one marker at least.")
-    return [names[i] for i in kept], points[:, kept]
+    return joints, points
 
 
 def _names(joints: list[str], skeleton: Skeleton, markers: Markers) -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -12,6 +14,7 @@ from vergence.outputs.world import ASSUMED, ASSUMED_STATURE_MM, World, find_worl
 from vergence.skeleton import Skeleton, skeleton_from_names
 
 UNITS = ("mm", "m", "reference_bone")
+PER_ROW = ("pose", "keypoints", "confidence", "frame", "time", "reliable", "root", "root_sigma")
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,10 @@ class PoseSequence:
         frame: number of each row in its footage; counted from 0 where not given.
         time: seconds; frame / fps where not given.
         reliable: False where the depths of a row had to be guessed (`methods.base.Prediction`); None where nobody says.
+        root: where the root is in the camera's frame, in `unit`; NaN where unknown.
+        root_sigma: its standard deviation.
+        person: the number of the person, where people were told apart.
+        smoothing: what was done to the poses, in words; empty where nothing was.
         world: how the poses stand in the world (`in_world`); None: told from them alone when it is asked for.
     """
 
@@ -42,6 +49,10 @@ class PoseSequence:
     frame: Int[np.ndarray, " T"] | None = None
     time: Float[np.ndarray, " T"] | None = None
     reliable: Bool[np.ndarray, " T"] | None = None
+    root: Float[np.ndarray, "T 3"] | None = None
+    root_sigma: Float[np.ndarray, "T 3"] | None = None
+    person: int | None = None
+    smoothing: str = ""
     world: World | None = None
 
     def __post_init__(self) -> None:
@@ -52,7 +63,7 @@ class PoseSequence:
             raise VergenceError(f"the unit of poses is {self.unit!r}", f"It is one of {', '.join(UNITS)}.")
         if not np.isfinite(self.fps) or self.fps <= 0:
             raise VergenceError(f"poses have {self.fps} frames per second", "Give a frame rate above 0.")
-        for name in ("keypoints", "confidence", "frame", "time", "reliable"):
+        for name in ("keypoints", "confidence", "frame", "time", "reliable", "root", "root_sigma"):
             value = getattr(self, name)
             if value is not None and len(value) != shape[0]:
                 raise VergenceError(f"{name} has {len(value)} rows, the poses have {shape[0]}")
@@ -88,6 +99,26 @@ class PoseSequence:
         return replace(world, mm_per_unit=world.mm_per_unit * stature_mm / world.stature_mm, stature_mm=stature_mm)
 
     @property
+    def about(self) -> str:
+        """Who this is and what was done to the poses, in words; empty where nobody says."""
+        who = "" if self.person is None else f"person {self.person}"
+        return "; ".join(filter(None, (who, self.smoothing and f"smoothed by {self.smoothing}")))
+
+    def told(self, note: str) -> str:
+        """`about` with a file's note of what was assumed or measured behind it."""
+        return "; ".join(filter(None, (self.about, note)))
+
+    def parts(self, rows: int = 4096) -> Iterator[PoseSequence]:
+        """The same in pieces of so many rows, for whoever writes more than memory should hold."""
+        names = [
+            field.name for field in fields(self) if field.name in PER_ROW and getattr(self, field.name) is not None
+        ]
+        for start in range(0, len(self.pose), rows):
+            own: dict[str, Any] = {name: np.asarray(getattr(self, name)[start : start + rows]) for name in names}
+            own |= {"frame": self.frames[start : start + rows], "time": self.times[start : start + rows]}
+            yield replace(self, **own)
+
+    @property
     def known_world(self) -> World | None:
         """`in_world`, or None where the poses show too little of a body to scale it."""
         try:
@@ -113,7 +144,11 @@ class PoseSequence:
             return self
         world = self.in_world(height)
         factor = world.mm_per_unit
-        return replace(self, pose=np.asarray(self.pose, dtype=np.float64) * factor, unit="mm", world=world.measured())
+        lengths = {name: getattr(self, name) for name in ("pose", "root", "root_sigma")}
+        larger: dict[str, Any] = {
+            n: np.asarray(v, dtype=np.float64) * factor for n, v in lengths.items() if v is not None
+        }
+        return replace(self, **larger, unit="mm", world=world.measured())
 
     def placed(self, world: World, scale: float = 1.0) -> PoseSequence:
         """The poses as `world` places them (mm times `scale`, y up), a row for every frame from the first to the last."""

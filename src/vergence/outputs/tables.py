@@ -1,20 +1,20 @@
 """Poses as NPZ, CSV and JSON.
 
 NPZ     `pose` T J 3, `joint_names`, `fps`, `unit`, `up` (NaN where unknown), `frame`, `time`, and `keypoints`,
-        `confidence` and `reliable` where there are any. Plain arrays: it opens without pickle. `placed`, a text in JSON,
-        says how the poses stand in the world: up, floor and scale, each with its source and uncertainty
-        (`outputs.world.World`).
-CSV     one row per frame: `frame`, `time`, then `<joint>_x`, `_y`, `_z`, and `reliable` (1, 0) where it is known. What
-        a table has no place for stands in a first line that starts with `#`: `pandas.read_csv(path, comment="#")`.
-        Missing is an empty field.
+        `confidence`, `reliable`, `root` and `root_sigma` (T 3), `person` and `smoothing` where there are any. Plain
+        arrays: it opens without pickle. `placed`, a text in JSON, says how the poses stand in the world: up, floor and
+        scale, each with its source and uncertainty (`outputs.world.World`).
+CSV     one row per frame: `frame`, `time`, then `<joint>_x`, `_y`, `_z`, and where they are known `reliable` (1, 0) and
+        `root_x`, `_y`, `_z`, `root_sigma_x`, `_y`, `_z`. What a table has no place for stands in a first line that starts
+        with `#`: `pandas.read_csv(path, comment="#")`. Missing is an empty field.
 JSON    the same keys as the NPZ; missing is null.
 """
 
 from __future__ import annotations
 
 import csv
-import io
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -23,11 +23,11 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from vergence.errors import VergenceError
-from vergence.files import atomic_path, from_plain, plain, read_npz_as, write_json, write_text
+from vergence.files import atomic_path, from_plain, plain, read_npz_as
 from vergence.outputs.sequence import PoseSequence
 from vergence.outputs.world import World
 
-EXTRAS = ("keypoints", "confidence", "reliable")
+EXTRAS = ("keypoints", "confidence", "reliable", "root", "root_sigma")
 
 
 def write_npz(path: Path | str, poses: PoseSequence) -> None:
@@ -42,10 +42,17 @@ def write_npz(path: Path | str, poses: PoseSequence) -> None:
         "time": poses.times,
     }
     data |= {name: np.asarray(getattr(poses, name)) for name in EXTRAS if getattr(poses, name) is not None}
+    data |= {name: np.array(value) for name, value in _words(poses).items()}
     if (world := poses.known_world) is not None:
         data["placed"] = np.array(json.dumps(plain(world)))
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, **data)  # type: ignore[arg-type]
+
+
+def _words(poses: PoseSequence) -> dict[str, int | str]:
+    """Whose poses they are, and what was done to them."""
+    person = {} if poses.person is None else {"person": poses.person}
+    return {**person, **({"smoothing": poses.smoothing} if poses.smoothing else {})}
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,10 @@ class PoseFile:
     frame: Int[np.ndarray, " T"] | None = None
     time: Float[np.ndarray, " T"] | None = None
     reliable: Bool[np.ndarray, " T"] | None = None
+    root: Float[np.ndarray, "T 3"] | None = None
+    root_sigma: Float[np.ndarray, "T 3"] | None = None
+    person: int | None = None
+    smoothing: str = ""
     placed: str | None = None
 
 
@@ -90,16 +101,28 @@ def _world(text: str, path: Path | str) -> World:
 def write_csv(path: Path | str, poses: PoseSequence) -> None:
     """Writes the table atomically; a `VergenceError` where it cannot be written."""
     up = "unknown" if poses.up is None else " ".join(f"{value:.6g}" for value in poses.up)
-    text = io.StringIO()
-    text.write(f"# unit={poses.unit}; fps={poses.fps:g}; up={up}; joints={len(poses.joint_names)}{_assumed(poses)}\n")
-    rows = csv.writer(text, lineterminator="\n")
-    said = [] if poses.reliable is None else ["reliable"]
-    rows.writerow(["frame", "time", *(f"{name}_{axis}" for name in poses.joint_names for axis in "xyz"), *said])
+    own = "".join(f"; {name}={value}" for name, value in _words(poses).items())
+    head = f"# unit={poses.unit}; fps={poses.fps:g}; up={up}; joints={len(poses.joint_names)}{own}{_assumed(poses)}\n"
+    last = [] if poses.reliable is None else ["reliable"]
+    last += [f"{name}_{axis}" for name in ("root", "root_sigma") if getattr(poses, name) is not None for axis in "xyz"]
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as text:
+        text.write(head)
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(["frame", "time", *(f"{name}_{axis}" for name in poses.joint_names for axis in "xyz"), *last])
+        for part in poses.parts():
+            rows.writerows(_csv_rows(part))
+
+
+def _csv_rows(poses: PoseSequence) -> Iterator[list[object]]:
+    roots = [root for root in (poses.root, poses.root_sigma) if root is not None]
     for i, pose in enumerate(np.asarray(poses.pose).reshape(len(poses.pose), -1)):
-        values = ("" if not np.isfinite(v) else f"{v:.6g}" for v in pose)
-        last = [] if poses.reliable is None else [int(poses.reliable[i])]
-        rows.writerow([int(poses.frames[i]), f"{poses.times[i]:.6f}", *values, *last])
-    write_text(path, text.getvalue())
+        said = [] if poses.reliable is None else [int(poses.reliable[i])]
+        ends = [_number(v) for root in roots for v in root[i]]
+        yield [int(poses.frames[i]), f"{poses.times[i]:.6f}", *map(_number, pose), *said, *ends]
+
+
+def _number(value: float) -> str:
+    return f"{value:.6g}" if np.isfinite(value) else ""
 
 
 def _assumed(poses: PoseSequence) -> str:
@@ -112,16 +135,17 @@ def _assumed(poses: PoseSequence) -> str:
 
 
 def write_json_poses(path: Path | str, poses: PoseSequence) -> None:
-    """Writes the JSON atomically; a `VergenceError` where it cannot be written."""
-    data = {
-        "unit": poses.unit,
-        "fps": float(poses.fps),
-        "up": poses.up,
-        "joint_names": list(poses.joint_names),
-        "frame": poses.frames,
-        "time": poses.times,
-        "pose": np.asarray(poses.pose, dtype=np.float64),
-    }
-    data |= {k: getattr(poses, k) for k in EXTRAS if getattr(poses, k) is not None}
-    data["placed"] = poses.known_world
-    write_json(path, plain(data))
+    """Writes the JSON atomically, a line for each frame of each array; a `VergenceError` where it cannot be written."""
+    data = {"unit": poses.unit, "fps": float(poses.fps), "up": poses.up, "joint_names": list(poses.joint_names)}
+    arrays = ["frame", "time", "pose", *(name for name in EXTRAS if getattr(poses, name) is not None)]
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as text:
+        text.write("{")
+        for key, value in (data | _words(poses)).items():
+            text.write(f'"{key}": {json.dumps(plain(value), allow_nan=False)},\n')
+        for key in arrays:
+            text.write(f'"{key}": [')
+            for i, part in enumerate(poses.parts()):
+                rows = (msgspec.json.encode(row.tolist()).decode() for row in np.asarray(getattr(part, key)))
+                text.write((",\n" if i else "\n") + ",\n".join(rows))
+            text.write("\n],\n")
+        text.write(f'"placed": {json.dumps(plain(poses.known_world), allow_nan=False)}}}\n')

@@ -8,6 +8,7 @@ too, but refuses the file where a row ends in one.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,8 +16,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from vergence.errors import VergenceError
-from vergence.files import write_text
-from vergence.outputs.markers import Markers, named_markers
+from vergence.files import atomic_path
+from vergence.outputs.markers import Markers, named_markers, seen_joints
 from vergence.outputs.sequence import PoseSequence
 from vergence.outputs.world import ASSUMED_STATURE_MM
 
@@ -61,16 +62,21 @@ def write_trc(
     if unit not in MM_PER:
         raise VergenceError(f"a TRC file in {unit!r}", f"It is one of {', '.join(MM_PER)}.")
     world = poses.in_world(stature_mm)
-    placed = replace(poses, pose=world.place(poses.pose) / MM_PER[unit], unit="mm", world=None)
-    names, positions = named_markers(placed, markers)
-    write_text(path, _text(positions, names, poses, unit, f"{path.name} ({world.note})" if world.note else path.name))
+    seen = seen_joints(poses, markers)
+    names = named_markers(next(poses.parts(1), poses), markers, seen)[0]
+    told = poses.told(world.note)
+    with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as text:
+        text.write(_head(names, poses, unit, f"{path.name} ({told})" if told else path.name))
+        for part in poses.parts():
+            placed = replace(part, pose=world.place(part.pose) / MM_PER[unit], unit="mm", world=None)
+            text.writelines(_rows(named_markers(placed, markers, seen)[1], part, 4 if unit == "mm" else 7))
     return world.note
 
 
-def _text(positions: Float[np.ndarray, "T M 3"], names: list[str], poses: PoseSequence, unit: str, title: str) -> str:
-    rate, decimals = f"{poses.fps:.6g}", 4 if unit == "mm" else 7
-    first = int(poses.frames[0]) + 1 if len(positions) else 1
-    counts = [rate, rate, str(len(positions)), str(len(names)), unit, rate, str(first), str(len(positions))]
+def _head(names: list[str], poses: PoseSequence, unit: str, title: str) -> str:
+    rate, count = f"{poses.fps:.6g}", len(poses.pose)
+    first = int(poses.frames[0]) + 1 if count else 1
+    counts = [rate, rate, str(count), str(len(names)), unit, rate, str(first), str(count)]
     lines = [
         f"PathFileType\t4\t(X/Y/Z)\t{title}",
         "DataRate\tCameraRate\tNumFrames\tNumMarkers\tUnits\tOrigDataRate\tOrigDataStartFrame\tOrigNumFrames",
@@ -79,10 +85,13 @@ def _text(positions: Float[np.ndarray, "T M 3"], names: list[str], poses: PoseSe
         "\t\t" + "\t".join(f"{axis}{i + 1}" for i in range(len(names)) for axis in "XYZ"),
         "",
     ]
+    return "\n".join(lines) + "\n"
+
+
+def _rows(positions: Float[np.ndarray, "T M 3"], poses: PoseSequence, decimals: int) -> Iterator[str]:
     for number, time, row in zip(poses.frames, poses.times, positions.reshape(len(positions), -1)):
         values = "\t".join(f"{v:.{decimals}f}" if np.isfinite(v) else "nan" for v in row)
-        lines.append(f"{int(number) + 1}\t{time:.6f}\t{values}")
-    return "\n".join(lines) + "\n"
+        yield f"{int(number) + 1}\t{time:.6f}\t{values}\n"
 
 
 def read_trc(path: Path | str) -> Trc:

@@ -41,7 +41,7 @@ def write_usd(path: Path | str, poses: PoseSequence, stature_mm: float = ASSUMED
     placed = poses.placed(world, M_PER_MM)
     motion = fit_kinematics(placed)
     note = motion.said(world)
-    write_text(path, _stage(motion, placed.frames, poses.fps, note))
+    write_text(path, _stage(motion, placed.frames, poses.fps, poses.told(note)))
     return note
 
 

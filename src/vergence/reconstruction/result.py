@@ -150,7 +150,7 @@ class Reconstruction:
         }
 
     def save(
-        self, folder: Path | str, formats: Sequence[str] = ("npz", "csv", "trc"), **options: dict[str, Any]
+        self, folder: Path | str, formats: Sequence[str] = ("npz", "csv", "trc"), **options: Any
     ) -> dict[str, Any]:
         """Writes the folder, each file atomically.
 

@@ -8,16 +8,14 @@ shrinks or jumps is seen to do so. Left is blue and right is orange, as on the r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
 
-from vergence.files import atomic_path
 from vergence.footage.video import VideoWriter
 from vergence.inference.frames import PredictedFrame, PredictedFrames, preview_size
 from vergence.report.viewer import bone_sides, display_rotation
@@ -30,6 +28,7 @@ BACKGROUND, GRID, INK = (251, 251, 249), (228, 228, 223), (92, 97, 107)
 REACH = 2.6
 FAINT_CONFIDENCE = 0.2
 SUBPIXEL_BITS = 4
+MOST_PEOPLE = 6
 
 RGB = UInt8[np.ndarray, "H W 3"]
 
@@ -60,7 +59,7 @@ def overlay(
     Returns:
         The frame, of even width and height.
     """
-    width, height = size or preview_size(image)
+    width, height = size or preview_size(image.shape[1::-1])
     canvas, scale, shift = _fitted(image, width, height)
     if keypoints is not None:
         points = (np.asarray(keypoints, dtype=float) + 0.5) * scale - 0.5 + shift
@@ -77,35 +76,63 @@ def overlay(
     return np.ascontiguousarray(np.concatenate([canvas, np.concatenate(views)], axis=1))
 
 
+def overlay_of_people(
+    frames: Sequence[PredictedFrame], found: PredictedFrames, size: tuple[int, int], most: int = MOST_PEOPLE
+) -> RGB:
+    """One frame of the overlay of everybody: the image with all 2D skeletons and their numbers, and each one's pose from the
+    side on its right; of one person as `overlay` draws it.
+
+    Args:
+        frames: of one image, everybody's.
+        found: of which they are.
+        size: (width, height) of the image's part.
+        most: people whose poses are shown on the right, those of the lowest numbers.
+    """
+    first, up, skeleton = frames[0], found.take.lens.up, found.skeleton
+    image = first.image
+    points = [(one.keypoints + 0.5) * (np.array(image.shape[1::-1]) / one.size) - 0.5 for one in frames]
+    nobody = "" if any(one.box is not None for one in frames) else "  nobody seen"
+    caption = f"frame {first.frame}  {first.time:.2f} s{nobody}"
+    if not found.take.everybody:
+        return overlay(image, skeleton, points[0], first.confidence, first.pose, up, caption, size)
+    canvas, scale, shift = _fitted(image, *size)
+    turn, side = display_rotation(up), size[1] // 2
+    for one, own in zip(frames, points):
+        placed = (own + 0.5) * scale - 0.5 + shift
+        draw_skeleton(canvas, placed, skeleton, ON_IMAGE, thickness(size[1]), one.confidence, halo=True)
+        if np.isfinite(placed).any():
+            x, y = np.nanmean(placed[:, 0]), np.nanmin(placed[:, 1])
+            _text(canvas, str(one.person), (int(x) - 6, max(16, int(y) - 10)), 2 * size[1], (255, 255, 255), halo=True)
+    _text(canvas, caption, (10, size[1] - 12), size[1], (255, 255, 255), halo=True)
+    edges = np.linspace(0, size[1], max(2, min(len(frames), most)) + 1).round().astype(int)
+    shown = [*frames[:most], None, None]
+    views = [
+        pose_view(
+            None if one is None or not one.seen else one.pose @ turn.T, skeleton, int(b - a), np.pi / 2,
+            "" if one is None else f"{one.person} from the right", width=side,
+        )
+        for one, a, b in zip(shown, edges, edges[1:])
+    ]  # fmt: skip
+    return np.ascontiguousarray(np.concatenate([canvas, np.concatenate(views)], axis=1))
+
+
 @contextmanager
 def overlay_file(path: Path | None, frames: PredictedFrames) -> Iterator[Callable[[PredictedFrame], None]]:
-    """A function that draws one predicted frame after the other into a video, or one into a PNG; None draws nothing.
+    """A function that draws one person's predicted frames one after the other into a video; None draws nothing.
 
     The file is there when the block ends well.
     """
-    size: list[tuple[int, int]] = []
-
-    def draw(frame: PredictedFrame) -> np.ndarray:
-        small = (frame.image.shape[1], frame.image.shape[0])
-        size[:] = size or [small]
-        points = (frame.keypoints + 0.5) * (np.array(small) / frame.size) - 0.5
-        caption = f"frame {frame.frame}  {frame.time:.2f} s" + ("" if frame.box is not None else "  nobody seen")
-        return overlay(
-            frame.image, frames.skeleton, points, frame.confidence, frame.pose, frames.take.lens.up, caption, size[0]
-        )
-
     if path is None:
         yield lambda frame: None
-    elif path.suffix == ".png":
+        return
+    size: list[tuple[int, int]] = []
+    with VideoWriter(path, frames.take.footage.fps) as video:
 
-        def save(frame: PredictedFrame) -> None:
-            with atomic_path(path) as temporary:
-                Image.fromarray(draw(frame)).save(temporary)
+        def draw(frame: PredictedFrame) -> None:
+            size[:] = size or [frame.image.shape[1::-1]]
+            video.write(overlay_of_people([frame], frames, size[0]))
 
-        yield save
-    else:
-        with VideoWriter(path, frames.take.footage.fps) as video:
-            yield lambda frame: video.write(draw(frame))
+        yield draw
 
 
 def pose_view(
@@ -192,7 +219,7 @@ def _fitted(image: RGB, width: int, height: int) -> tuple[RGB, np.ndarray, np.nd
         part = max(1, min(full, round(side * factor)))
         # Rounding to multiples of 4 stretches by a pixel or two: not worth a black border.
         inner.append(full if full - part < 4 else part)
-    small = cv2.resize(image, inner, interpolation=cv2.INTER_AREA)
+    small = image if inner == [*image.shape[1::-1]] else cv2.resize(image, inner, interpolation=cv2.INTER_AREA)
     left, top = (width - inner[0]) // 2, (height - inner[1]) // 2
     canvas = np.zeros((height, width, 3), np.uint8)
     canvas[top : top + inner[1], left : left + inner[0]] = small

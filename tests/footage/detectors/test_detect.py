@@ -10,7 +10,8 @@ import pytest
 import vergence
 from vergence.errors import VergenceError
 from vergence.footage.detectors.base import inside, open_detector
-from vergence.footage.detectors.detect import detect_video, turned_back, upright_turn, uprightness
+from vergence.footage.detectors.detect import detect_video
+from vergence.footage.detectors.turns import turned_back, upright_turn, uprightness
 from vergence.footage.images import RGB
 from vergence.footage.keypoints import read_keypoints
 from vergence.footage.video import VideoWriter, open_video

@@ -171,16 +171,31 @@ def _together(
 def alone_again(own: Sequence[Track]) -> tuple[Track, Taken]:
     """One camera's first track with those that come while it is not seen; of several at one time, the one most is seen of."""
     whole, taken = own[0].copy(), Taken()
-    size = _size(own[0])
+    frames = [np.flatnonzero(present(track)).tolist() for track in own]
+    same = continued(frames, [_size(track) for track in own])
     for n, track in enumerate(own[1:], 1):
-        here = present(track)
-        if not (here & present(whole)).any() and 1 / NEARER < _size(track) / size < NEARER:
-            whole[here] = track[here]
-            taken.frames += int(here.sum())
+        if n in same:
+            whole[frames[n]] = track[frames[n]]
+            taken.frames += len(frames[n])
             continue
         taken.left.append((0, n))
-        taken.rivals |= not (here & present(own[0])).any()
+        taken.rivals |= set(frames[0]).isdisjoint(frames[n])
     return whole, taken
+
+
+def continued(frames: Sequence[Sequence[int]], sizes: Sequence[float]) -> list[int]:
+    """Which of one camera's tracks are the first one's person: those that come while it is not seen, of about its size.
+
+    Args:
+        frames: of each track, the one most is seen of first.
+        sizes: of each track's person, px.
+    """
+    there, same = set(frames[0]), [0]
+    for n in range(1, len(frames)):
+        if there.isdisjoint(frames[n]) and 1 / NEARER < sizes[n] / sizes[0] < NEARER:
+            there.update(frames[n])
+            same.append(n)
+    return same
 
 
 def _size(track: Track) -> float:

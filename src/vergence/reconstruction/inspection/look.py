@@ -23,7 +23,9 @@ from vergence.errors import VergenceError
 from vergence.footage.capture import Capture
 from vergence.footage.capture_camera import CaptureCamera
 from vergence.footage.detectors.base import Detector, People
-from vergence.footage.detectors.detect import LOOKED_AT, people_in, plain_people, turn_of_images, write_people
+from vergence.footage.detectors.detect import write_people
+from vergence.footage.detectors.lines import plain_people
+from vergence.footage.detectors.turns import LOOKED_AT, people_in, turn_of_images
 from vergence.footage.images import RGB, Video
 from vergence.footage.video import open_video
 from vergence.progress import Progress, silent
@@ -139,7 +141,9 @@ def look(capture: Capture, folder: Path, detector: Detector, frames: int, progre
         turns[v], scenes[v] = turn, scenes[v] or passed
         file = folder / f"{camera.name}.json"
         info = {"detector": detector.identity, "video": _video(camera).name, "turn": turn}
-        write_people(file, [plain_people(one) for one in people], info, detector.skeleton, camera.image_size)
+        write_people(
+            file, [plain_people(one) for one in people], len(people), info, detector.skeleton, camera.image_size
+        )
         cameras.append(_thinned(camera, file, own, first, stride))
         kept.append(own)
         looked += len(own)

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from vergence.errors import VergenceError
 from vergence.footage.capture import Capture
 from vergence.footage.capture_camera import HOLE_FRAMES, CaptureCamera
-from vergence.footage.detectors.detect import TURNS, turned_back, uprightness
+from vergence.footage.detectors.turns import TURNS, turned_back, uprightness
 from vergence.footage.keypoint_formats.confidences import much
 from vergence.footage.observations import Observations
 from vergence.footage.tracking import present

@@ -1,0 +1,212 @@
+"""Whole recordings as files: what stands in them, and that a call that is killed ends with the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fixtures_light import FRAMES, HEIGHT, WIDTH, path_of
+
+import vergence
+from vergence.errors import VergenceError
+from vergence.footage.video import VideoWriter, open_video
+from vergence.inference import frames, lifted, saving
+from vergence.inference.work import NAME, Rows, Work, blocks, write_arrays
+from vergence.outputs import read_npz, read_trc
+from vergence.report.overlay import overlay_of_people
+
+# COCO's joints of somebody who stands, 40 high
+X = "0 1 -1 2 -2 5 -5 7 -7 8 -8 3 -3 3 -3 3 -3"
+Y = "3 2 2 3 3 9 9 15 15 21 21 22 22 31 31 40 40"
+SHAPE = np.array([X.split(), Y.split()], float).T
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    for module in (frames, lifted, saving):
+        monkeypatch.setattr(module, "BLOCK", 5)
+
+
+@pytest.fixture(scope="module")
+def two_people(tmp_path_factory) -> tuple[Path, Path]:
+    """A video of 23 frames, and the keypoints of two people in it, the second of whom comes later."""
+    folder = tmp_path_factory.mktemp("two")
+    rng, rows = np.random.default_rng(0), []
+    with VideoWriter(folder / "two.mp4", 25) as video:
+        for frame in range(23):
+            video.write(np.full((HEIGHT, WIDTH, 3), 10 * frame, np.uint8))
+            for x, size in ((90 + frame, 4.0), (250 - frame, 3.0))[: 1 + (frame > 5)]:
+                points = np.c_[SHAPE * size + [x, 30] + rng.normal(size=SHAPE.shape), np.full(17, 0.9)]
+                rows.append({"image_id": frame, "category_id": 1, "keypoints": points.ravel().tolist(), "score": 0.9})
+    (folder / "two.json").write_text(json.dumps(rows))
+    return folder / "two.mp4", folder / "two.json"
+
+
+def saved(two_people, out, people="all", **options):
+    video, keypoints = two_people
+    found = vergence.predict("lifting", video, keypoints=keypoints, fov=60, people=people)
+    return vergence.save_predicted(found, out, draw=overlay_of_people, **options)
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_everybody_has_files_that_name_the_person(two_people, small_blocks, tmp_path):
+    found = saved(two_people, tmp_path, smooth=0.3, height=1.8)
+    assert [(one.number, one.frames, one.first) for one in found.people] == [(1, 23, 0.0), (2, 17, 0.24)]
+    kinds = [f"poses-{n}.{kind}" for n in (1, 2) for kind in ("csv", "json", "npz", "trc")]
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["overlay.mp4", "people.json", *kinds])
+    smoothing = "Savitzky-Golay of order 2 over 9 frames (0.36 s)"
+    for number in (1, 2):
+        poses = read_npz(tmp_path / f"poses-{number}.npz")
+        assert (poses.person, poses.smoothing, poses.unit) == (number, smoothing, "mm")
+        assert np.isfinite(poses.pose).all((1, 2)).sum() == (23, 17)[number - 1]
+        data = json.loads((tmp_path / f"poses-{number}.json").read_text())
+        assert (data["person"], data["smoothing"]) == (number, smoothing)
+        np.testing.assert_allclose(np.array(data["root"], dtype=float), poses.root)
+        first = (tmp_path / f"poses-{number}.csv").read_text().splitlines()[0]
+        assert f"person={number}; smoothing={smoothing}" in first
+        assert read_trc(tmp_path / f"poses-{number}.trc").note.startswith(
+            f"person {number}; smoothed by {smoothing}; scale"
+        )
+    people = json.loads((tmp_path / "people.json").read_text())["people"]
+    assert people[1]["files"] == ["poses-2.npz", "poses-2.json", "poses-2.csv", "poses-2.trc"]
+    with open_video(tmp_path / "overlay.mp4") as video:
+        assert (len(video), video.fps) == (23, 25)
+        assert [image[10, 10].max() // 10 for _, image in video][::5] == pytest.approx([0, 5, 10, 15, 20], abs=1)
+
+
+def test_the_larger_person_is_nearer_and_both_are_on_their_side(two_people, tmp_path):
+    saved(two_people, tmp_path, formats=["npz"])
+    near, far = (read_npz(tmp_path / f"poses-{number}.npz") for number in (1, 2))
+    ratio = np.nanmedian(far.root[:, 2]) / np.nanmedian(near.root[:, 2])
+    assert ratio == pytest.approx(4 / 3, rel=0.25)
+    assert np.nanmax(near.root[:, 0]) < 0 < np.nanmin(far.root[:, 0])
+    assert (near.root_sigma > 0).all()
+    assert np.isnan(far.root[:6]).all()
+
+
+def test_files_are_those_of_collect(two_people, small_blocks, tmp_path):
+    video, keypoints = two_people
+    saved(two_people, tmp_path, "one")
+    whole = vergence.predict("lifting", video, keypoints=keypoints, fov=60).collect()
+    poses = read_npz(tmp_path / "poses.npz")
+    for name in ("pose", "keypoints", "confidence", "frame", "time"):
+        np.testing.assert_allclose(getattr(poses, name), getattr(whole, name), atol=1e-6)
+    assert poses.world.up == pytest.approx(whole.world.up)
+    assert poses.world.mm_per_unit == pytest.approx(whole.world.mm_per_unit)
+
+
+def killed(call, moment: int) -> bool:
+    """Runs it in another process, killed when it is about to finish its n-th write; whether it came so far."""
+    child = os.fork()
+    if child == 0:
+        try:
+            torch.set_num_threads(1)
+            left, real = moment, {"fsync": os.fsync, "replace": os.replace}
+
+            def counted(name):
+                def act(*words):
+                    nonlocal left
+                    left -= 1
+                    if left == 0:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    return real[name](*words)
+
+                return act
+
+            os.fsync, os.replace = counted("fsync"), counted("replace")
+            call()
+        finally:
+            os._exit(0)
+    return os.waitpid(child, 0)[1] == signal.SIGKILL
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_killed_at_any_write_a_call_ends_with_the_same_bytes(two_people, small_blocks, tmp_path):
+    call = lambda out: saved(two_people, out, smooth=0.3)
+    call(tmp_path / "whole")
+    moment, count = 1, 0
+    while killed(lambda: call(tmp_path / "killed"), moment):
+        count, moment = count + 1, moment + 4  # what is done already is not done again, so every time it comes further
+    assert count >= 5
+    assert bytes_of(tmp_path / "killed") == bytes_of(tmp_path / "whole")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_killed_image_model_goes_on_and_ends_with_the_same_bytes(light_run, light_video, small_blocks, tmp_path):
+    boxes = {frame: (*(path_of(frame) - [20, 30]), 40, 60) for frame in range(FRAMES) if frame != 4}
+
+    def call(out):
+        found = vergence.predict(light_run, light_video, boxes=boxes, fov=60)
+        return vergence.save_predicted(found, out, draw=overlay_of_people)
+
+    whole = call(tmp_path / "whole")
+    assert killed(lambda: call(tmp_path / "killed"), 5)
+    state = json.loads((tmp_path / "killed" / NAME / "progress.json").read_text())
+    assert 0 < state["poses"] < 3
+    taken = []
+    found = vergence.predict(light_run, light_video, boxes=boxes, fov=60)
+    told = lambda *words: taken.append(words)
+    again = vergence.save_predicted(found, tmp_path / "killed", draw=overlay_of_people, progress=told)
+    assert taken[0][2] < FRAMES
+    assert bytes_of(tmp_path / "killed") == bytes_of(tmp_path / "whole")
+    assert again.notes == whole.notes
+
+
+def test_another_question_begins_anew(two_people, small_blocks, tmp_path):
+    killed(lambda: saved(two_people, tmp_path / "a"), 12)
+    (tmp_path / "a" / NAME / "poses-1.bin").write_bytes(b"")  # would fail if it were gone on with
+    saved(two_people, tmp_path / "a", "one")
+    saved(two_people, tmp_path / "b", "one")
+    assert bytes_of(tmp_path / "a") == bytes_of(tmp_path / "b")
+
+
+def test_nobody_seen_leaves_nothing(light_run, light_video, tmp_path):
+    found = vergence.predict(light_run, light_video, boxes={50: (1, 2, 30, 40)}, fov=60)
+    with pytest.raises(VergenceError, match="nobody was seen"):
+        vergence.save_predicted(found, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_cannot_be_saved_is_said_first(light_run, light_video, tmp_path):
+    arrays = vergence.predict(light_run, np.zeros((2, 64, 64, 3), np.uint8))
+    with pytest.raises(VergenceError, match="no file"):
+        vergence.save_predicted(arrays, tmp_path / "out")
+    with pytest.raises(VergenceError, match="--people all and --box"):
+        vergence.predict(light_run, light_video, box=(1, 2, 30, 40), people="all")
+    with pytest.raises(VergenceError, match="--people some"):
+        vergence.predict(light_run, light_video, people="some")
+    found = vergence.predict(light_run, light_video, whole_image=True)
+    for options in ({"smooth": 5.0}, {"height": 178.0}, {"formats": ["nonsense"]}):
+        with pytest.raises(VergenceError):
+            vergence.save_predicted(found, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_rows_stand_at_their_places_and_arrays_take_parts(tmp_path):
+    rows = Rows(tmp_path / "rows.bin", np.dtype([("a", "<f8", (2,)), ("b", "i1")]))
+    rows.write(2, np.array([((1, 2), 3), ((4, 5), 6)], rows.kind))
+    rows.write(0, np.array([((7, 8), 9)] * 2, rows.kind))
+    assert rows.read(1, 4)["b"].tolist() == [9, 3, 6]
+    arrays = write_arrays(tmp_path / "a", 3, ({"x": np.full((n, 2), float(n))} for n in (1, 2)))
+    np.testing.assert_array_equal(arrays["x"], [[1, 1], [2, 2], [2, 2]])
+    assert blocks([3, 4, 5, 11, 25], 5) == [(0, 0, 2), (1, 2, 3), (2, 3, 4), (5, 4, 5)]
+    assert blocks([], 5) == []
+
+
+def test_a_work_folder_that_is_damaged_is_begun_anew(tmp_path):
+    Work(tmp_path, {"a": 1}).mark(poses=3)
+    assert Work(tmp_path, {"a": 1}).state == {"poses": 3}
+    assert Work(tmp_path, {"a": 2}).state == {}
+    (tmp_path / NAME / "about.json").write_text('{"a": ')
+    work = Work(tmp_path, {"a": 2})
+    assert work.state == {}
+    work.remove()
+    assert list(tmp_path.iterdir()) == []
