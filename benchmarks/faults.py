@@ -37,7 +37,7 @@ import vergence
 from vergence.errors import VergenceError
 from vergence.geometry.camera import normalise, project, transform
 from vergence.geometry.cameras import rotation_angle
-from vergence.skeleton import BODY_25, BODY_25B_NAMES, COCO_17, H36M_17
+from vergence.skeleton import BODY_25, BODY_25B, COCO_17, H36M_17
 
 MAX_DEG, MAX_RATIO, MAX_MM, MAX_SIZE = 3.0, 1.5, 5.0, 1.15
 FRAMES = 150
@@ -90,7 +90,7 @@ def real_scene(data: Path, seed: int, cameras: int, knows: str) -> Scene:
     rig = Rig(film["K"][chosen], lens, film["R"][chosen], film["t"][chosen] * 1000, film["image_size"][chosen])
     found = _scene(
         rig, np.where(keypoints[..., 2:] > 0, keypoints[..., :2], np.nan), keypoints[..., 2],
-        film["xyz_refined"].astype(float) * 1000, BODY_25B_NAMES, 60.0, "real", knows,
+        film["xyz_refined"].astype(float) * 1000, BODY_25B.joint_names, 60.0, "real", knows,
     )  # fmt: skip
     return replace(found, rotation=film["R_refined"][chosen])
 
@@ -474,7 +474,7 @@ def measured(scene: Scene, seed: int) -> dict[str, Any]:
         float(np.degrees(rotation_angle(rotation[a] @ rotation[b].T, scene.rotation[a] @ scene.rotation[b].T)))
         for a, b in combinations(range(len(rotation)), 2)
     )
-    names = list(H36M_17.joint_names if scene.source == "cmu" else BODY_25B_NAMES)
+    names = list(H36M_17.joint_names if scene.source == "cmu" else BODY_25B.joint_names)
     both = [n for n in found.poses.joint_names if n in names]
     pose = found.poses.pose[:, [list(found.poses.joint_names).index(n) for n in both]]
     truth, frames = scene.pose[:, [names.index(n) for n in both]], min(len(pose), len(scene.pose))

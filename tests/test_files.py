@@ -20,6 +20,7 @@ from vergence.files import (
     read_json,
     read_npz_as,
     read_toml,
+    remove_leftovers,
     renamed,
     write_json,
     write_text,
@@ -158,3 +159,14 @@ def test_json_is_held_to_its_type(tmp_path):
 def test_a_value_that_fills_a_page_is_cut():
     assert len(str(VergenceError(f"the value is {[0] * 9999}\nor so", "Mend it."))) < 700
     assert "\n" not in str(VergenceError("two\nlines"))
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    left, own = tmp_path / "a" / ".poses.0123abcd.npz", [tmp_path / ".cam.partial.jsonl", tmp_path / "a" / "poses.npz"]
+    left.parent.mkdir()
+    for file in (left, *own):
+        file.write_text("x")
+    remove_leftovers(tmp_path)
+    assert not left.exists()
+    assert all(file.exists() for file in own)
+    remove_leftovers(tmp_path / "nothing")

@@ -17,7 +17,7 @@ VERBS = {
     "detect": "2D keypoints of everybody in raw videos",
     "reconstruct": "cameras and 3D from uncalibrated footage; pose files and a quality report",
     "train": "any method, any mixture of supervision, from a recipe",
-    "evaluate": "a run measured on a test set, beside its baselines",
+    "evaluate": "a run measured on a test set, or on footage whose truth nobody knows",
     "compare": "recipes and runs side by side, on equal data and tests",
     "reproduce": "a paper's table trained again, ours beside theirs",
     "predict": "image, folder or video to 3D poses, overlay and files",

@@ -14,6 +14,7 @@ import dataclasses
 import json
 import math
 import os
+import re
 import tomllib
 import uuid
 import warnings
@@ -41,6 +42,9 @@ BYTE_ORDER_MARKS = (
 )
 
 
+LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}(\.\w+)?")
+
+
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """A temporary path beside `path`, with its suffix, that takes its place when the block ends well.
@@ -63,6 +67,14 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes the temporary files of `atomic_path` that a killed process left in a folder that nobody else writes to."""
+    for path in folder.rglob(".*"):
+        if LEFTOVER.fullmatch(path.name) and path.is_file():
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
 
 
 def write_text(path: Path | str, text: str) -> None:

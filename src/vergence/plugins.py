@@ -21,7 +21,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -45,9 +45,8 @@ class Registry:
     def __init__(self, what: str, group: str, **built_in: str) -> None:
         self.what = what
         self.group = group
+        self._built_in = built_in
         self._found: dict[str, Any] = {}
-        self._named: dict[str, Callable[[], Any]] = {n: partial(_built_in, place, n) for n, place in built_in.items()}
-        self._asked = False
 
     def register(self, name: str) -> Callable[[T], T]:
         """A decorator that gives a function, class or instance its name.
@@ -85,21 +84,20 @@ class Registry:
         return self._found[name]
 
     def __contains__(self, name: object) -> bool:
-        return name in self._found or name in self._names()
+        return name in self._found or name in self._named
 
     def __iter__(self) -> Iterator[str]:
-        return iter(dict.fromkeys([*self._names(), *self._found]))
+        return iter(dict.fromkeys([*self._named, *self._found]))
 
     def name_of(self, thing: Any) -> str:
         """The name that something was registered by; empty where it was not."""
         return next((name for name, found in self._found.items() if found is thing), "")
 
-    def _names(self) -> dict[str, Callable[[], Any]]:
-        if not self._asked:
-            self._asked = True
-            for point in entry_points(group=self.group):
-                self._named.setdefault(point.name, point.load)
-        return self._named
+    @cached_property
+    def _named(self) -> dict[str, Callable[[], Any]]:
+        outside = {point.name: point.load for point in entry_points(group=self.group)}
+        own = {name: partial(_built_in, place, name) for name, place in self._built_in.items()}
+        return own | outside | own
 
 
 def imported(place: str) -> Any:
@@ -195,10 +193,7 @@ methods = Registry(
 backbones = Registry(
     "backbone",
     "vergence.backbones",
-    resnet="vergence.networks.backbone:resnet",
-    resnet18="vergence.networks.backbone:resnet",
-    resnet34="vergence.networks.backbone:resnet",
-    resnet50="vergence.networks.backbone:resnet",
+    **dict.fromkeys(("resnet", "resnet18", "resnet34", "resnet50"), "vergence.networks.backbone:resnet"),
 )
 
 # Classes of NetworkSettings: `maps` a joint, and a call that reads them (`networks.heads`).
@@ -263,9 +258,9 @@ calibration_readers = Registry(
 detectors = Registry(
     "detector",
     "vergence.detectors",
-    rtmpose="vergence.footage.detectors.rtmpose:make",
-    mediapipe="vergence.footage.detectors.mediapipe:make",
-    vitpose="vergence.footage.detectors.vitpose:make",
+    rtmpose="vergence.footage.detectors.rtmpose:RTMPose",
+    mediapipe="vergence.footage.detectors.mediapipe:MediaPipe",
+    vitpose="vergence.footage.detectors.vitpose:ViTPose",
 )
 
 # A function of poses that a protocol's column asks for by its name (`protocols.figures`).

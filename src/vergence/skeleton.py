@@ -16,55 +16,6 @@ import numpy as np
 
 from vergence.errors import VergenceError
 
-H36M_NAMES = (
-    "pelvis right_hip right_knee right_ankle left_hip left_knee left_ankle spine thorax neck_nose head_top "
-    "left_shoulder left_elbow left_wrist right_shoulder right_elbow right_wrist"
-).split()
-MPII_NAMES = (
-    "right_ankle right_knee right_hip left_hip left_knee left_ankle pelvis thorax upper_neck head_top "
-    "right_wrist right_elbow right_shoulder left_shoulder left_elbow left_wrist"
-).split()
-COCO_NAMES = (
-    "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow left_wrist "
-    "right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle"
-).split()
-MPI_INF_28_NAMES = (
-    "spine3 spine4 spine2 spine pelvis neck head head_top left_clavicle left_shoulder left_elbow left_wrist "
-    "left_hand right_clavicle right_shoulder right_elbow right_wrist right_hand left_hip left_knee left_ankle "
-    "left_foot left_toe right_hip right_knee right_ankle right_foot right_toe"
-).split()
-MPI_INF_17_NAMES = (
-    "head_top neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist right_hip "
-    "right_knee right_ankle left_hip left_knee left_ankle pelvis spine head"
-).split()
-BODY_25_NAMES = (
-    "nose neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist pelvis right_hip "
-    "right_knee right_ankle left_hip left_knee left_ankle right_eye left_eye right_ear left_ear left_big_toe "
-    "left_small_toe left_heel right_big_toe right_small_toe right_heel"
-).split()
-BODY_25B_NAMES = (
-    *COCO_NAMES,
-    *"upper_neck head_top left_big_toe left_small_toe left_heel right_big_toe right_small_toe right_heel".split(),
-)
-OPENPOSE_18_NAMES = (
-    "nose neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist right_hip right_knee "
-    "right_ankle left_hip left_knee left_ankle right_eye left_eye right_ear left_ear"
-).split()
-HALPE_26_NAMES = (
-    *COCO_NAMES,
-    *"head_top neck pelvis left_big_toe right_big_toe left_small_toe right_small_toe left_heel right_heel".split(),
-)
-WHOLEBODY_23_NAMES = (
-    *COCO_NAMES,
-    *"left_big_toe left_small_toe left_heel right_big_toe right_small_toe right_heel".split(),
-)
-MEDIAPIPE_33_NAMES = (
-    "nose left_eye_inner left_eye left_eye_outer right_eye_inner right_eye right_eye_outer left_ear right_ear "
-    "left_mouth right_mouth left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist left_pinky "
-    "right_pinky left_index right_index left_thumb right_thumb left_hip right_hip left_knee right_knee left_ankle "
-    "right_ankle left_heel right_heel left_big_toe right_big_toe"
-).split()
-
 # A joint's parents, best first: the nearest of these that the skeleton has (or can average) carries it.
 _PARENTS: dict[str, tuple[str, ...]] = {
     "hip": ("pelvis",),
@@ -296,17 +247,65 @@ class Skeleton:
         return out
 
 
-H36M_17 = Skeleton("h36m_17", tuple(H36M_NAMES))
-MPII_16 = Skeleton("mpii_16", tuple(MPII_NAMES))
-COCO_17 = Skeleton("coco_17", tuple(COCO_NAMES))
-MPI_INF_28 = Skeleton("mpi_inf_28", tuple(MPI_INF_28_NAMES))
-MPI_INF_17 = Skeleton("mpi_inf_17", tuple(MPI_INF_17_NAMES))
-BODY_25 = Skeleton("body_25", tuple(BODY_25_NAMES))
-BODY_25B = Skeleton("body_25b", tuple(BODY_25B_NAMES))
-OPENPOSE_18 = Skeleton("openpose_18", tuple(OPENPOSE_18_NAMES))
-HALPE_26 = Skeleton("halpe_26", tuple(HALPE_26_NAMES))
-WHOLEBODY_23 = Skeleton("wholebody_23", tuple(WHOLEBODY_23_NAMES))
-MEDIAPIPE_33 = Skeleton("mediapipe_33", tuple(MEDIAPIPE_33_NAMES))
+def _known(name: str, joints: str) -> Skeleton:
+    return Skeleton(name, tuple(joints.split()))
+
+
+_COCO = (
+    "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow left_wrist "
+    "right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle"
+)
+H36M_17 = _known(
+    "h36m_17",
+    "pelvis right_hip right_knee right_ankle left_hip left_knee left_ankle spine thorax neck_nose head_top "
+    "left_shoulder left_elbow left_wrist right_shoulder right_elbow right_wrist",
+)
+MPII_16 = _known(
+    "mpii_16",
+    "right_ankle right_knee right_hip left_hip left_knee left_ankle pelvis thorax upper_neck head_top "
+    "right_wrist right_elbow right_shoulder left_shoulder left_elbow left_wrist",
+)
+COCO_17 = _known("coco_17", _COCO)
+MPI_INF_28 = _known(
+    "mpi_inf_28",
+    "spine3 spine4 spine2 spine pelvis neck head head_top left_clavicle left_shoulder left_elbow left_wrist "
+    "left_hand right_clavicle right_shoulder right_elbow right_wrist right_hand left_hip left_knee left_ankle "
+    "left_foot left_toe right_hip right_knee right_ankle right_foot right_toe",
+)
+MPI_INF_17 = _known(
+    "mpi_inf_17",
+    "head_top neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist right_hip "
+    "right_knee right_ankle left_hip left_knee left_ankle pelvis spine head",
+)
+BODY_25 = _known(
+    "body_25",
+    "nose neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist pelvis right_hip "
+    "right_knee right_ankle left_hip left_knee left_ankle right_eye left_eye right_ear left_ear left_big_toe "
+    "left_small_toe left_heel right_big_toe right_small_toe right_heel",
+)
+BODY_25B = _known(
+    "body_25b",
+    f"{_COCO} upper_neck head_top left_big_toe left_small_toe left_heel right_big_toe right_small_toe right_heel",
+)
+OPENPOSE_18 = _known(
+    "openpose_18",
+    "nose neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist right_hip right_knee "
+    "right_ankle left_hip left_knee left_ankle right_eye left_eye right_ear left_ear",
+)
+HALPE_26 = _known(
+    "halpe_26",
+    f"{_COCO} head_top neck pelvis left_big_toe right_big_toe left_small_toe right_small_toe left_heel right_heel",
+)
+WHOLEBODY_23 = _known(
+    "wholebody_23", f"{_COCO} left_big_toe left_small_toe left_heel right_big_toe right_small_toe right_heel"
+)
+MEDIAPIPE_33 = _known(
+    "mediapipe_33",
+    "nose left_eye_inner left_eye left_eye_outer right_eye_inner right_eye right_eye_outer left_ear right_ear "
+    "left_mouth right_mouth left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist left_pinky "
+    "right_pinky left_index right_index left_thumb right_thumb left_hip right_hip left_knee right_knee left_ankle "
+    "right_ankle left_heel right_heel left_big_toe right_big_toe",
+)
 _ALL = (H36M_17, MPII_16, COCO_17, MPI_INF_28, MPI_INF_17, BODY_25, BODY_25B)
 SKELETONS = {s.name: s for s in (*_ALL, OPENPOSE_18, HALPE_26, WHOLEBODY_23, MEDIAPIPE_33)}
 # What Pose2Sim's `pose_model` calls them.

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from scipy.io import savemat
 
+import vergence
 from vergence.cli import main
 from vergence.commands.reconstruct import reconstruct
 from vergence.commands.synth import synth
@@ -260,3 +261,30 @@ def test_a_moved_run_is_measured_the_same(run, tmp_path):
     assert main(["evaluate", str(run), "--device", "cpu", "--out", str(tmp_path / "there")]) == 0
     here = json.loads((tmp_path / "evaluation" / "results.json").read_text())["tests"]
     assert here == json.loads((tmp_path / "there" / "results.json").read_text())["tests"]
+
+
+def test_an_image_run_on_footage_without_truth(run, capture, tmp_path, capsys):
+    words = ["evaluate", str(run), "--footage", str(capture / "c"), "--reconstruction", str(capture / "found")]
+    assert main([*words, "--frames", "2-7", "--out", str(tmp_path), "--device", "cpu"]) == 0
+    assert "mean pose" in capsys.readouterr().out
+    found = json.loads((tmp_path / "results.json").read_text())["footage"]
+    model = found["figures"]["ways"]["model"]
+    assert found["frames"] == "2-7"
+    assert found["frames_learned_from"] == 0
+    assert len(model["n_mpjpe"]) == 3
+    assert min(model["n_mpjpe"]) > 20  # two steps teach nothing
+    assert found["figures"]["ways"]["zero depth"]["score"] == pytest.approx(1)
+
+
+def test_frames_that_an_image_run_learned_from_are_left_out(capture, tmp_path):
+    (tmp_path / "r.yaml").write_text(
+        RECIPE.split("sources:")[0]
+        + f"sources: {{film: {{kind: capture, path: {capture / 'c'}, frames: 0-3, keypoints: true}}}}\n"
+        + "stages: {pose: {train: {steps: 2, batch: {film: 4}, losses: {heatmap: 1}}}}\n"
+    )
+    Run(load_recipe(str(tmp_path / "r.yaml")), tmp_path / "run", "cpu").execute()
+    found = vergence.evaluate(tmp_path / "run", footage=capture / "c", reconstruction=capture / "found").results
+    assert found["footage"]["frames"] == "4-7"
+    assert found["footage"]["frames_learned_from"] == 0
+    assert found["footage"]["figures"]["hidden"] == []
+    assert "nearest training pose" in found["footage"]["figures"]["ways"]

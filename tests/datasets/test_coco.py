@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 import torch
+from fixtures_crops import crop_view
 from fixtures_flat import coco, shots, write_coco
 
-from vergence.batches.crops import crop_view
 from vergence.commands.synth import synth
 from vergence.datasets.coco import read_coco, read_coco_truth
 from vergence.errors import VergenceError

@@ -12,8 +12,8 @@ import fixtures_human36m as h36m
 import numpy as np
 import pytest
 import torch
+from fixtures_crops import crop_view
 
-from vergence.batches.crops import crop_view
 from vergence.cli import main
 from vergence.datasets.human36m import (
     FAULTY_SHIFT_MM,

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from fixtures_crops import crop_view
 from fixtures_mpi_inf_3dhp import studio, universal, write_avi, write_calib, write_hdf5_mat, write_test, write_train
 from PIL import Image
 from scipy.io import loadmat, savemat
 
-from vergence.batches.crops import crop_view
 from vergence.batches.dataset import withhold
 from vergence.cli import main
 from vergence.datasets.formats.matlab import read_mat73

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from fixtures_crops import crop_view
 from fixtures_flat import Shots, head_boxes, mpii_rows, shots, write_mpii_json, write_mpii_mat
 from scipy.io import savemat
 
-from vergence.batches.crops import crop_view
 from vergence.batches.dataset import withhold
 from vergence.cli import main
 from vergence.datasets.mpii import SCORED, read_mpii

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fixtures_crops import crop_view
 from fixtures_world import world, world_records
 
-from vergence.batches.crops import crop_view
 from vergence.batches.dataset import withhold
 from vergence.datasets.make_records import make_records
 from vergence.datasets.records import (

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vergence.footage.tracking import track_people
+from vergence.footage.tracking import _movement, person_size, track_people
 
 Make = Callable[..., np.ndarray]
 FPS = 25.0
@@ -46,3 +46,17 @@ def test_duplicates_and_halves_are_one_person(person: Make, ring: Make, project:
     tracks = track_people(frames, FPS)
     assert len(tracks) == 1
     np.testing.assert_array_equal(tracks[0], seen)
+
+
+def test_movement_is_the_median_of_the_joints_that_both_have() -> None:
+    rng = np.random.default_rng(0)
+    person, others = rng.normal(scale=100, size=(17, 3)), rng.normal(scale=100, size=(40, 17, 3))
+    person[rng.random(17) < 0.3] = np.nan
+    others[rng.random((40, 17)) < 0.4] = np.nan
+    others[0] = np.where(np.isnan(person), 7.0, np.nan)  # no joint in common: the middles of the two
+    distance = np.linalg.norm(others[..., :2] - person[:, :2], axis=-1)
+    expected = np.nanmedian(distance[1:], axis=1) / np.maximum(person_size(person), person_size(others[1:]))
+    found = _movement(person, others)
+    np.testing.assert_array_equal(found[1:], expected)
+    middle = np.linalg.norm(np.nanmean(others[0, :, :2], axis=0) - np.nanmean(person[:, :2], axis=0))
+    assert found[0] == middle / max(person_size(person), person_size(others[0]))

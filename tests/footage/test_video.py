@@ -67,6 +67,19 @@ def test_reads_frames_in_order_and_at_random(tmp_path: Path) -> None:
             video[20]
 
 
+def test_a_file_is_opened_once_to_be_counted_and_once_to_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, opened = write(tmp_path / "a.mp4"), []
+    monkeypatch.setattr(av, "open", lambda *a, real=av.open, **k: (opened.append(a), real(*a, **k))[1])
+    with open_video(path) as video:
+        assert len(video) == 20
+        assert len(opened) == 2
+        assert number_of(video[0]) == 0
+        assert number_of(video[19]) == 19
+        assert number_of(video[2]) == 2
+
+
 @pytest.mark.parametrize("suffix", [".avi", ".mkv"])
 def test_other_containers(tmp_path: Path, suffix: str) -> None:
     with open_video(write(tmp_path / f"a{suffix}", codec="mpeg4")) as video:

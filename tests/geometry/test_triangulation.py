@@ -12,8 +12,8 @@ from scipy.optimize import least_squares
 
 from vergence.errors import VergenceError
 from vergence.geometry.camera import look_at, projection_matrix, relative_pose, transform
-from vergence.geometry.optimal import correct_matches
 from vergence.geometry.triangulation import (
+    correct_matches,
     depths,
     reprojection_error,
     triangulate_linear,

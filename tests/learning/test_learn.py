@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -11,14 +12,20 @@ import numpy as np
 import pytest
 
 import vergence
+from vergence.cli import main
 from vergence.commands import learn as verb
 from vergence.commands import predict as predict_verb
+from vergence.commands.synth import synth
 from vergence.errors import VergenceError
+from vergence.files import write_text
+from vergence.learning import learn as steps_of_learning
+from vergence.learning.hidden import capture_without
 from vergence.learning.learn import middle
 from vergence.learning.motions import bridged, motions_of
+from vergence.lifting import train as lifter_training
 from vergence.lifting.train import LIFTED
 from vergence.outputs import PoseSequence
-from vergence.report.learned import learned_page, rows_of
+from vergence.report.learned import learned_page
 from vergence.skeleton import H36M_17
 
 NAMES = ("a", "b", "c")
@@ -62,8 +69,9 @@ def test_figures_stand_beside_simple_answers(learned) -> None:
     assert figures.frames == (12, 12, 12)
     model, zero = figures.mean("model"), figures.mean("zero depth")
     assert model[0] < 0.6 * zero[0]
-    assert all(np.isfinite(value) for _, cells in rows_of(learned) for value in cells)
-    assert learned_page(learned).tables[0].rows[0][0] == "model"
+    first = learned_page(learned).tables[0]
+    assert [row[0] for row in first.rows][:3] == ["model", "without the footage", "zero depth"]
+    assert all(np.isfinite(value) for row in first.rows for value in row[1:6])
 
 
 def test_the_same_call_makes_nothing_again(learned, recording: Path) -> None:
@@ -182,3 +190,137 @@ def test_recordings_are_named_one_after_the_other(words: list[str], after: list[
 def test_without_a_run_the_packages_own_model_predicts(words: list[str], after: list[str]) -> None:
     predict_verb.chosen(words)
     assert words == after
+
+
+@pytest.fixture(scope="module")
+def without_b(recording: Path, tmp_path_factory: pytest.TempPathFactory):
+    return vergence.learn([recording], tmp_path_factory.mktemp("without"), steps=3, anyway=True, hold_out="b")
+
+
+def test_a_camera_is_held_out_of_all_that_teaches(without_b, learned, recording: Path) -> None:
+    one, own = without_b.recordings[0], json.loads((without_b.folder / "results.json").read_text())
+    config = without_b.model.config["recordings"][one.name]
+    assert config["cameras"] == ["a", "c"]
+    assert config["frames"] == "0-23,36-59"
+    assert own["recordings"][one.name]["held_out_cameras"] == ["b"]
+    assert own["recordings"][one.name]["figures"]["ways"]["model"]["p_mpjpe_others"][1] > 0
+    assert (without_b.folder / one.name / "without-b" / "poses.npz").is_file()
+    whole = np.asarray(learned.recordings[0].labels.pose)
+    assert np.asarray(one.labels.pose).shape == whole.shape
+    assert 0 < np.nanmedian(np.linalg.norm(np.asarray(one.labels.pose) - whole, axis=-1)) < 0.1  # reference bones
+
+
+@pytest.mark.parametrize(("hold_out", "told"), [("d", "no recording has a camera 'd'"), (("a", "b"), "1 cameras left")])
+def test_cameras_that_cannot_be_held_out(recording: Path, tmp_path: Path, hold_out, told: str) -> None:
+    with pytest.raises(VergenceError, match=told):
+        vergence.learn([recording], tmp_path / "out", steps=3, anyway=True, hold_out=hold_out)
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_image_model_gets_a_capture_without_the_camera(recording: Path, tmp_path: Path) -> None:
+    capture = vergence.load_capture(recording)
+    assert capture_without(capture, (), tmp_path) == capture.folder
+    other = vergence.load_capture(capture_without(capture, ("b",), tmp_path))
+    assert other.names == ["a", "c"]
+    both, two = vergence.observe(capture).keypoints, vergence.observe(other).keypoints
+    np.testing.assert_array_equal(two, both[:, [0, 2]])
+
+
+def test_a_model_is_measured_on_footage_it_knows_in_its_held_out_time(without_b, recording: Path) -> None:
+    name = without_b.recordings[0].name
+    folder = without_b.folder / name
+    found = vergence.evaluate(without_b.folder / "model", footage=folder).results["footage"]
+    again = vergence.evaluate(without_b.folder / "model", footage=recording).results["footage"]
+    assert found["frames"] == again["frames"] == "24-35"
+    assert found["frames_learned_from"] == 0
+    assert found["figures"]["hidden"] == ["b"]
+    kept = json.loads((without_b.folder / "results.json").read_text())["recordings"][name]["figures"]
+    assert found["figures"] == again["figures"] == kept
+    asked = vergence.evaluate(without_b.folder / "model", footage=folder, frames="0-27").results["footage"]
+    assert asked["frames_learned_from"] == 24
+
+
+def test_the_packages_own_model_is_measured_on_all_frames(learned, recording: Path) -> None:
+    reconstruction = learned.folder / recording.name / "reconstruction"
+    found = vergence.evaluate("lifting", footage=recording, reconstruction=reconstruction).results["footage"]
+    assert found["frames"] == "0-59"
+    assert found["figures"]["hidden"] == []
+    assert found["figures"]["ways"]["model"]["score"] < 0.9
+    assert "nearest training pose" not in found["figures"]["ways"]
+    with pytest.raises(VergenceError, match="stands alone"):
+        vergence.evaluate("lifting", footage=recording, data="x")
+    with pytest.raises(VergenceError, match="holds no reconstruction"):
+        vergence.evaluate("lifting", footage=recording, reconstruction=recording)
+    with pytest.raises(VergenceError, match="measured on footage"):
+        vergence.evaluate(learned.folder / "model")
+
+
+def test_evaluate_footage_prints_and_writes(without_b, capsys: pytest.CaptureFixture) -> None:
+    folder = without_b.folder / without_b.recordings[0].name
+    assert main(["evaluate", str(without_b.folder / "model"), "--footage", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert "zero depth" in out
+    assert "share" in out
+    place = without_b.folder / "model" / "evaluation" / folder.name
+    assert json.loads((place / "results.json").read_text())["footage"]["frames"] == "24-35"
+    assert "constant pose" in (place / "report.html").read_text()
+
+
+def test_an_image_model_is_measured_in_the_same_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synth(tmp_path / "film", frames=20, views=3, size=64, known="cameras", seed=8, device="cpu", quiet=True)
+    quick = ["--stages.pose.train.steps", "2", "--stages.pose.train.batch.footage", "4", "--image_size", "32"]
+    train = steps_of_learning.train
+    monkeypatch.setattr(
+        steps_of_learning, "train", lambda *a, overrides, **more: train(*a, overrides=[*overrides, *quick], **more)
+    )
+    found = vergence.learn([tmp_path / "film"], tmp_path / "out", student="image", anyway=True, hold_out="cam02",
+                           device="cpu")  # fmt: skip
+    figures = json.loads((tmp_path / "out" / "results.json").read_text())["recordings"]["film"]["image_figures"]
+    assert figures["hidden"] == ["cam02"]
+    assert max(figures["frames"]) <= 4
+    assert found.recordings[0].image_figures is not None
+    assert "image model" in learned_page(found).tables[0].title
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+def test_stopped_anywhere_it_ends_with_the_same_bytes(
+    recording: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None
+) -> None:
+    """Killed before any of its files took its place: the file's temporary copy stays behind, as after a kill -9."""
+    found = vergence.reconstruct(recording)
+    monkeypatch.setattr(steps_of_learning, "reconstruct", lambda *_, **__: found)
+    monkeypatch.setattr(lifter_training, "KEEP_EVERY_S", -1.0)
+    place, count, stop_at = os.replace, 0, -1
+
+    def replace_or_die(source: Path, target: Path) -> None:
+        nonlocal count
+        count += 1
+        if count == stop_at:
+            shutil.copy(source, Path(source).with_name(".left.0123abcd.json"))
+            raise KeyboardInterrupt
+        place(source, target)
+
+    monkeypatch.setattr(os, "replace", replace_or_die)
+
+    def run() -> dict[str, bytes]:
+        vergence.learn([recording], tmp_path / "out", steps=3, anyway=True, hold_out="b",
+                       each=lambda found, folder: write_text(folder / "report.html", "page"))  # fmt: skip
+        return files_of(tmp_path / "out")
+
+    whole = run()
+    total = count
+    for at in (
+        3,
+        total // 2,
+        total - 4,
+        total - 1,
+    ):  # the page of the reconstruction, its poses, the training, the model
+        shutil.rmtree(tmp_path / "out")
+        count, stop_at = 0, at
+        with pytest.raises(KeyboardInterrupt):
+            run()
+        stop_at = -1
+        assert run() == whole, f"stopped before file {at} of {total}"

@@ -12,18 +12,20 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
+from vergence import plugins
 from vergence.batches.dataset import Selected
 from vergence.cli import main
 from vergence.errors import VergenceError
 from vergence.evaluation.external import read_predictions, score_protocol
-from vergence.protocols.base import Protocol, get_protocol, protocols
+from vergence.protocols.base import Protocol, get_protocol
 from vergence.protocols.keypoints import KeypointProtocol
 from vergence.skeleton import H36M_17, get_skeleton
 from vergence.training.sources import open_source, protocol_source
 
 SIDE = 32
 # those that compare poses as they come; Zhou's change them first, others need no truth or search images (tests of their own)
-NAMES = sorted(name for name, p in protocols().items() if not (p.fit or p.retrieval or p.without_truth))
+PROTOCOLS = {name: plugins.protocols[name] for name in plugins.protocols}
+NAMES = sorted(name for name, p in PROTOCOLS.items() if not (p.fit or p.retrieval or p.without_truth))
 OWN = {"human36m": "h36m_17", "mpi_inf_3dhp": "mpi_inf_17", "mpii": "mpii_16", "coco": "coco_17"}
 STRICT_AUC = 100 * 30 / 31
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from vergence import plugins
 from vergence.comparison.reproduce import check_figures
 from vergence.errors import VergenceError
-from vergence.protocols.base import protocols
 from vergence.recipes.load import load_recipe
 from vergence.recipes.paper_tables import Published, built_in_tables, dataset_of, is_row, read_row, read_table
 
@@ -108,7 +108,7 @@ def test_figures_and_protocols_that_there_are_none_of(file):
 
 
 def test_a_protocol_s_name_begins_with_its_dataset():
-    for protocol in protocols().values():
+    for protocol in (plugins.protocols[name] for name in plugins.protocols):
         assert dataset_of(protocol.name) == protocol.dataset
 
 

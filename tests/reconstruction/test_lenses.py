@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from vergence.reconstruction.lenses import FIELDS_OF_VIEW, view_deg
+from vergence.reconstruction import lenses
+from vergence.reconstruction.lenses import FIELDS_OF_VIEW, Wish, view_deg
 from vergence.reconstruction.solve import Solution, reconstruct_keypoints
 from vergence.skeleton import H36M_17
 
@@ -99,6 +100,41 @@ def test_a_principal_point_that_is_wrong_is_named(make_scene: Callable) -> None:
     k[2, 0, 2] += 100
     reasons = " ".join(solved(scene, intrinsics=k).report.reasons)
     assert "another principal point of camera 3" in reasons
+    named = solved(scene, intrinsics=k, names=("left", "top", "right", "door")).report.reasons
+    assert any("another principal point of right, by about (" in reason for reason in named)
+
+
+@pytest.mark.parametrize(
+    ("wish", "calibrated", "words"),
+    [
+        (Wish("centre", np.array([1, 40.0, -30.0]), -9.0), True, "principal point of top, by about (+40, -30) px"),
+        (Wish("centre", np.array([1, 40.0, -30.0]), -9.0), False, "are its pictures cut, or bent by its lens?"),
+        (
+            Wish("centre", np.array([1, 7275.0, 49416.0]), -9.0, False),
+            False,
+            "the lens of top neither by what is assumed",
+        ),
+        (Wish("focal", np.array([1.0, 0.1]), -9.0, False), True, "the lens of top neither by its calibration"),
+        (Wish("radial", np.array([70.0, 1.0]), -9.0, False), True, "the lens of left neither"),
+        (Wish("radial", np.array([-0.2, -0.2]), -9.0), False, "and nobody gave any (k1 -0.20, about)"),
+    ],
+)
+def test_a_lens_is_spoken_of_as_it_is_known(wish: Wish, calibrated: bool, words: str) -> None:
+    told = wish.words(("left", "top"), calibrated)
+    assert words in told
+    assert wish.usual or not any(c.isdigit() for c in told)
+    assert calibrated or "calibration" not in told
+
+
+def test_a_principal_point_beyond_all_images_is_no_number(
+    make_scene: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = make_scene(frames=90, noise=1.5, distortion=STRAIGHT)
+    monkeypatch.setattr(lenses, "MOST_USUAL_CENTRE", np.radians(2.0))
+    k = scene.intrinsics.copy()
+    k[2, 0, 2] += 100
+    reasons = " ".join(solved(scene, intrinsics=k).report.reasons)
+    assert "the lens of camera 3 neither by its calibration nor by any usual one" in reasons
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -18,6 +18,7 @@ FINE = {
     "thigh_cv_free": 0.03,
     "camera_errors": (1.0, 1.1, 0.9),
     "estimated": True,
+    "names": ("camera 1", "camera 2", "camera 3"),
 }
 
 
@@ -38,7 +39,7 @@ def test_nothing_speaks_against_a_good_run() -> None:
         ({"coverage": 0.3}, "30%"),
         ({"inlier_share": 0.4}, "40%"),
         ({"thigh_cv_free": 0.3}, "thighs"),
-        ({"camera_errors": (1.0, 5.0, 1.1)}, "Camera 2"),
+        ({"camera_errors": (1.0, 5.0, 1.1)}, "camera 2 agrees badly"),
     ],
 )
 def test_each_doubt_is_a_sentence_of_its_own(change: dict, word: str) -> None:

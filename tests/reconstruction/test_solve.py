@@ -206,7 +206,7 @@ def test_a_camera_out_of_step_is_named(make_scene) -> None:
     keypoints[:, 2] = keypoints[::-1, 2]
     found = run(replace(scene, keypoints=keypoints))
     assert found.report.verdict == "doubtful"
-    assert any("Camera 3 agrees badly" in reason for reason in found.report.reasons)
+    assert any("camera 3 agrees badly" in reason for reason in found.report.reasons)
 
 
 def test_two_of_three_cameras_in_one_place_are_doubtful(make_scene) -> None:

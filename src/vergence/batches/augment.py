@@ -32,6 +32,7 @@ from torch import Tensor
 
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
+from vergence.geometry.camera import matrix_product
 from vergence.recipes.settings import Augmentation
 from vergence.skeleton import Skeleton
 
@@ -144,7 +145,7 @@ def move_window(
     k2 = torch.where(known, k2, torch.eye(2, device=k2.device))
     cosine, sine = torch.cos(roll), torch.sin(roll)
     turn = torch.stack([cosine, -sine, sine, cosine], dim=-1).unflatten(-1, (2, 2))
-    linear = zoom[:, None, None] * _product(_product(k2, turn), _inverse2(k2))
+    linear = zoom[:, None, None] * matrix_product(matrix_product(k2, turn), _inverse2(k2))
     offset = middle - _apply(linear, centre)
     principal = _apply(linear, views.intrinsics[:, :2, 2]) + offset
     intrinsics = views.intrinsics.clone()
@@ -158,7 +159,7 @@ def move_window(
         rotation=_roll(views.rotation.mT, turn[:, None]).mT,
         translation=_roll(views.translation, turn),
         up=_roll(views.up, turn),
-        crop=_product(_homogeneous(linear, offset), views.crop),
+        crop=matrix_product(_homogeneous(linear, offset), views.crop),
         turn=_roll(views.turn.mT, turn[:, None]).mT,
     )
 
@@ -196,7 +197,10 @@ def mirror(views: Views, skeleton: Skeleton, which: Bool[Tensor, " N"] | None = 
         "turn": views.turn * flip[:, None] * flip,
         "full_intrinsics": _mirrored(views.full_intrinsics, views.size[:, 0] - 1),
     }
-    chosen = {name: torch.where(_like(which, new), new, getattr(views, name)) for name, new in mirrored.items()}
+    chosen = {
+        name: torch.where(which.view(-1, *[1] * (new.ndim - 1)), new, getattr(views, name))
+        for name, new in mirrored.items()
+    }
     image = views.image.clone()
     image[which] = views.image[which].flip(-1)
     return views.replace(image=image, **chosen)
@@ -308,10 +312,6 @@ def _apply(matrix: Float[Tensor, "... 2 2"], points: Float[Tensor, "... 2"]) -> 
     return (matrix * points[..., None, :]).sum(-1)
 
 
-def _product(a: Float[Tensor, "N n n"], b: Float[Tensor, "N n n"]) -> Float[Tensor, "N n n"]:
-    return (a[..., :, :, None] * b[..., None, :, :]).sum(-2)
-
-
 def _inverse2(matrix: Float[Tensor, "N 2 2"]) -> Float[Tensor, "N 2 2"]:
     a, b, c, d = matrix.flatten(-2).unbind(-1)
     return torch.stack([d, -b, -c, a], dim=-1).unflatten(-1, (2, 2)) / (a * d - b * c)[:, None, None]
@@ -321,7 +321,3 @@ def _homogeneous(linear: Float[Tensor, "N 2 2"], offset: Float[Tensor, "N 2"]) -
     matrix = torch.zeros(len(linear), 3, 3, device=linear.device, dtype=linear.dtype)
     matrix[:, :2, :2], matrix[:, :2, 2], matrix[:, 2, 2] = linear, offset, 1
     return matrix
-
-
-def _like(which: Bool[Tensor, " N"], value: Tensor) -> Bool[Tensor, "N ..."]:
-    return which.reshape(-1, *[1] * (value.ndim - 1))

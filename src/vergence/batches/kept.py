@@ -12,10 +12,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -23,7 +22,6 @@ from jaxtyping import Int
 from numpy import ndarray
 from torch import Tensor
 
-from vergence.batches.dataset import Dataset
 from vergence.batches.views import Views
 
 NEIGHBOURS = 128  # rows that are read together: some half of a group of pictures is decoded before the first of them
@@ -31,29 +29,14 @@ MOST_BYTES = 8 * 1024**3
 DISK_SHARE = 0.5  # of what is free
 
 
-class Ordered(Dataset, Protocol):
-    """A dataset that knows in which order it is read fast."""
-
-    image_size: int
-
-    @property
-    def report(self) -> Mapping[str, Any]: ...
-    @property
-    def groups(self) -> Mapping[str, ndarray]: ...
-    @property
-    def measures(self) -> Mapping[str, ndarray]: ...
-
-    def order(self) -> Int[Tensor, " N"]: ...
-
-
 class Kept:
     """A dataset whose images are read once; all else is the dataset's.
 
     Args:
-        dataset: what is read.
+        dataset: what is read: a `Dataset` with `order`, `image_size`, groups, measures and a report.
     """
 
-    def __init__(self, dataset: Ordered) -> None:
+    def __init__(self, dataset: Any) -> None:
         self.dataset, self.index = dataset, dataset.index
         self.groups, self.measures, self.report = dataset.groups, dataset.measures, dataset.report
         self._row_bytes = 3 * dataset.image_size**2

@@ -72,30 +72,21 @@ class PseudoLabels:
         rows, found = match(torch.stack([index.sequence, index.view, index.frame], 1), self.key)
         nothing = self.pose[rows].isnan().flatten(1).all(1)
         take = found & (~index.has_pose | nothing)
-        posed, matched, rows = (take & ~nothing)[take], rows[found], rows[take]
-        pose, weight, pseudo = index.pose.clone(), index.pose_weight.clone(), index.pseudo.clone()
-        keypoints, confidence = index.keypoints.clone(), index.confidence.clone()
-        intrinsics, metric, rotation = index.intrinsics.clone(), index.metric.clone(), index.rotation.clone()
-        pose[take & ~nothing], weight[take & ~nothing] = self.pose[rows[posed]], self.weight[rows[posed]]
-        pseudo[take & ~nothing], metric[take & ~nothing] = True, False
-        intrinsics[take] = self.intrinsics[rows]
+        posed = take & ~nothing
+        names = ("pose", "pose_weight", "pseudo", "metric", "keypoints", "confidence", "intrinsics", "rotation")
+        new = {name: getattr(index, name).clone() for name in names}
+        new["pose"][posed], new["pose_weight"][posed] = self.pose[rows[posed]], self.weight[rows[posed]]
+        new["pseudo"][posed], new["metric"][posed] = True, False
+        new["intrinsics"][take] = self.intrinsics[rows[take]]
         if self.seen is not None and self.seen_weight is not None:
-            keypoints[found], confidence[found] = self.seen[matched], self.seen_weight[matched]
-        unlabelled = keypoints[take].isnan().any(-1)
-        keypoints[take] = torch.where(unlabelled[..., None], self.keypoints[rows], keypoints[take])
-        confidence[take] = torch.where(unlabelled, self.weight[rows], confidence[take])
+            new["keypoints"][found], new["confidence"][found] = self.seen[rows[found]], self.seen_weight[rows[found]]
+        unlabelled = new["keypoints"].isnan().any(-1) & take[:, None]
+        new["keypoints"] = torch.where(unlabelled[..., None], self.keypoints[rows], new["keypoints"])
+        new["confidence"] = torch.where(unlabelled, self.weight[rows], new["confidence"])
         if self.rotation is not None:
-            rotation[take] = torch.where(rotation[take].isnan(), self.rotation[rows], rotation[take])
-        return index.replace(
-            pose=pose,
-            pose_weight=weight,
-            pseudo=pseudo,
-            metric=metric,
-            keypoints=keypoints,
-            confidence=confidence,
-            intrinsics=intrinsics,
-            rotation=rotation,
-        )
+            free = new["rotation"].isnan() & take[:, None, None]
+            new["rotation"] = torch.where(free, self.rotation[rows], new["rotation"])
+        return index.replace(**new)
 
 
 def keypoint_labels(index: Views, keypoints: Tensor, confidence: Tensor, least: float) -> PseudoLabels:

@@ -76,7 +76,11 @@ class Mixture:
         """The views of step `step`; whole epochs without repetition, then the next order."""
         drawn = []
         for number, part in enumerate(self.parts):
-            rows = self._clip_rows(part, step) if part.draw.time_steps else self._rows(part, step)
+            pool = self._pools[part.name]
+            single = not part.draw.time_steps
+            rows = (
+                pool[self._in_turn(part.name, len(pool), part.count, step)] if single else self._clip_rows(part, step)
+            )
             views = part.dataset.read(rows)
             visible = part.visible[rows]
             drawn.append(
@@ -87,10 +91,6 @@ class Mixture:
                 )
             )
         return Views.cat(drawn)
-
-    def _rows(self, part: Part, step: int) -> Tensor:
-        pool = self._pools[part.name]
-        return pool[self._in_turn(part.name, len(pool), part.count, step)]
 
     def _clip_rows(self, part: Part, step: int) -> Tensor:
         """Rows clip by clip, time step by time step, so that the views of a time step stand side by side."""

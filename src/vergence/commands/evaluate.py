@@ -18,8 +18,10 @@ def chosen(words: Sequence[str]) -> Callable[..., None]:
 def evaluate(
     run: Path,
     data: str = "",
+    footage: str = "",
     frames: str = "",
     reconstruction: str = "",
+    height: float | None = None,
     protocol: str = "",
     scale: Scale = "training",
     out: Path | None = None,
@@ -30,14 +32,17 @@ def evaluate(
 
     Prints N-MPJPE and P-MPJPE beside baselines (mean pose, each camera's mean pose, nearest training pose, own 2D with zero
     depth) and writes results.json with the protocol. Poses that others predicted are measured by `vergence evaluate
-    --predictions FILE --data DATA`; `--predictions x --help` shows its options.
+    --predictions FILE --data DATA`; `--predictions x --help` shows its options. `--footage` needs no truth.
 
     Args:
-        run: folder that `vergence train` or `vergence demo` wrote.
+        run: folder that `vergence train`, `demo` or (with --footage) `learn` wrote; lifting: the model in the package.
         data: a capture's folder, a recipe's line as '{kind: shards, path: FOLDER}', or RECIPE:NAME, or with --protocol a
             dataset's folder or shards made of it; empty means the test sets of the run's recipe.
-        frames: frames of the capture, as in 35-64.
-        reconstruction: folder that `vergence reconstruct` wrote for the capture.
+        footage: a capture with 2D keypoints, or a recording's folder in what `vergence learn` wrote: held-out time and
+            cameras, agreement between views, limbs and jitter.
+        frames: frames of the capture, as in 35-64; of --footage those that the run did not learn from.
+        reconstruction: folder that `vergence reconstruct` wrote for the capture; --footage is reconstructed without it.
+        height: of the person in --footage, metres, where it is reconstructed now.
         protocol: name of a published protocol, as h36m, or mpii-pckh and coco-oks for 2D: which images, joints, alignment
             and average.
         scale: how scale-free predictions are converted to mm under a protocol: by the training people's mean limb lengths, or
@@ -48,11 +53,18 @@ def evaluate(
     """
     from vergence.commands.console.tables import show
     from vergence.evaluation.evaluate import evaluate
+    from vergence.report.learned import show_footage
     from vergence.report.run_page import write_run_page
 
     files = [file for file in plugins.split(",") if file]
-    found = evaluate(run, data=data, frames=frames, reconstruction=reconstruction, protocol=protocol, scale=scale,
-                     device=device, plugins=files)  # fmt: skip
+    found = evaluate(run, data=data, footage=footage or None, frames=frames, reconstruction=reconstruction, height=height,
+                     protocol=protocol, scale=scale, device=device, plugins=files)  # fmt: skip
+    if footage:
+        folder = out or (
+            Path("evaluation") if str(run) == "lifting" else run / "evaluation" / Path(footage).resolve().name
+        )
+        show_footage(found, folder)
+        return
     command = f"vergence evaluate {run}" + (f" --data {data}" if data else "")
     command += f" --protocol {protocol} --scale {scale}" if protocol else ""
     folder = out or run / "evaluation"

@@ -15,6 +15,7 @@ def learn(
     motion: Path | None = None,
     height: float | None = None,
     held_out: float = 0.2,
+    hold_out: str = "",
     steps: int | None = None,
     anyway: bool = False,
     device: str = "auto",
@@ -36,6 +37,7 @@ def learn(
         motion: folder of motion capture (BVH, NPZ) to learn from as well.
         height: of the people, metres, as in 1.78.
         held_out: share of each recording's time that is kept for measuring.
+        hold_out: camera that nothing is learned from, to see how good the model is for another; several by commas.
         steps: of the lifting model's training.
         anyway: go on with recordings whose verdict is doubtful; the model says so.
         device: of detector and image network, auto, cpu, cuda or mps.
@@ -53,10 +55,11 @@ def learn(
     from vergence.report.render import write_page
 
     load_plugins(plugins.split(",") if plugins else ())
+    hidden = [name.strip() for name in hold_out.split(",") if name.strip()]
     with bars(quiet) as progress:
         found = vergence.learn(
             footage, out, student=student, detector=detector, model=model, motion=motion, height=height,
-            held_out=held_out, steps=steps, anyway=anyway, device=device, seed=seed, progress=progress,
+            held_out=held_out, hold_out=hidden, steps=steps, anyway=anyway, device=device, seed=seed, progress=progress,
             each=lambda made, folder: write_page(folder / "report.html", page_of(made)),
         )  # fmt: skip
     write_page(out / "report.html", learned_page(found))

@@ -13,9 +13,9 @@ from vergence.batches.dataset import Dataset
 from vergence.comparison.bootstrap import BOOTSTRAP, all_differences
 from vergence.comparison.entries import Entry, check_comparable, ladder, measured_like, read_entries, slot_of
 from vergence.comparison.results import Measured, efficiency, figures, summary
-from vergence.comparison.runner import Row, Work, carried_out, each_row
+from vergence.comparison.runner import SoFar, Work, carried_out, each_row
 from vergence.errors import VergenceError
-from vergence.files import claim, write_json
+from vergence.files import claim
 from vergence.progress import Progress, silent
 from vergence.recipes.recipe import Recipe
 from vergence.training.sources import check_present, world_version
@@ -76,25 +76,46 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What has been measured so far.
+class Comparison(SoFar):
+    """What has been measured so far, and of what.
 
     Attributes:
         plan: what is compared.
-        measured: by entry, one for each seed.
-        row: the last one.
         shared: images that are open.
     """
 
     plan: Plan
-    measured: Mapping[str, Sequence[Measured]]
-    row: Row
     shared: Shared
 
     @cached_property
     def results(self) -> dict[str, Any]:
         """Plain values: `methods` (figures over seeds), `differences` with their intervals, `baselines`, `protocol`; in mm."""
-        return results_of(self.plan, self.measured)
+        plan, measured = self.plan, self.measured
+        methods = {name: summary(each) for name, each in measured.items()}
+        first = next(iter(measured.values()))[0]
+        looks = list(first.tests)
+        results: dict[str, Any] = {
+            "methods": methods,
+            "reference": plan.reference if plan.reference in methods else next(iter(methods)),
+            "differences": all_differences(measured),
+            "baselines": {look: _baselines(first.tests[look]) for look in looks},
+        }
+        if plan.amounts:
+            results["label_efficiency"] = efficiency(plan.entries, methods)
+        results["protocol"] = {
+            **first.about["results"]["protocol"],
+            "methods": {name: _own_protocol(each[0], first) for name, each in measured.items()},
+            "figures_of": looks[0],
+            "seeds": sorted({m.seed for each in measured.values() for m in each}),
+            "over_seeds": "mean, and standard deviation (n - 1); a seed changes people, cameras, weights and batches",
+            "differences": BOOTSTRAP,
+            "unit": "mm",
+            "seconds": "wall clock, of all stages, shared ones included in each, without drawing images; cpu_seconds: of the "
+            "processor, over all threads",
+            "world_version": world_version(),
+            "version": __version__,
+        }
+        return results
 
     @cached_property
     def seed(self) -> int:
@@ -110,10 +131,6 @@ class Comparison:
         """That seed's tests, opened."""
         base = self.plan.base.at_seed(self.seed)
         return {name: self.shared.open(source, base.image_size, base.skeleton) for name, source in base.test.items()}
-
-    def save(self, path: str | Path, **more: Any) -> None:
-        """Writes the results as JSON, with `more` in it."""
-        write_json(path, {**self.results, **more})
 
 
 def compare(
@@ -161,42 +178,13 @@ def compare(
     claim(out / "comparison.yaml", measured_like(plan.base), "another comparison")
     work = Work(out, device, progress, one_structure=True)
     rows = each_row(work, plan.entries, plan.seeds_of, lambda entry: plan.base)
-    return carried_out(rows, plan.entries, lambda measured, row: Comparison(plan, measured, row, work.shared), after)
+    return carried_out(rows, plan.entries, lambda measured, row: Comparison(measured, row, plan, work.shared), after)
 
 
 def check_seeds(seeds: int) -> None:
     """Refuses to train no seed at all."""
     if seeds < 1:
         raise VergenceError(f"--seeds is {seeds}", "Give 1 or more.")
-
-
-def results_of(plan: Plan, measured: Mapping[str, Sequence[Measured]]) -> dict[str, Any]:
-    """What `results.json` holds, of what has been measured so far."""
-    methods = {name: summary(each) for name, each in measured.items()}
-    first = next(iter(measured.values()))[0]
-    looks = list(first.tests)
-    results: dict[str, Any] = {
-        "methods": methods,
-        "reference": plan.reference if plan.reference in methods else next(iter(methods)),
-        "differences": all_differences(measured),
-        "baselines": {look: _baselines(first.tests[look]) for look in looks},
-    }
-    if plan.amounts:
-        results["label_efficiency"] = efficiency(plan.entries, methods)
-    results["protocol"] = {
-        **first.about["results"]["protocol"],
-        "methods": {name: _own_protocol(each[0], first) for name, each in measured.items()},
-        "figures_of": looks[0],
-        "seeds": sorted({m.seed for each in measured.values() for m in each}),
-        "over_seeds": "mean, and standard deviation (n - 1); a seed changes people, cameras, weights and batches",
-        "differences": BOOTSTRAP,
-        "unit": "mm",
-        "seconds": "wall clock, of all stages, shared ones included in each, without drawing images; cpu_seconds: of the "
-        "processor, over all threads",
-        "world_version": world_version(),
-        "version": __version__,
-    }
-    return results
 
 
 def _baselines(found: Mapping[str, Any]) -> dict[str, dict[str, float]]:

@@ -19,9 +19,8 @@ from vergence import __version__
 from vergence.comparison.compare import check_seeds
 from vergence.comparison.entries import Entry
 from vergence.comparison.results import Measured, spread, total_seconds
-from vergence.comparison.runner import Row, Work, carried_out, each_row
+from vergence.comparison.runner import SoFar, Work, carried_out, each_row
 from vergence.errors import VergenceError
-from vergence.files import write_json
 from vergence.progress import Progress, silent
 from vergence.protocols.base import get_protocol
 from vergence.recipes.load import recipe_from
@@ -159,29 +158,30 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Reproduction:
-    """What has been measured so far.
+class Reproduction(SoFar):
+    """What has been measured so far, and of what.
 
     Attributes:
         plan: what is reproduced.
-        measured: by row, one for each seed.
-        row: the last one.
         folder: of this table's runs and of what was measured.
     """
 
     plan: Plan
-    measured: Mapping[str, Sequence[Measured]]
-    row: Row
     folder: Path
 
     @cached_property
     def results(self) -> dict[str, Any]:
         """Plain values: `rows` (by protocol the figures, ours beside the published ones, and why they are not comparable)."""
-        return results_of(self.plan, self.measured)
-
-    def save(self, path: str | Path, **more: Any) -> None:
-        """Writes the results as JSON, with `more` in it."""
-        write_json(path, {**self.results, **more})
+        plan, measured = self.plan, self.measured
+        return {
+            "table": plan.table.name,
+            "title": plan.table.title,
+            "rows": {name: row_results(plan.table.rows[name], each, plan.overrides) for name, each in measured.items()},
+            "seeds": sorted({one.seed for each in measured.values() for one in each}),
+            "overrides": list(plan.overrides),
+            "world_version": world_version(),
+            "version": __version__,
+        }
 
 
 def reproduce(
@@ -226,7 +226,7 @@ def reproduce(
     work = Work(out / plan.table.name, device, progress, common=out / "shared")
     _open_all(plan, work)
     rows = each_row(work, plan.entries, lambda entry: range(plan.seeds), lambda entry: entry.recipe)
-    return carried_out(rows, plan.entries, lambda measured, row: Reproduction(plan, measured, row, work.out), after)
+    return carried_out(rows, plan.entries, lambda measured, row: Reproduction(measured, row, plan, work.out), after)
 
 
 def _open_all(plan: Plan, work: Work) -> None:
@@ -238,19 +238,6 @@ def _open_all(plan: Plan, work: Work) -> None:
                 work.shared.open(source, recipe.image_size, recipe.skeleton)
             except VergenceError as error:
                 raise VergenceError(f"{entry.name}, {name} ({source.path}): {error.problem}", error.remedy) from error
-
-
-def results_of(plan: Plan, measured: Mapping[str, Sequence[Measured]]) -> dict[str, Any]:
-    """What `results.json` holds, of what has been measured so far."""
-    return {
-        "table": plan.table.name,
-        "title": plan.table.title,
-        "rows": {name: row_results(plan.table.rows[name], each, plan.overrides) for name, each in measured.items()},
-        "seeds": sorted({one.seed for each in measured.values() for one in each}),
-        "overrides": list(plan.overrides),
-        "world_version": world_version(),
-        "version": __version__,
-    }
 
 
 def overview() -> str:

@@ -24,7 +24,7 @@ from vergence.errors import VergenceError
 from vergence.evaluation.evaluate import Evaluation, of_run
 from vergence.evaluation.run_tests import Tested, measure_tests
 from vergence.evaluation.scores import in_camera_frame
-from vergence.files import plain
+from vergence.files import plain, write_json
 from vergence.inference.estimator import load
 from vergence.networks.devices import resolve_device
 from vergence.progress import Progress, silent
@@ -87,6 +87,28 @@ class Row:
     evaluation: Evaluation | None = None
     folder: Path | None = None
     ends_seed: bool = False
+
+
+@dataclass(frozen=True)
+class SoFar:
+    """What has been measured so far.
+
+    Attributes:
+        measured: by entry, one for each seed.
+        row: the last one.
+    """
+
+    measured: Mapping[str, Sequence[Measured]]
+    row: Row
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """Plain values."""
+        raise NotImplementedError
+
+    def save(self, path: str | Path, **more: Any) -> None:
+        """Writes the results as JSON, with `more` in it."""
+        write_json(path, {**self.results, **more})
 
 
 def each_row(

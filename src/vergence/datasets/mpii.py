@@ -161,8 +161,8 @@ def _from_mat(file: Path, images: Path) -> Iterator[Person | None]:
 
 def _people(file: Path) -> Iterator[tuple[str, Any, str]]:
     """(image's name, person's struct, activity) of everybody in a training image."""
-    release = read_mat5(file, ["RELEASE"])["RELEASE"]
-    annolist, train, acts = (_part(_first(release), key) for key in ("annolist", "img_train", "act"))
+    release = read_mat5(file, ["RELEASE"], simplify_cells=True)["RELEASE"]
+    annolist, train, acts = (_part(release, key) for key in ("annolist", "img_train", "act"))
     if annolist is None or train is None or np.size(annolist) != np.size(train):
         raise VergenceError(
             f"{file}: annolist has {np.size(annolist)} images, img_train {np.size(train)}", "Download it again."
@@ -171,48 +171,28 @@ def _people(file: Path) -> Iterator[tuple[str, Any, str]]:
     for i, (image, use) in enumerate(zip(_items(annolist), np.ravel(train))):
         if not use:
             continue
-        name = _text(_part(_first(_part(image, "image")), "name"))
-        if not name:
+        name = _part(_part(image, "image"), "name")
+        if not name or not isinstance(name, str):
             raise VergenceError(f"{file}: image {i} has no name", "Download it again.")
-        activity = _text(_part(kinds[i], "cat_name")) if i < len(kinds) else ""
+        activity = _part(kinds[i], "cat_name") if i < len(kinds) else ""
+        activity = activity if isinstance(activity, str) else ""
         for rect in _items(_part(image, "annorect")):
             yield name, rect, activity
 
 
-# MATLAB's structs arrive as records whose fields are arrays, at any depth, empty or squeezed; these read all of it.
-
-
-def _items(value: Any) -> list[Any]:
-    """The elements of a struct array; [] for an empty one, or none."""
-    return [item for item in np.ravel(value) if getattr(getattr(item, "dtype", None), "names", None)]
-
-
-def _first(value: Any) -> Any:
-    return next(iter(_items(value)), None)
+def _items(value: Any) -> list[dict[str, Any]]:
+    """The structs of an array of them; [] for an empty one, or none."""
+    return [item for item in (value if isinstance(value, list) else [value]) if isinstance(item, dict)]
 
 
 def _part(struct: Any, name: str) -> Any:
     """A field of a struct (of the first, where there are several), None where it is missing."""
-    struct = _first(struct)
-    return struct[name] if struct is not None and name in struct.dtype.names else None
-
-
-def _content(value: Any) -> Any:
-    """The first thing in an array, at any depth; None where there is nothing."""
-    found = np.ravel(value)
-    while found.size and isinstance(found[0], ndarray):
-        found = np.ravel(found[0])
-    return found[0] if found.size else None
+    return next(iter(_items(struct)), {}).get(name)
 
 
 def _number(struct: Any, name: str) -> float:
     """A field that holds a number, as one or as text; NaN where it is empty or missing."""
     try:
-        return float(_content(_part(struct, name)))
+        return float(_part(struct, name))
     except (TypeError, ValueError):
         return float("nan")
-
-
-def _text(value: Any) -> str:
-    found = _content(value)
-    return str(found) if isinstance(found, str) else ""

@@ -11,11 +11,13 @@ from typing import Any
 from vergence.batches.dataset import Dataset
 from vergence.errors import VergenceError
 from vergence.evaluation.external import Predicted, on_rows, read_predictions, score_poses, score_protocol
+from vergence.evaluation.footage import measure_footage
 from vergence.evaluation.run_tests import Tested, measure_tests
 from vergence.evaluation.scores import label_scores
 from vergence.evaluation.scores import protocol as protocol_of
 from vergence.files import write_json
 from vergence.inference.estimator import Estimator, load
+from vergence.lifting.model import LiftingModel, is_lifting
 from vergence.networks.devices import resolve_device
 from vergence.plugins import load_plugins
 from vergence.progress import Progress, silent
@@ -37,8 +39,8 @@ class Evaluation:
     """What was measured.
 
     Attributes:
-        results: plain values: `tests` (by test set the figures of the `model` and its baselines), `protocols` (tables of
-            named protocols), `protocol` (how each was measured), `labels`; errors in mm.
+        results: plain values: `footage` (without truth), or `tests` (by test set the figures of the `model` and its
+            baselines), `protocols` (tables of named protocols), `protocol` (how each was measured), `labels`; errors in mm.
         recipe: whose tests these are; None of somebody's predictions.
         tests: the images, predictions and errors behind the figures.
         curves: each training stage's `metrics.jsonl`.
@@ -55,12 +57,14 @@ class Evaluation:
 
 
 def evaluate(
-    run: str | Path | Run | Estimator | None = None,
+    run: str | Path | Run | Estimator | LiftingModel | None = None,
     *,
     data: str | Path | None = None,
+    footage: str | Path | None = None,
     protocol: str = "",
     frames: str = "",
     reconstruction: str | Path = "",
+    height: float | None = None,
     scale: Scale | None = None,
     predictions: str | Path | Mapping[str, Any] | None = None,
     skeleton: str = "",
@@ -69,16 +73,20 @@ def evaluate(
     plugins: Sequence[str | Path] = (),
     progress: Progress = silent,
 ) -> Evaluation:
-    """Measures a run on its recipe's test sets, on a capture beside its reconstruction, or on a dataset by a protocol;
-    or poses that somebody predicted.
+    """Measures a run on its recipe's test sets, on a capture beside its reconstruction, on footage without any truth, or on a
+    dataset by a protocol; or poses that somebody predicted.
 
     Args:
-        run: a run's folder, what `vergence.train` or `vergence.load` gave; none with `predictions`.
+        run: a run's folder, what `vergence.train` or `vergence.load` gave, with `footage` also a lifting model or its folder;
+            none with `predictions`.
         data: a capture's folder, a recipe's line as `{kind: shards, path: FOLDER}`, `RECIPE:NAME`, or with `protocol` a
             dataset's folder or shards made of it. Left out: the test sets of the run's recipe.
         protocol: name of a published protocol, or of a registered one: which images, joints, alignment and average.
-        frames: frames of the capture, as `35-64`.
-        reconstruction: folder that `vergence.reconstruct` filled for the capture.
+        footage: folder of a capture with 2D keypoints, or of a recording in what `vergence.learn` wrote: held-out time and
+            cameras, agreement between views, limbs and jitter, where nobody knows the truth (`evaluation.without_truth`).
+        frames: frames of the capture, as `35-64`; of `footage` those that the run did not learn from, where not given.
+        reconstruction: folder that `vergence.reconstruct` filled for the capture; `footage` is reconstructed without one.
+        height: of the person in `footage`, metres, where it is reconstructed now.
         scale: how poses get their millimetres where a protocol needs them: the `training` people's mean limb lengths, or by
             the truth each pose's own (`true`) or its root's distance (`depth`). None: as the recipe's tests say.
         predictions: NPZ or JSON file, or its arrays by name (`evaluation.external` has the form): measured instead of a run.
@@ -99,6 +107,14 @@ def evaluate(
         return _of_predictions(predictions, data, protocol, skeleton, partial)
     if run is None:
         raise VergenceError("nothing to evaluate", "Give a run, or predictions.")
+    if footage is not None:
+        if data or protocol:
+            raise VergenceError("--footage stands alone", "Leave --data and --protocol out.")
+        own = run.folder if isinstance(run, Run) else run
+        options = {"frames": frames, "reconstruction": reconstruction, "height": height, "device": device}
+        return Evaluation(measure_footage(own, footage, **options, progress=progress))  # type: ignore[arg-type]
+    if isinstance(run, LiftingModel) or (isinstance(run, str | Path) and is_lifting(run)):
+        raise VergenceError("a lifting model is measured on footage", "Give --footage: a capture with 2D keypoints.")
     if not data and (frames or reconstruction):
         raise VergenceError("--frames and --reconstruction belong to a capture", "Give --data: the capture's folder.")
     if isinstance(run, Run) and not (data or protocol):

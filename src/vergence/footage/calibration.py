@@ -9,8 +9,6 @@ length leaves a rig free of scale, which is a rig nevertheless.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,6 @@ from jaxtyping import Float
 
 from vergence import plugins
 from vergence.errors import VergenceError
-from vergence.files import read_toml
 from vergence.footage.readers import find_reader
 from vergence.geometry.cameras import Camera, Rig
 
@@ -37,20 +34,6 @@ UNIT_WORDS = {
 }
 UNKNOWN = ("", "null", "none", "nan")
 COEFFICIENTS = (0, 2, 4, 5, 8, 12, 14)  # OpenCV's models; two are k1 k2
-
-
-def load_toml(path: Path) -> dict[str, Any]:
-    """A TOML file as a mapping; one clear error where it is missing or broken."""
-    return read_toml(path)
-
-
-def file_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise VergenceError(f"there is no file {path}", "Check the path.") from None
-    except (UnicodeDecodeError, OSError) as error:
-        raise VergenceError(f"{path} is not readable TOML: {error}", "Mend the line it names.") from error
 
 
 def read_calibration(path: Path | str, unit: str | None = None, reader: str = "") -> Rig:
@@ -219,6 +202,17 @@ def check_rotation(value: Any, where: str) -> Float[np.ndarray, "3 3"]:
     return nearest
 
 
-def toml_key(name: str) -> str:
-    """A name as a TOML key, quoted where it must be."""
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
+def checked_camera(
+    name: str, where: str, size: Any, matrix: Any, lens: Any, turn: Any, shift: Any, *, fisheye: bool = False,
+    shift_is: str = "translation",
+) -> Camera:  # fmt: skip
+    """A camera of what a file says, None where it says nothing; with extrinsics where it says both parts of them."""
+    posed = turn is not None and shift is not None
+    return Camera(
+        name,
+        None if size is None else check_size(size, where),
+        None if matrix is None else check_intrinsics(matrix, where),
+        check_distortion([] if lens is None else lens, where, fisheye),
+        check_rotation(turn, where) if posed else None,
+        check_array(shift, (3,), f"{shift_is} of {where}") if posed else None,
+    )

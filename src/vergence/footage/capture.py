@@ -41,9 +41,9 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence.errors import VergenceError
+from vergence.files import read_toml
 from vergence.footage import calibration as calib
-from vergence.footage.calibrations.discovery import find_calibration
-from vergence.footage.calibrations.pairing import paired
+from vergence.footage.calibrations.pairing import find_calibration, paired
 from vergence.footage.calibrations.sizes import settle
 from vergence.footage.capture_camera import (
     CaptureCamera,
@@ -177,7 +177,7 @@ def load_capture(path: Path | str) -> Capture:
     file = path / "capture.toml" if path.is_dir() else path
     if file.suffix.lower() != ".toml":
         raise VergenceError(f"{file} is no capture", "Give a folder of videos, or a capture.toml.")
-    return _build(calib.load_toml(file), file.parent.resolve(), file.name)
+    return _build(read_toml(file), file.parent.resolve(), file.name)
 
 
 def make_capture(folder: Path | str) -> Capture:
@@ -193,7 +193,9 @@ def make_capture(folder: Path | str) -> Capture:
     folder = Path(folder).resolve()
     entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=lambda p: natural_key(p.name))
     videos = [p for p in entries if p.is_file() and p.suffix.lower() in VIDEO_SUFFIXES]
-    images = [p for p in entries if p.is_dir() and _holds_images(p)] if not videos else []
+    images = [
+        p for p in entries if not videos and p.is_dir() and any(f.suffix.lower() in IMAGE_SUFFIXES for f in p.iterdir())
+    ]
     if not videos and not images:
         raise VergenceError(
             f"folder {folder} holds neither a capture.toml nor videos",
@@ -218,10 +220,6 @@ def make_capture(folder: Path | str) -> Capture:
     note += f"; calibration {table['capture']['calibration']}" if found_in is not None else ""
     note += f"; of {', '.join(others)} none is taken: name one in a capture.toml" if others else ""
     return dataclasses.replace(capture, notes=(note, *taken, *capture.notes))
-
-
-def _holds_images(folder: Path) -> bool:
-    return any(p.suffix.lower() in IMAGE_SUFFIXES for p in folder.iterdir())
 
 
 def _build(data: dict[str, Any], folder: Path, name: str) -> Capture:

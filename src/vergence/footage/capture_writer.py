@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from vergence.files import write_text
-from vergence.footage.calibration import toml_key
 from vergence.footage.capture import SCALE_FREE, Capture
 
 
@@ -34,7 +34,8 @@ def write_capture(path: Path | str, capture: Capture) -> None:
     if capture.synchronised:
         lines += ["synchronised = true"]
     for camera in capture.cameras:
-        lines += ["", f"[cameras.{toml_key(camera.name)}]"]
+        bare = re.fullmatch(r"[A-Za-z0-9_-]+", camera.name)
+        lines += ["", f"[cameras.{camera.name if bare else json.dumps(camera.name, ensure_ascii=False)}]"]
         if camera.video is not None:
             lines += [f"{'frames' if camera.video.is_dir() else 'video'} = {relative(camera.video)}"]
         lines += [f"image_size = {list(camera.image_size)}"]

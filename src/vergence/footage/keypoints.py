@@ -181,7 +181,7 @@ def read_openpose(folder: Path | str, skeleton: Skeleton | None = None) -> Detec
         raise VergenceError(f"a person in {file} has no `pose_keypoints_2d`", "Run OpenPose with body keypoints.")
     scaled, told = on_one_scale(raw, folder.name)
     people = [person for frame in scaled.values() for person in frame]
-    chosen, notes = _decide_skeleton(people, skeleton, folder)
+    chosen, notes = decide_skeleton(people, skeleton, folder)
     notes += told
     gaps = max(raw) - min(raw) + 1 - len(raw)
     if gaps and number_frames(numbers).step == 1:
@@ -202,8 +202,10 @@ def _openpose_people(file: Path) -> list[np.ndarray]:
     return found
 
 
-def _decide_skeleton(people: Sequence[np.ndarray], given: Skeleton | None, where: Path) -> tuple[Skeleton, list[str]]:
-    """The skeleton of OpenPose-like lists, and how it was decided."""
+def decide_skeleton(
+    people: Sequence[np.ndarray], given: Skeleton | None, where: Path, names: Sequence[str] = ()
+) -> tuple[Skeleton, list[str]]:
+    """Which joints people's points are: by the user's word, by their names, or by measuring; and how it was decided."""
     counts = sorted({len(person) for person in people})
     if len(counts) > 1:
         raise VergenceError(
@@ -213,9 +215,12 @@ def _decide_skeleton(people: Sequence[np.ndarray], given: Skeleton | None, where
         if counts and counts[0] != len(given):
             raise VergenceError(
                 f"people in {where} have {counts[0]} joints, skeleton {given.name} has {len(given)}",
-                "Give the `skeleton` that the keypoints were made with.",
+                "Give the `skeleton` that the keypoints were made with"
+                + (", or leave it out: the file names its joints." if names else "."),
             )
         return given, []
+    if (named := skeleton_of_names(names)) is not None:
+        return named, []
     if not counts:
         raise VergenceError(f"nobody is in any frame of {where}", "Check the detector, or leave this camera out.")
     layout, note = decide_layout([clean(person) for person in people], where.name)
@@ -271,7 +276,7 @@ def read_coco(path: Path | str, skeleton: Skeleton | None = None) -> Detections:
     for row, person in zip(rows, label_confidence(people) if coco.labelled else people):
         raw[counted[numbers[plain_id(row.image_id)]]].append(person)
     scaled, told = on_one_scale(raw, path.name)
-    chosen, notes = _decide_skeleton([p for frame in scaled.values() for p in frame], skeleton, path)
+    chosen, notes = decide_skeleton([p for frame in scaled.values() for p in frame], skeleton, path)
     frames = {number: _stack(frame, chosen, notes, path) for number, frame in scaled.items()}
     notes = list(dict.fromkeys([*notes, *told]))
     return Detections(chosen, frames, bool(coco.images), image_size(coco), tuple(notes), kept if own else None)
@@ -299,7 +304,7 @@ def read_keypoint_npz(path: Path | str) -> KeypointTable:
     names = data.joint_names
     points, told = views_on_one_scale(data.keypoints, path.name)
     if not names:
-        skeleton, note = _decide_skeleton(list(clean(points).reshape(-1, *points.shape[2:])), None, path)
+        skeleton, note = decide_skeleton(list(clean(points).reshape(-1, *points.shape[2:])), None, path)
         points, told = points[:, :, : len(skeleton)], told + note
     elif points.shape[2] == len(names):
         skeleton = skeleton_from_names(names)

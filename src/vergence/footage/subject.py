@@ -161,27 +161,11 @@ def _one_camera(own: Sequence[Track], counts: tuple[int, ...]) -> tuple[np.ndarr
     if not left:
         reason = "a single camera, one person in view at a time" + taken.words()
         return whole[:, None], SubjectChoice("only", reason, (0,), counts, (float(present(whole).mean()),))
-    keypoints, choice = _most_seen([whole, *left], counts)
-    return keypoints, replace(choice, reason=choice.reason + taken.words())
-
-
-def _most_seen(own: Sequence[Track], counts: tuple[int, ...]) -> tuple[np.ndarray, SubjectChoice]:
-    """One camera: nothing to compare with, so the person most is seen of."""
-    amount = [float(np.nansum(track[..., 2])) / (own[0].shape[0] * own[0].shape[1]) for track in own]
-    margin = amount[0] - amount[1] if len(own) > 1 else float("nan")
-    verdict: Literal["sure", "doubtful"] = "doubtful" if margin < SURE_MARGIN else "sure"
-    reason = "a single camera: the person who is seen longest and best"
-    choice = SubjectChoice(
-        verdict,
-        reason,
-        (0,),
-        counts,
-        (float(present(own[0]).mean()),),
-        amount[0],
-        margin,
-        (1,) if len(own) > 1 else (),
-    )
-    return own[0][:, None], choice
+    amount, other = (float(np.nansum(track[..., 2])) / (whole.shape[0] * whole.shape[1]) for track in (whole, left[0]))
+    verdict: Literal["sure", "doubtful"] = "doubtful" if amount - other < SURE_MARGIN else "sure"
+    reason = "a single camera: the person who is seen longest and best" + taken.words()
+    seen = (float(present(whole).mean()),)
+    return whole[:, None], SubjectChoice(verdict, reason, (0,), counts, seen, amount, amount - other, (1,))
 
 
 def _assemble(usable: Sequence[Sequence[Track]], best: Sequence[int], shape: tuple[int, ...]) -> np.ndarray:

@@ -99,14 +99,19 @@ def person_size(person: Float[np.ndarray, "... J 3"]) -> Float[np.ndarray, ...]:
 
 def _movement(person: Float[np.ndarray, "J 3"], others: Float[np.ndarray, "P J 3"]) -> Float[np.ndarray, " P"]:
     """Median joint distance in parts of the larger one's size; of the boxes' middles where no joint is common."""
-    distance = np.linalg.norm(others[..., :2] - person[:, :2], axis=-1)
-    common = np.isfinite(distance).any(axis=-1)
-    middle = np.linalg.norm(np.nanmean(others[..., :2], axis=1) - np.nanmean(person[:, :2], axis=0), axis=-1)
-    median = np.where(common, np.nanmedian(np.where(common[:, None], distance, 0.0), axis=-1), middle)
+    distance = np.sort(np.linalg.norm(others[..., :2] - person[:, :2], axis=-1), axis=-1)  # unknown ones come last
+    count = np.isfinite(distance).sum(axis=-1)
+    row, last = np.arange(len(others)), np.maximum(count - 1, 0)
+    median = (distance[row, last // 2] + distance[row, (last + 1) // 2]) / 2
+    if not count.all():
+        middle = np.linalg.norm(np.nanmean(others[..., :2], axis=1) - np.nanmean(person[:, :2], axis=0), axis=-1)
+        median = np.where(count > 0, median, middle)
     return median / np.maximum(person_size(person), person_size(others))
 
 
 def _without_duplicates(people: Float[np.ndarray, "P J 3"]) -> Float[np.ndarray, "Q J 3"]:
+    if len(people) < 2:
+        return people
     order = np.argsort(-np.nansum(people[..., 2], axis=1), kind="stable")
     kept: list[int] = []
     for i in order:

@@ -88,6 +88,7 @@ class VideoFile(Video):
         super().__init__()
         self.path = Path(path)
         self._container, self._stream = _open_stream(self.path)
+        self._untouched = True
         self._decoder: Iterator[tuple[int, av.VideoFrame]] | None = None
         self._next = 0
         rate = self._stream.average_rate or self._stream.guessed_rate
@@ -165,6 +166,7 @@ class VideoFile(Video):
     def _decode_from(self, index: int) -> Iterator[tuple[int, av.VideoFrame]]:
         """Decoded frames with their indices, from a key frame at or before `index`, or from the file's start."""
         if index and self._stamps:
+            self._untouched = False
             for seconds in SEEK_BACK_S:
                 frames = self._from_key(self._stamps[index] - round(seconds / self._stream.time_base))
                 first = next(frames, None)
@@ -172,8 +174,10 @@ class VideoFile(Video):
                     yield first
                     yield from frames
                     return
-        self._container.close()
-        self._container, self._stream = _open_stream(self.path)
+        if not self._untouched:
+            self._container.close()
+            self._container, self._stream = _open_stream(self.path)
+        self._untouched = False
         yield from self._numbered(self._packets_decoded(self._container, self._stream))
 
     def _from_key(self, stamp: int) -> Iterator[tuple[int, av.VideoFrame]]:

@@ -23,12 +23,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import cv2
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from vergence.errors import VergenceError
-from vergence.geometry.optimal import correct_matches
+from vergence.geometry.two_view import essential_of_cameras
 
 
 def _check(points: Tensor, cameras: Tensor) -> None:
@@ -122,9 +124,6 @@ def reprojection_error(
     return torch.where(behind & ~error.isnan(), torch.full_like(error, math.inf), error)
 
 
-# ------------------------------------------------------------------------------------------------ robust
-
-
 @dataclass(frozen=True)
 class RobustTriangulation:
     """Points with the views that they rest on.
@@ -208,12 +207,7 @@ def _best_pair(
     return best
 
 
-# ------------------------------------------------------------------------------------------------ two views, optimal
-
-
-def triangulate_optimal(
-    points: Float[Tensor, "... 2 2"], cameras: Float[Tensor, "... 2 3 4"]
-) -> Float[Tensor, "... 3"]:
+def triangulate_optimal(points: Float[Tensor, "... 2 2"], cameras: Float[Tensor, "2 3 4"]) -> Float[Tensor, "... 3"]:
     """The two-view point of least reprojection error, globally (Hartley & Sturm 1997; H&Z algorithm 12.1).
 
     Errors are taken in normalised coordinates, that is, both focal lengths as equal. Not differentiable.
@@ -231,7 +225,17 @@ def triangulate_optimal(
     return triangulate_linear(correct_matches(points, cameras), cameras)
 
 
-# ------------------------------------------------------------------------------------------------ vector median
+def correct_matches(points: Float[Tensor, "... 2 2"], cameras: Float[Tensor, "2 3 4"]) -> Float[Tensor, "... 2 2"]:
+    """The closest pairs of points (sum of squared distances) whose rays meet exactly, by OpenCV: the error of two views can
+    have three minima, and the roots of one polynomial of degree six are all of them. NaN where a view is missing."""
+    first, second = cameras.double().cpu().numpy()
+    essential = essential_of_cameras(first[:, :3], first[:, 3], second[:, :3], second[:, 3])
+    seen, out = points.isfinite().all(-1).all(-1), torch.full_like(points, math.nan)
+    pairs = np.ascontiguousarray(points[seen].double().cpu().numpy().reshape(-1, 2, 2).swapaxes(0, 1))
+    if pairs.size:
+        moved = np.concatenate(cv2.correctMatches(essential, pairs[:1], pairs[1:])).swapaxes(0, 1)
+        out[seen] = torch.from_numpy(moved).to(out).reshape(points[seen].shape)
+    return out
 
 
 def vector_median(candidates: Float[Tensor, "... C 3"]) -> Float[Tensor, "... 3"]:

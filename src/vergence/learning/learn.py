@@ -3,11 +3,13 @@
     OUT/NAME/keypoints/       2D keypoints, where the recording had none (`vergence detect`)
     OUT/NAME/capture.toml     the recording with them
     OUT/NAME/reconstruction/  cameras and 3D (`vergence reconstruct`)
+    OUT/NAME/without-CAMERA/  3D by the other cameras, where one is held out
     OUT/model/                the lifting model (`vergence predict OUT/model VIDEO`)
     OUT/image/                the image model's run, where it was asked for
     OUT/results.json          verdicts, figures in held-out time, what was decided
 
-Every step leaves what its own verb would, and what is there already is not made again: a stopped call goes on where it was. A
+Every step leaves what its own verb would, and what is there already is not made again: a stopped call goes on where it was, and
+ends with the same bytes (so no file says how long anything took). A
 recording that cannot be reconstructed ends it; a `doubtful` one does so too, until somebody says `anyway`, and its model
 says so for ever.
 """
@@ -24,17 +26,20 @@ import numpy as np
 from jaxtyping import Bool
 
 from vergence.errors import VergenceError
-from vergence.files import claim, plain, write_json
+from vergence.evaluation.footage import held_from, identity, lifted, measure_footage, words
+from vergence.evaluation.without_truth import PROTOCOL, Held, measure, scene_of
+from vergence.files import claim, plain, remove_leftovers, write_json
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.capture_writer import write_capture
 from vergence.footage.detectors.base import open_detector
 from vergence.footage.detectors.detect import content, detect_video
 from vergence.footage.observations import observe
-from vergence.learning.measure import PROTOCOL, Held, measure_held_out
+from vergence.learning.hidden import capture_without, check_hidden, labels_without
 from vergence.learning.motions import motions_of, read_motions
-from vergence.lifting.model import LiftingModel, describe, is_lifting, load_lifting, stretches
+from vergence.lifting.model import LiftingModel, describe, is_lifting, load_lifting
 from vergence.lifting.train import LifterTraining, train_lifter
 from vergence.lifting.virtual import Motion, VirtualCameras
+from vergence.outputs import PoseSequence
 from vergence.progress import Progress, silent
 from vergence.reconstruction.footage import reconstruct
 from vergence.reconstruction.result import Reconstruction
@@ -56,14 +61,20 @@ class Recording:
         capture: with keypoints.
         reconstruction: as it was loaded from its folder.
         held_out: rows that no model was trained on.
-        figures: in these rows; None where nothing was held out or a lifting model was not asked for.
+        hidden: cameras that no model was trained on.
+        labels: the poses that teach: the reconstruction's, or by the cameras that are not hidden.
+        figures: of the lifting model in these rows; None where nothing was held out or it was not asked for.
+        image_figures: of the image model, likewise.
     """
 
     name: str
     capture: Capture
     reconstruction: Reconstruction
     held_out: Bool[np.ndarray, " T"]
+    hidden: tuple[str, ...]
+    labels: PoseSequence
     figures: Held | None = None
+    image_figures: Held | None = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +106,7 @@ def learn(
     motion: str | Path | None = None,
     height: float | None = None,
     held_out: float = HELD_OUT,
+    hold_out: str | Sequence[str] = (),
     steps: int | None = None,
     anyway: bool = False,
     device: str = "auto",
@@ -113,6 +125,7 @@ def learn(
         motion: folder of motion capture to learn from as well; with no footage at all, the only thing learned from.
         height: of the people, metres, where no calibration tells a length.
         held_out: share of each recording's time, in its middle, that is kept for measuring; 0 trains on everything.
+        hold_out: a camera's name, or several, that nothing is learned from: how good the model is for another camera.
         steps: of the lifting model's training; as many as are usual where not given.
         anyway: go on with recordings whose verdict is `doubtful`.
         device: of detector and image network.
@@ -123,7 +136,7 @@ def learn(
     Raises:
         VergenceError: a recording cannot be reconstructed, or is `doubtful` without `anyway`; says why, and of which.
     """
-    out = Path(out)
+    out, hidden = Path(out), (hold_out,) if isinstance(hold_out, str) and hold_out else tuple(hold_out)
     if not 0 <= held_out < 0.9:
         raise VergenceError(f"{held_out:g} of the time is held out", "Give a share from 0 to 0.9.")
     if not footage and motion is None:
@@ -131,9 +144,14 @@ def learn(
     if not footage and student != "lifting":
         raise VergenceError("an image model cannot be taught by motion alone", "Give recordings, or --student lifting.")
     names = _names([Path(one) for one in footage])
+    captures = [load_capture(one) for one in footage]
+    if hidden:
+        check_hidden(hidden, {name: one.names for name, one in zip(names, captures, strict=True)})
+    remove_leftovers(out)
+    made_with = (detector, model, height, device, seed)
     recordings = [
-        _understood(Path(one), out / name, name, detector, model, height, held_out, device, seed, progress, each)
-        for one, name in zip(footage, names, strict=True)
+        _understood(Path(one), capture, out / name, made_with, held_out, hidden, progress, each)
+        for one, capture, name in zip(footage, captures, names, strict=True)
     ]
     doubtful = [one for one in recordings if one.reconstruction.verdict != "good"]
     if doubtful and not anyway:
@@ -151,6 +169,13 @@ def learn(
             for one in recordings
         ]
     image = _image(recordings, out / "image", device, progress) if student != "lifting" else None
+    if image is not None:
+        recordings = [
+            dataclasses.replace(one, image_figures=held_from(measure_footage(image, out / one.name, device=device)))
+            if one.held_out.any()
+            else one
+            for one in recordings
+        ]
     learned = Learned(out, tuple(recordings), lifted, image, bool(doubtful))
     write_json(out / "results.json", results_of(learned))
     return learned
@@ -167,8 +192,10 @@ def results_of(learned: Learned) -> dict[str, Any]:
                 "verdict": one.reconstruction.verdict,
                 "reasons": one.reconstruction.reasons,
                 "frames": len(one.held_out),
-                "held_out": _words(one.held_out),
+                "held_out": words(one.held_out),
+                "held_out_cameras": list(one.hidden),
                 "figures": plain(one.figures),
+                **({} if one.image_figures is None else {"image_figures": plain(one.image_figures)}),
                 "notes": one.reconstruction.notes,
             }
             for one in learned.recordings
@@ -186,19 +213,18 @@ def _names(footage: Sequence[Path]) -> list[str]:
 
 def _understood(
     footage: Path,
+    capture: Capture,
     folder: Path,
-    name: str,
-    detector: str,
-    model: str,
-    height: float | None,
+    made_with: tuple[str, str, float | None, str, int],
     held_out: float,
-    device: str,
-    seed: int,
+    hidden: tuple[str, ...],
     progress: Progress,
     each: Callable[[Reconstruction, Path], object],
 ) -> Recording:
     """Keypoints and reconstruction of one recording, made where they are not there."""
-    capture = with_keypoints(load_capture(footage), folder, detector, model, device, progress)
+    detector, model, height, device, seed = made_with
+    name = folder.name
+    capture = with_keypoints(capture, folder, detector, model, device, progress)
     done = folder / "reconstruction"
     each_camera = [camera.keypoints for camera in capture.cameras]
     files = [file for file in (capture.keypoint_file, *each_camera, folder / "capture.toml") if file is not None]
@@ -210,13 +236,16 @@ def _understood(
             found = reconstruct(capture, height=height, seed=seed)
         except VergenceError as error:
             raise VergenceError(f"{name} cannot be reconstructed: {error.problem}", error.remedy) from error
+        found = dataclasses.replace(found, seconds=float("nan"))
+        each(found, done)  # before results.json, which says that the step is done
         found.save(done)
-        each(found, done)
     progress(f"{name}: reconstruction", 1, 1)
     kept = Reconstruction.load(done)
     if (done / "capture.toml").is_file():  # cameras were brought to one time
         capture = load_capture(done)
-    return Recording(name, capture, kept, middle(len(kept.poses.pose), held_out))
+    own = tuple(camera for camera in capture.names if camera in hidden)
+    labels = labels_without(kept, capture, own, folder)
+    return Recording(name, capture, kept, middle(len(kept.poses.pose), held_out), own, labels)
 
 
 def with_keypoints(
@@ -251,11 +280,6 @@ def middle(frames: int, share: float) -> Bool[np.ndarray, " T"]:
     return held
 
 
-def _words(rows: Bool[np.ndarray, " T"]) -> str:
-    """Frames as options name them: `0-34,65-99`."""
-    return ",".join(f"{run.start}-{run.stop - 1}" for run in stretches(rows))
-
-
 def _lifting(
     recordings: Sequence[Recording],
     motion: str | Path | None,
@@ -266,7 +290,7 @@ def _lifting(
     progress: Progress,
 ) -> LiftingModel:
     """The lifting model, trained where it is not there."""
-    own = [m for one in recordings for m in motions_of(one.reconstruction.poses, ~one.held_out)]
+    own = [m for one in recordings for m in motions_of(one.labels, ~one.held_out)]
     if recordings and not own:
         raise VergenceError(
             "in no recording was the person whole (hips, knees, ankles, shoulders, elbows and wrists) for long enough",
@@ -277,7 +301,8 @@ def _lifting(
     settings = dataclasses.replace(settings, steps=steps or (STEPS if own else settings.steps))
     made_of = {
         "recordings": {one.name: content(folder.parent / one.name / "made_of.yaml") for one in recordings},
-        "held_out": [_words(one.held_out) for one in recordings],
+        "held_out": [words(one.held_out) for one in recordings],
+        **({"hold_out": [list(one.hidden) for one in recordings]} if any(one.hidden for one in recordings) else {}),
         "motion": sorted(other),
         "training": plain(settings),
         "seed": seed,
@@ -300,7 +325,17 @@ def _lifting(
         + ([f"{len(other)} files of motion capture"] if other else [])
         + (["the model that comes with the package (CMU motion capture)"] if own else [])
     )
-    made = describe(network, settings.fps, taught_by=taught, doubtful=doubtful, made_of=made_of)
+    learned_from = {
+        one.name: {
+            "cameras": [name for name in one.capture.names if name not in one.hidden],
+            "frames": words(~one.held_out),
+            "files": identity(one.capture),
+        }
+        for one in recordings
+    }
+    made = describe(
+        network, settings.fps, taught_by=taught, doubtful=doubtful, made_of=made_of, recordings=learned_from
+    )
     made.save(folder)
     return load_lifting(folder)
 
@@ -313,7 +348,9 @@ def _weights(own: Sequence[Motion], other: Sequence[Motion]) -> list[float]:
 
 
 def _measured(one: Recording, model: LiftingModel, before: LiftingModel) -> Held:
-    return measure_held_out(model, before, one.reconstruction, observe(one.capture), one.held_out)
+    found, seen = one.reconstruction, observe(one.capture)
+    scene = scene_of(found, seen, model.skeleton)
+    return measure(lifted(model, found, seen, before), scene, one.held_out, ~one.held_out, one.hidden)
 
 
 def _image(recordings: Sequence[Recording], folder: Path, device: str, progress: Progress) -> Path:
@@ -324,7 +361,7 @@ def _image(recordings: Sequence[Recording], folder: Path, device: str, progress:
             "Give one recording, --student lifting, or write a recipe with a source for each.",
         )
     one = recordings[0]
-    frames = _words(~one.held_out)
-    options = ["--sources.footage.path", str(one.capture.folder.resolve()), "--sources.footage.frames", frames]
+    path = capture_without(one.capture, one.hidden, folder.parent / one.name).resolve()
+    options = ["--sources.footage.path", str(path), "--sources.footage.frames", words(~one.held_out)]
     train("capture", folder, overrides=options, device=device, progress=progress)
     return folder

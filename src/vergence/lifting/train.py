@@ -22,10 +22,10 @@ from vergence.files import atomic_path
 from vergence.lifting.network import Lifter, LifterSettings, features, rays_of_person
 from vergence.lifting.virtual import Motion, Seen, VirtualCameras, draw
 from vergence.progress import Progress, silent
-from vergence.skeleton import H36M_NAMES, Skeleton, skeleton_from_names
+from vergence.skeleton import H36M_17, Skeleton, skeleton_from_names
 
 # Motion capture and detectors agree on these; what they call head and neck they do not.
-LIFTED = skeleton_from_names([name for name in H36M_NAMES if name not in ("neck_nose", "head_top")])
+LIFTED = skeleton_from_names([name for name in H36M_17.joint_names if name not in ("neck_nose", "head_top")])
 SINGLE = 0.1  # share of steps on single frames
 KEEP_EVERY_S = 20.0
 

@@ -177,9 +177,6 @@ def canonical_target(views: Views, skeleton: Skeleton) -> tuple[Float[Tensor, "N
     return known(canonical_pose(views.pose, views.up, skeleton) / bone[:, None, None], views.pose_weight)
 
 
-# The metric loss
-
-
 def pairs(views: Views) -> tuple[Int[Tensor, " M"], Int[Tensor, " M"]]:
     """Rows of two views of each time step of which the batch shows two; of more, the first two."""
     index, mask = views.groups()

@@ -58,9 +58,6 @@ MIN_KNEES = 8
 MIN_VIEWS = 4
 
 
-# Section 3.1: from 2.5D to 3D
-
-
 @dataclass
 class Poses:
     """3D of N images as the losses see it, in reference bones.
@@ -77,9 +74,6 @@ class Poses:
 
     def __getitem__(self, rows: Tensor) -> Poses:
         return Poses(self.pose[rows], self.weight[rows], self.usable[rows])
-
-
-# Section 3.3: the losses
 
 
 def pairs_of(views: Views) -> tuple[Int[Tensor, " P"], Int[Tensor, " P"]]:
@@ -242,8 +236,6 @@ class MultiViewConsistency(Supervised):
         z = torch.where(found, root, 1.0)[:, None] + depth
         pose = z[..., None] * torch.cat([rays, torch.ones_like(rays[..., :1])], -1)
         return Poses(pose, torch.where(found[:, None], trust, 0.0), found & (z > 0).all(1))
-
-    # What a run looks like from outside
 
     @torch.no_grad()
     def watch(self) -> Watch:

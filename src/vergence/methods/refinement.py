@@ -24,7 +24,7 @@ people's poses by heart (dropout, few steps). That shows as P-MPJPE falling on i
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -310,8 +310,3 @@ def train_unit(unit: RefinementUnit, pairs: Pairs, stage: RefineStage, seed: int
             curve.append(float(loss.detach()))
     unit.eval().cpu()
     return curve
-
-
-def describe(stage: RefineStage, report: dict[str, Any]) -> dict[str, Any]:
-    """What `config.json` and the protocol keep of a refinement."""
-    return {**asdict(stage), **report}

@@ -33,6 +33,7 @@ from numpy import ndarray
 
 from vergence import plugins
 from vergence.errors import VergenceError
+from vergence.footage.formats.names import natural_key
 from vergence.protocols.figures import Figure
 from vergence.skeleton import Skeleton
 
@@ -149,11 +150,6 @@ class Measured:
         }
 
 
-def protocols() -> dict[str, Protocol]:
-    """All protocols by name, registered ones among them."""
-    return {name: plugins.protocols[name] for name in plugins.protocols}
-
-
 def get_protocol(name: str) -> Protocol:
     """The protocol of that name.
 
@@ -225,19 +221,13 @@ def _table(
     """The mean of each figure over each of the group's values, in the papers' order."""
     places = {name: place for place, name in enumerate(order)}
     names = sorted(
-        {str(name) for name in group[known]}, key=lambda name: (places.get(name, len(order)), _natural(name))
+        {str(name) for name in group[known]}, key=lambda name: (places.get(name, len(order)), natural_key(name))
     )
     table = {}
     for name in names:
         mine = known & (group.astype(str) == name)
         table[name] = {figure: _mean(v[mine]) for figure, v in values.items()} | {"poses": float(mine.sum())}
     return table
-
-
-def _natural(name: str) -> tuple[str, int, str]:
-    """S9 before S11."""
-    word = name.rstrip("0123456789")
-    return word, int(name[len(word) :] or 0), name
 
 
 def _mean(values: ndarray) -> float:

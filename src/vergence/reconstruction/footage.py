@@ -147,6 +147,7 @@ def _solved(
         seen.keypoints[..., 2],
         skeleton=seen.skeleton,
         fps=footage.fps,
+        names=footage.names,
         **options,
         **cameras,
     )

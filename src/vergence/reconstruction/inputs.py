@@ -6,6 +6,7 @@ geometry works in: pixels from the principal point with the lens undone, and wei
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -41,6 +42,7 @@ class Joints:
         focal_mode: which focal lengths are to be found.
         auto: whether one or each is for the footage to decide.
         zooms: factors on the focal length to start from.
+        names: of the cameras, for sentences.
     """
 
     offset: Float[Array, "T V J 2"]
@@ -52,6 +54,7 @@ class Joints:
     focal_mode: FocalMode
     auto: bool
     zooms: tuple[float, ...]
+    names: tuple[str, ...]
 
     @property
     def known_focal(self) -> bool:
@@ -76,6 +79,11 @@ class Joints:
             weight=np.take_along_axis(self.weight, order, axis=2),
             counted=np.take_along_axis(self.counted, order, axis=2),
         )
+
+
+def camera_names(views: int, names: Sequence[str] = ()) -> tuple[str, ...]:
+    """The cameras' own names where they are known, else their numbers."""
+    return tuple(names) or tuple(f"camera {v + 1}" for v in range(views))
 
 
 def known_cameras(rotation: Array | None, translation: Array | None, given: Joints) -> Bundle | None:
@@ -103,6 +111,7 @@ def check_joints(
     fov_fixed: bool,
     focal: Literal["auto", "shared", "each"],
     min_confidence: float,
+    names: Sequence[str] = (),
 ) -> Joints:
     """Shapes, values and the lens; everything that can be refused before any geometry."""
     keypoints = np.asarray(keypoints, dtype=float)
@@ -125,8 +134,9 @@ def check_joints(
     valid = np.isfinite(keypoints).all(3) & (np.nan_to_num(confidence) > min_confidence)
     if not valid.any():
         raise VergenceError("every keypoint is missing", "Check the detector's output and `min_confidence`.")
-    if empty := [str(v + 1) for v in range(views) if not valid[:, v].any()]:
-        raise VergenceError(f"camera {', '.join(empty)} has no keypoints", "Leave it out or detect the person in it.")
+    labels = camera_names(views, names)
+    if empty := [labels[v] for v in range(views) if not valid[:, v].any()]:
+        raise VergenceError(f"{', '.join(empty)} has no keypoints", "Leave it out or detect the person in it.")
     known_focal = intrinsics is not None or (fov is not None and fov_fixed)
     k = _intrinsics(intrinsics, image_size, fov)
     lens = np.zeros((views, 5))
@@ -154,6 +164,7 @@ def check_joints(
         focal_mode="fixed" if known_focal else "shared" if focal == "auto" else focal,
         auto=not known_focal and focal == "auto",
         zooms=(1.0,) if known_focal or fov is not None else ZOOM_STARTS,
+        names=labels,
     )
 
 

@@ -55,6 +55,8 @@ IMPROBABLE = np.log(1e-2)  # of a lens that would be right, before another is na
 SUSPICIOUS = np.log(0.1)
 MOST_FOCAL = 1.05  # factor that matters
 MOST_CENTRE = np.radians(1.0)  # of the principal point, seen from the camera
+MOST_USUAL_CENTRE = np.radians(30.0)  # and beyond this no principal point is
+MOST_USUAL_FOCAL = 3.0
 MOST_BEND = 3e-3  # radians at the border of what was seen
 ZOOM = 1.1  # by how much longer focal lengths are tried, to say what that changes
 MOST_TURN_DEG = 1.0  # of a pair, if two lenses differ by `ZOOM`
@@ -111,24 +113,38 @@ class Wish:
             to add).
         value: V factors, `(camera, x, y)`, or V k1.
         chance: logarithm of the probability that so much is found by chance.
+        usual: whether any lens is like that; one step towards a lens far off says that it is another, and not which.
     """
 
     kind: str
     value: Array
     chance: float
+    usual: bool = True
 
-    def words(self, names: tuple[str, ...]) -> str:
+    def words(self, names: tuple[str, ...], calibrated: bool = True) -> str:
+        """In words; `calibrated`: somebody said what the lens is."""
+        source = "its calibration" if calibrated else "what is assumed of it (centred, without distortion)"
+        if not self.usual:
+            size = np.abs(np.log(self.value)) if self.kind == "focal" else np.abs(self.value)
+            who = names[int(self.value[0] if self.kind == "centre" else np.argmax(size))]
+            return f"the footage fits the lens of {who} neither by {source} nor by any usual one near it"
         if self.kind == "focal":
             off = [f"{n} {f:.2f}" for n, f in zip(names, self.value) if max(f, 1 / f) >= MOST_FOCAL]
             return f"the footage prefers other focal lengths than given, by these factors: {', '.join(off)}"
         if self.kind == "centre":
             camera, x, y = self.value
+            asked = (
+                "is its calibration of this camera, and of pictures of this size and cut?"
+                if calibrated
+                else "are its pictures cut, or bent by its lens?"
+            )
             return (
-                f"the footage prefers another principal point of {names[int(camera)]}, by about ({x:+.0f}, {y:+.0f}) px: is "
-                "its calibration of this camera, and of pictures of this size and cut?"
+                f"the footage prefers another principal point of {names[int(camera)]}, by about ({x:+.0f}, {y:+.0f}) px: "
+                f"{asked}"
             )
         bend = f"{self.value[0]:+.2f}" if np.ptp(self.value) == 0 else ", ".join(f"{k:+.2f}" for k in self.value)
-        return f"the footage shows lens distortion that the calibration has not (k1 {bend}, about)"
+        whose = "that the calibration has not" if calibrated else "and nobody gave any"
+        return f"the footage shows lens distortion {whose} (k1 {bend}, about)"
 
 
 def sentence(words: str) -> str:
@@ -211,7 +227,7 @@ def preferred_lens(
     border = float(np.percentile(np.linalg.norm(observed / scene.focal[:, :, None], axis=1)[weight > 0], 99))
     found: list[tuple[float, Wish]] = []
 
-    def tried(kind: str, free: Array, value: Any, matters: Any) -> None:
+    def tried(kind: str, free: Array, value: Any, matters: Any, usual: Any = lambda step: True) -> None:
         step, gain = _score(matrix, gradient, np.concatenate(loose), free)
         rank = chance = _log_chance(gain / widened**2, len(free))
         if kind == "centre" and chance < SUSPICIOUS:
@@ -221,22 +237,35 @@ def preferred_lens(
             noise = min(agreeing(moved, still, weight, sigma, index, joints)[2], widened)
             chance = _log_chance(gain / noise**2, 2)
         if chance < IMPROBABLE and matters(step):
-            found.append((rank, Wish(kind, value(step), chance)))
+            found.append((rank, Wish(kind, value(step), chance, usual(step))))
 
     if mode == "fixed":
         for free in (unit[:, 6].sum(0)[None], unit[:, 6]):
             tried("focal", free, lambda s: np.exp(np.resize(s, views)), lambda s: np.abs(s).max() > np.log(MOST_FOCAL))
     for v in range(views):
         far = MOST_CENTRE * scene.focal[v].mean()
-        tried("centre", unit[v, 7:9], lambda s, v=v: np.array([v, *s]), lambda s, far=far: np.linalg.norm(s) > far)
+        tried(
+            "centre",
+            unit[v, 7:9],
+            lambda s, v=v: np.array([v, *s]),
+            lambda s, far=far: np.linalg.norm(s) > far,
+            lambda s, far=far: np.linalg.norm(s) < far * MOST_USUAL_CENTRE / MOST_CENTRE,
+        )
     for free in (unit[:, 9].sum(0)[None], unit[:, 9]):
-        tried("radial", free, lambda s: np.resize(s, views), lambda s: np.abs(s).max() * border**3 > MOST_BEND)
+        tried(
+            "radial",
+            free,
+            lambda s: np.resize(s, views),
+            lambda s: np.abs(s).max() * border**3 > MOST_BEND,
+            lambda s: np.abs(s).max() * border**2 < 1,
+        )
     best = min(found, key=lambda pair: pair[0], default=(0.0, None))[1]
     if best is None or best.kind != "focal":
         return best
     how: FocalMode = "shared" if np.ptp(best.value) == 0 else "each"
     moved = adjust(scene, observed, weight, scale=LOSS_SIGMA * sigma, focal=how)
-    return replace(best, value=moved.focal.mean(1) / scene.focal.mean(1))  # far off, one step is not enough
+    factor = moved.focal.mean(1) / scene.focal.mean(1)  # far off, one step is not enough
+    return replace(best, value=factor, usual=bool(np.abs(np.log(factor)).max() < np.log(MOST_USUAL_FOCAL)))
 
 
 def reduced_to(matrix: Array, gradient: Array, loose: Array, free: Array) -> tuple[Array, Array]:
@@ -275,9 +304,9 @@ def describe(
         wish: the footage's own.
     """
     views = len(cameras.focal)
-    names = tuple(f"camera {v + 1}" for v in range(views))
+    names = given.names
     angle = view_deg(cameras.focal, given.intrinsics)
-    reasons = [] if wish is None else [sentence(wish.words(names))]
+    reasons = [] if wish is None else [sentence(wish.words(names, evidence is None))]
     if evidence is None:
         return Optics("given", "", (0.0,) * views, angle, (np.nan, np.nan), tuple(reasons))
     deviation = np.sqrt(np.maximum(np.diag(spread)[6::CAMERA_SIZE], 0))

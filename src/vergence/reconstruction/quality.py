@@ -191,6 +191,7 @@ def doubts(
     thigh_cv_free: float,
     camera_errors: tuple[float, ...],
     estimated: bool,
+    names: tuple[str, ...],
 ) -> tuple[str, ...]:
     """Everything that speaks against a `good` verdict, in sentences."""
     found = []
@@ -217,7 +218,7 @@ def doubts(
     for camera, error in enumerate(camera_errors):
         if error > MAX_CAMERA_RATIO * usual:
             found.append(
-                f"Camera {camera + 1} agrees badly with the others ({error / usual:.1f} times their error): "
+                f"{names[camera]} agrees badly with the others ({error / usual:.1f} times their error): "
                 "is it synchronised, and does it show the same person?"
             )
     if not coverage >= MIN_COVERAGE:
@@ -276,6 +277,7 @@ def measured_report(
         moved=moved,
         camera_errors=tuple(e / f for e, f in zip(per_camera, given.focal.mean(1), strict=True)),
         estimated=rig is not None,
+        names=given.names,
         **measured,
     )
     views = error.shape[1]

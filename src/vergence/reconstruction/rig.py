@@ -16,7 +16,7 @@ equal cost (`gap`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import cv2
@@ -27,6 +27,7 @@ from vergence.errors import VergenceError
 from vergence.geometry.cameras import rotation_angle
 from vergence.geometry.two_view import MIN_POINTS, NO_PARALLAX, PairPose, pair_pose
 from vergence.reconstruction.bundle import Bundle, FocalMode, adjust, linear_points, project_points, residuals
+from vergence.reconstruction.inputs import camera_names
 
 Array = np.ndarray
 
@@ -111,14 +112,14 @@ def all_pairs(observed: Array, weight: Array, focal: Array, seed: int) -> dict[t
     return found
 
 
-def check_connected(pairs: dict[tuple[int, int], PairPose], views: int) -> None:
+def check_connected(pairs: dict[tuple[int, int], PairPose], names: Sequence[str]) -> None:
     """Every camera hangs on the first through pairs with joints in common; else an error that names the loose ones."""
     reached = {0}
-    for _ in range(views):
+    for _ in names:
         reached |= {v for pair in pairs for v in pair if reached & set(pair)}
-    if loose := [str(v + 1) for v in range(views) if v not in reached]:
+    if loose := [name for v, name in enumerate(names) if v not in reached]:
         raise VergenceError(
-            f"camera {', '.join(loose)} shares fewer than {MIN_POINTS} joints with the others",
+            f"{', '.join(loose)} shares fewer than {MIN_POINTS} joints with the others",
             "Check that the videos are synchronised and show the same person, or leave that camera out.",
         )
 
@@ -257,6 +258,7 @@ def estimate_rig(
     focal_mode: FocalMode = "fixed",
     agreeing: int = 3,
     seed: int = 0,
+    names: Sequence[str] = (),
 ) -> Rig:
     """Rotations and translations of fixed cameras from their joints.
 
@@ -268,12 +270,13 @@ def estimate_rig(
         focal_mode: whether focal lengths are known, or one or each to be found.
         agreeing: so many starts that end in the same lowest basin end the search.
         seed: of the subsets and starts.
+        names: of the cameras, for sentences.
 
     Raises:
         VergenceError: cameras without joints in common, cameras in one place, no start at all.
     """
     pairs = all_pairs(observed, weight, focal, seed)
-    check_connected(pairs, len(weight))
+    check_connected(pairs, camera_names(len(weight), names))
     check_baseline(pairs)
     sigma = float(np.median([p.sigma * focal[list(k)].mean() for k, p in pairs.items()]))
     some = spread_points(weight, frame, START_POINTS)

@@ -11,6 +11,7 @@ common. What it can do only badly is done and called doubtful.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -119,6 +120,7 @@ def reconstruct_keypoints(
     min_confidence: float = 0.05,
     agreeing_starts: int = 3,
     seed: int = 0,
+    names: Sequence[str] = (),
 ) -> Solution:
     """Cameras and 3D poses of one person seen by fixed, synchronised cameras.
 
@@ -141,12 +143,23 @@ def reconstruct_keypoints(
         agreeing_starts: the search for a rig ends when so many starts reached the same lowest cost; 2 is faster, for many
             short sequences.
         seed: of subsets and starts.
+        names: of the cameras, for sentences; numbers where empty.
 
     Raises:
         VergenceError: with the reason, where nothing can be reconstructed.
     """
     as_given = given = check_joints(
-        keypoints, confidence, intrinsics, distortion, image_size, skeleton, fov, fov_fixed, focal, min_confidence
+        keypoints,
+        confidence,
+        intrinsics,
+        distortion,
+        image_size,
+        skeleton,
+        fov,
+        fov_fixed,
+        focal,
+        min_confidence,
+        names,
     )
     known = known_cameras(rotation, translation, given)
     if per_frame:
@@ -224,6 +237,7 @@ def _find_rig(given: Joints, agreeing: int, seed: int) -> Rig:
             focal_mode=given.focal_mode,
             agreeing=agreeing,
             seed=seed,
+            names=given.names,
         )
         for zoom in given.zooms
     ]

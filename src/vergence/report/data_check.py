@@ -7,12 +7,13 @@ Most images are spread over the dataset; those whose 3D misses its 2D most are s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 
-from vergence.batches.crops import crop_view
-from vergence.datasets.records import ImageReader, Records
+from vergence.batches.crops import warp
+from vergence.datasets.records import ImageReader, Records, crop_index, record_crops
 from vergence.datasets.validation.finding import Finding, is_valid
 from vergence.datasets.validation.reprojection import reprojection_by_camera, reprojection_errors, row_median
 from vergence.errors import VergenceError
@@ -85,8 +86,10 @@ def _sample(records: Records, row: int, group: str, opened: ImageReader) -> Samp
     part = records[[row]]
     try:
         image = opened.read(part.images[0])
-        lens, labels = np.nan_to_num(part.distortion[0]), {k: getattr(part, k)[0] for k in ("keypoints", "pose", "up")}
-        view = crop_view(image, part.intrinsics[0], lens, part.box[0], CROP_PX, **labels)
+        shown = replace(part, size=np.array([image.shape[1::-1]]))
+        view = crop_index(shown, CROP_PX)
+        pixels = warp(image, record_crops(shown, CROP_PX)[0])
+        view = view.replace(image=torch.from_numpy(pixels).permute(2, 0, 1)[None])
     except VergenceError:
         return None
     pose = view.pose[0]

@@ -80,7 +80,7 @@ def page_of(found: Reconstruction) -> Page:
         "world": found.world,
         "settings": ", ".join(f"{k} {v}" for k, v in found.settings.items() if v is not None and v is not False),
         "subject": f"{found.subject.verdict}: {found.subject.reason}",
-        "seconds": f"{found.seconds:.1f}, this page apart",
+        **({"seconds": f"{found.seconds:.1f}, this page apart"} if np.isfinite(found.seconds) else {}),
         "version": found.version,
     }
     return reconstruction_page(

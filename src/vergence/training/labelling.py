@@ -170,12 +170,8 @@ class _Recordings(data.Dataset[_Made | VergenceError]):
 
     def each(self) -> Iterator[tuple[Tensor, _Made | VergenceError]]:
         workers = min(torch.get_num_threads(), len(self) // 8)
-        loader = data.DataLoader(self, batch_size=None, num_workers=workers, collate_fn=_unchanged)
+        loader = data.DataLoader(self, batch_size=None, num_workers=workers)
         yield from zip(self.chunks, loader, strict=True)
-
-
-def _unchanged(item: Any) -> Any:
-    return item
 
 
 def _label_recording(

@@ -122,7 +122,7 @@ class _Module(pl.LightningModule):
             for logger in self.loggers:  # Lightning's own `log` would file this step's figures under a later one
                 logger.log_metrics({**values, **watch.figures}, self.global_step)
                 if isinstance(logger, JsonlLogger) and watch.alarms:
-                    logger.log_alarms(watch.alarms, self.global_step)
+                    logger.log_line(self.global_step, alarms=watch.alarms)
             self.alarms.hear(watch.alarms, self.global_step)
         return loss
 
@@ -147,20 +147,15 @@ def _part(method: Method, name: str) -> torch.nn.Module:
     return parts[name]
 
 
-def rate(step: int, steps: int) -> float:
-    """Share of the peak learning rate: linear warm-up, then half a cosine."""
-    warm = max(1, round(WARM_UP * steps))
-    if step < warm:
-        return (step + 1) / warm
-    progress = min(1.0, (step - warm) / max(1, steps - warm))
-    return FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * progress))
-
-
 def stage_rate(step: int, stage: TrainStage) -> float:
-    """Share of a stage's peak learning rate, by its schedule."""
+    """Share of a stage's peak learning rate, by its schedule: steps down, or a linear warm-up and then half a cosine."""
     if stage.schedule == "steps":
         return 0.1 ** sum(step >= round(share * stage.steps) for share in stage.milestones)
-    return rate(step, stage.steps)
+    warm = max(1, round(WARM_UP * stage.steps))
+    if step < warm:
+        return (step + 1) / warm
+    progress = min(1.0, (step - warm) / max(1, stage.steps - warm))
+    return FINAL_RATE + (1 - FINAL_RATE) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 class Alarms:
@@ -201,16 +196,13 @@ class JsonlLogger(Logger):
             kept = [line for line in self.path.read_text().splitlines() if json.loads(line)["step"] < step]
             self.path.write_text("".join(line + "\n" for line in kept))
 
-    @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
-        values = {k: float(v) for k, v in metrics.items() if k != "epoch"}
-        with self.path.open("a") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+        self.log_line(step, **{k: float(v) for k, v in metrics.items() if k != "epoch"})
 
     @rank_zero_only
-    def log_alarms(self, alarms: dict[str, str], step: int) -> None:
+    def log_line(self, step: int | None, **values: Any) -> None:
         with self.path.open("a") as file:
-            file.write(json.dumps({"step": step, "alarms": alarms}) + "\n")
+            file.write(json.dumps({"step": step, **values}) + "\n")
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:

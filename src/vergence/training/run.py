@@ -31,7 +31,7 @@ from vergence.errors import VergenceError
 from vergence.files import claim, read_json, write_json, write_text
 from vergence.inference.estimator import save, save_weights
 from vergence.methods.base import Method
-from vergence.methods.refinement import Refined, RefinementUnit, describe, make_pairs, train_unit
+from vergence.methods.refinement import Refined, RefinementUnit, make_pairs, train_unit
 from vergence.methods.registry import build_method, own_settings, trained_as
 from vergence.networks.devices import resolve_device
 from vergence.progress import Progress, silent
@@ -77,10 +77,6 @@ class Run:
         self.prints: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
         self.cpu_seconds: dict[str, float] = {}
-        self._claim()
-
-    def _claim(self) -> None:
-        """Writes the resolved recipe, or makes sure that the folder's is the same."""
         claim(self.folder / "recipe.yaml", {"vergence": __version__, **asdict(self.recipe)}, "a run of another recipe")
 
     def dataset(self, name: str) -> Dataset:
@@ -367,7 +363,7 @@ class Run:
         pairs = make_pairs(unit, poses, goals, torch.cat([poses[:0], *bare]), generator, stage.mirror)
         log.info("%s: a refinement unit from %d images", name, pairs.report["images"])
         curve = train_unit(unit, pairs, stage, self.recipe.seed, self.device)
-        made_with = describe(stage, pairs.report)
+        made_with = {**asdict(stage), **pairs.report}
         save_weights(unit, folder / "model.safetensors")
         lines = [json.dumps({"step": 100 * i, "loss": loss}) for i, loss in enumerate(curve)]
         write_text(folder / "metrics.jsonl", "".join(line + "\n" for line in lines))

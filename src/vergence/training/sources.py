@@ -13,12 +13,16 @@ import yaml
 
 from vergence.batches.dataset import Dataset, MemoryDataset, numbered_apart
 from vergence.batches.views import Views
+from vergence.datasets.records import ImageDataset, Records
 from vergence.errors import VergenceError
+from vergence.protocols.base import get_protocol
 from vergence.recipes.load import load_recipe, recipe_from
 from vergence.recipes.recipe import Recipe
 from vergence.recipes.sources import Source
 from vergence.recipes.typed import make_source
 from vergence.skeleton import H36M_17, Skeleton, get_skeleton
+from vergence.world.faults import Faults
+from vergence.world.scenes import WORLD_VERSION, recordings, single_images, static_clips
 
 FORMS = (
     "Give a recipe's line, as '{kind: capture, path: FOLDER}' (`vergence data check FOLDER` prints it), a recipe and the "
@@ -32,8 +36,6 @@ def protocol_source(name: str, data: str) -> Source:
     Raises:
         VergenceError: no such protocol; none of those.
     """
-    from vergence.protocols.base import get_protocol
-
     kind = get_protocol(name).dataset
     folder = Path(data)
     if data.lstrip().startswith("{") or (not folder.exists() and ":" in data):
@@ -84,8 +86,6 @@ def open_source(source: Source, image_size: int, skeleton: str) -> Dataset:
     found = source.open(image_size, get_skeleton(skeleton))
     if hasattr(found, "read") and hasattr(found, "index"):
         return cast(Dataset, found)
-    from vergence.datasets.records import ImageDataset, Records
-
     if not isinstance(found, Records):
         raise VergenceError(
             f"a source of kind {source.kind} opens as {type(found).__name__}",
@@ -119,8 +119,6 @@ def as_protocol(source: Source) -> Source:
     Raises:
         VergenceError: the protocol is another dataset's, or the source asks for other images.
     """
-    from vergence.protocols.base import get_protocol
-
     protocol = get_protocol(source.protocol)
     if source.kind != protocol.dataset:
         raise VergenceError(
@@ -141,16 +139,11 @@ def as_protocol(source: Source) -> Source:
 
 def world_version() -> str:
     """Version of the built-in world; figures of different versions are not comparable."""
-    from vergence.world.scenes import WORLD_VERSION
-
     return WORLD_VERSION
 
 
 def open_world(source: Any, size: int, skeleton: Skeleton) -> MemoryDataset:
     """People of the built-in world, drawn into memory; `source` is a `recipes.sources.World`."""
-    from vergence.world.faults import Faults
-    from vergence.world.scenes import recordings, single_images, static_clips
-
     if skeleton != H36M_17:
         raise VergenceError(f"the built-in world has no skeleton {skeleton.name!r}", "Use skeleton: h36m_17 with it.")
     faults = Faults(occlusion=source.occlusion, truncation=source.truncation)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import colorsys
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor
 
 from vergence.skeleton import H36M_17
@@ -93,6 +95,9 @@ def _cloth(rng: np.random.Generator, count: int, low: float, high: float) -> np.
     return np.array(rgb).reshape(count, 3) * 255
 
 
+unit = partial(F.normalize, dim=-1, eps=1e-6)
+
+
 @dataclass(frozen=True)
 class Figures:
     """N drawn bodies in any frame: tapered capsules, and the frames that torso and head are patterned in.
@@ -120,18 +125,14 @@ def leg_height(joints: Float[Tensor, "N 17 3"]) -> Float[Tensor, " N"]:
     return torch.stack([(joints[:, J[a]] - joints[:, J[b]]).norm(dim=-1) for a, b in legs]).sum(0) / 2 / 0.489
 
 
-def _unit(v: Tensor) -> Tensor:
-    return v / v.norm(dim=-1, keepdim=True).clamp(min=1e-6)
-
-
 def _across(v: Tensor, axis: Tensor) -> Tensor:
     """Unit vector of what in v is perpendicular to a unit axis."""
-    return _unit(v - (v * axis).sum(-1, keepdim=True) * axis)
+    return unit(v - (v * axis).sum(-1, keepdim=True) * axis)
 
 
 def torso_frame(joints: Float[Tensor, "N 17 3"]) -> Float[Tensor, "N 3 3"]:
     """Rows forward, left, up of the trunk, from hips, shoulders and thorax."""
-    up = _unit(joints[:, J["thorax"]] - joints[:, J["pelvis"]])
+    up = unit(joints[:, J["thorax"]] - joints[:, J["pelvis"]])
     across = joints[:, J["left_shoulder"]] - joints[:, J["right_shoulder"]]
     across = across + joints[:, J["left_hip"]] - joints[:, J["right_hip"]]
     left = _across(across, up)
@@ -140,7 +141,7 @@ def torso_frame(joints: Float[Tensor, "N 17 3"]) -> Float[Tensor, "N 3 3"]:
 
 def shoulder_forward(joints: Float[Tensor, "N 17 3"]) -> Float[Tensor, "N 3"]:
     """Where the chest faces: what the nose is taken to follow where nobody said."""
-    up = _unit(joints[:, J["thorax"]] - joints[:, J["spine"]])
+    up = unit(joints[:, J["thorax"]] - joints[:, J["spine"]])
     left = _across(joints[:, J["left_shoulder"]] - joints[:, J["right_shoulder"]], up)
     return torch.linalg.cross(left, up)
 
@@ -151,7 +152,7 @@ def guess_feet(joints: Float[Tensor, "N 17 3"]) -> Float[Tensor, "N 2 3"]:
     feet = []
     for side in ("left", "right"):
         hip, knee, ankle = (joints[:, J[f"{side}_{part}"]] for part in ("hip", "knee", "ankle"))
-        shin, thigh = _unit(ankle - knee), _unit(knee - hip)
+        shin, thigh = unit(ankle - knee), unit(knee - hip)
         bend = thigh - (thigh * shin).sum(-1, keepdim=True) * shin
         feet.append(_across(bend + 0.25 * _across(forward + 0.1 * thigh, shin), shin))
     return torch.stack(feet, 1)
@@ -171,7 +172,7 @@ def make_figures(
     torso = torso_frame(joints)
     left, up = torso[:, 1], torso[:, 2]
     at = {name: joints[:, i] for name, i in J.items()}
-    crown_axis = _unit(at["head_top"] - 0.5 * (at["thorax"] + at["neck_nose"]))
+    crown_axis = unit(at["head_top"] - 0.5 * (at["thorax"] + at["neck_nose"]))
     nose = _across(face, crown_axis)
     head = torch.stack([nose, torch.linalg.cross(crown_axis, nose), crown_axis], 1)
     skull = at["head_top"] - 0.054 * h * crown_axis
@@ -198,8 +199,8 @@ def make_figures(
     for i, side in enumerate(("left", "right")):
         parts = ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
         shoulder, elbow, wrist, hip, knee, ankle = (at[f"{side}_{part}"] for part in parts)
-        along, toes = _unit(wrist - elbow), feet[:, i]
-        down = _across(ankle - knee, _unit(toes))
+        along, toes = unit(wrist - elbow), feet[:, i]
+        down = _across(ankle - knee, unit(toes))
         heel, toe = ankle - 0.018 * h * toes + 0.014 * h * down, ankle + 0.095 * h * toes + 0.022 * h * down
         limbs.append(
             [
@@ -215,12 +216,3 @@ def make_figures(
     a, b = torch.stack([e[0] for e in ends], 1), torch.stack([e[1] for e in ends], 1)
     radius = torch.stack([torch.cat([e[2], e[3]], 1) for e in ends], 1)
     return Figures(a, b, radius, torso, head, skull, height)
-
-
-def part_colours(outfits: Outfits) -> Float[Tensor, "N C 3"]:
-    """The plain colour of every part."""
-    return outfits.palette[:, [row for _, row, _ in PARTS]]
-
-
-def part_materials() -> Int[Tensor, " C"]:
-    return torch.tensor([material for _, _, material in PARTS])

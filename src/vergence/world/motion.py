@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
@@ -281,8 +282,4 @@ def sample_motion(motion: Motion, times: Float[ndarray, " T"]) -> Posed:
     middle = (joints[:, 0].amin(0) + joints[:, 0].amax(0)) / 2
     middle[2] = motion.joints[..., 2].double().amin() - FLOOR_TO_ANKLE_MM
     joints = joints - middle
-    return Posed(joints, _unit(between(motion.face)), _unit(between(motion.feet)))
-
-
-def _unit(v: Tensor) -> Tensor:
-    return v / v.norm(dim=-1, keepdim=True).clamp(min=1e-9)
+    return Posed(joints, *(F.normalize(between(x), dim=-1, eps=1e-9) for x in (motion.face, motion.feet)))

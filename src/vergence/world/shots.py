@@ -19,7 +19,7 @@ from vergence.geometry.crops import crop_cameras
 from vergence.world.backgrounds import look_up
 from vergence.world.body import Posed
 from vergence.world.faults import Faults, annotated
-from vergence.world.figure import PLAIN, Outfits, make_figures, part_colours, part_materials
+from vergence.world.figure import PARTS, PLAIN, Outfits, make_figures
 from vergence.world.renderer import CHUNK_PIXELS, Scenes, draw, unpack
 from vergence.world.threads import Device, spread
 
@@ -156,8 +156,8 @@ def make_scenes(
     )
     gain = shots.lights.exposure.float()[:, None, None]
     scenes = Scenes(
-        a=body.a, b=body.b, radius=body.radius, colour=part_colours(shots.outfits) * gain,
-        material=part_materials().expand(len(joints), -1), intrinsics=intrinsics.float(),
+        a=body.a, b=body.b, radius=body.radius, colour=shots.outfits.palette[:, [row for _, row, _ in PARTS]] * gain,
+        material=torch.tensor([material for _, _, material in PARTS]).expand(len(joints), -1), intrinsics=intrinsics.float(),
         light=(rotation @ shots.lights.direction[..., None])[..., 0].float(), ambient=shots.lights.ambient.float(),
         torso=body.torso, head=body.head, head_centre=body.head_centre, pelvis=joints[:, 0].float(), height=body.height,
         front=shots.outfits.front, palette=shots.outfits.palette * gain, hair=shots.outfits.hair,

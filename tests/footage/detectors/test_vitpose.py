@@ -85,4 +85,4 @@ def test_keypoints_by_vitpose_are_what_a_capture_reads(tmp_path: Path, monkeypat
 
 def test_a_folder_without_models_is_refused(tmp_path: Path) -> None:
     with pytest.raises(VergenceError, match=r"detector holds no model.*detector and pose"):
-        vitpose.make(str(tmp_path), "cpu")
+        vitpose.ViTPose(str(tmp_path), "cpu")

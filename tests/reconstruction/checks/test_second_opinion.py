@@ -10,9 +10,10 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from vergence.reconstruction.bundle import linear_points
+from vergence.reconstruction.checks import second_opinion as module
 from vergence.reconstruction.checks.second_opinion import Opinion, second_opinion
 from vergence.reconstruction.inputs import check_joints, known_cameras
-from vergence.reconstruction.rig import residual_sigma
+from vergence.reconstruction.rig import refine_rig, residual_sigma
 from vergence.skeleton import H36M_17
 
 NAMES = ("a", "b", "c", "d")
@@ -100,3 +101,16 @@ def test_what_footage_can_tell_less_of_is_held_against_given_cameras_less(make_s
     assert opinion.doubts() == ()
     assert opinion.far < opinion.gap_deg / 2.5 + 1e-9
     assert sharp.far == pytest.approx(sharp.gap_deg / 2.5)
+
+
+def test_one_descent_where_given_cameras_lie_in_the_basin_that_is_found(
+    make_scene: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    descents: list[int] = []
+    monkeypatch.setattr(module, "refine_rig", lambda *a, **k: (descents.append(1), refine_rig(*a, **k))[1])
+    scene = make_scene(views=3, frames=40, noise=2.0)
+    assert asked(scene).doubts() == ()
+    assert len(descents) == 1
+    descents.clear()
+    rotation, translation = turned(scene.rotation, scene.translation, 1, 40.0)
+    assert asked(scene, rotation, translation).doubts()

@@ -8,16 +8,15 @@ from typing import TypeVar
 
 import rich
 
-from vergence.comparison.compare import Comparison
-from vergence.comparison.reproduce import Reproduction
 from vergence.comparison.results import Measured, total_seconds
+from vergence.comparison.runner import SoFar
 from vergence.files import write_text
 from vergence.report.comparison import markdown
 from vergence.report.page import Page
 from vergence.report.render import write_page
 from vergence.report.run_page import write_run_page
 
-T = TypeVar("T", Comparison, Reproduction)
+T = TypeVar("T", bound=SoFar)
 SHOWN = (("n_mpjpe", "N-MPJPE"), ("p_mpjpe", "P-MPJPE"))
 
 
@@ -36,7 +35,7 @@ def following(verb: str, page: Callable[[T], None]) -> Callable[[T], None]:
     return after
 
 
-def save(so_far: Comparison | Reproduction, page: Page, out: Path, command: str) -> None:
+def save(so_far: SoFar, page: Page, out: Path, command: str) -> None:
     """`report.html`; of whole seeds also `results.md` and `results.json`."""
     write_page(out / "report.html", page)
     if so_far.row.ends_seed:

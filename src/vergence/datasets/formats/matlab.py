@@ -32,8 +32,8 @@ def is_hdf5(path: Path) -> bool:
     return HDF5_MAGIC in (head[:8], head[512:])
 
 
-def read_mat5(path: Path, names: Sequence[str]) -> dict[str, ndarray]:
-    """Variables of a MAT file of version 4 to 7, as `scipy.io.loadmat` gives them: 2D at least, structs as records.
+def read_mat5(path: Path, names: Sequence[str], **options: Any) -> dict[str, Any]:
+    """Variables of a MAT file of version 4 to 7, as `scipy.io.loadmat` gives them with these options.
 
     Raises:
         VergenceError: missing, cut off, not a MAT file, of version 7.3, or without one of the variables.
@@ -44,7 +44,7 @@ def read_mat5(path: Path, names: Sequence[str]) -> dict[str, ndarray]:
         raise VergenceError(f"{path} is a MAT file of version 7.3, version 5 is expected", "Take the original file.")
     try:
         there = [name for name, _, _ in whosmat(str(path))]
-        found: dict[str, Any] = loadmat(str(path), variable_names=list(names)) if set(names) <= set(there) else {}
+        found = loadmat(str(path), variable_names=list(names), **options) if set(names) <= set(there) else {}
     except Exception as error:  # a damaged file raises whatever its bytes lead to
         raise VergenceError(
             f"{path} cannot be read as a MAT file: {error or type(error).__name__}", "Download it again."

@@ -21,7 +21,7 @@ were prepared, and are cropped with the box that they had; those whose own box s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -105,23 +105,17 @@ class ShardDataset:
         wanted = torch.as_tensor(rows, dtype=torch.long)
         image = np.empty((len(wanted), 3, self.image_size, self.image_size), np.uint8)
 
-        def fill(places: Sequence[int]) -> None:
-            for i in places:
-                image[i] = self._decoded(int(wanted[i])).transpose(2, 0, 1)
+        def fill(i: int) -> None:
+            image[i] = self._decoded(int(wanted[i])).transpose(2, 0, 1)
 
-        threads = min(torch.get_num_threads(), len(wanted))
-        shares = [range(i, len(wanted), threads) for i in range(threads)]
-        if threads > 1:
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(fill, shares))
-        elif threads:
-            fill(shares[0])
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            list(pool.map(fill, range(len(wanted))))
         return self.index[wanted].replace(image=torch.from_numpy(image))
 
     def _decoded(self, row: int) -> ndarray:
         """One crop, `H W 3`, RGB."""
         path, start = self.path / shard_name(int(self._shard[row])), int(self._start[row])
-        data = _jpegs(path)[start : start + int(self._length[row])]
+        data = _jpegs(path, path.stat().st_mtime_ns if path.is_file() else 0)[start : start + int(self._length[row])]
         image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
         if image is None or image.shape[:2] != (self.size, self.size):
             remedy = "Run the `vergence data prepare` that made it again: it checks every file, and says what to do."
@@ -131,13 +125,9 @@ class ShardDataset:
         return image[..., ::-1]
 
 
-def _jpegs(path: Path) -> ndarray:
-    """The bytes of all of a shard's crops, mapped from its file: threads and processes may read them at once."""
-    return _mapped_jpegs(path, path.stat().st_mtime_ns if path.is_file() else 0)
-
-
 @lru_cache(maxsize=OPEN_SHARDS)
-def _mapped_jpegs(path: Path, changed: int) -> ndarray:
+def _jpegs(path: Path, changed: int) -> ndarray:
+    """The bytes of all of a shard's crops, mapped from its file: threads and processes may read them at once."""
     return _mapped(path)["jpeg"]
 
 

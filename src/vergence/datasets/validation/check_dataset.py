@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vergence.datasets.records import ImageReader, Records
+from vergence.datasets.records import ImageReader, OpenFiles, Records
 from vergence.datasets.validation.checks import check_images, check_records
-from vergence.datasets.validation.detect_format import joined, pixels_of, read_kind, recipe_line, recognise
+from vergence.datasets.validation.detect_format import joined, read_kind, recipe_line, recognise
 from vergence.datasets.validation.finding import Finding, is_valid
 from vergence.datasets.validation.readers import CAMERAS
 from vergence.errors import VergenceError
+from vergence.plugins import imported
 from vergence.progress import Progress, silent
 
 
@@ -66,7 +67,7 @@ def check_dataset(path: Path | str, *, images: int = 100, progress: Progress = s
     progress(f"{path} is {kind.title}", 0, None)
     parts, refused = read_kind(kind, path)
     records = joined([found for _, found in parts])
-    opened = pixels_of(kind, path) if len(records) else None
+    opened = (imported(kind.pixels)(path) if kind.pixels else OpenFiles()) if len(records) else None
     findings = check_records(records) + (check_images(records, images, opened) if opened else [])
     findings += [Finding(_words(dict(part)), "note", f"not read: {e.problem}", e.remedy) for part, e in refused]
     return DatasetCheck(

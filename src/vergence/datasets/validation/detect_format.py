@@ -17,16 +17,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from vergence import plugins
-from vergence.datasets.records import ImageReader, OpenFiles, Records
+from vergence.datasets.records import Records
 from vergence.errors import VergenceError
 from vergence.footage.readers import find_reader
 from vergence.footage.video import VIDEO_SUFFIXES
-from vergence.plugins import imported
 
 HEAD_BYTES = 4096
 COLMAP_FILES = ("images.txt", "points3D.txt", "rigs.txt", "frames.txt")
@@ -101,11 +100,6 @@ def read_kind(kind: Kind, path: Path) -> tuple[list[tuple[Part, Records]], list[
         said = [f"{' '.join(map(str, part.values()))}: {error.problem.rstrip('.')}" for part, error in refused]
         raise VergenceError("; ".join(said), " ".join(dict.fromkeys(error.remedy for _, error in refused)))
     return found, refused
-
-
-def pixels_of(kind: Kind, path: Path) -> ImageReader:
-    """What opens the images of this folder's records."""
-    return cast(ImageReader, imported(kind.pixels)(path)) if kind.pixels else OpenFiles()
 
 
 def recipe_line(kind: Kind, path: Path, part: Mapping[str, Any], records: Records) -> str:

@@ -62,7 +62,7 @@ def _explanations() -> Iterator[tuple[str, str, Fix]]:
     for scale, words in ((1.0, "not the camera's"), (1e-3, "and the translations are mm where the poses are metres"),
                          (1e3, "and the translations are metres where the poses are mm")):  # fmt: skip
         yield (f"moved by R and t it fits: the poses are in the world's frame, {words}", _FRAME,
-               partial(_from_world, scale=scale))  # fmt: skip
+               partial(lambda r, scale: in_camera(r, r.pose, scale), scale=scale))  # fmt: skip
     yield "the poses are mirrored about their root: left is right in them", _MIRROR, _about_root
     # All signed exchanges of axes but the identity, mirrors of one axis first.
     every = itertools.product(itertools.permutations(range(3)), itertools.product((1, -1), repeat=3))
@@ -72,10 +72,6 @@ def _explanations() -> Iterator[tuple[str, str, Fix]]:
         words = "the poses are mirrored: " if mirrored else "the poses have other axes: "
         yield (f"{words}read as ({shown}) they fit", _MIRROR if mirrored else "Axes are x right, y down, z forward.",
                partial(_turned, axes=axes, sign=sign))  # fmt: skip
-
-
-def _from_world(records: Records, scale: float) -> ndarray:
-    return in_camera(records, records.pose, scale)
 
 
 def _turned(records: Records, axes: tuple[int, ...], sign: tuple[int, ...]) -> ndarray:

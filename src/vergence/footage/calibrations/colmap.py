@@ -18,7 +18,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from vergence.errors import VergenceError
-from vergence.footage.calibration import check_distortion, check_intrinsics, check_size, rig_of
+from vergence.footage.calibration import checked_camera, rig_of
 from vergence.footage.readers import Reader
 from vergence.geometry.cameras import Camera, Rig, rotation_angle
 
@@ -104,9 +104,7 @@ def _lens(number: int, model: str, size: tuple[int, int], values: list[float], p
     radial = model in ("SIMPLE_RADIAL", "RADIAL")
     fisheye = model.endswith("FISHEYE")
     lens = [*lens, *[0.0] * (4 - len(lens))] if radial else lens
-    return Camera(
-        str(number), check_size(size, where), check_intrinsics(matrix, where), check_distortion(lens, where, fisheye)
-    )
+    return checked_camera(str(number), where, size, matrix, lens, None, None, fisheye=fisheye)
 
 
 def _text_cameras(path: Path) -> Iterator[tuple[int, Camera]]:

@@ -21,15 +21,7 @@ import cv2
 import numpy as np
 
 from vergence.errors import VergenceError
-from vergence.footage.calibration import (
-    check_array,
-    check_distortion,
-    check_intrinsics,
-    check_rotation,
-    check_size,
-    numbers,
-    rig_of,
-)
+from vergence.footage.calibration import checked_camera, rig_of
 from vergence.footage.readers import Reader
 from vergence.geometry.cameras import Camera, Rig
 
@@ -121,22 +113,9 @@ def _easymocap(values: Mapping[str, Any], names: list[str], path: Path) -> list[
         matrix, lens = values.get(f"K_{key}"), values.get(f"dist_{key}", values.get(f"D_{key}"))
         turn, shift = values.get(f"Rot_{key}", values.get(f"R_{key}")), values.get(f"T_{key}")
         size = [float(values.get(f"{side}_{key}") or 0) for side in "WH"]
-        cameras.append(
-            Camera(
-                name,
-                check_size(size, where) if min(size) > 0 else None,
-                None if matrix is None else check_intrinsics(matrix, where),
-                check_distortion([] if lens is None else lens, where),
-                *_pose(turn, shift, where),
-            )
-        )
+        known = size if min(size) > 0 else None
+        cameras.append(checked_camera(name, where, known, matrix, lens, turn, shift, shift_is="T"))
     return cameras
-
-
-def _pose(turn: Any, shift: Any, where: str) -> tuple[np.ndarray | None, np.ndarray | None]:
-    if turn is None or shift is None:
-        return None, None
-    return check_rotation(turn, where), check_array(numbers(shift, f"T of {where}", "").ravel(), (3,), f"T of {where}")
 
 
 def _stereo(values: Mapping[str, Any], path: Path) -> list[Camera]:
@@ -144,26 +123,15 @@ def _stereo(values: Mapping[str, Any], path: Path) -> list[Camera]:
     if size is None and {"image_width", "image_height"} <= set(values):
         size = [values["image_width"], values["image_height"]]
     fisheye = str(values.get("model", values.get("camera_model", ""))).lower() == "fisheye"
+    first = (np.eye(3), np.zeros(3)) if values.get("R") is not None and values.get("T") is not None else (None, None)
     cameras: list[Camera] = []
-    for number in (1, 2):
+    for number, pose in enumerate((first, (values.get("R"), values.get("T"))), start=1):
         where = f"camera {number} of {path.name}"
         matrix = next((values[k.format(number)] for k in MATRIX if values.get(k.format(number)) is not None), None)
         lens: Any = next((values[k.format(number)] for k in LENS if values.get(k.format(number)) is not None), [])
         if matrix is None:
             return []
-        turn, shift = (np.eye(3), np.zeros(3)) if number == 1 else (values.get("R"), values.get("T"))
-        posed = values.get("R") is not None and values.get("T") is not None
-        cameras.append(
-            Camera(
-                str(number),
-                None
-                if size is None
-                else check_size(numbers(size, f"image size of {where}", "It is [width, height].").ravel(), where),
-                check_intrinsics(matrix, where),
-                check_distortion(lens, where, fisheye),
-                *(_pose(turn, shift, where) if posed else (None, None)),
-            )
-        )
+        cameras.append(checked_camera(str(number), where, size, matrix, lens, *pose, fisheye=fisheye, shift_is="T"))
     return cameras
 
 

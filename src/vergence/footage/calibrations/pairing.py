@@ -1,4 +1,5 @@
-"""Which camera of a calibration is which of the footage: by name, by what else the file calls it, by the number in the name.
+"""Which calibration is a plain folder's, and which camera of it is which of the footage: by name, by what else the file
+calls it, by the number in the name.
 
 Order is the last resort, and then by number, not by text: files list 10, 11, 8, 9. A pairing that names do not settle alone
 is a note, since exchanged cameras are the costliest of all silent errors.
@@ -7,12 +8,46 @@ is a note, since exchanged cameras are the costliest of all silent errors.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from vergence import plugins
 from vergence.errors import VergenceError
 from vergence.footage.images import natural_key
+from vergence.footage.readers import find_reader
 from vergence.geometry.cameras import Camera, Rig
+
+PLACES = (".", "calibration", "calib", "sparse/0")
+# Vergence's own files of one rig, the one that says its unit first.
+OWN = ("rig.toml", "camera_array.toml", "Calib.toml")
+PAIRS = ("extri", "extrinsics", "extrinsic")
+
+
+def find_calibration(folder: Path) -> tuple[Path | None, list[str]]:
+    """The one calibration of a folder; None, and their names, where there are several."""
+    found = [path for place in PLACES for path in _in(folder / place)]
+    own = [path for path in found if path.name in OWN]
+    if own and {p.name for p in own} >= {"rig.toml"}:
+        found = [path for path in found if path not in own or path.name == "rig.toml"]
+    if len(found) == 1:
+        return found[0], []
+    return None, [str(path.relative_to(folder)) for path in found]
+
+
+def _in(folder: Path) -> Iterator[Path]:
+    if not folder.is_dir():
+        return
+    models = set()
+    for path in sorted(folder.iterdir(), key=lambda p: natural_key(p.name)):
+        if not path.is_file() or path.name.startswith(".") or path.stem.lower() in PAIRS:
+            continue
+        reader = find_reader(plugins.calibration_readers, path)
+        if reader is None or not getattr(reader, "holds", lambda path: True)(path):
+            continue
+        model = path.stem if path.name in ("cameras.txt", "cameras.bin") else path.name  # one model in two forms
+        if model not in models:
+            models.add(model)
+            yield path
 
 
 def paired(rig: Rig, names: Sequence[str], path: Path, notes: list[str]) -> dict[str, Camera]:

@@ -27,17 +27,8 @@ from typing import Any
 import numpy as np
 
 from vergence.errors import VergenceError
-from vergence.footage.calibration import (
-    check_array,
-    check_distortion,
-    check_intrinsics,
-    check_rotation,
-    check_size,
-    file_text,
-    is_unknown,
-    load_toml,
-    rig_of,
-)
+from vergence.files import read_text, read_toml
+from vergence.footage.calibration import checked_camera, is_unknown, rig_of
 from vergence.footage.readers import Reader
 from vergence.geometry.cameras import Camera, Rig
 
@@ -77,9 +68,9 @@ def read_rig_toml(path: Path | str, unit: str | None = None) -> Rig:
 def _loaded(path: Path) -> dict[str, Any]:
     """The file; with unquoted names in its headers quoted where it is no TOML otherwise."""
     try:
-        return load_toml(path)
+        return read_toml(path)
     except VergenceError as error:
-        quoted = re.sub(r"(?m)^\s*\[\s*([^\[\]\"'.=]*\s[^\[\]\"'.=]*?)\s*\]\s*$", r'["\1"]', file_text(path))
+        quoted = re.sub(r"(?m)^\s*\[\s*([^\[\]\"'.=]*\s[^\[\]\"'.=]*?)\s*\]\s*$", r'["\1"]', read_text(path))
         try:
             return tomllib.loads(quoted)
         except tomllib.TOMLDecodeError:
@@ -100,21 +91,15 @@ def _tables(data: dict[str, Any], prefix: str) -> Iterator[tuple[str, dict[str, 
 def _read_camera(key: str, table: dict[str, Any], path: Path) -> tuple[Camera, list[str]]:
     """One camera, and what its table says that it has not got."""
     where = f"camera {key} of {path.name}"
-    parts = {name: table.get(name) for name in ("size", "matrix", "distortions", "rotation", "translation")}
-    known = {name: value for name, value in parts.items() if not is_unknown(value)}
-    posed = "rotation" in known and "translation" in known and not _is_zero_matrix(known["rotation"])
+    parts = ("size", "matrix", "distortions", "rotation", "translation")
+    known = {name: value for name in parts if not is_unknown(value := table.get(name))}
+    if _is_zero_matrix(known.get("rotation")):
+        del known["rotation"]
     lacks = [] if "matrix" in known else ["intrinsics"]
-    lacks += [] if posed else ["extrinsics"]
+    lacks += [] if {"rotation", "translation"} <= set(known) else ["extrinsics"]
     lacks += ["lens distortion"] if "distortions" in table and "distortions" not in known else []
-    camera = Camera(
-        name=str(table.get("name", key)),
-        image_size=check_size(known["size"], where) if "size" in known else None,
-        intrinsics=check_intrinsics(known["matrix"], where) if "matrix" in known else None,
-        distortion=check_distortion(known.get("distortions", []), where, fisheye=table.get("fisheye") is True),
-        rotation=check_rotation(known["rotation"], where) if posed else None,
-        translation=check_array(known["translation"], (3,), f"translation of {where}") if posed else None,
-    )
-    return camera, lacks
+    name, fisheye = str(table.get("name", key)), table.get("fisheye") is True
+    return checked_camera(name, where, *map(known.get, parts), fisheye=fisheye), lacks
 
 
 def _is_zero_matrix(value: Any) -> bool:

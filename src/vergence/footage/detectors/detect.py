@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
@@ -90,9 +89,11 @@ def detect_video(
         done, turn = _begun(partial, about)
         if turn is None:
             turn = upright_turn(frames, detector)
-            _start(partial, {**about, "turn": turn})
+            with atomic_path(partial) as file:
+                file.write_text(json.dumps({**about, "turn": turn}) + "\n")
         progress(video.name, done, len(frames))
-        for batch in _batches(frames, done):
+        rest = iter(frames.frames(done))
+        while batch := list(islice(rest, BATCH)):
             people = _detect([image for _, image in batch], detector, turn)
             _append(partial, [_plain(found) for found in people])
             done = batch[-1][0] + 1
@@ -176,12 +177,6 @@ def _detect(images: list[RGB], detector: Detector, turn: int) -> list[People]:
     return [turned_back(p, turn, (i.shape[1], i.shape[0])) for p, i in zip(found, images, strict=True)]
 
 
-def _batches(frames: Video, start: int) -> Iterator[list[tuple[int, RGB]]]:
-    rest = iter(frames.frames(start))
-    while batch := list(islice(rest, BATCH)):
-        yield batch
-
-
 def _plain(people: People) -> list[list[float]]:
     """Everybody's x, y, confidence in a row; 0, 0, 0 where a joint was not found, as COCO has it."""
     return [[round(float(v), 2 + (i % 3 == 2) * 2) for i, v in enumerate(np.nan_to_num(one).ravel())] for one in people]
@@ -216,11 +211,6 @@ def _begun(partial: Path, about: dict[str, Any]) -> tuple[int, int | None]:
         return done, int(head["turn"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IndexError):
         return 0, None
-
-
-def _start(partial: Path, head: dict[str, Any]) -> None:
-    with atomic_path(partial) as file:
-        file.write_text(json.dumps(head) + "\n")
 
 
 def _append(partial: Path, rows: list[Any]) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 
 from vergence.errors import VergenceError
 from vergence.files import atomic_path
-from vergence.footage.detectors.base import CACHE, Detector, People, inside, missing_package
+from vergence.footage.detectors.base import CACHE, People, inside, missing_package
 from vergence.footage.images import RGB
 from vergence.skeleton import MEDIAPIPE_33
 
@@ -32,7 +32,7 @@ TIMEOUT_S = 20
 
 
 class MediaPipe:
-    """See `base.Detector`."""
+    """See `base.Detector`; it runs on the CPU, whatever the device."""
 
     skeleton = MEDIAPIPE_33
 
@@ -86,11 +86,6 @@ def _close(landmarker: Any) -> None:
     with suppress(Exception):
         landmarker.close()
     landmarker._handle = None
-
-
-def make(model: str, device: str) -> Detector:
-    """The registered maker; MediaPipe runs on the CPU, whatever the device."""
-    return MediaPipe(model, device)
 
 
 def downloaded() -> Path:

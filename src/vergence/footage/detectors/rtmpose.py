@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from vergence.errors import VergenceError
-from vergence.footage.detectors.base import Detector, People, inside, missing_package
+from vergence.footage.detectors.base import People, inside, missing_package
 from vergence.footage.images import RGB
 from vergence.skeleton import HALPE_26
 
@@ -86,8 +86,3 @@ def _input_size(file: Path, otherwise: tuple[int, int]) -> tuple[int, int]:
         raise VergenceError(f"{file} is no ONNX model: {str(error).splitlines()[0]}", "Fetch it again.") from error
     height, width = shape[-2:]
     return (width, height) if isinstance(width, int) and isinstance(height, int) else otherwise
-
-
-def make(model: str, device: str) -> Detector:
-    """The registered maker."""
-    return RTMPose(model, device)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from vergence.errors import VergenceError
-from vergence.footage.detectors.base import Detector, People, inside
+from vergence.footage.detectors.base import People, inside
 from vergence.footage.images import RGB
 from vergence.skeleton import COCO_17
 
@@ -75,8 +75,3 @@ class ViTPose:
         poses = self._read_pose.post_process_pose_estimation(self._pose(**inputs), boxes=boxes)[0]
         rows = [np.c_[pose["keypoints"].double().cpu(), pose["scores"].double().cpu()] for pose in poses]
         return inside(np.stack(rows), image)
-
-
-def make(model: str, device: str) -> Detector:
-    """The registered maker."""
-    return ViTPose(model, device)

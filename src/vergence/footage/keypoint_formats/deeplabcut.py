@@ -16,9 +16,8 @@ import io
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import h5py
 import numpy as np
 
 from vergence.errors import VergenceError
@@ -27,6 +26,9 @@ from vergence.footage.keypoint_formats.tables import detections
 from vergence.footage.keypoints import Detections
 from vergence.footage.readers import Reader
 from vergence.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    import h5py
 
 HEADER = ("scorer", "individuals", "bodyparts", "coords")
 COORDS = ("x", "y", "likelihood")

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import h5py
 import numpy as np
 from jaxtyping import Float
 
@@ -20,6 +20,9 @@ from vergence.footage.keypoint_formats.tables import detections
 from vergence.footage.keypoints import Detections
 from vergence.footage.readers import Reader
 from vergence.skeleton import Skeleton
+
+if TYPE_CHECKING:
+    import h5py
 
 MOST_BYTES = 2**30  # of an array: some hours of ten people
 AXES = ("frame", "track", "node", "xy")
@@ -33,6 +36,8 @@ def read_hdf5(path: Path | str, skeleton: Skeleton | None = None) -> Detections:
     Raises:
         VergenceError: missing, damaged, or of something else.
     """
+    import h5py  # a tenth of a second, which other formats' users need not wait
+
     path = Path(path)
     if not path.is_file():
         raise VergenceError(f"there is no keypoint file {path}", "Check the path.")
@@ -52,9 +57,7 @@ def _check_size(file: h5py.File, path: Path) -> None:
     """A few bytes may claim any shape: values that were never written take no room in the file."""
 
     def large(name: str, item: h5py.Group | h5py.Dataset) -> str | None:
-        return (
-            f"`{name}` of shape {item.shape}" if isinstance(item, h5py.Dataset) and item.nbytes > MOST_BYTES else None
-        )
+        return f"`{name}` of shape {item.shape}" if getattr(item, "nbytes", 0) > MOST_BYTES else None
 
     if found := file.visititems(large):
         raise VergenceError(f"{path} holds {found}, over {MOST_BYTES / 2**30:g} GiB", "Export the recording in parts.")

@@ -16,8 +16,7 @@ from jaxtyping import Float
 from vergence.errors import VergenceError
 from vergence.footage.formats.names import counted_frames
 from vergence.footage.keypoint_formats.confidences import on_one_scale
-from vergence.footage.keypoints import Detections, clean
-from vergence.footage.layouts import decide_layout, skeleton_of_names
+from vergence.footage.keypoints import Detections, clean, decide_skeleton
 from vergence.skeleton import Skeleton
 
 People = Float[np.ndarray, "P J 3"]
@@ -59,28 +58,7 @@ def detections(
     every = [person for people in cleaned.values() for person in people]
     if not every:
         raise VergenceError(f"nobody is in any frame of {path}", "Check the detector, or leave this camera out.")
-    chosen, note = _joints(every, names, path, skeleton)
+    chosen, measured = decide_skeleton(every, skeleton, path, names)
     nobody = np.empty((0, len(chosen), 3))
     stacked = {n: np.stack(people)[:, : len(chosen)] if people else nobody for n, people in cleaned.items()}
-    return Detections(chosen, stacked, last_known, None, (*notes, *told, *([note] if note else [])), own)
-
-
-def _joints(
-    people: Sequence[Float[np.ndarray, "J 3"]], names: Sequence[str], path: Path, given: Skeleton | None
-) -> tuple[Skeleton, str]:
-    """Which joints the points are, by the user's word, by their names, or by measuring."""
-    count = people[0].shape[0]
-    if given is not None:
-        if len(given) != count:
-            raise VergenceError(
-                f"people in {path} have {count} joints, skeleton {given.name} has {len(given)}",
-                "Give the `skeleton` that the keypoints were made with, or leave it out: the file names its joints."
-                if names
-                else "Give the `skeleton` that the keypoints were made with.",
-            )
-        return given, ""
-    named = skeleton_of_names(names)
-    if named is not None:
-        return named, ""
-    layout, note = decide_layout(people, path.name)
-    return layout.skeleton, note
+    return Detections(chosen, stacked, last_known, None, (*notes, *told, *measured), own)

@@ -67,7 +67,7 @@ def doubts(
         )
     raw = check_joints(
         keypoints[..., :2], keypoints[..., 2], solution.intrinsics, solution.distortion, cameras["image_size"], skeleton,
-        None, False, "shared", 0.05,
+        None, False, "shared", 0.05, names,
     )  # fmt: skip
     if sides := _exchanged(raw, solution, names):
         return (*found, sides)

@@ -16,6 +16,7 @@ may stand as far from the given one as its own predicted error allows; only far 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import combinations, permutations
 
@@ -26,7 +27,7 @@ from vergence.geometry.cameras import rotation_angle
 from vergence.reconstruction.bundle import Bundle, camera_covariance, rotation_uncertainty
 from vergence.reconstruction.inputs import Joints
 from vergence.reconstruction.lenses import Wish, agreeing, preferred_lens, sentence
-from vergence.reconstruction.rig import estimate_rig, refine_rig, rotation_gap, spread_points
+from vergence.reconstruction.rig import SAME_BASIN, estimate_rig, refine_rig, rotation_gap, spread_points
 
 Array = np.ndarray
 
@@ -119,8 +120,10 @@ def second_opinion(
     some = spread_points(given.flat_weight, given.frame, POINTS)
     part = given.observed[:, :, some], given.flat_weight[:, some]
     focal = float(given.focal.mean())
-    ends = []
-    for start in _starts(known, given, sigma, seed):
+    ends: list[tuple[Bundle, float]] = []
+    for start in _starts(known, given, seed):
+        if any(rotation_gap(start, end) < SAME_BASIN for end, _ in ends):
+            continue
         try:
             ends.append(refine_rig(start, *part, sigma, focal_mode="fixed"))
         except (VergenceError, np.linalg.LinAlgError):
@@ -129,7 +132,7 @@ def second_opinion(
         return None
     found, free = min(ends, key=lambda end: end[1])
     wish, loose = _wish(found, free, part, some, given.weight.shape[2])
-    labels = names or tuple(f"camera {v + 1}" for v in range(len(known.rotation)))
+    labels = names or given.names
     return Opinion(
         gap_deg=float(np.degrees(rotation_gap(known, found))),
         far=_far(known, found, loose),
@@ -142,14 +145,12 @@ def second_opinion(
     )
 
 
-def _starts(known: Bundle, given: Joints, sigma: float, seed: int) -> list[Bundle]:
-    starts = [known]
+def _starts(known: Bundle, given: Joints, seed: int) -> Iterator[Bundle]:
+    yield known
     try:
-        rig = estimate_rig(given.observed, given.flat_weight, given.focal, given.frame, agreeing=2, seed=seed)
-        starts.append(rig.bundle)
+        yield estimate_rig(given.observed, given.flat_weight, given.focal, given.frame, agreeing=2, seed=seed).bundle
     except VergenceError:
-        pass
-    return starts
+        return
 
 
 def _cause(known: Bundle, found: Bundle, wish: Wish | None, names: tuple[str, ...]) -> str:
