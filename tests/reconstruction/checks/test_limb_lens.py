@@ -29,7 +29,7 @@ def asked(scene, factor: tuple[float, float], keypoints: np.ndarray | None = Non
 
 @pytest.fixture
 def walk(make_scene: Callable):
-    return make_scene(views=2, span=3.0, frames=120, noise=2.0, missing=0.1, outliers=0.03, distortion=(0.0,) * 5)
+    return make_scene(views=2, span=3.0, frames=80, noise=2.0, missing=0.1, outliers=0.03, distortion=(0.0,) * 5)
 
 
 def test_right_ones_are_believed(walk) -> None:
