@@ -103,4 +103,4 @@ def test_errors_name_what_is_wrong():
 def test_scripts_of_the_first_months_find_their_names() -> None:
     from vergence.skeleton import BODY_25B, BODY_25B_NAMES
 
-    assert BODY_25B_NAMES == BODY_25B.joint_names
+    assert BODY_25B.joint_names == BODY_25B_NAMES
