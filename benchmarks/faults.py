@@ -419,11 +419,14 @@ def rows() -> Iterator[Row]:
     for title, fault in (
         ("sides exchanged in one camera", sides(one=True)),
         ("focal lengths 20 % too short", longer(0.8)),
+        ("focal lengths 20 % too long", longer(1.2)),
+        ("focal length of one camera 20 % too short", longer(0.8, 1)),
         ("principal point of one camera 100 px off", off_centre(100)),
         ("one camera 7 frames late", late(7)),
         ("another person in one camera", stranger),
     ):
         yield Row(title, fault, "intrinsics", 2)
+    yield Row("principal point of one camera 100 px off", off_centre(100), "intrinsics", 3)
     yield Row("lenses differ by up to 25 %", zooms(0.25), "nothing")
     yield Row("lenses differ by up to 35 %", zooms(0.35), "nothing")
     yield Row("lenses differ by up to 35 %", zooms(0.35), "nothing", 3)

@@ -98,3 +98,9 @@ def test_errors_name_what_is_wrong():
         skeleton_from_names(["RHip", "r_hip"])
     with pytest.raises(VergenceError, match="25 joints given"):
         COCO_17.convert(np.zeros((25, 2)), H36M_17)
+
+
+def test_scripts_of_the_first_months_find_their_names() -> None:
+    from vergence.skeleton import BODY_25B, BODY_25B_NAMES
+
+    assert BODY_25B.joint_names == BODY_25B_NAMES

@@ -287,6 +287,7 @@ BODY_25B = _known(
     "body_25b",
     f"{_COCO} upper_neck head_top left_big_toe left_small_toe left_heel right_big_toe right_small_toe right_heel",
 )
+BODY_25B_NAMES = BODY_25B.joint_names  # an older name, which scripts import
 OPENPOSE_18 = _known(
     "openpose_18",
     "nose neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist right_hip right_knee "

@@ -105,7 +105,7 @@ def robust_cost(bundle: Bundle, observed: Array, weight: Float[Array, "V N"], lo
     return float(0.5 * scale**2 * (weight * robust_loss(squared / scale**2, loss)[0]).sum())
 
 
-def _linearise(
+def linearise(
     bundle: Bundle, observed: Array, weight: Array, loss: Loss, scale: float, lens: bool = False
 ) -> tuple[float, _System]:
     """Cost and Gauss-Newton normal equations with the robust weights of this point (IRLS)."""
@@ -225,7 +225,7 @@ def _solve_step(system: _System, bundle: Bundle, free: Array, damping: float) ->
     return step, points.T
 
 
-def _apply(bundle: Bundle, step: Array, points: Array) -> Bundle:
+def stepped(bundle: Bundle, step: Array, points: Array) -> Bundle:
     return replace(
         bundle,
         rotation=Rotation.from_rotvec(step[:, :3]).as_matrix() @ bundle.rotation,
@@ -269,15 +269,15 @@ def adjust(
     bundle = _recentred(start, shift)
     free = free_parameters(len(weight), focal, cameras)
     damping, converged, tried = 1e-3, False, 0
-    cost, system = _linearise(bundle, observed, weight, loss, scale)
+    cost, system = linearise(bundle, observed, weight, loss, scale)
     while tried < iterations and not converged:
         tried += 1
-        candidate = _apply(bundle, *_solve_step(system, bundle, free, damping))
+        candidate = stepped(bundle, *_solve_step(system, bundle, free, damping))
         new_cost = robust_cost(candidate, observed, weight, loss, scale)
         if new_cost < cost:
             converged = cost - new_cost < tolerance * cost
             bundle, damping = candidate, max(damping / 5, 1e-9)
-            cost, system = _linearise(bundle, observed, weight, loss, scale)
+            cost, system = linearise(bundle, observed, weight, loss, scale)
         else:
             damping *= 6
             converged = damping > 1e8
@@ -305,7 +305,7 @@ def camera_covariance(
     """
     observed = np.where((weight > 0)[:, None], observed, 0.0)
     centred = _recentred(bundle, np.median(bundle.points, axis=0))
-    _, system = _linearise(centred, observed, weight, "squared", 1.0)
+    _, system = linearise(centred, observed, weight, "squared", 1.0)
     reduced, _, _ = _reduce(system, 0.0)
     free = free_parameters(len(weight), focal)
     gauge = free.T @ _scale_direction(centred)
@@ -324,7 +324,7 @@ def reduced_system(
     """
     observed = np.where((weight > 0)[:, None], observed, 0.0)
     centred = _recentred(bundle, np.median(bundle.points, axis=0))
-    _, system = _linearise(centred, observed, weight, "cauchy", scale, lens=True)
+    _, system = linearise(centred, observed, weight, "cauchy", scale, lens=True)
     reduced, gradient, _ = _reduce(system, 0.0)
     views, size = system.camera_gradient.shape
     matrix = reduced.reshape(views, size, views, size)
@@ -353,7 +353,7 @@ def point_covariance(
 ) -> Float[Array, "N 3 3"]:
     """Covariance of points of fixed cameras for a noise of 1 px; huge where the views do not hold a point."""
     scene = replace(cameras, points=points)
-    _, system = _linearise(scene, np.zeros((len(weight), 2, len(points))), weight, "squared", 1.0)
+    _, system = linearise(scene, np.zeros((len(weight), 2, len(points))), weight, "squared", 1.0)
     return _invert_symmetric(_damped_points(system, 0.0)).transpose(2, 0, 1)
 
 
@@ -366,7 +366,7 @@ def normal_equations(
 ) -> tuple[Float[Array, "N 3 3"], Float[Array, "N 3"]]:
     """Gauss-Newton matrix and gradient of each point's Cauchy reprojection cost, cameras held."""
     observed = np.where((weight > 0)[:, None], observed, 0.0)
-    _, system = _linearise(replace(cameras, points=points), observed, weight, "cauchy", scale)
+    _, system = linearise(replace(cameras, points=points), observed, weight, "cauchy", scale)
     xx, xy, xz, yy, yz, zz = system.point
     return np.stack([xx, xy, xz, xy, yy, yz, xz, yz, zz], 1).reshape(-1, 3, 3), system.point_gradient.T
 

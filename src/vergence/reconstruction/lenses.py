@@ -11,7 +11,7 @@ linearisation at the adjusted rig, which would have to be at rest in these unkno
 adjustment, whatever is tried.
 
 What breaks it: two cameras. Their essential matrix has five unknowns, and a wrong lens hides in the rotation; nothing is
-then claimed, and where it would matter the verdict says so.
+then claimed here (`checks.limb_lens` asks the limbs), and where it would matter the verdict says so.
 """
 
 from __future__ import annotations

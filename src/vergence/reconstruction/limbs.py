@@ -56,7 +56,7 @@ def constant_limbs(pose: Float[Array, "T J 3"], deviation: Float[Array, "T J"], 
     ends = np.array(pairs, dtype=int).reshape(-1, 2)
     length = limb_lengths(pose, ends)
     noise = np.sqrt(deviation[:, ends[:, 0]] ** 2 + deviation[:, ends[:, 1]] ** 2)
-    twin = [pairs.index(t) if (t := _mirrored(p, skeleton)) in pairs else i for i, p in enumerate(pairs)]
+    twin = [pairs.index(t) if (t := mirrored_limb(p, skeleton)) in pairs else i for i, p in enumerate(pairs)]
     usual = float(np.nanmedian(length)) if np.isfinite(length).any() else 0.0
     kept, middle, spread = [], [], []
     for e in range(len(pairs)):
@@ -75,7 +75,7 @@ def constant_limbs(pose: Float[Array, "T J 3"], deviation: Float[Array, "T J"], 
     return Limbs(np.array(kept, dtype=int).reshape(-1, 2), np.array(middle), np.array(spread))
 
 
-def _mirrored(pair: tuple[int, int], skeleton: Skeleton) -> tuple[int, int]:
+def mirrored_limb(pair: tuple[int, int], skeleton: Skeleton) -> tuple[int, int]:
     a, b = skeleton.mirror[pair[0]], skeleton.mirror[pair[1]]
     return (min(a, b), max(a, b))
 

@@ -48,3 +48,11 @@ def test_a_cut_image_is_believed_where_the_footage_holds_it(make_scene: Callable
     cut = scene.image_size.copy()
     cut[1, 0] -= 200
     assert asked(replace(scene), scene.intrinsics, cut) == ""
+
+
+def test_a_lens_that_bends_excludes_no_middle(make_scene: Callable) -> None:
+    """Undone about the wrong point, straightened points do not fit the middle; undone about the middle they do."""
+    scene = make_scene(noise=3.0, views=3, frames=60, distortion=(-0.3, 0.1, 0.0, 0.0, 0.0))
+    moved = scene.intrinsics.copy()
+    moved[1, 0, 2] += 100
+    assert "principal point of b" in asked(scene, moved, scene.image_size)

@@ -9,12 +9,17 @@ nothing but the calibration speaks for it, and the rotation hangs on it.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
+import torch
 from jaxtyping import Float
 
-from vergence.reconstruction.bundle import Bundle, adjust, linear_points, reduced_system
+from vergence.geometry.camera import normalise, project
+from vergence.reconstruction.bundle import Bundle, adjust, linear_points
 from vergence.reconstruction.inputs import Joints
-from vergence.reconstruction.lenses import agreeing, reduced_to
+from vergence.reconstruction.lenses import agreeing
 from vergence.reconstruction.rig import LOSS_SIGMA, spread_points
 
 Array = np.ndarray
@@ -33,7 +38,7 @@ def centre_doubt(
     far = [v for v in np.argsort(-angle) if angle[v] > MOST_DEG]
     if not far:
         return ""
-    cost = _cost_of(away, given, cameras, sigma)
+    cost = _cost_of(away, far, given, cameras, sigma)
     loose = [v for v in far if not cost[v] > EXCLUDED]
     if not loose:
         return ""
@@ -45,21 +50,40 @@ def centre_doubt(
     )
 
 
-def _cost_of(step: Float[Array, "V 2"], given: Joints, cameras: Bundle, sigma: float) -> Float[Array, " V"]:
-    """What moving one camera's principal point by so much costs, the rig following, in variances of the noise."""
+def _cost_of(
+    step: Float[Array, "V 2"], far: list[int], given: Joints, cameras: Bundle, sigma: float
+) -> dict[int, float]:
+    """What moving one camera's principal point by so much costs, the rig adjusted anew, in variances of the noise.
+
+    A linearisation does not do: over some degrees the second order, which is all that tells the two apart, is lost in it.
+    Nor does a shift of straightened points: the lens was undone about the point that is in question.
+    """
     some = spread_points(given.flat_weight, given.frame, POINTS)
     observed, weight = given.observed[:, :, some], given.flat_weight[:, some]
     points = linear_points(cameras, observed, weight)
     known = np.isfinite(points).all(1)
     some, observed, weight = some[known], observed[:, :, known], weight[:, known]
+    how: dict[str, Any] = {"scale": LOSS_SIGMA * sigma, "iterations": 20, "tolerance": 1e-5}
     start = Bundle(cameras.rotation, cameras.translation, cameras.focal, points[known])
-    scene = adjust(start, observed, weight, scale=LOSS_SIGMA * sigma, iterations=12, tolerance=1e-4)
-    sound, (kept, trust), widened = agreeing(scene, observed, weight, sigma, some, given.weight.shape[2])
-    matrix, gradient = reduced_system(sound, observed[:, :, kept], trust, LOSS_SIGMA * sigma)
-    views, size = gradient.shape
-    unit = np.eye(views * size).reshape(views, size, -1)
-    out = np.zeros(views)
-    for v in range(views):
-        left, slope = reduced_to(matrix, gradient, unit[1:, :6].reshape(-1, views * size), unit[v, 7:9])
-        out[v] = (2 * slope @ step[v] + step[v] @ left @ step[v]) / widened**2
+    scene = adjust(start, observed, weight, **how)
+    _, (kept, trust), widened = agreeing(scene, observed, weight, sigma, some, given.weight.shape[2])
+    observed = observed[:, :, kept]
+    scene = adjust(replace(scene, points=scene.points[kept]), observed, trust, **how)
+    out = {}
+    for v in far:
+        moved = observed.copy()
+        moved[v] = _seen_from(moved[v], step[v], given.intrinsics[v], given.distortion[v])
+        out[v] = 2 * (adjust(scene, moved, trust, **how).cost - scene.cost) / widened**2
     return out
+
+
+def _seen_from(
+    observed: Float[Array, "2 N"], step: Float[Array, " 2"], intrinsics: Float[Array, "3 3"], lens: Float[Array, " D"]
+) -> Float[Array, "2 N"]:
+    """Points (px from the principal point, lens undone) with the lens undone about a principal point moved by `step`."""
+    inner, bend = torch.from_numpy(intrinsics), torch.from_numpy(lens)
+    focal = intrinsics[[0, 1], [0, 1]]
+    rays = np.concatenate([observed.T / focal, np.ones((observed.shape[1], 1))], axis=1)
+    other = inner.clone()
+    other[:2, 2] += torch.from_numpy(step)
+    return (normalise(project(torch.from_numpy(rays), inner, bend), other, bend).numpy() * focal).T

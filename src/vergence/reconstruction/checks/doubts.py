@@ -14,6 +14,7 @@ from jaxtyping import Float
 from vergence.footage.layouts import misnamed
 from vergence.reconstruction.bundle import Bundle, linear_points
 from vergence.reconstruction.checks.centres import centre_doubt
+from vergence.reconstruction.checks.limb_lens import focal_doubt
 from vergence.reconstruction.checks.second_opinion import second_opinion
 from vergence.reconstruction.checks.sides import exchanged_cameras
 from vergence.reconstruction.checks.size import size_doubt, up_doubt
@@ -80,6 +81,10 @@ def doubts(
     if not as_given and cameras["intrinsics"] is not None:
         centre = centre_doubt(given, used, solution.report.noise_px, cameras["image_size"], names)
         found += [centre] if centre else []
+    report = solution.report
+    if not (found or as_given) and len(names) == 2 and report.focal_mode == "given" and report.verdict == "good":
+        lens = focal_doubt(given, used, solution.pose, report.noise_px, skeleton, names)
+        found += [lens] if lens else []
     return (*found, *(() if opinion is None else opinion.doubts()))
 
 

@@ -1,0 +1,60 @@
+"""Focal lengths that two cameras were given: believed where limbs bear them out, named or doubted where they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from vergence.reconstruction.bundle import Bundle
+from vergence.reconstruction.checks.limb_lens import MOST_TURN_DEG, focal_doubt
+from vergence.reconstruction.inputs import check_joints
+from vergence.reconstruction.solve import reconstruct_keypoints
+from vergence.skeleton import H36M_17
+
+
+def asked(scene, factor: tuple[float, float], keypoints: np.ndarray | None = None) -> tuple[str, float]:
+    """What is said under focal lengths given so many times too long, and by how many degrees the rotation is off."""
+    intrinsics = scene.intrinsics * np.array([[[f, f, 1], [f, f, 1], [1, 1, 1]] for f in factor])
+    points = scene.keypoints if keypoints is None else keypoints
+    lens = {"intrinsics": intrinsics, "distortion": scene.distortion, "image_size": scene.image_size}
+    found = reconstruct_keypoints(points, None, skeleton=H36M_17, **lens)
+    given = check_joints(points, None, *lens.values(), H36M_17, None, False, "shared", 0.05)
+    cameras = Bundle(found.rotation, found.translation, given.focal, np.zeros((1, 3)))
+    off = found.rotation[1] @ found.rotation[0].T @ (scene.rotation[1] @ scene.rotation[0].T).T
+    turned = float(np.degrees(np.arccos(np.clip((np.trace(off) - 1) / 2, -1, 1))))
+    return focal_doubt(given, cameras, found.pose, found.report.noise_px, H36M_17, ("left", "right")), turned
+
+
+@pytest.fixture
+def walk(make_scene: Callable):
+    return make_scene(views=2, span=3.0, frames=80, noise=2.0, missing=0.1, outliers=0.03, distortion=(0.0,) * 5)
+
+
+def test_right_ones_are_believed(walk) -> None:
+    told, off = asked(walk, (1.0, 1.0))
+    assert told == ""
+    assert off < 1
+
+
+@pytest.mark.parametrize("factor", [(0.8, 0.8), (1.2, 1.2)])
+def test_wrong_ones_that_turn_the_cameras_are_named(walk, factor: tuple[float, float]) -> None:
+    told, off = asked(walk, factor)
+    assert off > MOST_TURN_DEG
+    assert "other focal lengths than given" in told
+    named = [float(told.split(f"{name} ")[1][:4]) for name in ("left", "right")]
+    np.testing.assert_allclose(named, 1 / np.array(factor), rtol=0.15)
+
+
+def test_one_wrong_one_is_noticed(walk) -> None:
+    told, off = asked(walk, (0.8, 1.0))
+    assert off > MOST_TURN_DEG
+    assert "other focal lengths than given" in told
+
+
+def test_arms_of_somebody_who_hardly_moves_them_confirm_nothing(make_scene: Callable) -> None:
+    scene = make_scene(views=2, span=3.0, frames=20, noise=3.0, distortion=(0.0,) * 5)
+    points = scene.keypoints.copy()
+    points[:, :, [i for i, n in enumerate(H36M_17.joint_names) if "hip" not in n and "knee" not in n]] = np.nan
+    assert "cannot confirm" in asked(scene, (1.0, 1.0), points)[0]
