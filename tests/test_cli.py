@@ -64,6 +64,10 @@ def test_no_words_at_all_show_the_verbs(capsys):
         (["train", "demo", "--image_size", "big"], "image_size"),
         (["reconstruct", "no_such_capture"], "no_such_capture"),
         (["predict", "no_such_run", "no_such_video.mp4"], "no_such"),
+        (["predict", "walk.mp4", "--height", "nan"], "--height nan. Give a number;"),
+        (["predict", "walk.mp4", "--people", "two"], "--people two. Give one or all;"),
+        (["predict", "walk.mp4", "--flip", "maybe"], "--flip maybe. Give true or false;"),
+        (["inspect", "videos", "--frames", "2.5"], "--frames 2.5. Give a whole number;"),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_2(words, said, capsys, tmp_path, monkeypatch):
@@ -103,7 +107,7 @@ def test_a_verb_under_its_former_name_warns_in_one_line(capsys, tmp_path):
 def test_help_of_a_verb_says_what_it_does(capsys):
     with pytest.raises(SystemExit):
         cli.main(["predict", "--help"])
-    assert "3D poses of one person from an image" in capsys.readouterr().out
+    assert "3D poses of one person, or of everybody, from an image" in capsys.readouterr().out
 
 
 def test_hyphens_and_bare_switches_are_read():
