@@ -12,6 +12,7 @@ import pytest
 import vergence
 from vergence.footage.capture import load_capture
 from vergence.footage.observations import observe
+from vergence.reconstruction.sync import footage
 from vergence.reconstruction.sync.find import Sync
 from vergence.reconstruction.sync.footage import synchronise, words
 from vergence.skeleton import H36M_17
@@ -81,3 +82,10 @@ def test_offsets_that_fit_alike_are_named(tmp_path: Path, walk) -> None:
     assert not doubts
     moved = replace(found, offset=np.array([0, -9.0, 0]), zero_fits=False)
     assert "c1 +31.5" in words(moved, capture)[1][0]
+
+
+def test_a_piece_of_a_track_is_nobody_to_ask() -> None:
+    whole, half, piece = (np.full((100, 3, 3), np.nan) for _ in range(3))
+    whole[:], half[:50], piece[60:68] = 1, 1, 1
+    assert [np.isfinite(t[:, 0, 0]).sum() for t in footage._long([piece, whole, half])] == [100, 50]
+    assert footage._long([]) == []

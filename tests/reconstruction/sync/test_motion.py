@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vergence.reconstruction.sync.motion import between, smoothed, without_strays
+from vergence.reconstruction.sync.motion import between, smoothed, with_steady_sides, without_strays
 
 
 def test_even_motion_is_kept_and_can_be_asked_between_frames() -> None:
@@ -34,3 +34,20 @@ def test_a_stray_is_left_out() -> None:
     kept = np.isfinite(without_strays(points)).all(-1)
     assert not kept[20, 1]
     assert kept.mean() > 0.9
+
+
+def test_sides_are_those_of_most_frames() -> None:
+    """Exchanged for a while, with joints of the middle and gaps; the same where exchanges are most of the time."""
+    rng, mirror = np.random.default_rng(0), (0, 2, 1, 4, 3)
+    course = np.cumsum(rng.normal(0, 0.004, (60, 5, 2)), axis=0) + [
+        [[0, 0], [0.1, 0], [-0.1, 0], [0.1, 0.3], [-0.1, 0.3]]
+    ]
+    course[5:8, 1] = np.nan
+    course[30, 3:] = np.nan
+    seen = course.copy()
+    seen[20:35] = course[20:35][:, mirror]
+    np.testing.assert_array_equal(with_steady_sides(seen, mirror), course)
+    np.testing.assert_array_equal(with_steady_sides(course, mirror), course)
+    seen[:45] = course[:45][:, mirror]
+    seen[45:] = course[45:]
+    np.testing.assert_array_equal(with_steady_sides(seen, mirror), course[:, mirror])

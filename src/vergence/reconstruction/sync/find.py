@@ -24,14 +24,14 @@ from jaxtyping import Float
 from vergence.errors import VergenceError
 from vergence.reconstruction.checks.lag import lag
 from vergence.reconstruction.sync.motion import smoothed, without_strays
-from vergence.reconstruction.sync.pairs import scan
+from vergence.reconstruction.sync.pairs import LEAST_FRAMES, scan
 from vergence.reconstruction.sync.together import Timing, adjust_time, asked, moments, seen_again
 
 Array = np.ndarray
 
 LEAST_TAU = 1.5  # steps over which keypoints are smoothed
 REACH_STEPS, REACH_SECONDS = 60, 1.5  # shifts that are tried: the larger of the two
-LEAST_FRAMES, LEAST_SHARE = 24, 0.25  # that a shift must leave in common
+LEAST_SHARE = 0.25  # of the time that a shift must leave in common, and `LEAST_FRAMES`
 WINDOW = 2400  # steps over which a clock's drift does not matter
 GROWTH = 3  # of the window when drift is known
 BLOCKS, BLOCK_TAUS = 20, 4  # parts of time in which keypoints' noise is their own
@@ -251,7 +251,9 @@ def _excluded(best: Timing, other: Timing, tau: float) -> tuple[float, float]:
         return np.inf, np.inf
     low, high = max(f.min() for f in frames), min(f.max() for f in frames) + 1
     if high - low < LEAST_FRAMES:
-        return np.inf, np.inf  # nothing to go by
+        return (
+            np.inf if len(frames[0]) >= len(frames[1]) else -np.inf
+        ), np.inf  # nothing to go by but what is in common
     blocks, joints = int(np.clip((high - low) // (BLOCK_TAUS * tau), 3, BLOCKS)), int(best.joint.max()) + 1
     for timing in (best, other):
         inside = timing.seen[moved].any(0) & (timing.frame >= low) & (timing.frame < high)

@@ -19,15 +19,15 @@ from vergence.footage.capture import Capture
 from vergence.footage.observations import Observations, observe
 from vergence.footage.tracking import person_size
 from vergence.reconstruction.inputs import check_joints
-from vergence.reconstruction.sync.find import LEAST_FRAMES, LEAST_SHARE, LEAST_TAU, REACH_STEPS, Sync, find_sync
-from vergence.reconstruction.sync.motion import smoothed, without_strays
-from vergence.reconstruction.sync.pairs import scan
+from vergence.reconstruction.sync.find import LEAST_SHARE, LEAST_TAU, REACH_STEPS, Sync, find_sync
+from vergence.reconstruction.sync.motion import smoothed, with_steady_sides, without_strays
+from vergence.reconstruction.sync.pairs import LEAST_FRAMES, scan
 
 Array = np.ndarray
 
 PPM = 1e6
 LEAST_CONFIDENCE = 0.05
-MOVERS = 2  # people of each camera that are tried
+MOVERS, LEAST_LENGTH = 2, 0.5  # people of each camera that are tried, and how long they must be seen beside the longest
 COARSE = 3  # steps between the shifts at which they are
 MOST_STEP = 0.1  # of a joint from frame to frame, in parts of the person: more is a stray
 
@@ -72,7 +72,9 @@ def _image(capture: Capture, seen: Observations) -> Float[Array, "T V J 2"] | No
         )
     except VergenceError:
         return None
-    return np.where((given.weight > 0)[..., None], given.offset / given.focal[None, :, None], np.nan)
+    image = np.where((given.weight > 0)[..., None], given.offset / given.focal[None, :, None], np.nan)
+    mirror = seen.skeleton.mirror
+    return np.stack([with_steady_sides(image[:, v], mirror) for v in range(image.shape[1])], axis=1)
 
 
 def _somebody(capture: Capture, seen: Observations) -> Observations:
@@ -82,7 +84,7 @@ def _somebody(capture: Capture, seen: Observations) -> Observations:
     taken that some offset in time lets agree best.
     """
     sure = seen.subject.verdict != "doubtful" and min(seen.subject.tracks, default=-1) >= 0
-    most = [sorted(own, key=_movement, reverse=True)[:MOVERS] for own in seen.people]
+    most = [sorted(_long(own), key=_movement, reverse=True)[:MOVERS] for own in seen.people]
     if sure or not all(most) or (max(len(own) for own in most) == 1 and min(seen.subject.tracks) >= 0):
         return seen
     steps = len(seen.keypoints)
@@ -105,6 +107,12 @@ def _somebody(capture: Capture, seen: Observations) -> Observations:
         key=lambda c: sum(costs.get((a, b, c[a], c[b]), 0.0) for a, b in combinations(range(len(c)), 2)),
     )
     return dataclasses.replace(seen, keypoints=np.stack([own[i] for own, i in zip(most, best)], axis=1))
+
+
+def _long(tracks: list[Float[Array, "T J 3"]]) -> list[Float[Array, "T J 3"]]:
+    """Those seen for half as long as the longest: an end of somebody's track, or a mistake, fits many moments."""
+    frames = [int(np.isfinite(track[..., 0]).any(1).sum()) for track in tracks]
+    return [track for track, n in zip(tracks, frames) if n >= LEAST_LENGTH * max(frames)]
 
 
 def _movement(track: Float[Array, "T J 3"]) -> float:

@@ -8,6 +8,8 @@ smoothing takes from the motion it takes from all views alike.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float
 
@@ -15,6 +17,7 @@ Array = np.ndarray
 
 REACH_TAUS = 2.5  # of the Gaussian that is used
 LEAST_WEIGHT = 0.4  # of the weight of a gapless course: less is a gap
+JUMP = 0.5  # of what joints move from frame to frame, sides exchanged: less is an exchange
 STRAY = 6.0  # times the usual distance from the median of the neighbours
 
 
@@ -34,6 +37,26 @@ def without_strays(points: Float[Array, "T J 2"], every: int = 1) -> Float[Array
     far = np.linalg.norm(points - np.where(np.isfinite(middle), middle, np.nan), axis=-1)
     usual = np.median(far[np.isfinite(far)]) if np.isfinite(far).any() else 0.0
     return np.where((far > STRAY * max(usual, 1e-12))[..., None], np.nan, points)
+
+
+def with_steady_sides(points: Float[Array, "T J 2"], mirror: Sequence[int]) -> Float[Array, "T J 2"]:
+    """Left and right as most frames have them: a detector that takes one for the other for a while makes all joints jump,
+    there and back, and an offset in time would be sought for these jumps.
+
+    Args:
+        points: NaN = missing.
+        mirror: by joint, the one of the other side.
+    """
+    other = points[:, list(mirror)]
+    sided = [joint for joint, twin in enumerate(mirror) if joint != twin]
+    kept, turned = (
+        np.nan_to_num(np.linalg.norm(points[:-1, sided] - next_[1:, sided], axis=-1)) for next_ in (points, other)
+    )
+    exchanged = np.zeros(len(points), dtype=bool)
+    exchanged[1:] = np.logical_xor.accumulate(np.median(turned, axis=1) < JUMP * np.median(kept, axis=1))
+    if exchanged.mean() > 0.5:
+        exchanged = ~exchanged
+    return np.where(exchanged[:, None, None], other, points)
 
 
 def smoothed(points: Float[Array, "T J 2"], tau: float) -> Float[Array, "T J 2"]:

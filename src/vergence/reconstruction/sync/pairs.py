@@ -15,7 +15,7 @@ Array = np.ndarray
 
 POINTS = 400  # of a pair and shift
 ROUNDS = 4  # of reweighting
-LEAST_POINTS = 60
+LEAST_POINTS, LEAST_FRAMES = 60, 24  # that both see at a shift
 LEAST_SIGMA = 3e-4  # radians
 MOST_COST = 0.5  # of a shift that cannot be tried
 
@@ -37,7 +37,7 @@ def _residual(a: Array, b: Array, shift: int, least_frames: int, seed: int) -> A
     if stop - start < least_frames:
         return None
     frame, joint = np.nonzero(np.isfinite(a[start:stop, :, 0]) & np.isfinite(b[start + shift : stop + shift, :, 0]))
-    if len(frame) < LEAST_POINTS:
+    if len(frame) < LEAST_POINTS or len(np.unique(frame)) < LEAST_FRAMES:
         return None
     some = np.random.default_rng(seed).permutation(len(frame))[:POINTS]
     frame, joint = frame[some] + start, joint[some]
