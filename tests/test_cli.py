@@ -64,6 +64,10 @@ def test_no_words_at_all_show_the_verbs(capsys):
         (["train", "demo", "--image_size", "big"], "image_size"),
         (["reconstruct", "no_such_capture"], "no_such_capture"),
         (["predict", "no_such_run", "no_such_video.mp4"], "no_such"),
+        (["predict", "walk.mp4", "--height", "nan"], "--height nan. Give a number;"),
+        (["predict", "walk.mp4", "--people", "two"], "--people two. Give one or all;"),
+        (["predict", "walk.mp4", "--flip", "maybe"], "--flip maybe. Give true or false;"),
+        (["inspect", "videos", "--frames", "2.5"], "--frames 2.5. Give a whole number;"),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_2(words, said, capsys, tmp_path, monkeypatch):

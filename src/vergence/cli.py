@@ -94,11 +94,26 @@ def call(function: Callable[..., int | None], verb: str, words: list[str]) -> in
     try:
         options = parser.parse_args(plain_options(function, words))
     except jsonargparse.ArgumentError as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise VergenceError(
-            " ".join(lines).removeprefix("error: "), f"`vergence {verb} --help` shows the options."
-        ) from error
+        raise VergenceError(*refused(function, verb, str(error))) from error
     return int(function(**vars(parser.instantiate(options))) or 0)
+
+
+def refused(function: Callable[..., int | None], verb: str, said: str) -> tuple[str, str]:
+    """What the parser said of a value, in the words of the command line: problem and remedy."""
+    import re
+    from typing import Literal, get_args, get_origin, get_type_hints
+
+    said = " ".join(said.split()).removeprefix("error: ")
+    remedy = f"`vergence {verb} --help` shows the options."
+    found = re.search(r'Parser key "(\w+)":.*(?:Given|Got) value: (\S*?)\.?$', said)
+    kind = get_type_hints(function).get(found[1]) if found else None
+    kinds = [one for one in get_args(kind) or (kind,) if one is not type(None)]
+    if found and get_origin(kind) is Literal:
+        return f"--{found[1]} {found[2]}", f"Give {', '.join(map(str, kinds[:-1]))} or {kinds[-1]}; {remedy}"
+    names = {float: "a number", int: "a whole number", bool: "true or false"}
+    if found and len(kinds) == 1 and kinds[0] in names:
+        return f"--{found[1]} {found[2]}", f"Give {names[kinds[0]]}; {remedy}"
+    return said, remedy
 
 
 def plain_options(function: Callable[..., int | None], words: Sequence[str]) -> list[str]:

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -78,6 +79,27 @@ def test_without_overlay_and_with_frames(light_run, light_video, tmp_path):
     predict(light_run, light_video, tmp_path, frames="3,7-8", whole_image=True, overlay=False, flip=False, quiet=True)
     assert read_npz(tmp_path / "poses.npz").frame.tolist() == [3, 7, 8]
     assert not list(tmp_path.glob("overlay*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--height", "178"], "0.5 to 2.5"),
+        (["--smooth", "9"], "0 to 2"),
+        (["--formats", "npz,xlsx"], "'xlsx'"),
+        (["--markers", "none.toml"], "there are no markers"),
+        (["--out", __file__], "in, a file"),
+    ],
+)
+def test_what_files_are_asked_for_is_checked_before_any_image_is_read(tmp_path, capsys, words, message):
+    assert main(["predict", str(tmp_path / "none.mp4"), "--out", str(tmp_path / "out"), *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_folder_of_videos_is_told_to_name_one(light_run, light_video, tmp_path, capsys):
+    shutil.copy(light_video, tmp_path / "one.mp4")
+    assert main(["predict", str(light_run), str(tmp_path)]) == 2
+    assert f"name one of them, as {tmp_path / 'one.mp4'}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,22 @@ def test_everybody_has_files_that_name_the_person(two_people, small_blocks, tmp_
         assert [image[10, 10].max() // 10 for _, image in video][::5] == pytest.approx([0, 5, 10, 15, 20], abs=1)
 
 
+def test_people_of_an_earlier_call_are_taken_away_and_other_files_named(two_people, tmp_path):
+    saved(two_people, tmp_path, "one", formats=["npz", "csv"])
+    saved(two_people, tmp_path)
+    kept = ["notes-3.npz", "poses-x.npz"]
+    for name in ("poses-3.npz", "poses-12.bvh", *kept):
+        (tmp_path / name).write_text("of somebody else")
+    note = saved(two_people, tmp_path, formats=["npz"]).notes[-1]
+    assert note.startswith("left there by an earlier call")
+    assert note.endswith(
+        "poses-1.csv, poses-1.json, poses-1.trc, poses-2.csv, poses-2.json, poses-2.trc, poses.csv, poses.npz"
+    )
+    there = {file.name for file in tmp_path.iterdir()}
+    assert {"poses.npz", "poses-2.npz", *kept} <= there
+    assert not there & {"poses-3.npz", "poses-12.bvh"}
+
+
 def test_the_larger_person_is_nearer_and_both_are_on_their_side(two_people, tmp_path):
     saved(two_people, tmp_path, formats=["npz"])
     near, far = (read_npz(tmp_path / f"poses-{number}.npz") for number in (1, 2))

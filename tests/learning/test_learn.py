@@ -17,6 +17,7 @@ from vergence.commands import learn as verb
 from vergence.commands import predict as predict_verb
 from vergence.commands.synth import synth
 from vergence.errors import VergenceError
+from vergence.evaluation.footage import measure_footage
 from vergence.files import write_text
 from vergence.learning import learn as steps_of_learning
 from vergence.learning.hidden import capture_without
@@ -129,6 +130,14 @@ def test_what_cannot_be_learned_from(tmp_path: Path) -> None:
         vergence.learn([], tmp_path / "out", held_out=1.5)
     with pytest.raises(VergenceError, match="motion alone"):
         vergence.learn([], tmp_path / "out", student="image", motion=tmp_path)
+    with pytest.raises(VergenceError, match="there is no folder"):
+        vergence.learn([], tmp_path / "out", motion=tmp_path / "none")
+    with pytest.raises(VergenceError, match="0 steps of training"):
+        vergence.learn([tmp_path], tmp_path / "out", steps=0)
+    with pytest.raises(VergenceError, match="a height of 178"):
+        vergence.learn([tmp_path], tmp_path / "out", height=178)
+    with pytest.raises(VergenceError, match="a height of 178"):
+        measure_footage("lifting", tmp_path, height=178)
     with pytest.raises(VergenceError, match="no motion"):
         vergence.learn([], tmp_path / "out", motion=tmp_path)
 

@@ -74,11 +74,16 @@ def predict(
     from rich.console import Console
 
     import vergence
+    from vergence.inference.saving import check_saving
+    from vergence.plugins import load_plugins
     from vergence.report.bars import bars
     from vergence.report.overlay import overlay_of_people
 
     folder = out or Path(f"{input.resolve().stem}-poses")
     console = Console(quiet=quiet)
+    load_plugins(plugins.split(",") if plugins else ())
+    options = vergence.outputs.options(markers, trc_unit)
+    check_saving(folder, smooth, height, formats.split(","), options)
     with bars(quiet) as progress:
         found = vergence.predict(
             run, input, box=box, boxes=boxes, keypoints=keypoints, capture=capture, camera=camera, fov=fov, frames=frames,
@@ -87,7 +92,7 @@ def predict(
         )  # fmt: skip
         saved = vergence.save_predicted(
             found, folder, smooth=smooth, height=height, formats=formats.split(","),
-            draw=overlay_of_people if overlay else None, options=vergence.outputs.options(markers, trc_unit), progress=progress,
+            draw=overlay_of_people if overlay else None, options=options, progress=progress,
         )  # fmt: skip
     for note in saved.notes:
         console.print(f"[dim]{note}[/dim]")

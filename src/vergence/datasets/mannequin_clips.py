@@ -24,9 +24,9 @@ from numpy import ndarray
 from vergence.datasets.records import ImageRef
 from vergence.errors import VergenceError
 from vergence.footage.formats.names import name_numbers
-from vergence.footage.images import IMAGE_SUFFIXES, ImageFolder
+from vergence.footage.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, ImageFolder
 from vergence.footage.keypoints import Detections, read_keypoints
-from vergence.footage.video import VIDEO_SUFFIXES, open_video
+from vergence.footage.video import open_video
 
 COLUMNS = 19
 ROTATION_TOLERANCE = 1e-3

@@ -29,6 +29,7 @@ from vergence.inference.estimator import Estimator, load
 from vergence.inference.predict import SHIPPED_RUN, predict
 from vergence.lifting.model import LiftingModel, is_lifting, load_lifting, stretches
 from vergence.networks.devices import resolve_device
+from vergence.outputs import height_mm
 from vergence.progress import Progress, silent
 from vergence.recipes.load import load_recipe
 from vergence.reconstruction.footage import reconstruct
@@ -73,6 +74,7 @@ def measure_footage(
     Raises:
         VergenceError: no such run or footage, footage without keypoints, or a reconstruction of another recording.
     """
+    height_mm(height)
     opened = _run(run, device)
     own = Path(footage)
     one = _recording(own, opened, Path(reconstruction) if reconstruction else None, height)

@@ -55,9 +55,9 @@ from vergence.footage.capture_camera import (
 )
 from vergence.footage.clocks.files import frame_times
 from vergence.footage.formats.capture_tables import CameraTable, CaptureFile, CaptureTable, held
-from vergence.footage.images import IMAGE_SUFFIXES, RGB, ImageFolder, Video, natural_key
+from vergence.footage.images import IMAGE_SUFFIXES, RGB, VIDEO_SUFFIXES, ImageFolder, Video, natural_key
 from vergence.footage.keypoint_formats.beside import keypoints_beside
-from vergence.footage.video import VIDEO_SUFFIXES, open_video
+from vergence.footage.video import open_video
 from vergence.geometry.cameras import Camera, Rig
 from vergence.skeleton import Skeleton, get_skeleton
 

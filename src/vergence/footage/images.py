@@ -20,6 +20,7 @@ from vergence.footage.formats.names import Numbering, name_numbers, natural_key,
 
 __all__ = ["IMAGE_SUFFIXES", "RGB", "ImageFolder", "Video", "natural_key", "read_image"]
 
+VIDEO_SUFFIXES = frozenset(".mp4 .mov .avi .mkv .webm .m4v .mpg .mpeg .mts .m2ts .ts .wmv .flv .3gp .ogv".split())
 IMAGE_SUFFIXES = frozenset(".jpg .jpeg .png .bmp .tif .tiff .webp".split())
 
 # Of a folder for each image in it: beyond, its numbers give the order alone.
@@ -180,8 +181,10 @@ class ImageFolder(Video):
         self._damaged: dict[int, str] = {}
         self.files = visible(p for p in self.path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
         if not self.files:
+            some = sorted(p for p in self.path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
+            named = f"It holds videos: name one of them, as {some[0]}. " if some else ""
             raise VergenceError(
-                f"folder {self.path} holds no images", f"Images end in {', '.join(sorted(IMAGE_SUFFIXES))}."
+                f"folder {self.path} holds no images", f"{named}Images end in {', '.join(sorted(IMAGE_SUFFIXES))}."
             )
         self.numbering, self.places = self._places(numbering)
         self._count = max(self.places) + 1

@@ -32,7 +32,6 @@ from vergence.files import atomic_path
 from vergence.footage.formats.names import Numbering
 from vergence.footage.images import IMAGE_SUFFIXES, RGB, ImageFolder, SingleImage, Video
 
-VIDEO_SUFFIXES = frozenset(".mp4 .mov .avi .mkv .webm .m4v .mpg .mpeg .mts .m2ts .ts .wmv .flv .3gp .ogv".split())
 # Decoding on is cheaper than seeking back to a key frame up to about this many frames ahead.
 DECODE_AHEAD_FRAMES = 48
 # Containers whose packets are stamped as their frames are shown, and whose index leads to key frames.

@@ -227,7 +227,8 @@ def load(run: str | Path, device: str = "cpu", plugins: Sequence[str | Path] = (
         if not file.is_file():
             raise VergenceError(
                 f"{folder} is not a finished run: it has no {file.name}",
-                "Give the folder that `vergence train` or `vergence demo` wrote (its model is in OUT/run).",
+                "Give the folder that `vergence train` or `vergence demo` wrote (its model is in OUT/run), "
+                "or OUT/model of `vergence learn`.",
             )
     try:
         config = json.loads(files[0].read_text())

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -109,9 +110,9 @@ def save_predicted(
         VergenceError: nobody was seen, arrays instead of a file, or a file that cannot be written.
     """
     take, out, formats = found.take, Path(out), list(formats)
+    check_saving(out, smooth, height, formats, options)
     if take.footage.path is None or take.rows is None:
         raise VergenceError("images that are no file cannot be gone on with", "Use `collect` and `outputs.write`.")
-    _ = [exporters[name] for name in formats]
     tall, window = outputs.height_mm(height), window_frames(smooth, take.footage.fps)
     work = Work(out, _asked(found, draw is not None, window))
     stored = _predicted(found, work, progress)
@@ -128,11 +129,47 @@ def save_predicted(
         saved.append(one.saved(tuple(f"{stem}.{name}" for name in formats)))
     if take.everybody:
         write_json(work.files / "people.json", {"people": saved})
-    notes = (*found.notes, *outputs.notes_of_files(said))
+    notes = (*found.notes, *outputs.notes_of_files(said), *_of_earlier_calls(out, work.files))
     for file in sorted(work.files.iterdir()):
         os.replace(file, out / file.name)
     work.remove()
     return Saved(out, tuple(saved), len(take.rows), overlay, notes)
+
+
+def check_saving(
+    out: Path,
+    smooth: float,
+    height: float | None,
+    formats: Iterable[str],
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> None:
+    """Checks what `save_predicted` is asked, which needs no image: before hours of looking for people.
+
+    Raises:
+        VergenceError: a folder that is a file, or what is out of its range or not there.
+    """
+    if next(path for path in (out, *out.absolute().parents) if path.exists()).is_file():
+        raise VergenceError(f"{out} is, or lies in, a file", "Give --out a folder, which is made where it is missing.")
+    _ = [exporters[name] for name in formats], outputs.height_mm(height), window_frames(smooth, 1.0)
+    for given in (options or {}).values():
+        outputs.check_markers(given.get("markers", ""))
+
+
+def _of_earlier_calls(out: Path, files: Path) -> Iterator[str]:
+    """Takes away files of people whom this call did not find; names what else an earlier call left."""
+    new = {file.name for file in files.iterdir()}
+    numbers = {name.split(".")[0] for name in new}
+    kinds = "|".join(map(re.escape, exporters))
+    ours = re.compile(rf"(poses(-[1-9][0-9]*)?)\.({kinds})|(people)\.json|(overlay)\.(mp4|png)")
+    left = []
+    for name in sorted({file.name for file in out.iterdir()} - new):
+        one = ours.fullmatch(name)
+        if one and one[2] and "people.json" in new and one[1] not in numbers:
+            (out / name).unlink()
+        elif one:
+            left.append(name)
+    if left:
+        yield f"left there by an earlier call, and not of this one: {', '.join(left)}"
 
 
 def _asked(found: PredictedFrames, drawn: bool, window: int) -> dict[str, Any]:

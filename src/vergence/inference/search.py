@@ -14,8 +14,7 @@ from jaxtyping import Float
 from vergence import __version__
 from vergence.errors import VergenceError
 from vergence.footage.capture import load_capture
-from vergence.footage.images import IMAGE_SUFFIXES
-from vergence.footage.video import VIDEO_SUFFIXES
+from vergence.footage.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from vergence.inference.estimator import Estimator, load
 from vergence.inference.inputs import RGB
 from vergence.inference.search_index import Hit, Index, Shot, build_index, file_identity, find_hits, weights_identity

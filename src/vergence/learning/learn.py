@@ -39,7 +39,7 @@ from vergence.learning.motions import motions_of, read_motions
 from vergence.lifting.model import LiftingModel, describe, is_lifting, load_lifting
 from vergence.lifting.train import LifterTraining, train_lifter
 from vergence.lifting.virtual import Motion, VirtualCameras
-from vergence.outputs import PoseSequence
+from vergence.outputs import PoseSequence, height_mm
 from vergence.progress import Progress, silent
 from vergence.reconstruction.footage import reconstruct
 from vergence.reconstruction.result import Reconstruction
@@ -139,6 +139,11 @@ def learn(
     out, hidden = Path(out), (hold_out,) if isinstance(hold_out, str) and hold_out else tuple(hold_out)
     if not 0 <= held_out < 0.9:
         raise VergenceError(f"{held_out:g} of the time is held out", "Give a share from 0 to 0.9.")
+    height_mm(height)
+    if steps is not None and steps < 1:
+        raise VergenceError(f"{steps} steps of training", f"Give 1 or more; {STEPS} are usual with footage.")
+    if motion is not None and not Path(motion).is_dir():
+        raise VergenceError(f"there is no folder {motion}", "Give --motion a folder of BVH or NPZ files.")
     if not footage and motion is None:
         raise VergenceError("there is nothing to learn from", "Give recordings, or --motion.")
     if not footage and student != "lifting":
@@ -298,7 +303,7 @@ def _lifting(
         )
     other = {} if motion is None else read_motions(motion)
     settings = LifterTraining() if not own else LifterTraining(rate=RATE, cameras=VirtualCameras(varied=GESTURES))
-    settings = dataclasses.replace(settings, steps=steps or (STEPS if own else settings.steps))
+    settings = dataclasses.replace(settings, steps=steps if steps is not None else STEPS if own else settings.steps)
     made_of = {
         "recordings": {one.name: content(folder.parent / one.name / "made_of.yaml") for one in recordings},
         "held_out": [words(one.held_out) for one in recordings],

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from vergence.outputs.markers import check_markers
 from vergence.outputs.sequence import PoseSequence
 from vergence.outputs.tables import read_npz, write_csv, write_json_poses, write_npz
 from vergence.outputs.trc import Trc, read_trc, write_trc
@@ -19,6 +20,7 @@ __all__ = [
     "PoseSequence",
     "Trc",
     "World",
+    "check_markers",
     "find_world",
     "height_mm",
     "notes_of_files",

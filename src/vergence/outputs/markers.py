@@ -90,6 +90,16 @@ def _names(joints: list[str], skeleton: Skeleton, markers: Markers) -> list[str]
     return [given.get(joint, own) for joint, own in zip(known, joints)]
 
 
+def check_markers(markers: Markers) -> None:
+    """Checks that a preset or a file of this name can be read; which joints there are is not known yet.
+
+    Raises:
+        VergenceError: neither.
+    """
+    if markers and not isinstance(markers, Mapping) and str(markers) not in ("pose2sim", "opensim"):
+        _read(Path(markers))
+
+
 def _read(path: Path) -> dict[str, str]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))

@@ -189,6 +189,15 @@ def test_lost_frames_and_unknown_lenses_are_said(good: Inspection) -> None:
     assert "trigger" in told["time"].again
 
 
+@pytest.mark.parametrize(("people", "told"), [(0, "nobody is seen there"), (2, "people are seen there, but none")])
+def test_a_camera_that_films_somebody_else_is_not_said_to_be_empty(good: Inspection, people: int, told: str) -> None:
+    cameras = [replace(good.cameras[0], seen=0.0, people=people), *good.cameras[1:]]
+    found = findings_of(good.capture, cameras, good.pairs, good.joints, good.observations, None, {}, 1)
+    wrong = [one.found for one in found if one.what == "person" and one.state == "wrong"]
+    assert len(wrong) == 1
+    assert wrong[0].startswith(f"c0: {told}")
+
+
 def test_bad_input_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(VergenceError, match="there is no capture"):
         vergence.inspect(tmp_path / "nothing")

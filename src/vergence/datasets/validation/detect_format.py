@@ -24,8 +24,8 @@ import numpy as np
 from vergence import plugins
 from vergence.datasets.records import Records
 from vergence.errors import VergenceError
+from vergence.footage.images import VIDEO_SUFFIXES
 from vergence.footage.readers import find_reader
-from vergence.footage.video import VIDEO_SUFFIXES
 
 HEAD_BYTES = 4096
 COLMAP_FILES = ("images.txt", "points3D.txt", "rigs.txt", "frames.txt")

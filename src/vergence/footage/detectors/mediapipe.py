@@ -45,7 +45,10 @@ class MediaPipe:
             raise missing_package("mediapipe", error) from None
         path = Path(model) if model else downloaded()
         if not path.is_file():
-            raise VergenceError(f"there is no model {path}", "Give --model, a file pose_landmarker_*.task.")
+            raise VergenceError(
+                f"there is no model {path}",
+                "Give --model (of predict --detector_model), a file pose_landmarker_*.task.",
+            )
         self.identity = f"mediapipe {version('mediapipe')} {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
         self._image, self._format = mediapipe.Image, mediapipe.ImageFormat.SRGB
         options = vision.PoseLandmarkerOptions(
@@ -102,7 +105,7 @@ def downloaded() -> Path:
         except OSError as error:
             raise VergenceError(
                 f"MediaPipe's model cannot be downloaded: {getattr(error, 'reason', error)}",
-                f"Fetch {URL} on another machine and give --model FILE.task.",
+                f"Fetch {URL} on another machine and give --model (of predict --detector_model) FILE.task.",
             ) from error
     return path
 

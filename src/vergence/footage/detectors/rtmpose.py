@@ -43,7 +43,8 @@ class RTMPose:
         except Exception as error:  # downloads, files and the runtime fail in their own ways
             raise VergenceError(
                 f"RTMPose cannot be opened: {(str(error).splitlines() or [type(error).__name__])[0]}",
-                f"Where there is no network, give --model, a folder with {FILES[0]} and {FILES[1]}.",
+                "Where there is no network, give --model (of predict --detector_model), "
+                f"a folder with {FILES[0]} and {FILES[1]}.",
             ) from error
         self.identity = f"rtmpose {version('rtmlib')} {Path(weights['det']).name} {Path(weights['pose']).name}"
 

@@ -49,7 +49,8 @@ class ViTPose:
         except (OSError, ValueError) as error:
             raise VergenceError(
                 f"ViTPose cannot be opened: {str(error).splitlines()[0]}",
-                f"Without a network give --model, a folder with {' and '.join(FOLDERS)}: snapshots of {BOXES} and {POSE}.",
+                "Without a network give --model (of predict --detector_model), a folder with "
+                f"{' and '.join(FOLDERS)}: snapshots of {BOXES} and {POSE}.",
             ) from error
         labels = {str(name).lower(): number for number, name in self._boxes.config.id2label.items()}
         self._person = labels.get("person", 0)

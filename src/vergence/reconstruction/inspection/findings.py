@@ -119,7 +119,13 @@ def _people(capture: Capture, cameras: Sequence[CameraFigures], seen: Observatio
         return
     if empty:
         again = "Turn it towards the person, or take it out of the recording"
-        yield Finding("person", "wrong", f"{_list(empty)}: nobody is seen there", again)
+        nobody = [camera.name for camera in cameras if camera.seen == 0 and not camera.people]
+        others = [name for name in empty if name not in nobody]
+        if nobody:
+            yield Finding("person", "wrong", f"{_list(nobody)}: nobody is seen there", again)
+        if others:
+            found = f"{_list(others)}: people are seen there, but none who fits the subject of the other cameras"
+            yield Finding("person", "wrong", found, "Look whether that camera films the same person at the same time")
     rare = [f"{c.name} {c.seen:.0%}" for c in cameras if 0 < c.seen < MIN_SEEN]
     if rare:
         found = f"The person is seen in part of the time only: {_list(rare)} (limit {MIN_SEEN:.0%})"
