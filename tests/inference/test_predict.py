@@ -13,7 +13,7 @@ from vergence.errors import VergenceError
 from vergence.geometry.camera import project
 from vergence.inference.frames import BATCH, PredictedFrames
 from vergence.inference.inputs import Footage, Lens, find_lens, open_footage
-from vergence.inference.person import Person, find_person
+from vergence.inference.person import Person, find_people
 from vergence.inference.takes import Take
 from vergence.report.overlay import overlay_file
 from vergence.skeleton import H36M_17
@@ -119,7 +119,7 @@ def test_the_person_from_keypoint_files_is_the_large_one(light_video, tmp_path):
             points = np.c_[np.array(centre) + spread, np.full(17, 0.8)]
             people.append({"pose_keypoints_2d": points.ravel().tolist()})
         (openpose / f"walk_{frame + 1:06d}_keypoints.json").write_text(json.dumps({"people": people}))
-    person = find_person(open_footage(light_video, None), find_lens(None, "", 60), "", None, openpose)
+    (person,) = find_people(open_footage(light_video, None), find_lens(None, "", 60), "", None, openpose)
     for frame in (0, 5, FRAMES - 1):
         x, y, w, h = person.at(frame, (WIDTH, HEIGHT))
         assert w > 80
@@ -134,7 +134,7 @@ def test_the_person_of_keypoint_files_is_taken_up_again_after_a_second(tmp_path)
         people = [] if 40 <= frame < 70 else [{"pose_keypoints_2d": points.ravel().tolist()}]
         (tmp_path / f"walk_{frame:06d}_keypoints.json").write_text(json.dumps({"people": people}))
     footage = Footage("walk", 100, 20.0, lambda rows: iter(()))
-    person = find_person(footage, find_lens(None, "", 60), None, None, tmp_path)
+    (person,) = find_people(footage, find_lens(None, "", 60), None, None, tmp_path)
     assert [frame for frame in range(100) if person.at(frame, (640, 480)) is None] == list(range(40, 70))
     assert any("taken up again, for 30 frames" in note for note in person.notes)
 

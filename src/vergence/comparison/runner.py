@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -90,7 +91,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class SoFar:
+class SoFar(ABC):
     """What has been measured so far.
 
     Attributes:
@@ -102,9 +103,9 @@ class SoFar:
     row: Row
 
     @property
+    @abstractmethod
     def results(self) -> dict[str, Any]:
         """Plain values."""
-        raise NotImplementedError
 
     def save(self, path: str | Path, **more: Any) -> None:
         """Writes the results as JSON, with `more` in it."""

@@ -50,19 +50,6 @@ class Person:
 Detecting = Callable[[Path], tuple[Skeleton, Iterable[Float[np.ndarray, "P J 3"]], str]]
 
 
-def find_person(
-    footage: Footage,
-    lens: Lens,
-    box: str | Sequence[float] | None,
-    boxes: Path | str | Mapping[int, Sequence[float]] | None,
-    keypoints: Path | str | None,
-    whole_image: bool = False,
-    detect: Detecting | None = None,
-) -> Person:
-    """The person of `find_people`, who is most in view."""
-    return find_people(footage, lens, box, boxes, keypoints, whole_image, detect)[0]
-
-
 def find_people(
     footage: Footage,
     lens: Lens,
