@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from vergence.errors import VergenceError
 from vergence.footage import calibration as calib
@@ -254,11 +254,10 @@ def in_time(
         times = stamped.get(camera.name)
         if times is not None and _moves(times, rate, probes[camera.name], alike):
             steps, stray = (times - times[0]) * rate, _stray(times, rate)
-            distance = np.diff(steps)
-            holes = np.flatnonzero(distance > HOLE_FRAMES * np.median(distance))
+            holes = holes_of(steps)
             lost = f"; frames are lost after {steps[holes[0]] / rate:.2f} s" if len(holes) else ""
             lost += f" and at {len(holes) - 1} more places" if len(holes) > 1 else ""
-            usual = float(np.median(distance))
+            usual = float(np.median(np.diff(steps)))
             if abs(usual - 1) > SAME_RATE and not len(holes):
                 notes.append(f"{camera.name}: {rate / usual:g} frames a second at {rate:g} time steps a second")
             else:
@@ -275,6 +274,12 @@ def in_time(
             camera = replace(camera, offset=-late[camera.name] * rate)
         out.append(camera)
     return tuple(out)
+
+
+def holes_of(stamps: Float[np.ndarray, " N"]) -> Int[np.ndarray, " H"]:
+    """The frames behind which frames are lost."""
+    distance = np.diff(stamps)
+    return np.flatnonzero(distance > HOLE_FRAMES * np.median(distance))
 
 
 def _moves(times: np.ndarray, rate: float, probe: Probe, alike: bool) -> bool:

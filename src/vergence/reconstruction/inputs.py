@@ -69,6 +69,11 @@ class Joints:
         return np.ascontiguousarray(self.weight.transpose(1, 0, 2)).reshape(self.weight.shape[1], -1)
 
     @property
+    def image(self) -> Float[Array, "T V J 2"]:
+        """Normalised points, NaN = missing."""
+        return np.where((self.weight > 0)[..., None], self.offset / self.focal[None, :, None], np.nan)
+
+    @property
     def frame(self) -> Array:
         return np.repeat(np.arange(len(self.offset)), self.offset.shape[2])
 

@@ -211,8 +211,7 @@ def _rig_and_sides(given: Joints, skeleton: Skeleton, repair: bool, agreeing: in
     frames, views, _ = given.weight.shape
     wrong = np.zeros(views, dtype=bool)
     if repair:
-        image = np.where((given.weight > 0)[..., None], given.offset / given.focal[None, :, None], np.nan)
-        wrong = exchanged_cameras(image, skeleton, seed)
+        wrong = exchanged_cameras(given.image, skeleton, seed)
     order = exchange(wrong, frames, skeleton)
     put_right = given.exchanged(order)
     rig = _unmirrored(_find_rig(put_right, agreeing, seed), put_right, skeleton)

@@ -75,7 +75,7 @@ def doubts(
     used = Bundle(solution.rotation, solution.translation, given.focal, np.zeros((1, 3)))
     opinion = second_opinion(used, given, measure(used, given)[1], names) if as_given else None
     free = used if opinion is None else opinion.found  # what given cameras are off by looks like time
-    late = late_words(_image(given), _projected(given, free), names)
+    late = late_words(given.image, _projected(given, free), names)
     if late:
         return (*found, late)  # cameras and lenses bend to a wrong time
     if not as_given and cameras["intrinsics"] is not None:
@@ -100,7 +100,7 @@ def _exchanged(raw: Joints, solution: Solution, names: tuple[str, ...]) -> str:
         return ""
     back = throughout(solution.side, names)
     if len(names) == 2:
-        pair = bool(back) or exchanged_cameras(_image(raw), solution.skeleton).any()
+        pair = bool(back) or exchanged_cameras(raw.image, solution.skeleton).any()
         return TWO_EXCHANGED if pair else ""
     errors = np.array(solution.report.reprojection_per_camera)
     bad = [name for name, error in zip(names, errors) if name in back and not error <= 2 * np.nanmedian(errors)]
@@ -108,15 +108,10 @@ def _exchanged(raw: Joints, solution: Solution, names: tuple[str, ...]) -> str:
         return (
             f"The images of {', '.join(bad)} seem to be mirrored left to right: mirror the video back, or leave it out."
         )
-    wrong = [n for n, flip in zip(names, exchanged_cameras(_image(raw), solution.skeleton)) if flip and n not in back]
+    wrong = [n for n, flip in zip(names, exchanged_cameras(raw.image, solution.skeleton)) if flip and n not in back]
     if not wrong:
         return ""
     return f"Left and right seem exchanged in {', '.join(wrong)} throughout: look at the detector's sides there."
-
-
-def _image(given: Joints) -> Float[Array, "T V J 2"]:
-    """Normalised points, NaN = missing."""
-    return np.where((given.weight > 0)[..., None], given.offset / given.focal[None, :, None], np.nan)
 
 
 def _projected(given: Joints, cameras: Bundle) -> Float[Array, "T V J 2"]:

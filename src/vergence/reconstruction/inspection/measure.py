@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 
 from vergence.errors import VergenceError
 from vergence.footage.capture import Capture
-from vergence.footage.capture_camera import HOLE_FRAMES, CaptureCamera
+from vergence.footage.capture_camera import CaptureCamera, holes_of
 from vergence.footage.detectors.turns import TURNS, turned_back, uprightness
 from vergence.footage.keypoint_formats.confidences import much
 from vergence.footage.observations import Observations
@@ -178,10 +178,7 @@ def _lens(camera: CaptureCamera, solution: Solution | None, v: int) -> tuple[str
 
 
 def _holes(camera: CaptureCamera) -> int:
-    if camera.stamps is None or len(camera.stamps) < 3:
-        return 0
-    distance = np.diff(camera.stamps)
-    return int((distance > HOLE_FRAMES * np.median(distance)).sum())
+    return 0 if camera.stamps is None or len(camera.stamps) < 3 else len(holes_of(camera.stamps))
 
 
 def _most(look: Look, seen: Observations | None, v: int) -> int:
@@ -262,8 +259,7 @@ def _geometry(capture: Capture, seen: Observations, solution: Solution | None, a
         given = check_joints(
             points[..., :2], points[..., 2], K, lens, size, seen.skeleton, None, False, "shared", REPORT_CONFIDENCE
         )
-        flat = np.where((given.weight > 0)[..., None], given.offset / given.focal[None, :, None], np.nan)
-        found = pair_pose(flat[:, 0].reshape(-1, 2), flat[:, 1].reshape(-1, 2))
+        found = pair_pose(*(own.reshape(-1, 2) for own in given.image.transpose(1, 0, 2, 3)))
     except VergenceError:
         return NAN, NAN
     angle = (

@@ -72,9 +72,8 @@ def _image(capture: Capture, seen: Observations) -> Float[Array, "T V J 2"] | No
         )
     except VergenceError:
         return None
-    image = np.where((given.weight > 0)[..., None], given.offset / given.focal[None, :, None], np.nan)
     mirror = seen.skeleton.mirror
-    return np.stack([with_steady_sides(image[:, v], mirror) for v in range(image.shape[1])], axis=1)
+    return np.stack([with_steady_sides(own, mirror) for own in given.image.transpose(1, 0, 2, 3)], axis=1)
 
 
 def _somebody(capture: Capture, seen: Observations) -> Observations:
