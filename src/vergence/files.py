@@ -20,6 +20,7 @@ import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -125,6 +126,11 @@ def read_toml(path: Path | str, remedy: str = "Mend the line it names.") -> dict
         raise VergenceError(f"{path} is not readable TOML: {error}", remedy + more) from error
 
 
+@cache
+def _decoder(kind: Any) -> msgspec.json.Decoder[Any]:
+    return msgspec.json.Decoder(kind)
+
+
 def read_json(
     path: Path | str, kind: Any = Any, remedy: str = "Write it again.", what: str = "file of its kind"
 ) -> Any:
@@ -134,7 +140,10 @@ def read_json(
     Raises:
         VergenceError: missing, damaged, or something else than `kind`; names the place.
     """
-    text = read_text(path)
+    try:
+        return _decoder(kind).decode(Path(path).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        text = read_text(path)  # with a byte order mark, Python's `NaN`, or truly damaged: asked again, and told
     try:
         try:
             return msgspec.json.decode(text, type=kind)

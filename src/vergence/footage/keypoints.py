@@ -34,7 +34,7 @@ from vergence.footage.formats.coco import (
 )
 from vergence.footage.formats.names import counted_frames, name_numbers, number_frames, visible
 from vergence.footage.keypoint_formats.confidences import on_one_scale, views_on_one_scale
-from vergence.footage.layouts import decide_layout, skeleton_of_names
+from vergence.footage.layouts import MOST_PEOPLE, decide_layout, skeleton_of_names
 from vergence.footage.readers import Reader, find_reader
 from vergence.skeleton import Skeleton, get_skeleton, skeleton_from_names
 
@@ -186,7 +186,7 @@ def read_openpose(folder: Path | str, skeleton: Skeleton | None = None) -> Detec
     gaps = max(raw) - min(raw) + 1 - len(raw)
     if gaps and number_frames(numbers).step == 1:
         notes.append(f"{folder.name}: {gaps} frames between {min(raw)} and {max(raw)} have no file and count as empty")
-    frames = {number: _stack(frame, chosen, notes, folder) for number, frame in scaled.items()}
+    frames = _cleaned(scaled, chosen, notes, folder)
     return Detections(chosen, frames, True, None, tuple(dict.fromkeys(notes)), own)
 
 
@@ -223,20 +223,26 @@ def decide_skeleton(
         return named, []
     if not counts:
         raise VergenceError(f"nobody is in any frame of {where}", "Check the detector, or leave this camera out.")
-    layout, note = decide_layout([clean(person) for person in people], where.name)
+    some = np.stack(people[:: max(len(people) // MOST_PEOPLE, 1)])
+    layout, note = decide_layout(list(clean(some)), where.name)
     return layout.skeleton, [note] if note else []
 
 
-def _stack(people: Sequence[np.ndarray], skeleton: Skeleton, notes: list[str], where: Path) -> People:
-    if not people:
-        return np.empty((0, len(skeleton), 3))
-    array = np.stack(people)[:, : len(skeleton)]
+def _cleaned(
+    frames: Mapping[int, Sequence[np.ndarray]], skeleton: Skeleton, notes: list[str], where: Path
+) -> dict[int, People]:
+    """The body's joints of all people, clean, and without those of whom nothing is left."""
+    counts = [len(people) for people in frames.values()]
+    every = [person for people in frames.values() for person in people]
+    array = np.stack(every)[:, : len(skeleton)] if every else np.empty((0, len(skeleton), 3))
     if (array[..., 2] > 1).any():
         notes.append(f"{where.name}: confidences above 1 were taken as 1")
     if (np.abs(array[..., :2]) > FARTHEST_PX).any():
         notes.append(f"{where.name}: points beyond {FARTHEST_PX:g} px count as missing")
     array = clean(array)
-    return array[np.isfinite(array[..., 2]).any(axis=1)]
+    there = np.isfinite(array[..., 2]).any(axis=1)
+    ends = np.cumsum([0, *there])[np.cumsum(counts)]
+    return dict(zip(frames, np.split(array[there], ends[:-1])))
 
 
 def clean(keypoints: Float[np.ndarray, "... J 3"]) -> Float[np.ndarray, "... J 3"]:
@@ -278,7 +284,7 @@ def read_coco(path: Path | str, skeleton: Skeleton | None = None) -> Detections:
         raw[counted[numbers[plain_id(row.image_id)]]].append(person)
     scaled, told = on_one_scale(raw, path.name)
     chosen, notes = decide_skeleton([p for frame in scaled.values() for p in frame], skeleton, path)
-    frames = {number: _stack(frame, chosen, notes, path) for number, frame in scaled.items()}
+    frames = _cleaned(scaled, chosen, notes, path)
     notes = list(dict.fromkeys([*notes, *told]))
     return Detections(chosen, frames, bool(coco.images), image_size(coco), tuple(notes), kept if own else None)
 

@@ -9,7 +9,7 @@ between views that is lower than that of other recordings.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -24,6 +24,7 @@ DUPLICATE_SHARE = 0.04  # two detections nearer than this are one person found t
 PART_OVERLAP = 0.25
 PART_SHARE = 0.1
 VELOCITY_SHARE = 0.25  # of the newest step, frame by frame
+CHUNK_FRAMES = 2000  # measured at a time; bounds memory on long recordings
 
 Track = Float[np.ndarray, "T J 3"]
 
@@ -40,24 +41,27 @@ class Last:
     Attributes:
         when: the frame.
         person: the joints there.
-        velocity: px a frame, over the last moments; 0 where nobody asked for it.
+        velocity: px a frame, over the last moments; None where nobody asked for it.
+        column: its place among that frame's people; -1 where it was put together of two.
     """
 
     when: int
     person: Float[np.ndarray, "J 3"]
-    velocity: Float[np.ndarray, " 2"] = field(default_factory=lambda: np.zeros(2))
+    velocity: Float[np.ndarray, " 2"] | None = None
+    column: int = -1
 
     def expected(self, now: int) -> Float[np.ndarray, "J 3"]:
         """Where the joints are if the person goes on as it did."""
-        return self.person + np.append(self.velocity * (now - self.when), 0.0)
+        return self.person if self.velocity is None else self.person + np.append(self.velocity * (now - self.when), 0.0)
 
-    def seen(self, now: int, person: Float[np.ndarray, "J 3"], moving: bool) -> Last:
+    def moved(self, now: int, person: Float[np.ndarray, "J 3"]) -> Float[np.ndarray, " 2"]:
+        """The velocity with which it came to be seen there."""
         steps = person[:, :2] - self.person[:, :2]
         steps = steps[np.isfinite(steps).all(1)]
         way = np.median(steps, axis=0) if len(steps) else np.zeros(2)
         share = 1 - (1 - VELOCITY_SHARE) ** (now - self.when)
-        velocity = self.velocity + share * (way / (now - self.when) - self.velocity) if moving else self.velocity
-        return Last(now, person, velocity)
+        velocity = np.zeros(2) if self.velocity is None else self.velocity
+        return velocity + share * (way / (now - self.when) - velocity)
 
 
 def follow_people(
@@ -74,14 +78,21 @@ def follow_people(
     Yields:
         For every frame the people in it by their tracks' numbers, which count from 0 in the order of first sight.
     """
+    return _follow(((_without_duplicates(found), None) for found in people), fps, moving)
+
+
+def _follow(
+    people: Iterable[tuple[Float[np.ndarray, "P J 3"], Float[np.ndarray, "Q P"] | None]], fps: float, moving: bool
+) -> Iterator[dict[int, Float[np.ndarray, "J 3"]]]:
+    """The same of people without duplicates, and how far each is from each of the frame before, where that is known."""
     patience = max(1, round(LOST_AFTER_SECONDS * fps))
     last: dict[int, Last] = {}  # per track that is not lost
     tracks = 0
-    for now, found in enumerate(people):
-        found = _without_duplicates(found)
+    for now, (found, steps) in enumerate(people):
         last = {track: seen for track, seen in last.items() if now - seen.when <= patience}
-        taken = _assigned(last, found, now)
+        taken = _assigned(last, found, now, steps)
         here = {track: found[column].copy() for column, track in taken.items()}
+        columns = {track: column for column, track in taken.items()}
         for column, person in enumerate(found):
             if column in taken:
                 continue
@@ -89,42 +100,77 @@ def follow_people(
             if whole >= 0:
                 gaps = np.isnan(here[whole][:, 2])
                 here[whole][gaps] = person[gaps]
+                columns[whole] = -1
             else:
                 here[tracks] = person
-                last[tracks] = Last(now, person)
+                last[tracks] = Last(now, person, column=column)
                 tracks += 1
-        for track in taken.values():
-            last[track] = last[track].seen(now, here[track], moving)
+        for track, column in columns.items():
+            velocity = last[track].moved(now, here[track]) if moving else None
+            last[track] = Last(now, here[track], velocity, column)
         yield here
 
 
-def _assigned(last: Mapping[int, Last], found: Float[np.ndarray, "P J 3"], now: int) -> dict[int, int]:
+def _assigned(
+    last: Mapping[int, Last], found: Float[np.ndarray, "P J 3"], now: int, steps: Float[np.ndarray, "Q P"] | None
+) -> dict[int, int]:
     """By place in `found` the track that goes on there."""
     if not last or not len(found):
         return {}
     alive = list(last)
-    cost = np.stack([_movement(last[track].expected(now), found) for track in alive])
+    known = [steps is not None and seen.when == now - 1 and seen.column >= 0 for seen in last.values()]
+    cost = np.stack([
+        steps[last[track].column] if k else _movement(last[track].expected(now), found)  # type: ignore[index]
+        for track, k in zip(alive, known)
+    ])  # fmt: skip
     near = cost
-    if any(last[track].velocity.any() for track in alive):  # who has stopped is still where it was
-        near = np.minimum(cost, np.stack([_movement(last[track].person, found) for track in alive]))
+    if any(seen.velocity is not None and seen.velocity.any() for seen in last.values()):
+        near = np.minimum(cost, np.stack([_movement(last[track].person, found) for track in alive]))  # who has stopped
     gate = np.array([GATE_SHARE + GATE_PER_LOST_FRAME * (now - last[track].when - 1) for track in alive])
     blocked = near > gate[:, None]
+    if cost.size == 1:
+        return {} if blocked[0, 0] else {0: alive[0]}
     rows, columns = linear_sum_assignment(np.where(blocked, 1e3, cost))
     return {int(c): alive[r] for r, c in zip(rows, columns) if not blocked[r, c]}
 
 
 def track_people(people: Sequence[Float[np.ndarray, "P J 3"]], fps: float) -> list[Track]:
-    """What `follow_people` finds, as one array for each track.
+    """What `follow_people` finds, as one array for each track; with all frames at hand, all distances at once.
 
     Returns:
         Tracks T J 3, NaN where the person is not seen, the one most is seen of first.
     """
+    several = {t: found for t, found in enumerate(people) if len(found) > 1}
+    near = dict(zip(several, _between(list(several.values()), list(several.values()))))
+    alone = [_without_duplicates(p, near[t]) if t in near else p for t, p in enumerate(people)]
+    steps = [None, *_between(alone[:-1], alone[1:])]
     tracks: dict[int, Track] = {}
-    for now, here in enumerate(follow_people(people, fps)):
+    for now, here in enumerate(_follow(zip(alone, steps), fps, moving=False)):
         for track, person in here.items():
-            whole = tracks.setdefault(track, np.full((len(people), *person.shape), np.nan))
+            whole = tracks.get(track)
+            if whole is None:
+                whole = tracks[track] = np.full((len(people), *person.shape), np.nan)
             whole[now] = person
     return sorted(tracks.values(), key=lambda track: -float(np.nansum(track[..., 2])))
+
+
+def _between(
+    before: Sequence[Float[np.ndarray, "Q J 3"]], after: Sequence[Float[np.ndarray, "P J 3"]]
+) -> list[Float[np.ndarray, "Q P"]]:
+    """Movement from each person of a frame to each of another, for many pairs of frames."""
+    shapes = [(len(a), len(b)) for a, b in zip(before, after)]
+    sizes = np.array([p * q for p, q in shapes], dtype=int)
+    if not sizes.sum():
+        return [np.empty(shape) for shape in shapes]
+    found = np.empty(sizes.sum())
+    ends = np.cumsum(sizes)
+    for start in range(0, len(shapes), CHUNK_FRAMES):
+        part = slice(start, start + CHUNK_FRAMES)
+        if sizes[part].sum():
+            first = np.concatenate([np.repeat(a, len(b), axis=0) for a, b in zip(before[part], after[part])])
+            second = np.concatenate([np.tile(b, (len(a), 1, 1)) for a, b in zip(before[part], after[part])])
+            found[ends[part][0] - sizes[start] : ends[part][-1]] = _movement(first, second)
+    return [own.reshape(shape) for own, shape in zip(np.split(found, ends[:-1]), shapes)]
 
 
 def _part_of(
@@ -149,24 +195,33 @@ def person_size(person: Float[np.ndarray, "... J 3"]) -> Float[np.ndarray, ...]:
     return np.maximum(np.nan_to_num(np.linalg.norm(high - low, axis=-1), posinf=1.0), 1.0)
 
 
-def _movement(person: Float[np.ndarray, "J 3"], others: Float[np.ndarray, "P J 3"]) -> Float[np.ndarray, " P"]:
+def _movement(person: Float[np.ndarray, "*P J 3"], others: Float[np.ndarray, "P J 3"]) -> Float[np.ndarray, " P"]:
     """Median joint distance in parts of the larger one's size; of the boxes' middles where no joint is common."""
-    distance = np.sort(np.linalg.norm(others[..., :2] - person[:, :2], axis=-1), axis=-1)  # unknown ones come last
+    apart = others[..., :2] - person[..., :2]
+    distance = np.sort(np.sqrt(apart[..., 0] ** 2 + apart[..., 1] ** 2), axis=-1)  # unknown ones come last
     count = np.isfinite(distance).sum(axis=-1)
     row, last = np.arange(len(others)), np.maximum(count - 1, 0)
     median = (distance[row, last // 2] + distance[row, (last + 1) // 2]) / 2
     if not count.all():
-        middle = np.linalg.norm(np.nanmean(others[..., :2], axis=1) - np.nanmean(person[:, :2], axis=0), axis=-1)
-        median = np.where(count > 0, median, middle)
+        none = count == 0
+        ends = [np.nanmean(p[..., :2], axis=-2) for p in (np.broadcast_to(person, others.shape)[none], others[none])]
+        median[none] = np.linalg.norm(ends[1] - ends[0], axis=-1)
     return median / np.maximum(person_size(person), person_size(others))
 
 
-def _without_duplicates(people: Float[np.ndarray, "P J 3"]) -> Float[np.ndarray, "Q J 3"]:
+def _without_duplicates(
+    people: Float[np.ndarray, "P J 3"], apart: Float[np.ndarray, "P P"] | None = None
+) -> Float[np.ndarray, "Q J 3"]:
+    """One of each two that are one person found twice; `apart`: how far they are from each other, where that is known."""
     if len(people) < 2:
+        return people
+    if apart is None:
+        apart = np.stack([_movement(person, people) for person in people])
+    if (apart > DUPLICATE_SHARE).sum() == apart.size - len(people):
         return people
     order = np.argsort(-np.nansum(people[..., 2], axis=1), kind="stable")
     kept: list[int] = []
     for i in order:
-        if not kept or _movement(people[i], people[kept]).min() > DUPLICATE_SHARE:
+        if not kept or apart[i, kept].min() > DUPLICATE_SHARE:
             kept.append(int(i))
     return people[sorted(kept)]
