@@ -9,6 +9,7 @@ from vergence.geometry.camera import normalise
 from vergence.reconstruction.bundle import Bundle, project_points
 from vergence.reconstruction.limbs import (
     LIMB_LOSS_SIGMA,
+    _solved,
     constant_limbs,
     hold_limbs,
     loose_joints,
@@ -131,3 +132,22 @@ def test_missing_joints_stay_missing(make_scene) -> None:
     found = hold_limbs(cameras, observed, weight, start, np.full((6, 17), 5.0), limbs, sigma=2.0, scale=4.0)
     assert np.isnan(found[2, 5]).all()
     assert np.isfinite(np.delete(found.reshape(-1, 3), 2 * 17 + 5, axis=0)).all()
+
+
+def test_block_elimination_solves_what_dense_elimination_does() -> None:
+    rng = np.random.default_rng(0)
+    frames, joints = 7, 6
+    limbs = [(0, 1), (1, 2), (0, 2), (2, 3), (3, 4), (0, 4)]  # two rings and a lonely joint
+    dense, own, links = np.zeros((frames, 18, 18)), np.zeros((joints, 3, 3, frames)), {}
+    for j in range(joints):
+        own[j] = 9 * np.eye(3)[..., None] + rng.uniform(0, 1, frames)
+        dense[:, 3 * j : 3 * j + 3, 3 * j : 3 * j + 3] = own[j].transpose(2, 0, 1)
+    for a, b in limbs:
+        block = rng.uniform(-1, 1, (3, 3, frames))
+        links[a, b], links[b, a] = block, block.swapaxes(0, 1)
+        dense[:, 3 * a : 3 * a + 3, 3 * b : 3 * b + 3] = block.transpose(2, 0, 1)
+        dense[:, 3 * b : 3 * b + 3, 3 * a : 3 * a + 3] = block.transpose(2, 1, 0)
+    right = rng.normal(size=(joints, 3, frames))
+    wanted = np.linalg.solve(dense, right.transpose(2, 0, 1).reshape(frames, -1, 1))
+    found = _solved(own, links, right.copy())
+    np.testing.assert_allclose(found.transpose(2, 0, 1).reshape(frames, -1, 1), wanted, atol=1e-12)

@@ -28,8 +28,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vergence.errors import VergenceError
+from vergence.geometry.lens import FISHEYE_SIZE, bend, bend_slopes
 
-FISHEYE_SIZE = 17  # coefficients of a row that may be a fisheye lens
 NEWTON_STEPS = 30  # quadratic near the solution: 4 to 6 are used; the rest is for corners of strong lenses
 
 
@@ -98,19 +98,7 @@ def distort(xy: Float[Tensor, "... J 2"], distortion: Float[Tensor, "... D"]) ->
     if distortion.shape[-1] == FISHEYE_SIZE:
         wide = distortion[..., None, 16:] > 0
         return torch.where(wide, _distort_fisheye(xy, distortion[..., 12:16]), distort(xy, distortion[..., :12]))
-    k1, k2, p1, p2, k3, *more = distortion[..., None, :].unbind(-1)
-    x, y = xy.unbind(-1)
-    r2 = x * x + y * y
-    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
-    bent = [
-        p2 * (r2 + 2 * x * x) + 2 * p1 * x * y,
-        p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
-    ]
-    if more:
-        k4, k5, k6, s1, s2, s3, s4 = more
-        radial = radial / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
-        bent = [bent[0] + r2 * (s1 + r2 * s2), bent[1] + r2 * (s3 + r2 * s4)]
-    return torch.stack([x * radial + bent[0], y * radial + bent[1]], dim=-1)
+    return torch.stack(bend(*xy.unbind(-1), distortion[..., None, :].unbind(-1)), dim=-1)
 
 
 def _angle_polynomial(theta: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
@@ -165,22 +153,7 @@ def _fold(k: Tensor) -> Tensor:
 
 def _distort_jacobian(xy: Tensor, distortion: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The 2x2 derivative of `distort` by its point: (xx, xy, yx, yy)."""
-    k1, k2, p1, p2, k3, *more = distortion[..., None, :].unbind(-1)
-    x, y = xy.unbind(-1)
-    r2 = x * x + y * y
-    radial = 1 + r2 * (k1 + r2 * (k2 + r2 * k3))
-    slope = 2 * (k1 + r2 * (2 * k2 + r2 * 3 * k3))
-    prism = [torch.zeros_like(r2)] * 2
-    if more:
-        k4, k5, k6, s1, s2, s3, s4 = more
-        below = 1 + r2 * (k4 + r2 * (k5 + r2 * k6))
-        slope = (slope - radial / below * 2 * (k4 + r2 * (2 * k5 + r2 * 3 * k6))) / below
-        radial = radial / below
-        prism = [2 * (s1 + 2 * r2 * s2), 2 * (s3 + 2 * r2 * s4)]
-    xx = radial + slope * x * x + 2 * p1 * y + 6 * p2 * x + prism[0] * x
-    yy = radial + slope * y * y + 6 * p1 * y + 2 * p2 * x + prism[1] * y
-    both = slope * x * y + 2 * p1 * x + 2 * p2 * y
-    return xx, both + prism[0] * y, both + prism[1] * x, yy
+    return bend_slopes(*xy.unbind(-1), distortion[..., None, :].unbind(-1))
 
 
 def _newton_step(xy: Tensor, residual: Tensor, jacobian: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:

@@ -18,9 +18,9 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence.errors import VergenceError
+from vergence.geometry.lens import FISHEYE_SIZE, normalise, project
 
 Array = np.ndarray
-FISHEYE = 17  # as `geometry.camera.FISHEYE_SIZE`, which would import torch
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +51,7 @@ class Camera:
                 raise VergenceError(
                     f"{key} of camera {self.name} has shape {np.shape(value)}", f"Its shape is {shape}."
                 )
-        if np.shape(self.distortion) not in ((5,), (12,), (FISHEYE,)):
+        if np.shape(self.distortion) not in ((5,), (12,), (FISHEYE_SIZE,)):
             raise VergenceError(
                 f"distortion of camera {self.name} has shape {np.shape(self.distortion)}",
                 "It is k1 k2 p1 p2 k3, OpenCV's twelve coefficients, or a fisheye lens (`fisheye_lens`).",
@@ -88,7 +88,7 @@ class Camera:
     @property
     def fisheye(self) -> bool:
         """Whether the lens is OpenCV's fisheye model."""
-        return len(self.distortion) == FISHEYE and bool(self.distortion[-1] > 0)
+        return len(self.distortion) == FISHEYE_SIZE and bool(self.distortion[-1] > 0)
 
     @property
     def coefficients(self) -> Float[Array, " D"]:
@@ -117,20 +117,11 @@ class Camera:
 
     def project(self, points: Float[Array, "*N 3"]) -> Float[Array, "*N 2"]:
         """Pixels of points in the camera's frame, the lens included; NaN at or behind the camera. In float64."""
-        return self._seen("project", points)
+        return project(np.atleast_2d(points), self.K, self.distortion).reshape(*np.shape(points)[:-1], 2)
 
     def normalise(self, pixels: Float[Array, "*N 2"]) -> Float[Array, "*N 2"]:
         """(x/z, y/z) of pixels, the lens undone; NaN where its model has no inverse. In float64."""
-        return self._seen("normalise", pixels)
-
-    def _seen(self, function: str, points: Array) -> Array:
-        import torch  # takes seconds to import, and most who read a camera do not project
-
-        from vergence.geometry import camera
-
-        values = (np.atleast_2d(points), self.K, self.distortion)
-        found = getattr(camera, function)(*(torch.from_numpy(np.asarray(v, dtype=np.float64)) for v in values)).numpy()
-        return found if np.ndim(points) > 1 else found[0]
+        return normalise(np.atleast_2d(pixels), self.K, self.distortion).reshape(np.shape(pixels))
 
     def without_extrinsics(self) -> Self:
         """The same camera, with nothing known of where it stands."""

@@ -110,19 +110,17 @@ def write_csv(path: Path | str, poses: PoseSequence) -> None:
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(["frame", "time", *(f"{name}_{axis}" for name in poses.joint_names for axis in "xyz"), *last])
         for part in poses.parts():
-            rows.writerows(_csv_rows(part))
+            text.writelines(_csv_rows(part))
 
 
-def _csv_rows(poses: PoseSequence) -> Iterator[list[object]]:
-    roots = [root for root in (poses.root, poses.root_sigma) if root is not None]
-    for i, pose in enumerate(np.asarray(poses.pose).reshape(len(poses.pose), -1)):
-        said = [] if poses.reliable is None else [int(poses.reliable[i])]
-        ends = [_number(v) for root in roots for v in root[i]]
-        yield [int(poses.frames[i]), f"{poses.times[i]:.6f}", *map(_number, pose), *said, *ends]
-
-
-def _number(value: float) -> str:
-    return f"{value:.6g}" if np.isfinite(value) else ""
+def _csv_rows(poses: PoseSequence) -> Iterator[str]:
+    own = (poses.pose, poses.reliable, poses.root, poses.root_sigma)
+    columns = [np.asarray(values, dtype=float).reshape(len(poses.pose), -1) for values in own if values is not None]
+    values = np.concatenate(columns, axis=1)
+    line = "%d,%.6f" + ",%.6g" * values.shape[1] + "\n"
+    values[~np.isfinite(values)] = np.nan
+    for number, time, row in zip(poses.frames, poses.times, values.tolist()):
+        yield (line % (int(number), time, *row)).replace("nan", "")
 
 
 def _assumed(poses: PoseSequence) -> str:

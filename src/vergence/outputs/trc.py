@@ -89,9 +89,10 @@ def _head(names: list[str], poses: PoseSequence, unit: str, title: str) -> str:
 
 
 def _rows(positions: Float[np.ndarray, "T M 3"], poses: PoseSequence, decimals: int) -> Iterator[str]:
-    for number, time, row in zip(poses.frames, poses.times, positions.reshape(len(positions), -1)):
-        values = "\t".join(f"{v:.{decimals}f}" if np.isfinite(v) else "nan" for v in row)
-        yield f"{int(number) + 1}\t{time:.6f}\t{values}\n"
+    values = positions.reshape(len(positions), -1)
+    line = "%d\t%.6f" + f"\t%.{decimals}f" * values.shape[1] + "\n"
+    for number, time, row in zip(poses.frames, poses.times, np.where(np.isfinite(values), values, np.nan).tolist()):
+        yield line % (int(number) + 1, time, *row)
 
 
 def read_trc(path: Path | str) -> Trc:

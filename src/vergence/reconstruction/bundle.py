@@ -86,12 +86,14 @@ def project_points(bundle: Bundle) -> tuple[Float[Array, "V 2 N"], Float[Array, 
     return bundle.focal[:, :, None] * camera[:, :2] / _safe_depth(depth)[:, None], depth
 
 
+def least_depth(depth: Float[Array, "V N"]) -> float:
+    """What nearer points are taken to be at."""
+    some = np.abs(depth[:, :: max(depth.shape[1] // 100, 1)]).ravel()  # a median: points at infinity must not count
+    return MIN_DEPTH_SHARE * max(float(np.partition(some, len(some) // 2)[len(some) // 2]), 1e-12)
+
+
 def _safe_depth(depth: Array) -> Array:
-    some = np.abs(
-        depth[:, :: max(depth.shape[1] // 100, 1)]
-    ).ravel()  # a sample's median: points at infinity must not count
-    floor = MIN_DEPTH_SHARE * max(float(np.partition(some, len(some) // 2)[len(some) // 2]), 1e-12)
-    return np.maximum(depth, floor)
+    return np.maximum(depth, least_depth(depth))
 
 
 def residuals(bundle: Bundle, observed: Float[Array, "V 2 N"]) -> Float[Array, "V 2 N"]:
@@ -148,7 +150,7 @@ def linearise(
     )
 
 
-def _invert_symmetric(m: Float[Array, "6 N"]) -> Float[Array, "3 3 N"]:
+def invert_symmetric(m: Float[Array, "6 N"]) -> Float[Array, "3 3 N"]:
     """Inverses of symmetric 3x3 matrices given as xx xy xz yy yz zz, by cofactors."""
     a, b, c, d, e, f = m
     c00, c01, c02 = d * f - e * e, c * e - b * f, b * e - c * d
@@ -172,7 +174,7 @@ def _damped_points(system: _System, damping: float) -> Array:
 def _reduce(system: _System, damping: float) -> tuple[Array, Array, Array]:
     """Schur complement of the points: the system (VC, VC), its right side (VC,), and the points' inverses."""
     views, size = system.camera_gradient.shape
-    inverse = _invert_symmetric(_damped_points(system, damping))
+    inverse = invert_symmetric(_damped_points(system, damping))
     cross = system.cross
     scaled = cross[:, :, 0, None] * inverse[0] + cross[:, :, 1, None] * inverse[1] + cross[:, :, 2, None] * inverse[2]
     flat = scaled.reshape(views * size, -1)
@@ -185,17 +187,15 @@ def _reduce(system: _System, damping: float) -> tuple[Array, Array, Array]:
     return reduced, right, inverse
 
 
-def free_parameters(views: int, focal: FocalMode, cameras: bool = True) -> Float[Array, "P F"]:
+def free_parameters(views: int, focal: FocalMode) -> Float[Array, "P F"]:
     """What may move: columns are free unknowns, rows the 7 of each camera. The first camera's pose is the gauge."""
-    columns = []
-    if cameras:
-        columns += [np.eye(views * CAMERA_SIZE)[:, v * CAMERA_SIZE + i] for v in range(1, views) for i in range(6)]
+    columns = [np.eye(views * CAMERA_SIZE)[:, v * CAMERA_SIZE + i] for v in range(1, views) for i in range(6)]
     focal_rows = np.eye(views * CAMERA_SIZE)[:, CAMERA_SIZE - 1 :: CAMERA_SIZE]
     if focal == "shared":
         columns.append(focal_rows.sum(1))
     elif focal == "each":
         columns += list(focal_rows.T)
-    return np.stack(columns, 1) if columns else np.zeros((views * CAMERA_SIZE, 0))
+    return np.stack(columns, 1)
 
 
 def _scale_direction(bundle: Bundle) -> Float[Array, " P"]:
@@ -210,16 +210,12 @@ def _solve_step(system: _System, bundle: Bundle, free: Array, damping: float) ->
     """Damped step of cameras (V C) and points (N 3)."""
     reduced, right, inverse = _reduce(system, damping)
     views = len(bundle.rotation)
-    if free.shape[1]:
-        small, gauge = free.T @ reduced @ free, free.T @ _scale_direction(bundle)
-        norm = gauge @ gauge
-        if norm > 0:
-            small = small + np.outer(gauge, gauge) * (np.trace(small) / norm)
-        small = small + np.eye(len(small)) * (1e-12 * np.trace(small) + 1e-300)
-        step = -(free @ np.linalg.solve(small, free.T @ right))
-    else:
-        step = np.zeros(views * CAMERA_SIZE)
-    step = step.reshape(views, CAMERA_SIZE)
+    small, gauge = free.T @ reduced @ free, free.T @ _scale_direction(bundle)
+    norm = gauge @ gauge
+    if norm > 0:
+        small = small + np.outer(gauge, gauge) * (np.trace(small) / norm)
+    small = small + np.eye(len(small)) * (1e-12 * np.trace(small) + 1e-300)
+    step = -(free @ np.linalg.solve(small, free.T @ right)).reshape(views, CAMERA_SIZE)
     gradient = system.point_gradient + np.tensordot(step, system.cross, axes=((0, 1), (0, 1)))
     points = -(inverse[:, 0] * gradient[0] + inverse[:, 1] * gradient[1] + inverse[:, 2] * gradient[2])
     return step, points.T
@@ -248,7 +244,6 @@ def adjust(
     loss: Loss = "cauchy",
     scale: float = 1.0,
     focal: FocalMode = "fixed",
-    cameras: bool = True,
     iterations: int = 30,
     tolerance: float = 1e-6,
 ) -> Bundle:
@@ -260,14 +255,13 @@ def adjust(
         weight: confidence of each, 0 where missing.
         loss, scale: the robust loss and the residual (px) at which it bends.
         focal: hold the focal lengths, or find one factor for all cameras, or one for each.
-        cameras: False moves the points alone.
         iterations: at most so many steps.
         tolerance: relative fall of the cost that ends the descent.
     """
     observed = np.where((weight > 0)[:, None], observed, 0.0)
     shift = np.median(start.points, axis=0)
     bundle = _recentred(start, shift)
-    free = free_parameters(len(weight), focal, cameras)
+    free = free_parameters(len(weight), focal)
     damping, converged, tried = 1e-3, False, 0
     cost, system = linearise(bundle, observed, weight, loss, scale)
     while tried < iterations and not converged:
@@ -345,56 +339,4 @@ def rotation_uncertainty(bundle: Bundle, covariance: Float[Array, "P P"]) -> Flo
             cross = blocks[b, :, a] @ turn.T
             spread = blocks[b, :, b] + turn @ blocks[a, :, a] @ turn.T - cross - cross.T
             out[a, b] = out[b, a] = np.sqrt(max(np.trace(spread), 0.0))
-    return out
-
-
-def point_covariance(
-    cameras: Bundle, points: Float[Array, "N 3"], weight: Float[Array, "V N"]
-) -> Float[Array, "N 3 3"]:
-    """Covariance of points of fixed cameras for a noise of 1 px; huge where the views do not hold a point."""
-    scene = replace(cameras, points=points)
-    _, system = linearise(scene, np.zeros((len(weight), 2, len(points))), weight, "squared", 1.0)
-    return _invert_symmetric(_damped_points(system, 0.0)).transpose(2, 0, 1)
-
-
-def normal_equations(
-    cameras: Bundle,
-    points: Float[Array, "N 3"],
-    observed: Float[Array, "V 2 N"],
-    weight: Float[Array, "V N"],
-    scale: float,
-) -> tuple[Float[Array, "N 3 3"], Float[Array, "N 3"]]:
-    """Gauss-Newton matrix and gradient of each point's Cauchy reprojection cost, cameras held."""
-    observed = np.where((weight > 0)[:, None], observed, 0.0)
-    _, system = linearise(replace(cameras, points=points), observed, weight, "cauchy", scale)
-    xx, xy, xz, yy, yz, zz = system.point
-    return np.stack([xx, xy, xz, xy, yy, yz, xz, yz, zz], 1).reshape(-1, 3, 3), system.point_gradient.T
-
-
-def linear_points(
-    cameras: Bundle, observed: Float[Array, "V 2 N"], weight: Float[Array, "V N"], iterations: int = 1
-) -> Float[Array, "N 3"]:
-    """Weighted linear triangulation, as `triangulation.triangulate_linear`, in this module's layout and ten times as fast.
-
-    Minimises `sum w |depth (projection - observation)|^2`, the depth of the round before divided out in each of
-    `iterations`.
-    NaN where fewer than two views have weight or the rays are parallel to rounding.
-    """
-    out = np.full((weight.shape[1], 3), np.nan)
-    use = (weight > 0).sum(0) >= 2
-    observed, weight = observed[:, :, use], weight[:, use]
-    seen = weight > 0
-    xy = np.where(seen[:, None], observed, 0.0) / cameras.focal[:, :, None]
-    rotation, translation = cameras.rotation, cameras.translation
-    rows = xy[:, None] * rotation[:, 2, :, None, None] - rotation[:, :2].transpose(0, 2, 1)[..., None]  # V 3 2 N
-    right = translation[:, :2, None] - xy * translation[:, 2, None, None]  # V 2 N
-    share, points = np.where(seen, weight, 0.0), np.empty((3, 0))
-    for _ in range(iterations + 1):
-        scaled = rows * share[:, None, None]
-        normal = np.stack([(scaled[:, i] * rows[:, j]).sum((0, 1)) for i, j in SYMMETRIC])
-        side = (scaled * right[:, None]).sum((0, 2))
-        points = (_invert_symmetric(normal) * side).sum(1)
-        depth = rotation[:, 2] @ points + translation[:, 2, None]
-        share = np.where(seen, weight, 0.0) / np.maximum(depth**2, 1e-12)
-    out[use] = np.where(np.isfinite(points).all(0), points, np.nan).T
     return out

@@ -11,17 +11,17 @@ its epipolar line; and when half of the views are exchanged, time decides which 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
 
-from vergence.geometry.triangulation import triangulate_robust
 from vergence.geometry.two_view import essential_of_cameras, sampson_residual
-from vergence.reconstruction.bundle import Bundle, adjust, linear_points, point_covariance, project_points
+from vergence.reconstruction.bundle import Bundle, project_points
 from vergence.reconstruction.limbs import constant_limbs, hold_limbs, loose_joints, wild_joints
+from vergence.reconstruction.points import adjust_points, linear_points, point_covariance
 from vergence.reconstruction.quality import limb_variation
 from vergence.reconstruction.rig import INLIER_SIGMA, LOSS_SIGMA, normalised
 from vergence.skeleton import Skeleton
@@ -65,12 +65,38 @@ def reprojection(cameras: Bundle, points: Array, observed: Array) -> tuple[Float
 
 
 def _by_agreement(cameras: Bundle, observed: Array, weight: Array, sigma: float) -> Array:
-    """Points that the most views bear out (`triangulate_robust`); NaN where no two agree."""
-    image = torch.from_numpy(np.ascontiguousarray((observed / cameras.focal[:, :, None]).transpose(2, 0, 1)))
-    matrices = torch.from_numpy(np.concatenate([cameras.rotation, cameras.translation[:, :, None]], axis=2))
-    focal = torch.from_numpy(cameras.focal.mean(1))
-    weights = torch.from_numpy(weight.T.copy())
-    return triangulate_robust(image, matrices, TUKEY_SIGMA * sigma, focal, weights, rounds=2).points.numpy()
+    """Points that the most views bear out; NaN where no two agree.
+
+    Every pair of views proposes a point, the one with the least truncated squared error over all views wins (MSAC, made
+    exhaustive), and two rounds of Tukey-weighted least squares refine it: `triangulation.triangulate_robust` in this
+    module's layout.
+    """
+    seen, threshold = weight > 0, TUKEY_SIGMA * sigma
+    best, least = np.full((weight.shape[1], 3), np.nan), np.full(weight.shape[1], np.inf)
+    for pair in combinations(range(len(weight)), 2):
+        some = np.flatnonzero(seen[list(pair)].all(0))
+        two = _only(cameras, pair)
+        world = linear_points(two, observed[list(pair)][:, :, some], weight[list(pair)][:, some], iterations=0)
+        error, front = reprojection(cameras, world, observed[:, :, some])
+        wrong = np.where(front & (error < threshold), error, threshold) ** 2
+        cost = np.where(np.isfinite(world).all(1), (weight[:, some] * wrong).sum(0), np.inf)
+        better = cost < least[some]
+        best[some[better]], least[some[better]] = world[better], cost[better]
+    focal = cameras.focal.mean(1)[:, None]
+    for last in (False, False, True):
+        error, front = reprojection(cameras, best, observed)
+        tukey = np.where(seen & front, np.maximum(1 - (np.nan_to_num(error, nan=np.inf) / threshold) ** 2, 0) ** 2, 0)
+        if last:
+            return np.where(((weight * tukey) > 0).sum(0)[:, None] >= 2, best, np.nan)
+        depth = cameras.rotation[:, 2] @ np.nan_to_num(best).T + cameras.translation[:, 2, None]
+        share = weight * tukey * (focal / np.where(front, depth, np.inf)) ** 2
+        best = linear_points(cameras, observed, share, iterations=0)
+    raise AssertionError
+
+
+def _only(cameras: Bundle, views: Sequence[int]) -> Bundle:
+    some = list(views)
+    return Bundle(cameras.rotation[some], cameras.translation[some], cameras.focal[some], cameras.points)
 
 
 def robust_points(
@@ -107,7 +133,7 @@ def robust_points(
         scene = Bundle(cameras.rotation, cameras.translation, cameras.focal, points[known])
         part = (np.ascontiguousarray(observed[:, :, known]), np.ascontiguousarray(weight[:, known]))
         scale = LOSS_SIGMA * sigma
-        points[known] = adjust(scene, *part, scale=scale, cameras=False, iterations=8, tolerance=1e-4).points
+        points[known] = adjust_points(scene, *part, scale=scale, iterations=8, tolerance=1e-5)
     error, front = reprojection(cameras, points, observed)
     error = np.where(weight > 0, error, np.nan)
     inlier = (error < INLIER_SIGMA * sigma) & front

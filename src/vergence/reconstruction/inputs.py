@@ -11,12 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-import torch
 from jaxtyping import Bool, Float
 
 from vergence.errors import VergenceError
 from vergence.footage.keypoint_formats.confidences import much
-from vergence.geometry.camera import FISHEYE_SIZE, intrinsics_from_fov, normalise
+from vergence.geometry.lens import FISHEYE_SIZE, normalise
 from vergence.reconstruction.bundle import Bundle, FocalMode
 from vergence.skeleton import Skeleton
 
@@ -152,8 +151,7 @@ def check_joints(
         if distortion.shape not in [(views, size) for size in (4, 5, 12, FISHEYE_SIZE)]:
             raise VergenceError(f"distortion has shape {distortion.shape}, not ({views}, 5)")
         lens = np.pad(distortion, ((0, 0), (0, max(0, 5 - distortion.shape[1]))))
-    pixels = torch.from_numpy(np.where(valid[..., None], keypoints, np.nan))
-    flat = normalise(pixels, torch.from_numpy(k), torch.from_numpy(lens)).numpy()
+    flat = normalise(np.where(valid[..., None], keypoints, np.nan), k, lens)
     fxy = np.stack([k[:, 0, 0], k[:, 1, 1]], 1)
     offset = flat * fxy[:, None]
     valid &= np.isfinite(offset).all(3)
@@ -176,8 +174,11 @@ def check_joints(
 def _intrinsics(intrinsics: Array | None, image_size: Array, fov: float | None) -> Array:
     """V 3 3: as given, or from a field of view (degrees along the longer side; 50 where nothing is said)."""
     if intrinsics is None:
-        angle = np.radians(ASSUMED_FOV_DEG if fov is None else fov)
-        return np.stack([intrinsics_from_fov(float(angle), int(w), int(h)).numpy() for w, h in image_size])
+        width, height = np.floor(image_size).T
+        half = np.tan(np.radians(ASSUMED_FOV_DEG if fov is None else fov) / 2)
+        focal, zero = np.maximum(width, height) / (2 * half), np.zeros_like(width)
+        rows = [focal, zero, (width - 1) / 2, zero, focal, (height - 1) / 2, zero, zero, zero + 1]
+        return np.stack(rows, axis=1).reshape(-1, 3, 3)
     k = np.asarray(intrinsics, dtype=float)
     if k.shape != (len(image_size), 3, 3):
         raise VergenceError(f"intrinsics have shape {k.shape}, not ({len(image_size)}, 3, 3)")

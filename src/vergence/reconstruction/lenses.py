@@ -20,11 +20,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
+from scipy.spatial.transform import Rotation
 from scipy.special import chdtrc
 
-from vergence.geometry.alignment import align
 from vergence.reconstruction.bundle import (
     CAMERA_SIZE,
     Bundle,
@@ -354,10 +353,11 @@ def zoomed(cameras: Bundle, given: Joints, sigma: float, factor: Float[Array, " 
     part = given.observed[:, :, some], given.flat_weight[:, some]
     before = descend(cameras, *part, sigma, "fixed")
     after = descend(replace(before, focal=before.focal * factor[:, None]), *part, sigma, "fixed")
-    a, b = (torch.from_numpy(s.points[(part[1] > 0).sum(0) >= 2]) for s in (after, before))
-    fit = align(a, b, scale=True)
-    off = torch.linalg.vector_norm(fit.apply(a) - b, dim=-1)
-    return float(off.median()), float(np.degrees(rotation_gap(before, after)))
+    a, b = (s.points[(part[1] > 0).sum(0) >= 2] for s in (after, before))
+    a, b = a - a.mean(0), b - b.mean(0)
+    a = Rotation.align_vectors(b, a)[0].apply(a)
+    off = np.linalg.norm(a * ((a * b).sum() / (a * a).sum()) - b, axis=1)
+    return float(np.median(off)), float(np.degrees(rotation_gap(before, after)))
 
 
 def _log_chance(gain: float, free: int) -> float:

@@ -12,12 +12,10 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-import torch
 from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from vergence.errors import VergenceError
-from vergence.geometry.triangulation import triangulate_optimal, vector_median
 from vergence.geometry.two_view import decompose
 
 Array = np.ndarray
@@ -43,6 +41,10 @@ def single_frame_pair(
 
 def pair_points(pose: tuple[Array, Array], a: Float[Array, "J 2"], b: Float[Array, "J 2"]) -> Float[Array, "J 3"]:
     """Joints in the first camera's frame by optimal triangulation, at the scale of a baseline of 1."""
+    import torch
+
+    from vergence.geometry.triangulation import triangulate_optimal
+
     second = np.concatenate([pose[0], pose[1][:, None]], axis=1)
     cameras = torch.from_numpy(np.stack([np.eye(3, 4), second]))
     return triangulate_optimal(torch.from_numpy(np.stack([a, b], axis=1)), cameras).numpy()
@@ -60,6 +62,10 @@ def frames_by_themselves(
     Raises:
         VergenceError: no frame has enough joints in common between the first camera and another.
     """
+    import torch
+
+    from vergence.geometry.triangulation import vector_median
+
     frames, views, joints = image.shape[:3]
     pose = np.full((frames, joints, 3), np.nan)
     turns: list[list[Array]] = [[] for _ in range(views)]

@@ -26,8 +26,9 @@ from jaxtyping import Float
 from vergence.errors import VergenceError
 from vergence.geometry.cameras import rotation_angle
 from vergence.geometry.two_view import MIN_POINTS, NO_PARALLAX, PairPose, pair_pose
-from vergence.reconstruction.bundle import Bundle, FocalMode, adjust, linear_points, project_points, residuals
+from vergence.reconstruction.bundle import Bundle, FocalMode, adjust, project_points, residuals
 from vergence.reconstruction.inputs import camera_names
+from vergence.reconstruction.points import linear_points
 
 Array = np.ndarray
 

@@ -25,7 +25,6 @@ from vergence.reconstruction.bundle import (
     Bundle,
     adjust,
     camera_covariance,
-    linear_points,
     rotation_uncertainty,
 )
 from vergence.reconstruction.checks.sides import exchange, exchanged_cameras
@@ -46,6 +45,7 @@ from vergence.reconstruction.lenses import (
     weigh_focal_lengths,
 )
 from vergence.reconstruction.per_frame import frames_by_themselves
+from vergence.reconstruction.points import linear_points
 from vergence.reconstruction.quality import Report
 from vergence.reconstruction.rig import (
     LOSS_SIGMA,

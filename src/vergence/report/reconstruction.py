@@ -14,16 +14,15 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, UInt8
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as ScreenTable
 
 from vergence.errors import VergenceError
-from vergence.geometry import camera
 from vergence.geometry.body import limb_lengths
 from vergence.geometry.cameras import Rig
+from vergence.geometry.lens import project
 from vergence.geometry.vertical import level_up
 from vergence.outputs import World, notes_of_files
 from vergence.reconstruction.inputs import REPORT_CONFIDENCE
@@ -46,9 +45,8 @@ UNITS = {"mm": "mm", "reference_bone": "reference bones"}
 
 def projections(found: Solution) -> Float[Array, "T V J 2"]:
     """The reconstructed joints in every camera's image, px, lens included; NaN where there is none or it is behind."""
-    names = ("pose", "intrinsics", "distortion", "rotation", "translation")
-    pose, K, lens, rotation, translation = (torch.from_numpy(np.asarray(getattr(found, n), dtype=float)) for n in names)
-    return camera.project(camera.transform(pose[:, None], rotation, translation), K, lens).numpy()
+    seen = np.einsum("vij,tnj->tvni", found.rotation, found.pose) + found.translation[:, None]
+    return project(seen, found.intrinsics, found.distortion)
 
 
 def relabelled(keypoints: Float[Array, "T V J 3"], side: Array) -> Float[Array, "T V J 3"]:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import html
 import json
 import re
+from contextlib import suppress
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, FunctionLoader
+from jinja2 import BytecodeCache, Environment, FileSystemBytecodeCache, FunctionLoader
 from markupsafe import Markup
 
 from vergence.report.page import format_number
@@ -44,7 +45,10 @@ def _series(lines: list[dict[str, Any]]) -> str:
 def templates() -> Environment:
     """The environment of all templates."""
     loader = FunctionLoader(lambda name: re.sub(r"\n\s*", "", asset(name)))
-    found = Environment(loader=loader, autoescape=True, finalize=_escaped)
+    kept: BytecodeCache | None = None
+    with suppress(RuntimeError, OSError):  # compiling takes as long as drawing; without a folder of one's own it is done anew
+        kept = FileSystemBytecodeCache()
+    found = Environment(loader=loader, autoescape=True, finalize=_escaped, bytecode_cache=kept)
     found.filters.update(number=format_number, tick=_tick_label, px="{:.1f}".format, series=_series)
     return found
 

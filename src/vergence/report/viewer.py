@@ -67,12 +67,12 @@ def bone_sides(skeleton: Skeleton) -> list[tuple[int, int, str]]:
 
 def numbers(array: np.ndarray, decimals: int) -> Any:
     """Nested lists of rounded numbers in which NaN is None and whole numbers are ints: short in JSON."""
-    if np.ndim(array) > 0:
-        return [numbers(row, decimals) for row in array]
-    value = float(array)
-    if not np.isfinite(value):
-        return None
-    return round(value) if decimals <= 0 or value == int(value) else round(value, decimals)
+    rounded = np.round(np.asarray(array, dtype=float), max(decimals, 0))
+    out = rounded.astype(object)
+    whole = (rounded == np.rint(rounded)) & (np.abs(rounded) < 2**53)
+    out[whole] = rounded[whole].astype(np.int64).astype(object)
+    out[~np.isfinite(rounded)] = None
+    return out.tolist()
 
 
 def decimals_for(extent: float) -> int:
@@ -116,7 +116,9 @@ def encode_image(pixels: UInt8[np.ndarray, "H W 3"]) -> tuple[str, tuple[int, in
     factor = min(1.0, LONGEST_SIDE_PX / max(height, width))
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     image = Image.fromarray(np.ascontiguousarray(pixels))
-    if size != (width, height):
+    if size != (width, height) and (pixels == pixels[0, 0]).all():  # an empty ground
+        image = Image.new("RGB", size, tuple(pixels[0, 0].tolist()))
+    elif size != (width, height):
         image = image.resize(size, Image.Resampling.LANCZOS)
     kind = "png" if max(size) <= PNG_BELOW_PX else "jpeg"
     buffer = io.BytesIO()

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from vergence.reconstruction.bundle import linear_points
 from vergence.reconstruction.checks import second_opinion as module
 from vergence.reconstruction.checks.second_opinion import Opinion, second_opinion
 from vergence.reconstruction.inputs import check_joints, known_cameras
+from vergence.reconstruction.points import linear_points
 from vergence.reconstruction.rig import refine_rig, residual_sigma
 from vergence.skeleton import H36M_17
 

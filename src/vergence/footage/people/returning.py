@@ -12,8 +12,9 @@ called doubtful.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
@@ -74,7 +75,12 @@ def follow_on(
         for n, track in enumerate(own)
         if v in subject and track is not usable[v][best[v]] and not (present(track) & present(subject[v])).any()
     }
-    taken, gauges = Taken(), _gauges(subject, best, pairs, views)
+    taken = Taken()
+
+    @cache
+    def gauges() -> dict[tuple[int, int], Gauge]:  # measured only where two tracks are to be compared with it
+        return _gauges({v: usable[v][i] for v, i in enumerate(best) if i >= 0}, best, pairs, views)
+
     while added := _beside(subject, rest, best, pairs, views) or _together(subject, rest, gauges, views, taken):
         for v, n in added:
             track = rest.pop((v, n))
@@ -139,7 +145,7 @@ def _beside(
 def _together(
     subject: dict[int, Track],
     rest: dict[tuple[int, int], Track],
-    gauges: dict[tuple[int, int], Gauge],
+    gauges: Callable[[], dict[tuple[int, int], Gauge]],
     views: Sequence[Camera],
     taken: Taken,
 ) -> list[tuple[int, int]]:
@@ -148,9 +154,9 @@ def _together(
     alone = {key: track for key, track in rest.items() if not (present(track) & seen).any()}
     fits = []
     for (v, a), (w, b) in itertools.combinations(sorted(alone), 2):
-        if (v, w) not in gauges:
+        if v == w or (v, w) not in gauges():
             continue
-        share, size = later_fit(gauges[v, w], alone[v, a], alone[w, b], views[v], views[w])
+        share, size = later_fit(gauges()[v, w], alone[v, a], alone[w, b], views[v], views[w])
         if share <= SAME_SHARE:
             continue
         if abs(size - 1) > SIZE_SHARE:

@@ -13,13 +13,13 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
-from vergence.geometry.camera import normalise, project
-from vergence.reconstruction.bundle import Bundle, adjust, linear_points
+from vergence.geometry.lens import normalise, project
+from vergence.reconstruction.bundle import Bundle, adjust
 from vergence.reconstruction.inputs import Joints
 from vergence.reconstruction.lenses import agreeing
+from vergence.reconstruction.points import linear_points
 from vergence.reconstruction.rig import LOSS_SIGMA, spread_points
 
 Array = np.ndarray
@@ -81,9 +81,7 @@ def _seen_from(
     observed: Float[Array, "2 N"], step: Float[Array, " 2"], intrinsics: Float[Array, "3 3"], lens: Float[Array, " D"]
 ) -> Float[Array, "2 N"]:
     """Points (px from the principal point, lens undone) with the lens undone about a principal point moved by `step`."""
-    inner, bend = torch.from_numpy(intrinsics), torch.from_numpy(lens)
-    focal = intrinsics[[0, 1], [0, 1]]
+    focal, other = intrinsics[[0, 1], [0, 1]], intrinsics.copy()
     rays = np.concatenate([observed.T / focal, np.ones((observed.shape[1], 1))], axis=1)
-    other = inner.clone()
-    other[:2, 2] += torch.from_numpy(step)
-    return (normalise(project(torch.from_numpy(rays), inner, bend), other, bend).numpy() * focal).T
+    other[:2, 2] += step
+    return (normalise(project(rays, intrinsics, lens), other, lens) * focal).T

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence.footage.layouts import misnamed
-from vergence.reconstruction.bundle import Bundle, linear_points
+from vergence.reconstruction.bundle import Bundle
 from vergence.reconstruction.checks.centres import centre_doubt
 from vergence.reconstruction.checks.limb_lens import focal_doubt
 from vergence.reconstruction.checks.second_opinion import second_opinion
@@ -21,6 +21,7 @@ from vergence.reconstruction.checks.size import size_doubt, up_doubt
 from vergence.reconstruction.checks.timing import late_words
 from vergence.reconstruction.inputs import Joints, check_joints
 from vergence.reconstruction.lenses import sentence
+from vergence.reconstruction.points import linear_points
 from vergence.reconstruction.solve import Solution, measure
 from vergence.skeleton import Skeleton
 

@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float
 from scipy.spatial.transform import Rotation
 
 from vergence.errors import VergenceError
-from vergence.reconstruction.bundle import Bundle, linear_points, project_points
+from vergence.reconstruction.bundle import Bundle, project_points
+from vergence.reconstruction.points import linear_points
 from vergence.reconstruction.rig import estimate_rig
 from vergence.reconstruction.sync.motion import between
 

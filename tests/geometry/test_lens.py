@@ -1,0 +1,48 @@
+"""The lens on arrays is the lens on tensors."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from vergence.geometry import camera, lens
+
+K = np.array([[1000.0, 2.0, 960.0], [0.0, 1010.0, 540.0], [0.0, 0.0, 1.0]])
+LENSES = [
+    [0.0] * 5,
+    [-0.3, 0.1, 0.001, -0.002, 0.0],
+    [-0.5, 0.3, 0.001, -0.002, -0.1],  # folds within the image
+    [0.4, -0.2, 0.0, 0.0, 0.3],
+    [-0.3, 0.1, 0.001, -0.002, 0.0, 0.1, 0.02, 0.0, 0.001, 0.0, 0.002, 0.0],
+    camera.fisheye_lens([0.05, -0.01, 0.002, 0.0]),
+]
+
+
+@pytest.mark.parametrize("coefficients", LENSES, ids=str)
+def test_arrays_are_seen_as_tensors_are(coefficients: list[float]) -> None:
+    rng, values = np.random.default_rng(0), np.array(coefficients)
+    pixels = rng.uniform([-300, -300], [2300, 1400], (2000, 2))
+    pixels[::7, 0] = np.nan
+    slow = camera.normalise(*map(torch.from_numpy, (pixels, K, values))).numpy()
+    np.testing.assert_allclose(lens.normalise(pixels, K, values), slow, rtol=0, atol=1e-12)
+    points = rng.normal(size=(500, 3)) + [0, 0, 1]
+    slow = camera.project(*map(torch.from_numpy, (points, K, values))).numpy()
+    np.testing.assert_allclose(lens.project(points, K, values), slow, rtol=1e-12, atol=1e-9)
+
+
+def test_a_lens_for_each_camera() -> None:
+    values = np.array([np.pad(row, (0, 17 - len(row))) for row in LENSES])
+    pixels = np.random.default_rng(1).uniform(0, [1920, 1080], (3, len(LENSES), 50, 2))
+    found = lens.normalise(pixels, np.broadcast_to(K, (len(LENSES), 3, 3)), values)
+    for v, row in enumerate(values):
+        np.testing.assert_allclose(found[:, v], lens.normalise(pixels[:, v], K, row), atol=1e-12)
+
+
+def test_reconstruct_needs_no_torch() -> None:
+    modules = "vergence.commands.reconstruct, vergence.reconstruction.footage, vergence.report.reconstruction"
+    code = f"import sys; sys.modules['torch'] = None; import {modules}"
+    subprocess.run([sys.executable, "-c", code], check=True)
