@@ -8,12 +8,12 @@ between views that is lower than that of other recordings.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.optimize import linear_sum_assignment
 
 # Frame-to-frame gate: median joint movement in parts of the person's size, and what each lost frame adds.
 GATE_SHARE = 0.35
@@ -24,6 +24,7 @@ DUPLICATE_SHARE = 0.04  # two detections nearer than this are one person found t
 PART_OVERLAP = 0.25
 PART_SHARE = 0.1
 VELOCITY_SHARE = 0.25  # of the newest step, frame by frame
+MOST_TRIED = 3  # people whose assignments are all tried
 CHUNK_FRAMES = 2000  # measured at a time; bounds memory on long recordings
 
 Track = Float[np.ndarray, "T J 3"]
@@ -128,10 +129,21 @@ def _assigned(
         near = np.minimum(cost, np.stack([_movement(last[track].person, found) for track in alive]))  # who has stopped
     gate = np.array([GATE_SHARE + GATE_PER_LOST_FRAME * (now - last[track].when - 1) for track in alive])
     blocked = near > gate[:, None]
-    if cost.size == 1:
-        return {} if blocked[0, 0] else {0: alive[0]}
-    rows, columns = linear_sum_assignment(np.where(blocked, 1e3, cost))
-    return {int(c): alive[r] for r, c in zip(rows, columns) if not blocked[r, c]}
+    return {c: alive[r] for r, c in _best_pairs(np.where(blocked, 1e3, cost)) if not blocked[r, c]}
+
+
+def _best_pairs(cost: Float[np.ndarray, "Q P"]) -> Iterable[tuple[int, int]]:
+    """The one-to-one assignment of least cost. Of few it is tried out: SciPy's loads longer than it takes to track a minute."""
+    rows, columns = cost.shape
+    if max(rows, columns) > MOST_TRIED:
+        from scipy.optimize import linear_sum_assignment
+
+        return zip(*(index.tolist() for index in linear_sum_assignment(cost)))
+    if rows > columns:
+        return [(r, c) for c, r in _best_pairs(cost.T)]
+    values = cost.tolist()
+    orders = itertools.permutations(range(columns), rows)
+    return enumerate(min(orders, key=lambda order: sum(row[c] for row, c in zip(values, order))))
 
 
 def track_people(people: Sequence[Float[np.ndarray, "P J 3"]], fps: float) -> list[Track]:

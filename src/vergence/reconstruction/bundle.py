@@ -21,9 +21,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
+import cv2
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial.transform import Rotation
 
 Loss = Literal["squared", "soft_l1", "cauchy", "geman_mcclure"]
 FocalMode = Literal["fixed", "shared", "each"]
@@ -221,10 +221,15 @@ def _solve_step(system: _System, bundle: Bundle, free: Array, damping: float) ->
     return step, points.T
 
 
+def turns(vectors: Float[Array, "V 3"]) -> Float[Array, "V 3 3"]:
+    """Rotations by axis and angle."""
+    return np.stack([cv2.Rodrigues(vector)[0] for vector in vectors])
+
+
 def stepped(bundle: Bundle, step: Array, points: Array) -> Bundle:
     return replace(
         bundle,
-        rotation=Rotation.from_rotvec(step[:, :3]).as_matrix() @ bundle.rotation,
+        rotation=turns(step[:, :3]) @ bundle.rotation,
         translation=bundle.translation + step[:, 3:6],
         focal=bundle.focal * np.exp(np.clip(step[:, 6:], -0.5, 0.5)),
         points=bundle.points + points,

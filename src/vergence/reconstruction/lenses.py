@@ -16,13 +16,12 @@ then claimed here (`checks.limb_lens` asks the limbs), and where it would matter
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial.transform import Rotation
-from scipy.special import chdtrc
 
 from vergence.reconstruction.bundle import (
     CAMERA_SIZE,
@@ -349,6 +348,8 @@ def zoomed(cameras: Bundle, given: Joints, sigma: float, factor: Float[Array, " 
     Returns:
         In the cameras' unit, and degrees.
     """
+    from scipy.spatial.transform import Rotation
+
     some = spread_points(given.flat_weight, given.frame, START_POINTS)
     part = given.observed[:, :, some], given.flat_weight[:, some]
     before = descend(cameras, *part, sigma, "fixed")
@@ -361,6 +362,14 @@ def zoomed(cameras: Bundle, given: Joints, sigma: float, factor: Float[Array, " 
 
 
 def _log_chance(gain: float, free: int) -> float:
-    """Logarithm of the chance that as many free parameters improve a right model so much; `scipy.stats` loads for a second."""
-    with np.errstate(divide="ignore"):
-        return float(np.log(chdtrc(free, gain)))
+    """Logarithm of the chance that as many free parameters improve a right model so much.
+
+    The tail of the chi-square distribution, by its recurrence over degrees of freedom (Abramowitz & Stegun 26.4.8): SciPy
+    loads longer than all lenses are weighed.
+    """
+    half, order = max(gain, 0.0) / 2, 0.5 if free % 2 else 1.0
+    tail = math.erfc(math.sqrt(half)) if free % 2 else math.exp(-half)
+    while order < free / 2 and half > 0:
+        tail += math.exp(order * math.log(half) - half - math.lgamma(order + 1))
+        order += 1
+    return math.log(tail) if tail > 0 else -math.inf

@@ -13,7 +13,6 @@ from __future__ import annotations
 import cv2
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial.transform import Rotation
 
 from vergence.errors import VergenceError
 from vergence.geometry.two_view import decompose
@@ -63,6 +62,7 @@ def frames_by_themselves(
         VergenceError: no frame has enough joints in common between the first camera and another.
     """
     import torch
+    from scipy.spatial.transform import Rotation
 
     from vergence.geometry.triangulation import vector_median
 

@@ -21,7 +21,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.linalg import block_diag
 
 from vergence.geometry.body import limb_lengths
 from vergence.reconstruction.bundle import SYMMETRIC, Bundle, free_parameters, linearise, stepped
@@ -217,6 +216,8 @@ def _lengths(film: _Film, scene: Bundle) -> Float[Array, " G"]:
 
 def _normal(film: _Film, scene: Bundle, length: Float[Array, " G"], free: Float[Array, "P F"]) -> _Normal:
     """Normal equations of reprojection and limbs; unknowns are the free ones of cameras, then all lengths but the last."""
+    from scipy.linalg import block_diag
+
     joints, poses, variance = film.joints, free.shape[1], film.sigma**2
     cost, system = linearise(scene, film.observed, film.weight, "cauchy", LOSS_SIGMA * film.sigma)
     frames, size = len(scene.points) // joints, poses + len(length)

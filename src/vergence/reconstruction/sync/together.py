@@ -12,10 +12,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.spatial.transform import Rotation
 
 from vergence.errors import VergenceError
-from vergence.reconstruction.bundle import Bundle, project_points
+from vergence.reconstruction.bundle import Bundle, project_points, turns
 from vergence.reconstruction.points import linear_points
 from vergence.reconstruction.rig import estimate_rig
 from vergence.reconstruction.sync.motion import between
@@ -228,7 +227,7 @@ def _reduced(error: Array, at_points: Array, at_cameras: Array, weight: Array) -
 
 
 def _moved(cameras: Bundle, offset: Array, drift: Array, step: Array, span: float) -> tuple[Bundle, Array, Array]:
-    turn = Rotation.from_rotvec(step[:, :3]).as_matrix()
+    turn = turns(step[:, :3])
     moved = replace(
         cameras,
         rotation=turn @ cameras.rotation,
