@@ -141,7 +141,8 @@ def read_json(
         VergenceError: missing, damaged, or something else than `kind`; names the place.
     """
     try:
-        return _decoder(kind).decode(Path(path).read_bytes())
+        with open(path, "rb") as file:
+            return _decoder(kind).decode(file.read())
     except (OSError, ValueError, RecursionError):
         text = read_text(path)  # with a byte order mark, Python's `NaN`, or truly damaged: asked again, and told
     try:

@@ -187,27 +187,26 @@ def side_groups(skeleton: Skeleton) -> list[list[tuple[int, int]]]:
     return [group for group in (pairs, arms, legs, *([p] for p in pairs)) if group]
 
 
-def _side_costs(cameras: Bundle, image: Array, group: list[tuple[int, int]], sigma: float) -> tuple[Array, Array]:
-    """Truncated squared epipolar residuals of a group, T by pairs of views: labels as they are, and exchanged in one."""
-    frames, views = image.shape[1], len(image)
-    right, left = [r for r, _ in group], [l for _, l in group]
-    as_is = image[:, :, right + left]
-    exchanged = image[:, :, left + right]
-    keep: list[Array] = []
-    swap: list[Array] = []
-    for a, b in combinations(range(views), 2):
+def _side_costs(
+    cameras: Bundle, image: Float[Array, "V T J 2"], mirror: Sequence[int], sigma: float
+) -> tuple[Float[Array, "T P J"], Float[Array, "T P J"]]:
+    """Truncated squared epipolar residuals of each joint in each pair of views: labels as they are, and exchanged in one."""
+    keep, swap = [], []
+    flat = image.reshape(len(image), -1, 2)
+    turned = np.ascontiguousarray(image[:, :, list(mirror)]).reshape(flat.shape)
+    for a, b in combinations(range(len(image)), 2):
         essential = essential_of_cameras(
             cameras.rotation[a], cameras.translation[a], cameras.rotation[b], cameras.translation[b]
         )
         noise = sigma / cameras.focal[[a, b]].mean()
-        for costs, other in ((keep, as_is), (swap, exchanged)):
-            squared = (sampson_residual(essential, as_is[a].reshape(-1, 2), other[b].reshape(-1, 2)) / noise) ** 2
-            costs.append(np.minimum(squared, TRUNCATION).reshape(frames, -1))
+        for costs, other in ((keep, flat), (swap, turned)):
+            squared = (sampson_residual(essential, flat[a], other[b]) / noise) ** 2
+            costs.append(np.minimum(squared, TRUNCATION).reshape(image.shape[1:3]))
     # a joint counts only where both readings can be judged
     known = [np.isfinite(k) & np.isfinite(s) for k, s in zip(keep, swap, strict=True)]
     return (
-        np.stack([np.where(n, k, 0).sum(1) for k, n in zip(keep, known, strict=True)], 1),
-        np.stack([np.where(n, s, 0).sum(1) for s, n in zip(swap, known, strict=True)], 1),
+        np.stack([np.where(n, k, 0) for k, n in zip(keep, known, strict=True)], 1),
+        np.stack([np.where(n, s, 0) for s, n in zip(swap, known, strict=True)], 1),
     )
 
 
@@ -239,14 +238,18 @@ def repair_sides(
     """
     frames, views, joints = keypoints.shape[:3]
     order = np.broadcast_to(np.arange(joints), (frames, views, joints)).copy()
+    costs = None
     for group in side_groups(skeleton):
-        current = np.take_along_axis(keypoints, order[..., None], axis=2)
-        flat = current.transpose(1, 3, 0, 2).reshape(views, 2, -1)
-        image = normalised(flat, cameras.focal).reshape(views, frames, joints, 2)
-        keep, swap = _side_costs(cameras, image, group, sigma)
-        chosen = exchanged_views(keep, swap, views)
+        if costs is None:
+            current = np.take_along_axis(keypoints, order[..., None], axis=2)
+            flat = current.transpose(1, 3, 0, 2).reshape(views, 2, -1)
+            image = normalised(flat, cameras.focal).reshape(views, frames, joints, 2)
+            costs = _side_costs(cameras, image, skeleton.mirror, sigma)
+        own = [joint for pair in group for joint in pair]
+        chosen = exchanged_views(*(cost[:, :, own].sum(2) for cost in costs), views)
         if not chosen.any():
             continue
+        costs = None  # labels have moved
         for right, left in group:
             pair = order[:, :, [right, left]]
             order[:, :, [right, left]] = np.where(chosen[..., None], pair[..., ::-1], pair)

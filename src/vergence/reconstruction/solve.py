@@ -188,11 +188,10 @@ def reconstruct_keypoints(
         if (side != np.arange(side.shape[2])).any():
             given = as_given.exchanged(side)
             cameras, sigma = _adjust(cameras, given, some, sigma) if move else measure(cameras, given)
-    points = robust_points(cameras, given.observed, given.flat_weight, sigma)
     predicted, optics = 0.0, None
     if move:
-        cameras, predicted, optics = _finish(cameras, given, points, some, sigma, evidence, skeleton)
-        points = robust_points(cameras, given.observed, given.flat_weight, sigma)
+        cameras, predicted, optics = _finish(cameras, given, some, sigma, evidence, skeleton)
+    points = robust_points(cameras, given.observed, given.flat_weight, sigma)
     points, side = settle_sides(points, side, skeleton)
     given = as_given.exchanged(side)
     free = None
@@ -306,16 +305,18 @@ def _focal_lengths(cameras: Bundle, sigma: float, given: Joints, some: Array, as
 def _finish(
     cameras: Bundle,
     given: Joints,
-    points: Points,
     some: Array,
     sigma: float,
     evidence: Evidence | None,
     skeleton: Skeleton,
 ) -> tuple[Bundle, float, Optics]:
     """A last adjustment from robust points, the predicted rotation error of the worst pair (degrees), and the lenses."""
-    some = some[np.isfinite(points.position[some]).all(1)]
     observed, weight = given.observed[:, :, some], given.flat_weight[:, some]
-    start = replace(cameras, points=points.position[some])
+    position = robust_points(cameras, observed, weight, sigma).position
+    known = np.isfinite(position).all(1)
+    some, observed, weight = some[known], observed[:, :, known], weight[:, known]
+    start, pose = replace(cameras, points=position[known]), np.full((given.frame.size, 3), np.nan)
+    pose[some] = start.points
     mode = given.focal_mode
     result = adjust(start, observed, weight, scale=LOSS_SIGMA * sigma, focal=mode, iterations=12, tolerance=1e-5)
     sound, (kept, trust), widened = agreeing(result, observed, weight, sigma, some, given.weight.shape[2])
@@ -323,7 +324,7 @@ def _finish(
     spread = camera_covariance(sound, observed, trust, sigma=widened, focal=mode)
     points_of = {"index": some[kept], "joints": given.weight.shape[2]}
     wish = preferred_lens(sound, observed, trust, sigma=sigma, widened=widened, mode=mode, **points_of)
-    bone = reference_length(points.position.reshape(*given.weight.shape[::2], 3), skeleton)
+    bone = reference_length(pose.reshape(*given.weight.shape[::2], 3), skeleton)
     optics = describe(given, result, sigma, bone, evidence, spread, wish)
     return result, float(np.degrees(rotation_uncertainty(result, spread).max())), optics
 

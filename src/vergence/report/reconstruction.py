@@ -313,7 +313,7 @@ def _cut_images(
     """
     cuts, missing = {}, {}
     for (view, frame), (left, top, right, bottom) in sorted(windows.items()):
-        cuts[view, frame] = np.full((bottom - top, right - left, 3), EMPTY_GROUND, dtype=np.uint8)
+        cuts[view, frame] = np.broadcast_to(np.array(EMPTY_GROUND, dtype=np.uint8), (bottom - top, right - left, 3))
         if images is not None:
             try:
                 cuts[view, frame] = images(view, frame)[top:bottom, left:right].copy()

@@ -115,10 +115,9 @@ def encode_image(pixels: UInt8[np.ndarray, "H W 3"]) -> tuple[str, tuple[int, in
     height, width = pixels.shape[:2]
     factor = min(1.0, LONGEST_SIDE_PX / max(height, width))
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
-    image = Image.fromarray(np.ascontiguousarray(pixels))
-    if size != (width, height) and (pixels == pixels[0, 0]).all():  # an empty ground
-        image = Image.new("RGB", size, tuple(pixels[0, 0].tolist()))
-    elif size != (width, height):
+    empty = pixels.strides[:2] == (0, 0)  # one colour, broadcast
+    image = Image.fromarray(np.ascontiguousarray(np.broadcast_to(pixels[0, 0], (*size[::-1], 3)) if empty else pixels))
+    if image.size != size:
         image = image.resize(size, Image.Resampling.LANCZOS)
     kind = "png" if max(size) <= PNG_BELOW_PX else "jpeg"
     buffer = io.BytesIO()

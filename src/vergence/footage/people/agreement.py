@@ -56,15 +56,17 @@ class Pairs:
 def all_pairs(usable: Sequence[Sequence[Track]], views: Sequence[Camera]) -> Pairs:
     pairs = Pairs({}, {}, {})
     rays = [[rays_of(track, view) for track in own] for own, view in zip(usable, views)]
+    noise = [[_sigma(track, view) if present(track).any() else 0.0 for track in own] for own, view in zip(usable, views)]
     for i, j in itertools.combinations(range(len(views)), 2):
         agreement = np.zeros((len(usable[i]), len(usable[j])))
         together = np.zeros_like(agreement)
         for a, b in np.ndindex(*agreement.shape):
             tracks = usable[i][a], usable[j][b], rays[i][a], rays[j][b], views[i], views[j]
-            matrix = _essential(*tracks)
+            sigma = (noise[i][a] + noise[j][b]) / 2
+            matrix = _essential(*tracks[2:], sigma)
             if matrix is not None:
                 pairs.matrix[i, j, a, b] = matrix
-                agreement[a, b] = agreement_of(matrix, *tracks)
+                agreement[a, b] = agreement_of(matrix, *tracks, sigma)
                 together[a, b] = (present(tracks[0]) & present(tracks[1])).mean()
         pairs.agreement[i, j] = agreement
         pairs.support[i, j] = np.maximum(agreement - CHANCE_AGREEMENT, 0) / (1 - CHANCE_AGREEMENT) * together
@@ -99,7 +101,7 @@ def _sigma(track: Track, view: Camera) -> float:
 
 
 def _essential(
-    a: Track, b: Track, rays_a: np.ndarray, rays_b: np.ndarray, view_a: Camera, view_b: Camera
+    rays_a: np.ndarray, rays_b: np.ndarray, view_a: Camera, view_b: Camera, sigma: float
 ) -> Float[np.ndarray, "3 3"] | None:
     """Essential matrix with `ray_b^T E ray_a = 0`: from the extrinsics where given, else fitted robustly."""
     index = common_points(rays_a, rays_b)
@@ -110,20 +112,21 @@ def _essential(
     first, second = (r[index[:, 0], index[:, 1]] for r in (rays_a, rays_b))
     cv2.setRNGSeed(0)
     try:
-        return estimate_essential(first, second, sigma=(_sigma(a, view_a) + _sigma(b, view_b)) / 2)[0]
+        return estimate_essential(first, second, sigma=sigma)[0]
     except VergenceError:
         return None
 
 
 def agreement_of(
-    matrix: np.ndarray, a: Track, b: Track, rays_a: np.ndarray, rays_b: np.ndarray, view_a: Camera, view_b: Camera
-) -> float:
+    matrix: np.ndarray, a: Track, b: Track, rays_a: np.ndarray, rays_b: np.ndarray, view_a: Camera, view_b: Camera,
+    sigma: float | None = None,
+) -> float:  # fmt: skip
     """1 where all common joints obey the matrix, 0 where none does: mean of `1 - min((r / 3 sigma)^2, 1)`."""
     index = common_points(rays_a, rays_b)
     if not len(index):
         return 0.0
     first, second = (r[index[:, 0], index[:, 1]] for r in (rays_a, rays_b))
-    sigma = (_sigma(a, view_a) + _sigma(b, view_b)) / 2
+    sigma = (_sigma(a, view_a) + _sigma(b, view_b)) / 2 if sigma is None else sigma
     sigma *= GIVEN_SIGMA_FACTOR if view_a.has_extrinsics and view_b.has_extrinsics else 1.0
     residual = sampson_residual(matrix, first, second)
     return float(1 - np.minimum((residual / (3 * sigma)) ** 2, 1).mean())
