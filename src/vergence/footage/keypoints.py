@@ -11,6 +11,7 @@ nobody.
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +33,7 @@ from vergence.footage.formats.coco import (
     read_coco_file,
     triples,
 )
-from vergence.footage.formats.names import counted_frames, name_numbers, number_frames, visible
+from vergence.footage.formats.names import counted_frames, name_numbers, natural_key, number_frames
 from vergence.footage.keypoint_formats.confidences import on_one_scale, views_on_one_scale
 from vergence.footage.layouts import MOST_PEOPLE, decide_layout, skeleton_of_names
 from vergence.footage.readers import Reader, find_reader
@@ -161,10 +162,11 @@ def read_openpose(folder: Path | str, skeleton: Skeleton | None = None) -> Detec
     folder = Path(folder)
     if not folder.is_dir():
         raise VergenceError(f"there is no keypoint folder {folder}", "Check the path.")
-    files = visible(folder.glob("*.json"))
-    if not files:
+    names = [name for name in os.listdir(folder) if name.endswith(".json") and not name.startswith(".")]
+    if not names:
         raise VergenceError(f"folder {folder} holds no keypoint files", "OpenPose writes one *.json per frame.")
-    names = [file.name for file in files]
+    names.sort(key=natural_key)
+    files = [os.path.join(folder, name) for name in names]  # a Path for each takes as long as reading it
     numbers = name_numbers(names) or list(range(len(files)))
     for first, second in itertools.pairwise(sorted(range(len(files)), key=numbers.__getitem__)):
         if numbers[first] == numbers[second]:
@@ -190,7 +192,7 @@ def read_openpose(folder: Path | str, skeleton: Skeleton | None = None) -> Detec
     return Detections(chosen, frames, True, None, tuple(dict.fromkeys(notes)), own)
 
 
-def _openpose_people(file: Path) -> list[np.ndarray]:
+def _openpose_people(file: str) -> list[np.ndarray]:
     """People as J 3, straight from the file; of J = 0 where they have no values."""
     data = read_json(file, OpenPoseFrame, "Check the keypoints path.", "OpenPose file")
     if data.people is None:

@@ -119,16 +119,17 @@ def _assigned(
     if not last or not len(found):
         return {}
     alive = list(last)
-    known = [steps is not None and seen.when == now - 1 and seen.column >= 0 for seen in last.values()]
-    cost = np.stack([
-        steps[last[track].column] if k else _movement(last[track].expected(now), found)  # type: ignore[index]
-        for track, k in zip(alive, known)
+    cost = np.array([
+        steps[seen.column]
+        if steps is not None and seen.when == now - 1 and seen.column >= 0
+        else _movement(seen.expected(now), found)
+        for seen in last.values()
     ])  # fmt: skip
     near = cost
     if any(seen.velocity is not None and seen.velocity.any() for seen in last.values()):
         near = np.minimum(cost, np.stack([_movement(last[track].person, found) for track in alive]))  # who has stopped
-    gate = np.array([GATE_SHARE + GATE_PER_LOST_FRAME * (now - last[track].when - 1) for track in alive])
-    blocked = near > gate[:, None]
+    gate = np.array([[GATE_SHARE + GATE_PER_LOST_FRAME * (now - seen.when - 1)] for seen in last.values()])
+    blocked = near > gate
     return {c: alive[r] for r, c in _best_pairs(np.where(blocked, 1e3, cost)) if not blocked[r, c]}
 
 
@@ -170,19 +171,21 @@ def _between(
     before: Sequence[Float[np.ndarray, "Q J 3"]], after: Sequence[Float[np.ndarray, "P J 3"]]
 ) -> list[Float[np.ndarray, "Q P"]]:
     """Movement from each person of a frame to each of another, for many pairs of frames."""
-    shapes = [(len(a), len(b)) for a, b in zip(before, after)]
-    sizes = np.array([p * q for p, q in shapes], dtype=int)
-    if not sizes.sum():
-        return [np.empty(shape) for shape in shapes]
-    found = np.empty(sizes.sum())
-    ends = np.cumsum(sizes)
-    for start in range(0, len(shapes), CHUNK_FRAMES):
+    rows, columns = (np.array([len(p) for p in frames], dtype=int) for frames in (before, after))
+    ends = np.cumsum(rows * columns)
+    found = np.empty(int(ends[-1]) if len(ends) else 0)
+    for start in range(0, len(rows), CHUNK_FRAMES):
         part = slice(start, start + CHUNK_FRAMES)
-        if sizes[part].sum():
-            first = np.concatenate([np.repeat(a, len(b), axis=0) for a, b in zip(before[part], after[part])])
-            second = np.concatenate([np.tile(b, (len(a), 1, 1)) for a, b in zip(before[part], after[part])])
-            found[ends[part][0] - sizes[start] : ends[part][-1]] = _movement(first, second)
-    return [own.reshape(shape) for own, shape in zip(np.split(found, ends[:-1]), shapes)]
+        sizes = (rows * columns)[part]
+        if not sizes.any():
+            continue
+        frame = np.repeat(np.arange(len(sizes)), sizes)
+        within = np.arange(len(frame)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        row, column = np.divmod(within, columns[part][frame])
+        first = np.concatenate(before[part])[(np.cumsum(rows[part]) - rows[part])[frame] + row]
+        second = np.concatenate(after[part])[(np.cumsum(columns[part]) - columns[part])[frame] + column]
+        found[ends[part][-1] - len(frame) : ends[part][-1]] = _movement(first, second)
+    return [own.reshape(p, q) for own, p, q in zip(np.split(found, ends[:-1]), rows, columns)]
 
 
 def _part_of(

@@ -83,6 +83,7 @@ class Solution:
         intrinsics: V 3 3, estimated focal lengths included; distortion: V D.
         unit: `mm` where extrinsics were given (or a height assumed), else `reference_bone`.
         report: figures and verdict.
+        exchanged: V, cameras that seemed to exchange left and right throughout, before any rig; None where nobody asked.
     """
 
     pose: Float[Array, "T J 3"]
@@ -97,6 +98,7 @@ class Solution:
     skeleton: Skeleton
     unit: Literal["mm", "reference_bone"]
     report: Report
+    exchanged: Bool[Array, " V"] | None = None
 
 
 def reconstruct_keypoints(
@@ -165,10 +167,10 @@ def reconstruct_keypoints(
     if per_frame:
         return _per_frame(given, skeleton)
     rig: Rig | None = None
-    whole = np.broadcast_to(np.arange(given.offset.shape[2]), given.weight.shape)
+    whole, wrong = np.broadcast_to(np.arange(given.offset.shape[2]), given.weight.shape), None
     if known is None:
         check_frames(given)
-        rig, whole = _rig_and_sides(given, skeleton, repair, agreeing_starts, seed)
+        rig, whole, wrong = _rig_and_sides(given, skeleton, repair, agreeing_starts, seed)
         as_given = given = given.exchanged(whole)
         cameras, sigma = rig.bundle, rig.sigma
     else:
@@ -199,24 +201,26 @@ def reconstruct_keypoints(
         scene = cameras, given.observed, given.flat_weight
         points, free = settle_limbs(*scene, points, sigma, len(given.offset), skeleton)
     side = np.take_along_axis(whole, side, axis=2)
-    return _assemble(given, cameras, points, sigma, predicted, rig, known, skeleton, side, free, optics)
+    found = _assemble(given, cameras, points, sigma, predicted, rig, known, skeleton, side, free, optics)
+    return replace(found, exchanged=wrong)
 
 
-def _rig_and_sides(given: Joints, skeleton: Skeleton, repair: bool, agreeing: int, seed: int) -> tuple[Rig, Array]:
-    """The rig, and the order of joints (T V J) that puts sides right in cameras that exchange them throughout.
+def _rig_and_sides(
+    given: Joints, skeleton: Skeleton, repair: bool, agreeing: int, seed: int
+) -> tuple[Rig, Array, Array | None]:
+    """The rig, the order of joints (T V J) that puts sides right in cameras that exchange them throughout, and which do.
 
     Which half of the cameras it is, the bend of the knees says.
     """
     frames, views, _ = given.weight.shape
-    wrong = np.zeros(views, dtype=bool)
-    if repair:
-        wrong = exchanged_cameras(given.image, skeleton, seed)
+    asked = exchanged_cameras(given.image, skeleton, seed) if repair else None
+    wrong = np.zeros(views, dtype=bool) if asked is None else asked
     order = exchange(wrong, frames, skeleton)
     put_right = given.exchanged(order)
     rig = _unmirrored(_find_rig(put_right, agreeing, seed), put_right, skeleton)
     if wrong.any() and _bend(rig.bundle, put_right, skeleton) < 0:
         order = exchange(~wrong, frames, skeleton)
-    return rig, order
+    return rig, order, asked
 
 
 def _bend(cameras: Bundle, given: Joints, skeleton: Skeleton) -> float:

@@ -46,7 +46,9 @@ def templates() -> Environment:
     """The environment of all templates."""
     loader = FunctionLoader(lambda name: re.sub(r"\n\s*", "", asset(name)))
     kept: BytecodeCache | None = None
-    with suppress(RuntimeError, OSError):  # compiling takes as long as drawing; without a folder of one's own it is done anew
+    with suppress(
+        RuntimeError, OSError
+    ):  # compiling takes as long as drawing; without a folder of one's own it is done anew
         kept = FileSystemBytecodeCache()
     found = Environment(loader=loader, autoescape=True, finalize=_escaped, bytecode_cache=kept)
     found.filters.update(number=format_number, tick=_tick_label, px="{:.1f}".format, series=_series)

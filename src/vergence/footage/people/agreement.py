@@ -56,7 +56,9 @@ class Pairs:
 def all_pairs(usable: Sequence[Sequence[Track]], views: Sequence[Camera]) -> Pairs:
     pairs = Pairs({}, {}, {})
     rays = [[rays_of(track, view) for track in own] for own, view in zip(usable, views)]
-    noise = [[_sigma(track, view) if present(track).any() else 0.0 for track in own] for own, view in zip(usable, views)]
+    noise = [
+        [_sigma(track, view) if present(track).any() else 0.0 for track in own] for own, view in zip(usable, views)
+    ]
     for i, j in itertools.combinations(range(len(views)), 2):
         agreement = np.zeros((len(usable[i]), len(usable[j])))
         together = np.zeros_like(agreement)

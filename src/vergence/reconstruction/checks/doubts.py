@@ -100,8 +100,9 @@ def _exchanged(raw: Joints, solution: Solution, names: tuple[str, ...]) -> str:
     if solution.report.verdict == "good" and len(names) > 2:
         return ""
     back = throughout(solution.side, names)
+    asked = solution.exchanged if solution.report.focal_mode == "given" else None  # where the lens did not change since
     if len(names) == 2:
-        pair = bool(back) or exchanged_cameras(raw.image, solution.skeleton).any()
+        pair = bool(back) or (exchanged_cameras(raw.image, solution.skeleton) if asked is None else asked).any()
         return TWO_EXCHANGED if pair else ""
     errors = np.array(solution.report.reprojection_per_camera)
     bad = [name for name, error in zip(names, errors) if name in back and not error <= 2 * np.nanmedian(errors)]
@@ -109,7 +110,8 @@ def _exchanged(raw: Joints, solution: Solution, names: tuple[str, ...]) -> str:
         return (
             f"The images of {', '.join(bad)} seem to be mirrored left to right: mirror the video back, or leave it out."
         )
-    wrong = [n for n, flip in zip(names, exchanged_cameras(raw.image, solution.skeleton)) if flip and n not in back]
+    asked = exchanged_cameras(raw.image, solution.skeleton) if asked is None else asked
+    wrong = [n for n, flip in zip(names, asked) if flip and n not in back]
     if not wrong:
         return ""
     return f"Left and right seem exchanged in {', '.join(wrong)} throughout: look at the detector's sides there."

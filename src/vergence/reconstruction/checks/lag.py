@@ -7,6 +7,8 @@ from jaxtyping import Float
 
 Array = np.ndarray
 
+SETTLED = 1e-3  # frames between two rounds, from which on more rounds change nothing
+
 
 def lag(
     observed: Float[Array, "T V J 2"], projected: Float[Array, "T V J 2"], reach: int = 2, rounds: int = 10
@@ -36,6 +38,9 @@ def lag(
             weight = 1 / (1 + (error / max(2 * 1.4826 * np.median(np.abs(error)), 1e-12)) ** 2)
             about = move - (weight * move).sum(0) / weight.sum(0)
             power = float((weight * about * move).sum())
+            before = found[v]
             found[v] = float((weight * about * left).sum()) / power if power > 1e-12 else 0.0
             steady = (weight * (left - found[v] * move)).sum(0) / weight.sum(0)
+            if abs(found[v] - before) < SETTLED:
+                break
     return found
