@@ -27,7 +27,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 
 T = TypeVar("T")
 _loaded: dict[str, Path] = {}  # plug-in files by the name of their module
@@ -107,10 +107,9 @@ def imported(place: str) -> Any:
         VergenceError: no such module, or it has no such attribute.
     """
     module, _, attribute = place.partition(":")
-    try:
+    remedy = "Install its package, or mend the name."
+    with refusing(f"{place} cannot be imported", remedy, ModuleNotFoundError, AttributeError):
         return getattr(import_module(module), attribute)
-    except (ModuleNotFoundError, AttributeError) as error:
-        raise VergenceError(f"{place} cannot be imported: {error}", "Install its package, or mend the name.") from error
 
 
 def load_plugins(files: Sequence[str | Path]) -> None:

@@ -20,8 +20,8 @@ from jaxtyping import Float
 from numpy import ndarray
 from scipy.spatial.transform import Rotation
 
-from vergence.errors import VergenceError
-from vergence.files import read_arrays
+from vergence.errors import VergenceError, refusing
+from vergence.files import read_arrays, read_bytes
 from vergence.outputs.tables import read_npz
 from vergence.skeleton import H36M_17, skeleton_from_names
 from vergence.world.motion import Motion, as_motion
@@ -93,11 +93,8 @@ def read_bvh(path: Path | str) -> Bvh:
         VergenceError: missing or not a valid BVH file.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise VergenceError(f"{path} cannot be read: {error.strerror}", "Check the path.") from None
-    try:
+    text = read_bytes(path).decode("utf-8", "replace")
+    with refusing(f"{path} is not a valid BVH file", "Export it again.", ValueError, IndexError):
         head, body = re.split(r"^\s*MOTION\b", text, maxsplit=1, flags=re.MULTILINE)
         names, parents, offsets, channels = _hierarchy(head.split())
         tokens = body.split()
@@ -107,8 +104,6 @@ def read_bvh(path: Path | str) -> Bvh:
         values = values[: count * width].reshape(count, width)
         if count < 1 or not seconds > 0 or not np.isfinite(values).all():
             raise ValueError(f"{count} frames of {seconds} s")
-    except (ValueError, IndexError) as error:
-        raise VergenceError(f"{path} is not a valid BVH file: {error}", "Export it again.") from None
     return Bvh(names, parents, _positions(parents, offsets, channels, values), 1 / seconds)
 
 
