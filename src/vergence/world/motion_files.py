@@ -168,7 +168,7 @@ def _positions(
 
 
 def _to_h36m(bvh: Bvh, path: Path) -> Float[ndarray, "T 17 3"]:
-    """Human3.6M's joints from the names; pelvis and spine are means (`skeleton.DERIVED`)."""
+    """Human3.6M's joints from the names; pelvis and spine are means (as `skeletons.toml` has it)."""
     # Small letters and digits, without a tool's prefix (`mixamorig:`); of several joints of one name the first.
     plain = [re.sub(r"[^a-z0-9]", "", name.split(":")[-1].lower()) for name in bvh.names]
     where = {name: i for i, name in reversed(list(enumerate(plain)))}
