@@ -12,6 +12,7 @@ up and `fps`.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,25 +25,11 @@ from vergence.errors import VergenceError, refusing
 from vergence.files import read_arrays, read_bytes
 from vergence.outputs.tables import read_npz
 from vergence.skeleton import H36M_17, skeleton_from_names
+from vergence.world.body import TABLES
 from vergence.world.motion import Motion, as_motion
 
 UNITS_MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "inch": 25.4, "cmu": 25.4 / 0.45}
 LEG_LIMITS_MM = (550.0, 1150.0)
-
-# Names of the joint that begins each bone, letters and digits only, best first. `%` is right or left, `&` r or l.
-_BVH_NAMES: dict[str, tuple[str, ...]] = {
-    "hip": ("%upleg", "%upperleg", "%thigh", "thigh%", "thigh&", "&thigh", "%hip", "&hip", "%femur", "&femur"),
-    "knee": ("%leg", "%lowerleg", "%lowleg", "%shin", "shin%", "shin&", "&shin", "calf&",
-             "%knee", "&knee", "%tibia", "&tibia"),
-    "ankle": ("%foot", "foot%", "foot&", "&foot", "%ankle", "&ankle"),
-    "shoulder": ("%arm", "%uparm", "%upperarm", "upperarm%", "upperarm&",
-                 "&shldr", "%humerus", "&humerus", "%shoulder", "&shoulder"),
-    "elbow": ("%forearm", "%lowarm", "%lowerarm", "forearm%", "forearm&", "lowerarm&",
-              "&forearm", "%elbow", "&elbow", "%radius", "&radius"),
-    "wrist": ("%hand", "hand%", "hand&", "&hand", "%wrist", "&wrist"),
-}  # fmt: skip
-_NECK = ("neck", "neck1", "neck01", "lowerneck")
-_HEAD = ("head", "skull", "upperneck")
 
 
 @dataclass(frozen=True)
@@ -173,7 +160,7 @@ def _to_h36m(bvh: Bvh, path: Path) -> Float[ndarray, "T 17 3"]:
     plain = [re.sub(r"[^a-z0-9]", "", name.split(":")[-1].lower()) for name in bvh.names]
     where = {name: i for i, name in reversed(list(enumerate(plain)))}
 
-    def find(joint: str, options: tuple[str, ...]) -> int:
+    def find(joint: str, options: Sequence[str]) -> int:
         for option in options:
             if option in where:
                 return where[option]
@@ -181,15 +168,15 @@ def _to_h36m(bvh: Bvh, path: Path) -> Float[ndarray, "T 17 3"]:
         raise VergenceError(f"{path} has no joint for {joint}; it has {', '.join(bvh.names)}", remedy)
 
     joints: dict[str, ndarray] = {}
-    for part, options in _BVH_NAMES.items():
+    for part, options in TABLES["bvh_sides"].items():
         for side in ("right", "left"):
             named = tuple(o.replace("%", side).replace("&", side[0]) for o in options)
             joints[f"{side}_{part}"] = bvh.positions[:, find(f"{side}_{part}", named)]
-    head = find("head", _HEAD)
+    head = find("head", TABLES["bvh_middle"]["head"])
     tips = [i for i, parent in enumerate(bvh.parents) if parent == head]
     if not tips:
         raise VergenceError(f"{path}: nothing ends the head", "Export it with an End Site on the head.")
-    joints["thorax"] = bvh.positions[:, find("neck", _NECK)]
+    joints["thorax"] = bvh.positions[:, find("neck", TABLES["bvh_middle"]["neck"])]
     joints["neck_nose"], joints["head_top"] = bvh.positions[:, head], bvh.positions[:, tips[0]]
     joints["pelvis"] = (joints["right_hip"] + joints["left_hip"]) / 2
     joints["spine"] = (joints["pelvis"] + joints["thorax"]) / 2
