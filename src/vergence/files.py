@@ -91,6 +91,13 @@ def read_bytes(path: Path | str) -> bytes:
         return Path(path).read_bytes()
 
 
+def beginning(path: Path | str, size: int = 4096) -> bytes:
+    """The first bytes of a file; none where it cannot be read."""
+    with suppress(OSError), open(path, "rb") as file:
+        return file.read(size)
+    return b""
+
+
 def read_text(path: Path | str) -> str:
     """What a text file holds; UTF-8, or what its byte order mark says.
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from vergence.errors import VergenceError, refusing
 from vergence.files import atomic_path
-from vergence.footage.detectors.base import CACHE, People, inside, missing_package
+from vergence.footage.detectors.base import CACHE, People, inside, needing_package
 from vergence.footage.images import RGB
 from vergence.skeleton import MEDIAPIPE_33
 
@@ -37,12 +37,9 @@ class MediaPipe:
     skeleton = MEDIAPIPE_33
 
     def __init__(self, model: str = "", device: str = "auto") -> None:
-        try:
-            with quiet_stderr():
-                import mediapipe
-                from mediapipe.tasks.python import BaseOptions, vision
-        except ImportError as error:
-            raise missing_package("mediapipe", error) from None
+        with needing_package("mediapipe"), quiet_stderr():
+            import mediapipe
+            from mediapipe.tasks.python import BaseOptions, vision
         path = Path(model) if model else downloaded()
         if not path.is_file():
             raise VergenceError(

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from vergence.errors import VergenceError, refusing
-from vergence.footage.detectors.base import People, inside, missing_package
+from vergence.footage.detectors.base import People, inside, needing_package
 from vergence.footage.images import RGB
 from vergence.skeleton import HALPE_26
 
@@ -27,11 +27,9 @@ class RTMPose:
     skeleton = HALPE_26
 
     def __init__(self, model: str = "", device: str = "auto") -> None:
-        try:
+        with needing_package("rtmpose"):
             import onnxruntime
             import rtmlib
-        except ImportError as error:
-            raise missing_package("rtmpose", error) from None
         cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
         on = "cuda" if device == "cuda" or (device == "auto" and cuda) else "cpu"
         weights = _weights(rtmlib, model)

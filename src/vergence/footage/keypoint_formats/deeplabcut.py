@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vergence.errors import VergenceError, refusing
-from vergence.files import read_text
+from vergence.files import beginning, read_text
 from vergence.footage.formats.names import name_numbers
 from vergence.footage.keypoint_formats.tables import detections
 from vergence.footage.keypoints import Detections
@@ -40,11 +40,8 @@ Column = tuple[str, ...]  # scorer, perhaps individual, bodypart, coordinate
 
 def is_table(path: Path) -> bool:
     """Whether a CSV begins as these do."""
-    try:
-        with path.open(encoding="utf-8-sig", errors="replace") as file:
-            return file.readline(4096).split(",")[0].strip().lower() == HEADER[0]
-    except OSError:
-        return False
+    line = beginning(path).decode("utf-8-sig", "replace").partition("\n")[0]
+    return line.split(",")[0].strip().lower() == HEADER[0]
 
 
 def read_deeplabcut_csv(path: Path | str, skeleton: Skeleton | None = None) -> Detections:
