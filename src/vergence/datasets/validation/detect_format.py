@@ -15,7 +15,6 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -80,13 +79,7 @@ def read_kind(kind: Kind, path: Path) -> tuple[list[tuple[Part, Records]], list[
     Raises:
         VergenceError: no part can be read; each one's reason, since the first may only be missing.
     """
-    module, _, name = kind.reader.partition(":")
-    try:
-        function = getattr(import_module(module), name)
-    except ModuleNotFoundError as error:
-        if error.name != module:
-            raise VergenceError(f"{kind.title} needs {error.name}", f"Install it: pip install {error.name}.") from error
-        raise VergenceError(f"{path} is {kind.title}, which this version does not read", "Update Vergence.") from error
+    function = plugins.imported(kind.reader)
     found: list[tuple[Part, Records]] = []
     refused: list[tuple[Part, VergenceError]] = []
     for part in kind.parts:
