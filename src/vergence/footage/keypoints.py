@@ -243,7 +243,7 @@ def _cleaned(
         notes.append(f"{where.name}: points beyond {FARTHEST_PX:g} px count as missing")
     array = clean(array)
     there = np.isfinite(array[..., 2]).any(axis=1)
-    ends = np.cumsum([0, *there])[np.cumsum(counts)]
+    ends = np.concatenate([[0], np.cumsum(there)])[np.cumsum(counts)]
     return dict(zip(frames, np.split(array[there], ends[:-1])))
 
 

@@ -98,7 +98,7 @@ def distort(xy: Float[Tensor, "... J 2"], distortion: Float[Tensor, "... D"]) ->
     if distortion.shape[-1] == FISHEYE_SIZE:
         wide = distortion[..., None, 16:] > 0
         return torch.where(wide, _distort_fisheye(xy, distortion[..., 12:16]), distort(xy, distortion[..., :12]))
-    return torch.stack(bend(*xy.unbind(-1), distortion[..., None, :].unbind(-1)), dim=-1)
+    return torch.stack(bend(xy[..., 0], xy[..., 1], distortion[..., None, :].unbind(-1)), dim=-1)
 
 
 def _angle_polynomial(theta: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
@@ -153,7 +153,7 @@ def _fold(k: Tensor) -> Tensor:
 
 def _distort_jacobian(xy: Tensor, distortion: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """The 2x2 derivative of `distort` by its point: (xx, xy, yx, yy)."""
-    return bend_slopes(*xy.unbind(-1), distortion[..., None, :].unbind(-1))
+    return bend_slopes(xy[..., 0], xy[..., 1], distortion[..., None, :].unbind(-1))
 
 
 def _newton_step(xy: Tensor, residual: Tensor, jacobian: tuple[Tensor, Tensor, Tensor, Tensor]) -> Tensor:

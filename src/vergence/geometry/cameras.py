@@ -18,7 +18,8 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence.errors import VergenceError
-from vergence.geometry.lens import FISHEYE_SIZE, normalise, project
+from vergence.geometry.arrays import normalise, project
+from vergence.geometry.lens import FISHEYE_SIZE
 
 Array = np.ndarray
 

@@ -191,7 +191,8 @@ def _side_costs(
     cameras: Bundle, image: Float[Array, "V T J 2"], mirror: Sequence[int], sigma: float
 ) -> tuple[Float[Array, "T P J"], Float[Array, "T P J"]]:
     """Truncated squared epipolar residuals of each joint in each pair of views: labels as they are, and exchanged in one."""
-    keep, swap = [], []
+    keep: list[Array] = []
+    swap: list[Array] = []
     flat = image.reshape(len(image), -1, 2)
     turned = np.ascontiguousarray(image[:, :, list(mirror)]).reshape(flat.shape)
     for a, b in combinations(range(len(image)), 2):
@@ -246,7 +247,8 @@ def repair_sides(
             image = normalised(flat, cameras.focal).reshape(views, frames, joints, 2)
             costs = _side_costs(cameras, image, skeleton.mirror, sigma)
         own = [joint for pair in group for joint in pair]
-        chosen = exchanged_views(*(cost[:, :, own].sum(2) for cost in costs), views)
+        keep, swap = (cost[:, :, own].sum(2) for cost in costs)
+        chosen = exchanged_views(keep, swap, views)
         if not chosen.any():
             continue
         costs = None  # labels have moved

@@ -15,7 +15,8 @@ from jaxtyping import Bool, Float
 
 from vergence.errors import VergenceError
 from vergence.footage.keypoint_formats.confidences import much
-from vergence.geometry.lens import FISHEYE_SIZE, normalise
+from vergence.geometry.arrays import normalise
+from vergence.geometry.lens import FISHEYE_SIZE
 from vergence.reconstruction.bundle import Bundle, FocalMode
 from vergence.skeleton import Skeleton
 

@@ -20,9 +20,9 @@ from rich.markup import escape
 from rich.table import Table as ScreenTable
 
 from vergence.errors import VergenceError
+from vergence.geometry.arrays import project
 from vergence.geometry.body import limb_lengths
 from vergence.geometry.cameras import Rig
-from vergence.geometry.lens import project
 from vergence.geometry.vertical import level_up
 from vergence.outputs import World, notes_of_files
 from vergence.reconstruction.inputs import REPORT_CONFIDENCE

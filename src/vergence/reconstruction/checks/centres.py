@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from vergence.geometry.lens import normalise, project
+from vergence.geometry.arrays import normalise, project
 from vergence.reconstruction.bundle import Bundle, adjust
 from vergence.reconstruction.inputs import Joints
 from vergence.reconstruction.lenses import agreeing

