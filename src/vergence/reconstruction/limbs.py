@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from vergence.geometry.body import limb_lengths
-from vergence.reconstruction.bundle import Bundle, invert_symmetric
+from vergence.reconstruction.bundle import Bundle
 from vergence.reconstruction.points import normal_equations
 from vergence.skeleton import Skeleton
 
@@ -183,7 +183,8 @@ def hold_limbs(
             own[j] += outer[e]
             links[i, j] = links[j, i] = links.get((i, j), 0.0) - outer[e]
         diagonal = own[:, [0, 1, 2], [0, 1, 2]]
-        own[:, [0, 1, 2], [0, 1, 2]] += 1e-9 * diagonal.mean((0, 1)) + absent[:, None]
+        # of its own size too: the inverse of a joint that hangs on one limb alone must keep its digits
+        own[:, [0, 1, 2], [0, 1, 2]] += 1e-9 * diagonal.mean((0, 1)) + 1e-7 * diagonal.sum(1)[:, None] + absent[:, None]
         step = _solved(own, links, right).transpose(2, 0, 1)
         current = current - np.where(known[..., None], step, 0.0)
     return np.where(known[..., None], current, np.nan)
@@ -205,7 +206,7 @@ def _solved(
     taken: list[tuple[int, dict[int, Array]]] = []
     while near:
         j = min(near, key=lambda n: (len(near[n]), n))
-        inverse = invert_symmetric(own[j].reshape(9, -1)[[0, 1, 2, 4, 5, 8]])
+        inverse = np.linalg.inv(own[j].transpose(2, 0, 1)).transpose(1, 2, 0)
         others = sorted(near.pop(j))
         follow = {i: _product(inverse, links[j, i]) for i in others}
         right[j] = (inverse * right[j]).sum(1)
