@@ -130,3 +130,12 @@ def test_too_few_joints_are_refused() -> None:
     a, b, _, _ = two_views(count=11)
     with pytest.raises(VergenceError, match="11 joints are seen by both cameras, at least 12"):
         pair_pose(a, b)
+
+
+def test_a_film_that_repeats_is_measured_at_more_than_one_point() -> None:
+    """2,000 points two hundred times over: a stride of 2,000 would meet the same one again and again."""
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-1, 1, (2000, 3)) + [0, 0, 5]
+    moved = points + [1.0, 0.0, 0.0]
+    a, b = (np.tile(p[:, :2] / p[:, 2:] + rng.normal(0, 1e-4, (2000, 2)), (200, 1)) for p in (points, moved))
+    assert pair_pose(a, b).parallax > 2

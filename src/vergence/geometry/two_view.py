@@ -30,6 +30,7 @@ Array = np.ndarray
 MIN_POINTS = 12  # five unknowns, noise, and a tenth of outliers; fewer is a lottery
 SOLVER_POINTS = 400  # more points cost time and hardly move a minimal solver
 MEASURED_POINTS = 200  # enough for the shares and percentiles that describe the pair
+LONG_STRIDE = 200  # from one measured point to the next
 THRESHOLD_SIGMA = 1.3  # of USAC's inlier test; measured best on walking people with 5 % outliers
 START_SIGMA = 0.008  # radians: 10 px at f = 1145, the noise assumed by the first of the two fits
 MIN_SIGMA = 1e-5  # radians: noise below this is rounding
@@ -210,7 +211,10 @@ def pair_pose(a: Float[Array, "N 2"], b: Float[Array, "N 2"], *, sigma: float | 
     essential, noise = estimate_essential(pa, pb, sigma=sigma, seed=seed)
     good = np.abs(sampson_residual(essential, pa, pb)) < INLIER_SIGMA * noise
     every = max(int(good.sum()) // MEASURED_POINTS, 1)
-    ga, gb = pa[good][::every], pb[good][::every]
+    some = np.flatnonzero(good)[::every]
+    if every > LONG_STRIDE:  # a stride may fall in with the joints' number, or with a film that repeats
+        some = np.sort(np.random.default_rng(seed).permutation(np.flatnonzero(good))[:MEASURED_POINTS])
+    ga, gb = pa[some], pb[some]
     candidates = decompose(essential, ga, gb)
     rotation, translation, _ = candidates[0]
     ray_a, ray_b = _homogeneous(ga) @ rotation.T, _homogeneous(gb)
