@@ -39,6 +39,7 @@ APART = 3  # steps between offsets that count as different ones
 TRIED = 3  # other offsets
 SURE_Z = 2.5  # blocks' mean over its standard error: beyond it another offset is excluded
 SURE_RATIO = 1.05
+FAR_Z, FAR_RATIO = 2.0, 1.5  # where much is left, less sureness will do
 SMOOTHED = 0.04  # steps that smoothing may cost, whatever the noise
 SURE_DEVIATION = 0.18  # steps
 KNOWN_DEVIATION = 0.5  # steps: beyond it the motion does not tell
@@ -127,7 +128,11 @@ def find_sync(
         return replace(nothing, reason="no offsets in time let the cameras agree")
     best = _best(found, tau)
     excluded = [_excluded(found[best], other, tau) for other in found]
-    fits = [i for i, (z, ratio) in enumerate(excluded) if i == best or z < SURE_Z or ratio < SURE_RATIO]
+    fits = [
+        i
+        for i, (z, ratio) in enumerate(excluded)
+        if i == best or z < (SURE_Z if ratio < FAR_RATIO else FAR_Z) or ratio < SURE_RATIO
+    ]
     margin = min((z for i, (z, _) in enumerate(excluded) if i != best), default=np.inf)
     taken = min(fits, key=lambda i: float(np.ptp(found[i].offset)))  # of those that fit, the least
     others = [found[i] for i in fits if i != taken]

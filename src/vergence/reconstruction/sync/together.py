@@ -173,7 +173,9 @@ def _spread(
     """Covariance of the offsets, then of the drifts."""
     views = len(weight)
     full = np.zeros_like(system)
-    full[np.ix_(free, free)] = np.linalg.pinv(system[np.ix_(free, free)], rcond=1e-10) * sigma**2 * alike
+    size = np.sqrt(np.maximum(np.diag(system)[free], 1e-300))  # a camera beside a point must not make times seem known
+    scaled = system[np.ix_(free, free)] / size / size[:, None]
+    full[np.ix_(free, free)] = np.linalg.pinv(scaled, rcond=1e-10) / size / size[:, None] * sigma**2 * alike
     times = full.reshape(views, 9, views, 9)[:, 7:, :, 7:] / _signal(full, weight, tau, alike, taken)
     times = times * np.array([1, 1 / span])[:, None, None] * np.array([1, 1 / span])
     return times.transpose(1, 0, 3, 2).reshape(2 * views, 2 * views)
