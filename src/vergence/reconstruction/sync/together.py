@@ -145,8 +145,8 @@ def adjust_time(
     known = weight > 0
     taken = 1 - 0.5 * float(freedom[known].mean())
     spread = _spread(system, free, robust, sigma, tau, alike, span, taken)
-    left = (np.where(known, x, np.nan) for x in (square, freedom))
-    return Timing(offset, drift, spread, *left, frame, joint, noise, cameras)
+    square, freedom = np.where(known, square, np.nan), np.where(known, freedom, np.nan)
+    return Timing(offset, drift, spread, square, freedom, frame, joint, noise, cameras)
 
 
 def _left(at_points: Array, weight: Array) -> Float[Array, "V N"]:
