@@ -25,7 +25,7 @@ from vergence.errors import VergenceError
 from vergence.reconstruction.checks.lag import lag
 from vergence.reconstruction.sync.motion import smoothed, without_strays
 from vergence.reconstruction.sync.pairs import LEAST_FRAMES, scan
-from vergence.reconstruction.sync.together import Timing, adjust_time, asked, moments, seen_again
+from vergence.reconstruction.sync.together import TRUNCATED, Timing, adjust_time, asked, moments, seen_again
 
 Array = np.ndarray
 
@@ -35,15 +35,15 @@ LEAST_SHARE = 0.25  # of the time that a shift must leave in common, and `LEAST_
 WINDOW = 2400  # steps over which a clock's drift does not matter
 GROWTH = 3  # of the window when drift is known
 BLOCKS, BLOCK_TAUS = 20, 4  # parts of time in which keypoints' noise is their own
-TRUNCATED = 4.0  # squared residuals over the noise's
 APART = 3  # steps between offsets that count as different ones
 TRIED = 3  # other offsets
-SURE_Z = 3.0  # blocks' mean over its standard error: beyond it another offset is excluded
+SURE_Z = 2.5  # blocks' mean over its standard error: beyond it another offset is excluded
 SURE_RATIO = 1.05
+FAR_Z, FAR_RATIO = 2.0, 1.5  # where much is left, less sureness will do
 SMOOTHED = 0.04  # steps that smoothing may cost, whatever the noise
-SURE_DEVIATION = 0.15  # steps
+SURE_DEVIATION = 0.18  # steps
 KNOWN_DEVIATION = 0.5  # steps: beyond it the motion does not tell
-STILL_STEPS, STILL_DEVIATIONS = 0.2, 3.0  # within both an offset is none
+STILL_STEPS, STILL_DEVIATIONS = 0.2, 3.0  # within the larger one an offset is none (of the slowest camera's frames)
 STILL_DRIFT, WILD_DRIFT = 0.2, 0.75  # steps over half the footage: of a clock, and of frames that are lost
 DRIFT_DEVIATIONS, WILD_DEVIATIONS = 4.0, 5.0
 PART_STEPS, MOST_PARTS, WANDER_STEPS = 22, 12, 1.0  # of time, in which cameras must stay together
@@ -120,18 +120,24 @@ def find_sync(
             )
         except VergenceError:
             continue
+        if np.sort(np.abs(timing.offset[:, None] - timing.offset), axis=1)[:, 1].max() > len(part) - _least(len(part)):
+            continue  # some camera shares too little with all others
         if not any(np.abs(timing.offset - other.offset).max() < APART / 2 for other in found):
             found.append(timing)
     if not found:
         return replace(nothing, reason="no offsets in time let the cameras agree")
     best = _best(found, tau)
     excluded = [_excluded(found[best], other, tau) for other in found]
-    fits = [i for i, (z, ratio) in enumerate(excluded) if i == best or z < SURE_Z or ratio < SURE_RATIO]
+    fits = [
+        i
+        for i, (z, ratio) in enumerate(excluded)
+        if i == best or z < (SURE_Z if ratio < FAR_RATIO else FAR_Z) or ratio < SURE_RATIO
+    ]
     margin = min((z for i, (z, _) in enumerate(excluded) if i != best), default=np.inf)
     taken = min(fits, key=lambda i: float(np.ptp(found[i].offset)))  # of those that fit, the least
     others = [found[i] for i in fits if i != taken]
     timing, twice_middle = _drifting(course, found[taken], window, tau, focal_known, seed)
-    return _verdict(timing, others, margin, twice_middle, _wanders(part, found[taken]))
+    return _verdict(timing, others, margin, twice_middle, _wanders(part, found[taken]), STILL_STEPS * coarsest)
 
 
 def _wanders(course: Array, timing: Timing) -> float:
@@ -162,7 +168,7 @@ Curves = dict[tuple[int, int], Float[Array, " S"]]
 
 def _curves(course: Array, reach: int, seed: int) -> Curves:
     """Each pair's cost at every shift from `-reach` to `reach`, every second one measured; what cannot be is bad."""
-    least = int(max(LEAST_FRAMES, LEAST_SHARE * len(course)))
+    least = _least(len(course))
     shifts = np.arange(-reach, reach + 1, 2)
     curves = {}
     for a, b in combinations(range(course.shape[1]), 2):
@@ -172,6 +178,11 @@ def _curves(course: Array, reach: int, seed: int) -> Curves:
             cost = np.where(known, cost, cost[known].max())
             curves[a, b] = np.interp(np.arange(-reach, reach + 1), shifts, cost)
     return curves
+
+
+def _least(steps: int) -> int:
+    """Time steps that offsets must leave in common."""
+    return int(max(LEAST_FRAMES, LEAST_SHARE * steps))
 
 
 def _total(curves: Curves, offset: Array) -> float:
@@ -241,33 +252,46 @@ def _best(found: Sequence[Timing], tau: float) -> int:
 
 
 def _excluded(best: Timing, other: Timing, tau: float) -> tuple[float, float]:
-    """How surely the best offsets beat others, over the points of the cameras that these move: the mean over its
-    standard error of joints in blocks of time, and the ratio of what is left."""
+    """How surely the best offsets beat others, over what cameras see under both of them: what is left of the residuals
+    beyond the noise, its mean over its standard error of joints in blocks of time, and by its share in the cameras that
+    are moved. A camera's own observations are compared, so that their noise is the same in both."""
     apart = other.offset - best.offset
     moved = np.abs(apart - apart[int(np.argmin(np.abs(apart[:, None] - apart[None]).sum(1)))]) > APART / 2
-    means, sigma = [], min(best.sigma, other.sigma)
-    frames = [t.frame[t.seen[moved].any(0)] for t in (best, other)]
-    if not len(frames[0]) or not len(frames[1]):
-        return np.inf, np.inf
-    low, high = max(f.min() for f in frames), min(f.max() for f in frames) + 1
-    if high - low < LEAST_FRAMES:
-        return (
-            np.inf if len(frames[0]) >= len(frames[1]) else -np.inf
-        ), np.inf  # nothing to go by but what is in common
-    blocks, joints = int(np.clip((high - low) // (BLOCK_TAUS * tau), 3, BLOCKS)), int(best.joint.max()) + 1
-    for timing in (best, other):
-        inside = timing.seen[moved].any(0) & (timing.frame >= low) & (timing.frame < high)
-        cell = (timing.frame[inside] - low) * blocks // (high - low) * joints + timing.joint[inside]
-        value = np.minimum(timing.cost[inside] / sigma**2, TRUNCATED)
-        count = np.bincount(cell, minlength=blocks * joints)[: blocks * joints]
-        total = np.bincount(cell, value, minlength=blocks * joints)[: blocks * joints]
-        means.append(np.where(count > 0, total / np.maximum(count, 1), np.nan))
-    known = np.isfinite(means[0] + means[1])
-    if known.sum() < 2 * joints:
-        return np.inf, np.inf
-    gain = (means[1] - means[0])[known]
-    z = float(gain.mean() / max(gain.std(ddof=1) / np.sqrt(len(gain)), 1e-9))
-    return z, float(means[1][known].mean() / means[0][known].mean())
+    joints, low, high = int(best.joint.max()) + 1, int(best.frame.min()), int(best.frame.max()) + 1
+    blocks = int(np.clip((high - low) // (BLOCK_TAUS * tau), 3, BLOCKS))
+    noise = min(best.noise, other.noise, key=lambda n: float((n**2).sum()))
+    cells = [_beyond(t, best, noise, low, (high - low) / blocks, blocks, joints) for t in (best, other)]
+    count = np.minimum(cells[0][1], cells[1][1])
+    if (count > 0).sum() < 2 * joints or (count.sum((0, 2)) > 0).sum() < 2:
+        more = (best.square.shape[1] >= other.square.shape[1]) * 2 - 1  # nothing to go by but what is in common
+        return more * np.inf, np.inf
+    gain = (cells[1][0] - cells[0][0]) * count
+    both = gain.sum(0)[count.sum(0) > 0]
+    z = float(both.sum() / max(np.sqrt(((both - both.mean()) ** 2).sum()), 1e-9))
+    freedom = (cells[0][2] * count)[moved].sum()
+    return z, 1 + float(gain.sum() / max(freedom, 1e-9))
+
+
+def _beyond(
+    timing: Timing, clock: Timing, noise: Array, low: int, length: float, blocks: int, joints: int
+) -> tuple[Array, Array, Array]:
+    """Means of squared residuals over the noise's, less what noise leaves, in V x blocks x joints; how many they are of;
+    means of what noise leaves. Each camera's observations are in the block in which `clock` has them."""
+    views = len(noise)
+    known = np.isfinite(timing.square)
+    late = (timing.offset - clock.offset)[:, None]
+    block = np.floor((timing.frame[None] + np.round(late) - low) / length).astype(int)
+    known &= (block >= 0) & (block < blocks)
+    cell = ((np.arange(views)[:, None] * blocks + block) * joints + timing.joint[None])[known]
+    free = timing.freedom[known]
+    beyond = (
+        np.minimum(timing.square[known] / (noise[:, None] ** 2 + 0 * timing.square)[known], TRUNCATED * free) - free
+    )
+    count, sums, left = (
+        np.bincount(cell, w, minlength=views * blocks * joints).reshape(views, blocks, joints)
+        for w in (None, beyond, free)
+    )
+    return sums / np.maximum(count, 1), count, left / np.maximum(count, 1)
 
 
 def _drifting(
@@ -313,7 +337,9 @@ def _drifting(
     return timing, start + stop - 1
 
 
-def _verdict(timing: Timing, others: Sequence[Timing], margin: float, twice_middle: int, wanders: float) -> Sync:
+def _verdict(
+    timing: Timing, others: Sequence[Timing], margin: float, twice_middle: int, wanders: float, none: float
+) -> Sync:
     """What the timing means, against the camera that most agree with."""
     views = len(timing.offset)
     spread = timing.spread[:views, :views]
@@ -321,7 +347,7 @@ def _verdict(timing: Timing, others: Sequence[Timing], margin: float, twice_midd
     between = np.sqrt(np.maximum(apart, 0) + SMOOTHED**2 * (1 - np.eye(views)))
     drift = timing.drift
     begin = timing.offset - drift * twice_middle / 2
-    still = np.abs(timing.offset[:, None] - timing.offset[None]) <= np.maximum(STILL_STEPS, STILL_DEVIATIONS * between)
+    still = np.abs(timing.offset[:, None] - timing.offset[None]) <= np.maximum(none, STILL_DEVIATIONS * between)
     still &= np.abs(drift[:, None] - drift[None]) < 1e-12
     base = int(still.sum(0).argmax())
     deviation = between[:, base]
@@ -330,7 +356,7 @@ def _verdict(timing: Timing, others: Sequence[Timing], margin: float, twice_midd
     offset, drift = begin - own * begin[base], own - 1
     offset = np.where(still[:, base], 0.0, offset)
     listed = [tuple(round(float(x), 2) for x in o.offset - o.offset[base]) for o in others]
-    bound = np.maximum(STILL_STEPS, STILL_DEVIATIONS * deviation)
+    bound = np.maximum(none, STILL_DEVIATIONS * deviation)
     fits = bool(still[:, base].all()) or any((np.abs(np.array(o)) <= bound).all() for o in listed)
     nothing = Sync("unknown", np.zeros(views), np.zeros(views), deviation, margin, (), "", between, True)
     if deviation.max() > KNOWN_DEVIATION:

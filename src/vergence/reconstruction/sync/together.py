@@ -29,6 +29,9 @@ FURTHEST = 1.0  # steps that one round may move an offset
 FOCAL_SPREAD = 0.2  # of the logarithm of a focal length that nobody gave
 SLOPE_TAUS = 1.0  # on either side, between which the motion is measured
 LEAST_SIGNAL = 0.02
+TRUNCATED = 4.0  # squared residuals over the noise's, by dimension
+LEAST_FREEDOM, LEAST_NOISE = 0.02, 1e-5  # dimensions, radians
+UNLIKE = 1.25  # noise of a camera over the usual one's, at most: else a camera that does not fit is merely noisy
 
 
 @dataclass(frozen=True)
@@ -39,19 +42,21 @@ class Timing:
         offset: time steps, at the middle of the footage; 0 for the first camera.
         drift: steps per step.
         spread: of the offsets and then the drifts (0 where these were not asked), their covariance.
-        cost: of each point, squared residuals by degree of freedom; `frame`, `joint`: which it is; `seen`: by whom.
-        sigma: noise, radians.
+        square: squared residuals of each joint in each camera, radians^2, NaN where it is not seen or by no other.
+        freedom: what of its two dimensions the point, made of all cameras', left of each.
+        frame, joint: which they are, in the first camera's time.
+        noise: of each camera, radians.
         cameras: the rig that goes with it.
     """
 
     offset: Float[Array, " V"]
     drift: Float[Array, " V"]
     spread: Float[Array, "2V 2V"]
-    cost: Float[Array, " N"]
+    square: Float[Array, "V N"]
+    freedom: Float[Array, "V N"]
     frame: Float[Array, " N"]
     joint: Float[Array, " N"]
-    seen: Bool[Array, "V N"]
-    sigma: float
+    noise: Float[Array, " V"]
     cameras: Bundle
 
 
@@ -112,7 +117,8 @@ def adjust_time(
     offset, drift = offset.astype(float), drift.astype(float)
     span, free = 0.5 * (steps - 1), _free(views, focal_known, drifts)
     reach = SLOPE_TAUS * tau
-    for _ in range(ROUNDS):
+    noise = np.ones(views)
+    for turn in range(ROUNDS):
         when = moments(frame, offset, drift, steps)
         seen = asked(course, frame, joint, when)
         motion = (asked(course, frame, joint, when + reach) - asked(course, frame, joint, when - reach)) / (2 * reach)
@@ -120,10 +126,12 @@ def adjust_time(
         weight *= weight.sum(0) >= 2
         if not weight.any():
             raise VergenceError("no joint is seen by two cameras at these offsets", "Give the cameras' offsets.")
-        error, at_points, at_cameras = _slopes(cameras, seen, motion, weight, (frame - span) / span)
-        length = np.linalg.norm(error, axis=-1)
-        sigma = max(float(np.median(length[weight > 0])) / 1.177 * _freedom(weight), 1e-5)
-        robust = weight / (1 + (length / (2.5 * sigma)) ** 2)
+        trust = weight * (noise.min() / noise[:, None]) ** 2
+        error, at_points, at_cameras = _slopes(cameras, seen, motion, trust, (frame - span) / span, tau)
+        square, freedom = (error**2).sum(-1), _left(at_points, trust)
+        noise = _noise(square, freedom, weight > 0, noise if turn else None)
+        sigma = float(noise.min())
+        robust = weight * (sigma / noise[:, None]) ** 2 / (1 + square / (2.5 * noise[:, None]) ** 2)
         system, gradient = _reduced(error, at_points, at_cameras, robust)
         system = system + np.diag(_prior(views, focal_known)) * sigma**2
         step = np.zeros(len(system))
@@ -134,38 +142,53 @@ def adjust_time(
             break
     share = len(frame) / max(int((np.isfinite(course).all(-1).sum(1) >= 2).sum()), 1)
     alike = max(1.0, 2 * np.sqrt(np.pi) * tau * min(share, 1.0))  # neighbours in time share their noise
-    spread = _spread(system, free, robust, sigma, tau, alike, span)
-    count = weight.sum(0)
-    use = count >= 2
-    cost = (length**2 * weight).sum(0)[use] / (2 * count[use] - 3)
-    return Timing(offset, drift, spread, cost, frame[use], joint[use], weight[:, use] > 0, sigma, cameras)
+    known = weight > 0
+    taken = 1 - 0.5 * float(freedom[known].mean())
+    spread = _spread(system, free, robust, sigma, tau, alike, span, taken)
+    square, freedom = np.where(known, square, np.nan), np.where(known, freedom, np.nan)
+    return Timing(offset, drift, spread, square, freedom, frame, joint, noise, cameras)
+
+
+def _left(at_points: Array, weight: Array) -> Float[Array, "V N"]:
+    """The dimensions of each residual that the point, which goes where all residuals are least, does not take."""
+    weighted = at_points * weight[..., None, None]
+    taken = np.einsum("vnki,nij,vnkj->vn", weighted, np.linalg.inv(_blocks(at_points, weighted)), at_points)
+    return np.clip(2 - taken, LEAST_FREEDOM, 2)
+
+
+def _noise(square: Array, freedom: Array, known: Bool[Array, "V N"], before: Array | None) -> Float[Array, " V"]:
+    """Noise of each camera: slower ones, and those further away, have another."""
+    if before is None:
+        ratio = square[known] / freedom[known]
+        before = np.full(len(known), max(float(np.median(ratio)), LEAST_NOISE**2) ** 0.5)
+    most = np.minimum(square / before[:, None] ** 2, TRUNCATED * freedom) * known
+    found = before * np.sqrt(most.sum(1) / np.maximum((freedom * known).sum(1), 1e-12))
+    middle = max(float(np.median(found)), LEAST_NOISE)
+    return np.clip(found, middle / UNLIKE, middle * UNLIKE)
 
 
 def _spread(
-    system: Array, free: Array, weight: Array, sigma: float, tau: float, alike: float, span: float
+    system: Array, free: Array, weight: Array, sigma: float, tau: float, alike: float, span: float, taken: float
 ) -> Float[Array, "2V 2V"]:
     """Covariance of the offsets, then of the drifts."""
     views = len(weight)
     full = np.zeros_like(system)
-    full[np.ix_(free, free)] = np.linalg.pinv(system[np.ix_(free, free)], rcond=1e-10) * sigma**2 * alike
-    times = full.reshape(views, 9, views, 9)[:, 7:, :, 7:] / _signal(full, weight, tau, alike, views)
+    size = np.sqrt(np.maximum(np.diag(system)[free], 1e-300))  # a camera beside a point must not make times seem known
+    scaled = system[np.ix_(free, free)] / size / size[:, None]
+    full[np.ix_(free, free)] = np.linalg.pinv(scaled, rcond=1e-10) / size / size[:, None] * sigma**2 * alike
+    times = full.reshape(views, 9, views, 9)[:, 7:, :, 7:] / _signal(full, weight, tau, alike, taken)
     times = times * np.array([1, 1 / span])[:, None, None] * np.array([1, 1 / span])
     return times.transpose(1, 0, 3, 2).reshape(2 * views, 2 * views)
 
 
-def _signal(spread: Array, weight: Array, tau: float, alike: float, views: int) -> float:
+def _signal(spread: Array, weight: Array, tau: float, alike: float, taken: float) -> float:
     """The share of the offsets' information that is motion and not noise taken for motion, of the camera that has least."""
-    noise = 2 * (1 - np.exp(-(SLOPE_TAUS**2))) / (2 * SLOPE_TAUS * tau) ** 2  # of a slope's square, over sigma^2
-    own = np.diag(spread).reshape(views, 9)[1:, 7]
+    noise = (
+        2 * (1 - np.exp(-(SLOPE_TAUS**2))) / (2 * SLOPE_TAUS * tau) ** 2 * taken
+    )  # of a slope's square, over sigma^2
+    own = np.diag(spread).reshape(len(weight), 9)[1:, 7]
     known = alike / np.maximum(own, 1e-12)
     return float(max(np.min(1 - 0.5 * noise * weight[1:].sum(1) / known), LEAST_SIGNAL))
-
-
-def _freedom(weight: Array) -> float:
-    """What the points take of their residuals, made good: m views leave 2 m - 3 of 2 m."""
-    seen = weight.sum(0)
-    seen = seen[seen >= 2].mean()
-    return float(np.sqrt(2 * seen / (2 * seen - 3)))
 
 
 def _free(views: int, focal_known: bool, drifts: bool) -> Array:
@@ -181,8 +204,14 @@ def _prior(views: int, focal_known: bool) -> Array:
     return np.tile(one, views)
 
 
-def _slopes(cameras: Bundle, seen: Array, motion: Array, weight: Array, late: Array) -> tuple[Array, Array, Array]:
-    """Residuals V N 2 and their slopes: by the points V N 2 3, by each camera's nine unknowns V N 2 9."""
+def _slopes(
+    cameras: Bundle, seen: Array, motion: Array, weight: Array, late: Array, tau: float
+) -> tuple[Array, Array, Array]:
+    """Residuals V N 2 and their slopes: by the points V N 2 3, by each camera's nine unknowns V N 2 9.
+
+    The motion is the points', of all cameras together. Smoothing shows a joint that nears a camera as it is a moment
+    later, by `tau^2` times its speed over its distance: made good, or cameras that face each other are set apart in time.
+    """
     observed = np.ascontiguousarray(np.nan_to_num(seen).transpose(0, 2, 1))
     points = np.nan_to_num(linear_points(cameras, observed, weight, iterations=3))
     turned = np.einsum("vij,nj->vni", cameras.rotation, points)
@@ -191,7 +220,6 @@ def _slopes(cameras: Bundle, seen: Array, motion: Array, weight: Array, late: Ar
     focal = cameras.focal[:, 0, None]
     flat = np.stack([focal * x / z, focal * y / z], -1)
     known = (weight > 0)[..., None]
-    error = np.where(known, flat - np.nan_to_num(seen), 0.0)
     zero = np.zeros_like(x)
     by_place = np.stack([
         np.stack([focal / z, zero, -focal * x / z**2], -1), np.stack([zero, focal / z, -focal * y / z**2], -1)
@@ -201,19 +229,28 @@ def _slopes(cameras: Bundle, seen: Array, motion: Array, weight: Array, late: Ar
     cross = np.stack([
         np.stack([zero, qz, -qy], -1), np.stack([-qz, zero, qx], -1), np.stack([qy, -qx, zero], -1)
     ], -2)  # d(w x q)/dw  # fmt: skip
-    move = -np.nan_to_num(motion)
+    weighted = at_points * weight[..., None, None]
+    side = np.einsum("vnki,vnk->ni", weighted, np.nan_to_num(motion))
+    speed = np.linalg.solve(_blocks(at_points, weighted), side[..., None])[..., 0]
+    move = -np.einsum("vnki,ni->vnk", at_points, speed)
+    nearing = np.clip(np.einsum("vi,ni->vn", cameras.rotation[:, 2], speed) / z * tau**2, -1, 1)[..., None]
+    error = np.where(known, flat - np.nan_to_num(seen) + nearing * move, 0.0)
     columns = [by_place @ cross, by_place, flat[..., None], move[..., None], (move * late[None, :, None])[..., None]]
     at_cameras = np.concatenate(columns, -1)
     return error, at_points, np.where(known[..., None], at_cameras, 0.0)
+
+
+def _blocks(at_points: Array, weighted: Array) -> Float[Array, "N 3 3"]:
+    """The points' own normal equations."""
+    block = np.einsum("vnki,vnkj->nij", weighted, at_points)
+    return block + np.eye(3) * (1e-9 * np.trace(block, axis1=1, axis2=2)[:, None, None] + 1e-15)
 
 
 def _reduced(error: Array, at_points: Array, at_cameras: Array, weight: Array) -> tuple[Array, Array]:
     """Normal equations of the cameras' unknowns with every point eliminated."""
     views, count, _, size = at_cameras.shape
     weighted = at_points * weight[..., None, None]
-    block = np.einsum("vnki,vnkj->nij", weighted, at_points)
-    block += np.eye(3) * (1e-9 * np.trace(block, axis1=1, axis2=2)[:, None, None] + 1e-15)
-    inverse = np.linalg.inv(block)
+    inverse = np.linalg.inv(_blocks(at_points, weighted))
     cross = np.einsum("vnkc,vnki->nvci", at_cameras, weighted).reshape(count, views * size, 3)
     side = np.einsum("vnki,vnk->ni", weighted, error)
     system = -np.einsum("nai,nij,nbj->ab", cross, inverse, cross, optimize=True)
