@@ -16,7 +16,7 @@ import vergence
 from vergence.errors import VergenceError
 from vergence.footage.video import VideoWriter, open_video
 from vergence.inference import frames, lifted, saving
-from vergence.inference.work import NAME, Rows, Work, blocks, write_arrays
+from vergence.inference.recording.work import NAME, Rows, Work, blocks, write_arrays
 from vergence.outputs import read_npz, read_trc
 from vergence.report.overlay import overlay_of_people
 
@@ -84,18 +84,19 @@ def test_everybody_has_files_that_name_the_person(two_people, small_blocks, tmp_
 
 def test_people_of_an_earlier_call_are_taken_away_and_other_files_named(two_people, tmp_path):
     saved(two_people, tmp_path, "one", formats=["npz", "csv"])
-    saved(two_people, tmp_path)
+    gone = saved(two_people, tmp_path).notes[-1]
+    assert gone == "of an earlier call, of other people than this one's, and taken away: poses.csv, poses.npz"
     kept = ["notes-3.npz", "poses-x.npz"]
     for name in ("poses-3.npz", "poses-12.bvh", *kept):
         (tmp_path / name).write_text("of somebody else")
-    note = saved(two_people, tmp_path, formats=["npz"]).notes[-1]
-    assert note.startswith("left there by an earlier call")
-    assert note.endswith(
-        "poses-1.csv, poses-1.json, poses-1.trc, poses-2.csv, poses-2.json, poses-2.trc, poses.csv, poses.npz"
-    )
+    gone, left = saved(two_people, tmp_path, formats=["npz"]).notes[-2:]
+    assert gone.endswith("taken away: poses-12.bvh, poses-3.npz")
+    assert left.startswith("left there by an earlier call")
+    assert left.endswith("poses-1.csv, poses-1.json, poses-1.trc, poses-2.csv, poses-2.json, poses-2.trc")
     there = {file.name for file in tmp_path.iterdir()}
-    assert {"poses.npz", "poses-2.npz", *kept} <= there
-    assert not there & {"poses-3.npz", "poses-12.bvh"}
+    assert {"poses-2.npz", *kept} <= there
+    saved(two_people, tmp_path, "one", formats=["npz"])
+    assert {file.name for file in tmp_path.iterdir()} == {"overlay.mp4", "poses.npz", *kept}
 
 
 def test_the_larger_person_is_nearer_and_both_are_on_their_side(two_people, tmp_path):

@@ -161,7 +161,7 @@ def read_openpose(folder: Path | str, skeleton: Skeleton | None = None) -> Detec
     folder = Path(folder)
     if not folder.is_dir():
         raise VergenceError(f"there is no keypoint folder {folder}", "Check the path.")
-    files = visible(folder.glob("*.json"))
+    files = visible(file for file in folder.iterdir() if file.suffix.lower() == ".json")
     if not files:
         raise VergenceError(f"folder {folder} holds no keypoint files", "OpenPose writes one *.json per frame.")
     names = [file.name for file in files]

@@ -22,16 +22,16 @@ from PIL import Image
 
 from vergence import __version__, outputs
 from vergence.errors import VergenceError
-from vergence.files import atomic_path, plain, write_json
+from vergence.files import atomic_path, check_writable, plain, write_json
 from vergence.footage.detectors.detect import content
 from vergence.footage.video import VideoWriter, join_videos
 from vergence.geometry.root import place_root
 from vergence.inference.frames import BLOCK, PredictedFrame, PredictedFrames, Tally, preview_size, reduced_image
 from vergence.inference.inputs import RGB
 from vergence.inference.person import Person
-from vergence.inference.smoothing import smoothed, window_frames, words
+from vergence.inference.recording.smoothing import smoothed, window_frames, words
 from vergence.inference.takes import Take
-from vergence.inference.work import Rows, Work, blocks, write_arrays
+from vergence.inference.recording.work import Rows, Work, blocks, write_arrays
 from vergence.outputs import PoseSequence
 from vergence.plugins import exporters
 from vergence.progress import Progress, followed, silent
@@ -150,26 +150,26 @@ def check_saving(
     """
     if next(path for path in (out, *out.absolute().parents) if path.exists()).is_file():
         raise VergenceError(f"{out} is, or lies in, a file", "Give --out a folder, which is made where it is missing.")
+    check_writable(out)
     _ = [exporters[name] for name in formats], outputs.height_mm(height), window_frames(smooth, 1.0)
     for given in (options or {}).values():
         outputs.check_markers(given.get("markers", ""))
 
 
 def _of_earlier_calls(out: Path, files: Path) -> Iterator[str]:
-    """Takes away files of people whom this call did not find; names what else an earlier call left."""
+    """Takes away files of people whom this call did not find, or did not number; names what else an earlier call left."""
     new = {file.name for file in files.iterdir()}
     numbers = {name.split(".")[0] for name in new}
     kinds = "|".join(map(re.escape, exporters))
     ours = re.compile(rf"(poses(-[1-9][0-9]*)?)\.({kinds})|(people)\.json|(overlay)\.(mp4|png)")
-    left = []
-    for name in sorted({file.name for file in out.iterdir()} - new):
-        one = ours.fullmatch(name)
-        if one and one[2] and "people.json" in new and one[1] not in numbers:
-            (out / name).unlink()
-        elif one:
-            left.append(name)
-    if left:
-        yield f"left there by an earlier call, and not of this one: {', '.join(left)}"
+    left = [(name, one) for name in sorted({file.name for file in out.iterdir()} - new) if (one := ours.fullmatch(name))]
+    gone = [name for name, one in left if one[4] or (one[1] and one[1] not in numbers)]
+    for name in gone:
+        (out / name).unlink()
+    if gone:
+        yield f"of an earlier call, of other people than this one's, and taken away: {', '.join(gone)}"
+    if kept := [name for name, _ in left if name not in gone]:
+        yield f"left there by an earlier call, and not of this one: {', '.join(kept)}"
 
 
 def _asked(found: PredictedFrames, drawn: bool, window: int) -> dict[str, Any]:
