@@ -68,7 +68,7 @@ def test_a_folder_is_tried_before_the_work_and_not_made(tmp_path: Path, monkeypa
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(tempfile, "TemporaryFile", refused)
-    with pytest.raises(VergenceError, match="cannot write to .*new: Read-only file system"):
+    with pytest.raises(VergenceError, match=r"cannot write to .*new: Read-only file system"):
         check_writable(tmp_path / "new")
 
 

@@ -84,9 +84,10 @@ def run(verb: str, words: list[str]) -> int:
 def check_out(function: Callable[..., int | None], words: Sequence[str]) -> None:
     """Refuses an --out, given or by default, that cannot be written to: before the work, not behind it."""
     import inspect
+    from itertools import pairwise
 
     default = getattr(inspect.signature(function).parameters.get("out"), "default", None)
-    given = [following for word, following in zip(words, words[1:]) if word == "--out"]
+    given = [following for word, following in pairwise(words) if word == "--out"]
     given += [word.removeprefix("--out=") for word in words if word.startswith("--out=")]
     wanted = given or ([str(default)] if default not in (None, inspect.Parameter.empty) else [])
     if wanted and not {"-h", "--help", "--print_config"} & set(words):

@@ -10,41 +10,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures_light import FRAMES, HEIGHT, WIDTH, path_of
+from fixtures_light import FRAMES, path_of
 
 import vergence
 from vergence.errors import VergenceError
-from vergence.footage.video import VideoWriter, open_video
+from vergence.footage.video import open_video
 from vergence.inference import frames, lifted, saving
+from vergence.inference.recording import drawing, final
 from vergence.inference.recording.work import NAME, Rows, Work, blocks, write_arrays
 from vergence.outputs import read_npz, read_trc
 from vergence.report.overlay import overlay_of_people
 
-# COCO's joints of somebody who stands, 40 high
-X = "0 1 -1 2 -2 5 -5 7 -7 8 -8 3 -3 3 -3 3 -3"
-Y = "3 2 2 3 3 9 9 15 15 21 21 22 22 31 31 40 40"
-SHAPE = np.array([X.split(), Y.split()], float).T
-
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    for module in (frames, lifted, saving):
+    for module in (frames, lifted, saving, final, drawing):
         monkeypatch.setattr(module, "BLOCK", 5)
-
-
-@pytest.fixture(scope="module")
-def two_people(tmp_path_factory) -> tuple[Path, Path]:
-    """A video of 23 frames, and the keypoints of two people in it, the second of whom comes later."""
-    folder = tmp_path_factory.mktemp("two")
-    rng, rows = np.random.default_rng(0), []
-    with VideoWriter(folder / "two.mp4", 25) as video:
-        for frame in range(23):
-            video.write(np.full((HEIGHT, WIDTH, 3), 10 * frame, np.uint8))
-            for x, size in ((90 + frame, 4.0), (250 - frame, 3.0))[: 1 + (frame > 5)]:
-                points = np.c_[SHAPE * size + [x, 30] + rng.normal(size=SHAPE.shape), np.full(17, 0.9)]
-                rows.append({"image_id": frame, "category_id": 1, "keypoints": points.ravel().tolist(), "score": 0.9})
-    (folder / "two.json").write_text(json.dumps(rows))
-    return folder / "two.mp4", folder / "two.json"
 
 
 def saved(two_people, out, people="all", **options):
@@ -125,6 +106,7 @@ CHILD = """
 import json, os, signal, sys
 import torch, vergence
 from vergence.inference import frames, lifted, saving
+from vergence.inference.recording import drawing, final
 from vergence.report.overlay import overlay_of_people
 left, run, video, out, predict, save = json.loads(sys.argv[1])
 def counted(real):
@@ -136,7 +118,7 @@ def counted(real):
         return real(*words)
     return act
 torch.set_num_threads(1)
-for module in (frames, lifted, saving):
+for module in (frames, lifted, saving, final, drawing):
     module.BLOCK = 5
 os.fsync, os.replace = counted(os.fsync), counted(os.replace)
 if "boxes" in predict:

@@ -38,8 +38,8 @@ def predict(
 
     Example: vergence predict runs/mine walk.mp4 --keypoints walk_json. Without a run: vergence predict walk.mp4.
 
-    Writes poses.npz, poses.json, poses.csv, poses.trc and an overlay, a video (a PNG for one image); of all people
-    poses-1.npz, poses-2.npz and so on. A call that was stopped goes on where it was.
+    Writes poses.npz, poses.json, poses.csv, poses.trc, an overlay, a video (a PNG for one image), and report.html, a page to
+    look at; of all people poses-1.npz, poses-2.npz and so on. A call that was stopped goes on where it was.
 
     Args:
         run: folder of a trained run; left out, or `lifting`: the model that comes with the package, which lifts the 2D
@@ -72,12 +72,14 @@ def predict(
         trc_unit: of the TRC file, mm or m.
     """
     from rich.console import Console
+    from rich.markup import escape
 
     import vergence
     from vergence.inference.saving import check_saving
     from vergence.plugins import load_plugins
     from vergence.report.bars import bars
     from vergence.report.overlay import overlay_of_people
+    from vergence.report.recordings.prediction import prediction_html
 
     folder = out or Path(f"{input.resolve().stem}-poses")
     console = Console(quiet=quiet)
@@ -92,17 +94,19 @@ def predict(
         )  # fmt: skip
         saved = vergence.save_predicted(
             found, folder, smooth=smooth, height=height, formats=formats.split(","),
-            draw=overlay_of_people if overlay else None, options=options, progress=progress,
+            draw=overlay_of_people if overlay else None, page=prediction_html, options=options, progress=progress,
         )  # fmt: skip
     for note in saved.notes:
-        console.print(f"[dim]{note}[/dim]")
+        style = "bold yellow" if found.domain.drawn and note == found.domain.words else "dim"
+        console.print(f"[{style}]{escape(note)}[/]")
     for person in saved.people:
         who = f"person {person.number}, {person.first:.1f} to {person.last:.1f} s: " if people == "all" else ""
         have = f"{who}{person.frames} of {saved.frames} frames have a pose."
         if found.take.person.whole is not False:
             have = f"{saved.frames} frames, each taken whole as a crop of one person."
         files = [*person.files, *([saved.overlay] if saved.overlay and person is saved.people[-1] else [])]
-        console.print(f"{have} {folder}: {', '.join(files)}")
+        console.print(escape(f"{have} {folder}: {', '.join(files)}"))
+    console.print(escape(str(folder / "report.html")))
 
 
 def chosen(words: list[str]) -> Callable[..., None]:

@@ -64,5 +64,7 @@ def _keypoints(entry: Path) -> Path | None:
     """What of a file or folder holds keypoints; None for other things of such a name."""
     if entry.is_dir():
         inner = entry / ALPHAPOSE
-        return inner if inner.is_file() else entry if any(e.suffix.lower() == ".json" for e in entry.iterdir()) else None
+        return (
+            inner if inner.is_file() else entry if any(e.suffix.lower() == ".json" for e in entry.iterdir()) else None
+        )
     return entry if entry.suffix.lower() != ".csv" or is_table(entry) else None
