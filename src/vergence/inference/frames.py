@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence.errors import VergenceError
+from vergence.footage.images import ahead
 from vergence.geometry.crops import keypoints_from_crop, pose_from_crop
 from vergence.inference.domain import Domain
 from vergence.inference.estimator import Estimator
@@ -157,6 +158,8 @@ class PredictedFrames(Iterator[PredictedFrame]):
     def of_crops(self, crops: Iterable[PersonCrop]) -> Iterator[PredictedFrame]:
         """The results of crops, in batches from the first on."""
         reduced, tally = _reduced(crops), self.tally
+        if self.take.footage.path is not None:  # a camera's images are taken as they come
+            reduced = ahead(reduced, BATCH)
         while batch := list(islice(reduced, BATCH)):
             poses = self._predict(self._estimator, [crop for crop, _ in batch if crop.camera is not None], self._flip)
             for crop, size in batch:

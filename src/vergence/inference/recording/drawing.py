@@ -5,12 +5,13 @@ Reading, drawing and coding go on at the same time, each in a thread of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
 from PIL import Image
 
 from vergence.files import atomic_path
+from vergence.footage.images import ahead
 from vergence.footage.video import VideoWriter, join_videos
 from vergence.inference.frames import BLOCK, PredictedFrame, PredictedFrames, preview_size, reduced_image
 from vergence.inference.inputs import RGB
@@ -30,23 +31,27 @@ def write_overlay(found: PredictedFrames, people: Sequence[Final], draw: Draw, w
     size: tuple[int, int] = preview_size(take.size)
     row_of = {frame: row for row, frame in enumerate(rows)}
 
-    def drawn(frame: int, image: RGB) -> RGB:
-        image = take.fitted(image)
-        small, full = reduced_image(image), (image.shape[1], image.shape[0])
-        return draw([one.frame(row_of[frame], small, full) for one in people], found, size)
+    def reduced(wanted: Sequence[int]) -> Iterator[tuple[int, RGB, tuple[int, int]]]:
+        for frame, full in take.footage.images(wanted) if wanted else ():
+            image = take.fitted(full)
+            yield frame, reduced_image(image), (image.shape[1], image.shape[0])
+
+    def drawn(wanted: Sequence[int]) -> Iterator[tuple[int, RGB]]:
+        for frame, small, full in ahead(reduced(wanted)):
+            yield frame, draw([one.frame(row_of[frame], small, full) for one in people], found, size)
 
     if take.footage.single:
         with atomic_path(work.files / "overlay.png") as file:
-            for frame, image in take.footage.images(rows):
-                Image.fromarray(drawn(frame, image)).save(file)
+            for _, image in drawn(rows):
+                Image.fromarray(image).save(file)
         return "overlay.png"
     done = int(work.state.get("overlay", 0))  # the number of the block behind those that are drawn
     left = [row for row in rows if row >= done * BLOCK]
-    images = followed(take.footage.images(left) if left else (), "overlay", len(left), progress)
+    images = followed(ahead(drawn(left)), "overlay", len(left), progress)
     for number, some in groupby(images, key=lambda one: one[0] // BLOCK):
         with VideoWriter(parts / f"{number:08d}.mp4", fps) as video:
-            for frame, image in some:
-                video.write(drawn(frame, image))
+            for _, image in some:
+                video.write(image)
         work.mark(overlay=number + 1)
     join_videos(sorted(parts.glob("[0-9]*.mp4")), work.files / "overlay.mp4")
     return "overlay.mp4"
