@@ -12,6 +12,8 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from rich.console import Console
+from rich.markup import escape
 
 from vergence.inference.frames import PredictedFrames, reduced_image
 from vergence.inference.recording.final import Final
@@ -52,6 +54,26 @@ def prediction_page(found: PredictedFrames, people: Sequence[Final], saved: Save
 def prediction_html(found: PredictedFrames, people: Sequence[Final], saved: Saved) -> str:
     """The same as HTML, for `save_predicted`."""
     return render_page(prediction_page(found, people, saved))
+
+
+def print_predicted(found: PredictedFrames, saved: Saved, console: Console) -> None:
+    """On the screen: what was assumed and found, then everybody and the files."""
+    print_notes(found, saved.notes, console)
+    for person in saved.people:
+        who = f"person {person.number}, {person.first:.1f} to {person.last:.1f} s: " if found.take.everybody else ""
+        have = f"{who}{person.frames} of {saved.frames} frames have a pose."
+        if found.take.person.whole is not False:
+            have = f"{saved.frames} frames, each taken whole as a crop of one person."
+        files = [*person.files, *([saved.overlay] if saved.overlay and person is saved.people[-1] else [])]
+        console.print(escape(f"{have} {saved.folder}: {', '.join(files)}"))
+    console.print(escape(str(saved.folder / "report.html")))
+
+
+def print_notes(found: PredictedFrames, notes: Sequence[str], console: Console) -> None:
+    """Sentences in faint print, but for a model that saw drawn people only."""
+    for note in notes:
+        style = "bold yellow" if found.domain.drawn and note == found.domain.words else "dim"
+        console.print(f"[{style}]{escape(note)}[/]")
 
 
 def _scale(people: Sequence[Final]) -> tuple[list[float], str]:
