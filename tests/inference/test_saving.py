@@ -20,6 +20,7 @@ from vergence.inference.recording import drawing, final
 from vergence.inference.recording.work import NAME, Rows, Work, blocks, write_arrays
 from vergence.outputs import read_npz, read_trc
 from vergence.report.overlay import overlay_of_people
+from vergence.report.recordings.prediction import prediction_html
 
 
 @pytest.fixture
@@ -108,6 +109,7 @@ import torch, vergence
 from vergence.inference import frames, lifted, saving
 from vergence.inference.recording import drawing, final
 from vergence.report.overlay import overlay_of_people
+from vergence.report.recordings.prediction import prediction_html
 left, run, video, out, predict, save = json.loads(sys.argv[1])
 def counted(real):
     def act(*words):
@@ -123,7 +125,7 @@ for module in (frames, lifted, saving, final, drawing):
 os.fsync, os.replace = counted(os.fsync), counted(os.replace)
 if "boxes" in predict:
     predict["boxes"] = {int(frame): box for frame, box in predict["boxes"].items()}
-vergence.save_predicted(vergence.predict(run, video, **predict), out, draw=overlay_of_people, **save)
+vergence.save_predicted(vergence.predict(run, video, **predict), out, draw=overlay_of_people, page=prediction_html, **save)
 """
 
 
@@ -138,7 +140,7 @@ def killed(moment: int, run, video: Path, out: Path, predict: dict, **save) -> b
 def test_killed_at_any_write_a_call_ends_with_the_same_bytes(two_people, small_blocks, tmp_path):
     video, keypoints = two_people
     asked = {"keypoints": keypoints, "fov": 60, "people": "all"}
-    saved(two_people, tmp_path / "whole", smooth=0.3)
+    saved(two_people, tmp_path / "whole", smooth=0.3, page=prediction_html)
     moment, count = 1, 0
     while killed(moment, "lifting", video, tmp_path / "killed", asked, smooth=0.3):
         count, moment = count + 1, moment + 15  # what is done already is not done again, so every time it comes further
@@ -151,7 +153,7 @@ def test_a_killed_image_model_goes_on_and_ends_with_the_same_bytes(light_run, li
 
     def call(out, **options):
         found = vergence.predict(light_run, light_video, boxes=boxes, fov=60)
-        return vergence.save_predicted(found, out, draw=overlay_of_people, **options)
+        return vergence.save_predicted(found, out, draw=overlay_of_people, page=prediction_html, **options)
 
     whole = call(tmp_path / "whole")
     assert killed(5, light_run, light_video, tmp_path / "killed", {"boxes": boxes, "fov": 60})
