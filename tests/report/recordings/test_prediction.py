@@ -134,13 +134,15 @@ def test_keys_clicks_and_time_move_image_and_3d_together(made, tmp_path):
       before = pixels(); document.querySelector("#clip-legend button:last-child").click();
       log.push(at().clipRoom, before !== pixels());
       key(document.body, " "); log.push(named("clip-play").getAttribute("aria-label"));
-      setTimeout(() => {
-        log.push(at().clipPlaying, at().clipRow !== "22");
+      const wait = () => {
+        if (at().clipRow === "22") return requestAnimationFrame(wait);
+        log.push(at().clipPlaying, true);
         key(document.body, " "); log.push(at().clipPlaying);
         document.body.dataset.log = log.join(" ");
-      }, 400);
+      };
+      wait();
     }"""
-    out, console = browse(tmp_path, probed(made, tmp_path, probe), ["--dump-dom", "--virtual-time-budget=3000"])
+    out, console = browse(tmp_path, probed(made, tmp_path, probe), ["--dump-dom", "--virtual-time-budget=20000"])
     assert console == ""
     bones = len(made[1][0].skeleton.limbs)
     found = re.search(r'data-log="([^"]*)"', out)[1].split()  # type: ignore[index]
