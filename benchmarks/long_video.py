@@ -119,6 +119,8 @@ def call(words: list[str], kill_after: float | None = None) -> tuple[float, floa
     """Seconds, seconds of a processor, peak resident memory in MiB and exit status of one `vergence predict`."""
     begun = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-m", "vergence.cli", "predict", *words])
+    seen: list[float] = []
+    threading.Thread(target=curve, args=(process.pid, seen), daemon=True).start()
     killer = None if kill_after is None else threading.Timer(kill_after, process.kill)
     if killer is not None:
         killer.start()
@@ -126,7 +128,21 @@ def call(words: list[str], kill_after: float | None = None) -> tuple[float, floa
     if killer is not None:
         killer.cancel()
     seconds = usage.ru_utime + usage.ru_stime
+    tenths = [max(part) for part in np.array_split(seen, 10) if len(part)] if kill_after is None else []
+    if tenths:
+        print("most memory in each tenth of the time, MiB:", *(f"{most:.0f}" for most in tenths), flush=True)
     return time.perf_counter() - begun, seconds, usage.ru_maxrss / 1024, status
+
+
+def curve(pid: int, seen: list[float]) -> None:
+    """Resident memory of a process once a second while it lives, MiB."""
+    pages = Path(f"/proc/{pid}/statm")
+    while pages.exists():
+        try:
+            seen.append(int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20)
+        except (OSError, IndexError):
+            return
+        time.sleep(1)
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -9,6 +9,7 @@ import torch
 from fixtures_light import light_run as light_run
 from fixtures_light import light_video as light_video
 from fixtures_scene import make_scene as make_scene
+from fixtures_two_people import two_people as two_people
 
 
 def _threads(number: int) -> Iterator[None]:

@@ -116,3 +116,27 @@ def test_hyphens_and_bare_switches_are_read():
     words = ["footage", "--ignore-extrinsics", "--fov-fixed", "false", "--fov=60", "--out", "a-b"]
     expected = ["footage", "--ignore_extrinsics=true", "--fov_fixed", "false", "--fov=60", "--out", "a-b"]
     assert cli.plain_options(reconstruct, words) == expected
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["predict", "lifting", "none.mp4", "--out", "/proc/none"],
+        ["train", "capture", "--out=/proc/none"],
+        ["reconstruct", "none", "--out", "/proc/none"],
+        ["compare", "none.yaml", "--out", "/proc/none"],
+    ],
+)
+def test_a_folder_that_cannot_be_written_to_is_told_before_the_work(words, capsys):
+    assert cli.main(words) == 2
+    assert "cannot write to /proc/none" in capsys.readouterr().err
+
+
+def test_a_default_folder_is_tried_too(tmp_path, monkeypatch, capsys):
+    (tmp_path / "learned").write_text("a file")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["learn", "--out", "learned/model", "--motion", "none"]) == 2
+    assert "lies in a file" in capsys.readouterr().err
+    assert cli.main(["inspect", "none"]) == 2
+    assert "there is no" in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["learned"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from jaxtyping import Float
 from vergence.errors import VergenceError
 from vergence.files import (
     atomic_path,
+    check_writable,
     new_folder,
     plain,
     read_arrays,
@@ -52,6 +54,22 @@ def test_an_unwritable_folder(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(VergenceError, match="Permission denied"):
         write_text(tmp_path / "a.txt", "text")
+
+
+def test_a_folder_is_tried_before_the_work_and_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "page.html").write_text("old")
+    check_writable(tmp_path / "page.html")
+    check_writable(tmp_path / "new" / "folder")
+    assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
+    with pytest.raises(VergenceError, match="lies in a file"):
+        check_writable(tmp_path / "page.html" / "folder")
+
+    def refused(dir: Path) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refused)
+    with pytest.raises(VergenceError, match=r"cannot write to .*new: Read-only file system"):
+        check_writable(tmp_path / "new")
 
 
 def test_plain_values(tmp_path: Path) -> None:

@@ -75,9 +75,25 @@ def run(verb: str, words: list[str]) -> int:
     name = verb.replace("-", "_")
     module = import_module(f"vergence.commands.{name}")
     function = module.chosen(words) if hasattr(module, "chosen") else getattr(module, name)
+    check_out(function, words)
     if getattr(function, "takes_words", False):
         return int(function(words) or 0)
     return call(function, verb, words)
+
+
+def check_out(function: Callable[..., int | None], words: Sequence[str]) -> None:
+    """Refuses an --out, given or by default, that cannot be written to: before the work, not behind it."""
+    import inspect
+    from itertools import pairwise
+
+    default = getattr(inspect.signature(function).parameters.get("out"), "default", None)
+    given = [following for word, following in pairwise(words) if word == "--out"]
+    given += [word.removeprefix("--out=") for word in words if word.startswith("--out=")]
+    wanted = given or ([str(default)] if default not in (None, inspect.Parameter.empty) else [])
+    if wanted and not {"-h", "--help", "--print_config"} & set(words):
+        from vergence.files import check_writable
+
+        check_writable(wanted[-1])
 
 
 def call(function: Callable[..., int | None], verb: str, words: list[str]) -> int:

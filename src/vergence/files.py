@@ -15,6 +15,7 @@ import json
 import math
 import os
 import re
+import tempfile
 import tomllib
 import uuid
 import warnings
@@ -271,6 +272,24 @@ def new_folder(path: Path) -> None:
         taken = any(path.iterdir())
     if taken:
         raise VergenceError(f"{path} is not empty", "Choose a new folder, or empty it.")
+
+
+def check_writable(path: Path | str) -> None:
+    """Makes sure that a folder (or file) can be written, before the hours of work whose results go there; makes nothing.
+
+    Raises:
+        VergenceError: it lies in a file, or in a folder that may not be written to.
+    """
+    path = Path(path).absolute()
+    try:
+        there = next(one for one in (path, *path.parents) if one.exists())
+        with tempfile.TemporaryFile(dir=there.parent if there == path and there.is_file() else there):
+            pass
+    except NotADirectoryError:
+        raise VergenceError(f"{path} lies in a file", "Choose another folder.") from None
+    except OSError as error:
+        remedy = "Check the folder's permissions and free space, or choose another folder."
+        raise VergenceError(f"cannot write to {path}: {error.strerror}", remedy) from error
 
 
 def claim(path: Path, values: Mapping[str, Any], other: str) -> None:

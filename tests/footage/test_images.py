@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
+import time
 from pathlib import Path
 
 import cv2
@@ -10,7 +13,7 @@ import pytest
 from PIL import Image
 
 from vergence.errors import VergenceError
-from vergence.footage.images import ImageFolder, read_image
+from vergence.footage.images import ImageFolder, ahead, read_image
 
 BASE = cv2.resize(np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8), (80, 60))
 GREY = cv2.cvtColor(BASE, cv2.COLOR_RGB2GRAY)
@@ -63,3 +66,35 @@ def test_hidden_files_and_damaged_images_of_a_folder(tmp_path: Path) -> None:
         assert "0.png cannot be read" in folder.notes[0]
         with pytest.raises(VergenceError, match="cannot be read as an image"):
             folder[0]
+
+
+def test_items_are_worked_out_ahead_in_order_and_errors_come_in_their_place():
+    made: list[int] = []
+
+    def items():
+        for number in range(6):
+            made.append(number)
+            yield number
+        raise ValueError("the end")
+
+    taken = []
+    with pytest.raises(ValueError, match="the end"):  # noqa: PT012
+        for item in ahead(items(), 2):
+            if not item:
+                deadline = time.monotonic() + 10
+                while len(made) < 4 and time.monotonic() < deadline:
+                    time.sleep(0.01)
+                time.sleep(0.05)
+                assert made == [0, 1, 2, 3]  # two are ready and the third waits for room
+            taken.append(item)
+    assert taken == made == list(range(6))
+
+
+def test_a_thread_ends_when_nobody_takes_its_items_any_more():
+    before = threading.active_count()
+    endless = ahead(itertools.count(), 2)
+    assert [next(endless), next(endless)] == [0, 1]
+    assert threading.active_count() == before + 1
+    endless.close()
+    assert threading.active_count() == before
+    assert list(ahead([])) == []

@@ -10,41 +10,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures_light import FRAMES, HEIGHT, WIDTH, path_of
+from fixtures_light import FRAMES, path_of
 
 import vergence
 from vergence.errors import VergenceError
-from vergence.footage.video import VideoWriter, open_video
+from vergence.footage.video import open_video
 from vergence.inference import frames, lifted, saving
-from vergence.inference.work import NAME, Rows, Work, blocks, write_arrays
+from vergence.inference.recording import drawing, final
+from vergence.inference.recording.work import NAME, Rows, Work, blocks, write_arrays
 from vergence.outputs import read_npz, read_trc
 from vergence.report.overlay import overlay_of_people
-
-# COCO's joints of somebody who stands, 40 high
-X = "0 1 -1 2 -2 5 -5 7 -7 8 -8 3 -3 3 -3 3 -3"
-Y = "3 2 2 3 3 9 9 15 15 21 21 22 22 31 31 40 40"
-SHAPE = np.array([X.split(), Y.split()], float).T
+from vergence.report.recordings.prediction import prediction_html
 
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    for module in (frames, lifted, saving):
+    for module in (frames, lifted, saving, final, drawing):
         monkeypatch.setattr(module, "BLOCK", 5)
-
-
-@pytest.fixture(scope="module")
-def two_people(tmp_path_factory) -> tuple[Path, Path]:
-    """A video of 23 frames, and the keypoints of two people in it, the second of whom comes later."""
-    folder = tmp_path_factory.mktemp("two")
-    rng, rows = np.random.default_rng(0), []
-    with VideoWriter(folder / "two.mp4", 25) as video:
-        for frame in range(23):
-            video.write(np.full((HEIGHT, WIDTH, 3), 10 * frame, np.uint8))
-            for x, size in ((90 + frame, 4.0), (250 - frame, 3.0))[: 1 + (frame > 5)]:
-                points = np.c_[SHAPE * size + [x, 30] + rng.normal(size=SHAPE.shape), np.full(17, 0.9)]
-                rows.append({"image_id": frame, "category_id": 1, "keypoints": points.ravel().tolist(), "score": 0.9})
-    (folder / "two.json").write_text(json.dumps(rows))
-    return folder / "two.mp4", folder / "two.json"
 
 
 def saved(two_people, out, people="all", **options):
@@ -84,18 +66,19 @@ def test_everybody_has_files_that_name_the_person(two_people, small_blocks, tmp_
 
 def test_people_of_an_earlier_call_are_taken_away_and_other_files_named(two_people, tmp_path):
     saved(two_people, tmp_path, "one", formats=["npz", "csv"])
-    saved(two_people, tmp_path)
+    gone = saved(two_people, tmp_path).notes[-1]
+    assert gone == "of an earlier call, of other people than this one's, and taken away: poses.csv, poses.npz"
     kept = ["notes-3.npz", "poses-x.npz"]
     for name in ("poses-3.npz", "poses-12.bvh", *kept):
         (tmp_path / name).write_text("of somebody else")
-    note = saved(two_people, tmp_path, formats=["npz"]).notes[-1]
-    assert note.startswith("left there by an earlier call")
-    assert note.endswith(
-        "poses-1.csv, poses-1.json, poses-1.trc, poses-2.csv, poses-2.json, poses-2.trc, poses.csv, poses.npz"
-    )
+    gone, left = saved(two_people, tmp_path, formats=["npz"]).notes[-2:]
+    assert gone.endswith("taken away: poses-12.bvh, poses-3.npz")
+    assert left.startswith("left there by an earlier call")
+    assert left.endswith("poses-1.csv, poses-1.json, poses-1.trc, poses-2.csv, poses-2.json, poses-2.trc")
     there = {file.name for file in tmp_path.iterdir()}
-    assert {"poses.npz", "poses-2.npz", *kept} <= there
-    assert not there & {"poses-3.npz", "poses-12.bvh"}
+    assert {"poses-2.npz", *kept} <= there
+    saved(two_people, tmp_path, "one", formats=["npz"])
+    assert {file.name for file in tmp_path.iterdir()} == {"overlay.mp4", "poses.npz", *kept}
 
 
 def test_the_larger_person_is_nearer_and_both_are_on_their_side(two_people, tmp_path):
@@ -124,7 +107,9 @@ CHILD = """
 import json, os, signal, sys
 import torch, vergence
 from vergence.inference import frames, lifted, saving
+from vergence.inference.recording import drawing, final
 from vergence.report.overlay import overlay_of_people
+from vergence.report.recordings.prediction import prediction_html
 left, run, video, out, predict, save = json.loads(sys.argv[1])
 def counted(real):
     def act(*words):
@@ -135,12 +120,12 @@ def counted(real):
         return real(*words)
     return act
 torch.set_num_threads(1)
-for module in (frames, lifted, saving):
+for module in (frames, lifted, saving, final, drawing):
     module.BLOCK = 5
 os.fsync, os.replace = counted(os.fsync), counted(os.replace)
 if "boxes" in predict:
     predict["boxes"] = {int(frame): box for frame, box in predict["boxes"].items()}
-vergence.save_predicted(vergence.predict(run, video, **predict), out, draw=overlay_of_people, **save)
+vergence.save_predicted(vergence.predict(run, video, **predict), out, draw=overlay_of_people, page=prediction_html, **save)
 """
 
 
@@ -155,7 +140,7 @@ def killed(moment: int, run, video: Path, out: Path, predict: dict, **save) -> b
 def test_killed_at_any_write_a_call_ends_with_the_same_bytes(two_people, small_blocks, tmp_path):
     video, keypoints = two_people
     asked = {"keypoints": keypoints, "fov": 60, "people": "all"}
-    saved(two_people, tmp_path / "whole", smooth=0.3)
+    saved(two_people, tmp_path / "whole", smooth=0.3, page=prediction_html)
     moment, count = 1, 0
     while killed(moment, "lifting", video, tmp_path / "killed", asked, smooth=0.3):
         count, moment = count + 1, moment + 15  # what is done already is not done again, so every time it comes further
@@ -168,7 +153,7 @@ def test_a_killed_image_model_goes_on_and_ends_with_the_same_bytes(light_run, li
 
     def call(out, **options):
         found = vergence.predict(light_run, light_video, boxes=boxes, fov=60)
-        return vergence.save_predicted(found, out, draw=overlay_of_people, **options)
+        return vergence.save_predicted(found, out, draw=overlay_of_people, page=prediction_html, **options)
 
     whole = call(tmp_path / "whole")
     assert killed(5, light_run, light_video, tmp_path / "killed", {"boxes": boxes, "fov": 60})

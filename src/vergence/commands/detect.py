@@ -14,11 +14,11 @@ def detect(
     again: bool = False,
     plugins: str = "",
     quiet: bool = False,
-) -> None:
+) -> int:
     """2D keypoints of everybody in every video of a recording, as COCO-style JSON beside each video.
 
     A kill loses one batch of images at most: the same command goes on from there. Videos whose keypoints the same detector
-    has written are left as they are.
+    has written are left as they are. Exit status 0, or 1 where nobody is in any of the videos.
 
     Args:
         footage: folder of videos (or of folders of images), a capture.toml, or one video.
@@ -32,6 +32,7 @@ def detect(
         quiet: print nothing.
     """
     from rich.console import Console
+    from rich.markup import escape
 
     import vergence
     from vergence.plugins import load_plugins
@@ -46,6 +47,14 @@ def detect(
     for one in found:
         turned = f", images turned by {one.turn * 90} degrees for the detector" if one.turn else ""
         there = "" if one.made else ", as it was"
-        console.print(f"{one.path}: somebody in {one.seen} of {one.frames} frames{turned}{there}")
+        who = "somebody" if one.seen else "[bold yellow]nobody was found[/]: somebody"
+        console.print(f"{escape(str(one.path))}: {who} in {one.seen} of {one.frames} frames{turned}{there}")
     if not found:
-        console.print(f"every camera of {footage} has keypoints; --again detects them anew")
+        console.print(f"every camera of {escape(str(footage))} has keypoints; --again detects them anew")
+    nobody = bool(found) and not any(one.seen for one in found)
+    if nobody:
+        console.print(
+            "Nobody was found in any image. Is a person in view, upright, in the light and at least 60 px high? "
+            "Another detector may see more: --detector."
+        )
+    return int(nobody)

@@ -38,13 +38,13 @@ def predict(
 
     Example: vergence predict runs/mine walk.mp4 --keypoints walk_json. Without a run: vergence predict walk.mp4.
 
-    Writes poses.npz, poses.json, poses.csv, poses.trc and an overlay, a video (a PNG for one image); of all people
-    poses-1.npz, poses-2.npz and so on. A call that was stopped goes on where it was.
+    Writes poses.npz, poses.json, poses.csv, poses.trc, an overlay, a video (a PNG for one image), and report.html, a page to
+    look at; of all people poses-1.npz, poses-2.npz and so on. A call that was stopped goes on where it was.
 
     Args:
         run: folder of a trained run; left out, or `lifting`: the model that comes with the package, which lifts the 2D
             keypoints that a detector finds and was taught by motion capture.
-        input: image, folder of images, or video.
+        input: image, folder of images, or video; a number: that camera, live in a window, of which nothing is written.
         out: folder for the results; the input's name with `-poses` behind, where not given.
         box: where the person is in every image, x,y,width,height in px, as in 100,50,200,400.
         boxes: person boxes per frame, COCO-style JSON or CSV with the columns frame,x,y,w,h.
@@ -78,7 +78,16 @@ def predict(
     from vergence.plugins import load_plugins
     from vergence.report.bars import bars
     from vergence.report.overlay import overlay_of_people
+    from vergence.report.recordings.prediction import prediction_html, print_predicted
 
+    if str(input).isdigit() and not input.exists():
+        from vergence.report.recordings.window import watch
+
+        kept = {"box": box, "boxes": boxes, "keypoints": keypoints, "capture": capture, "frames": frames, "out": out,
+                "whole_image": whole_image, "smooth": smooth, "height": height}  # fmt: skip
+        load_plugins(plugins.split(",") if plugins else ())
+        return watch(run, int(str(input)), Console(quiet=quiet), kept, detector=detector, detector_model=detector_model,
+                     people=people, fov=fov, flip=flip, device=device)  # fmt: skip
     folder = out or Path(f"{input.resolve().stem}-poses")
     console = Console(quiet=quiet)
     load_plugins(plugins.split(",") if plugins else ())
@@ -92,17 +101,9 @@ def predict(
         )  # fmt: skip
         saved = vergence.save_predicted(
             found, folder, smooth=smooth, height=height, formats=formats.split(","),
-            draw=overlay_of_people if overlay else None, options=options, progress=progress,
+            draw=overlay_of_people if overlay else None, page=prediction_html, options=options, progress=progress,
         )  # fmt: skip
-    for note in saved.notes:
-        console.print(f"[dim]{note}[/dim]")
-    for person in saved.people:
-        who = f"person {person.number}, {person.first:.1f} to {person.last:.1f} s: " if people == "all" else ""
-        have = f"{who}{person.frames} of {saved.frames} frames have a pose."
-        if found.take.person.whole is not False:
-            have = f"{saved.frames} frames, each taken whole as a crop of one person."
-        files = [*person.files, *([saved.overlay] if saved.overlay and person is saved.people[-1] else [])]
-        console.print(f"{have} {folder}: {', '.join(files)}")
+    print_predicted(found, saved, console)
 
 
 def chosen(words: list[str]) -> Callable[..., None]:

@@ -6,9 +6,13 @@ their EXIF note says, because keypoints and intrinsics belong to the image as di
 
 from __future__ import annotations
 
+import queue
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -22,6 +26,8 @@ __all__ = ["IMAGE_SUFFIXES", "RGB", "ImageFolder", "Video", "natural_key", "read
 
 VIDEO_SUFFIXES = frozenset(".mp4 .mov .avi .mkv .webm .m4v .mpg .mpeg .mts .m2ts .ts .wmv .flv .3gp .ogv".split())
 IMAGE_SUFFIXES = frozenset(".jpg .jpeg .png .bmp .tif .tiff .webp".split())
+
+T = TypeVar("T")
 
 # Of a folder for each image in it: beyond, its numbers give the order alone.
 MOST_FRAMES = 1.5
@@ -75,6 +81,46 @@ def _by_opencv(path: Path) -> RGB | None:
     if found is None:
         return None
     return np.ascontiguousarray((found if found.dtype == np.uint8 else _eight_bits(found))[..., ::-1])
+
+
+def ahead(items: Iterable[T], most: int = 4) -> Iterator[T]:
+    """The items, worked out up to `most` ahead in a thread of their own; an error comes where its item would have come.
+
+    Reading, looking and drawing are done by code that lets other threads work, so that a chain of these takes as long as its
+    slowest part. The thread ends with the items, or when nobody takes them any more.
+    """
+    ready: queue.Queue[tuple[T | None, BaseException | None, bool]] = queue.Queue(max(1, most))
+    left = threading.Event()
+
+    def give(*what: Any) -> bool:
+        while not left.is_set():
+            with suppress(queue.Full):
+                ready.put(what, timeout=0.1)
+                return True
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not give(item, None, False):
+                    return
+            give(None, None, True)
+        except BaseException as error:
+            give(None, error, True)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error, last = ready.get()
+            if error is not None:
+                raise error
+            if last:
+                return
+            yield item  # type: ignore[misc]
+    finally:
+        left.set()
+        thread.join()  # before whoever called closes what is read
 
 
 class Video(ABC):

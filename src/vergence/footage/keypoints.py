@@ -162,7 +162,7 @@ def read_openpose(folder: Path | str, skeleton: Skeleton | None = None) -> Detec
     folder = Path(folder)
     if not folder.is_dir():
         raise VergenceError(f"there is no keypoint folder {folder}", "Check the path.")
-    names = [name for name in os.listdir(folder) if name.endswith(".json") and not name.startswith(".")]
+    names = [name for name in os.listdir(folder) if name.lower().endswith(".json") and not name.startswith(".")]
     if not names:
         raise VergenceError(f"folder {folder} holds no keypoint files", "OpenPose writes one *.json per frame.")
     names.sort(key=natural_key)

@@ -20,6 +20,7 @@ from vergence.batches.labelled import Labelled
 from vergence.errors import VergenceError
 from vergence.files import atomic_path, read_yaml, write_json
 from vergence.footage.images import read_image
+from vergence.inference.domain import Domain, domain_of
 from vergence.methods.base import Method, Prediction
 from vergence.methods.refinement import Refined, RefinementUnit
 from vergence.methods.registry import build_method
@@ -59,6 +60,11 @@ class Estimator:
     def absent(self) -> tuple[str, ...]:
         """Joints that no label ever showed the run; they are NaN in its predictions."""
         return self.method.absent()
+
+    @property
+    def domain(self) -> Domain:
+        """What the run was trained on, and the verdict of that."""
+        return domain_of(self.config, self.folder)
 
     def __repr__(self) -> str:
         place = f" of {self.folder}" if self.folder else ""

@@ -18,7 +18,9 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence.errors import VergenceError
+from vergence.footage.images import ahead
 from vergence.geometry.crops import keypoints_from_crop, pose_from_crop
+from vergence.inference.domain import Domain
 from vergence.inference.estimator import Estimator
 from vergence.inference.inputs import RGB
 from vergence.inference.search_index import weights_identity
@@ -122,19 +124,20 @@ class PredictedFrames(Iterator[PredictedFrame]):
 
     Attributes:
         skeleton: the joints.
+        domain: what the model was taught by.
         take: as above.
         tally: what the frames taken so far have shown.
     """
 
     def __init__(self, estimator: Estimator, take: Take, flip: bool | None = None, progress: Progress = silent) -> None:
         # Whatever predicts may stand for an estimator.
-        self._begin(estimator.skeleton, take, getattr(estimator, "absent", ()))
+        self._begin(estimator.skeleton, take, getattr(estimator, "absent", ()), getattr(estimator, "domain", Domain()))
         self._estimator, self._flip = estimator, flip
         self._frames = self.of_crops(take.crops(estimator.image_size, progress=progress))
 
-    def _begin(self, skeleton: Skeleton, take: Take, absent: Sequence[str] = ()) -> None:
+    def _begin(self, skeleton: Skeleton, take: Take, absent: Sequence[str], domain: Domain) -> None:
         self.skeleton: Skeleton = skeleton
-        self.absent = absent
+        self.absent, self.domain = absent, domain
         self.take, self.tally = take, Tally()
 
     def __next__(self) -> PredictedFrame:
@@ -155,6 +158,8 @@ class PredictedFrames(Iterator[PredictedFrame]):
     def of_crops(self, crops: Iterable[PersonCrop]) -> Iterator[PredictedFrame]:
         """The results of crops, in batches from the first on."""
         reduced, tally = _reduced(crops), self.tally
+        if self.take.footage.path is not None:  # a camera's images are taken as they come
+            reduced = ahead(reduced, BATCH)
         while batch := list(islice(reduced, BATCH)):
             poses = self._predict(self._estimator, [crop for crop, _ in batch if crop.camera is not None], self._flip)
             for crop, size in batch:
@@ -206,7 +211,10 @@ class PredictedFrames(Iterator[PredictedFrame]):
     @property
     def notes(self) -> tuple[str, ...]:
         """What was assumed, and what the frames taken so far have shown, as sentences."""
-        return (*self.take.notes, *self.tally.notes(self.take.rows, self.absent))
+        said = (self.domain.words,) if self.domain.words else ()
+        if self.domain.verdict == "doubtful":
+            said = (*said, f"the training is doubtful: {'; '.join(self.domain.reasons)}")
+        return (*said, *self.take.notes, *self.tally.notes(self.take.rows, self.absent))
 
     def collect(self, each: Callable[[PredictedFrame], object] = lambda frame: None) -> PoseSequence:
         """All frames as one sequence, NaN where there is no pose, in reference bones; of several people the first one's.
@@ -254,6 +262,7 @@ class PredictedFrames(Iterator[PredictedFrame]):
             frame=rows,
             time=rows / self.take.footage.fps,
             reliable=reliable,
+            model=self.domain.words,
         )
 
 

@@ -15,6 +15,7 @@ from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.geometry.cameras import Camera
+from vergence.inference.domain import domain_of
 from vergence.inference.frames import BLOCK, PredictedFrame, PredictedFrames, reduced_image
 from vergence.inference.inputs import RGB
 from vergence.inference.people import Box, Track, box_around
@@ -23,7 +24,6 @@ from vergence.inference.takes import Take
 from vergence.lifting.model import LEAST_JOINTS, LiftingModel
 from vergence.progress import Progress, followed, silent
 
-DOMAIN_NOTE = "poses are lifted from 2D keypoints by a model that motion capture taught, unpaired with any image"
 NO_IMAGE = np.zeros((1, 1, 3), np.uint8)
 
 # Of a stretch of frames: poses, keypoints, their confidences, boxes.
@@ -49,7 +49,7 @@ class LiftedFrames(PredictedFrames):
                 f"nothing says where the joints are in {take.name}, and this model lifts 2D keypoints",
                 "Give --keypoints, or install a detector (pip install 'vergence[rtmpose]') for a video.",
             )
-        self._begin(model.skeleton, take)
+        self._begin(model.skeleton, take, (), domain_of(model.config))
         self.model, self.flip = model, flip is not False
         self._frames = self._lifted(progress)
 
@@ -105,6 +105,4 @@ class LiftedFrames(PredictedFrames):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        domain = str(self.model.config.get("taught_by", DOMAIN_NOTE))
-        few = f"frames with fewer than {LEAST_JOINTS} joints have no pose"
-        return (domain, *super().notes, few)
+        return (*super().notes, f"frames with fewer than {LEAST_JOINTS} joints have no pose")

@@ -154,7 +154,8 @@ def _persons(sightings: Sightings, source: str, everybody: bool, notes: tuple[st
         raise VergenceError(f"nobody is in any frame of {source}", "Check the detector, or give --box.")
     if everybody:
         people = sightings.everybody()
-        told = f"{len(people)} people in {source}, numbered by how long, large and surely they are in view"
+        who = "one person" if len(people) == 1 else f"{len(people)} people"
+        told = f"{who} in {source}, numbered by how long, large and surely they are in view"
         return tuple(_tracked(sightings.track(own), (told, *notes), n) for n, own in enumerate(people, 1))
     own, again = sightings.one()
     told = f"the person: of {len(sightings.trails)} in {source}, who is longest, largest and most surely in view"

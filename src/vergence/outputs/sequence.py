@@ -36,6 +36,7 @@ class PoseSequence:
         root_sigma: its standard deviation.
         person: the number of the person, where people were told apart.
         smoothing: what was done to the poses, in words; empty where nothing was.
+        model: what the model that predicted them was taught by, in words; empty where none did or nobody knows.
         world: how the poses stand in the world (`in_world`); None: told from them alone when it is asked for.
     """
 
@@ -53,6 +54,7 @@ class PoseSequence:
     root_sigma: Float[np.ndarray, "T 3"] | None = None
     person: int | None = None
     smoothing: str = ""
+    model: str = ""
     world: World | None = None
 
     def __post_init__(self) -> None:

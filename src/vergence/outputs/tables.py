@@ -1,7 +1,7 @@
 """Poses as NPZ, CSV and JSON.
 
 NPZ     `pose` T J 3, `joint_names`, `fps`, `unit`, `up` (NaN where unknown), `frame`, `time`, and `keypoints`,
-        `confidence`, `reliable`, `root` and `root_sigma` (T 3), `person` and `smoothing` where there are any. Plain
+        `confidence`, `reliable`, `root` and `root_sigma` (T 3), `person`, `smoothing` and `model` where there are any. Plain
         arrays: it opens without pickle. `placed`, a text in JSON, says how the poses stand in the world: up, floor and
         scale, each with its source and uncertainty (`outputs.world.World`).
 CSV     one row per frame: `frame`, `time`, then `<joint>_x`, `_y`, `_z`, and where they are known `reliable` (1, 0) and
@@ -50,9 +50,10 @@ def write_npz(path: Path | str, poses: PoseSequence) -> None:
 
 
 def _words(poses: PoseSequence) -> dict[str, int | str]:
-    """Whose poses they are, and what was done to them."""
+    """Whose poses they are, what was done to them, and what the model that predicted them was taught by."""
     person = {} if poses.person is None else {"person": poses.person}
-    return {**person, **({"smoothing": poses.smoothing} if poses.smoothing else {})}
+    texts = {"smoothing": poses.smoothing, "model": poses.model.replace(";", ",")}
+    return {**person, **{name: text for name, text in texts.items() if text}}
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ class PoseFile:
     root_sigma: Float[np.ndarray, "T 3"] | None = None
     person: int | None = None
     smoothing: str = ""
+    model: str = ""
     placed: str | None = None
 
 

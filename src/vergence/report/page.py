@@ -19,8 +19,8 @@ from vergence.geometry.cameras import Camera
 from vergence.skeleton import Skeleton
 
 Cell = str | float | int | None
-Section = Literal["run", "results", "pictures", "samples", "rig", "curves", "details"]
-SECTIONS: tuple[Section, ...] = ("run", "results", "pictures", "samples", "rig", "curves", "details")
+Section = Literal["run", "results", "clip", "pictures", "samples", "rig", "curves", "details"]
+SECTIONS: tuple[Section, ...] = ("run", "results", "clip", "pictures", "samples", "rig", "curves", "details")
 
 
 def _check_shape(what: str, array: np.ndarray | None, *shape: int | None) -> None:
@@ -191,6 +191,47 @@ class RigScene:
             raise VergenceError(f"the rig scene's frame rate is {self.fps}", "It must be above 0.")
 
 
+@dataclass(frozen=True, eq=False)
+class Still:
+    """An image of a `Clip`: the row that it shows, its pixels, and everybody's keypoints in them (P J 2)."""
+
+    row: int
+    image: UInt8[np.ndarray, "H W 3"]
+    keypoints: Float[np.ndarray, "P J 2"]
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """People before one camera over time: images beside 3D.
+
+    Attributes:
+        camera: with K and its images' size.
+        poses: of P people, relative to their roots, in the camera's frame and `unit`; NaN where nobody was seen.
+        roots: where the roots are in the camera's frame; NaN where unknown, None where that is so everywhere.
+        people: their numbers.
+        frames, times: of the rows; seconds.
+        starts: the first row of every stretch of neighbouring rows.
+        stills: some of the images, by rising row; the first of them is shown until the second.
+        fps: rows per second within a stretch.
+        up: gravity's opposite in the camera's frame; None where unknown.
+        unit: of lengths, e.g. `mm`.
+        lead: what is shown, in words.
+    """
+
+    camera: Camera
+    poses: Float[np.ndarray, "P T J 3"]
+    roots: Float[np.ndarray, "P T 3"] | None
+    people: Sequence[int]
+    frames: Sequence[int]
+    times: Sequence[float]
+    starts: Sequence[int]
+    stills: Sequence[Still]
+    fps: float
+    up: Float[np.ndarray, " 3"] | None
+    unit: str
+    lead: str = ""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """`good`, `doubtful` or `refused`, and why, in sentences."""
@@ -214,6 +255,7 @@ class Page:
         strips: images with several methods' poses.
         pictures: images side by side; `pictures_lead` says what they are.
         curves_title: heading of the curves' section.
+        clip: people before one camera, over time.
         sections: which come, in which order; empty ones are left out.
     """
 
@@ -235,6 +277,7 @@ class Page:
     pictures: Sequence[Picture] = ()
     pictures_lead: str = ""
     curves_title: str = "Training"
+    clip: Clip | None = None
     sections: Sequence[Section] = SECTIONS
 
     def __post_init__(self) -> None:

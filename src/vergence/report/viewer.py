@@ -22,12 +22,13 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from vergence.geometry.cameras import Camera
-from vergence.report.page import Page, RigScene, Sample, format_number
+from vergence.report.page import Clip, Page, RigScene, Sample, format_number
 from vergence.skeleton import Skeleton
 
 LONGEST_SIDE_PX = 720  # an image fills at most half a laptop's screen
 PNG_BELOW_PX = 160  # small crops: JPEG's blocks would show, and PNG costs nothing
 JPEG_QUALITY = 85
+STILL_SIDE_PX, STILL_QUALITY = 480, 70  # a clip holds many images
 MAX_FRAMES = 900  # of a rig scene in a page; longer ones are shown every n-th frame, and the page says so
 
 CAMERA_TO_DISPLAY = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
@@ -110,10 +111,12 @@ def centred(pose: np.ndarray, true: np.ndarray | None, skeleton: Skeleton) -> np
     return pose - pose[shared].mean(axis=0) + (true[shared].mean(axis=0) - root_position(true, skeleton))
 
 
-def encode_image(pixels: UInt8[np.ndarray, "H W 3"]) -> tuple[str, tuple[int, int], tuple[float, float]]:
+def encode_image(
+    pixels: UInt8[np.ndarray, "H W 3"], longest: int = LONGEST_SIDE_PX, quality: int = JPEG_QUALITY
+) -> tuple[str, tuple[int, int], tuple[float, float]]:
     """An image as a data URI, its width and height there, and the factors by which x and y were scaled."""
     height, width = pixels.shape[:2]
-    factor = min(1.0, LONGEST_SIDE_PX / max(height, width))
+    factor = min(1.0, longest / max(height, width))
     size = (max(1, round(width * factor)), max(1, round(height * factor)))
     empty = pixels.strides[:2] == (0, 0)  # one colour, broadcast
     image = Image.fromarray(np.ascontiguousarray(np.broadcast_to(pixels[0, 0], (*size[::-1], 3)) if empty else pixels))
@@ -121,7 +124,7 @@ def encode_image(pixels: UInt8[np.ndarray, "H W 3"]) -> tuple[str, tuple[int, in
         image = image.resize(size, Image.Resampling.LANCZOS)
     kind = "png" if max(size) <= PNG_BELOW_PX else "jpeg"
     buffer = io.BytesIO()
-    options = {"optimize": True} if kind == "png" else {"quality": JPEG_QUALITY, "optimize": True}
+    options = {"optimize": True} if kind == "png" else {"quality": quality, "optimize": True}
     image.save(buffer, kind, **options)
     data = base64.b64encode(buffer.getvalue()).decode("ascii")
     return f"data:image/{kind};base64,{data}", size, (size[0] / width, size[1] / height)
@@ -188,6 +191,28 @@ def rig_data(rig: RigScene, skeleton: Skeleton) -> dict[str, Any]:
     return data
 
 
+def clip_data(clip: Clip) -> dict[str, Any]:
+    """The clip for the viewer: everybody's poses with the root at the origin, and where the roots are."""
+    turn = display_rotation(clip.up)
+    poses = points_only(clip.poses) @ turn.T
+    known = poses[np.isfinite(poses).all(-1)]
+    digits = decimals_for(float(np.ptp(known, axis=0).max()) if len(known) else 1.0)
+    stills = []
+    for still in clip.stills:
+        image, size, scale = encode_image(still.image, STILL_SIDE_PX, STILL_QUALITY)
+        points = [numbers(rescale_keypoints(points_only(own), scale), 1) for own in still.keypoints]
+        stills.append({"row": still.row, "image": image, "size": size, "kp": points})
+    data = {
+        "unit": clip.unit, "fps": clip.fps, "people": list(clip.people), "frames": [int(f) for f in clip.frames],
+        "times": numbers(np.asarray(clip.times, dtype=float), 3), "starts": list(clip.starts), "stills": stills,
+        "poses": numbers(poses, digits),
+    }  # fmt: skip
+    if clip.roots is not None:
+        data["roots"] = numbers(points_only(clip.roots) @ turn.T, digits)
+        data["camera"] = numbers(frustum(clip.camera) @ turn.T, digits + 3)
+    return data
+
+
 def page_data(page: Page) -> dict[str, Any]:
     """Everything that the page's script draws."""
     return {
@@ -197,4 +222,5 @@ def page_data(page: Page) -> dict[str, Any]:
         "unit": page.pose_unit,
         "samples": [sample_data(sample, page.skeleton) for sample in page.samples],
         "rig": None if page.rig is None else rig_data(page.rig, page.skeleton),
+        "clip": None if page.clip is None else clip_data(page.clip),
     }

@@ -104,9 +104,12 @@ class Run:
             raise VergenceError("the recipe has no training stage", "Add one under stages:.")
         recipe = self.recipe
         made_with = {"plugins": [Path(file).name for file in recipe.plugins]} if recipe.plugins else {}
+        sources = {
+            name: {"kind": source.kind, "path": Path(source.path).name} for name, source in recipe.sources.items()
+        }
         save(method, self.folder, recipe.method, recipe.network, recipe.image_size, seed=recipe.seed,
              labels={name: labels.report for name, labels in self.labels.items()}, seconds=self.seconds,
-             cpu_seconds=self.cpu_seconds, **made_with)  # fmt: skip
+             cpu_seconds=self.cpu_seconds, sources=sources, **made_with)  # fmt: skip
         self.method = method
         return method
 

@@ -44,6 +44,9 @@ def touch(folder: Path, *names: str) -> None:
         (["labels.v001.000_cam1.analysis.h5", "labels.v001.001_cam10.analysis.h5"], "labels.v001.000_cam1.analysis.h5"),
         (["pose-2d/cam1.h5", "pose-2d-filtered/cam1.h5"], "pose-2d-filtered/cam1.h5"),
         (["video_preds/cam1.csv"], "video_preds/cam1.csv"),
+        (["CAM1_JSON/0.JSON"], "CAM1_JSON"),
+        (["OpenPose/Cam1_json/0.json"], "OpenPose/Cam1_json"),
+        (["CAM1.json", "cam1.json"], "cam1.json"),
         (["cam10_json/0.json", "xcam1.json", "cam1.txt", "cam1.wav"], None),
     ],
 )  # fmt: skip

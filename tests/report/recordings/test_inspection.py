@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures_browser import CHROMIUM, browse
 from fixtures_scene import Scene
 from fixtures_told import SIDE, Told, told, write_videos
 from PIL import Image
@@ -23,7 +22,6 @@ from vergence.report.render import render_page, write_page
 from vergence.skeleton import H36M_17
 
 __all__ = ["told"]
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 @pytest.fixture
@@ -88,12 +86,3 @@ def test_it_fits_a_phone_and_a_desk_by_day_and_by_night(found: Inspection, tmp_p
             browse(tmp_path, path, [*options, f"--screenshot={shot}"])
             grey[dark] = np.asarray(Image.open(shot).convert("L"))[2, 2]
     assert grey[True] < 60 < 200 < grey[False]
-
-
-def browse(tmp_path: Path, page: Path, options: list[str]) -> tuple[str, str]:
-    flags = (
-        "--headless --no-sandbox --disable-gpu --enable-unsafe-swiftshader --hide-scrollbars --enable-logging=stderr"
-    )
-    command = [str(CHROMIUM), *flags.split(), f"--user-data-dir={tmp_path / 'profile'}", *options, page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True)
-    return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)

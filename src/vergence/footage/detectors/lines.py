@@ -22,11 +22,11 @@ from vergence.errors import VergenceError, refusing
 from vergence.files import atomic_path
 from vergence.footage.detectors.base import Detector, People
 from vergence.footage.detectors.turns import people_in, upright_turn
-from vergence.footage.images import Video
+from vergence.footage.images import RGB, Video, ahead
 from vergence.footage.keypoints import clean
 from vergence.progress import Progress
 
-BATCH = 16
+BATCH, BATCH_PX = 16, 1 << 25  # images, and their pixels: while one batch is looked at, the next two are read
 
 Line = list[list[list[float]]]  # of a batch: by frame, by person, x, y and confidence of all joints in a row
 _LINE = msgspec.json.Decoder(Line)
@@ -76,8 +76,8 @@ def detect_lines(
             file.write_text(json.dumps({**about, "turn": turn}) + "\n")
         size = path.stat().st_size
     progress(name, done, len(frames))
-    rest = iter(frames.frames(done))
-    while batch := list(islice(rest, BATCH)):
+    width, height = frames.size
+    for batch in ahead(_batches(frames.frames(done), max(1, min(BATCH, BATCH_PX // (width * height)))), 1):
         people = people_in([image for _, image in batch], detector, turn)
         rows: Line = []
         for (frame, _), found in zip(batch, people):
@@ -89,6 +89,11 @@ def detect_lines(
         _append(path, [[]] * (len(frames) - done), size)
         progress(name, len(frames), len(frames))
     return Kept(path, len(frames), turn)
+
+
+def _batches(images: Iterator[tuple[int, RGB]], size: int) -> Iterator[list[tuple[int, RGB]]]:
+    while batch := list(islice(images, size)):
+        yield batch
 
 
 def plain_people(people: People) -> list[list[float]]:

@@ -265,4 +265,5 @@ for (const svg of document.querySelectorAll(".chart")) {
 addEventListener("error", (e) => { document.body.dataset.error = e.message; });
 if (data.samples.length) buildSamples();
 if (data.rig) buildRig(data.rig);
+if (data.clip) buildClip(data.clip);
 document.body.dataset.ready = "1";

@@ -1,1 +1,1 @@
-"""Pages about recordings, before anything is learned from them."""
+"""Pages and windows about one recording: will it do, and what was predicted of it."""

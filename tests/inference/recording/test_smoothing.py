@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vergence.errors import VergenceError
-from vergence.inference.smoothing import smoothed, window_frames, words
+from vergence.inference.recording.smoothing import smoothed, window_frames, words
 
 FRAMES = np.arange(120)
 TRUTH = np.c_[0.02 * (FRAMES - 60) ** 2, 3.0 * FRAMES]

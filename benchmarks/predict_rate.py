@@ -1,0 +1,112 @@
+"""`predict` on a video end to end beside its stages alone: decoding, detector, drawing, coding, and what overlaps of them.
+
+    python benchmarks/predict_rate.py --footage VIDEO --task FILE.task [--frames 100] [--repeat 3] [--folder DIR]
+
+Each stage is run alone on the same frames, then the whole call (MediaPipe, the lifting model that comes with the package, with
+and without an overlay), stages and wholes in turn, so that other jobs on the machine meet all of them. Seconds are medians. The
+rate of the whole is given as a share of the slowest stage's own, and beside one thing done after the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+os.environ["XDG_CACHE_HOME"] = str(Path("predict_rate_cache").resolve())  # before the package reads it
+
+import vergence
+from vergence.footage.detectors.base import CACHE, open_detector
+from vergence.footage.video import VideoWriter, open_video
+from vergence.inference.frames import reduced_image
+from vergence.report.overlay import overlay_of_people
+
+
+def timed(act: Callable[[], object]) -> tuple[float, float]:
+    """Seconds, and seconds of a processor."""
+    begun, worked = time.perf_counter(), time.process_time()
+    act()
+    return time.perf_counter() - begun, time.process_time() - worked
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--footage", type=Path, required=True)
+    parser.add_argument("--task", required=True)
+    parser.add_argument("--frames", type=int, default=100)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--folder", type=Path, default=Path("predict_rate"))
+    asked = parser.parse_args()
+    asked.folder.mkdir(parents=True, exist_ok=True)
+    video = asked.folder / "cut.mp4"
+    with open_video(asked.footage) as images, VideoWriter(video, 30) as writer:
+        for _, image in images.frames(0, asked.frames):
+            writer.write(image)
+    with open_video(video) as images:
+        size, some = images.size, [image for _, image in images.frames(0, 20)]
+    count = min(asked.frames, len(open_video(video)))
+    detector = open_detector("mediapipe", asked.task)
+    small = [reduced_image(image) for image in some]
+    panel = [
+        np.concatenate([image, np.zeros((image.shape[0], image.shape[0] // 2, 3), np.uint8)], 1) for image in small
+    ]
+
+    def decode() -> None:
+        with open_video(video) as opened:
+            for _ in opened.frames(0, count):
+                pass
+
+    def detect() -> None:
+        for i in range(count):
+            detector([some[i % len(some)]])
+
+    def draw() -> None:
+        for i in range(count):
+            image = reduced_image(some[i % len(some)])
+            cv2.resize(image, image.shape[1::-1])
+
+    def code() -> None:
+        with VideoWriter(asked.folder / "coded.mp4", 30) as coded:
+            for i in range(count):
+                coded.write(panel[i % len(panel)])
+
+    def whole(overlay: bool) -> None:
+        shutil.rmtree(CACHE, ignore_errors=True)
+        shutil.rmtree(asked.folder / "out", ignore_errors=True)
+        found = vergence.predict("lifting", video, detector="mediapipe", detector_model=asked.task)
+        vergence.save_predicted(found, asked.folder / "out", draw=overlay_of_people if overlay else None)
+
+    acts: dict[str, Callable[[], None]] = {"decoding": decode, "detector": detect, "reduction": draw, "coding": code}
+    wholes: dict[str, Callable[[], None]] = {"no overlay": lambda: whole(False), "overlay": lambda: whole(True)}
+    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in [*acts, *wholes]}
+    for _ in range(asked.repeat):
+        for name, act in {**acts, **wholes}.items():
+            taken[name].append(timed(act))
+    seconds = {name: statistics.median(s for s, _ in both) for name, both in taken.items()}
+    worked = {name: statistics.median(w for _, w in both) for name, both in taken.items()}
+    print(
+        f"{size[0]} x {size[1]}, {count} frames, {asked.repeat} times, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    )
+    for name in taken:
+        print(
+            f"  {name:10} {count / seconds[name]:7.1f} frames/s, {1000 * worked[name] / count:6.1f} ms of a core for each"
+        )
+    slowest = max(acts, key=lambda name: seconds[name])
+    after = (
+        sum(seconds[name] for name in acts) + seconds["decoding"]
+    )  # decoded for the detector, and again to be drawn on
+    for name in wholes:
+        share, serial = seconds[slowest] / seconds[name], after / seconds[name]
+        print(f"  {name}: {share:.0%} of the rate of {slowest} alone; {serial:.2f} times one thing after the other")
+    shutil.rmtree(CACHE, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

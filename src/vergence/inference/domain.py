@@ -1,0 +1,73 @@
+"""What a model is good for, from its own config: what it was taught by, and the verdict of those who made it.
+
+A model does not know that an image is unlike all that it was shown: it answers, and the answer looks like any other. So whoever
+uses one is told what it has seen, first of all where that was drawn people only.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vergence.files import read_yaml
+
+DRAWN = "world_"  # kinds of sources that the built-in world draws begin so
+UNPAIRED = "poses are lifted from 2D keypoints by a model that motion capture taught, unpaired with any image"
+
+
+@dataclass(frozen=True)
+class Domain:
+    """What a model was made of.
+
+    Attributes:
+        words: a sentence; empty where nothing is known.
+        drawn: it saw drawn people only.
+        verdict: of its training: `good`, `doubtful`, or empty where nobody gave one.
+        reasons: of the verdict.
+    """
+
+    words: str = ""
+    drawn: bool = False
+    verdict: str = ""
+    reasons: tuple[str, ...] = ()
+
+
+def domain_of(config: Mapping[str, Any], folder: Path | None = None) -> Domain:
+    """Of a lifting model or a run, from what `config.json` holds; from the recipe in a run's folder where that is older."""
+    if config.get("method") == "lifting":
+        doubtful = config.get("doubtful")
+        why = ("the reconstruction that it learned from is doubtful, and was learned from all the same",)
+        verdict = "" if doubtful is None else "doubtful" if doubtful else "good"
+        return Domain(str(config.get("taught_by", UNPAIRED)), False, verdict, why if doubtful else ())
+    sources = config.get("sources")
+    if sources is None and folder is not None and (folder / "recipe.yaml").is_file():
+        recipe = read_yaml(folder / "recipe.yaml")
+        sources = recipe.get("sources") if isinstance(recipe, dict) else None
+    seen = dict.fromkeys(_shown(source) for source in (sources or {}).values() if isinstance(source, Mapping))
+    drawn = bool(seen) and set(seen) == {_shown({"kind": DRAWN})}
+    words = f"the run was trained on {' and '.join(seen)}" if seen else ""
+    if drawn:
+        words += " only: what it says of people in real images is not to be relied on"
+    return Domain(words, drawn, *_verdict(config.get("labels")))
+
+
+def _shown(source: Mapping[str, Any]) -> str:
+    kind = str(source.get("kind", ""))
+    if kind.startswith(DRAWN):
+        return "drawn people of the built-in world"
+    path = Path(str(source.get("path") or "")).name
+    return "the footage " + path if kind == "capture" else " ".join(filter(None, (kind, path)))
+
+
+def _verdict(labels: Any) -> tuple[str, tuple[str, ...]]:
+    """Of the reconstructions whose 3D was learned from: the one that most recordings have."""
+    found: Counter[str] = Counter()
+    for one in labels.values() if isinstance(labels, Mapping) else ():
+        found.update(one.get("verdicts", {}) if isinstance(one, Mapping) else {})
+    if not found:
+        return "", ()
+    word = "good" if found["good"] > found.total() / 2 else "doubtful"
+    return word, (f"of {found.total()} recordings that gave 3D labels {found['good']} are good",)

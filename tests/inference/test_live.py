@@ -1,0 +1,102 @@
+"""A camera's people as they come: the same as in a recording where nothing follows, who is who, and nothing kept."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import cv2
+import numpy as np
+import pytest
+from fixtures_light import HEIGHT, WIDTH
+
+import vergence
+from vergence.errors import VergenceError
+from vergence.footage.keypoints import read_keypoints
+from vergence.footage.video import open_video
+from vergence.inference.estimator import load
+from vergence.inference.inputs import find_lens
+from vergence.inference.live import LiveFrames, camera_images
+from vergence.skeleton import COCO_17
+
+
+class Known:
+    """Gives what a file has, image by image."""
+
+    skeleton, identity = COCO_17, "known 1"
+
+    def __init__(self, keypoints) -> None:
+        people: dict[int, list] = {}
+        for row in json.loads(keypoints.read_text()):
+            people.setdefault(row["image_id"], []).append(np.array(row["keypoints"]).reshape(17, 3))
+        self._people = iter([np.stack(people[frame]) for frame in sorted(people)])
+
+    def __call__(self, images):
+        return [next(self._people, np.empty((0, 17, 3))) for _ in images]
+
+
+@pytest.fixture
+def images(two_people):
+    with open_video(two_people[0]) as video:
+        return [image for _, image in video]
+
+
+def live(model, images, keypoints, everybody):
+    clock = itertools.count(0, 0.04).__next__
+    return LiveFrames(model, images, Known(keypoints), find_lens(None, "", 60), everybody, clock=clock)
+
+
+def test_everybody_in_every_image_and_the_last_pose_is_the_recordings(two_people, images):
+    video, keypoints = two_people
+    found = live(vergence.load_lifting(), images, keypoints, True)
+    results = list(found.images())
+    assert [len(one) for one in results] == [1] * 6 + [2] * 17
+    assert [one.person for one in results[-1]] == [1, 2]
+    whole = vergence.predict("lifting", video, keypoints=keypoints, fov=60).collect()
+    np.testing.assert_allclose(results[-1][0].pose, whole.pose[-1], atol=1e-5)
+    np.testing.assert_allclose(results[10][0].keypoints, whole.keypoints[10], atol=1e-6)
+    assert results[-1][0].time == pytest.approx(22 * 0.04, abs=0.05)
+    assert (found.tally.read, found.tally.seen) == (23, 23 + 17)
+    assert read_keypoints(keypoints) is not None
+
+
+def test_one_person_is_who_has_been_in_view_longest_and_nobody_has_a_result_without_a_pose(two_people, images):
+    black = [np.zeros((HEIGHT, WIDTH, 3), np.uint8)] * 3
+    found = live(vergence.load_lifting(), [*images, *black], two_people[1], False)
+    results = list(found)
+    assert [one.person for one in results] == [1] * 26
+    assert [one.seen for one in results] == [True] * 23 + [False] * 3
+    assert "motion capture" in found.notes[0]
+
+
+def test_a_run_sees_the_crop(two_people, images, light_run):
+    frames = list(live(load(light_run), images, two_people[1], True).images())[-1]
+    expected = vergence.predict(light_run, two_people[0], keypoints=two_people[1], fov=60, people="all", frames="22")
+    for own, other in zip(frames, expected):
+        np.testing.assert_allclose(own.pose, other.pose, atol=1e-4)
+        assert own.box == pytest.approx(other.box)
+
+
+class Capture:
+    def __init__(self, images) -> None:
+        self.images, self.released = iter(images), False
+
+    def isOpened(self) -> bool:
+        return self.images is not None
+
+    def read(self):
+        image = next(self.images, None)
+        return image is not None, image
+
+    def release(self) -> None:
+        self.released = True
+
+
+def test_a_cameras_images_are_rgb_and_the_camera_is_let_go(monkeypatch):
+    fake = Capture([np.full((4, 6, 3), [1, 2, 3], np.uint8)] * 2)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda number: fake)
+    assert [image[0, 0].tolist() for image in camera_images(0)] == [[3, 2, 1]] * 2
+    assert fake.released
+    fake.images = None
+    with pytest.raises(VergenceError, match="there is no camera 3"):
+        next(camera_images(3))
