@@ -22,6 +22,7 @@ VERBS = {
     "compare": "recipes and runs side by side, on equal data and tests",
     "reproduce": "a paper's table trained again, ours beside theirs",
     "predict": "image, folder or video to 3D poses, overlay and files",
+    "batch": "detect, reconstruct or predict over many recordings, here or on Ray",
     "search": "an image's or a clip's pose found in footage",
     "synth": "a dataset from the built-in world",
     "data": "datasets on disk: what a folder holds, whether it is valid; prepared for fast reading",

@@ -53,6 +53,7 @@ def test_the_pixels_are_the_datasets_and_each_is_read_once():
 def test_the_first_batch_reads_its_own_rows_and_later_ones_read_on_from_the_beginning(monkeypatch):
     clock = iter(range(10**6))  # every look at it is a second later
     monkeypatch.setattr(kept.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(kept, "AHEAD", 1)
     dataset = Counted()
     store = Kept(dataset)
     store.read(torch.tensor([150, 3]))

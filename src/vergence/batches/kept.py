@@ -1,9 +1,9 @@
 """Crops that were made once, kept in a file, so that reading them again costs neither decoding nor memory.
 
 A random frame of a video costs half a group of pictures to decode, and training asks for random frames. The first batch reads its
-own rows and no others, so that a run starts at once. From then on as much time as single rows took goes into reading the
-footage from its beginning on, where every frame is decoded once, so that after a few batches all of it is there, at about
-twice the cost of one pass, and a batch is a few reads from a file that the system caches while memory is free. The file
+own rows and no others, so that a run starts at once. From then on `AHEAD` times as long as single rows took goes into reading
+the footage from its beginning on, where every frame is decoded once, so that after some batches all of it is there, at
+little more than the cost of one pass, and a batch is a few reads from a file that the system caches while memory is free. The file
 has no name and goes with the process. Worker processes that were forked share it; those that were started anew make one of
 their own. Of longer footage than `MOST_BYTES` the rest is decoded again and again: prepare shards of it (`vergence data
 prepare`).
@@ -30,6 +30,7 @@ from vergence.batches.views import Views
 from vergence.errors import VergenceError
 
 NEIGHBOURS = 128  # rows that are read together ahead
+AHEAD = 3  # time for reading ahead beside that for single rows
 MOST_BYTES = 8 * 1024**3
 DISK_SHARE = 0.5  # of what is free
 
@@ -46,7 +47,7 @@ class Kept:
         self.groups, self.measures, self.report = dataset.groups, dataset.measures, dataset.report
         self._row_bytes = 3 * dataset.image_size**2
         self._ahead = 0  # places in reading order before which all is kept
-        self._owed = 0.0  # seconds that single rows took and reading ahead has not
+        self._owed = 0.0  # seconds that are due to reading ahead
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -97,7 +98,7 @@ class Kept:
         if missing := [row for row, pixels in found.items() if pixels is None]:
             start = time.monotonic()
             found |= self._read_and_keep(missing)
-            self._owed += time.monotonic() - start
+            self._owed += AHEAD * (time.monotonic() - start)
         image = torch.zeros(len(wanted), 3, side, side, dtype=torch.uint8)
         for i, row in enumerate(wanted.tolist()):
             image[i] = torch.from_numpy(found[row]).reshape(3, side, side)
@@ -113,7 +114,7 @@ class Kept:
         return len(self) + int(self._place[1][row]) * self._row_bytes
 
     def _read_ahead(self) -> None:
-        """Reads on behind what was read ahead before, for as long as single rows took since."""
+        """Reads on behind what was read ahead before, for as long as is due for the single rows since."""
         while self._file is not None and self._owed > 0 and self._ahead < self._room:
             start = time.monotonic()
             some = self._place[0][self._ahead : min(self._ahead + NEIGHBOURS, self._room)]
