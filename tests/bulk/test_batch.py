@@ -17,7 +17,6 @@ from vergence.bulk.batch import batch
 from vergence.cli import main
 from vergence.errors import VergenceError
 
-
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are told apart by Linux' /proc")
 
 
@@ -71,7 +70,9 @@ def test_the_same_call_does_what_is_missing(done, recordings, monkeypatch):
     _, out, _ = done
     began = []
     real = tasks._in_a_process
-    monkeypatch.setattr(tasks, "_in_a_process", lambda task, *more: began.append(task.recording.name) or real(task, *more))
+    monkeypatch.setattr(
+        tasks, "_in_a_process", lambda task, *more: began.append(task.recording.name) or real(task, *more)
+    )
     options = {"formats": "npz,csv"}
     again = batch("reconstruct", recordings / "list.txt", out, workers=2, options=options, keep_failed=True)
     assert (began, again.before, len(again.failed)) == ([], 2, 1)

@@ -110,6 +110,14 @@ def check_options(verb: str, options: Mapping[str, Any], own: bool = False) -> N
             raise VergenceError(f"{verb} has no option {name!r} for {whose}", f"It has {', '.join(sorted(known))}.")
 
 
-INPUTS = {"detect": "footage", "reconstruct": "capture", "predict": "input"}  # the verbs, and what each calls a recording
+INPUTS = {
+    "detect": "footage",
+    "reconstruct": "capture",
+    "predict": "input",
+}  # the verbs, and what each calls a recording
 CODE = ("plugins", "model", "detector_model", "run")  # named by whoever calls, never by a manifest
-OWN_PATHS = {"detect": (), "reconstruct": (), "predict": ("boxes", "keypoints", "capture")}  # beside it, in the manifest
+OWN_PATHS = {
+    "detect": (),
+    "reconstruct": (),
+    "predict": ("boxes", "keypoints", "capture"),
+}  # beside it, in the manifest

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vergence.bulk import places
-from vergence.bulk.manifest import INPUTS, OWN_PATHS, STATE, Recording
+from vergence.bulk.manifest import OWN_PATHS, STATE, Recording
 from vergence.errors import VergenceError
 
 LOOK_S = 0.25  # between two looks whether to stop
@@ -79,6 +79,7 @@ class Outcome:
         state: `done`, `failed`, or `waiting`: not begun, or stopped.
         reason: why it failed, and what to do.
         seconds: that it took.
+        processor: seconds of the processor, where its process came to an end.
         made_with: verb, path and options.
     """
 
@@ -86,6 +87,7 @@ class Outcome:
     state: State
     reason: str = ""
     seconds: float = 0.0
+    processor: float = 0.0
     made_with: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -100,23 +102,24 @@ def read_outcome(task: Task) -> Outcome | None:
 
 def carry_out(task: Task, stopped: Callable[[], bool] = lambda: False) -> Outcome:
     """Does a recording and writes what became of it; raises nothing that concerns this recording alone."""
-    start = time.monotonic()
+    start, processor = time.monotonic(), 0.0
     try:
         with tempfile.TemporaryDirectory(prefix="vergence-") as folder:
-            reason = _done_in(task, Path(folder), stopped)
+            reason, processor = _done_in(task, Path(folder), stopped)
     except VergenceError as error:
         reason = str(error)
     except Exception as error:  # a store's own errors are of as many kinds as there are stores
         reason = f"{type(error).__name__}: {error}"
     state: State = "waiting" if stopped() and reason else "failed" if reason else "done"
-    found = Outcome(task.recording.name, state, reason, round(time.monotonic() - start, 3), task.made_with)
+    seconds = round(time.monotonic() - start, 3), round(processor, 3)
+    found = Outcome(task.recording.name, state, reason, *seconds, task.made_with)
     if state != "waiting":
         places.write(task.state_file, json.dumps(vars(found), indent=2) + "\n")
     return found
 
 
-def _done_in(task: Task, folder: Path, stopped: Callable[[], bool]) -> str:
-    """Why a task failed; empty where it did not."""
+def _done_in(task: Task, folder: Path, stopped: Callable[[], bool]) -> tuple[str, float]:
+    """Why a task failed (empty where it did not), and the processor's seconds."""
     name, away = task.recording.name, places.is_url(task.out)
     out = folder / "out" if away else Path(task.out) / name
     log = (folder / "log.txt") if away else Path(task.out) / STATE / f"{name}.log"
@@ -153,8 +156,8 @@ def _words(task: Task, folder: Path, out: Path) -> list[str]:
     return [*words, "--quiet=true"] if task.verb != "reconstruct" else words
 
 
-def _in_a_process(task: Task, words: list[str], log: Path, stopped: Callable[[], bool]) -> str:
-    context = multiprocessing.get_context(METHOD)
+def _in_a_process(task: Task, words: list[str], log: Path, stopped: Callable[[], bool]) -> tuple[str, float]:
+    context: Any = multiprocessing.get_context(METHOD)
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(task.verb, words, str(log), task.threads, theirs))
     with _starting(task):
@@ -164,14 +167,18 @@ def _in_a_process(task: Task, words: list[str], log: Path, stopped: Callable[[],
     try:
         while not wait([ours, process.sentinel], timeout=LOOK_S):
             if stopped():
-                return "stopped"
+                return "stopped", 0.0
             if time.monotonic() > end:
-                return f"it took longer than {task.timeout:g} s. Give a longer --timeout, or look at the recording."
+                return (
+                    f"it took longer than {task.timeout:g} s. Give a longer --timeout, or look at the recording.",
+                    0.0,
+                )
         with contextlib.suppress(EOFError, OSError):
             if ours.poll():
-                return str(ours.recv())
+                reason, processor = ours.recv()
+                return reason, processor
         process.join()
-        return _ended(process.exitcode or 0, log)
+        return _ended(process.exitcode or 0, log), 0.0
     finally:
         _end(process)
         ours.close()
@@ -238,7 +245,7 @@ def _work(verb: str, words: list[str], log: str, threads: int, answer: Connectio
         traceback.print_exc()
         reason = f"{type(error).__name__}: {error}. {Path(log).name} has the rest."
     sys.stdout.flush()
-    answer.send(reason)
+    answer.send((reason, time.process_time()))
 
 
 def _end_with(other: Connection) -> None:

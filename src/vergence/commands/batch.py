@@ -13,17 +13,23 @@ def batch(words: Sequence[str]) -> int:
 
     parser = argparse.ArgumentParser(
         prog="vergence batch",
-        description="A verb over many recordings, each by itself: what fails, crashes or does not end fails alone, and the same "
+        description="A verb over many recordings, each by itself: what crashes or does not end fails alone, and the same "
         "command again does what is missing. All other options are the verb's own, as in --formats npz,trc.",
     )
     parser.add_argument("verb", help="detect, reconstruct or predict")
-    parser.add_argument("manifest", help="text file: a recording's path, or JSON with path, name and options, on each line")
-    parser.add_argument("--out", required=True, help="folder or URL; a recording's results are in the folder of its name")
+    parser.add_argument(
+        "manifest", help="text file: a recording's path, or JSON with path, name and options, on each line"
+    )
+    parser.add_argument(
+        "--out", required=True, help="folder or URL; a recording's results are in the folder of its name"
+    )
     parser.add_argument("--root", help="folder or URL that the recordings lie in (default: the manifest's)")
     parser.add_argument("--workers", type=int, help="recordings at once (default: the cores)")
     parser.add_argument("--engine", default="processes", choices=("processes", "ray"), help="default: processes")
     parser.add_argument("--timeout", type=float, help="seconds after which a recording is given up")
-    parser.add_argument("--keep_failed", "--keep-failed", action="store_true", help="do not try those again that failed")
+    parser.add_argument(
+        "--keep_failed", "--keep-failed", action="store_true", help="do not try those again that failed"
+    )
     parser.add_argument("--quiet", action="store_true", help="print nothing")
     given, rest = parser.parse_known_args(list(words))
     options = own_options(rest)
