@@ -4,8 +4,8 @@ A random frame of a video costs half a group of pictures to decode, and training
 its own rows and no others, so that a run starts at once. From then on `AHEAD` times as long as single rows took goes into
 reading the footage from its beginning on, where every frame is decoded once, so that after some batches all of it is there,
 at little more than the cost of one pass, and a batch is a few reads from a file that the system caches while memory is free.
-The file has no name and goes with the process. Worker processes that were forked share it; those that were started anew make one of
-their own. Of longer footage than `MOST_BYTES` the rest is decoded again and again: prepare shards of it (`vergence data
+The file has no name and goes with the process. Worker processes that were forked share it; those that were started anew make
+one of their own. Of longer footage than `MOST_BYTES` the rest is decoded again and again: prepare shards (`vergence data
 prepare`).
 """
 
