@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def settled(words: list[str]) -> list[str]:
-    """The words without `--threads N`, which every verb takes; sets how many threads the libraries will use, if none is loaded."""
+    """The words without `--threads N`, which every verb takes; sets how many threads the libraries use that come."""
     given = 0
     for at, word in enumerate(words):
         name, equals, value = word.partition("=")

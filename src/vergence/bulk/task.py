@@ -29,11 +29,13 @@ from vergence.errors import VergenceError
 
 LOOK_S = 0.25  # between two looks whether to stop
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+ANYWAY = ("vergence.cli", "jsonargparse", "docstring_parser", "rich.console", "PIL.JpegImagePlugin",
+          "vergence.footage.keypoint_formats.hdf5", "vergence.footage.keypoint_formats.mmpose")  # fmt: skip
 NEEDED = {
     "detect": ["vergence.footage.detectors.footage"],
     "reconstruct": ["vergence.reconstruction.footage", "vergence.report.reconstruction", "vergence.report.render"],
     "predict": ["vergence.inference.predict", "vergence.inference.saving", "vergence.report.overlay"],
-}  # beside the command line; without them a process would import for seconds
+}  # without which a process would import for seconds
 State = Literal["done", "failed", "waiting"]
 
 
@@ -213,7 +215,8 @@ def _starting(task: Task) -> Any:
         before = {name: os.environ.get(name) for name in names}
         os.environ.update(dict.fromkeys(names, str(task.threads)))
         if METHOD == "forkserver":
-            multiprocessing.set_forkserver_preload(["vergence.cli", "jsonargparse", "rich.console", *NEEDED[task.verb]])
+            verbs = [f"vergence.commands.{task.verb}", *NEEDED[task.verb]]
+            multiprocessing.set_forkserver_preload([*ANYWAY, *verbs])
         try:
             yield
         finally:
