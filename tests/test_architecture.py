@@ -30,7 +30,7 @@ FLOORS = [
     {"inference"},
     {"training"},
     {"evaluation"},
-    {"comparison", "learning"},
+    {"comparison", "learning", "bulk"},
     {"report"},
     {"commands"},
 ]

@@ -32,6 +32,8 @@ PUBLIC = {
     "Observations": "vergence.footage.observations",
     "Rig": "vergence.geometry.cameras",
     "VergenceError": "vergence.errors",
+    "Batch": "vergence.bulk.batch",
+    "batch": "vergence.bulk.batch",
     "check_dataset": "vergence.datasets.validation.check_dataset",
     "compare": "vergence.comparison.compare",
     "evaluate": "vergence.evaluation.evaluate",

@@ -22,6 +22,7 @@ VERBS = {
     "compare": "recipes and runs side by side, on equal data and tests",
     "reproduce": "a paper's table trained again, ours beside theirs",
     "predict": "image, folder or video to 3D poses, overlay and files",
+    "batch": "detect, reconstruct or predict over many recordings, here or on Ray",
     "search": "an image's or a clip's pose found in footage",
     "synth": "a dataset from the built-in world",
     "data": "datasets on disk: what a folder holds, whether it is valid; prepared for fast reading",
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"vergence {verb}: the verb is now {FORMERLY[verb]}", file=sys.stderr)
         verb = FORMERLY[verb]
     try:
-        return run(verb, rest)
+        return run(verb, settled(rest))
     except VergenceError as error:
         print(f"vergence {verb}: {error}", file=sys.stderr)
         return 2
@@ -57,9 +58,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 141
 
 
+def settled(words: list[str]) -> list[str]:
+    """The words without `--threads N`, which every verb takes; sets how many threads the libraries use that come."""
+    given = 0
+    for at, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name == "--threads":
+            value = value if equals else words[at + 1] if at + 1 < len(words) else ""
+            if not value.isdigit() or int(value) < 1:
+                raise VergenceError(f"--threads {value}".rstrip(), "Give a whole number from 1 on.")
+            given, words = int(value), words[:at] + words[at + 2 - bool(equals) :]
+            break
+    if "torch" not in sys.modules and not {"-h", "--help"} & set(words):
+        import_module("vergence.networks.threads").settle(given)
+    elif given and "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(given)
+    return words
+
+
 def overview() -> str:
     lines = [f"vergence {__version__}: from multi-camera footage to a single-camera 3D human pose estimator", ""]
-    lines += ["usage: vergence VERB [options]        vergence VERB --help", ""]
+    lines += ["usage: vergence VERB [options] [--threads N]        vergence VERB --help", ""]
     lines += [f"  {verb:<14} {text}" for verb, text in VERBS.items()]
     return "\n".join(lines)
 

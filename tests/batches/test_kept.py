@@ -10,6 +10,7 @@ import torch
 from vergence.batches import kept
 from vergence.batches.kept import Kept
 from vergence.batches.views import Views
+from vergence.errors import VergenceError
 
 N, SIDE = 200, 8
 
@@ -49,10 +50,36 @@ def test_the_pixels_are_the_datasets_and_each_is_read_once():
     assert (dataset.times == 1).all()
 
 
-def test_neighbours_in_the_file_are_read_together():
+def test_the_first_batch_reads_its_own_rows_and_later_ones_read_on_from_the_beginning(monkeypatch):
+    clock = iter(range(10**6))  # every look at it is a second later
+    monkeypatch.setattr(kept.time, "monotonic", lambda: float(next(clock)))
+    monkeypatch.setattr(kept, "AHEAD", 1)
     dataset = Counted()
-    Kept(dataset).read(torch.tensor([150]))
-    assert (dataset.times > 0).nonzero()[:, 0].tolist() == list(range(72, 200))
+    store = Kept(dataset)
+    store.read(torch.tensor([150, 3]))
+    assert dataset.times.nonzero()[:, 0].tolist() == [3, 150]
+    store.read(torch.tensor([150]))
+    assert (dataset.times > 0).nonzero()[:, 0].tolist() == [3, *range(72, 200)]  # stored backwards
+    assert (dataset.times <= 1).all()
+    store.read(torch.tensor([3]))  # nothing was read one by one since
+    assert int((dataset.times > 0).sum()) == 129
+    store.read(torch.tensor([4]))
+    store.read(torch.tensor([4]))
+    assert (dataset.times == 1).all()
+
+
+def test_an_image_that_nobody_asks_for_may_be_damaged():
+    class Damaged(Counted):
+        def read(self, rows):
+            if 199 in rows.tolist():
+                raise VergenceError("row 199 is damaged")
+            return super().read(rows)
+
+    store = Kept(Damaged())
+    for some in torch.arange(150).split(10):
+        store.read(some)
+    with pytest.raises(VergenceError, match="199"):
+        store.read(torch.tensor([199]))
 
 
 @pytest.mark.parametrize("most", [0, 70 * 3 * SIDE * SIDE])

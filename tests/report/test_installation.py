@@ -107,6 +107,19 @@ def test_little_free_space_is_wrong(tmp_path, monkeypatch):
 
 def test_a_passive_wait_policy_is_noted(monkeypatch):
     monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    monkeypatch.setattr(installation.threads, "settled", installation.threads.Choice(0, False, "2 of 2 cores are free"))
+    assert check_threads(CPU_TORCH).state == "note"
+
+
+def test_the_threads_are_told_and_why(monkeypatch):
+    monkeypatch.setattr(installation.threads, "cores", lambda: 2)
+    chosen = installation.threads.Choice(1, True, "0 of 2 cores are free: one thread does not wait for others")
+    monkeypatch.setattr(installation.threads, "settled", chosen)
+    monkeypatch.setenv("OMP_WAIT_POLICY", "passive")
+    found = check_threads(CPU_TORCH)
+    assert found.state == "good"
+    assert "torch uses 1 thread: 0 of 2 cores are free" in found.found
+    monkeypatch.setattr(installation.threads, "settled", installation.threads.Choice(3, False, "as asked for"))
     assert check_threads(CPU_TORCH).state == "note"
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import threading
 from typing import Literal
 
 import pytest
@@ -18,7 +19,7 @@ from vergence.methods.base import Watch
 from vergence.methods.registry import build_method
 from vergence.recipes.recipe import NetworkSettings, TrainStage
 from vergence.recipes.settings import Augmentation
-from vergence.training.loop import _Module, read_metrics, stage_rate, train_stage
+from vergence.training.loop import _Module, _Steps, read_metrics, stage_rate, train_stage
 
 NETWORK = NetworkSettings(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], width=8)
 STAGE = TrainStage(
@@ -182,3 +183,24 @@ def test_source_without_images_is_refused():
     empty = random_views(3)[:0]
     with pytest.raises(VergenceError, match="has no images"):
         Mixture([Part("a", MemoryDataset(empty), empty, 4)], seed=0)
+
+
+def test_the_next_batch_is_read_while_a_step_is_computed():
+    asked = {step: threading.Event() for step in range(2, 6)}
+
+    class Slow:
+        def batch(self, step: int) -> int:
+            asked[step].set()
+            if step == 5:
+                raise VergenceError("image 5 is damaged")
+            return step
+
+    steps = _Steps(Slow(), 6)  # type: ignore[arg-type]
+    steps.start = 2
+    batches = iter(steps)
+    assert next(batches) == 2
+    assert asked[3].wait(10)
+    assert not asked[4].wait(0.05)  # one, no more: memory
+    assert [next(batches), next(batches)] == [3, 4]
+    with pytest.raises(VergenceError, match="image 5"):
+        next(batches)

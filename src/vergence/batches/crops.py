@@ -34,7 +34,8 @@ def warp(image: UInt8[ndarray, "H W 3"], camera: CropCamera) -> UInt8[ndarray, "
     height, width = camera.size
     grid = np.stack(np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)), -1)
     source = keypoints_from_crop(grid, camera, np.float32).astype(np.float32)
-    region = _region(source, image.shape[:2])
+    x, y = np.ascontiguousarray(np.moveaxis(source, -1, 0))
+    region = _region(x, y, image.shape[:2])
     if region is None:
         raise VergenceError(
             f"the crop shows nothing of the {image.shape[1]}x{image.shape[0]} image",
@@ -42,15 +43,14 @@ def warp(image: UInt8[ndarray, "H W 3"], camera: CropCamera) -> UInt8[ndarray, "
         )
     top, bottom, left, right = region
     part = image[top:bottom, left:right]
-    source = source - np.array([left, top], dtype=np.float32)
+    x, y = x - np.float32(left), y - np.float32(top)
     shrink = _shrink(camera)
     if shrink > 1.0:
         small = (max(1, round(part.shape[1] / shrink)), max(1, round(part.shape[0] / shrink)))
-        ratio = np.array([small[0] / part.shape[1], small[1] / part.shape[0]], dtype=np.float32)
+        across, down = np.float32(small[0] / part.shape[1]), np.float32(small[1] / part.shape[0])
         part = cv2.resize(part, small, interpolation=cv2.INTER_AREA)
-        source = (source + 0.5) * ratio - 0.5
-    source = np.where(np.isfinite(source), source, -1e4).astype(np.float32)
-    x, y = np.ascontiguousarray(source[..., 0]), np.ascontiguousarray(source[..., 1])
+        x, y = (x + np.float32(0.5)) * across - np.float32(0.5), (y + np.float32(0.5)) * down - np.float32(0.5)
+    x, y = (np.nan_to_num(one, nan=-1e4, posinf=-1e4, neginf=-1e4, copy=False) for one in (x, y))
     return np.asarray(cv2.remap(np.ascontiguousarray(part), x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT))
 
 
@@ -108,14 +108,19 @@ def _shrink(camera: CropCamera) -> float:
     return float(np.linalg.norm(jacobian, ord=2))
 
 
-def _region(source: Float[ndarray, "h w 2"], shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
+def _region(
+    x: Float[ndarray, "h w"], y: Float[ndarray, "h w"], shape: tuple[int, ...]
+) -> tuple[int, int, int, int] | None:
     """(top, bottom, left, right) of the part of an image that a map looks at, with a border; None for none."""
-    known = source[np.isfinite(source).all(-1)]
-    if not len(known):
+    known = np.isfinite(x) & np.isfinite(y)
+    if not known.any():
         return None
-    border = 2 + int(np.abs(np.diff(source, axis=1)[np.isfinite(np.diff(source, axis=1))]).max(initial=1.0))
-    left, top = np.floor(known.min(0)).astype(int) - border
-    right, bottom = np.ceil(known.max(0)).astype(int) + border + 1
+    steps = [np.abs(one[:, 1:] - one[:, :-1]) for one in (x, y)]
+    every = bool(known.all())  # then nothing has to be picked, which takes longer than all the rest
+    border = 2 + int(max(step[... if every else np.isfinite(step)].max(initial=1.0) for step in steps))
+    inside = [one[... if every else known] for one in (x, y)]
+    left, top = (int(np.floor(one.min())) - border for one in inside)
+    right, bottom = (int(np.ceil(one.max())) + border + 1 for one in inside)
     top, bottom = max(top, 0), min(bottom, shape[0])
     left, right = max(left, 0), min(right, shape[1])
     return (top, bottom, left, right) if top < bottom and left < right else None

@@ -89,15 +89,18 @@ def capture_records(
     known = np.isfinite(seen.keypoints[..., :2]).all(-1).sum(-1) >= SEEN_JOINTS
     if frames is not None:
         known &= np.isin(np.arange(len(known)), frames)[:, None]
-    files = {(t, v): capture.image_file(v, t) for t, v in zip(*map(np.ndarray.tolist, np.nonzero(known)))}
-    for place, found in files.items():
-        known[place] = found is not None
+    images: list[ImageRef] = []
+    for v, own in enumerate(known.T):
+        shown = np.flatnonzero(own)
+        files = capture.image_files(v, shown)
+        own[shown] = [file is not None for file in files]
+        images += [ImageRef(*file) for file in files if file is not None]
     view, frame = np.nonzero(known.T)
     points, rig = seen.keypoints[frame, view], capture.rig
     n, joints = points.shape[:2]
     rotation = rig.rotation[view]
     return Records(
-        images=[ImageRef(*(files[place] or (capture.folder, None))) for place in zip(frame.tolist(), view.tolist())],
+        images=images,
         size=rig.image_size.astype(float)[view],
         box=person_boxes(points[..., :2], SEEN_JOINTS),
         keypoints=points[..., :2],

@@ -48,7 +48,7 @@ _WHOLE = ("subject", "sequence", "view", "frame", "time_step")
 _LABELS = ("keypoints", "confidence", "pose")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ImageRef:
     """Where pixels lie.
 

@@ -144,19 +144,18 @@ class Capture:
         observations = import_module("vergence.footage.observations")  # by its name: it needs this module itself
         return lambda: observations.observe(self).keypoints
 
-    def image_file(self, view: int, frame: int) -> tuple[Path, int | None] | None:
-        """The file that the image of row `frame` is in, and its place there (None: it is the file); None for no image, or a
-        camera without images has a name that is not there."""
-        camera, own = self.cameras[view], float(self.cameras[view].own_frames(frame)[0])
-        video = self._videos.get(view)
+    def image_files(self, view: int, frames: Sequence[int] | np.ndarray) -> list[tuple[Path, int | None] | None]:
+        """For each row of `frames` the file that its image is in, and its place there (None: it is the file); None for no
+        image, and a camera without images has a name that is not there."""
+        camera, video = self.cameras[view], self._videos.get(view)
         if camera.video is None or video is None:
-            return self.folder / f"{camera.name} (no video)", None
-        if own != own or not 0 <= round(own) < len(video):
-            return None
-        if not isinstance(video, ImageFolder):
-            return camera.video, round(own)
-        file = video.places.get(round(own))
-        return None if file is None else (file, None)
+            return [(self.folder / f"{camera.name} (no video)", None)] * len(frames)
+        own = np.rint(np.nan_to_num(camera.own_frames(np.asarray(frames)), nan=-1.0)).astype(int)
+        if isinstance(video, ImageFolder):
+            files = map(video.places.get, own.tolist())
+            return [None if file is None else (file, None) for file in files]
+        count = len(video)
+        return [(camera.video, number) if 0 <= number < count else None for number in own.tolist()]
 
     @cached_property
     def _videos(self) -> dict[int, Video]:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -227,11 +228,12 @@ def keypoints_from_crop(
     if camera.rectangular:
         return _apply(np.linalg.inv(camera.homography), flat).reshape(points.shape)
     back = (camera.rotation.T @ np.linalg.inv(camera.intrinsics)).astype(flat.dtype)
-    rays = flat @ back[:, :2].T + back[:, 2]
+    rays = back[:, :2] @ flat.T + back[:, 2:]  # x, y and z each in one piece: a crop's 65,536 pixels go through here
     with np.errstate(divide="ignore", invalid="ignore"):
-        ideal = np.where(rays[:, 2:] > 0, rays[:, :2] / rays[:, 2:], np.nan)
+        ideal = rays[:2] / rays[2]
+    _forget(ideal, ~(rays[2] > 0))
     full = camera.full_intrinsics.astype(flat.dtype)
-    return (_bend(ideal, camera.distortion) @ full[:2, :2].T + full[:2, 2]).reshape(points.shape)
+    return (_bend(ideal, camera.distortion).T @ full[:2, :2].T + full[:2, 2]).reshape(points.shape)
 
 
 def pose_to_crop(pose: ArrayLike, camera: CropCamera) -> Float[ndarray, "... 3"]:
@@ -329,9 +331,16 @@ def _rays(
     return np.concatenate([ideal, np.ones_like(ideal[..., :1])], axis=-1)
 
 
-def _radius_limit(lens: Float[ndarray, " D"]) -> float:
+def _forget(planes: Float[ndarray, "2 P"], where: Bool[ndarray, " P"]) -> None:
+    if where.any():
+        planes[:, where] = np.nan
+
+
+@lru_cache(maxsize=256)
+def _radius_limit(*coefficients: float) -> float:
     """Where the radial function r (1 + k1 r^2 + k2 r^4 + k3 r^6) / (1 + k4 r^2 + k5 r^4 + k6 r^6) turns back, or has no
     value: beyond it the lens model folds. In q = r^2, n + 2 q n' = 2 q n d' / d."""
+    lens = np.array(coefficients)
     if len(lens) == FISHEYE_SIZE and lens[-1] > 0:
         return _fisheye_limit(lens[12:16])
     k1, k2, k3 = lens[[0, 1, 4]]
@@ -350,9 +359,11 @@ def _fisheye_limit(k: Float[ndarray, " 4"]) -> float:
     return math.tan(angle) if angle < math.pi / 2 else math.inf
 
 
-def _bend(points: Float[ndarray, "P 2"], lens: Float[ndarray, " D"]) -> Float[ndarray, "P 2"]:
+def _bend(ideal: Float[ndarray, "2 P"], lens: Float[ndarray, " D"]) -> Float[ndarray, "2 P"]:
     """Ideal to lens-distorted normalised coordinates; NaN where the lens model folds, so that nothing is seen twice."""
     if not lens.any():
-        return points
-    points = np.where((points**2).sum(1, keepdims=True) < _radius_limit(lens) ** 2, points, np.nan)
-    return distort(torch.from_numpy(points), torch.from_numpy(lens.astype(points.dtype))).numpy()
+        return ideal
+    points = ideal.copy()
+    with np.errstate(invalid="ignore"):
+        _forget(points, ~(points[0] ** 2 + points[1] ** 2 < _radius_limit(*lens.tolist()) ** 2))
+    return distort(torch.from_numpy(points.T), torch.from_numpy(lens.astype(points.dtype))).numpy().T

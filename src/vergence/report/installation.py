@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from vergence.datasets.validation.finding import Finding, State
+from vergence.networks import threads
 
 COLOURS = {"good": "green", "note": "yellow", "wrong": "bold red"}  # of findings on the terminal
 PROBE_SECONDS = 180
@@ -218,15 +219,17 @@ def check_memory() -> Finding:
 
 
 def check_threads(torch: dict[str, Any]) -> Finding:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    threads = torch.get("threads")
-    found = f"{cores} cores; torch uses {threads if threads else 'an unknown number of'} threads"
-    if os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive":
-        return Finding("threads", "note", f"{found}; OMP_WAIT_POLICY is passive", "Unset it: it halves the speed.")
-    if threads and cores and threads < cores and "OMP_NUM_THREADS" in os.environ:
-        held = f"OMP_NUM_THREADS is {os.environ['OMP_NUM_THREADS']}"
-        return Finding("threads", "note", f"{found}; {held}", "Unset it to use all cores.")
-    return Finding("threads", "good", found)
+    """What the verbs choose by themselves just now, and why."""
+    found = threads.settled or threads.choose()
+    cores = threads.cores()
+    count = found.threads or torch.get("threads") or "an unknown number of"
+    told = f"{cores} cores; torch uses {count} thread{'s' * (count != 1)}: {found.reason}"
+    if found.threads > cores:
+        return Finding("threads", "note", told, f"More than {cores} wait for each other: give fewer.")
+    if found.threads != 1 and not found.asleep and os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive":
+        remedy = "Unset it where no other programs run: two threads take twice as long with it."
+        return Finding("threads", "note", f"{told}; OMP_WAIT_POLICY is passive", remedy)
+    return Finding("threads", "good", told)
 
 
 def check_tensorboard() -> Finding:

@@ -13,6 +13,7 @@ import math
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +43,18 @@ ALARM_LASTS = 3  # logged steps that an alarm must last before it is said
 
 
 class _Steps(IterableDataset):
-    """The mixture's batches from a step on."""
+    """The mixture's batches from a step on; the next one is read while a step is computed."""
 
     def __init__(self, mixture: Mixture, steps: int) -> None:
         self.mixture, self.steps, self.start = mixture, steps, 0
 
     def __iter__(self) -> Iterator[Views]:
-        for step in range(self.start, self.steps):
-            yield self.mixture.batch(step)
+        with ThreadPoolExecutor(1, "reading") as reader:
+            batch = reader.submit(self.mixture.batch, self.start)
+            for step in range(self.start + 1, self.steps):
+                batch, ready = reader.submit(self.mixture.batch, step), batch
+                yield ready.result()
+            yield batch.result()
 
 
 class _Module(pl.LightningModule):

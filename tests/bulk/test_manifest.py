@@ -1,0 +1,76 @@
+"""Manifests: what a line may be, names, and paths that lead elsewhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from vergence.bulk.manifest import check_options, read_manifest
+from vergence.bulk.places import inside
+from vergence.errors import VergenceError
+
+
+def named(tmp_path, text: str) -> list[str]:
+    (tmp_path / "list.txt").write_text(text)
+    return [one.name for one in read_manifest(tmp_path / "list.txt")[0]]
+
+
+def test_names_are_the_paths(tmp_path):
+    text = "\ufeffs1/walk 1.mp4\r\ns2/walk.mp4\n# no\n\n./takes/a/\nmemory://bucket/x/y.mp4\n"
+    assert named(tmp_path, text) == ["s1-walk_1", "s2-walk", "takes-a", "bucket-x-y"]
+    assert read_manifest(["a", "b"])[0][1].path == "b"
+    assert read_manifest(tmp_path / "list.txt")[1] == str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("", "names no recordings"),
+        ("a/b.mp4\na/B.mov", "are both called"),
+        ('{"path": "a"', "line 1 .* is not readable JSON"),
+        ('a\n{"path": "a", "nmae": "b"}', "line 2 .* has a key 'nmae'"),
+        ('{"path": 3}', "has path 3"),
+        ('{"path": "a", "name": "../b"}', "is called '../b'"),
+        ('{"path": "a", "name": "Batch"}', "is called 'Batch'"),
+        ("..", "is called ''"),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_named(tmp_path, text, problem):
+    with pytest.raises(VergenceError, match=problem):
+        named(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("root", "path"),
+    [
+        ("/data", "../etc"),
+        ("/data", "/etc/passwd"),
+        ("/data", "a/../../etc"),
+        ("/data", "/database"),
+        ("/data", "file:///etc/passwd"),
+        ("/data", ""),
+        ("/data", "zip://x::file:///etc/passwd"),
+        ("s3://bucket/data", "../other"),
+        ("s3://bucket/data", "s3://bucket/database"),
+        ("s3://bucket/data", "s3://bucket/data/../x"),
+    ],
+)
+def test_paths_stay_in_their_folder(root, path):
+    with pytest.raises(VergenceError, match="leads out of"):
+        inside(root, path)
+
+
+def test_paths_in_it_are_found():
+    assert inside("/data", "a/./b") == "/data/a/b"
+    assert inside("/data", "/data/a") == "/data/a"
+    assert inside("/data", "s3://bucket/a") == "s3://bucket/a"
+    assert inside("s3://bucket/data", "a") == "s3://bucket/data/a"
+    assert inside("s3://bucket/data", "s3://bucket/data/a") == "s3://bucket/data/a"
+
+
+def test_options_are_the_verbs():
+    check_options("predict", {"run": "x", "formats": "npz", "keypoints": "k"})
+    for name in ("out", "input", "quiet", "sped"):
+        with pytest.raises(VergenceError, match=name):
+            check_options("predict", {name: 1})
+    with pytest.raises(VergenceError, match="no option 'plugins' for a recording of a manifest"):
+        check_options("predict", {"plugins": "mine.py"}, own=True)

@@ -1,0 +1,60 @@
+"""Threads: chosen by what is free, never against what somebody set."""
+
+from __future__ import annotations
+
+import pytest
+
+from vergence import cli
+from vergence.errors import VergenceError
+from vergence.networks import threads
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    def of(others: float | None, count: int = 4):
+        monkeypatch.setattr(threads, "cores", lambda: count)
+        monkeypatch.setattr(threads.os, "cpu_count", lambda: count)
+        monkeypatch.setattr(threads, "others_running", lambda: others)
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("others", "count", "wanted", "asleep"),
+    [(0.1, 4, 0, False), (1.2, 4, 3, False), (3, 4, 1, True), (9, 4, 1, True), (0.2, 2, 0, False), (1, 2, 1, True),
+     (5, 1, 0, False), (None, 4, 0, False)],
+)  # fmt: skip
+def test_what_is_free_is_taken(machine, others, count, wanted, asleep):
+    machine(others, count)
+    found = threads.choose(environ={})
+    assert (found.threads, found.asleep) == (wanted, asleep)
+
+
+def test_what_somebody_set_stays(machine):
+    machine(9.0)
+    environ = {"OMP_NUM_THREADS": "3"}
+    threads.settle(environ=environ)
+    assert environ["OMP_NUM_THREADS"] == "3"
+    assert "OMP_WAIT_POLICY" not in environ
+    threads.settle(2, environ)
+    assert environ["OMP_NUM_THREADS"] == environ["OPENBLAS_NUM_THREADS"] == "2"
+    environ = {"OMP_WAIT_POLICY": "active"}
+    threads.settle(environ=environ)
+    assert (environ["OMP_NUM_THREADS"], environ["OMP_WAIT_POLICY"]) == ("1", "active")
+
+
+def test_a_quota_is_a_limit(monkeypatch):
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    monkeypatch.setattr(threads.Path, "read_text", lambda _: "250000 100000\n")
+    assert threads.cores() == 2
+    monkeypatch.setattr(threads.Path, "read_text", lambda _: "max 100000\n")
+    assert threads.cores() == 64
+
+
+def test_every_verb_takes_threads(monkeypatch):
+    monkeypatch.setattr("torch.set_num_threads", lambda count: None)
+    assert cli.settled(["a", "--threads", "2", "--b"]) == ["a", "--b"]
+    assert cli.settled(["a", "--threads=2", "--b"]) == ["a", "--b"]
+    for words in (["--threads"], ["--threads", "none"], ["--threads=0"]):
+        with pytest.raises(VergenceError, match="--threads"):
+            cli.settled(words)
