@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoBackbone, AutoConfig, ResNetConfig
 
 from vergence import plugins
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.recipes.recipe import NetworkSettings
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -86,7 +86,9 @@ def resnet(settings: NetworkSettings, pretrained: bool) -> Any:
 
 def from_transformers(name: str, pretrained: bool) -> Any:
     """A backbone of the hub or of a local folder, with its weights where they are wanted."""
-    try:
+    ours = f"Use {', '.join(plugins.backbones)}, a hub name that can be reached, or a folder with config.json and "
+    remedy = f"{ours}model.safetensors of a transformers backbone."
+    with refusing(f"backbone {name!r} could not be loaded", remedy, OSError, ValueError, AttributeError):
         config = AutoConfig.from_pretrained(name)
         config.out_features = [s for s in config.stage_names if s != "stem"]
         model = AutoBackbone.from_config(config)
@@ -97,9 +99,3 @@ def from_transformers(name: str, pretrained: bool) -> Any:
         if report["missing_keys"]:
             raise ValueError(f"its file has no weights for {min(report['missing_keys'])}")
         return model
-    except (OSError, ValueError, AttributeError) as error:
-        raise VergenceError(
-            f"backbone {name!r} could not be loaded: {str(error).splitlines()[0]}",
-            f"Use {', '.join(plugins.backbones)}, a hub name that can be reached, or a folder with config.json and "
-            "model.safetensors of a transformers backbone.",
-        ) from error
