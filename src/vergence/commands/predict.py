@@ -65,7 +65,7 @@ def predict(
         flip: average with the mirrored image, which is slower and 3 to 4 mm better; default: where the training mirrored.
         overlay: draw the overlay.
         device: auto, cpu, cuda or mps.
-        precision: fp32, or bf16, which is faster where the processor has it; within 0.5 px and 2 mm.
+        precision: fp32, or bf16, which is faster and rougher where the processor has it.
         plugins: Python files, joined by commas, in which the run's method or a reader of keypoints stands.
         quiet: print nothing.
         height: of the person, metres, as in 1.78: poses are then in mm, else in reference bones.

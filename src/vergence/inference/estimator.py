@@ -236,7 +236,7 @@ def load(
         run: folder that `vergence train` wrote.
         device: of torch.
         plugins: Python files that register what the run was trained with.
-        precision: `fp32`, or `bf16`: three times as fast where the processor has it, within 0.5 px and 2 mm.
+        precision: `fp32`, or `bf16`, which is faster and rougher where the processor has it.
 
     Raises:
         VergenceError: no finished model there, files that do not belong together, or a plug-in that is not named, or no

@@ -2,11 +2,11 @@
 
 Training needs weights that move; a finished network's do not, and much can be done once instead of at every image. A batch
 normalisation behind a convolution is another convolution. oneDNN wants weights in blocks of its own: torch brings them into
-that order anew at every call, which for the transposed convolutions of a 256 px ResNet-50 is a quarter of the time. Maps lie
-with their channels together. In bfloat16 (`bf16`) the convolutions take half the memory and, where the processor has
-instructions for it, a third of the time; what is read from the maps, lifting and refinement stay in float32 or float64.
+that order anew at every call, a quarter of the time of one image in a 256 px ResNet-50 with transposed convolutions. Maps
+lie with their channels together. In bfloat16 (`bf16`) the convolutions take half the memory and, where the processor has
+instructions for it, less than half the time; what is read from the maps, lifting and refinement stay in float32 or float64.
 
-`torch.compile` was measured beside it: slower than this on one and two threads, after minutes of compiling.
+`torch.compile` was tried beside it on one thread: slower than this, after minutes of compiling.
 
 What breaks it: weights that change afterwards are not seen (the copy has its own), and there are no gradients. The packed
 operators are those that `torch.compile` itself uses; where a build of torch lacks them, plain convolutions remain.
@@ -76,7 +76,8 @@ def _fold(part: nn.Module) -> None:
     for inner in part.modules():
         names = list(inner._modules) if isinstance(inner, nn.Sequential) else ["convolution", "normalization"]
         for first, second in pairwise(names):
-            layer, norm = getattr(inner, first, None), getattr(inner, second, None)
+            layer: Any = getattr(inner, first, None)
+            norm = getattr(inner, second, None)
             turned = isinstance(layer, nn.ConvTranspose2d)
             if isinstance(norm, nn.BatchNorm2d) and (turned or isinstance(layer, nn.Conv2d)):
                 setattr(inner, first, nn.utils.fuse_conv_bn_eval(layer, norm, transpose=turned))
