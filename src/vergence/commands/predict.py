@@ -27,6 +27,7 @@ def predict(
     flip: bool | None = None,
     overlay: bool = True,
     device: str = "auto",
+    precision: Literal["fp32", "bf16"] = "fp32",
     plugins: str = "",
     quiet: bool = False,
     height: float | None = None,
@@ -64,6 +65,7 @@ def predict(
         flip: average with the mirrored image, which is slower and 3 to 4 mm better; default: where the training mirrored.
         overlay: draw the overlay.
         device: auto, cpu, cuda or mps.
+        precision: fp32, or bf16, which is faster and rougher where the processor has it.
         plugins: Python files, joined by commas, in which the run's method or a reader of keypoints stands.
         quiet: print nothing.
         height: of the person, metres, as in 1.78: poses are then in mm, else in reference bones.
@@ -97,7 +99,7 @@ def predict(
         found = vergence.predict(
             run, input, box=box, boxes=boxes, keypoints=keypoints, capture=capture, camera=camera, fov=fov, frames=frames,
             fps=fps, whole_image=whole_image, detector=detector, detector_model=detector_model, people=people, flip=flip,
-            device=device, plugins=plugins.split(",") if plugins else (), progress=progress,
+            device=device, precision=precision, plugins=plugins.split(",") if plugins else (), progress=progress,
         )  # fmt: skip
         saved = vergence.save_predicted(
             found, folder, smooth=smooth, height=height, formats=formats.split(","),

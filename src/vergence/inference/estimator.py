@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from vergence.methods.base import Method, Prediction
 from vergence.methods.refinement import Refined, RefinementUnit
 from vergence.methods.registry import build_method
 from vergence.networks.pose_network import PoseNetwork
+from vergence.networks.quick import check_precision, quickened
 from vergence.plugins import load_plugins, needed_by
 from vergence.recipes.recipe import NetworkSettings
 from vergence.skeleton import Skeleton
@@ -43,14 +45,30 @@ class Estimator:
         image_size: side of the crops it was trained on.
         config: what `config.json` holds.
         folder: the run's; None where it was not loaded from one.
+        precision: `fp32` or `bf16`, of what sees the image.
     """
 
-    def __init__(self, method: Method, config: dict[str, Any], device: str = "cpu", folder: Path | None = None) -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        method: Method,
+        config: dict[str, Any],
+        device: str = "cpu",
+        folder: Path | None = None,
+        precision: str = "fp32",
+    ) -> None:
+        check_precision(precision, device)
+        self.folder, self.precision = folder, precision
         self.method = method.eval().to(device)
         self.config = config
         self.image_size = int(config["image_size"])
         self.device = device
+
+    @cached_property
+    def _quick(self) -> Method:
+        """What predicts: the method, made quick once its weights are final (`networks.quick`)."""
+        parts = [f"network.{part}" for part in ("backbone", "neck", "head")]
+        whole = not isinstance(self.method.network, PoseNetwork)
+        return quickened(self.method, ["network"] if whole else parts, self.device, self.precision)
 
     @property
     def skeleton(self) -> Skeleton:
@@ -110,7 +128,7 @@ class Estimator:
             k[:, :2, 2] = (k[:, :2, 2] + 0.5) * scale - 0.5
             k[:, :2, :2] = k[:, :2, :2] * scale[:, None]
         parts = [
-            self.method.predict(images[i : i + BATCH].to(self.device), k[i : i + BATCH].to(self.device), flip)
+            self._quick.predict(images[i : i + BATCH].to(self.device), k[i : i + BATCH].to(self.device), flip)
             for i in range(0, n, BATCH)
         ]
         whole = self.method.learned(Prediction.cat(parts))
@@ -215,17 +233,22 @@ def save_weights(method: nn.Module, path: Path) -> None:
         save_file({k: v.detach().cpu().contiguous().clone() for k, v in method.state_dict().items()}, partial)
 
 
-def load(run: str | Path, device: str = "cpu", plugins: Sequence[str | Path] = ()) -> Estimator:
+def load(
+    run: str | Path, device: str = "cpu", plugins: Sequence[str | Path] = (), precision: str = "fp32"
+) -> Estimator:
     """The estimator of a run's folder. No code of the run is executed: what it needs of plug-ins is named by the caller.
 
     Args:
         run: folder that `vergence train` wrote.
         device: of torch.
         plugins: Python files that register what the run was trained with.
+        precision: `fp32`, or `bf16`, which is faster and rougher where the processor has it.
 
     Raises:
-        VergenceError: no finished model there, files that do not belong together, or a plug-in that is not named.
+        VergenceError: no finished model there, files that do not belong together, or a plug-in that is not named, or no
+            such precision.
     """
+    check_precision(precision, device)
     load_plugins(plugins)
     folder = Path(run)
     files = folder / "config.json", folder / "model.safetensors"
@@ -250,7 +273,7 @@ def load(run: str | Path, device: str = "cpu", plugins: Sequence[str | Path] = (
             unit = RefinementUnit(method.skeleton, made_with["width"], made_with["dropout"], made_with["correct"])
             unit.load_state_dict(load_file(folder / "refinement.safetensors"))
             method = Refined(method, unit, made_with)
-        return Estimator(method, config, device, folder)
+        return Estimator(method, config, device, folder, precision)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         raise VergenceError(
             f"the model in {folder} cannot be read: {(str(error).splitlines() or [type(error).__name__])[0]}",

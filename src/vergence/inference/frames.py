@@ -147,7 +147,7 @@ class PredictedFrames(Iterator[PredictedFrame]):
     def identity(self) -> str:
         """Which model: that of a run by its weights, any other by itself."""
         folder = getattr(self._estimator, "folder", None)
-        where = getattr(self._estimator, "device", "")
+        where = f"{getattr(self._estimator, 'device', '')} {getattr(self._estimator, 'precision', '')}"
         return uuid.uuid4().hex if folder is None else f"{weights_identity(folder)} {where} {self._flip}"
 
     @property

@@ -41,6 +41,7 @@ def predict(
     people: Literal["one", "all"] = "one",
     flip: bool | None = None,
     device: str = "auto",
+    precision: str = "fp32",
     plugins: Sequence[str | Path] = (),
     progress: Progress = silent,
 ) -> PredictedFrames:
@@ -70,6 +71,7 @@ def predict(
             every frame.
         flip: average with the mirrored image; None where the training saw mirrored images.
         device: `auto`, `cpu`, `cuda` or `mps`; an estimator stays where it is.
+        precision: of a run: `fp32`, or `bf16`, faster where the processor has it; an estimator keeps its own.
         plugins: files that the run's method, or the reader of the keypoints, stands in.
         progress: told of every image.
 
@@ -91,7 +93,7 @@ def predict(
     if lifting is not None:
         return LiftedFrames(lifting, open_take(source, detector=detector or "", **given), flip, progress)
     assert not isinstance(run, LiftingModel)
-    estimator = load(run, resolve_device(device), plugins) if isinstance(run, str | Path) else run
+    estimator = load(run, resolve_device(device), plugins, precision) if isinstance(run, str | Path) else run
     take = open_take(source, detector=detector, **given)
     if take.footage.path is not None and take.person.whole is None:
         try:  # refused here, before a file is begun

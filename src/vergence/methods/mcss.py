@@ -98,7 +98,7 @@ class MCSS(Method):
 
     def embedding(self, features: list[Tensor]) -> Float[Tensor, "N E"]:
         """Unit vectors from the backbone's maps."""
-        cells = F.adaptive_avg_pool2d(features[-1], self.grid).flatten(1)
+        cells = F.adaptive_avg_pool2d(features[-1].float(), self.grid).flatten(1)
         return F.normalize(self.embed(cells).float(), dim=1)
 
     def canonical(self, embedding: Float[Tensor, "N E"]) -> Float[Tensor, "N J 3"]:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vergence.recipes.recipe import NetworkSettings
 
+LEAST = 1e-37  # probability; its logarithm is finite
 Read = tuple[Float[Tensor, "N J h w"], Float[Tensor, "N J h w"], Float[Tensor, "N J"]]
 
 
@@ -38,8 +39,18 @@ class Volume:
         self.box = settings.depth_box
 
     def __call__(self, out: Float[Tensor, "N J M h w"]) -> Read:
-        log_volume = out.flatten(2).log_softmax(-1).view_as(out)
         # The depth of each slice is `i / D - 0.5` of the box, as EpipolarPose's coordinates.
         depths = (torch.arange(self.maps, device=out.device) / self.maps - 0.5) * self.box
+        if not out.requires_grad:
+            return self._sums(out, depths)
+        log_volume = out.flatten(2).log_softmax(-1).view_as(out)
         log_heatmap = log_volume.logsumexp(2)
         return log_heatmap, log_heatmap.exp(), (log_volume.exp().sum((-1, -2)) * depths).sum(-1)
+
+    def _sums(self, out: Float[Tensor, "N J M h w"], depths: Float[Tensor, " M"]) -> Read:
+        """The same without gradients: one exponential for each of the millions of cells, and sums."""
+        mass = (out - out.amax((2, 3, 4), keepdim=True)).exp()
+        heatmap, slices = mass.sum(2), mass.sum((3, 4))
+        whole = slices.sum(-1)
+        heatmap = heatmap / whole[..., None, None]
+        return heatmap.clamp(min=LEAST).log(), heatmap, (slices * depths).sum(-1) / whole
