@@ -13,9 +13,9 @@ from vergence.batches.dataset import Dataset
 from vergence.comparison.bootstrap import BOOTSTRAP, all_differences
 from vergence.comparison.entries import Entry, check_comparable, ladder, measured_like, read_entries, slot_of
 from vergence.comparison.results import Measured, efficiency, figures, summary
-from vergence.comparison.runner import SoFar, Work, carried_out, each_row
+from vergence.comparison.runner import SoFar, Work, carried_out, check_entries, each_row
 from vergence.errors import VergenceError
-from vergence.files import claim
+from vergence.files import claim, nothing_left
 from vergence.progress import Progress, silent
 from vergence.recipes.recipe import Recipe
 from vergence.training.sources import check_present, world_version
@@ -175,10 +175,12 @@ def compare(
     words = [str(word) for word in ([what] if isinstance(what, str | Path) else what)]
     plan = Plan.of(words, only, amounts, overrides, seeds, reference, None if data is None else Path(data))
     out = Path(out)
-    claim(out / "comparison.yaml", measured_like(plan.base), "another comparison")
-    work = Work(out, device, progress, one_structure=True)
-    rows = each_row(work, plan.entries, plan.seeds_of, lambda entry: plan.base)
-    return carried_out(rows, plan.entries, lambda measured, row: Comparison(measured, row, plan, work.shared), after)
+    check_entries(plan.entries)
+    with nothing_left(out):
+        claim(out / "comparison.yaml", measured_like(plan.base), "another comparison")
+        work = Work(out, device, progress, one_structure=True)
+        rows = each_row(work, plan.entries, plan.seeds_of, lambda entry: plan.base)
+        return carried_out(rows, plan.entries, lambda measured, row: Comparison(measured, row, plan, work.shared), after)
 
 
 def check_seeds(seeds: int) -> None:
