@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vergence.cli import plain_options
+from vergence.commands.console.options import plain_options
 from vergence.commands.reconstruct import reconstruct
 from vergence.errors import VergenceError
 from vergence.footage.calibrations.toml_rigs import read_rig_toml

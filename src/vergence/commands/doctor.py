@@ -6,6 +6,8 @@ from __future__ import annotations
 def doctor(device: str = "auto") -> int:
     """Looks at Python, libraries, devices, video, disk and threads; exit status 1 where something is wrong.
 
+    Example: vergence doctor --device cuda
+
     Args:
         device: auto, or one that must work: cpu, cuda or mps.
     """

@@ -104,9 +104,7 @@ def _change_kind(source: dict[str, Any], kind: str, where: str, renamed: dict[st
         del source[other]
 
 
-def _key_today(
-    at: dict[str, Any], key: str, kind: Any, where: str, renamed: dict[str, str], text: str | None
-) -> str:
+def _key_today(at: dict[str, Any], key: str, kind: Any, where: str, renamed: dict[str, str], text: str | None) -> str:
     """The key as it is called today, under which the file's value of its old name is put as well."""
     key = known_key(key, kind, where, renamed, text)
     for old, new in getattr(kind, "RENAMED", {}).items():

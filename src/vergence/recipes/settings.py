@@ -34,7 +34,9 @@ class Limited:
 
     def _usual(self, name: str) -> str:
         found = next(field.default for field in dataclasses.fields(self) if field.name == name)  # type: ignore[arg-type]
-        return "" if found is dataclasses.MISSING else f"The default is {found if found is None else format(found, 'g')}."
+        return (
+            "" if found is dataclasses.MISSING else f"The default is {found if found is None else format(found, 'g')}."
+        )
 
 
 @dataclass(frozen=True)

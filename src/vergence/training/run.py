@@ -34,7 +34,7 @@ from vergence.methods.base import Method
 from vergence.methods.refinement import Refined, RefinementUnit, make_pairs, train_unit
 from vergence.methods.registry import build_method, own_settings
 from vergence.networks.devices import resolve_device
-from vergence.progress import Progress, silent
+from vergence.progress import Pace, Progress, silent
 from vergence.recipes.recipe import Draw, LabelStage, Recipe, RefineStage, Source, TrainStage
 from vergence.skeleton import get_skeleton
 from vergence.training.checks import NO_2D, carrier, check_recipe, stage_before, unfinished
@@ -109,7 +109,10 @@ class Run:
     def execute(self) -> Method:
         """All stages; returns the last trained method, saved in the folder."""
         method: Method | None = None
-        for name, stage in self.recipe.stages.items():
+        stages = self.recipe.stages
+        work = {n: float(s.train.steps * sum(s.train.batch.values())) for n, s in stages.items() if s.train}
+        self.progress = Pace(self.progress, work, log.info)
+        for name, stage in stages.items():
             if stage.train:
                 method = self._train(name, stage.train)
             elif stage.label:
