@@ -27,7 +27,9 @@ KINDS: dict[Any, tuple[str, str]] = {int: ("N", "a whole number"), float: ("X", 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
-        needed = re.sub(r"the following arguments are required: (.+)", lambda m: f"{m[1].lower()} is not given", message)
+        needed = re.sub(
+            r"the following arguments are required: (.+)", lambda m: f"{m[1].lower()} is not given", message
+        )
         raise VergenceError(needed.removeprefix("argument "), f"`{self.prog} --help` shows the options.")
 
 

@@ -43,8 +43,7 @@ class RTMPose:
         except Exception as error:  # downloads, files and the runtime fail in their own ways
             raise VergenceError(
                 f"RTMPose cannot be opened: {(str(error).splitlines() or [type(error).__name__])[0]}",
-                "Where there is no network, give --model (of predict --detector_model), "
-                f"a folder with {FILES[0]} and {FILES[1]}.",
+                f"Where there is no network, give --detector-model, a folder with {FILES[0]} and {FILES[1]}.",
             ) from error
         self.identity = f"rtmpose {version('rtmlib')} {Path(weights['det']).name} {Path(weights['pose']).name}"
 
@@ -68,7 +67,8 @@ def _weights(rtmlib: Any, model: str) -> dict[str, Any]:
     for file in FILES:
         if not (folder / file).is_file():
             raise VergenceError(
-                f"{folder} has no {file}", f"--model of rtmpose is a folder with {FILES[0]} (YOLOX) and {FILES[1]}."
+                f"{folder} has no {file}",
+                f"--detector-model of rtmpose is a folder with {FILES[0]} (YOLOX) and {FILES[1]}.",
             )
     chosen |= {"det": str(folder / FILES[0]), "pose": str(folder / FILES[1])}
     return chosen | {
