@@ -42,7 +42,7 @@ def test_a_video_with_boxes_gives_all_files(light_run, light_video, tmp_path, ca
     assert missing.tolist() == [t == 4 for t in range(FRAMES)]
     assert json.loads((out / "poses.json").read_text())["pose"][4][0] == [None, None, None]
     assert read_trc(out / "poses.trc").positions.shape == (FRAMES, 17, 3)
-    assert len((out / "poses.csv").read_text().splitlines()) == FRAMES + 2
+    assert len((out / "poses.csv").read_text().splitlines()) == FRAMES + 1
     with open_video(out / "overlay.mp4") as overlay:
         assert len(overlay) == FRAMES
         assert overlay.size == (WIDTH + HEIGHT // 2, HEIGHT)
