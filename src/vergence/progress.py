@@ -63,20 +63,18 @@ class Pace:
         self, progress: Progress, work: Mapping[str, float], say: Callable[[str], None], seconds: float = 3.0
     ) -> None:
         self.progress, self.work, self.say, self.seconds = progress, dict(work), say, seconds
-        self.began: dict[str, tuple[float, int]] = {}
+        self.first: dict[str, int] = {}
+        self.began = (0.0, 0)
         self.said = False
 
     def __call__(self, what: str, done: int, total: int | None) -> None:
         self.progress(what, done, total)
         if self.said or not total or what not in self.work:
             return
-        if what not in self.began:
-            self.began[what] = time.monotonic(), done
+        if done <= self.first.setdefault(what, done) + 1:  # the first step of a process is slower
+            self.began = time.monotonic(), done
             return
-        if done == self.began[what][1] + 1:  # the first step of a process is slower
-            self.began[what] = time.monotonic(), done
-            return
-        spent, made = time.monotonic() - self.began[what][0], done - self.began[what][1]
+        spent, made = time.monotonic() - self.began[0], done - self.began[1]
         if made > 0 and spent >= self.seconds:
             self.said = True
             later = sum(list(self.work.values())[list(self.work).index(what) + 1 :])

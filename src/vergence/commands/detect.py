@@ -44,7 +44,7 @@ def detect(
     from vergence.report.bars import bars
 
     load_plugins(plugins.split(",") if plugins else ())
-    console = Console(quiet=quiet)
+    console = Console()
     with bars(quiet) as progress:
         found = vergence.detect(
             footage, out, detector=detector, model=detector_model, device=device, again=again, progress=progress

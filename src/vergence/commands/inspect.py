@@ -52,7 +52,7 @@ def inspect(
         )
     found.save(out)
     page = write_page(out / "report.html", inspection_page(found))
-    console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True)
     print_inspection(found, console)
     console.print(f"written to {page}")
     return int(found.verdict == "no-go")

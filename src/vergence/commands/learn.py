@@ -71,7 +71,7 @@ def learn(
             each=lambda made, folder: write_page(folder / "report.html", page_of(made)),
         )  # fmt: skip
     write_page(out / "report.html", learned_page(found))
-    print_learned(found, Console(quiet=quiet))
+    print_learned(found, Console())
 
 
 learn.placed = ("footage",)  # type: ignore[attr-defined]

@@ -87,7 +87,7 @@ def predict(
     from vergence.report.overlay import overlay_of_people
 
     folder = out or Path(f"{input.resolve().stem}-poses")
-    console = Console(quiet=quiet)
+    console = Console()
     load_plugins(plugins.split(",") if plugins else ())
     options = vergence.outputs.options(markers, trc_unit)
     check_saving(folder, smooth, height, formats.split(","), options)

@@ -21,6 +21,7 @@ def reconstruct(
     formats: str = "npz,csv,trc",
     markers: str = "",
     trc_unit: Literal["mm", "m"] = "mm",
+    quiet: bool = False,
 ) -> None:
     """Cameras and 3D poses of the person in a capture, from 2D keypoints alone; no calibration is needed.
 
@@ -49,26 +50,22 @@ def reconstruct(
         formats (A,B): of the poses, joined by commas: npz (always written), json, csv, trc, c3d, bvh, usd.
         markers: names in TRC and C3D: pose2sim, opensim, or a TOML file with lines such as right_hip = "RHJC".
         trc_unit: of the TRC file, mm or m.
+        quiet: no progress.
     """
     import time
 
     import vergence
+    from vergence.report.bars import bars
     from vergence.report.reconstruction import page_of, print_summary
     from vergence.report.render import write_page
 
     start = time.perf_counter()
-    found = vergence.reconstruct(
-        capture,
-        ignore_extrinsics=ignore_extrinsics,
-        refine=refine,
-        fov=fov,
-        fov_fixed=fov_fixed,
-        focal=focal,
-        per_frame=per_frame,
-        seed=seed,
-        sync=sync,
-        height=height,
-    )
+    with bars(quiet) as progress:
+        progress("cameras and 3D poses", 0, None)  # how long is not known: a line a minute, or a bar that moves
+        found = vergence.reconstruct(
+            capture, ignore_extrinsics=ignore_extrinsics, refine=refine, fov=fov, fov_fixed=fov_fixed, focal=focal,
+            per_frame=per_frame, seed=seed, sync=sync, height=height,
+        )  # fmt: skip
     results = found.save(out, formats.split(","), **vergence.outputs.options(markers, trc_unit))
     write_page(out / "report.html", page_of(found))
     print_summary(found, results["files"])

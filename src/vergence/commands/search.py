@@ -72,7 +72,7 @@ def search(
 
     if footage is None:
         raise VergenceError("there is no footage to search", "Give --footage: images, a video or a capture.")
-    console = Console(quiet=quiet)
+    console = Console()
     folder = out or Path(f"{footage.resolve().stem}-search")
     with bars(quiet) as progress:
         found = vergence.search(
