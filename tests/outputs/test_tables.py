@@ -116,7 +116,9 @@ def test_whose_poses_they_are_and_where_the_root_is(tmp_path: Path) -> None:
     assert (data["person"], data["smoothing"], data["root_sigma"][2]) == (2, "by hand", [None] * 3)
     write_csv(tmp_path / "a.csv", ours)
     rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
-    assert {(row["unit"], row["fps"], row["person"], row["smoothing"]) for row in rows} == {("mm", "50", "2", "by hand")}
+    assert {(row["unit"], row["fps"], row["person"], row["smoothing"]) for row in rows} == {
+        ("mm", "50", "2", "by hand")
+    }
     assert [row["root_z"] for row in rows] == ["3", "6", "", "9"]
     assert rows[3]["root_sigma_x"] == "0.7"
 
