@@ -33,6 +33,7 @@ VERBS = {
     "completion": "what a shell needs to complete verbs and options",
     "doctor": "what is installed, what is wrong, how to mend it",
 }
+PLACES = {"completion": "console.completion"}  # of verbs that have no module of their name in `commands/`
 FORMERLY = {"adopt": "import-weights"}
 # Whose work a second call of the same command goes on with.
 RESUMED = ("demo", "learn", "detect", "train", "compare", "reproduce", "predict", "data")
@@ -112,7 +113,8 @@ def run(verb: str, words: list[str]) -> int:
 def function_of(verb: str) -> Callable[..., int | None]:
     """The function that carries a verb out; importing it is quick."""
     name = verb.replace("-", "_")
-    found: Callable[..., int | None] = getattr(import_module(f"vergence.commands.{name}"), name)
+    place = PLACES.get(verb, name)
+    found: Callable[..., int | None] = getattr(import_module(f"vergence.commands.{place}"), name)
     return found
 
 
@@ -120,8 +122,7 @@ def call(function: Callable[..., int | None], verb: str, words: list[str]) -> in
     """Reads `words` by the function's signature and calls it; one that reads words itself gets them."""
     if getattr(function, "takes_words", False):
         return int(function(words) or 0)
-    from vergence.commands.console.options import parse
-
+    parse = import_module("vergence.commands.console.options").parse
     return int(function(**parse(function, verb, words)) or 0)
 
 

@@ -52,7 +52,7 @@ def parse(function: Verb, verb: str, words: Sequence[str]) -> dict[str, Any]:
         VergenceError: an option that there is not, or a value that is none; names it as it is written.
     """
     parser, keys = parser_of(function, verb), getattr(function, "keys", ())
-    own, overrides = list(plain_options(function, words)), []
+    own, overrides = plain_options(function, words), list[str]()
     if "overrides" in inspect.signature(function).parameters:
         own, overrides = split_overrides(own, keys or None, parameters(function))
     found, unknown = parser.parse_known_intermixed_args(own)
