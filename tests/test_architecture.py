@@ -36,7 +36,7 @@ FLOORS = [
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 ROOT = {"cli", "errors", "files", "plugins", "progress", "skeleton"}  # anybody may import these
-PAPERS = {"epipolar_pose", "multiview_consistency", "geometric_constraint", "mcss"}  # only plugins.py names them
+PAPERS = {"epipolar_pose", "multiview_consistency", "geometric_constraint", "mcss"}  # only built_in.toml names them
 
 MOST_LINES = 400
 MOST_LINES_OF_A_COMMAND = 120

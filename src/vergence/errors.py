@@ -20,3 +20,30 @@ class VergenceError(Exception):
         self.problem = problem
         self.remedy = remedy
         super().__init__(f"{problem.rstrip('.')}. {remedy}".strip() if remedy else problem)
+
+
+class refusing:
+    """Within it what a library raises becomes one `VergenceError`: the problem, and what the library said.
+
+        with refusing(f"{path} is not readable XML", "Export it again.", ParseError, OSError):
+            return parse(path)
+
+    A `VergenceError` passes as it is. Where no kinds of errors are given all are meant: a damaged file fails in as many ways
+    as there are bytes.
+    """
+
+    def __init__(self, problem: str, remedy: str = "", *kinds: type[Exception]) -> None:
+        self.problem, self.remedy, self.kinds = problem, remedy, kinds or (Exception,)
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, self.kinds) and not isinstance(error, VergenceError):
+            raise VergenceError(f"{self.problem}: {said(error)}", self.remedy) from error
+
+
+def said(error: BaseException) -> str:
+    """The first line of an error, with its kind where that says more than the words."""
+    words = (getattr(error, "strerror", None) or str(error)).strip().splitlines() or [""]
+    kind = type(error).__name__
+    return f"{kind} {words[0]}".strip() if isinstance(error, LookupError) or not words[0] else words[0]

@@ -30,7 +30,7 @@ import numpy as np
 import yaml
 from jaxtyping import Shaped
 
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 
 T = TypeVar("T")
 
@@ -55,16 +55,12 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    remedy = "Check the folder's permissions and free space; nothing was changed."
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        os.replace(temporary, path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise VergenceError(
-            f"{path} could not be written: {reason}",
-            "Check the folder's permissions and free space; nothing was changed.",
-        ) from error
+        with refusing(f"{path} could not be written", remedy, OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            os.replace(temporary, path)
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -84,32 +80,40 @@ def write_text(path: Path | str, text: str) -> None:
         file.write(text)
 
 
+def read_bytes(path: Path | str) -> bytes:
+    """What a file holds.
+
+    Raises:
+        VergenceError: missing, a folder, or not to be read.
+    """
+    if not Path(path).exists():
+        raise VergenceError(f"there is no file {path}", "Check the path.")
+    with refusing(f"{path} cannot be read", "Check the path and its permissions.", OSError):
+        return Path(path).read_bytes()
+
+
+def beginning(path: Path | str, size: int = 4096) -> bytes:
+    """The first bytes of a file; none where it cannot be read."""
+    with suppress(OSError), open(path, "rb") as file:
+        return file.read(size)
+    return b""
+
+
 def read_text(path: Path | str) -> str:
     """What a text file holds; UTF-8, or what its byte order mark says.
 
     Raises:
         VergenceError: missing, a folder, or not text.
     """
-    try:
-        data = Path(path).read_bytes()
-        encoding = next((name for mark, name in BYTE_ORDER_MARKS if data.startswith(mark)), "utf-8")
-        return data.decode(encoding)
-    except FileNotFoundError:
-        raise VergenceError(f"there is no file {path}", "Check the path.") from None
-    except OSError as error:
-        raise VergenceError(
-            f"{path} cannot be read: {error.strerror}", "Check the path and its permissions."
-        ) from error
-    except UnicodeDecodeError as error:
-        raise VergenceError(f"{path} is not text: {error}", "Save it as UTF-8.") from error
+    data = read_bytes(path)
+    with refusing(f"{path} is not text", "Save it as UTF-8.", UnicodeDecodeError):
+        return data.decode(next((name for mark, name in BYTE_ORDER_MARKS if data.startswith(mark)), "utf-8"))
 
 
 def read_yaml(path: Path | str) -> Any:
     """What a YAML file holds; an empty one holds an empty mapping."""
-    try:
+    with refusing(f"{path} is not readable YAML", "", yaml.YAMLError, UnicodeDecodeError, OSError):
         return yaml.safe_load(Path(path).read_text()) or {}
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise VergenceError(f"{path} is not readable YAML: {str(error).splitlines()[0]}") from error
 
 
 def read_toml(path: Path | str, remedy: str = "Mend the line it names.") -> dict[str, Any]:
@@ -136,19 +140,14 @@ def read_json(
         VergenceError: missing, damaged, or something else than `kind`; names the place.
     """
     text = read_text(path)
-    try:
+    damaged = refusing(f"{path} is not readable JSON", remedy, ValueError, RecursionError)
+    with damaged, refusing(f"{path} is no {what}", remedy, msgspec.ValidationError):
         try:
             return msgspec.json.decode(text, type=kind)
-        except msgspec.ValidationError:
-            raise
-        except msgspec.DecodeError:
-            if "NaN" not in text and "Infinity" not in text:
+        except msgspec.DecodeError as error:
+            if isinstance(error, msgspec.ValidationError) or ("NaN" not in text and "Infinity" not in text):
                 raise
             return msgspec.convert(json.loads(text), kind)
-    except msgspec.ValidationError as error:
-        raise VergenceError(f"{path} is no {what}: {error}", remedy) from error
-    except (ValueError, RecursionError) as error:
-        raise VergenceError(f"{path} is not readable JSON: {error}", remedy) from error
 
 
 def read_arrays(path: Path | str, keys: Sequence[str] = (), remedy: str = "Write it again.") -> dict[str, np.ndarray]:
@@ -157,13 +156,10 @@ def read_arrays(path: Path | str, keys: Sequence[str] = (), remedy: str = "Write
     Raises:
         VergenceError: missing, not an NPZ, damaged, or without one of `keys`.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            data = {key: file[key] for key in file.files}
-    except FileNotFoundError:
-        raise VergenceError(f"there is no file {path}", "Check the path.") from None
-    except Exception as error:  # a damaged file fails in as many ways as there are bytes
-        raise VergenceError(f"{path} is not a readable NPZ: {error}", remedy) from error
+    if not Path(path).exists():
+        raise VergenceError(f"there is no file {path}", "Check the path.")
+    with refusing(f"{path} is not a readable NPZ", remedy), np.load(path, allow_pickle=False) as file:
+        data = {key: file[key] for key in file.files}
     for key in keys:
         if key not in data:
             raise VergenceError(f"{path} has no `{key}`; it has {', '.join(data) or 'nothing'}", remedy)
@@ -204,10 +200,8 @@ def _array_as(array: np.ndarray, hint: Any, what: str, remedy: str) -> Any:
             raise VergenceError(f"{what} is {array.dtype} of shape {array.shape}; wanted {shape}", remedy)
         return array
     value = array.item() if array.size == 1 and get_origin(hint) is not tuple else np.atleast_1d(array).tolist()
-    try:
+    with refusing(what, remedy, msgspec.ValidationError):
         return msgspec.convert(value, hint)
-    except msgspec.ValidationError as error:
-        raise VergenceError(f"{what}: {error}", remedy) from error
 
 
 def write_json(path: Path | str, value: Any) -> None:
@@ -263,11 +257,9 @@ def new_folder(path: Path) -> None:
     Raises:
         VergenceError: it holds something, or cannot be made.
     """
-    try:
+    with refusing(f"cannot write to {path}", "Choose another folder.", OSError):
         path.mkdir(parents=True, exist_ok=True)
         taken = any(path.iterdir())
-    except OSError as error:
-        raise VergenceError(f"cannot write to {path}: {error.strerror}", "Choose another folder.") from error
     if taken:
         raise VergenceError(f"{path} is not empty", "Choose a new folder, or empty it.")
 
@@ -292,10 +284,8 @@ def claim(path: Path, values: Mapping[str, Any], other: str) -> None:
     """Writes what a folder is for into a file of it, or makes sure that it is for the same; `other` says what else it is."""
     text, remedy = yaml.safe_dump(values, sort_keys=False), "Choose another --out, or delete it."
     if path.exists():
-        try:
+        with refusing(f"{path} is not readable YAML", remedy, yaml.YAMLError, UnicodeDecodeError):
             old = yaml.safe_load(path.read_text()) or {}
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise VergenceError(f"{path} is not readable YAML", remedy) from error
         if different := first_difference(old, yaml.safe_load(text)):
             raise VergenceError(f"{path.parent} holds {other}: {different}", remedy)
     write_text(path, text)

@@ -7,9 +7,9 @@
 
 A file with such lines is named in a recipe (`plugins: [my_method.py]`) or on the command line; an installed package declares
 it as an entry point of the registry's group (`vergence.methods`, ...), and needs no line anywhere; `module:Class` of an
-installed package is a name by itself. What comes with Vergence stands below in the same form and is imported when it is
-first asked for. Code runs only where the user names it: a run's folder tells which plug-ins it was made with, and never
-loads them (`needed_by`). Examples: `examples/plugin/`.
+installed package is a name by itself. What comes with Vergence stands in `built_in.toml` in the same form and is imported
+when it is first asked for. Code runs only where the user names it: a run's folder tells which plug-ins it was made with, and
+never loads them (`needed_by`). Examples: `examples/plugin/`.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ import hashlib
 import importlib.util
 import re
 import sys
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 
 T = TypeVar("T")
 _loaded: dict[str, Path] = {}  # plug-in files by the name of their module
@@ -107,10 +109,9 @@ def imported(place: str) -> Any:
         VergenceError: no such module, or it has no such attribute.
     """
     module, _, attribute = place.partition(":")
-    try:
+    remedy = "Install its package, or mend the name."
+    with refusing(f"{place} cannot be imported", remedy, ModuleNotFoundError, AttributeError):
         return getattr(import_module(module), attribute)
-    except (ModuleNotFoundError, AttributeError) as error:
-        raise VergenceError(f"{place} cannot be imported: {error}", "Install its package, or mend the name.") from error
 
 
 def load_plugins(files: Sequence[str | Path]) -> None:
@@ -179,115 +180,35 @@ def _place(thing: Any) -> tuple[str, str]:
     return getattr(thing, "__module__", ""), getattr(thing, "__qualname__", repr(thing))
 
 
-methods = Registry(
-    "method",
-    "vergence.methods",
-    supervised="vergence.methods.supervised:Supervised",
-    epipolar_pose="vergence.methods.epipolar_pose:EpipolarPose",
-    multiview_consistency="vergence.methods.multiview_consistency:MultiViewConsistency",
-    geometric_constraint="vergence.methods.geometric_constraint:GeometricConstraint",
-    mcss="vergence.methods.mcss:MCSS",
-)
+def _registry(what: str, name: str) -> Registry:
+    return Registry(what, f"vergence.{name}", **_BUILT_IN[name])
+
+
+_BUILT_IN = tomllib.loads((files("vergence") / "built_in.toml").read_text("utf-8"))
+
+methods = _registry("method", "methods")
 
 # Functions of (NetworkSettings, pretrained) to a module with `channels`, from images to maps, the coarsest last.
-backbones = Registry(
-    "backbone",
-    "vergence.backbones",
-    **dict.fromkeys(("resnet", "resnet18", "resnet34", "resnet50"), "vergence.networks.backbone:resnet"),
-)
+backbones = _registry("backbone", "backbones")
 
 # Classes of NetworkSettings: `maps` a joint, and a call that reads them (`networks.heads`).
-heads = Registry(
-    "head",
-    "vergence.heads",
-    depth_map="vergence.networks.heads:DepthMap",
-    volume="vergence.networks.heads:Volume",
-)
+heads = _registry("head", "heads")
 
 # Dataclasses of a source's settings, which open it (`recipes.sources.Source`).
-datasets = Registry(
-    "kind of source",
-    "vergence.datasets",
-    world_images="vergence.recipes.sources:WorldImages",
-    world_recordings="vergence.recipes.sources:WorldRecordings",
-    world_static="vergence.recipes.sources:WorldStatic",
-    capture="vergence.recipes.sources:CaptureFolder",
-    shards="vergence.recipes.sources:Shards",
-    human36m="vergence.recipes.sources:Human36M",
-    mpi_inf_3dhp="vergence.recipes.sources:MpiInf3dhp",
-    mpii="vergence.recipes.sources:Mpii",
-    coco="vergence.recipes.sources:Coco",
-    mannequin_challenge="vergence.recipes.sources:MannequinChallenge",
-)
+datasets = _registry("kind of source", "datasets")
 
 # write(path, poses, **options) -> note: a file format by its suffix; the note says what had to be assumed, if anything.
-exporters = Registry(
-    "exporter",
-    "vergence.exporters",
-    npz="vergence.outputs.tables:write_npz",
-    json="vergence.outputs.tables:write_json_poses",
-    csv="vergence.outputs.tables:write_csv",
-    trc="vergence.outputs.trc:write_trc",
-    bvh="vergence.outputs.bvh:write_bvh",
-    c3d="vergence.outputs.c3d:write_c3d",
-    usd="vergence.outputs.usd:write_usd",
-)
+exporters = _registry("exporter", "exporters")
 
 # Readers of files and folders (`footage.readers.Reader`), asked whether a path fits.
-keypoint_readers = Registry(
-    "keypoint reader",
-    "vergence.keypoint_readers",
-    openpose="vergence.footage.keypoints:OPENPOSE",
-    coco="vergence.footage.keypoints:COCO",
-    npz="vergence.footage.keypoints:NPZ",
-    json="vergence.footage.keypoint_formats.mmpose:JSON",
-    deeplabcut="vergence.footage.keypoint_formats.deeplabcut:DEEPLABCUT",
-    hdf5="vergence.footage.keypoint_formats.hdf5:HDF5",
-)
-calibration_readers = Registry(
-    "calibration reader",
-    "vergence.calibration_readers",
-    toml="vergence.footage.calibrations.toml_rigs:RIG_TOML",
-    opencv_yaml="vergence.footage.calibrations.opencv_yaml:OPENCV_YAML",
-    colmap="vergence.footage.calibrations.colmap:COLMAP",
-    vicon="vergence.footage.calibrations.motion_capture:VICON",
-    qualisys="vergence.footage.calibrations.motion_capture:QUALISYS",
-)
+keypoint_readers = _registry("keypoint reader", "keypoint_readers")
+calibration_readers = _registry("calibration reader", "calibration_readers")
 
 # Functions of (model, device) to something that finds people's joints in images (`footage.detectors.base.Detector`).
-detectors = Registry(
-    "detector",
-    "vergence.detectors",
-    rtmpose="vergence.footage.detectors.rtmpose:RTMPose",
-    mediapipe="vergence.footage.detectors.mediapipe:MediaPipe",
-    vitpose="vergence.footage.detectors.vitpose:ViTPose",
-)
+detectors = _registry("detector", "detectors")
 
 # A function of poses that a protocol's column asks for by its name (`protocols.figures`).
-metrics = Registry(
-    "metric",
-    "vergence.metrics",
-    error="vergence.protocols.figures:error",
-    pck="vergence.protocols.figures:within",
-    auc="vergence.protocols.figures:within",
-    left_right="vergence.protocols.figures:left_right",
-    left_right_px="vergence.protocols.figures:left_right",
-)
+metrics = _registry("metric", "metrics")
 
 # Which images are measured, and how (`protocols.base.Protocol`).
-protocols = Registry(
-    "protocol",
-    "vergence.protocols",
-    **{
-        name: f"vergence.protocols.{module}:PROTOCOLS"
-        for module, names in {
-            "human36m": "h36m h36m-16 h36m-14 h36m-sound h36m-64 h36m-64-epipolar h36m-64-epipolar-16 h36m-s11 h36m-s11-14 "
-            "h36m-hmr h36m-hmr-frontal",
-            "mpi_inf_3dhp": "3dhp 3dhp-true-size 3dhp-scaled",
-            "zhou_2017": "h36m-zhou 3dhp-zhou mpii-zhou",
-            "mcss_2020": "h36m-retrieval h36m-retrieval-same 3dhp-retrieval 3dhp-retrieval-same",
-            "keypoints": "mpii-pckh coco-oks coco-oks-body",
-        }.items()
-        for name in names.split()
-    },
-)
+protocols = _registry("protocol", "protocols")

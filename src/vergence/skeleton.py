@@ -1,8 +1,8 @@
 """Skeletons: joint names and what hangs on them, and the one rule by which a joint of one becomes a joint of another.
 
-A skeleton is fixed by its ordered joint names. Parents, limbs, mirror pairs, root and reference bone follow from names,
-so a file whose joints are merely named is usable too. Names are the field's long form (`right_hip`); `r_hip`, `RHip`
-and `rhip` are read as the same joint.
+A skeleton is fixed by its ordered joint names; `skeletons.toml` has the known ones. Parents, limbs, mirror pairs, root and
+reference bone follow from names, so a file whose joints are merely named is usable too. Names are the field's long form
+(`right_hip`); `r_hip`, `RHip` and `rhip` are read as the same joint.
 """
 
 from __future__ import annotations
@@ -11,81 +11,31 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from importlib.resources import files
 
+import msgspec
 import numpy as np
+from msgspec import Struct
 
 from vergence.errors import VergenceError
 
-# A joint's parents, best first: the nearest of these that the skeleton has (or can average) carries it.
-_PARENTS: dict[str, tuple[str, ...]] = {
-    "hip": ("pelvis",),
-    "knee": ("~hip",),
-    "ankle": ("~knee",),
-    "foot": ("~ankle",),
-    "toe": ("~foot", "~ankle"),
-    "big_toe": ("~ankle",),
-    "small_toe": ("~ankle",),
-    "heel": ("~ankle",),
-    "clavicle": ("neck", "spine4", "thorax"),
-    "shoulder": ("~clavicle", "thorax", "neck", "upper_neck"),
-    "elbow": ("~shoulder",),
-    "wrist": ("~elbow",),
-    "hand": ("~wrist",),
-    "pinky": ("~wrist",),
-    "index": ("~wrist",),
-    "thumb": ("~wrist",),
-    "ear": ("~eye",),
-    "eye_inner": ("~eye",),
-    "eye_outer": ("~eye",),
-    "mouth": ("nose",),
-    "eye": ("nose",),
-    "spine": ("pelvis",),
-    "spine2": ("spine",),
-    "spine3": ("spine2",),
-    "spine4": ("spine3",),
-    "thorax": ("spine", "pelvis"),
-    "neck": ("spine4", "spine", "pelvis"),
-    "upper_neck": ("thorax", "neck"),
-    "neck_nose": ("thorax", "neck"),
-    "nose": ("neck", "upper_neck", "thorax"),
-    "head": ("neck", "thorax"),
-    "head_top": ("head", "neck_nose", "upper_neck", "thorax", "neck"),
-}
-# Where a skeleton's own papers draw a bone differently from the rule above.
-_PARENT_OVERRIDES = {"mpi_inf_17": {"head_top": "neck"}}
 
-# A joint the source lacks is the mean of the first of these sets it has (or can derive): written once, here.
-DERIVED: dict[str, tuple[tuple[str, ...], ...]] = {
-    "pelvis": (("right_hip", "left_hip"),),
-    "thorax": (("neck",), ("right_shoulder", "left_shoulder")),
-    "neck": (("thorax",), ("right_shoulder", "left_shoulder")),
-    "spine": (("pelvis", "thorax"),),
-    "neck_nose": (("upper_neck",), ("head",), ("nose",)),
-    "upper_neck": (("neck_nose",), ("head",)),
-    "head": (("neck_nose",), ("upper_neck",)),
-}
+class _Tables(Struct):
+    """What `skeletons.toml` holds; its comments say what each table is for."""
 
-# Groups whose left and right (and whose length ratios) a body fixes; Zhou 2017 and the symmetry checks use them.
-LIMB_GROUPS: dict[str, tuple[tuple[str, str], ...]] = {
-    "upper_leg": (("right_hip", "right_knee"), ("left_hip", "left_knee")),
-    "lower_leg": (("right_knee", "right_ankle"), ("left_knee", "left_ankle")),
-    "upper_arm": (("right_shoulder", "right_elbow"), ("left_shoulder", "left_elbow")),
-    "lower_arm": (("right_elbow", "right_wrist"), ("left_elbow", "left_wrist")),
-    "hip": (("pelvis", "right_hip"), ("pelvis", "left_hip")),
-    "shoulder": (("thorax", "right_shoulder"), ("thorax", "left_shoulder")),
-}
+    joints: dict[str, str]
+    models: dict[str, str]
+    parents: dict[str, tuple[str, ...]]
+    own_parents: dict[str, dict[str, str]]
+    derived: dict[str, tuple[tuple[str, ...], ...]]
+    limb_groups: dict[str, tuple[tuple[str, str], ...]]
+    aliases: dict[str, tuple[str, ...]]
+    glued: str
 
-_ALIASES = {
-    "hips": "pelvis", "hip": "pelvis", "mid_hip": "pelvis", "midhip": "pelvis", "root": "pelvis",
-    "headtop": "head_top", "neck/nose": "neck_nose", "necknose": "neck_nose", "upperneck": "upper_neck",
-    "bigtoe": "big_toe", "smalltoe": "small_toe", "belly": "spine", "torso": "spine", "top_head": "head_top",
-    "head_tip": "head_top", "sho": "shoulder", "shld": "shoulder", "shldr": "shoulder", "shoul": "shoulder",
-    "elb": "elbow", "elbw": "elbow", "wri": "wrist", "wrst": "wrist", "kne": "knee", "ank": "ankle", "ankl": "ankle",
-    "hee": "heel", "bto": "big_toe", "sto": "small_toe",
-}  # fmt: skip
-# What may stand behind an r or l without a mark between: no word begins so.
-_GLUED = "|".join((*"hip knee ankle shoulder elbow wrist eye ear heel bigtoe smalltoe toe foot hand".split(),
-                   *"sho shld shldr shoul elb elbw wri wrst kne ank ankl".split()))  # fmt: skip
+
+_TABLES = msgspec.toml.decode((files("vergence") / "skeletons.toml").read_bytes(), type=_Tables)
+LIMB_GROUPS = _TABLES.limb_groups
+_ALIASES = {alias: name for name, aliases in _TABLES.aliases.items() for alias in aliases}
 
 
 def canonical_name(name: str) -> str:
@@ -100,7 +50,7 @@ def canonical_name(name: str) -> str:
         word = match[1] or match[4] or match[5]
         side = {"r": "right", "l": "left"}.get(word, word) + "_"
         text = match[2] or match[3] or match[6]
-    elif re.fullmatch(rf"[rl]({_GLUED})", text):
+    elif re.fullmatch(rf"[rl]({'|'.join(_TABLES.glued.split())})", text):
         side, text = {"r": "right_", "l": "left_"}[text[0]], text[1:]
     if side and text in ("hip", "hips"):
         return side + "hip"
@@ -138,12 +88,12 @@ class Skeleton:
     @cached_property
     def parents(self) -> tuple[int, ...]:
         """Parent of each joint, -1 for a joint that hangs on nothing this skeleton has."""
-        override = _PARENT_OVERRIDES.get(self.name, {})
+        override = _TABLES.own_parents.get(self.name, {})
         parents = []
         for joint in self.joint_names:
             side, _, rest = joint.partition("_")
             part = rest if side in ("left", "right") else joint
-            options = (override[joint],) if joint in override else _PARENTS.get(part, ())
+            options = (override[joint],) if joint in override else _TABLES.parents.get(part, ())
             found = [o.replace("~", side + "_") for o in options if o.replace("~", side + "_") in self.joint_names]
             parents.append(self.joint_names.index(found[0]) if found else -1)
         return tuple(parents)
@@ -169,14 +119,14 @@ class Skeleton:
 
     @property
     def _groups(self) -> dict[str, tuple[tuple[str, str], ...]]:
-        """`LIMB_GROUPS` in this skeleton's words: MPI-INF-3DHP and OpenPose call the thorax the neck."""
+        """`limb_groups` of the tables in this skeleton's words: MPI-INF-3DHP and OpenPose call the thorax the neck."""
         if self.has("thorax") or not self.has("neck"):
             return LIMB_GROUPS
         return {**LIMB_GROUPS, "shoulder": (("neck", "right_shoulder"), ("neck", "left_shoulder"))}
 
     @cached_property
     def limb_groups(self) -> dict[str, tuple[tuple[int, int], ...]]:
-        """`LIMB_GROUPS` as indices; a group with a missing joint is left out."""
+        """The same as indices; a group with a missing joint is left out."""
         return {
             group: tuple((self.index(a), self.index(b)) for a, b in pairs)
             for group, pairs in self._groups.items()
@@ -197,7 +147,7 @@ class Skeleton:
     def _sources(self, joint: str, seen: frozenset[str]) -> tuple[int, ...]:
         if joint in self.joint_names:
             return (self.joint_names.index(joint),)
-        for option in DERIVED.get(joint, ()):
+        for option in _TABLES.derived.get(joint, ()):
             parts = [self._sources(part, seen | {joint}) for part in option if part not in seen]
             if len(parts) == len(option) and all(parts):
                 return tuple(index for part in parts for index in part)
@@ -247,79 +197,18 @@ class Skeleton:
         return out
 
 
-def _known(name: str, joints: str) -> Skeleton:
-    return Skeleton(name, tuple(joints.split()))
-
-
-_COCO = (
-    "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow left_wrist "
-    "right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle"
-)
-H36M_17 = _known(
-    "h36m_17",
-    "pelvis right_hip right_knee right_ankle left_hip left_knee left_ankle spine thorax neck_nose head_top "
-    "left_shoulder left_elbow left_wrist right_shoulder right_elbow right_wrist",
-)
-MPII_16 = _known(
-    "mpii_16",
-    "right_ankle right_knee right_hip left_hip left_knee left_ankle pelvis thorax upper_neck head_top "
-    "right_wrist right_elbow right_shoulder left_shoulder left_elbow left_wrist",
-)
-COCO_17 = _known("coco_17", _COCO)
-MPI_INF_28 = _known(
-    "mpi_inf_28",
-    "spine3 spine4 spine2 spine pelvis neck head head_top left_clavicle left_shoulder left_elbow left_wrist "
-    "left_hand right_clavicle right_shoulder right_elbow right_wrist right_hand left_hip left_knee left_ankle "
-    "left_foot left_toe right_hip right_knee right_ankle right_foot right_toe",
-)
-MPI_INF_17 = _known(
-    "mpi_inf_17",
-    "head_top neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist right_hip "
-    "right_knee right_ankle left_hip left_knee left_ankle pelvis spine head",
-)
-BODY_25 = _known(
-    "body_25",
-    "nose neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist pelvis right_hip "
-    "right_knee right_ankle left_hip left_knee left_ankle right_eye left_eye right_ear left_ear left_big_toe "
-    "left_small_toe left_heel right_big_toe right_small_toe right_heel",
-)
-BODY_25B = _known(
-    "body_25b",
-    f"{_COCO} upper_neck head_top left_big_toe left_small_toe left_heel right_big_toe right_small_toe right_heel",
-)
+SKELETONS = {name: Skeleton(name, tuple(joints.split())) for name, joints in _TABLES.joints.items()}
+H36M_17, MPII_16, COCO_17 = (SKELETONS[name] for name in ("h36m_17", "mpii_16", "coco_17"))
+MPI_INF_28, MPI_INF_17 = (SKELETONS[name] for name in ("mpi_inf_28", "mpi_inf_17"))
+BODY_25, BODY_25B, OPENPOSE_18 = (SKELETONS[name] for name in ("body_25", "body_25b", "openpose_18"))
+HALPE_26, WHOLEBODY_23, MEDIAPIPE_33 = (SKELETONS[name] for name in ("halpe_26", "wholebody_23", "mediapipe_33"))
 BODY_25B_NAMES = BODY_25B.joint_names  # an older name, which scripts import
-OPENPOSE_18 = _known(
-    "openpose_18",
-    "nose neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist right_hip right_knee "
-    "right_ankle left_hip left_knee left_ankle right_eye left_eye right_ear left_ear",
-)
-HALPE_26 = _known(
-    "halpe_26",
-    f"{_COCO} head_top neck pelvis left_big_toe right_big_toe left_small_toe right_small_toe left_heel right_heel",
-)
-WHOLEBODY_23 = _known(
-    "wholebody_23", f"{_COCO} left_big_toe left_small_toe left_heel right_big_toe right_small_toe right_heel"
-)
-MEDIAPIPE_33 = _known(
-    "mediapipe_33",
-    "nose left_eye_inner left_eye left_eye_outer right_eye_inner right_eye right_eye_outer left_ear right_ear "
-    "left_mouth right_mouth left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist left_pinky "
-    "right_pinky left_index right_index left_thumb right_thumb left_hip right_hip left_knee right_knee left_ankle "
-    "right_ankle left_heel right_heel left_big_toe right_big_toe",
-)
-_ALL = (H36M_17, MPII_16, COCO_17, MPI_INF_28, MPI_INF_17, BODY_25, BODY_25B)
-SKELETONS = {s.name: s for s in (*_ALL, OPENPOSE_18, HALPE_26, WHOLEBODY_23, MEDIAPIPE_33)}
-# What Pose2Sim's `pose_model` calls them.
-_MODELS = {
-    "body_with_feet": "halpe_26", "whole_body": "wholebody_23", "coco_133": "wholebody_23", "body": "coco_17",
-    "coco": "coco_17", "mpii": "mpii_16", "blazepose": "mediapipe_33",
-}  # fmt: skip
 
 
 def get_skeleton(name: str) -> Skeleton:
     """The skeleton of that name (`h36m_17`, ..., or Pose2Sim's for it)."""
     key = name.lower().replace("-", "_")
-    key = _MODELS.get(key, key)
+    key = _TABLES.models.get(key, key)
     for known, skeleton in SKELETONS.items():
         if key in (known, known.replace("_", "")):
             return skeleton

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import least_squares
 
 from vergence.errors import VergenceError
-from vergence.geometry.camera import look_at, projection_matrix, relative_pose, transform
+from vergence.geometry.camera import look_at, projection_matrix, transform
 from vergence.geometry.triangulation import (
     correct_matches,
     depths,
@@ -51,7 +51,8 @@ def observe(points, cameras, noise_px=0.0, seed=1):
 
 
 def essential(cameras):
-    r, t = relative_pose(cameras[0, :, :3], cameras[0, :, 3], cameras[1, :, :3], cameras[1, :, 3])
+    r = cameras[1, :, :3] @ cameras[0, :, :3].mT
+    t = cameras[1, :, 3] - r @ cameras[0, :, 3]
     return torch.linalg.cross(t[:, None].expand(3, 3), r, dim=0).numpy()
 
 

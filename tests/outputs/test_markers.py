@@ -71,7 +71,7 @@ def test_joints_that_no_frame_shows_are_absent(tmp_path: Path) -> None:
     ("text", "said"),
     [
         (None, "there are no markers"),
-        ("right_hip = [", "cannot be read"),
+        ("right_hip = [", "not readable TOML"),
         ('tail = "T"', "joints that are not there: tail"),
         ('right_hip = "A"\nleft_hip = "A"', "two joints are the marker A"),
         ('right_hip = "pelvis"', "two joints are the marker pelvis"),

@@ -7,6 +7,7 @@ serves single images and rigs of 2 or 8 cameras together.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -111,31 +112,18 @@ class Views:
     @staticmethod
     def empty(n: int, joints: int, height: int, width: int) -> Views:
         """N views of which nothing is known: black images, NaN supervision, every view a time step of its own."""
-        nan = float("nan")
-        zeros = torch.zeros(n, dtype=torch.long)
+        unknown = {"keypoints": (joints, 2), "pose": (joints, 3), "translation": (3,), "up": (3,), "size": (2,)}
+        unknown |= dict.fromkeys(("intrinsics", "rotation", "turn", "full_intrinsics"), (3, 3))
         return Views(
             image=torch.zeros(n, 3, height, width, dtype=torch.uint8),
-            intrinsics=torch.full((n, 3, 3), nan),
-            keypoints=torch.full((n, joints, 2), nan),
             confidence=torch.zeros(n, joints),
-            pose=torch.full((n, joints, 3), nan),
             pose_weight=torch.ones(n, joints),
-            metric=torch.zeros(n, dtype=torch.bool),
-            pseudo=torch.zeros(n, dtype=torch.bool),
-            rotation=torch.full((n, 3, 3), nan),
-            translation=torch.full((n, 3), nan),
-            up=torch.full((n, 3), nan),
             crop=torch.eye(3).repeat(n, 1, 1),
-            turn=torch.full((n, 3, 3), nan),
-            full_intrinsics=torch.full((n, 3, 3), nan),
-            size=torch.full((n, 2), nan),
             time_step=torch.arange(n),
-            subject=zeros.clone(),
-            sequence=zeros.clone(),
-            view=zeros.clone(),
-            frame=zeros.clone(),
             time=torch.zeros(n),
-            source=zeros.clone(),
+            **{name: torch.full((n, *shape), math.nan) for name, shape in unknown.items()},
+            **{name: torch.zeros(n, dtype=torch.bool) for name in ("metric", "pseudo")},
+            **{name: torch.zeros(n, dtype=torch.long) for name in ("subject", "sequence", "view", "frame", "source")},
         )
 
     def groups(self) -> tuple[Int[Tensor, "G V"], Bool[Tensor, "G V"]]:

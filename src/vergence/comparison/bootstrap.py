@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -85,13 +86,9 @@ def _draws(people: int) -> np.ndarray:
 
 def all_differences(measured: Mapping[str, Sequence[Measured]]) -> dict[str, Any]:
     """Every pair of methods, by test set, measure and `A - B`."""
-    names, looks = list(measured), list(next(iter(measured.values()))[0].tests)
+    pairs = [(a, b) for i, a in enumerate(measured) for b in list(measured)[:i]]
     out: dict[str, Any] = {}
-    for look in looks:
-        for measure in ("n_mpjpe", "p_mpjpe"):
-            for i, a in enumerate(names):
-                for b in names[:i]:
-                    found = difference(measured[a], measured[b], look, measure)
-                    if found:
-                        out.setdefault(look, {}).setdefault(measure, {})[f"{a} - {b}"] = found
+    for look, measure, (a, b) in product(next(iter(measured.values()))[0].tests, ("n_mpjpe", "p_mpjpe"), pairs):
+        if found := difference(measured[a], measured[b], look, measure):
+            out.setdefault(look, {}).setdefault(measure, {})[f"{a} - {b}"] = found
     return out

@@ -23,7 +23,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from vergence.datasets.formats.pickles import load_pickle
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.geometry.cameras import Camera
 
 CAMERAS = (
@@ -79,15 +79,11 @@ def find_cameras(root: Path) -> tuple[Cameras, Path]:
 
 def read_metadata(path: Path) -> Cameras:
     """The cameras of the official `metadata.xml`: element `w0`, 264 extrinsic and 36 intrinsic numbers."""
-    try:
+    with refusing(f"{path} is not readable XML", "Copy it again from code-v1.2.zip."):
         node = ElementTree.parse(path).getroot().find("w0")
-    except (ElementTree.ParseError, OSError, UnicodeDecodeError) as error:
-        raise VergenceError(f"{path} is not readable XML: {error}", "Copy it again from code-v1.2.zip.") from error
     words = re.findall(r"[^\s,;\[\]]+", (node.text or "") if node is not None else "")
-    try:
+    with refusing(f"{path}: w0 holds what is no number", "Copy it again.", ValueError):
         numbers = np.array([float(word) for word in words])
-    except ValueError as error:
-        raise VergenceError(f"{path}: w0 holds what is no number ({error})", "Copy it again.") from error
     if numbers.shape != (300,) or not np.isfinite(numbers).all():
         raise VergenceError(
             f"{path} holds {len(numbers)} camera numbers in w0, not 300", "Copy it again from code-v1.2.zip."
@@ -109,17 +105,15 @@ def read_metadata(path: Path) -> Cameras:
 def read_camera_pickle(path: Path) -> Cameras:
     """The cameras of mmpose's `cameras.pkl`: camera-to-world R and the centre T in metres, read without running anything."""
     content = load_pickle(path)
-    try:
-        found = {}
+    form, kinds = "It maps ('S1', '54138969') to R, T, c, f, k, p.", (KeyError, ValueError, TypeError, AttributeError)
+    found = {}
+    with refusing(f"{path} is not mmpose's camera file", form, *kinds):
         for (subject, name), one in content.items():
             rotation = np.asarray(one["R"], float).reshape(3, 3).T
             centre = 1000 * np.asarray(one["T"], float).reshape(3)
             k, bend, number = _pinhole(one["f"], one["c"]), lens(one["k"], one["p"]), int(subject.removeprefix("S"))
             size = image_size(number, name) if name in CAMERAS else None
             found[number, str(name)] = Camera(str(name), size, k, bend, rotation, -rotation @ centre)
-    except (KeyError, ValueError, TypeError, AttributeError) as error:
-        remedy = "It maps ('S1', '54138969') to R, T, c, f, k, p."
-        raise VergenceError(f"{path} is not mmpose's camera file: {type(error).__name__} {error}", remedy) from error
     for (subject, name), camera in found.items():
         turned = camera.R @ camera.R.T - np.eye(3)
         if name not in CAMERAS or not np.abs(turned).max() < 1e-4 or not np.isfinite(camera.t).all():

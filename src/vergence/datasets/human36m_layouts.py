@@ -27,7 +27,7 @@ from vergence.datasets.formats.media import Footage, numbered_images, video_head
 from vergence.datasets.formats.pickles import load_npz
 from vergence.datasets.human36m_cameras import CAMERAS, Cameras
 from vergence.datasets.records import ImageRef
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 
 ACTIONS = (
     "Directions Discussion Eating Greeting Phoning Photo Posing Purchases Sitting SittingDown Smoking Waiting WalkDog "
@@ -212,11 +212,8 @@ def read_cdf(path: Path, columns: int) -> Float[ndarray, "F 17 D"]:
 
     if not path.is_file():
         raise VergenceError(f"there is no file {path}", AGAIN)
-    try:
+    with refusing(f"{path} cannot be read as a CDF file with a variable Pose", AGAIN):
         value = np.asarray(cdflib.CDF(path).varget("Pose"), dtype=np.float64)
-    except Exception as error:  # a damaged file fails in as many ways as there are bytes
-        said = (str(error).splitlines() or ["damaged"])[0]
-        raise VergenceError(f"{path} cannot be read as a CDF file with a variable Pose: {said}", AGAIN) from error
     value = value.reshape(value.shape[-2:]) if value.ndim == 3 and len(value) == 1 else value
     if value.ndim != 2 or value.shape[1] != 32 * columns or not np.isfinite(value).all():
         wanted = f"32 joints have {32 * columns} columns"
@@ -281,10 +278,8 @@ def mmpose_clips(root: Path, wanted: Wanted, left: Left) -> Iterator[Clip]:
             if not missing & set(own):
                 continue
         content = load_npz(file)
-        try:
+        with refusing(f"{file} is not mmpose's", "It holds imgname, part and S.", KeyError, AttributeError):
             names, flat, poses = content["imgname"].astype(str), content["part"], content["S"]
-        except (KeyError, AttributeError) as error:
-            raise VergenceError(f"{file} lacks {error}", "mmpose's files hold imgname, part and S.") from error
         n = len(names)
         if flat.shape[:2] != (n, 17) or poses.shape != (n, 17, 4) or flat.shape[2] != 3:
             raise VergenceError(

@@ -316,12 +316,10 @@ def _records(
     lines = np.concatenate([person.lines for person in people])
     points = np.concatenate([person.keypoints for person in people])
     who = np.repeat(np.arange(len(people)), [len(person.lines) for person in people])
-    images = [frames.images[line] for line in lines]
-    assert all(image is not None for image in images)
     tall = [person.stature for person in people if np.isfinite(person.stature)]
     mm = ASSUMED_STATURE_MM / float(np.median(tall)) if tall else np.nan
     return make_records(
-        [image for image in images if image is not None], skeleton, size=frames.size,
+        [image for line in lines if (image := frames.images[line]) is not None], skeleton, size=frames.size,
         box=person_boxes(points[..., :2].astype(np.float64)), keypoints=points[..., :2],
         confidence=np.nan_to_num(points[..., 2]), intrinsics=cameras.intrinsics(frames.size)[lines], distortion=np.zeros(5),
         rotation=cameras.rotation[lines], translation=cameras.translation[lines] * mm, subject=number * CAN_DO + who,

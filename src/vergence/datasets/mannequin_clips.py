@@ -22,7 +22,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from vergence.datasets.records import ImageRef
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.footage.formats.names import name_numbers
 from vergence.footage.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES, ImageFolder
 from vergence.footage.keypoints import Detections, read_keypoints
@@ -92,24 +92,19 @@ def read_cameras(path: Path | str) -> ClipCameras:
         VergenceError: not such a file; the line is named.
     """
     path = Path(path)
-    try:
+    with refusing(
+        f"{path} cannot be read as text", "Unpack MannequinChallenge.tar again.", OSError, UnicodeDecodeError
+    ):
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise VergenceError(
-            f"{path} cannot be read as text: {error}", "Unpack MannequinChallenge.tar again."
-        ) from error
     rows = [(number, line.split()) for number, line in enumerate(lines, 1) if line]
     if len(rows) < 2 or len(rows[0][1]) >= COLUMNS:
         raise VergenceError(f"{path} is no clip: it has {max(len(rows) - 1, 0)} frames after a line with the video's URL",
                             f"Line 1 is the URL, each further line {COLUMNS} numbers.")  # fmt: skip
     values = np.empty((len(rows) - 1, COLUMNS))
     for i, (number, words) in enumerate(rows[1:]):
-        try:
+        problem, form = f"{path}, line {number}, has {len(words)} words", f"A frame's line is {COLUMNS} numbers."
+        with refusing(problem, form, ValueError):
             values[i] = [float(word) for word in words]
-        except ValueError:
-            raise VergenceError(
-                f"{path}, line {number}, has {len(words)} words", f"A frame's line is {COLUMNS} numbers."
-            ) from None
     _check_numbers(path, values, [number for number, _ in rows[1:]])
     matrix = values[:, 7:].reshape(-1, 3, 4)
     return ClipCameras(path.stem, rows[0][1][0], values[:, 0].astype(np.int64), values[:, 1:5], matrix[..., :3],

@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.geometry.cameras import Camera
 
 
@@ -25,22 +25,16 @@ def read_calibration(path: Path | str) -> dict[int, Camera]:
         VergenceError: missing, or a camera without size, intrinsics or extrinsics, or with a rotation that is none.
     """
     path = Path(path)
-    try:
+    with refusing(f"{path} cannot be read", "Every S*/Seq* needs it.", OSError):
         text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise VergenceError(f"{path} cannot be read: {error.strerror}", "Every S*/Seq* needs it.") from error
     found: dict[int, Camera] = {}
     for block in re.split(r"(?m)^\s*name\s+", text)[1:]:
         name, *lines = block.splitlines()
         fields = {words[0]: words[1:] for line in lines if (words := line.split())}
-        try:
+        with refusing(f"{path}: camera {name.strip()!r} cannot be read", "Download it again.", KeyError, ValueError):
             k, m = (np.array(fields[key], dtype=float).reshape(4, 4) for key in ("intrinsic", "extrinsic"))
             width, height = (int(float(value)) for value in fields["size"])
             number = int(name)
-        except (KeyError, ValueError) as error:
-            raise VergenceError(
-                f"{path}: camera {name.strip()!r} cannot be read ({error})", "Download it again."
-            ) from None
         if np.abs(m[:3, :3] @ m[:3, :3].T - np.eye(3)).max() > 1e-3 or np.linalg.det(m[:3, :3]) < 0:
             raise VergenceError(f"{path}: the extrinsics of camera {number} hold no rotation", "Download it again.")
         found[number] = Camera(str(number), (width, height), k[:3, :3], rotation=m[:3, :3], translation=m[:3, 3])
@@ -87,10 +81,8 @@ def read_test_turn(base: Path, subject: int) -> tuple[Float[ndarray, "3 3"], Flo
     if not path.exists():
         return None
     fields = {words[0]: words[1:] for line in path.read_text(errors="replace").splitlines() if (words := line.split())}
-    try:
+    with refusing(f"{path} cannot be read", "It needs origin, up and right.", KeyError, ValueError):
         origin, up, right = (np.array(fields[key][:3], dtype=float).reshape(3) for key in ("origin", "up", "right"))
-    except (KeyError, ValueError) as error:
-        raise VergenceError(f"{path} cannot be read ({error})", "It needs origin, up and right.") from None
     rotation = np.stack([right, -up, np.cross(up, right)])
     if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-3:
         raise VergenceError(f"{path}: up and right are not at right angles", "Download it again.")

@@ -24,7 +24,7 @@ from numpy import ndarray
 from vergence.datasets.formats.matlab import read_mat5
 from vergence.datasets.people import SEEN_JOINTS, Person, flat_records
 from vergence.datasets.records import Records
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.files import read_json
 from vergence.footage.formats.coco import HIDDEN_CONFIDENCE
 from vergence.geometry.crops import box_from_keypoints
@@ -100,15 +100,13 @@ def _load(file: Path) -> list[dict[str, Any]]:
 
 
 def _from_json(file: Path, images: Path, heads: Float[ndarray, " P"] | None) -> Iterator[Person | None]:
+    remedy = "Each has image, center, scale, joints (16 x 2) and joints_vis (16)."
     for number, row in enumerate(_load(file)):
-        try:
+        with refusing(f"{file}: person {number} cannot be read", remedy, KeyError, TypeError, ValueError):
             points = np.array(row["joints"], dtype=float).reshape(len(MPII_16), 2) - 1
             known = np.array(row["joints_vis"], dtype=float).reshape(len(MPII_16)) > 0
             centre, scale = np.array(row["center"], dtype=float).reshape(2) - 1, float(row["scale"])
             name = str(row["image"])
-        except (KeyError, TypeError, ValueError) as error:
-            remedy = "Each has image, center, scale, joints (16 x 2) and joints_vis (16)."
-            raise VergenceError(f"{file}: person {number} cannot be read ({error})", remedy) from None
         head = float("nan") if heads is None else float(heads[number])
         given = None if (centre < 0).all() else centre
         yield _person(images / name, points, known.astype(float), given, scale, number, head)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -106,7 +107,9 @@ def flat_records(
             counts["people whose image is missing"] += 1
             continue
         if person.path not in sizes:
-            sizes[person.path] = person.size or _size(person.path)
+            sizes[person.path] = person.size
+            with suppress(VergenceError):
+                sizes[person.path] = person.size or image_size(person.path)
         if sizes[person.path] is None:
             counts["people whose image is damaged"] += 1
             continue
@@ -133,10 +136,3 @@ def flat_records(
     )
     records = with_crops(records, counts)
     return dataclasses.replace(records, report={**report, "left_out": {k: v for k, v in counts.items() if v}})
-
-
-def _size(path: Path) -> tuple[int, int] | None:
-    try:
-        return image_size(path)
-    except VergenceError:
-        return None

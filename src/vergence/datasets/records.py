@@ -17,6 +17,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -300,11 +301,9 @@ class ImageDataset:
         image = torch.zeros(len(wanted), 3, size, size, dtype=torch.uint8)
         places = [self.records.images[row] for row in wanted.tolist()]
         order = sorted(range(len(wanted)), key=lambda i: (str(places[i].path), places[i].frame or 0))
-        last: tuple[ImageRef, ndarray] | None = None
+        once = lru_cache(1)(self._files.read)
         for i in order:
-            if last is None or last[0] != places[i]:
-                last = places[i], self._files.read(places[i])
-            image[i] = torch.from_numpy(self._crop(int(wanted[i]), last[1])).permute(2, 0, 1)
+            image[i] = torch.from_numpy(self._crop(int(wanted[i]), once(places[i]))).permute(2, 0, 1)
         return self.index[wanted].replace(image=image)
 
     def _crop(self, row: int, image: ndarray) -> ndarray:

@@ -34,10 +34,10 @@ from torch import Tensor
 from vergence import metrics
 from vergence.batches.dataset import Dataset, Selected
 from vergence.batches.pseudo_labels import match
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.evaluation.measure import measure_keypoint_protocol
 from vergence.evaluation.scores import score
-from vergence.files import read_arrays, renamed
+from vergence.files import read_arrays, read_text, renamed
 from vergence.protocols.base import Measured, Protocol, measure
 from vergence.protocols.keypoints import KeypointProtocol
 from vergence.skeleton import Skeleton, skeleton_from_names
@@ -117,12 +117,9 @@ def read_predictions(source: Path | str | Mapping[str, Any]) -> Predicted:
 
 
 def _points(path: Path, name: str, value: Any, joints: int, size: int) -> ndarray:
-    try:
+    problem = f"the {name} of {path} are no N x J x {size} numbers"
+    with refusing(problem, "Give null for no joint.", TypeError, ValueError):
         points = np.array(value, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise VergenceError(
-            f"the {name} of {path} are no N x J x {size} numbers: {error}", "Give null for no joint."
-        ) from error
     if points.shape[1:] != (joints, size) or not len(points):
         raise VergenceError(
             f"{path}: {name} has shape {points.shape}, with {joints} joint names", f"Give N x J x {size}."
@@ -131,18 +128,12 @@ def _points(path: Path, name: str, value: Any, joints: int, size: int) -> ndarra
 
 
 def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text())
+    text, remedy = read_text(path), "It needs unit, joint_names and `samples`, each with a pose and the same key."
+    with refusing(f"{path} cannot be read as predictions", remedy):
+        found = json.loads(text)
         samples = found.pop("samples")
         names = [name for name in (*SIZES, "score", *KEYS, "image", "picture", "row") if name in samples[0]]
         return found | {name: [_filled(sample[name], SIZES.get(name, 0)) for sample in samples] for name in names}
-    except FileNotFoundError:
-        raise VergenceError(f"there is no file of predictions {path}", "Check the path.") from None
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
-        raise VergenceError(
-            f"{path} cannot be read as predictions: {type(error).__name__} {error}",
-            "It needs unit, joint_names and `samples`, each with a pose and the same key.",
-        ) from error
 
 
 def _filled(value: Any, size: int) -> Any:

@@ -82,10 +82,13 @@ def measure_tests(
         scale: how scale-free predictions are converted to mm under a protocol; None: as the test says.
     """
     skeleton = get_skeleton(recipe.skeleton)
-    training = [_training_index(recipe, name, opened or {}, open_) for name in _baseline_sources(recipe)]
+    # Recordings where there are any; the world tells their truth without drawing them.
+    sources = {n: s for n, s in recipe.sources.items() if s.kind != "world_images"} or recipe.sources
+    already, size = opened or {}, recipe.image_size
+    training = [(already.get(n) or open_(s, size, recipe.skeleton)).index for n, s in sources.items()]
     training = [index.replace(pose=method.learnable(index.pose)) for index in training]
     known = [index for index in training if not index.pose.isnan().all()]
-    refit = _refit(recipe, method, opened or {}, device, open_)
+    refit = _refit(recipe, method, already, device, open_)
     results: dict[str, Any] = {"tests": {}, "labels": {}, "protocol": {}}
     true = [index for index in known if not index.pseudo.all()]
     bones_mm = mean_bone_sum(true, skeleton)
@@ -191,18 +194,6 @@ def _refit(recipe: Recipe, method: Method, opened: Mapping[str, Dataset], device
             embeddings.append(embedding)
             poses.append(target[some])
     return fit_ridge(torch.cat(embeddings), torch.cat(poses)) if poses else None
-
-
-def _baseline_sources(recipe: Recipe) -> list[str]:
-    """Training sources whose truth makes the baselines: recordings where there are any."""
-    return [n for n, s in recipe.sources.items() if s.kind != "world_images"] or list(recipe.sources)
-
-
-def _training_index(recipe: Recipe, name: str, opened: Mapping[str, Dataset], open_: Open) -> Views:
-    """A training source's truth, without its images where the world can tell it without drawing."""
-    if name in opened:
-        return opened[name].index
-    return open_(recipe.sources[name], recipe.image_size, recipe.skeleton).index
 
 
 def _baselines(training: list[Views], test: Views, skeleton: Skeleton, same_cameras: bool) -> dict[str, Tensor]:

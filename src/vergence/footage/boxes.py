@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.files import read_text
 from vergence.footage.formats.coco import image_numbers, people_rows, plain_id, read_coco_file
 from vergence.footage.keypoints import FARTHEST_PX
@@ -59,17 +59,13 @@ def _csv_rows(text: str, path: Path) -> list[tuple[int, list[float]]]:
         lines = lines[1:]
     else:
         order = list(range(min(len(names), 6)))
-    rows = []
+    rows, remedy = [], f"The columns are {', '.join(COLUMNS)} and perhaps score."
     for number, line in enumerate(lines, start=1):
-        try:
+        with refusing(f"{path}, row {number}", remedy, ValueError, IndexError, OverflowError):
             frame, *values = (float(line[i]) for i in order)
             rows.append((int(frame), [*values, 1.0][:5]))
             if len(values) < 4:
                 raise ValueError(f"{len(values)} numbers after the frame")
-        except (ValueError, IndexError, OverflowError) as error:
-            raise VergenceError(
-                f"{path}, row {number}: {error}", f"The columns are {', '.join(COLUMNS)} and perhaps score."
-            ) from error
     return rows
 
 

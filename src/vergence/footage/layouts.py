@@ -67,22 +67,8 @@ class Layout:
         )
 
 
-LAYOUTS: tuple[Layout, ...] = (
-    Layout(16, MPII_16),
-    Layout(17, COCO_17),
-    Layout(17, H36M_17),
-    Layout(17, MPI_INF_17),
-    Layout(18, OPENPOSE_18),
-    Layout(25, BODY_25),
-    Layout(25, BODY_25B),
-    Layout(26, HALPE_26),
-    Layout(28, MPI_INF_28),
-    Layout(33, MEDIAPIPE_33),
-    Layout(133, WHOLEBODY_23),
-    Layout(136, HALPE_26),
-)
-
-
+_BODIES = (MPII_16, COCO_17, H36M_17, MPI_INF_17, OPENPOSE_18, BODY_25, BODY_25B, HALPE_26, MPI_INF_28, MEDIAPIPE_33)
+LAYOUTS = (*(Layout(len(body), body) for body in _BODIES), Layout(133, WHOLEBODY_23), Layout(136, HALPE_26))
 # Paws are called wrists and ankles, so that what is measured of people's limbs is measured of animals'.
 AP_10K = Layout(
     17,

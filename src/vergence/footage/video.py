@@ -27,7 +27,7 @@ import numpy as np
 from jaxtyping import Float
 
 import vergence
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.files import atomic_path
 from vergence.footage.formats.names import Numbering
 from vergence.footage.images import IMAGE_SUFFIXES, RGB, ImageFolder, SingleImage, Video
@@ -261,13 +261,9 @@ class VideoFile(Video):
 
 
 def _open_stream(path: Path) -> tuple[Any, Any]:
-    try:
+    remedy = "It may be cut off or not a video; export it again."
+    with refusing(f"{path} cannot be opened as a video", remedy, av.FFmpegError, OSError):
         container = av.open(str(path))
-    except (av.FFmpegError, OSError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise VergenceError(
-            f"{path} cannot be opened as a video: {reason}", "It may be cut off or not a video; export it again."
-        ) from error
     if not container.streams.video:
         container.close()
         raise VergenceError(f"{path} holds no video", "Give a video file or a folder of images.")

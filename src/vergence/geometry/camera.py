@@ -239,22 +239,6 @@ def matrix_product(a: Tensor, b: Tensor) -> Tensor:
     return (a[..., :, :, None] * b[..., None, :, :]).sum(-2)
 
 
-def relative_pose(
-    rotation1: Float[Tensor, "... 3 3"],
-    translation1: Float[Tensor, "... 3"],
-    rotation2: Float[Tensor, "... 3 3"],
-    translation2: Float[Tensor, "... 3"],
-) -> tuple[Float[Tensor, "... 3 3"], Float[Tensor, "... 3"]]:
-    """(R, t) with `x2 = R x1 + t`, from the two cameras' world poses."""
-    rotation = matrix_product(rotation2, rotation1.mT)
-    return rotation, translation2 - (rotation * translation1[..., None, :]).sum(-1)
-
-
-def camera_centre(rotation: Float[Tensor, "... 3 3"], translation: Float[Tensor, "... 3"]) -> Float[Tensor, "... 3"]:
-    """Where the camera stands in the world: `-R^T t`."""
-    return -(rotation.mT * translation[..., None, :]).sum(-1)
-
-
 def projection_matrix(
     rotation: Float[Tensor, "... 3 3"], translation: Float[Tensor, "... 3"]
 ) -> Float[Tensor, "... 3 4"]:

@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from vergence import __version__
-from vergence.errors import VergenceError
+from vergence.errors import refusing
 from vergence.files import atomic_path, read_json, write_json
 from vergence.geometry.cameras import Camera
 from vergence.lifting.network import Lifter, LifterSettings, lift
@@ -120,17 +119,13 @@ def load_lifting(folder: Path | str | None = None) -> LiftingModel:
     """
     folder = SHIPPED if folder is None else Path(folder)
     config = read_json(folder / "config.json")
-    try:
+    remedy = "config.json and model.safetensors must come from the same training, whole."
+    with refusing(f"the lifting model in {folder} cannot be read", remedy):
         settings = LifterSettings(**{**config["network"], "dilations": tuple(config["network"]["dilations"])})
         network = Lifter(skeleton_from_names(config["joint_names"]), settings)
         weights = {name: value.float() for name, value in load_file(folder / "model.safetensors").items()}
         network.load_state_dict(weights)
         return LiftingModel(network.eval(), float(config["fps"]), config, folder)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise VergenceError(
-            f"the lifting model in {folder} cannot be read: {(str(error).splitlines() or [type(error).__name__])[0]}",
-            "config.json and model.safetensors must come from the same training, whole.",
-        ) from error
 
 
 def stretches(wanted: np.ndarray) -> list[range]:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.files import atomic_path
 from vergence.lifting.network import Lifter, LifterSettings, features, rays_of_person
 from vergence.lifting.virtual import Motion, Seen, VirtualCameras, draw
@@ -144,14 +144,10 @@ def _restored(path: Path | None, network: Lifter, optimizer: torch.optim.Optimiz
     """The step to go on from; 0 where there is no checkpoint."""
     if path is None or not path.is_file():
         return 0
-    try:
+    with refusing(f"{path} is no checkpoint of this training", "Delete it to begin anew."):
         state = torch.load(path, weights_only=True)
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         for name, value in state["mean"].items():
             mean[name].copy_(value)
         return int(state["step"])
-    except (RuntimeError, KeyError, ValueError, OSError, EOFError) as error:
-        raise VergenceError(
-            f"{path} is no checkpoint of this training: {str(error).splitlines()[0]}", "Delete it to begin anew."
-        ) from error

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 
 Array = Any  # np.ndarray | Tensor | nested lists; the answer is a Tensor where any input is, else an np.ndarray
 Root = int | Sequence[int] | None
@@ -19,10 +19,8 @@ Limbs = Sequence[tuple[int, int]]
 
 def to_tensor(value: Array, what: str) -> Tensor:
     """`... J 3` in float64, without gradient, where it was (on the CPU where float64 is not to be had)."""
-    try:
+    with refusing(f"{what} is not an array of numbers", "Give (..., J, 3) arrays.", TypeError, ValueError):
         tensor = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value, dtype=np.float64))
-    except (TypeError, ValueError) as error:
-        raise VergenceError(f"{what} is not an array of numbers ({error})", "Give (..., J, 3) arrays.") from None
     if tensor.ndim < 2 or tensor.shape[-1] != 3 or tensor.is_complex():
         raise VergenceError(f"{what} has shape {tuple(tensor.shape)}, not (..., J, 3)", "Give joints as x, y, z.")
     if tensor.shape[-2] == 0:

@@ -7,7 +7,8 @@ normalised images `N 3 H W` into a list of maps, the coarsest last.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,11 @@ from torch import Tensor, nn
 from transformers import AutoBackbone, AutoConfig, ResNetConfig, logging
 
 from vergence import plugins
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.networks.hub import hub_options
 from vergence.recipes.recipe import NetworkSettings
 
-NEW_NORMS = "hidden_states_norms."
+NEW_NORMS = "hidden_states_norms."  # behind each stage: a classifier's file has none, and they begin as no change
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 RESNETS = {  # depths, layer type, widths: He et al. 2016, table 1
@@ -89,46 +90,33 @@ def resnet(settings: NetworkSettings, pretrained: bool) -> Any:
 
 def from_transformers(name: str, pretrained: bool) -> Any:
     """A backbone of the hub or of a local folder, with its weights where they are wanted."""
-    remedy = (
-        f"Use {', '.join(plugins.backbones)}, a hub name that can be reached, or a folder with config.json and "
-        "model.safetensors of a transformers backbone (ResNet, ConvNeXt, Swin)."
-    )
-    options = _of_backbone(name, lambda: hub_options(name, remedy), remedy)
-    config = _of_backbone(name, lambda: AutoConfig.from_pretrained(name, **options), remedy)
-    if not hasattr(config, "stage_names"):
-        raise VergenceError(
-            f"backbone {name!r} could not be loaded: a {config.model_type} has one map at the end, no stages of several "
-            "sizes",
-            remedy,
-        )
-    config.out_features = [s for s in config.stage_names if s != "stem"]
-    model = _of_backbone(name, lambda: AutoBackbone.from_config(config), remedy)
-    return _of_backbone(name, lambda: _filled(model, name, config, options), remedy) if pretrained else model
+    ours = f"Use {', '.join(plugins.backbones)}, a hub name that can be reached, or a folder with config.json and "
+    remedy = f"{ours}model.safetensors of a transformers backbone (ResNet, ConvNeXt, Swin)."
+    with refusing(f"backbone {name!r} could not be loaded", remedy, OSError, ValueError, AttributeError), _silent():
+        options = hub_options(name)
+        config = AutoConfig.from_pretrained(name, **options)
+        if not hasattr(config, "stage_names"):
+            raise ValueError(f"a {config.model_type} has one map at the end, no stages of several sizes")
+        config.out_features = [s for s in config.stage_names if s != "stem"]
+        model = AutoBackbone.from_config(config)
+        if not pretrained:
+            return model
+        # AutoBackbone.from_pretrained itself asks the hub first, and so refuses folders and works online only.
+        model, report = type(model).from_pretrained(name, config=config, output_loading_info=True, **options)
+        if missing := [key for key in report["missing_keys"] if not key.startswith(NEW_NORMS)]:
+            raise ValueError(f"its file has no weights for {min(missing)}")
+        return model
 
 
-def _of_backbone(name: str, make: Callable[[], Any], remedy: str) -> Any:
-    """What transformers makes, without its reports; its failures in one sentence."""
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without transformers' reports of what is loaded."""
     before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     try:
-        return make()
-    except (VergenceError, OSError, ValueError, AttributeError) as error:
-        said = error.problem if isinstance(error, VergenceError) else str(error).splitlines()[0]
-        raise VergenceError(f"backbone {name!r} could not be loaded: {said}", remedy) from error
+        yield
     finally:
         logging.set_verbosity(before)
         if bars:
             logging.enable_progress_bar()
-
-
-def _filled(model: Any, name: str, config: Any, options: dict[str, Any]) -> Any:
-    """The backbone with the file's weights. What a classifier's file has not are the norms behind each stage, which begin
-    as no change at all.
-
-    AutoBackbone.from_pretrained itself asks the hub first, and so refuses folders and works online only.
-    """
-    model, report = type(model).from_pretrained(name, config=config, output_loading_info=True, **options)
-    if missing := [key for key in report["missing_keys"] if not key.startswith(NEW_NORMS)]:
-        raise ValueError(f"its file has no weights for {min(missing)}")
-    return model

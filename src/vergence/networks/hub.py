@@ -12,16 +12,14 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from vergence.errors import VergenceError
-
 SECONDS = 5.0
 
 
-def hub_options(name: str, remedy: str) -> dict[str, Any]:
+def hub_options(name: str) -> dict[str, Any]:
     """What `from_pretrained(name)` must be told.
 
     Raises:
-        VergenceError: no folder, not in the cache, and the hub cannot be reached.
+        ConnectionError: no folder, not in the cache, and the hub cannot be reached.
     """
     from huggingface_hub import constants, try_to_load_from_cache
 
@@ -33,7 +31,7 @@ def hub_options(name: str, remedy: str) -> dict[str, Any]:
         cached = False
     if cached:
         return {"local_files_only": True}
-    raise VergenceError(f"{name} is no folder and in no cache here, and {constants.ENDPOINT} cannot be reached", remedy)
+    raise ConnectionError(f"{name} is no folder and in no cache here, and {constants.ENDPOINT} cannot be reached")
 
 
 def reachable(address: str) -> bool:

@@ -17,16 +17,14 @@ What breaks it: heads that predict depth by a fully connected layer (`MODEL.VOLU
 
 from __future__ import annotations
 
-import pickle
 import re
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.networks.backbone import RESNETS
 from vergence.recipes.recipe import NetworkSettings
 
@@ -135,15 +133,11 @@ def _some(names: list[str]) -> str:
 
 def _state_dict(path: Path) -> dict[str, Tensor]:
     """Tensors by name; nothing of the file is executed."""
-    try:
+    if not path.exists():
+        raise VergenceError(f"there is no checkpoint {path}", "Check the path.")
+    remedy = "Only files of plain tensors are read: save its state_dict again with torch.save."
+    with refusing(f"{path} cannot be read as tensors", remedy):
         found = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise VergenceError(f"there is no checkpoint {path}", "Check the path.") from None
-    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise VergenceError(
-            f"{path} cannot be read as tensors: {(str(error).splitlines() or ['damaged'])[0]}",
-            "Only files of plain tensors are read: save its state_dict again with torch.save.",
-        ) from error
     found = found.get("state_dict", found) if isinstance(found, dict) else found
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
         raise VergenceError(f"{path} holds no state dict", "Give a file of tensors by name, or one with `state_dict`.")

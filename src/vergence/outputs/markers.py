@@ -10,7 +10,6 @@ A joint that nobody renames keeps its own name; one that no frame shows is left 
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,6 +17,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from vergence.errors import VergenceError
+from vergence.files import read_toml
 from vergence.outputs.sequence import PoseSequence
 from vergence.skeleton import Skeleton, canonical_name
 
@@ -101,13 +101,10 @@ def check_markers(markers: Markers) -> None:
 
 
 def _read(path: Path) -> dict[str, str]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
+    if not path.exists():
         remedy = 'Give pose2sim, opensim, or a TOML file with lines such as right_hip = "RHJC".'
-        raise VergenceError(f"there are no markers {str(path)!r}", remedy) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise VergenceError(f"{path} cannot be read: {error}", 'Its lines are such as right_hip = "RHJC".') from error
+        raise VergenceError(f"there are no markers {str(path)!r}", remedy)
+    return read_toml(path, 'Its lines are such as right_hip = "RHJC".')
 
 
 def _pose2sim(joint: str, skeleton: Skeleton) -> str:

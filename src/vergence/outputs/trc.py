@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from vergence.errors import VergenceError
-from vergence.files import atomic_path
+from vergence.errors import VergenceError, refusing
+from vergence.files import atomic_path, read_bytes
 from vergence.outputs.markers import Markers, named_markers, seen_joints
 from vergence.outputs.sequence import PoseSequence
 from vergence.outputs.world import ASSUMED_STATURE_MM
@@ -104,21 +104,13 @@ def read_trc(path: Path | str) -> Trc:
         VergenceError: missing, or not a TRC file, with the line that is wrong.
     """
     path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    except FileNotFoundError:
-        raise VergenceError(f"there is no file {path}", "Check the path.") from None
-    except OSError as error:
-        raise VergenceError(f"{path} cannot be read: {error}", "A TRC file is text.") from error
+    lines = read_bytes(path).decode("utf-8-sig", "replace").splitlines()
     if len(lines) < 5 or not lines[0].startswith("PathFileType"):
         raise VergenceError(f"{path} is no TRC file", "Its first line begins with PathFileType.")
     header = dict(zip(lines[1].split(), lines[2].split()))
-    try:
+    problem = f"{path} has no usable DataRate and Units ({', '.join(MM_PER)})"
+    with refusing(problem, "See line 2 and 3.", KeyError, ValueError):
         fps, factor = float(header["DataRate"]), MM_PER[header["Units"]]
-    except (KeyError, ValueError) as error:
-        raise VergenceError(
-            f"{path} has no usable DataRate and Units ({', '.join(MM_PER)}): {error}", "See line 2 and 3."
-        ) from None
     names = tuple(name.strip() for name in lines[3].split("\t") if name.strip())[2:]
     start = 4 if _is_number(lines[4].split("\t")[0]) else 5
     rows = [
@@ -158,10 +150,8 @@ def _row(line: str, width: int, where: str) -> list[float]:
         raise VergenceError(
             f"{where} has {len(fields)} fields, its header {width}", "Is a marker missing in the header?"
         )
-    try:
+    with refusing(f"{where} holds something that is no number", "Mend or remove it.", ValueError):
         values = [float(field) if field.strip() else float("nan") for field in fields]
-    except ValueError as error:
-        raise VergenceError(f"{where} holds something that is no number: {error}", "Mend or remove it.") from None
     if not np.isfinite(values[:2]).all():
         raise VergenceError(f"{where} has no frame number or no time", "Mend or remove it.")
     return values

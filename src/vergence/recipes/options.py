@@ -9,7 +9,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import yaml
 
 from vergence import plugins
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.recipes.paper_tables import merged
 from vergence.recipes.recipe import Recipe
 from vergence.recipes.sources import Source
@@ -117,10 +117,8 @@ def parsed(text: str, kind: Any) -> Any:
     """An option's value: text where the key holds text, else YAML; a plain word for a list of texts is `A,B`."""
     if plain_kind(kind) is str:
         return text
-    try:
+    with refusing(f"{text!r} is not readable YAML", "", yaml.YAMLError):
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise VergenceError(f"{text!r} is not readable YAML: {str(error).splitlines()[0]}") from error
     if plain_kind(kind) == list[str] and isinstance(value, str):
         return [word.strip() for word in value.split(",")]
     return value

@@ -8,15 +8,12 @@ shrinks or jumps is seen to do so. Left is blue and right is orange, as on the r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from vergence.footage.video import VideoWriter
 from vergence.inference.frames import PredictedFrame, PredictedFrames, preview_size
 from vergence.report.viewer import bone_sides, display_rotation
 from vergence.skeleton import Skeleton
@@ -114,25 +111,6 @@ def overlay_of_people(
         for one, a, b in zip(shown, edges, edges[1:])
     ]  # fmt: skip
     return np.ascontiguousarray(np.concatenate([canvas, np.concatenate(views)], axis=1))
-
-
-@contextmanager
-def overlay_file(path: Path | None, frames: PredictedFrames) -> Iterator[Callable[[PredictedFrame], None]]:
-    """A function that draws one person's predicted frames one after the other into a video; None draws nothing.
-
-    The file is there when the block ends well.
-    """
-    if path is None:
-        yield lambda frame: None
-        return
-    size: list[tuple[int, int]] = []
-    with VideoWriter(path, frames.take.footage.fps) as video:
-
-        def draw(frame: PredictedFrame) -> None:
-            size[:] = size or [frame.image.shape[1::-1]]
-            video.write(overlay_of_people([frame], frames, size[0]))
-
-        yield draw
 
 
 def pose_view(

@@ -14,8 +14,11 @@ graze each other in flight between two poses.
 from __future__ import annotations
 
 import math
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,32 +29,16 @@ from torch import Tensor
 from vergence.geometry.camera import axis_angle_to_matrix
 from vergence.skeleton import H36M_17
 
-# Joint angles in degrees: (name, least, most). Limbs: flexion forward, abduction outward, twist inward.
-_LIMB_LIMITS_DEG = {
-    "shoulder_flexion": (-50, 170), "shoulder_abduction": (-35, 165), "shoulder_twist": (-60, 85), "elbow": (0, 148),
-    "hip_flexion": (-25, 122), "hip_abduction": (-18, 55), "hip_twist": (-35, 45), "knee": (0, 145), "ankle": (-35, 25),
-}  # fmt: skip
-_TRUNK_LIMITS_DEG = {
-    "lumbar_flexion": (-20, 48), "lumbar_side": (-20, 20), "lumbar_twist": (-18, 18),
-    "chest_flexion": (-15, 32), "chest_side": (-18, 18), "chest_twist": (-30, 30),
-    "neck_flexion": (-25, 32), "neck_side": (-20, 20), "neck_twist": (-35, 35),
-    "head_flexion": (-25, 25), "head_side": (-15, 15), "head_twist": (-30, 30),
-    "pelvis_pitch": (-95, 95), "pelvis_roll": (-95, 95),
-}  # fmt: skip
+# Of bodies, poses and motion files; its comments say what each is.
+TABLES: dict[str, Any] = tomllib.loads((files("vergence.world") / "tables.toml").read_text("utf-8"))
 ANGLE_LIMITS_DEG: dict[str, tuple[float, float]] = {
-    **_TRUNK_LIMITS_DEG,
-    **{f"{side}_{name}": limits for side in ("left", "right") for name, limits in _LIMB_LIMITS_DEG.items()},
+    **TABLES["trunk_limits_deg"],
+    **{f"{side}_{name}": limits for side in ("left", "right") for name, limits in TABLES["limb_limits_deg"].items()},
 }
 ANGLES = tuple(ANGLE_LIMITS_DEG)
 COLUMN = {name: i for i, name in enumerate(ANGLES)}
 
 HEIGHT_LIMITS_MM = (1450.0, 2000.0)
-# Bones as a share of height, and how much people differ (standard deviation over the share). Sole to crown: 1.
-_SHARES = {
-    "hip": (0.070, 0.05), "thigh": (0.243, 0.03), "shin": (0.246, 0.03), "ankle": (0.042, 0.0), "lumbar": (0.132, 0.03),
-    "chest": (0.148, 0.03), "neck": (0.066, 0.05), "skull": (0.118, 0.03), "shoulder": (0.095, 0.06),
-    "upper_arm": (0.164, 0.03), "forearm": (0.150, 0.03),
-}  # fmt: skip
 _SWING_LIMIT = math.radians(172)
 
 
@@ -81,7 +68,7 @@ def draw_bodies(count: int, rng: np.random.Generator) -> Bodies:
     height = rng.normal(1700, 100, count).clip(*HEIGHT_LIMITS_MM)
     build = np.exp(rng.normal(0.0, 0.12, count)).clip(0.8, 1.3)
     bones = {}
-    for name, (share, spread) in _SHARES.items():
+    for name, (share, spread) in TABLES["shares"].items():
         bones[name] = height * share * (1 + spread * rng.normal(0, 1, count).clip(-2, 2))
     upright = sum(bones[k] for k in ("ankle", "shin", "thigh", "lumbar", "chest", "neck", "skull"))
     scale = height / np.asarray(upright)

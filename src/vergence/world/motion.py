@@ -37,22 +37,14 @@ _STANDING = list(STANCES).index("standing")
 
 
 @dataclass(frozen=True)
-class Motion:
-    """T frames of one person.
+class Motion(Posed):
+    """T frames of one person, a posed body each.
 
     Attributes:
-        joints: mm, Human3.6M's 17, z up.
-        face, feet: where nose and toes (left, right) point, unit vectors.
         fps: frames a second.
     """
 
-    joints: Float[Tensor, "T 17 3"]
-    face: Float[Tensor, "T 3"]
-    feet: Float[Tensor, "T 2 3"]
     fps: float
-
-    def __len__(self) -> int:
-        return len(self.joints)
 
 
 Recorded = Motion | ndarray | Tensor  # joints as `Motion` has them, in place of one

@@ -12,6 +12,7 @@ up and `fps`.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,29 +21,15 @@ from jaxtyping import Float
 from numpy import ndarray
 from scipy.spatial.transform import Rotation
 
-from vergence.errors import VergenceError
-from vergence.files import read_arrays
+from vergence.errors import VergenceError, refusing
+from vergence.files import read_arrays, read_bytes
 from vergence.outputs.tables import read_npz
 from vergence.skeleton import H36M_17, skeleton_from_names
+from vergence.world.body import TABLES
 from vergence.world.motion import Motion, as_motion
 
 UNITS_MM = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "inch": 25.4, "cmu": 25.4 / 0.45}
 LEG_LIMITS_MM = (550.0, 1150.0)
-
-# Names of the joint that begins each bone, letters and digits only, best first. `%` is right or left, `&` r or l.
-_BVH_NAMES: dict[str, tuple[str, ...]] = {
-    "hip": ("%upleg", "%upperleg", "%thigh", "thigh%", "thigh&", "&thigh", "%hip", "&hip", "%femur", "&femur"),
-    "knee": ("%leg", "%lowerleg", "%lowleg", "%shin", "shin%", "shin&", "&shin", "calf&",
-             "%knee", "&knee", "%tibia", "&tibia"),
-    "ankle": ("%foot", "foot%", "foot&", "&foot", "%ankle", "&ankle"),
-    "shoulder": ("%arm", "%uparm", "%upperarm", "upperarm%", "upperarm&",
-                 "&shldr", "%humerus", "&humerus", "%shoulder", "&shoulder"),
-    "elbow": ("%forearm", "%lowarm", "%lowerarm", "forearm%", "forearm&", "lowerarm&",
-              "&forearm", "%elbow", "&elbow", "%radius", "&radius"),
-    "wrist": ("%hand", "hand%", "hand&", "&hand", "%wrist", "&wrist"),
-}  # fmt: skip
-_NECK = ("neck", "neck1", "neck01", "lowerneck")
-_HEAD = ("head", "skull", "upperneck")
 
 
 @dataclass(frozen=True)
@@ -93,11 +80,8 @@ def read_bvh(path: Path | str) -> Bvh:
         VergenceError: missing or not a valid BVH file.
     """
     path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise VergenceError(f"{path} cannot be read: {error.strerror}", "Check the path.") from None
-    try:
+    text = read_bytes(path).decode("utf-8", "replace")
+    with refusing(f"{path} is not a valid BVH file", "Export it again.", ValueError, IndexError):
         head, body = re.split(r"^\s*MOTION\b", text, maxsplit=1, flags=re.MULTILINE)
         names, parents, offsets, channels = _hierarchy(head.split())
         tokens = body.split()
@@ -107,8 +91,6 @@ def read_bvh(path: Path | str) -> Bvh:
         values = values[: count * width].reshape(count, width)
         if count < 1 or not seconds > 0 or not np.isfinite(values).all():
             raise ValueError(f"{count} frames of {seconds} s")
-    except (ValueError, IndexError) as error:
-        raise VergenceError(f"{path} is not a valid BVH file: {error}", "Export it again.") from None
     return Bvh(names, parents, _positions(parents, offsets, channels, values), 1 / seconds)
 
 
@@ -173,12 +155,12 @@ def _positions(
 
 
 def _to_h36m(bvh: Bvh, path: Path) -> Float[ndarray, "T 17 3"]:
-    """Human3.6M's joints from the names; pelvis and spine are means (`skeleton.DERIVED`)."""
+    """Human3.6M's joints from the names; pelvis and spine are means (as `skeletons.toml` has it)."""
     # Small letters and digits, without a tool's prefix (`mixamorig:`); of several joints of one name the first.
     plain = [re.sub(r"[^a-z0-9]", "", name.split(":")[-1].lower()) for name in bvh.names]
     where = {name: i for i, name in reversed(list(enumerate(plain)))}
 
-    def find(joint: str, options: tuple[str, ...]) -> int:
+    def find(joint: str, options: Sequence[str]) -> int:
         for option in options:
             if option in where:
                 return where[option]
@@ -186,15 +168,15 @@ def _to_h36m(bvh: Bvh, path: Path) -> Float[ndarray, "T 17 3"]:
         raise VergenceError(f"{path} has no joint for {joint}; it has {', '.join(bvh.names)}", remedy)
 
     joints: dict[str, ndarray] = {}
-    for part, options in _BVH_NAMES.items():
+    for part, options in TABLES["bvh_sides"].items():
         for side in ("right", "left"):
             named = tuple(o.replace("%", side).replace("&", side[0]) for o in options)
             joints[f"{side}_{part}"] = bvh.positions[:, find(f"{side}_{part}", named)]
-    head = find("head", _HEAD)
+    head = find("head", TABLES["bvh_middle"]["head"])
     tips = [i for i, parent in enumerate(bvh.parents) if parent == head]
     if not tips:
         raise VergenceError(f"{path}: nothing ends the head", "Export it with an End Site on the head.")
-    joints["thorax"] = bvh.positions[:, find("neck", _NECK)]
+    joints["thorax"] = bvh.positions[:, find("neck", TABLES["bvh_middle"]["neck"])]
     joints["neck_nose"], joints["head_top"] = bvh.positions[:, head], bvh.positions[:, tips[0]]
     joints["pelvis"] = (joints["right_hip"] + joints["left_hip"]) / 2
     joints["spine"] = (joints["pelvis"] + joints["thorax"]) / 2

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vergence.errors import VergenceError
 from vergence.geometry.camera import axis_angle_to_matrix, look_at
+from vergence.world.faults import resolved
 
 
 @dataclass(frozen=True)
@@ -114,9 +115,8 @@ def draw_rigs(count: int, views: int, *, look: str = "studio", seed: int) -> lis
     """
     if count < 1 or views < 1:
         raise VergenceError(f"{count} rigs of {views} views", "Both must be at least 1.")
-    draw = {"studio": studio_rig, "wild": wild_cameras}.get(look)
-    if draw is None:
-        raise VergenceError(f"no look is called {look!r}", "Known: studio, wild.")
+    resolved(look, None)
+    draw = {"studio": studio_rig, "wild": wild_cameras}[look]
     return [draw(views, np.random.default_rng([seed, 11, i])) for i in range(count)]
 
 

@@ -74,7 +74,7 @@ def single_images(
         the person near its origin); keypoints beyond the image's edge are NaN with confidence 0.
     """
     faults = resolved(look, faults)
-    _check(size, count=count, subjects=1 if subjects is None else subjects)
+    check_numbers(size, count=count, subjects=1 if subjects is None else subjects)
     rng = np.random.default_rng([seed, 1])
     people = count if subjects is None else min(subjects, count)
     who = np.arange(count) % people
@@ -145,7 +145,7 @@ def recordings(
         frame / fps; `rotation` and `translation` lead from the rig's world (mm, z up) to the crop's camera.
     """
     faults = resolved(look, faults)
-    _check(size, subjects=subjects, frames=frames, views=views, frame_step=frame_step)
+    check_numbers(size, subjects=subjects, frames=frames, views=views, frame_step=frame_step)
     if not 0 < fps < math.inf:
         raise VergenceError(f"{fps} frames a second", "Give a number above 0.")
     rng = np.random.default_rng([seed, 2])
@@ -208,7 +208,7 @@ def static_clips(
     Returns:
         Views of subjects * positions, ordered by clip; `view` counts the places, and all of a clip are one time step.
     """
-    _check(size, subjects=subjects, positions=positions)
+    check_numbers(size, subjects=subjects, positions=positions)
     paths = [walk(positions, np.random.default_rng([seed, 13, i])) for i in range(subjects)]
     return recordings(subjects, 1, positions, size, look=look, seed=seed, rigs=paths, faults=faults, device=device)
 
@@ -285,7 +285,8 @@ def _image(scenes: Scenes, background: Tensor, which: int) -> UInt8[ndarray, "H 
     return unpack(draw(scenes[one], background[one].clone()))[0].permute(1, 2, 0).cpu().numpy()
 
 
-def _check(size: int, **counts: int) -> None:
+def check_numbers(size: int, **counts: int) -> None:
+    """Refuses counts below 1 and sizes that nothing can be seen in."""
     for name, value in counts.items():
         if value < 1:
             raise VergenceError(f"{name} = {value}", "Give at least 1.")

@@ -28,7 +28,7 @@ from vergence.progress import Progress, counted, silent
 from vergence.skeleton import H36M_17
 from vergence.world.faults import Faults
 from vergence.world.rigs import Rig, draw_rigs
-from vergence.world.scenes import WORLD_VERSION, Frame, render_capture, single_images
+from vergence.world.scenes import WORLD_VERSION, Frame, check_numbers, render_capture, single_images
 
 IMAGES_AT_ONCE = 1000  # drawn together; bounds the memory
 JPEG_QUALITY = 95
@@ -259,8 +259,4 @@ def _check(kind: str, faults: Faults, side: int, **counts: int) -> None:
         if (value := getattr(faults, name)) != getattr(Faults(), name):
             other = "images" if kind == "capture" else "capture"
             raise VergenceError(f"{name} {value:g} is for kind {other} only", f"Make {other}, or leave it out.")
-    for name, value in counts.items():
-        if value < 1:
-            raise VergenceError(f"{name} is {value}", "Give at least 1.")
-    if not 16 <= side <= 2048:
-        raise VergenceError(f"size is {side}", "Give 16 to 2048 px.")
+    check_numbers(side, **counts)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,3 +61,17 @@ def test_arms_of_somebody_who_hardly_moves_them_confirm_nothing(make_scene: Call
     points = scene.keypoints.copy()
     points[:, :, [i for i, n in enumerate(H36M_17.joint_names) if "hip" not in n and "knee" not in n]] = np.nan
     assert "cannot confirm" in asked(scene, (1.0, 1.0), points)[0]
+
+
+@pytest.mark.skipif("VERGENCE_DATA" not in os.environ, reason="VERGENCE_DATA is not set")
+@pytest.mark.parametrize("factor", [1.0, 1.2])
+def test_noise_does_not_pass_for_longer_lenses_where_cameras_face_each_other(
+    factor: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clip of which limbs alone say that right focal lengths were 10 % short, and ones 20 % too long 10 % long."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[3] / "benchmarks"))
+    faults = importlib.import_module("faults")
+    row = faults.Row("", faults.longer(factor), "intrinsics", 2)
+    found = faults.run(Path(os.environ["VERGENCE_DATA"]), row, "cmu", 14)
+    assert (found["verdict"] == "good") == (factor == 1.0), found["reasons"]
+    assert (found["deg"] > MOST_TURN_DEG) == (factor != 1.0)

@@ -13,7 +13,7 @@ from typing import Any
 
 from numpy import ndarray
 
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 
@@ -24,11 +24,8 @@ def is_hdf5(path: Path) -> bool:
     Raises:
         VergenceError: the file is missing or may not be read.
     """
-    try:
-        with open(path, "rb") as file:
-            head = file.read(520)
-    except OSError as error:
-        raise VergenceError(f"{path} cannot be read: {error.strerror}", "Check the path.") from error
+    with refusing(f"{path} cannot be read", "Check the path.", OSError), open(path, "rb") as file:
+        head = file.read(520)
     return HDF5_MAGIC in (head[:8], head[512:])
 
 
@@ -42,13 +39,9 @@ def read_mat5(path: Path, names: Sequence[str], **options: Any) -> dict[str, Any
 
     if is_hdf5(path):
         raise VergenceError(f"{path} is a MAT file of version 7.3, version 5 is expected", "Take the original file.")
-    try:
+    with refusing(f"{path} cannot be read as a MAT file", "Download it again."):
         there = [name for name, _, _ in whosmat(str(path))]
         found = loadmat(str(path), variable_names=list(names), **options) if set(names) <= set(there) else {}
-    except Exception as error:  # a damaged file raises whatever its bytes lead to
-        raise VergenceError(
-            f"{path} cannot be read as a MAT file: {error or type(error).__name__}", "Download it again."
-        ) from error
     _check_names(path, names, there)
     return {name: found[name] for name in names}
 
@@ -63,14 +56,9 @@ def read_mat73(path: Path, names: Sequence[str]) -> dict[str, ndarray]:
 
     if not is_hdf5(path):
         raise VergenceError(f"{path} is not a MAT file of version 7.3 (HDF5)", "Download it again.")
-    try:
-        with h5py.File(path, "r") as file:
-            there = list(file)
-            found = {name: file[name][()] for name in names} if set(names) <= set(there) else {}
-    except Exception as error:  # as above
-        raise VergenceError(
-            f"{path} cannot be read as HDF5: {error or type(error).__name__}", "Download it again."
-        ) from error
+    with refusing(f"{path} cannot be read as HDF5", "Download it again."), h5py.File(path, "r") as file:
+        there = list(file)
+        found = {name: file[name][()] for name in names} if set(names) <= set(there) else {}
     _check_names(path, names, there)
     return found
 

@@ -14,7 +14,7 @@ from numpy import ndarray
 from PIL import Image
 
 from vergence.datasets.records import ImageRef
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.footage.video import VideoFile
 
 _EXIF_ORIENTATION, _LYING = 274, (5, 6, 7, 8)
@@ -68,14 +68,12 @@ def video_header(path: Path) -> Footage:
     Raises:
         VergenceError: it cannot be opened, or does not say its length.
     """
-    try:
-        with av.open(str(path)) as container:
-            stream = container.streams.video[0]
-            if not stream.frames:
-                raise VergenceError(f"{path} does not say how many frames it has", "Export it again.")
-            return Footage(path, (stream.width, stream.height), stream.frames)
-    except (av.FFmpegError, IndexError) as error:
-        raise VergenceError(f"{path} cannot be opened as a video", "Download it again.") from error
+    problem = f"{path} cannot be opened as a video"
+    with refusing(problem, "Download it again.", av.FFmpegError, IndexError), av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        if not stream.frames:
+            raise VergenceError(f"{path} does not say how many frames it has", "Export it again.")
+        return Footage(path, (stream.width, stream.height), stream.frames)
 
 
 def image_size(path: Path) -> tuple[int, int]:
@@ -84,12 +82,9 @@ def image_size(path: Path) -> tuple[int, int]:
     Raises:
         VergenceError: missing or not an image.
     """
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-            return (height, width) if image.getexif().get(_EXIF_ORIENTATION) in _LYING else (width, height)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise VergenceError(f"{path} cannot be read as an image: {error}", "Export it again or take it out.") from error
+    with refusing(f"{path} cannot be read as an image", "Export it again or take it out."), Image.open(path) as image:
+        width, height = image.size
+        return (height, width) if image.getexif().get(_EXIF_ORIENTATION) in _LYING else (width, height)
 
 
 def frame_count(path: Path) -> tuple[int, tuple[int, int]]:

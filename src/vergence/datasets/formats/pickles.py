@@ -12,14 +12,14 @@ import collections
 import io
 import pickle
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.lib import format as npy
 
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
+from vergence.files import read_bytes
 
 _ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
 _NUMERIC_MODULES = ("numpy.core.numeric", "numpy._core.numeric")
@@ -50,14 +50,16 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 
 
 class _Restricted(pickle.Unpickler):
+    def __init__(self, stream: io.BytesIO, where: str) -> None:
+        super().__init__(stream, encoding="latin1")
+        self._where = where
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
-            raise _Forbidden(f"{module}.{name}")
+            remedy = "It may be harmful; get the file from where the dataset's preparation is published."
+            asks = f"{self._where} asks for {module}.{name}, which no data file needs"
+            raise VergenceError(f"{asks}, and was not read", remedy)
         return _ALLOWED[module, name]
-
-
-class _Forbidden(pickle.UnpicklingError):
-    """A pickle names something that data is not made of."""
 
 
 def load_pickle(path: Path | str) -> Any:
@@ -66,12 +68,7 @@ def load_pickle(path: Path | str) -> Any:
     Raises:
         VergenceError: the file is missing, damaged, or names anything that could be run.
     """
-    path = Path(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise VergenceError(f"{path} cannot be read: {error.strerror or error}", "Check the path.") from error
-    return _unpickled(io.BytesIO(data), str(path))
+    return _unpickled(io.BytesIO(read_bytes(path)), str(path))
 
 
 def load_npz(path: Path | str) -> dict[str, Any]:
@@ -80,17 +77,10 @@ def load_npz(path: Path | str) -> dict[str, Any]:
     Raises:
         VergenceError: the file is missing, damaged, or holds a pickle that could run something.
     """
-    path = Path(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.endswith(".npy")]
-            return {name.removesuffix(".npy"): _member(archive.read(name), f"{path}, {name}") for name in names}
-    except FileNotFoundError:
-        raise VergenceError(f"there is no file {path}", "Check the path.") from None
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError) as error:
-        raise VergenceError(
-            f"{path} is not a whole NPZ file: {_first_line(error)}", "Copy or download it again."
-        ) from error
+    data = io.BytesIO(read_bytes(path))
+    with refusing(f"{path} is not a whole NPZ file", "Copy or download it again."), zipfile.ZipFile(data) as archive:
+        names = [name for name in archive.namelist() if name.endswith(".npy")]
+        return {name.removesuffix(".npy"): _member(archive.read(name), f"{path}, {name}") for name in names}
 
 
 def _member(data: bytes, where: str) -> Any:
@@ -106,16 +96,5 @@ def _member(data: bytes, where: str) -> Any:
 
 
 def _unpickled(stream: io.BytesIO, where: str) -> Any:
-    try:
-        return _Restricted(stream, encoding="latin1").load()
-    except _Forbidden as error:
-        remedy = "It may be harmful; get the file from where the dataset's preparation is published."
-        raise VergenceError(f"{where} asks for {error}, which no data file needs, and was not read", remedy) from error
-    except Exception as error:  # a damaged pickle fails in as many ways as there are bytes
-        raise VergenceError(
-            f"{where} is not a whole pickle: {_first_line(error)}", "Copy or download it again."
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    with refusing(f"{where} is not a whole pickle", "Copy or download it again."):
+        return _Restricted(stream, where).load()

@@ -23,6 +23,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from numpy import ndarray
 from torch import Tensor
 
 from vergence.batches.views import Views
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.files import read_json
 from vergence.geometry.crops import full_cameras
 from vergence.skeleton import Skeleton, skeleton_from_names
@@ -135,12 +136,8 @@ def open_h5(path: Path, mode: str = "r") -> Any:
     """An HDF5 file."""
     import h5py
 
-    try:
+    with refusing(f"{path} cannot be read as HDF5", AGAIN, OSError) if mode == "r" else nullcontext():
         return h5py.File(path, mode)
-    except OSError as error:
-        if mode != "r":
-            raise
-        raise VergenceError(f"{path} cannot be read as HDF5: {str(error).splitlines()[0]}", AGAIN) from error
 
 
 def _mapped(path: Path) -> dict[str, ndarray]:

@@ -27,7 +27,7 @@ from torch import Tensor
 from vergence.batches.dataset import Dataset, numbered_apart
 from vergence.batches.views import Views
 from vergence.datasets.shards import reader
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.files import atomic_path, read_json, write_json
 from vergence.skeleton import Skeleton
 
@@ -108,11 +108,9 @@ def _digest(dataset: Dataset) -> str:
 
 def _claim(out: Path, plan: dict[str, Any]) -> None:
     """Makes the folder this plan's; refuses one that is something else's; clears what a kill left half-written."""
-    try:
+    with refusing(f"cannot write to {out}", "Choose another folder.", OSError):
         out.mkdir(parents=True, exist_ok=True)
         names = {path.name for path in out.iterdir()}
-    except OSError as error:
-        raise VergenceError(f"cannot write to {out}: {error.strerror}", "Choose another folder.") from error
     if reader.PLAN in names:
         found = read_json(out / reader.PLAN, remedy=reader.AGAIN)
         if found != plan:

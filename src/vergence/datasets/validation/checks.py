@@ -13,11 +13,12 @@ images of another recording. The contact sheet of `vergence data check` shows th
 from __future__ import annotations
 
 from collections import Counter
+from functools import lru_cache
 
 import numpy as np
 from numpy import ndarray
 
-from vergence.datasets.records import ImageReader, ImageRef, OpenFiles, Records
+from vergence.datasets.records import ImageReader, OpenFiles, Records
 from vergence.datasets.validation import arrays, geometry
 from vergence.datasets.validation.finding import Finding, is_valid, percent
 from vergence.errors import VergenceError
@@ -71,16 +72,14 @@ def _decode(records: Records, rows: ndarray, opened: ImageReader) -> tuple[list[
     """What went wrong with some rows' images: damaged ones, and ones of another size."""
     damaged, other = [], []
     order = sorted(rows.tolist(), key=lambda i: (str(records.images[i].path), records.images[i].frame or 0))
-    last: tuple[ImageRef, tuple[int, ...]] | None = None
+    once = lru_cache(1)(opened.read)
     for row in order:
         image = records.images[row]
         try:
-            if last is None or last[0] != image:
-                last = image, opened.read(image).shape
+            height, width = once(image).shape[:2]
         except VergenceError as error:
             damaged.append(error.problem)
             continue
-        height, width = last[1][:2]
         if (width, height) != tuple(records.size[row]):
             stated = "x".join(f"{value:g}" for value in records.size[row])
             other.append(f"{image.path} is {width}x{height}, not {stated}")

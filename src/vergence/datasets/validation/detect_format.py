@@ -15,7 +15,6 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +23,10 @@ import numpy as np
 from vergence import plugins
 from vergence.datasets.records import Records
 from vergence.errors import VergenceError
+from vergence.files import beginning
 from vergence.footage.images import VIDEO_SUFFIXES
 from vergence.footage.readers import find_reader
 
-HEAD_BYTES = 4096
 COLMAP_FILES = ("images.txt", "points3D.txt", "rigs.txt", "frames.txt")
 Part = Mapping[str, Any]  # settings that choose a part of a dataset
 
@@ -83,13 +82,7 @@ def read_kind(
     Raises:
         VergenceError: no part can be read; each one's reason, since the first may only be missing.
     """
-    module, _, name = kind.reader.partition(":")
-    try:
-        function = getattr(import_module(module), name)
-    except ModuleNotFoundError as error:
-        if error.name != module:
-            raise VergenceError(f"{kind.title} needs {error.name}", f"Install it: pip install {error.name}.") from error
-        raise VergenceError(f"{path} is {kind.title}, which this version does not read", "Update Vergence.") from error
+    function = plugins.imported(kind.reader)
     found: list[tuple[Part, Records]] = []
     refused: list[tuple[Part, VergenceError]] = []
     parts = kind.parts
@@ -132,14 +125,6 @@ def _has(path: Path, *patterns: str) -> bool:
     return path.is_dir() and any(next(iter(path.glob(pattern)), None) is not None for pattern in patterns)
 
 
-def _head(file: Path) -> str:
-    try:
-        with open(file, "rb") as data:
-            return data.read(HEAD_BYTES).decode("utf-8", "replace")
-    except OSError:
-        return ""
-
-
 def _is_clips(path: Path) -> bool:
     from vergence.datasets.mannequin_challenge import looks_like_clip
     from vergence.datasets.mannequin_clips import SPLITS
@@ -164,7 +149,7 @@ def _is_mpii(path: Path) -> bool:
         return True
     lists = (path / name for name in ("annot/train.json", "annot/valid.json", "annot/trainval.json",
                                       "annotations/mpii_train.json", "annotations/mpii_valid.json"))  # fmt: skip
-    return any('"joints_vis"' in _head(file) for file in lists if file.is_file())
+    return any(b'"joints_vis"' in beginning(file) for file in lists if file.is_file())
 
 
 _POSES = {"keypoints": True, "pose": "all"}

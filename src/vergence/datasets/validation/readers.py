@@ -18,7 +18,7 @@ from vergence.datasets.capture import CapturePixels, capture_records
 from vergence.datasets.make_records import make_records
 from vergence.datasets.records import ImageRef, Records
 from vergence.datasets.shards.reader import INDEX, ShardDataset, check_files, read_manifest
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.files import read_arrays
 from vergence.footage.calibrations.summary import described
 from vergence.footage.capture import Capture, load_capture
@@ -101,15 +101,13 @@ def read_world_images(path: Path) -> Records:
     Raises:
         VergenceError: files that are damaged or of different lengths.
     """
-    try:
+    with refusing(f"{path} holds a damaged keypoints.json", "Write it again."):
         found = json.loads((path / "keypoints.json").read_text(encoding="utf-8"))
         images, people = found["images"], found["annotations"]
         skeleton = skeleton_from_names(found["categories"][0]["keypoints"])
         points = np.array([person["keypoints"] for person in people], dtype=float).reshape(len(people), -1, 3)
         files = [path / image["file_name"] for image in images]
         size = np.array([[image["width"], image["height"]] for image in images], dtype=float)
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise VergenceError(f"{path} holds a damaged keypoints.json: {error}", "Write it again.") from error
     needed = ("pose", "intrinsics", "up", "subject")
     arrays = read_arrays(path / "truth.npz", needed)
     truth: dict[str, Any] = {key: arrays[key].astype(float) for key in needed}

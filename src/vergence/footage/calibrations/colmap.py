@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.footage.calibration import checked_camera, rig_of
 from vergence.footage.readers import Reader
 from vergence.geometry.cameras import Camera, Rig, rotation_angle
@@ -53,11 +53,9 @@ def read_colmap(path: Path | str, unit: str | None = None) -> Rig:
         raise VergenceError(f"{folder} has no {missing}.txt or .bin", "Give COLMAP's model folder, such as sparse/0.")
     ending = endings[0]
     lenses, images = folder / f"cameras{ending}", folder / f"images{ending}"
-    try:
+    with refusing(f"{folder} holds a damaged COLMAP model", "Export it again."):
         found = dict(_binary_cameras(lenses) if ending == ".bin" else _text_cameras(lenses))
         views = list(_binary_images(images) if ending == ".bin" else _text_images(images))
-    except (struct.error, ValueError, IndexError, UnicodeDecodeError, OverflowError) as error:
-        raise VergenceError(f"{folder} holds a damaged COLMAP model: {error}", "Export it again.") from error
     if not views:
         raise VergenceError(f"{images} holds no image", "Give a model with registered images.")
     if lost := sorted({number for _, _, number, _ in views} - set(found)):

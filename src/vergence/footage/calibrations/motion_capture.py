@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
+from vergence.files import beginning, read_bytes
 from vergence.footage.calibration import check_array, check_intrinsics, check_rotation, check_size, numbers, rig_of
 from vergence.footage.readers import Reader
 from vergence.geometry.cameras import Camera, Rig
@@ -32,12 +33,9 @@ MISFIT_PX = 0.5
 
 
 def _tree(path: Path) -> ElementTree.Element:
-    try:
-        return ElementTree.fromstring(path.read_bytes())
-    except FileNotFoundError:
-        raise VergenceError(f"there is no file {path}", "Check the path.") from None
-    except (ElementTree.ParseError, OSError, ValueError) as error:
-        raise VergenceError(f"{path} is not readable XML: {error}", "Export it again.") from error
+    data = read_bytes(path)
+    with refusing(f"{path} is not readable XML", "Export it again.", ElementTree.ParseError, ValueError):
+        return ElementTree.fromstring(data)
 
 
 def _number(element: ElementTree.Element | None, key: str, where: str, default: float | None = None) -> float:
@@ -193,16 +191,11 @@ def _added_distortion(
 
 def _fits_qualisys(path: Path) -> bool:
     return path.name.lower().endswith((".qca.txt", ".qca")) or (
-        path.suffix.lower() in (".xml", ".txt") and _head(path, "<calibration")
+        path.suffix.lower() in (".xml", ".txt") and b"<calibration" in beginning(path)
     )
 
 
-def _head(path: Path, word: str) -> bool:
-    if not path.is_file():
-        return False
-    with open(path, "rb") as file:
-        return word.encode() in file.read(4096)
-
-
-QUALISYS = Reader(_fits_qualisys, read_qualisys, holds=lambda path: _head(path, "<calibration"))
-VICON = Reader(lambda path: path.suffix.lower() == ".xcp", read_vicon, holds=lambda path: _head(path, "<Cameras"))
+QUALISYS = Reader(_fits_qualisys, read_qualisys, holds=lambda path: b"<calibration" in beginning(path))
+VICON = Reader(
+    lambda path: path.suffix.lower() == ".xcp", read_vicon, holds=lambda path: b"<Cameras" in beginning(path)
+)

@@ -29,14 +29,8 @@ SUFFIXES = (".yml", ".yaml", ".xml")
 MATRIX = ("K{}", "M{}", "cameraMatrix{}", "camera_matrix_{}", "CameraMatrix{}", "camera_matrix{}", "K_{}", "mtx{}")
 LENS = ("D{}", "distCoeffs{}", "dist_coeffs_{}", "DistCoeffs{}", "distortion{}", "dist_coeffs{}", "D_{}", "dist{}")
 SIZE = ("image_size", "imageSize", "img_size", "ImageSize", "size", "image_Size")
-SISTERS = {
-    "intri": "extri",
-    "intrinsics": "extrinsics",
-    "intrinsic": "extrinsic",
-    "extri": "intri",
-    "extrinsics": "intrinsics",
-    "extrinsic": "intrinsic",
-}
+_PAIRS = (("intri", "extri"), ("intrinsics", "extrinsics"), ("intrinsic", "extrinsic"))
+SISTERS = {**dict(_PAIRS), **{extrinsics: intrinsics for intrinsics, extrinsics in _PAIRS}}
 
 
 def read_opencv_yaml(path: Path | str, unit: str | None = None) -> Rig:

@@ -24,8 +24,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from vergence.errors import VergenceError
 from vergence.files import read_text, read_toml
 from vergence.footage.calibration import checked_camera, is_unknown, rig_of
@@ -93,21 +91,13 @@ def _read_camera(key: str, table: dict[str, Any], path: Path) -> tuple[Camera, l
     where = f"camera {key} of {path.name}"
     parts = ("size", "matrix", "distortions", "rotation", "translation")
     known = {name: value for name in parts if not is_unknown(value := table.get(name))}
-    if _is_zero_matrix(known.get("rotation")):
+    if known.get("rotation") == [[0.0] * 3] * 3:
         del known["rotation"]
     lacks = [] if "matrix" in known else ["intrinsics"]
     lacks += [] if {"rotation", "translation"} <= set(known) else ["extrinsics"]
     lacks += ["lens distortion"] if "distortions" in table and "distortions" not in known else []
     name, fisheye = str(table.get("name", key)), table.get("fisheye") is True
     return checked_camera(name, where, *map(known.get, parts), fisheye=fisheye), lacks
-
-
-def _is_zero_matrix(value: Any) -> bool:
-    try:
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError, OverflowError):
-        return False
-    return array.shape == (3, 3) and not array.any()
 
 
 def _holds(path: Path) -> bool:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 
 COMMON = ("timestamps.csv", "frame_timestamps.csv", "frame_time_history.csv")
 OWN = ("{}_timestamps.csv", "{}_timestamps.txt", "{}.timestamps.csv", "{}.timestamps.txt")
@@ -54,14 +54,11 @@ def _column(file: Path) -> np.ndarray:
     lines = [line for line in lines if not line.startswith("#")]
     header = re.split(r"[,;\t]", lines[0].lower()) if lines else []
     at = next((i for i, word in enumerate(header) if word.strip() in TIME_COLUMNS), None)
-    try:
+    remedy = f"One time in seconds a line, or a column {TIME_COLUMNS[0]}."
+    with refusing(f"{file} is no file of frame times", remedy, ValueError, IndexError):
         if at is not None:
             return np.array([float(re.split(r"[,;\t]", line)[at]) for line in lines[1:]])
         return np.array([float(line) for line in lines])
-    except (ValueError, IndexError) as error:
-        raise VergenceError(
-            f"{file} is no file of frame times: {error}", f"One time in seconds a line, or a column {TIME_COLUMNS[0]}."
-        ) from error
 
 
 def _rows_by_camera(file: Path) -> dict[str, np.ndarray]:
@@ -77,10 +74,8 @@ def _rows_by_camera(file: Path) -> dict[str, np.ndarray]:
             )
         found: dict[str, list[float]] = {}
         for number, row in enumerate(rows, 2):
-            try:
+            with refusing(f"{file}, line {number}: {row[time]!r} is no time", "Seconds.", TypeError, ValueError):
                 found.setdefault(str(row[camera]).strip(), []).append(float(row[time]))
-            except (TypeError, ValueError) as error:
-                raise VergenceError(f"{file}, line {number}: {row[time]!r} is no time", "Seconds.") from error
     return {key: np.array(values) for key, values in found.items()}
 
 

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence import plugins
-from vergence.errors import VergenceError
+from vergence.errors import refusing
 from vergence.footage.images import RGB
 from vergence.footage.keypoints import clean
 from vergence.skeleton import Skeleton
@@ -70,12 +70,10 @@ def open_detector(name: str = "", model: str = "", device: str = "auto") -> Dete
     return found
 
 
-def missing_package(name: str, error: ImportError) -> VergenceError:
-    """What to say where a detector's package is not there."""
-    return VergenceError(
-        f"the detector {name} needs the package {PACKAGES.get(name, name)}: {error}",
-        f"pip install 'vergence[{name}]', or take another with --detector.",
-    )
+def needing_package(name: str) -> refusing:
+    """Around a detector's imports: what to say where its package is not there."""
+    remedy = f"pip install 'vergence[{name}]', or take another with --detector."
+    return refusing(f"the detector {name} needs the package {PACKAGES[name]}", remedy, ImportError)
 
 
 def inside(people: People, image: RGB) -> People:

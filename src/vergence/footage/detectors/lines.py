@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.files import atomic_path
 from vergence.footage.detectors.base import Detector, People
 from vergence.footage.detectors.turns import people_in, upright_turn
@@ -120,15 +120,11 @@ def _begun(path: Path, about: dict[str, Any]) -> tuple[int, int | None, int]:
 
 def _append(path: Path, rows: Line, size: int) -> int:
     """The file's bytes with one line more."""
-    try:
-        with open(path, "ab") as file:
-            if file.tell() != size:
-                raise VergenceError(f"{path} is being written by another call", "Wait for it, then call again.")
-            file.write(json.dumps(rows).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-            return file.tell()
-    except OSError as error:
-        raise VergenceError(
-            f"{path} could not be written: {error.strerror}", "Free some space; the same command goes on from there."
-        ) from error
+    remedy = "Free some space; the same command goes on from there."
+    with refusing(f"{path} could not be written", remedy, OSError), open(path, "ab") as file:
+        if file.tell() != size:
+            raise VergenceError(f"{path} is being written by another call", "Wait for it, then call again.")
+        file.write(json.dumps(rows).encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+        return file.tell()

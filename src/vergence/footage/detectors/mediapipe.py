@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.files import atomic_path
-from vergence.footage.detectors.base import CACHE, People, inside, missing_package
+from vergence.footage.detectors.base import CACHE, People, inside, needing_package
 from vergence.footage.images import RGB
 from vergence.skeleton import MEDIAPIPE_33
 
@@ -37,12 +37,9 @@ class MediaPipe:
     skeleton = MEDIAPIPE_33
 
     def __init__(self, model: str = "", device: str = "auto") -> None:
-        try:
-            with quiet_stderr():
-                import mediapipe
-                from mediapipe.tasks.python import BaseOptions, vision
-        except ImportError as error:
-            raise missing_package("mediapipe", error) from None
+        with needing_package("mediapipe"), quiet_stderr():
+            import mediapipe
+            from mediapipe.tasks.python import BaseOptions, vision
         path = Path(model) if model else downloaded()
         if not path.is_file():
             raise VergenceError(
@@ -58,14 +55,9 @@ class MediaPipe:
             min_pose_detection_confidence=LEAST_CONFIDENCE,
             min_pose_presence_confidence=LEAST_CONFIDENCE,
         )
-        try:
-            with quiet_stderr():
-                self._landmarker: Any = vision.PoseLandmarker.create_from_options(options)
-        except (RuntimeError, ValueError) as error:
-            raise VergenceError(
-                f"{path} is no model of MediaPipe's PoseLandmarker: {str(error).splitlines()[0]}",
-                "Give a file pose_landmarker_lite.task, _full.task or _heavy.task.",
-            ) from error
+        remedy = "Give a file pose_landmarker_lite.task, _full.task or _heavy.task."
+        with refusing(f"{path} is no model of MediaPipe's PoseLandmarker", remedy), quiet_stderr():
+            self._landmarker: Any = vision.PoseLandmarker.create_from_options(options)
         weakref.finalize(self, _close, self._landmarker)
 
     def __call__(self, images: Sequence[RGB]) -> list[People]:
@@ -99,14 +91,13 @@ def downloaded() -> Path:
     """
     path = CACHE / Path(URL).name
     if not path.is_file():
-        try:
-            with urllib.request.urlopen(URL, timeout=TIMEOUT_S) as answer, atomic_path(path) as partial:
-                partial.write_bytes(answer.read())
-        except OSError as error:
-            raise VergenceError(
-                f"MediaPipe's model cannot be downloaded: {getattr(error, 'reason', error)}",
-                f"Fetch {URL} on another machine and give --detector-model FILE.task.",
-            ) from error
+        remedy = f"Fetch {URL} on another machine and give --detector-model FILE.task."
+        with (
+            refusing("MediaPipe's model cannot be downloaded", remedy, OSError),
+            urllib.request.urlopen(URL, timeout=TIMEOUT_S) as answer,
+            atomic_path(path) as partial,
+        ):
+            partial.write_bytes(answer.read())
     return path
 
 

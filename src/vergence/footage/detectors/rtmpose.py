@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from vergence.errors import VergenceError
-from vergence.footage.detectors.base import People, inside, missing_package
+from vergence.errors import VergenceError, refusing
+from vergence.footage.detectors.base import People, inside, needing_package
 from vergence.footage.images import RGB
 from vergence.skeleton import HALPE_26
 
@@ -27,24 +27,19 @@ class RTMPose:
     skeleton = HALPE_26
 
     def __init__(self, model: str = "", device: str = "auto") -> None:
-        try:
+        with needing_package("rtmpose"):
             import onnxruntime
             import rtmlib
-        except ImportError as error:
-            raise missing_package("rtmpose", error) from None
         cuda = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
         on = "cuda" if device == "cuda" or (device == "auto" and cuda) else "cpu"
         weights = _weights(rtmlib, model)
-        try:
+        folder = f"a folder with {FILES[0]} and {FILES[1]}."
+        remedy = f"Where there is no network, give --detector-model, {folder}"
+        with refusing("RTMPose cannot be opened", remedy):  # downloads, files and the runtime fail in their own ways
             self._boxes: Any = rtmlib.YOLOX(weights["det"], weights["det_input_size"], backend="onnxruntime", device=on)
             self._pose: Any = rtmlib.RTMPose(
                 weights["pose"], weights["pose_input_size"], backend="onnxruntime", device=on
             )
-        except Exception as error:  # downloads, files and the runtime fail in their own ways
-            raise VergenceError(
-                f"RTMPose cannot be opened: {(str(error).splitlines() or [type(error).__name__])[0]}",
-                f"Where there is no network, give --detector-model, a folder with {FILES[0]} and {FILES[1]}.",
-            ) from error
         self.identity = f"rtmpose {version('rtmlib')} {Path(weights['det']).name} {Path(weights['pose']).name}"
 
     def __call__(self, images: Sequence[RGB]) -> list[People]:
@@ -81,9 +76,7 @@ def _input_size(file: Path, otherwise: tuple[int, int]) -> tuple[int, int]:
     """(width, height) that a network takes; `otherwise` where it takes any."""
     import onnxruntime
 
-    try:
+    with refusing(f"{file} is no ONNX model", "Fetch it again."):
         shape = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"]).get_inputs()[0].shape
-    except Exception as error:
-        raise VergenceError(f"{file} is no ONNX model: {str(error).splitlines()[0]}", "Fetch it again.") from error
     height, width = shape[-2:]
     return (width, height) if isinstance(width, int) and isinstance(height, int) else otherwise

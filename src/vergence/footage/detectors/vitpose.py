@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.footage.detectors.base import People, inside
 from vergence.footage.images import RGB
 from vergence.networks.hub import hub_options
@@ -43,18 +43,14 @@ class ViTPose:
                     f"--detector-model of vitpose is a folder with {' and '.join(FOLDERS)} in it.",
                 )
         self._device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-        remedy = (
-            f"Without a network give --detector-model, a folder with {' and '.join(FOLDERS)}: snapshots of {BOXES} and "
-            f"{POSE}."
-        )
-        ask_boxes, ask_pose = hub_options(boxes, remedy), hub_options(pose, remedy)
-        try:
+        weights = f"{' and '.join(FOLDERS)}: snapshots of {BOXES} and {POSE}."
+        remedy = f"Without a network give --detector-model, a folder with {weights}"
+        with refusing("ViTPose cannot be opened", remedy, OSError, ValueError):
+            ask_boxes, ask_pose = hub_options(boxes), hub_options(pose)
             self._read_boxes: Any = RTDetrImageProcessorPil.from_pretrained(boxes, **ask_boxes)
             self._boxes: Any = AutoModelForObjectDetection.from_pretrained(boxes, **ask_boxes).eval().to(self._device)
             self._read_pose: Any = VitPoseImageProcessorPil.from_pretrained(pose, **ask_pose)
             self._pose: Any = VitPoseForPoseEstimation.from_pretrained(pose, **ask_pose).eval().to(self._device)
-        except (OSError, ValueError) as error:
-            raise VergenceError(f"ViTPose cannot be opened: {str(error).splitlines()[0]}", remedy) from error
         labels = {str(name).lower(): number for number, name in self._boxes.config.id2label.items()}
         self._person = labels.get("person", 0)
         commits = [getattr(m.config, "_commit_hash", None) or m.config.name_or_path for m in (self._boxes, self._pose)]

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 
 Numbers = list[float | list[float]]
 
@@ -68,8 +68,6 @@ def held(value: Any, kind: type[Struct], where: str) -> dict[str, Any]:
             raise VergenceError(
                 f"{where} has an unknown key {key!r}", f"Did you mean {lower[near[0]]!r}? Known: {', '.join(keys)}."
             )
-    try:
+    with refusing(where, "docs/footage.md shows a capture.toml with every key.", msgspec.ValidationError):
         msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
-        raise VergenceError(f"{where}: {error}", "docs/footage.md shows a capture.toml with every key.") from error
     return value

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float
 from msgspec import Struct
 
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.files import read_json
 from vergence.footage.formats.names import name_numbers, natural_key
 
@@ -160,12 +160,9 @@ def triples(values: Numbers, path: Path | str) -> Float[np.ndarray, "J 3"]:
     Raises:
         VergenceError: no triples.
     """
-    try:
+    problem = f"keypoints in {path} are not numbers, or not as many each"
+    with refusing(problem, "Write the file again.", TypeError, ValueError):
         array = np.asarray(values, dtype=np.float64).ravel()
-    except (TypeError, ValueError):
-        raise VergenceError(
-            f"keypoints in {path} are not numbers, or not as many each", "Write the file again."
-        ) from None
     if array.size % 3:
         raise VergenceError(f"keypoints in {path} are {array.size} numbers, not triples of x, y, confidence")
     return array.reshape(-1, 3)

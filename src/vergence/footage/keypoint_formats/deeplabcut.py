@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
+from vergence.files import beginning, read_text
 from vergence.footage.formats.names import name_numbers
 from vergence.footage.keypoint_formats.tables import detections
 from vergence.footage.keypoints import Detections
@@ -39,11 +40,8 @@ Column = tuple[str, ...]  # scorer, perhaps individual, bodypart, coordinate
 
 def is_table(path: Path) -> bool:
     """Whether a CSV begins as these do."""
-    try:
-        with path.open(encoding="utf-8-sig", errors="replace") as file:
-            return file.readline(4096).split(",")[0].strip().lower() == HEADER[0]
-    except OSError:
-        return False
+    line = beginning(path).decode("utf-8-sig", "replace").partition("\n")[0]
+    return line.split(",")[0].strip().lower() == HEADER[0]
 
 
 def read_deeplabcut_csv(path: Path | str, skeleton: Skeleton | None = None) -> Detections:
@@ -52,13 +50,9 @@ def read_deeplabcut_csv(path: Path | str, skeleton: Skeleton | None = None) -> D
     Raises:
         VergenceError: missing, another CSV, or values that are no numbers.
     """
-    path = Path(path)
-    try:
-        rows = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8-sig"))))
-    except FileNotFoundError:
-        raise VergenceError(f"there is no keypoint file {path}", "Check the path.") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise VergenceError(f"{path} is not readable CSV: {error}", "Write it again.") from error
+    path, text = Path(path), read_text(path)
+    with refusing(f"{path} is not readable CSV", "Write it again.", csv.Error):
+        rows = list(csv.reader(io.StringIO(text)))
     rows = [row for row in rows if any(word.strip() for word in row)]
     head: dict[str, list[str]] = {}
     for row in rows[: len(HEADER)]:
@@ -75,19 +69,17 @@ def read_deeplabcut_csv(path: Path | str, skeleton: Skeleton | None = None) -> D
     columns = [tuple(head[key][i] for key in HEADER if key in head) for i in range(index, width)]
     values = np.full((len(rows), len(columns)), np.nan)
     for number, row in enumerate(rows):
+        where = f"{path}: row {number + len(head) + 1}"
         if len(row) != width:
-            raise VergenceError(f"{path}: row {number + len(head) + 1} has {len(row)} of {width} columns", "Is it cut?")
+            raise VergenceError(f"{where} has {len(row)} of {width} columns", "Is it cut?")
         for i, word in enumerate(row[index:]):
             if columns[i][-1].lower() in COORDS and word.strip():
-                values[number, i] = _number(word, path, number + len(head) + 1)
+                try:
+                    values[number, i] = float(word)
+                except ValueError:
+                    problem = f"{where} has {word!r} where a number belongs"
+                    raise VergenceError(problem, "Write the file again.") from None
     return _read(path, columns, ["/".join(row[:index]) for row in rows], values, skeleton)
-
-
-def _number(word: str, path: Path, row: int) -> float:
-    try:
-        return float(word)
-    except ValueError:
-        raise VergenceError(f"{path}: row {row} has {word!r} where a number belongs", "Write the file again.") from None
 
 
 def read_deeplabcut_h5(file: h5py.File, path: Path, skeleton: Skeleton | None = None) -> Detections:
@@ -154,10 +146,8 @@ class _Plain(pickle.Unpickler):
 
 
 def _unpickled(data: bytes, path: Path) -> list[Any]:
-    try:
+    with refusing(f"{path}: its column names are not plain texts", "Write it as CSV."):
         return list(_Plain(io.BytesIO(data)).load())
-    except Exception as error:  # a damaged pickle fails in as many ways as there are bytes
-        raise VergenceError(f"{path}: its column names are not plain texts: {error}", "Write it as CSV.") from error
 
 
 def _text(value: Any) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.footage.keypoint_formats.deeplabcut import read_deeplabcut_h5
 from vergence.footage.keypoint_formats.tables import detections
 from vergence.footage.keypoints import Detections
@@ -41,16 +41,11 @@ def read_hdf5(path: Path | str, skeleton: Skeleton | None = None) -> Detections:
     path = Path(path)
     if not path.is_file():
         raise VergenceError(f"there is no keypoint file {path}", "Check the path.")
-    try:
-        with h5py.File(path) as file:
-            _check_size(file, path)
-            if "tracks" in file and "node_names" in file:
-                return _sleap(file, path, skeleton)
-            return read_deeplabcut_h5(file, path, skeleton)
-    except VergenceError:
-        raise
-    except Exception as error:  # a damaged file fails in as many ways as there are bytes
-        raise VergenceError(f"{path} is not readable as HDF5 of keypoints: {error}", "Write it again.") from error
+    with refusing(f"{path} is not readable as HDF5 of keypoints", "Write it again."), h5py.File(path) as file:
+        _check_size(file, path)
+        if "tracks" in file and "node_names" in file:
+            return _sleap(file, path, skeleton)
+        return read_deeplabcut_h5(file, path, skeleton)
 
 
 def _check_size(file: h5py.File, path: Path) -> None:

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from vergence.errors import VergenceError
-from vergence.files import read_json
+from vergence.errors import VergenceError, refusing
+from vergence.files import beginning, read_json
 from vergence.footage.keypoint_formats.tables import detections
 from vergence.footage.keypoints import Detections, read_coco
 from vergence.footage.readers import Reader
@@ -31,21 +31,12 @@ def read_json_keypoints(path: Path | str, skeleton: Skeleton | None = None) -> D
     Raises:
         VergenceError: missing, damaged, or neither.
     """
-    path = Path(path)
-    try:
-        with path.open("rb") as file:
-            beginning = file.read(BEGINNING)
-    except OSError:
-        beginning = b""
-    if not any(word in beginning for word in WORDS):
+    path, head = Path(path), beginning(path, BEGINNING)
+    if not any(word in head for word in WORDS):
         return read_coco(path, skeleton)
-    try:
-        frames, names = _frames(read_json(path))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError) as error:
-        raise VergenceError(
-            f"{path} is not MMPose's form: {type(error).__name__} {error}",
-            "Each frame is {frame_id, instances}, each instance has keypoints (K 2) and keypoint_scores (K).",
-        ) from error
+    data, form = read_json(path), "each instance has keypoints (K 2) and keypoint_scores (K)."
+    with refusing(f"{path} is not MMPose's form", f"Each frame is {{frame_id, instances}}, {form}"):
+        frames, names = _frames(data)
     if len({people.shape[1] for people in frames.values() if len(people)}) > 1:
         raise VergenceError(f"people in {path} have different numbers of joints", "Use one model per camera.")
     return detections(frames.items(), names, path, skeleton, last_known=True)

@@ -1,0 +1,30 @@
+"""What a library raises becomes one sentence; what is not meant passes as it is."""
+
+from __future__ import annotations
+
+import pytest
+
+from vergence.errors import VergenceError, refusing
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ValueError("no float\nand more"), "a.json is damaged: no float. Write it again."),
+        (KeyError("pose"), "a.json is damaged: KeyError 'pose'. Write it again."),
+        (PermissionError(13, "Permission denied", "a.json"), "a.json is damaged: Permission denied. Write it again."),
+        (EOFError(), "a.json is damaged: EOFError. Write it again."),
+    ],
+)
+def test_what_a_library_raises_is_one_sentence(error, words):
+    with pytest.raises(VergenceError) as found, refusing("a.json is damaged", "Write it again."):
+        raise error
+    assert str(found.value) == words
+    assert found.value.__cause__ is error
+
+
+@pytest.mark.parametrize("error", [TypeError("a bug"), VergenceError("told already"), KeyboardInterrupt()])
+def test_what_is_not_meant_passes(error):
+    with pytest.raises(type(error)) as found, refusing("a.json is damaged", "", ValueError):
+        raise error
+    assert found.value is error
