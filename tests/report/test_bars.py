@@ -54,6 +54,17 @@ def test_a_line_a_minute_also_where_nothing_is_told_for_longer(screen, monkeypat
     assert screen.getvalue().startswith("reading [a], about 1 s so far\nreading [a], ")
 
 
+def test_a_sign_of_life_between_two_things(screen, monkeypatch):
+    monkeypatch.setattr(module, "EVERY", 0.05)
+    with bars() as progress:
+        progress("reading", 3, 3)
+        for _ in range(100):
+            if screen.getvalue():
+                break
+            module.time.sleep(0.05)
+    assert screen.getvalue().startswith("still at work, about 1 s so far\n")
+
+
 def test_a_resumed_thing_is_paced_by_what_this_process_did(screen, clock):
     with bars() as progress:
         for step in range(900, 910):

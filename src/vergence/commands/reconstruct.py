@@ -60,6 +60,8 @@ def reconstruct(
     from vergence.report.render import write_page
 
     start = time.perf_counter()
+    if not quiet:
+        print("finding cameras and 3D poses: mostly 10 to 60 s, longer for recordings of many minutes", flush=True)
     with bars(quiet) as progress:
         progress("cameras and 3D poses", 0, None)  # how long is not known: a line a minute, or a bar that moves
         found = vergence.reconstruct(

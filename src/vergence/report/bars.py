@@ -54,6 +54,7 @@ class _Lines:
     def __init__(self) -> None:
         self.tasks: dict[str, _Task] = {}
         self.last: _Task | None = None
+        self.began = time.monotonic()
 
     def __call__(self, what: str, done: int, total: int | None) -> None:
         task = self.tasks.get(what)
@@ -66,8 +67,12 @@ class _Lines:
                 self.say()
 
     def say(self) -> None:
-        if self.last is not None:
-            rich.get_console().print(str(self.last), highlight=False, markup=False)
+        task = self.last
+        if task is None or task.done == task.total:  # between two things that are told
+            words = f"still at work, {about(time.monotonic() - self.began)} so far"
+        else:
+            words = str(task)
+        rich.get_console().print(words, highlight=False, markup=False)
 
 
 @contextmanager

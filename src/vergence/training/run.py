@@ -100,6 +100,7 @@ class Run:
         """A source, opened once."""
         if name not in self.datasets:
             started, cpu = time.monotonic(), time.process_time()
+            log.info("source %s: opening its images", name)
             open_ = self.shared.open if self.shared else open_source
             self.datasets[name] = open_(self.recipe.sources[name], self.recipe.image_size, self.recipe.skeleton)
             self.seconds["data"] = self.seconds.get("data", 0.0) + time.monotonic() - started
