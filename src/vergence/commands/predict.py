@@ -7,8 +7,8 @@ from typing import Literal
 
 
 def predict(
+    run: Path,
     input: Path,
-    run: Path = Path("lifting"),
     out: Path | None = None,
     box: str = "",
     boxes: Path | None = None,
@@ -113,3 +113,4 @@ def predict(
 
 
 predict.placed = ("run",)  # type: ignore[attr-defined]
+predict.otherwise = {"run": Path("lifting")}  # type: ignore[attr-defined]

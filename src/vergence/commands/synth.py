@@ -75,4 +75,3 @@ def synth(
             out, kind=kind, subjects=subjects, frames=frames, views=views, size=size, fps=fps, look=look, known=known,
             faults=faults, seed=seed, device=device, progress=progress,
         )  # fmt: skip
-    print(f"written to {out}")

@@ -66,7 +66,8 @@ def parse(function: Verb, verb: str, words: Sequence[str]) -> dict[str, Any]:
     hints = get_type_hints(function)
     values = {name: _value(name, value, hints[name], parser.prog, function) for name, value in given.items()}
     told = {"overrides": overrides, "command": shlex.join([*parser.prog.split(), *words])}
-    return {**values, **{name: value for name, value in told.items() if name in parameters(function)}}
+    otherwise = getattr(function, "otherwise", {})
+    return {**otherwise, **values, **{name: value for name, value in told.items() if name in parameters(function)}}
 
 
 def parser_of(
@@ -105,7 +106,7 @@ def _add(
     said = "" if default in (None, "", False, True, [], inspect.Parameter.empty) else str(default)
     text += f" (default: {said})" if said and "default" not in text else ""
     if positional(name, function):
-        lacking = default is not inspect.Parameter.empty
+        lacking = name in getattr(function, "placed", ())
         nargs = "*" if listed and lacking else "+" if listed else "?" if lacking else None
         word = shown(name, hint, function).strip("[]").removesuffix(" ...")
         action = group.add_argument(name, nargs=nargs, help=text, metavar=word, default=None)
