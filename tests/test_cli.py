@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
@@ -111,11 +113,12 @@ def test_help_of_a_verb_says_what_it_does(capsys):
 
 
 def test_hyphens_and_bare_switches_are_read():
+    from vergence.commands.console.options import plain_options
     from vergence.commands.reconstruct import reconstruct
 
     words = ["footage", "--ignore-extrinsics", "--fov-fixed", "false", "--fov=60", "--out", "a-b"]
     expected = ["footage", "--ignore_extrinsics=true", "--fov_fixed", "false", "--fov=60", "--out", "a-b"]
-    assert cli.plain_options(reconstruct, words) == expected
+    assert plain_options(reconstruct, words) == expected
 
 
 @pytest.mark.parametrize(
@@ -140,3 +143,40 @@ def test_a_default_folder_is_tried_too(tmp_path, monkeypatch, capsys):
     assert cli.main(["inspect", "none"]) == 2
     assert "there is no" in capsys.readouterr().err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["learned"]
+
+
+def test_help_of_verbs_and_actions(capsys):
+    for words in (["help"], ["help", "train"], ["help", "data", "check"]):
+        with suppress(SystemExit):
+            cli.main(words)
+        assert f"usage: vergence {' '.join(words[1:])}" in capsys.readouterr().out
+
+
+def test_the_overview_documents_exit_statuses(capsys):
+    cli.main([])
+    shown = capsys.readouterr().out
+    assert all(f"{status}: " in shown for status in (0, 1, 2, 130))
+
+
+@pytest.mark.parametrize(
+    ("stop", "verb", "said"),
+    [
+        (KeyboardInterrupt, "train", "vergence train: stopped. The same command goes on where it was."),
+        (KeyboardInterrupt, "synth", "vergence synth: stopped."),
+    ],
+)
+def test_a_stopped_verb_says_so_and_ends_with_130(stop, verb, said, capsys, monkeypatch):
+    def verb_is_stopped(*_):
+        raise stop
+
+    monkeypatch.setattr(cli, "run", verb_is_stopped)
+    assert cli.main([verb]) == 130
+    assert capsys.readouterr().err.strip() == said
+
+
+def test_sigterm_stops_like_ctrl_c(capsys, monkeypatch):
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(cli, "run", lambda *_: signal.raise_signal(signal.SIGTERM))
+    assert cli.main(["train"]) == 130
+    assert "goes on where it was" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) == before

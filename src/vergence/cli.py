@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from types import FrameType
 
 from vergence import __version__
 from vergence.errors import VergenceError
@@ -27,14 +31,23 @@ VERBS = {
     "synth": "a dataset from the built-in world",
     "data": "datasets on disk: what a folder holds, whether it is valid; prepared for fast reading",
     "import-weights": "weights that others released, as a run",
+    "completion": "what a shell needs to complete verbs and options",
     "doctor": "what is installed, what is wrong, how to mend it",
 }
+PLACES = {"completion": "console.completion"}  # of verbs that have no module of their name in `commands/`
 FORMERLY = {"adopt": "import-weights"}
+# Whose work a second call of the same command goes on with.
+RESUMED = ("demo", "learn", "detect", "train", "compare", "reproduce", "predict", "data")
+STATUSES = (
+    "0: done; 1: done, and the answer is no (inspect, data check, doctor); 2: refused, with one sentence; 130: stopped"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a verb; returns the exit status. Bad input is one sentence on stderr and status 2."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["help"]:
+        words = [*words[1:], "--help"]
     if not words or words[0] in ("-h", "--help"):
         print(overview())
         return 0
@@ -46,12 +59,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"vergence {verb}: the verb is now {FORMERLY[verb]}", file=sys.stderr)
         verb = FORMERLY[verb]
     try:
-        return run(verb, settled(rest))
+        with terminable():
+            return run(verb, settled(rest))
     except VergenceError as error:
         print(f"vergence {verb}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\nvergence {verb}: stopped. The same command goes on where it was.", file=sys.stderr)
+        again = " The same command goes on where it was." if verb in RESUMED else ""
+        print(f"\nvergence {verb}: stopped.{again}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -76,11 +91,31 @@ def settled(words: list[str]) -> list[str]:
     return words
 
 
+@contextmanager
+def terminable() -> Iterator[None]:
+    """SIGTERM stops the block as Ctrl-C does; the processes that it forks end at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    own = os.getpid()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if os.getpid() != own:
+            os._exit(128 + number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def overview() -> str:
     lines = [f"vergence {__version__}: from multi-camera footage to a single-camera 3D human pose estimator", ""]
-    lines += ["usage: vergence VERB [options] [--threads N]        vergence VERB --help", ""]
+    lines += ["usage: vergence VERB [options] [--threads N]        vergence help VERB", ""]
     lines += [f"  {verb:<14} {text}" for verb, text in VERBS.items()]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", f"exit status {STATUSES}"])
 
 
 def run(verb: str, words: list[str]) -> int:
@@ -91,80 +126,37 @@ def run(verb: str, words: list[str]) -> int:
         raise VergenceError(
             f"there is no verb {verb!r}", f"Did you mean {near[0]}?" if near else f"Verbs: {', '.join(VERBS)}."
         )
+    return call(function_of(verb), verb, words)
+
+
+def function_of(verb: str) -> Callable[..., int | None]:
+    """The function that carries a verb out; importing it is quick."""
     name = verb.replace("-", "_")
-    module = import_module(f"vergence.commands.{name}")
-    function = module.chosen(words) if hasattr(module, "chosen") else getattr(module, name)
-    check_out(function, words)
-    if getattr(function, "takes_words", False):
-        return int(function(words) or 0)
-    return call(function, verb, words)
+    place = PLACES.get(verb, name)
+    found: Callable[..., int | None] = getattr(import_module(f"vergence.commands.{place}"), name)
+    return found
 
 
-def check_out(function: Callable[..., int | None], words: Sequence[str]) -> None:
+def check_out(function: Callable[..., int | None], values: Mapping[str, Any]) -> None:
     """Refuses an --out, given or by default, that cannot be written to: before the work, not behind it."""
     import inspect
-    from itertools import pairwise
 
     default = getattr(inspect.signature(function).parameters.get("out"), "default", None)
-    given = [following for word, following in pairwise(words) if word == "--out"]
-    given += [word.removeprefix("--out=") for word in words if word.startswith("--out=")]
-    wanted = given or ([str(default)] if default not in (None, inspect.Parameter.empty) else [])
-    if wanted and not {"-h", "--help", "--print_config"} & set(words):
+    wanted = values.get("out", default)
+    if wanted not in (None, "", inspect.Parameter.empty) and not values.get("print_config"):
         from vergence.files import check_writable
 
-        check_writable(wanted[-1])
+        check_writable(wanted)
 
 
 def call(function: Callable[..., int | None], verb: str, words: list[str]) -> int:
-    """Parses `words` by the function's signature and calls it."""
-    import inspect
-
-    import jsonargparse
-
-    about = (inspect.getdoc(function) or "").split("\n\nArgs:")[0]
-    parser = jsonargparse.ArgumentParser(prog=f"vergence {verb}", description=about, exit_on_error=False)
-    # The parser looks a function up by its name in every package above it; `vergence.predict` would import torch.
-    function.__qualname__ = f"{function.__name__} (verb)"
-    parser.add_function_arguments(function, as_group=False, as_positional=True)
-    try:
-        options = parser.parse_args(plain_options(function, words))
-    except jsonargparse.ArgumentError as error:
-        raise VergenceError(*refused(function, verb, str(error))) from error
-    return int(function(**vars(parser.instantiate(options))) or 0)
-
-
-def refused(function: Callable[..., int | None], verb: str, said: str) -> tuple[str, str]:
-    """What the parser said of a value, in the words of the command line: problem and remedy."""
-    import re
-    from typing import Literal, get_args, get_origin, get_type_hints
-
-    said = " ".join(said.split()).removeprefix("error: ")
-    remedy = f"`vergence {verb} --help` shows the options."
-    found = re.search(r'Parser key "(\w+)":.*(?:Given|Got) value: (\S*?)\.?$', said)
-    kind = get_type_hints(function).get(found[1]) if found else None
-    kinds = [one for one in get_args(kind) or (kind,) if one is not type(None)]
-    if found and get_origin(kind) is Literal:
-        return f"--{found[1]} {found[2]}", f"Give {', '.join(map(str, kinds[:-1]))} or {kinds[-1]}; {remedy}"
-    names = {float: "a number", int: "a whole number", bool: "true or false"}
-    if found and len(kinds) == 1 and kinds[0] in names:
-        return f"--{found[1]} {found[2]}", f"Give {names[kinds[0]]}; {remedy}"
-    return said, remedy
-
-
-def plain_options(function: Callable[..., int | None], words: Sequence[str]) -> list[str]:
-    """Options as the parser reads them: hyphens in a name are underscores, and a switch needs no `true`."""
-    import inspect
-
-    switches = {name for name, p in inspect.signature(function).parameters.items() if isinstance(p.default, bool)}
-    out = []
-    for word, following in zip(words, [*words[1:], ""]):
-        name, equals, value = word[2:].partition("=")
-        if word.startswith("--") and name:
-            name = name.replace("-", "_")
-            alone = name in switches and not equals and following.lower() not in ("true", "false", "yes", "no")
-            word = f"--{name}{equals}{value}" + ("=true" if alone else "")
-        out.append(word)
-    return out
+    """Reads `words` by the function's signature and calls it; one that reads words itself gets them."""
+    if getattr(function, "takes_words", False):
+        return int(function(words) or 0)
+    parse = import_module("vergence.commands.console.options").parse
+    values = parse(function, verb, words)
+    check_out(function, values)
+    return int(function(**values) or 0)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import json
 import math
 import os
 import re
+import shutil
 import tempfile
 import tomllib
 import uuid
@@ -290,6 +291,22 @@ def check_writable(path: Path | str) -> None:
     except OSError as error:
         remedy = "Check the folder's permissions and free space, or choose another folder."
         raise VergenceError(f"cannot write to {path}: {error.strerror}", remedy) from error
+
+
+@contextmanager
+def nothing_left(folder: Path) -> Iterator[None]:
+    """Where the block is refused, the folder that it made goes as well, unless it holds results already (arrays, weights,
+    checkpoints)."""
+    made = [one for one in (folder, *folder.parents) if not one.exists()]
+    try:
+        yield
+    except VergenceError:
+        if folder in made and not any(path.suffix in (".npz", ".safetensors", ".ckpt") for path in folder.rglob("*")):
+            shutil.rmtree(folder, ignore_errors=True)
+            for parent in made[1:]:
+                with suppress(OSError):  # something else came to lie there
+                    parent.rmdir()
+        raise
 
 
 def claim(path: Path, values: Mapping[str, Any], other: str) -> None:

@@ -6,7 +6,8 @@ What is worth a line but is no progress (a stage that was done before, a warning
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -39,3 +40,43 @@ def counted(what: str, total: int, progress: Progress) -> Callable[[int], None]:
         progress(what, done, total)
 
     return advance
+
+
+def about(seconds: float) -> str:
+    """A time as people say it."""
+    if seconds < 55:
+        return f"about {max(1, round(seconds)) if seconds < 9.5 else 5 * round(seconds / 5)} s"
+    return f"about {round(seconds / 60)} min" if seconds < 5400 else f"about {seconds / 3600:.1f} h"
+
+
+class Pace:
+    """A callback that passes on, and says once how long all things will take, by the pace of the first.
+
+    Args:
+        progress: told what this is told.
+        work: of each thing that is to be done, by its name, in any one unit.
+        say: told the sentence.
+        seconds: after which the pace is believed.
+    """
+
+    def __init__(
+        self, progress: Progress, work: Mapping[str, float], say: Callable[[str], None], seconds: float = 3.0
+    ) -> None:
+        self.progress, self.work, self.say, self.seconds = progress, dict(work), say, seconds
+        self.first: dict[str, int] = {}
+        self.began = (0.0, 0)
+        self.said = False
+
+    def __call__(self, what: str, done: int, total: int | None) -> None:
+        self.progress(what, done, total)
+        if self.said or not total or what not in self.work:
+            return
+        if done <= self.first.setdefault(what, done) + 1:  # the first step of a process is slower
+            self.began = time.monotonic(), done
+            return
+        spent, made = time.monotonic() - self.began[0], done - self.began[1]
+        if made > 0 and spent >= self.seconds:
+            self.said = True
+            later = sum(list(self.work.values())[list(self.work).index(what) + 1 :])
+            share = self.work[what] / total
+            self.say(f"training takes {about(spent / made * (total - done + later / share))}")

@@ -10,7 +10,8 @@ import yaml
 import vergence.training.run as runs
 from vergence.batches.sampler import Mixture
 from vergence.cli import main
-from vergence.commands.compare import split_overrides
+from vergence.commands.compare import compare
+from vergence.commands.console.options import split_overrides
 from vergence.comparison import runner
 
 SET = """
@@ -220,7 +221,7 @@ def test_bad_words_are_one_line_and_status_2(where, capsys, more, said):
 
 def test_options_of_recipes_are_told_from_the_verbs_own():
     own, overrides = split_overrides(
-        ["a", "--seeds", "2", "--test.x.count", "3", "b", "--network.width=4", "--sources.y.pose"]
+        ["a", "--seeds", "2", "--test.x.count", "3", "b", "--network.width=4", "--sources.y.pose"], compare.keys
     )
     assert own == ["a", "--seeds", "2", "b"]
     assert overrides == ["--test.x.count=3", "--network.width=4", "--sources.y.pose"]

@@ -42,7 +42,7 @@ def test_a_video_with_boxes_gives_all_files(light_run, light_video, tmp_path, ca
     assert missing.tolist() == [t == 4 for t in range(FRAMES)]
     assert json.loads((out / "poses.json").read_text())["pose"][4][0] == [None, None, None]
     assert read_trc(out / "poses.trc").positions.shape == (FRAMES, 17, 3)
-    assert len((out / "poses.csv").read_text().splitlines()) == FRAMES + 2
+    assert len((out / "poses.csv").read_text().splitlines()) == FRAMES + 1
     with open_video(out / "overlay.mp4") as overlay:
         assert len(overlay) == FRAMES
         assert overlay.size == (WIDTH + HEIGHT // 2, HEIGHT)
@@ -139,9 +139,9 @@ def test_a_scene_without_a_person_in_it_named_is_refused(light_run, light_video,
     assert main(words) == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "nothing says where the person is in walk.mp4 (320x240" in said
-    assert all(option in said for option in ("--box", "--boxes", "--keypoints", "--capture", "--whole_image"))
+    assert all(option in said for option in ("--box", "--boxes", "--keypoints", "--capture", "--whole-image"))
     assert not (tmp_path / "out").exists()
-    assert main([*words, "--whole_image", "true"]) == 0
+    assert main([*words, "--whole-image", "true"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "12 frames, each taken whole" in said
     assert "have a pose" not in said
@@ -152,6 +152,6 @@ def test_crops_of_the_runs_size_need_no_box(light_run, tmp_path, capsys):
     assert main(["predict", str(light_run), str(tmp_path / "crop.png"), "--out", str(tmp_path / "out")]) == 0
     assert "taken whole as a crop" in " ".join(capsys.readouterr().out.split())
     assert (
-        main(["predict", str(light_run), str(tmp_path / "crop.png"), "--whole_image", "true", "--box", "1,1,9,9"]) == 2
+        main(["predict", str(light_run), str(tmp_path / "crop.png"), "--whole-image", "true", "--box", "1,1,9,9"]) == 2
     )
-    assert "given twice: --box and --whole_image" in " ".join(capsys.readouterr().err.split())
+    assert "given twice: --box and --whole-image" in " ".join(capsys.readouterr().err.split())

@@ -1,5 +1,6 @@
 """`vergence reconstruct` from folder to files: a made scene with keypoints only, and real footage where there is any."""
 
+import csv
 import json
 import os
 from pathlib import Path
@@ -8,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vergence.cli import plain_options
+from vergence.commands.console.options import plain_options
 from vergence.commands.reconstruct import reconstruct
 from vergence.errors import VergenceError
 from vergence.footage.calibrations.toml_rigs import read_rig_toml
@@ -109,7 +110,8 @@ def test_nothing_known_but_intrinsics(tmp_path: Path, capsys: pytest.CaptureFixt
     assert results["trc"]["assumed_stature_mm"] == 1700
     thigh = np.linalg.norm(trc.positions[:, 1] - trc.positions[:, 2], axis=-1)
     assert np.median(thigh) == pytest.approx(1700 * 0.245, rel=0.12)
-    assert (tmp_path / "out" / "poses.csv").read_text().startswith("# unit=reference_bone; fps=50; up=unknown")
+    first = next(csv.DictReader((tmp_path / "out" / "poses.csv").read_text().splitlines()))
+    assert (first["unit"], first["fps"], first["up"]) == ("reference_bone", "50", "unknown")
     assert "verdict: good" in capsys.readouterr().out
 
 

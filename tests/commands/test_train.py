@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
 import yaml
 
 import vergence
+from vergence.batches.sampler import Mixture
 from vergence.cli import main
 from vergence.report.run_page import ROWS
 
@@ -81,6 +83,35 @@ def test_the_same_command_goes_on_and_another_recipe_is_refused(run, recipe, cap
     assert "stages.pose.train.steps is 4 there and 9 here" in capsys.readouterr().err
 
 
+def test_quiet_hides_no_results_and_tables_fit_a_narrow_terminal(run, recipe, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    words = ["train", str(recipe), "--out", str(run), "--device", "cpu", "--quiet", "--stages.pose.train.steps", "4"]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert "wild: the model" in shown
+    assert "Cross-view retrieval" not in shown  # no embedding
+    assert shown.rstrip().endswith(str(run / "report.html"))
+    assert "mean pose" in (run / "tables" / "results.csv").read_text()
+    assert r"\toprule" in (run / "tables" / "results.tex").read_text()
+
+
+def test_a_stop_keeps_the_step_and_says_how_to_go_on(recipe, tmp_path, capsys, monkeypatch):
+    words = ["train", str(recipe), "--out", str(tmp_path / "run"), "--device", "cpu", "--quiet"]
+    real = Mixture.batch
+
+    def batch(self, step):
+        if step == 5:
+            signal.raise_signal(signal.SIGINT)
+        return real(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Mixture, "batch", batch)
+        assert main(words) == 130
+    assert capsys.readouterr().err.strip() == "vergence train: stopped. The same command goes on where it was."
+    monkeypatch.setattr(Mixture, "batch", lambda self, step: real(self, step) if step >= 6 else pytest.fail("again"))
+    assert main(words) == 0
+
+
 def test_the_resolved_recipe_is_printed_and_nothing_done(recipe, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["train", str(recipe), "--print_config", "--seed", "7"]) == 0
@@ -90,13 +121,19 @@ def test_the_resolved_recipe_is_printed_and_nothing_done(recipe, tmp_path, capsy
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_without_test_sets_has_its_page_too(recipe, tmp_path):
+def test_a_run_without_test_sets_has_its_page_and_names_what_to_do_next(recipe, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "160")
     data = yaml.safe_load(recipe.read_text())
     del data["test"]
     (tmp_path / "r.yaml").write_text(yaml.safe_dump(data, sort_keys=False))
     words = ["train", str(tmp_path / "r.yaml"), "--out", str(tmp_path / "o"), "--device", "cpu", "--quiet"]
     assert main([*words, "--stages.pose.train.steps=2"]) == 0
     assert "html" in (tmp_path / "o" / "report.html").read_text()[:200].lower()
+    shown = capsys.readouterr().out
+    assert "The recipe has no test sets: nothing was measured." in shown
+    assert f"next: vergence evaluate {tmp_path / 'o'} --footage CAPTURE" in shown
+    assert "joints labelled" in " ".join(shown.split())  # of the labels that were made
+    assert "N-MPJPE mm" not in shown.split("Labels made")[0]
     assert json.loads((tmp_path / "o" / "results.json").read_text())["tests"] == {}
 
 

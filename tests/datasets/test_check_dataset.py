@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import numpy as np
 import pytest
+from PIL import Image
 
 import vergence
+from vergence.datasets.records import Records
+from vergence.datasets.validation.detect_format import KINDS, read_kind
 
 
 @pytest.fixture(scope="module")
@@ -35,3 +41,34 @@ def test_a_fault_is_a_finding_and_a_senseless_wish_an_error(images, tmp_path):
     assert "in metres" in next(f.found for f in found.findings if f.what == "units")
     with pytest.raises(vergence.VergenceError, match="images is 0"):
         vergence.check_dataset(images, images=0)
+
+
+def test_a_part_is_checked_by_its_name_and_a_file_in_cocos_form_alone(tmp_path):
+    people = {
+        "images": [{"id": 1, "file_name": "a.jpg", "width": 64, "height": 64}],
+        "annotations": [
+            {"id": 1, "image_id": 1, "category_id": 1, "keypoints": [10, 10, 2, 20, 20, 2], "num_keypoints": 2,
+             "bbox": [5, 5, 30, 30], "area": 900, "iscrowd": 0}
+        ],
+        "categories": [{"id": 1, "name": "person", "keypoints": ["left_hip", "right_hip"]}],
+    }  # fmt: skip
+    Image.new("RGB", (64, 64)).save(tmp_path / "a.jpg")
+    (tmp_path / "people.json").write_text(json.dumps(people))
+    found = vergence.check_dataset(tmp_path / "people.json")
+    assert found.title == "a file of people's keypoints in COCO's form"
+    assert found.recipe[0].startswith("my_coco: {kind: coco, path: ")
+    with pytest.raises(vergence.VergenceError, match="--split is train, but a file of people's keypoints"):
+        vergence.check_dataset(tmp_path / "people.json", split="train")
+
+
+def test_a_split_is_the_only_part_that_is_read(monkeypatch, tmp_path):
+    asked: list[dict[str, Any]] = []
+
+    def read(path, **settings):
+        asked.append(settings)
+        return Records.__new__(Records)
+
+    monkeypatch.setattr("vergence.datasets.human36m.read_human36m", read)
+    kind = next(kind for kind in KINDS if kind.name == "human36m")
+    read_kind(kind, tmp_path, "S9,S11")
+    assert asked == [{"split": "S9,S11", **kind.checked}]

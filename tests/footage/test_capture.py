@@ -162,7 +162,7 @@ def test_plain_folder_of_videos(tmp_path: Path) -> None:
     assert not capture.has_keypoints
     assert any("no capture.toml" in note for note in capture.notes)
     assert capture.image(1, 2).shape == (48, 64, 3)
-    with pytest.raises(VergenceError, match="has no 2D keypoints"):
+    with pytest.raises(VergenceError, match=r"has no 2D keypoints. Run `vergence detect .*cam1\.json.*cam1_json"):
         observe(capture)
 
 

@@ -15,6 +15,7 @@ import vergence
 from vergence.cli import main
 from vergence.commands import learn as verb
 from vergence.commands import predict as predict_verb
+from vergence.commands.console.options import parse
 from vergence.commands.synth import synth
 from vergence.errors import VergenceError
 from vergence.evaluation.footage import measure_footage
@@ -176,29 +177,26 @@ def test_short_gaps_are_bridged_and_long_ones_are_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "after"),
-    [
-        (["a", "b", "--out", "o"], ["--footage+", "a", "--footage+", "b", "--out", "o"]),
-        (["--motion", "m"], ["--motion", "m"]),
-    ],
+    ("words", "footage"),
+    [(["a", "b", "--out", "o"], ["a", "b"]), (["--out", "o", "a"], ["a"]), (["--motion", "m"], None)],
 )
-def test_recordings_are_named_one_after_the_other(words: list[str], after: list[str]) -> None:
-    verb.chosen(words)
-    assert words == after
+def test_recordings_are_named_one_after_the_other(words: list[str], footage: list[str] | None) -> None:
+    found = parse(verb.learn, "learn", words)
+    assert (found.get("footage") or None) == (footage and [Path(one) for one in footage])
 
 
 @pytest.mark.parametrize(
-    ("words", "after"),
+    ("words", "run"),
     [
-        (["v.mp4"], ["lifting", "v.mp4"]),
-        (["v.mp4", "--fov", "60"], ["lifting", "v.mp4", "--fov", "60"]),
-        (["run", "v.mp4"], ["run", "v.mp4"]),
-        (["--help"], ["--help"]),
+        (["v.mp4"], "lifting"),
+        (["v.mp4", "--fov", "60"], "lifting"),
+        (["--fov", "60", "v.mp4"], "lifting"),
+        (["run", "v.mp4"], "run"),
     ],
 )
-def test_without_a_run_the_packages_own_model_predicts(words: list[str], after: list[str]) -> None:
-    predict_verb.chosen(words)
-    assert words == after
+def test_without_a_run_the_packages_own_model_predicts(words: list[str], run: str) -> None:
+    found = parse(predict_verb.predict, "predict", words)
+    assert (found["input"], found["run"]) == (Path("v.mp4"), Path(run))
 
 
 @pytest.fixture(scope="module")

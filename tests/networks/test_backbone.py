@@ -7,7 +7,15 @@ import dataclasses
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoBackbone, ResNetConfig, ResNetForImageClassification
+from transformers import (
+    AutoBackbone,
+    AutoModelForImageClassification,
+    ConvNextConfig,
+    ResNetConfig,
+    ResNetForImageClassification,
+    SwinConfig,
+    ViTConfig,
+)
 
 from vergence import plugins
 from vergence.errors import VergenceError
@@ -158,3 +166,31 @@ def test_backbones_and_heads_from_outside_carry_a_method(monkeypatch):
         build_method("supervised", dataclasses.replace(settings, head="fixt"), "h36m_17")
     with pytest.raises(VergenceError, match="is no method"):
         build_method("vergence.skeleton:H36M_17", settings, "h36m_17")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        ConvNextConfig(hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1]),
+        SwinConfig(embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2]),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_classifiers_whose_backbones_have_norms_of_their_own(config, tmp_path, capfd):
+    whole = AutoModelForImageClassification.from_config(config)
+    whole.save_pretrained(tmp_path)
+    made = Backbone(NetworkSettings(backbone=str(tmp_path))).eval()
+    assert made.strides == [4, 8, 16, 32]
+    inner = whole.state_dict() | {name.partition(".")[2]: value for name, value in whole.state_dict().items()}
+    taken = {name: value for name, value in made.model.state_dict().items() if "hidden_states_norms" not in name}
+    assert set(taken) <= set(inner)
+    assert all(torch.equal(value, inner[name]) for name, value in taken.items())
+    shown = capfd.readouterr()
+    assert "LOAD REPORT" not in shown.out + shown.err
+
+
+def test_a_vision_transformer_is_refused_with_the_reason(tmp_path):
+    config = ViTConfig(hidden_size=16, num_hidden_layers=1, num_attention_heads=1, intermediate_size=16)
+    AutoModelForImageClassification.from_config(config).save_pretrained(tmp_path)
+    with pytest.raises(VergenceError, match=r"a vit has one map at the end, no stages.*ResNet, ConvNeXt, Swin"):
+        Backbone(NetworkSettings(backbone=str(tmp_path)))

@@ -58,10 +58,9 @@ def capture(folder: Path, cameras: tuple[np.ndarray, np.ndarray], head: str = ""
 
 
 def table(folder: Path) -> tuple[np.ndarray, dict[str, str]]:
-    head, *lines = (folder / "poses.csv").read_text().splitlines()
-    rows = list(csv.DictReader(lines))
+    rows = list(csv.DictReader((folder / "poses.csv").read_text().splitlines()))
     pose = [[[float(row[f"{n}_{a}"] or "nan") for a in "xyz"] for n in H36M_17.joint_names] for row in rows]
-    return np.array(pose), dict(pair.split("=", 1) for pair in head[2:].split("; "))
+    return np.array(pose), rows[0]
 
 
 def usd_places(path: Path) -> tuple[list[str], np.ndarray]:
@@ -282,5 +281,5 @@ def test_what_a_prediction_guessed_is_in_its_files(predicted) -> None:
     np.testing.assert_array_equal(poses.reliable, expected)
     np.testing.assert_array_equal(read_npz(folder / "poses.npz").reliable, expected)
     assert json.loads((folder / "poses.json").read_text())["reliable"] == expected.tolist()
-    rows = list(csv.DictReader((folder / "poses.csv").read_text().splitlines()[1:]))
+    rows = list(csv.DictReader((folder / "poses.csv").read_text().splitlines()))
     assert [row["reliable"] for row in rows] == [str(int(value)) for value in expected]

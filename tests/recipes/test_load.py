@@ -259,3 +259,28 @@ def test_built_in_recipes_are_sound(name):
 def test_an_empty_file_is_a_recipe_of_defaults(tmp_path):
     (tmp_path / "empty.yaml").write_text("")
     assert load_recipe(str(tmp_path / "empty.yaml")) == Recipe()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--sources.rig.frames", "5"],
+         r"no key sources\.rig\.frames\. .*sources\.rig\.frames_per_subject\? It holds a whole number.*given is '5'"),
+        (["--stages.pose.train.steps", "-5"], r"stages\.pose\.train\.steps is -5; it must be 1 or more"),
+        (["--stages.pose.train.batch.wild", "-1"], r"stages\.pose\.train\.batch is -1; it must be 0 or more"),
+        (["--sources.rig.subjects", "0"], r"sources\.rig\.subjects is 0; it must be 1 or more"),
+        (["--sources.rig.views", "[4, 0]"], r"sources\.rig\.views is 0"),
+        (["--sources.wild.count", "0"], r"sources\.wild\.count is 0.*default is 1000"),
+        (["--stages.pose.train.ema_decay", "1.5"], r"ema_decay is 1\.5; it must lie from 0 to 1"),
+        (["--network.width", "0"], r"network\.width is 0"),
+        (["--checkpoint-every", "0"], "checkpoint_every is 0"),
+        (["--stages.pose.train.augmentation.mirror", "3"], r"stages\.pose\.train\.augmentation: augmentation\.mirror is 3"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_told_with_its_place_and_its_limit(file, words, said):
+    with pytest.raises(VergenceError, match=said):
+        load_recipe(str(file), words)
+
+
+def test_options_are_spelled_with_dashes_too(file):
+    assert load_recipe(str(file), ["--image-size", "48", "--stages.pose.train.learning-rate=0.5"]).image_size == 48

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from copy import deepcopy
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from vergence.report.comparison import (
     cell_text,
     efficiency_curves,
     interval,
+    pair_table,
     result_table,
     seconds_table,
     table_markdown,
@@ -137,6 +139,17 @@ def test_a_difference_is_told_from_either_side():
     assert turned is not None
     assert turned.rows[0][:3] == ["supervised", "-6.0 [-8.0, -4.0]", "0.909 [0.870, 0.952]"]
     assert versus_table({**RESULTS, "differences": {}}) is None
+
+
+def test_intervals_over_few_people_are_warned_of():
+    table = versus_table(RESULTS)
+    assert table is not None
+    assert table.note == ""
+    few = deepcopy(RESULTS)
+    few["differences"]["studio"]["n_mpjpe"]["free - supervised"]["people"] = 3
+    for table in (versus_table(few), pair_table(few, "studio")):
+        assert table is not None
+        assert "over 3 test people: too few" in table.note
 
 
 def test_seconds_stand_by_stage():

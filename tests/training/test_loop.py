@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import signal
 import threading
 from typing import Literal
 
@@ -17,8 +18,10 @@ from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.methods.base import Watch
 from vergence.methods.registry import build_method
+from vergence.methods.supervised import Supervised
 from vergence.recipes.recipe import NetworkSettings, TrainStage
 from vergence.recipes.settings import Augmentation
+from vergence.training import keeping
 from vergence.training.loop import _Module, _Steps, read_metrics, stage_rate, train_stage
 
 NETWORK = NetworkSettings(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], width=8)
@@ -57,12 +60,12 @@ class KillAt(Callback):
             raise Killed
 
 
-def train(folder, kill_at: int | None = None, optimizer: Literal["adamw", "muon", "rmsprop"] = "adamw"):
+def train(folder, kill_at: int | None = None, optimizer: Literal["adamw", "muon", "rmsprop"] = "adamw", callback=None):
     views = random_views()
     torch.manual_seed(0)
     method = build_method("supervised", NETWORK, "h36m_17")
     mixture = Mixture([Part("a", MemoryDataset(views), views, 6)], seed=3)
-    callbacks = (KillAt(kill_at),) if kill_at is not None else ()
+    callbacks = (KillAt(kill_at),) if kill_at is not None else (callback,) if callback else ()
     train_stage(
         method,
         mixture,
@@ -204,3 +207,61 @@ def test_the_next_batch_is_read_while_a_step_is_computed():
     assert [next(batches), next(batches)] == [3, 4]
     with pytest.raises(VergenceError, match="image 5"):
         next(batches)
+
+
+class SignalAt(Callback):
+    """Sends this process a signal at a step."""
+
+    def __init__(self, step: int, number: int) -> None:
+        self.step, self.number = step, number
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        if trainer.global_step == self.step:
+            signal.raise_signal(self.number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_keeps_the_step_and_the_same_call_goes_on(tmp_path, number):
+    whole = train(tmp_path / "whole")
+    handler = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "cut", callback=SignalAt(7, number))
+    assert signal.getsignal(number) == handler
+    assert torch.load(tmp_path / "cut" / "last.ckpt", weights_only=True)["global_step"] == 8
+    resumed = train(tmp_path / "cut")
+    for name, value in whole.items():
+        assert torch.equal(value, resumed[name]), name
+    assert [p.name for p in (tmp_path / "cut").glob(".*")] == []
+
+
+def test_a_checkpoint_is_due_by_the_clock_too(tmp_path, monkeypatch):
+    """Steps of 15 s each: after four of them a kill must not cost more than a minute."""
+    now = itertools.count(0.0, 15.0)
+    monkeypatch.setattr(keeping.time, "monotonic", lambda: next(now))
+    with pytest.raises(Killed):
+        train(tmp_path, 4)
+    assert torch.load(tmp_path / "last.ckpt", weights_only=True)["global_step"] >= 2
+
+
+def test_what_a_kill_left_half_written_is_passed_over(tmp_path):
+    with pytest.raises(Killed):
+        train(tmp_path, 7)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "lo')
+    (tmp_path / ".last.0123abcd.ckpt").write_bytes(b"half")
+    train(tmp_path)
+    assert [step for step, _ in read_metrics(tmp_path / "metrics.jsonl")["loss"]] == [0, 10]
+    assert [p.name for p in tmp_path.glob(".*")] == []
+
+
+def test_a_loss_that_is_no_number_leaves_no_checkpoint_to_fail_again_from(tmp_path, monkeypatch):
+    real = Supervised.losses
+
+    def losses(self, views):
+        terms = real(self, views)
+        return {**terms, "depth": terms["depth"] * (float("nan") if self.progress > 0.7 else 1)}
+
+    monkeypatch.setattr(Supervised, "losses", losses)
+    with pytest.raises(VergenceError, match=r"loss at step 9 is nan.*Lower learning_rate"):
+        train(tmp_path)
+    assert not (tmp_path / "last.ckpt").exists()

@@ -9,7 +9,7 @@ def detect(
     footage: Path,
     out: Path | None = None,
     detector: str = "",
-    model: str = "",
+    detector_model: str = "",
     device: str = "auto",
     again: bool = False,
     plugins: str = "",
@@ -17,19 +17,26 @@ def detect(
 ) -> int:
     """2D keypoints of everybody in every video of a recording, as COCO-style JSON beside each video.
 
-    A kill loses one batch of images at most: the same command goes on from there. Videos whose keypoints the same detector
-    has written are left as they are. Exit status 0, or 1 where nobody is in any of the videos.
+    Example: vergence detect my_capture
+
+    On a CPU it takes a few times as long as the videos last. A kill loses one batch of images at most: the same command goes
+    on from there. Videos whose keypoints the same detector has written are left as they are. Exit status 0, or 1 where nobody
+    is in any of the videos.
 
     Args:
         footage: folder of videos (or of folders of images), a capture.toml, or one video.
-        out: folder for the files; beside each video where not given.
-        detector: rtmpose (26 joints), mediapipe (33) or vitpose (17); the first that is installed where not given.
-        model: local weights (mediapipe: a .task file; rtmpose: a folder with det.onnx and pose.onnx; vitpose: a folder with
-            detector and pose); the detector's own download where not given.
-        device: auto, cpu or cuda.
+        out (FOLDER): for the files; beside each video where not given.
         again: also for cameras that have keypoints from elsewhere.
-        plugins: Python files, joined by commas, in which a detector stands.
-        quiet: print nothing.
+
+    The detector (--detector rtmpose --detector-model FOLDER):
+        detector (NAME): rtmpose (26 joints), mediapipe (33) or vitpose (17); the first that is installed where not given.
+        detector_model (PATH): local weights (mediapipe: a .task file; rtmpose: a folder with det.onnx and pose.onnx;
+            vitpose: a folder with detector and pose); the detector's own download where not given.
+        plugins (FILE,FILE): Python files, joined by commas, in which a detector stands.
+
+    How it runs (--device cpu):
+        device: auto, cpu or cuda.
+        quiet: no progress.
     """
     from rich.console import Console
     from rich.markup import escape
@@ -39,10 +46,10 @@ def detect(
     from vergence.report.bars import bars
 
     load_plugins(plugins.split(",") if plugins else ())
-    console = Console(quiet=quiet)
+    console = Console()
     with bars(quiet) as progress:
         found = vergence.detect(
-            footage, out, detector=detector, model=model, device=device, again=again, progress=progress
+            footage, out, detector=detector, model=detector_model, device=device, again=again, progress=progress
         )
     for one in found:
         turned = f", images turned by {one.turn * 90} degrees for the detector" if one.turn else ""
@@ -58,3 +65,6 @@ def detect(
             "Another detector may see more: --detector."
         )
     return int(nobody)
+
+
+detect.formerly = {"model": "detector_model"}  # type: ignore[attr-defined]

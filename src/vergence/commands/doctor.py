@@ -6,6 +6,8 @@ from __future__ import annotations
 def doctor(device: str = "auto") -> int:
     """Looks at Python, libraries, devices, video, disk and threads; exit status 1 where something is wrong.
 
+    Example: vergence doctor --device cuda
+
     Args:
         device: auto, or one that must work: cpu, cuda or mps.
     """
@@ -14,11 +16,13 @@ def doctor(device: str = "auto") -> int:
     from rich.table import Table
 
     from vergence import __version__
+    from vergence.report.bars import bars
     from vergence.report.installation import COLOURS, examine
 
     console = Console()
-    with console.status("looking"):
-        findings = examine(device)
+    console.print("tries every library in a process of its own: 5 to 20 s", highlight=False)
+    with bars() as progress:
+        findings = examine(device, progress=progress)
     table = Table(title=f"vergence {__version__}")
     for column in ("what", "state", "found", "what to do"):
         table.add_column(column, overflow="fold")

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vergence.recipes.sources import Scale
 
 
-def chosen(words: Sequence[str]) -> Callable[..., None]:
-    """The function for these words: with `--predictions` there is no run."""
-    if any(word.partition("=")[0] == "--predictions" for word in words):
-        return evaluate_predictions
-    return evaluate
-
-
 def evaluate(
-    run: Path,
+    run: Path | None = None,
     data: str = "",
     footage: str = "",
     frames: str = "",
@@ -24,84 +16,83 @@ def evaluate(
     height: float | None = None,
     protocol: str = "",
     scale: Scale = "training",
+    predictions: Path | None = None,
+    skeleton: str = "",
+    partial: bool = False,
     out: Path | None = None,
     device: str = "auto",
     plugins: str = "",
+    command: str = "",
 ) -> None:
-    """Measures a run on the recipe's own test sets, on a capture beside its reconstruction, or on a dataset by a protocol.
+    """Measures a run on the recipe's own test sets, on a capture beside its reconstruction, on a dataset by a protocol, or on
+    footage whose truth nobody knows; or poses that others predicted.
+
+    Example: vergence evaluate runs/mine
 
     Prints N-MPJPE and P-MPJPE beside baselines (mean pose, each camera's mean pose, nearest training pose, own 2D with zero
-    depth) and writes results.json with the protocol. Poses that others predicted are measured by `vergence evaluate
-    --predictions FILE --data DATA`; `--predictions x --help` shows its options. `--footage` needs no truth.
+    depth) and writes results.json with the protocol, report.html and tables/ (CSV, LaTeX).
 
     Args:
-        run: folder that `vergence train`, `demo` or (with --footage) `learn` wrote; lifting: the model in the package.
-        data: a capture's folder, a recipe's line as '{kind: shards, path: FOLDER}', or RECIPE:NAME, or with --protocol a
-            dataset's folder or shards made of it; empty means the test sets of the run's recipe.
-        footage: a capture with 2D keypoints, or a recording's folder in what `vergence learn` wrote: held-out time and
-            cameras, agreement between views, limbs and jitter.
-        frames: frames of the capture, as in 35-64; of --footage those that the run did not learn from.
-        reconstruction: folder that `vergence reconstruct` wrote for the capture; --footage is reconstructed without it.
-        height: of the person in --footage, metres, where it is reconstructed now.
-        protocol: name of a published protocol, as h36m, or mpii-pckh and coco-oks for 2D: which images, joints, alignment
-            and average.
+        run: folder that `vergence train`, `demo` or (with --footage) `learn` wrote; lifting: the model in the package. None
+            with --predictions.
+
+    On images with truth (--data /datasets/human36m --protocol h36m):
+        data (DATA): a capture's folder, a recipe's line as '{kind: shards, path: FOLDER}', or RECIPE:NAME, or with --protocol
+            a dataset's folder or shards made of it; empty means the test sets of the run's recipe.
+        protocol (NAME): a published protocol, as h36m, or mpii-pckh and coco-oks for 2D: which images, joints, alignment and
+            average.
         scale: how scale-free predictions are converted to mm under a protocol: by the training people's mean limb lengths, or
             by each pose's own (true) or its root's distance (depth), which use ground truth.
-        out: folder for results.json and report.html; default RUN/evaluation.
+
+    On footage (--footage my_capture, or --data my_capture --reconstruction rec):
+        footage (FOLDER): a capture with 2D keypoints, or a recording's folder in what `vergence learn` wrote: held-out time
+            and cameras, agreement between views, limbs and jitter; needs no truth.
+        frames (A-B,C): frames of the capture, as in 35-64; of --footage those that the run did not learn from.
+        reconstruction (FOLDER): what `vergence reconstruct` wrote for the capture; --footage is reconstructed without it.
+        height (METRES): of the person in --footage, where it is reconstructed now.
+
+    Poses that others predicted (--predictions poses.npz --data '{kind: shards, path: FOLDER}'):
+        predictions (FILE): NPZ or JSON, keyed by sample; docs/datasets.md has the form.
+        skeleton: joints that are measured, which the file must give; default: the protocol's dataset's own, else h36m_17.
+        partial: measure the samples that have a prediction, and say how many have none, instead of refusing.
+
+    How it runs (--out measured --device cpu):
+        out (FOLDER): for results and page; default: RUN/evaluation, or the predictions' name with -evaluation behind.
         device: auto, cpu, cuda or mps.
-        plugins: Python files, joined by commas, with protocols, metrics and methods of yours.
+        plugins (FILE,FILE): Python files, joined by commas, with protocols, metrics and methods of yours.
     """
-    from vergence.commands.console.tables import show
+    from vergence.commands.console.export import write_tables
+    from vergence.commands.console.tables import show, show_predictions
+    from vergence.commands.console.terminal import told
+    from vergence.errors import VergenceError
     from vergence.evaluation.evaluate import evaluate
     from vergence.report.learned import show_footage
     from vergence.report.run_page import write_run_page
 
+    if run is None and predictions is None:
+        raise VergenceError("there is nothing to evaluate", "Give a run, or --predictions FILE --data DATA.")
     files = [file for file in plugins.split(",") if file]
-    found = evaluate(run, data=data, footage=footage or None, frames=frames, reconstruction=reconstruction, height=height,
-                     protocol=protocol, scale=scale, device=device, plugins=files)  # fmt: skip
-    if footage:
-        folder = out or (
-            Path("evaluation") if str(run) == "lifting" else run / "evaluation" / Path(footage).resolve().name
-        )
-        show_footage(found, folder)
+    with told(quiet=False) as progress:
+        found = evaluate(
+            run, data=data, footage=footage or None, frames=frames, reconstruction=reconstruction, height=height,
+            protocol=protocol, scale=scale, predictions=predictions, skeleton=skeleton, partial=partial, device=device,
+            plugins=files, progress=progress,
+        )  # fmt: skip
+    if predictions is not None:
+        path = (out or predictions.with_name(predictions.stem + "-evaluation")) / "results.json"
+        found.save(path)
+        show_predictions(predictions.name, found.results)
+        print(path)
         return
-    command = f"vergence evaluate {run}" + (f" --data {data}" if data else "")
-    command += f" --protocol {protocol} --scale {scale}" if protocol else ""
+    assert run is not None
+    if footage:
+        of_footage = Path(footage).resolve().name
+        show_footage(found, out or (Path("evaluation") if str(run) == "lifting" else run / "evaluation" / of_footage))
+        return
     folder = out or run / "evaluation"
     found.save(folder / "results.json", command=command)
-    write_run_page(found, folder / "report.html", command)
-    show(found.results)
-    print(f"{folder / 'report.html'}")
+    write_tables(write_run_page(found, folder / "report.html", command), folder)
+    show(found, run, folder / "report.html")
 
 
-def evaluate_predictions(
-    predictions: Path = Path(),
-    data: str = "",
-    protocol: str = "",
-    skeleton: str = "",
-    partial: bool = False,
-    out: Path | None = None,
-    plugins: str = "",
-) -> None:
-    """Measures poses in a file (NPZ or JSON, keyed by sample) on a dataset; `docs/datasets.md` has the form.
-
-    Args:
-        predictions: the file.
-        data: a recipe's line, as '{kind: shards, path: FOLDER}', or RECIPE:NAME, or the folder of a capture or of shards;
-            with --protocol the dataset's folder, or shards made of it.
-        protocol: name of a published protocol, as h36m: which images, joints, alignment and average.
-        skeleton: joints that are measured, which the file must give; default: the protocol's dataset's own, else h36m_17.
-        partial: measure the samples that have a prediction, and say how many have none, instead of refusing.
-        out: folder for results.json; default: the file's name with -evaluation behind.
-        plugins: Python files, joined by commas, with protocols and metrics of yours.
-    """
-    from vergence.commands.console.tables import show_predictions
-    from vergence.evaluation.evaluate import evaluate
-
-    files = [file for file in plugins.split(",") if file]
-    found = evaluate(predictions=predictions, data=data, protocol=protocol, skeleton=skeleton, partial=partial,
-                     plugins=files)  # fmt: skip
-    path = (out or predictions.with_name(predictions.stem + "-evaluation")) / "results.json"
-    found.save(path)
-    show_predictions(predictions.name, found.results)
-    print(path)
+evaluate.placed = ("run",)  # type: ignore[attr-defined]

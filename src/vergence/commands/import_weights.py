@@ -15,13 +15,17 @@ def import_weights(
 ) -> None:
     """Makes a run of an EpipolarPose checkpoint (ResNet, deconv_layers, final_layer), for evaluate, predict and compare.
 
+    Example: vergence import-weights MPII-integral.pth --out runs/released
+
     Args:
         checkpoint: .pth file.
-        out: the run's folder, new.
+        out (FOLDER): the run's folder, new.
+
+    What the file does not say (--image-size 256 --box-mm 2000):
         image_size: side of the crops it was trained on, px.
         depth_bins: slices of its volume.
-        box_mm: depth of its volume, mm.
-        bone_mm: pelvis to thorax, mm: turns the volume's depth into the reference bones that predictions are in.
+        box_mm (MM): depth of its volume, mm.
+        bone_mm (MM): pelvis to thorax, mm: turns the volume's depth into the reference bones that predictions are in.
     """
     from dataclasses import asdict
 
@@ -41,7 +45,9 @@ def import_weights(
         ("bone_mm", bone_mm),
     ):
         if not value > 0:
-            raise VergenceError(f"--{name} is too small", "Give a size of 32 or more, the others above 0.")
+            raise VergenceError(
+                f"--{name.replace('_', '-')} is too small", "Give a size of 32 or more, the others above 0."
+            )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise VergenceError(f"{out} is not empty", "Choose a new folder.")
     released = read_pose_resnet(checkpoint, depth_bins, box_mm, bone_mm)
@@ -55,3 +61,6 @@ def import_weights(
     )
     save(method, out, "epipolar_pose", released.network, image_size, adopted=checkpoint.name)
     print(f"{out}: {released.network.backbone}, {released.skeleton}, {image_size} px")
+
+
+import_weights.named = ("out",)  # type: ignore[attr-defined]

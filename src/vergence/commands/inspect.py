@@ -9,7 +9,7 @@ def inspect(
     footage: Path,
     out: Path = Path("inspection"),
     detector: str = "",
-    model: str = "",
+    detector_model: str = "",
     frames: int = 100,
     device: str = "auto",
     seed: int = 0,
@@ -18,18 +18,24 @@ def inspect(
 ) -> int:
     """Whether a recording of several cameras will do: go, doubtful or no-go, why, and what to film again. In about a minute.
 
+    Example: vergence inspect my_videos
+
     Writes report.html, with one image of every camera, and results.json. Exit status 0, or 1 for no-go.
 
     Args:
         footage: folder of videos, or one with a capture.toml.
         out: folder to write to.
-        detector: of 2D keypoints where there are none, rtmpose, mediapipe or vitpose; the first that is installed.
-        model: the detector's local weights.
+
+    The detector (--detector mediapipe --frames 200):
+        detector (NAME): of 2D keypoints where there are none, rtmpose, mediapipe or vitpose; the first that is installed.
+        detector_model (PATH): the detector's local weights.
         frames: images of each camera that follow each other and are looked at, where there are no keypoints.
+        plugins (FILE,FILE): Python files, joined by commas, in which a detector or a reader stands.
+
+    How it runs (--device cpu):
         device: of the detector, auto, cpu or cuda.
         seed: of subsets and starts.
-        plugins: Python files, joined by commas, in which a detector or a reader stands.
-        quiet: print nothing.
+        quiet: no progress.
     """
     from rich.console import Console
 
@@ -42,11 +48,14 @@ def inspect(
     load_plugins(plugins.split(",") if plugins else ())
     with bars(quiet) as progress:
         found = vergence.inspect(
-            footage, detector=detector, model=model, frames=frames, device=device, seed=seed, progress=progress
+            footage, detector=detector, model=detector_model, frames=frames, device=device, seed=seed, progress=progress
         )
     found.save(out)
     page = write_page(out / "report.html", inspection_page(found))
-    console = Console(quiet=quiet, highlight=False, soft_wrap=True)
+    console = Console(highlight=False, soft_wrap=True)
     print_inspection(found, console)
     console.print(f"written to {page}")
     return int(found.verdict == "no-go")
+
+
+inspect.formerly = {"model": "detector_model"}  # type: ignore[attr-defined]

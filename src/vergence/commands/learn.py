@@ -11,7 +11,7 @@ def learn(
     out: Path = Path("learned"),
     student: Literal["lifting", "image", "both"] = "lifting",
     detector: str = "",
-    model: str = "",
+    detector_model: str = "",
     motion: Path | None = None,
     height: float | None = None,
     held_out: float = 0.2,
@@ -26,24 +26,32 @@ def learn(
     """A single-camera 3D model from recordings of several uncalibrated cameras: 2D keypoints, cameras and 3D, training, and
     figures in held-out time. A stopped call goes on where it was.
 
-    Example: vergence learn my_videos --out learned; then vergence predict learned/model new_video.mp4.
+    Example: vergence learn my_videos --out learned; then vergence predict learned/model new_video.mp4
 
     Args:
         footage: folders of videos, one for each recording; without any, --motion is all that is learned from.
         out: folder for everything.
+
+    What is learned (--student image --motion bvh_folder --height 1.78):
         student: lifting (2D keypoints to 3D, minutes on a CPU), image (an image network for these cameras), or both.
-        detector: of 2D keypoints where there are none, rtmpose, mediapipe or vitpose; the first that is installed.
-        model: the detector's local weights.
-        motion: folder of motion capture (BVH, NPZ) to learn from as well.
-        height: of the people, metres, as in 1.78.
-        held_out: share of each recording's time that is kept for measuring.
-        hold_out: camera that nothing is learned from, to see how good the model is for another; several by commas.
+        motion (FOLDER): motion capture (BVH, NPZ) to learn from as well.
+        height (METRES): of the people, as in 1.78.
         steps: of the lifting model's training.
         anyway: go on with recordings whose verdict is doubtful; the model says so.
-        device: of detector and image network, auto, cpu, cuda or mps.
         seed: of everything.
-        plugins: Python files, joined by commas, in which a detector or a reader stands.
-        quiet: print nothing.
+
+    What it is measured on (--held-out 0.3 --hold-out cam04):
+        held_out (SHARE): of each recording's time that is kept for measuring.
+        hold_out (CAMERA): nothing is learned from it, to see how good the model is for another; several by commas.
+
+    2D keypoints, where there are none (--detector rtmpose):
+        detector (NAME): rtmpose, mediapipe or vitpose; the first that is installed.
+        detector_model (PATH): the detector's local weights.
+        plugins (FILE,FILE): Python files, joined by commas, in which a detector or a reader stands.
+
+    How it runs (--device cuda):
+        device: of detector and image network, auto, cpu, cuda or mps.
+        quiet: no progress.
     """
     from rich.console import Console
 
@@ -58,19 +66,13 @@ def learn(
     hidden = [name.strip() for name in hold_out.split(",") if name.strip()]
     with bars(quiet) as progress:
         found = vergence.learn(
-            footage, out, student=student, detector=detector, model=model, motion=motion, height=height,
+            footage, out, student=student, detector=detector, model=detector_model, motion=motion, height=height,
             held_out=held_out, hold_out=hidden, steps=steps, anyway=anyway, device=device, seed=seed, progress=progress,
             each=lambda made, folder: write_page(folder / "report.html", page_of(made)),
         )  # fmt: skip
     write_page(out / "report.html", learned_page(found))
-    print_learned(found, Console(quiet=quiet))
+    print_learned(found, Console())
 
 
-def chosen(words: list[str]) -> object:
-    """The verb; recordings are named one after the other, without an option's name."""
-    first = next((i for i, word in enumerate(words) if word.startswith("-")), len(words))
-    names = words[:first]
-    del words[:first]
-    for name in reversed(names):
-        words[:0] = ["--footage+", name]
-    return learn
+learn.placed = ("footage",)  # type: ignore[attr-defined]
+learn.formerly = {"model": "detector_model"}  # type: ignore[attr-defined]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -37,7 +36,7 @@ def predict(
 ) -> None:
     """3D poses of one person, or of everybody, from an image, a folder of images or a video.
 
-    Example: vergence predict runs/mine walk.mp4 --keypoints walk_json. Without a run: vergence predict walk.mp4.
+    Example: vergence predict walk.mp4, or with a run of yours: vergence predict runs/mine walk.mp4 --keypoints walk_json
 
     Writes poses.npz, poses.json, poses.csv, poses.trc, an overlay, a video (a PNG for one image), and report.html, a page to
     look at; of all people poses-1.npz, poses-2.npz and so on. A call that was stopped goes on where it was.
@@ -47,31 +46,39 @@ def predict(
             keypoints that a detector finds and was taught by motion capture.
         input: image, folder of images, or video; a number: that camera, live in a window, of which nothing is written.
         out: folder for the results; the input's name with `-poses` behind, where not given.
-        box: where the person is in every image, x,y,width,height in px, as in 100,50,200,400.
-        boxes: person boxes per frame, COCO-style JSON or CSV with the columns frame,x,y,w,h.
-        keypoints: 2D keypoints that say where the person is, OpenPose folder or COCO-style JSON.
-        capture: folder or capture.toml that knows this camera; gives intrinsics, lens distortion and, where the input is
-            this camera's own video, the subject's keypoints.
-        camera: which camera of the capture.
-        fov: angle that the image's longer side spans, degrees; 55 is assumed where nothing is known.
-        frames: which frames, as in 0-34,65-99; all where not given.
-        fps: frames per second; the video's own where not given, 30 for a folder of images.
+
+    Where the person is (--box 100,50,200,400):
+        box (X,Y,W,H): in every image, px.
+        boxes (FILE): person boxes per frame, COCO-style JSON or CSV with the columns frame,x,y,w,h.
+        keypoints (PATH): 2D keypoints that say where the person is, OpenPose folder or COCO-style JSON.
         whole_image: every image is a crop of one person; else --box, --boxes, --keypoints or --capture say where the person is.
-        detector: rtmpose, mediapipe or vitpose: looks for people where nothing else says where they are; the first of them
-            that is installed where not given.
-        detector_model: the detector's local weights.
+        detector (NAME): rtmpose, mediapipe or vitpose: looks for people where nothing else says where they are; the first of
+            them that is installed where not given.
+        detector_model (PATH): the detector's local weights.
         people: one: who is longest, largest and most surely in view; all: everybody, each with a number.
-        smooth: seconds over which poses are smoothed, as in 0.2; the files say so.
+
+    The camera and its images (--capture my_capture --camera cam01, or --fov 70):
+        capture (PATH): folder or capture.toml that knows this camera; gives intrinsics, lens distortion and, where the input
+            is this camera's own video, the subject's keypoints.
+        camera (NAME): which camera of the capture.
+        fov (DEGREES): angle that the image's longer side spans; 55 is assumed where nothing is known.
+        frames (A-B,C): which frames, as in 0-34,65-99; all where not given.
+        fps: frames per second; the video's own where not given, 30 for a folder of images.
+
+    The poses and the files (--height 1.78 --formats npz,bvh --smooth 0.2):
+        height (METRES): of the person, as in 1.78: poses are then in mm, else in reference bones.
+        smooth (SECONDS): over which poses are smoothed, as in 0.2; the files say so.
         flip: average with the mirrored image, which is slower and 3 to 4 mm better; default: where the training mirrored.
-        overlay: draw the overlay.
+        formats (A,B): of the poses, joined by commas: npz, json, csv, trc, c3d, bvh, usd.
+        markers (NAME|FILE): names in TRC and C3D: pose2sim, opensim, or a TOML file with lines such as right_hip = "RHJC".
+        trc_unit: of the TRC file, mm or m.
+        overlay: draw no overlay.
+
+    How it runs (--device cuda):
         device: auto, cpu, cuda or mps.
         precision: fp32, or bf16, which is faster and rougher where the processor has it.
-        plugins: Python files, joined by commas, in which the run's method or a reader of keypoints stands.
-        quiet: print nothing.
-        height: of the person, metres, as in 1.78: poses are then in mm, else in reference bones.
-        formats: of the poses, joined by commas: npz, json, csv, trc, c3d, bvh, usd.
-        markers: names in TRC and C3D: pose2sim, opensim, or a TOML file with lines such as right_hip = "RHJC".
-        trc_unit: of the TRC file, mm or m.
+        plugins (FILE,FILE): Python files, joined by commas, in which the run's method or a reader of keypoints stands.
+        quiet: no progress.
     """
     from rich.console import Console
 
@@ -88,10 +95,10 @@ def predict(
         kept = {"box": box, "boxes": boxes, "keypoints": keypoints, "capture": capture, "frames": frames, "out": out,
                 "whole_image": whole_image, "smooth": smooth, "height": height}  # fmt: skip
         load_plugins(plugins.split(",") if plugins else ())
-        return watch(run, int(str(input)), Console(quiet=quiet), kept, detector=detector, detector_model=detector_model,
+        return watch(run, int(str(input)), Console(), kept, detector=detector, detector_model=detector_model,
                      people=people, fov=fov, flip=flip, device=device)  # fmt: skip
     folder = out or Path(f"{input.resolve().stem}-poses")
-    console = Console(quiet=quiet)
+    console = Console()
     load_plugins(plugins.split(",") if plugins else ())
     options = vergence.outputs.options(markers, trc_unit)
     check_saving(folder, smooth, height, formats.split(","), options)
@@ -108,8 +115,5 @@ def predict(
     print_predicted(found, saved, console)
 
 
-def chosen(words: list[str]) -> Callable[..., None]:
-    """The verb; where the only word before the options is the input, the run is the model that comes with the package."""
-    if words and not words[0].startswith("-") and (len(words) == 1 or words[1].startswith("-")):
-        words.insert(0, "lifting")
-    return predict
+predict.placed = ("run",)  # type: ignore[attr-defined]
+predict.otherwise = {"run": Path("lifting")}  # type: ignore[attr-defined]

@@ -21,8 +21,11 @@ def reconstruct(
     formats: str = "npz,csv,trc",
     markers: str = "",
     trc_unit: Literal["mm", "m"] = "mm",
+    quiet: bool = False,
 ) -> None:
     """Cameras and 3D poses of the person in a capture, from 2D keypoints alone; no calibration is needed.
+
+    Example: vergence reconstruct my_capture --out rec
 
     Writes rig.toml (the cameras, anipose layout), poses.npz, poses.trc, poses.csv, results.json (figures, verdict and
     everything that was decided on the way) and report.html, a page to look at.
@@ -30,39 +33,41 @@ def reconstruct(
     Args:
         capture: folder of videos, or one with a capture.toml.
         out: folder to write to.
+
+    The cameras (--fov 60 --focal shared, or --ignore-extrinsics):
         ignore_extrinsics: find the cameras even where the capture says where they stand.
         refine: adjust the capture's extrinsics instead of using them as they are.
-        fov: degrees along the image's longer side where intrinsics are missing; a start for the search.
+        fov (DEGREES): degrees along the image's longer side where intrinsics are missing; a start for the search.
         fov_fixed: take --fov as the truth.
         focal: with missing intrinsics, one focal length for all cameras (shared), one for each, or as the
             footage tells (auto).
+        sync: auto brings cameras to one time by the person's motion where nothing states their times; off leaves them.
         per_frame: solve every frame by itself, as EpipolarPose does; for comparison.
         seed: of subsets and starts.
-        sync: auto brings cameras to one time by the person's motion where nothing states their times; off leaves them.
-        height: of the person, metres, as in 1.78: gives millimetres where nothing else does.
-        formats: of the poses, joined by commas: npz (always written), json, csv, trc, c3d, bvh, usd.
+
+    The person and the files (--height 1.78 --formats npz,trc,bvh):
+        height (METRES): of the person, as in 1.78: gives millimetres where nothing else does.
+        formats (A,B): of the poses, joined by commas: npz (always written), json, csv, trc, c3d, bvh, usd.
         markers: names in TRC and C3D: pose2sim, opensim, or a TOML file with lines such as right_hip = "RHJC".
         trc_unit: of the TRC file, mm or m.
+        quiet: no progress.
     """
     import time
 
     import vergence
+    from vergence.report.bars import bars
     from vergence.report.reconstruction import page_of, print_summary
     from vergence.report.render import write_page
 
     start = time.perf_counter()
-    found = vergence.reconstruct(
-        capture,
-        ignore_extrinsics=ignore_extrinsics,
-        refine=refine,
-        fov=fov,
-        fov_fixed=fov_fixed,
-        focal=focal,
-        per_frame=per_frame,
-        seed=seed,
-        sync=sync,
-        height=height,
-    )
+    if not quiet:
+        print("finding cameras and 3D poses: mostly 10 to 60 s, longer for recordings of many minutes", flush=True)
+    with bars(quiet) as progress:
+        progress("cameras and 3D poses", 0, None)  # how long is not known: a line a minute, or a bar that moves
+        found = vergence.reconstruct(
+            capture, ignore_extrinsics=ignore_extrinsics, refine=refine, fov=fov, fov_fixed=fov_fixed, focal=focal,
+            per_frame=per_frame, seed=seed, sync=sync, height=height,
+        )  # fmt: skip
     results = found.save(out, formats.split(","), **vergence.outputs.options(markers, trc_unit))
     write_page(out / "report.html", page_of(found))
     print_summary(found, results["files"])

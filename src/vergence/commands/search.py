@@ -28,6 +28,8 @@ def search(
 ) -> None:
     """Finds the pose of an image, or the movement of a clip, in footage.
 
+    Example: vergence search runs/mcss throw.jpg --footage my_capture
+
     Writes index.npz (kept, and used again while run, footage and options are the same), results.json and report.html, a
     page of hits. Descriptors are the run's embedding; a run without one is searched by predicted poses.
 
@@ -35,22 +37,30 @@ def search(
         run: folder of a trained run.
         query: image, or a clip: a video or a folder of images.
         footage: folder of images, video, or a capture (folder or capture.toml).
-        out: folder for the results; the footage's name with `-search` behind, where not given.
+
+    What is shown (--top 50 --apart 0):
+        out (FOLDER): for the results; the footage's name with `-search` behind, where not given.
         top: number of hits.
-        apart: seconds between hits of one camera; 0 shows neighbouring frames too.
-        every: only every so many-th frame of the footage is indexed.
-        frames: which frames of the footage, as in 0-34,65-99; all where not given.
-        box: where the person is in the footage, x,y,width,height in px.
-        boxes: person boxes per frame of the footage, COCO-style JSON or CSV with the columns frame,x,y,w,h.
-        keypoints: 2D keypoints that say where the person is in the footage, OpenPose folder or COCO-style JSON.
-        fov: angle that the longer side of an image spans, degrees, where a capture does not say.
+        apart (SECONDS): between hits of one camera; 0 shows neighbouring frames too.
+
+    The footage, where it does not say itself (--box 100,50,200,400 --fps 50):
+        every: only every so many-th frame is indexed.
+        frames (A-B,C): which frames, as in 0-34,65-99; all where not given.
+        box (X,Y,W,H): where the person is, px.
+        boxes (FILE): person boxes per frame, COCO-style JSON or CSV with the columns frame,x,y,w,h.
+        keypoints (PATH): 2D keypoints that say where the person is, OpenPose folder or COCO-style JSON.
+        fov (DEGREES): angle that the longer side of an image spans, where a capture does not say.
         fps: frames per second of footage that does not say.
-        query_box: where the person is in the query, x,y,width,height in px.
-        query_frames: which frames of a clip.
+
+    The query (--query-box 80,40,200,420):
+        query_box (X,Y,W,H): where the person is in the query, px.
+        query_frames (A-B): which frames of a clip.
         whole_image: query, and footage without box, boxes or keypoints, are crops of one person.
+
+    How it runs (--device cpu):
         device: auto, cpu, cuda or mps.
-        plugins: Python files, joined by commas, in which the run's method or a reader of keypoints stands.
-        quiet: print nothing.
+        plugins (FILE,FILE): Python files, joined by commas, in which the run's method or a reader of keypoints stands.
+        quiet: no progress.
     """
     from rich.console import Console
 
@@ -62,7 +72,7 @@ def search(
 
     if footage is None:
         raise VergenceError("there is no footage to search", "Give --footage: images, a video or a capture.")
-    console = Console(quiet=quiet)
+    console = Console()
     folder = out or Path(f"{footage.resolve().stem}-search")
     with bars(quiet) as progress:
         found = vergence.search(

@@ -30,12 +30,17 @@ def synth(
 ) -> None:
     """Writes captures (a video per camera, capture.toml, keypoints.npz, truth.npz) or images with keypoints.
 
+    Example: vergence synth people --kind images --subjects 50
+
     A capture is what `vergence reconstruct` reads; with several subjects each has a folder, person01 and on, else OUT is
     the capture. Images are JPEG crops of one person each, with COCO-style keypoints.json and truth.npz.
 
     Args:
         out: folder, new or empty.
-        kind: capture, or images (formerly pictures).
+        kind (capture|images): what to write (images were called pictures).
+        seed: of people, motion, cameras and faults, 0 to 999; people of two seeds never meet.
+
+    How much, and how it looks (--subjects 5 --frames 100 --views 3):
         subjects: people; default: 1 for a capture, 1000 for images.
         frames: of each capture (default 250), or images of each person (default 1).
         views: cameras of a capture.
@@ -43,16 +48,19 @@ def synth(
         fps: frames per second of a capture.
         look: studio or wild; default: studio for a capture, wild for images.
         known: what capture.toml tells of the cameras: nothing, intrinsics, or cameras (intrinsics, R and t).
-        noise_px: standard deviation of the keypoints' error, px.
+
+    Faults (--noise-px 2 --missing-joints 0.05):
+        noise_px (PX): standard deviation of the keypoints' error, px.
         missing_joints: share of keypoints that are not found.
         swapped_sides: share of images whose keypoints have left and right exchanged.
         dropped_views: share of a capture's images without any keypoint.
         focal_error: standard deviation of the error of a capture's stated focal lengths, as a share; one for each camera.
         occlusion: share of images with an object before the person; default: the look's own. Only for images.
         truncation: share of images that cut the person off; default: the look's own. Only for images.
-        seed: of people, motion, cameras and faults, 0 to 999; people of two seeds never meet.
+
+    How it runs (--device cpu):
         device: where to draw: auto, cpu, cuda or mps.
-        quiet: no progress bar.
+        quiet: no progress.
     """
     from vergence.report.bars import bars
     from vergence.world import Faults

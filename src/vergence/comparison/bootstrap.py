@@ -22,6 +22,7 @@ from vergence.errors import VergenceError
 
 RESAMPLES = 5000
 CONFIDENCE = 95  # per cent
+FEW = 6  # people, of fewer of which no interval of this kind covers what it says
 BOOTSTRAP = (
     f"{CONFIDENCE} % of {RESAMPLES:,} paired bootstrap samples over test people (all their images together), people of all "
     "seeds pooled; images that both methods are measured on"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,9 +14,9 @@ from vergence.batches.dataset import Dataset
 from vergence.comparison.bootstrap import BOOTSTRAP, all_differences
 from vergence.comparison.entries import Entry, check_comparable, ladder, measured_like, read_entries, slot_of
 from vergence.comparison.results import Measured, efficiency, figures, summary
-from vergence.comparison.runner import SoFar, Work, carried_out, each_row
+from vergence.comparison.runner import SoFar, Work, carried_out, check_entries, each_row
 from vergence.errors import VergenceError
-from vergence.files import claim
+from vergence.files import claim, nothing_left
 from vergence.progress import Progress, silent
 from vergence.recipes.recipe import Recipe
 from vergence.training.sources import check_present, world_version
@@ -59,12 +60,11 @@ class Plan:
             entries = ladder(entries, amounts)
         check_comparable(entries)
         names = [entry.name for entry in entries]
-        if reference and reference not in names:
+        if reference and not any(reference in (entry.name, entry.of) for entry in entries):
             raise VergenceError(f"the reference {reference!r} is not compared", f"There are {', '.join(names)}.")
-        of_kind = [name for name in names if name.partition("@")[0] == REFERENCE]
         base = entries[0].recipe
         slots = {entry.name: slot_of(entry, base, seeds) for entry in entries if entry.run}
-        return Plan(entries, seeds, reference or (of_kind or names)[-1 if of_kind else 0], slots, amounts)
+        return Plan(entries, seeds, _reference(entries, reference), slots, amounts)
 
     @property
     def base(self) -> Recipe:
@@ -175,10 +175,25 @@ def compare(
     words = [str(word) for word in ([what] if isinstance(what, str | Path) else what)]
     plan = Plan.of(words, only, amounts, overrides, seeds, reference, None if data is None else Path(data))
     out = Path(out)
-    claim(out / "comparison.yaml", measured_like(plan.base), "another comparison")
-    work = Work(out, device, progress, one_structure=True)
-    rows = each_row(work, plan.entries, plan.seeds_of, lambda entry: plan.base)
-    return carried_out(rows, plan.entries, lambda measured, row: Comparison(measured, row, plan, work.shared), after)
+    check_entries(plan.entries)
+    with nothing_left(out):
+        claim(out / "comparison.yaml", measured_like(plan.base), "another comparison")
+        work = Work(out, device, progress, one_structure=True)
+        rows = each_row(work, plan.entries, plan.seeds_of, lambda entry: plan.base)
+        return carried_out(
+            rows, plan.entries, lambda measured, row: Comparison(measured, row, plan, work.shared), after
+        )
+
+
+def _reference(entries: Sequence[Entry], asked: str) -> str:
+    """The entry that is asked for, else `supervised`, else the first; of one in several numbers of labels, that of most."""
+    if asked in [entry.name for entry in entries]:
+        return asked
+    of = [entry.of or entry.name for entry in entries]
+    wanted = asked or (REFERENCE if REFERENCE in of else of[0])
+    own = [entry for entry, kind in zip(entries, of) if kind == wanted]
+    amounts = {entry.name: float(entry.subjects) if entry.subjects.isdigit() else math.inf for entry in own}
+    return max(amounts, key=lambda name: amounts[name])
 
 
 def check_seeds(seeds: int) -> None:

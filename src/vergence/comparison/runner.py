@@ -31,6 +31,7 @@ from vergence.networks.devices import resolve_device
 from vergence.progress import Progress, silent
 from vergence.recipes.recipe import Recipe
 from vergence.skeleton import get_skeleton
+from vergence.training.checks import check_recipe
 from vergence.training.run import Run
 from vergence.training.sources import world_version
 from vergence.training.stage_cache import Shared
@@ -110,6 +111,20 @@ class SoFar(ABC):
     def save(self, path: str | Path, **more: Any) -> None:
         """Writes the results as JSON, with `more` in it."""
         write_json(path, {**self.results, **more})
+
+
+def check_entries(entries: Sequence[Entry]) -> None:
+    """Refuses recipes of which some stage could not begin, before the first is trained.
+
+    Raises:
+        VergenceError: with the entry in front.
+    """
+    for entry in entries:
+        if not entry.run:
+            try:
+                check_recipe(entry.recipe)
+            except VergenceError as error:
+                raise VergenceError(f"{entry.name}: {error.problem}", error.remedy) from error
 
 
 def each_row(

@@ -113,8 +113,11 @@ def evaluate(
         own = run.folder if isinstance(run, Run) else run
         options = {"frames": frames, "reconstruction": reconstruction, "height": height, "device": device}
         return Evaluation(measure_footage(own, footage, **options, progress=progress))  # type: ignore[arg-type]
-    if isinstance(run, LiftingModel) or (isinstance(run, str | Path) and is_lifting(run)):
-        raise VergenceError("a lifting model is measured on footage", "Give --footage: a capture with 2D keypoints.")
+    if isinstance(run, LiftingModel) or (isinstance(run, str | Path) and (is_lifting(run) or str(run) == "lifting")):
+        raise VergenceError(
+            f"{run if isinstance(run, str | Path) else 'this'} is a lifting model, which is measured on footage",
+            "Give --footage: a capture with 2D keypoints.",
+        )
     if not data and (frames or reconstruction):
         raise VergenceError("--frames and --reconstruction belong to a capture", "Give --data: the capture's folder.")
     if isinstance(run, Run) and not (data or protocol):
@@ -122,7 +125,10 @@ def evaluate(
     recipe, estimator, folder = _opened(run, device)
     recipe.test = _tests(recipe, data, protocol, frames, str(reconstruction))
     if not recipe.test:
-        raise VergenceError(f"the recipe of {folder or 'this estimator'} has no test sets", "Give --data.")
+        raise VergenceError(
+            f"the recipe of {folder or 'this estimator'} has no test sets",
+            "Give --data, or --footage, which needs no truth.",
+        )
     found = measure_tests(
         recipe, estimator.method, estimator.device, folder=folder, scale=scale, progress=progress
     )  # fmt: skip

@@ -57,6 +57,15 @@ class Observations:
     people: tuple[list[np.ndarray], ...] = field(default=(), repr=False)
 
 
+def where_keypoints_go(capture: Capture) -> str:
+    """How a capture comes by its 2D keypoints, and under which name they are found."""
+    name = next((camera.video.stem for camera in capture.cameras if camera.video is not None), "cam01")
+    return (
+        f"Run `vergence detect {capture.folder}`, or another detector: {name}.json (COCO-style) or a folder {name}_json "
+        "(OpenPose) beside the video is found by itself; other names go under `keypoints` in a capture.toml."
+    )
+
+
 def observe(capture: Capture) -> Observations:
     """Reads a capture's keypoints and chooses the subject; the files are read anew at each call.
 
@@ -64,10 +73,7 @@ def observe(capture: Capture) -> Observations:
         VergenceError: no keypoints, or keypoints that do not fit the capture.
     """
     if not capture.has_keypoints:
-        raise VergenceError(
-            f"capture {capture.folder.name} has no 2D keypoints",
-            "Run a 2D detector (OpenPose, or any that writes COCO JSON) and name its files as `keypoints`.",
-        )
+        raise VergenceError(f"capture {capture.folder.name} has no 2D keypoints", where_keypoints_go(capture))
     notes: list[str] = []
     if capture.keypoint_file is not None:
         skeleton, tracks = _from_npz(capture, notes)
@@ -136,7 +142,7 @@ def _from_cameras(capture: Capture, notes: list[str]) -> tuple[Skeleton, list[li
         if camera.keypoints is None:
             raise VergenceError(
                 f"camera {camera.name} has no keypoints, but others have",
-                "Give it `keypoints`, or take the camera out of capture.toml.",
+                f"{where_keypoints_go(capture)} Or leave the camera out.",
             )
         read = read_keypoints(camera.keypoints, capture.skeleton)
         found[camera.name] = read.in_order_of(next(iter(found.values()), read).skeleton)

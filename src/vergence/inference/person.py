@@ -77,11 +77,11 @@ def find_people(
             person's boxes are given.
     """
     given = {"--box": box is not None and len(box), "--boxes": boxes is not None, "--keypoints": keypoints is not None,
-             "--whole_image": whole_image}  # fmt: skip
+             "--whole-image": whole_image}  # fmt: skip
     if sum(map(bool, given.values())) > 1:
         names = " and ".join(name for name, is_given in given.items() if is_given)
         raise VergenceError(f"the person is given twice: {names}", "Give one of them.")
-    if everybody and (which := next((n for n in ("--box", "--boxes", "--whole_image") if given[n]), "")):
+    if everybody and (which := next((n for n in ("--box", "--boxes", "--whole-image") if given[n]), "")):
         remedy = "Give --keypoints or --detector, or leave --people out."
         raise VergenceError(f"--people all and {which}, which says where one person is", remedy)
     if box is not None and len(box):

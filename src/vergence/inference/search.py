@@ -163,7 +163,7 @@ def search(
         own = build_index(estimator, _shots([asked], estimator.image_size), [asked.name], {})
     except VergenceError as error:
         raise VergenceError(
-            f"nobody was seen in the query {asked.name}", "Give --query_box, or --whole_image where it is a crop."
+            f"nobody was seen in the query {asked.name}", "Give --query-box, or --whole-image where it is a crop."
         ) from error
     asking = time.perf_counter()
     hits = find_hits(found, own.descriptor, own.time, top, apart)

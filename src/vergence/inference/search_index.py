@@ -201,7 +201,7 @@ def find_hits(
         span = float(np.ptp(time)) if time is not None else 0.0
         raise VergenceError(
             f"the clip lasts {span:.1f} s, longer than any stretch of the footage",
-            "Give a shorter clip (--query_frames), or longer footage.",
+            "Give a shorter clip (--query-frames), or longer footage.",
         )
     hits: list[Hit] = []
     slack = ROUNDING * float(index.squared.max() + (query * query).sum(1).max())

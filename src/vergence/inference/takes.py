@@ -107,7 +107,7 @@ class Take:
             raise VergenceError(
                 f"nothing says where the person is in {self.name} ({full[0]}x{full[1]}, crops of this run {size}x{size})",
                 "Give --box, --boxes or --keypoints, or --capture and --camera of the video; --detector to look for "
-                "the person; --whole_image where every image is a crop of one person.",
+                "the person; --whole-image where every image is a crop of one person.",
             )
 
     def crops(self, size: int, rows: Sequence[int] | None = None, progress: Progress = silent) -> Iterator[PersonCrop]:

@@ -7,17 +7,21 @@ normalised images `N 3 H W` into a list of maps, the coarsest last.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoBackbone, AutoConfig, ResNetConfig
+from transformers import AutoBackbone, AutoConfig, ResNetConfig, logging
 
 from vergence import plugins
 from vergence.errors import VergenceError, refusing
+from vergence.networks.hub import hub_options
 from vergence.recipes.recipe import NetworkSettings
 
+NEW_NORMS = "hidden_states_norms."  # behind each stage: a classifier's file has none, and they begin as no change
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 RESNETS = {  # depths, layer type, widths: He et al. 2016, table 1
@@ -87,15 +91,32 @@ def resnet(settings: NetworkSettings, pretrained: bool) -> Any:
 def from_transformers(name: str, pretrained: bool) -> Any:
     """A backbone of the hub or of a local folder, with its weights where they are wanted."""
     ours = f"Use {', '.join(plugins.backbones)}, a hub name that can be reached, or a folder with config.json and "
-    remedy = f"{ours}model.safetensors of a transformers backbone."
-    with refusing(f"backbone {name!r} could not be loaded", remedy, OSError, ValueError, AttributeError):
-        config = AutoConfig.from_pretrained(name)
+    remedy = f"{ours}model.safetensors of a transformers backbone (ResNet, ConvNeXt, Swin)."
+    with refusing(f"backbone {name!r} could not be loaded", remedy, OSError, ValueError, AttributeError), _silent():
+        options = hub_options(name)
+        config = AutoConfig.from_pretrained(name, **options)
+        if not hasattr(config, "stage_names"):
+            raise ValueError(f"a {config.model_type} has one map at the end, no stages of several sizes")
         config.out_features = [s for s in config.stage_names if s != "stem"]
         model = AutoBackbone.from_config(config)
         if not pretrained:
             return model
         # AutoBackbone.from_pretrained itself asks the hub first, and so refuses folders and works online only.
-        model, report = type(model).from_pretrained(name, config=config, output_loading_info=True)
-        if report["missing_keys"]:
-            raise ValueError(f"its file has no weights for {min(report['missing_keys'])}")
+        model, report = type(model).from_pretrained(name, config=config, output_loading_info=True, **options)
+        if missing := [key for key in report["missing_keys"] if not key.startswith(NEW_NORMS)]:
+            raise ValueError(f"its file has no weights for {min(missing)}")
         return model
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without transformers' reports of what is loaded."""
+    before, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+        if bars:
+            logging.enable_progress_bar()

@@ -5,14 +5,15 @@ NPZ     `pose` T J 3, `joint_names`, `fps`, `unit`, `up` (NaN where unknown), `f
         arrays: it opens without pickle. `placed`, a text in JSON, says how the poses stand in the world: up, floor and
         scale, each with its source and uncertainty (`outputs.world.World`).
 CSV     one row per frame: `frame`, `time`, then `<joint>_x`, `_y`, `_z`, and where they are known `reliable` (1, 0) and
-        `root_x`, `_y`, `_z`, `root_sigma_x`, `_y`, `_z`. What a table has no place for stands in a first line that starts
-        with `#`: `pandas.read_csv(path, comment="#")`. Missing is an empty field.
+        `root_x`, `_y`, `_z`, `root_sigma_x`, `_y`, `_z`; then, the same in every row, `unit`, `fps`, `up`, `person` and
+        `smoothing`; and in the first row alone what had to be assumed of the world (`placed_...`). Missing is an empty field.
 JSON    the same keys as the NPZ; missing is null.
 """
 
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -103,35 +104,44 @@ def _world(text: str, path: Path | str) -> World:
 def write_csv(path: Path | str, poses: PoseSequence) -> None:
     """Writes the table atomically; a `VergenceError` where it cannot be written."""
     up = "unknown" if poses.up is None else " ".join(f"{value:.6g}" for value in poses.up)
-    own = "".join(f"; {name}={value}" for name, value in _words(poses).items())
-    head = f"# unit={poses.unit}; fps={poses.fps:g}; up={up}; joints={len(poses.joint_names)}{own}{_assumed(poses)}\n"
+    own = {"unit": poses.unit, "fps": f"{poses.fps:g}", "up": up, **_words(poses)}
+    once = _assumed(poses)
     last = [] if poses.reliable is None else ["reliable"]
     last += [f"{name}_{axis}" for name in ("root", "root_sigma") if getattr(poses, name) is not None for axis in "xyz"]
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as text:
-        text.write(head)
         rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(["frame", "time", *(f"{name}_{axis}" for name in poses.joint_names for axis in "xyz"), *last])
+        joints = [f"{name}_{axis}" for name in poses.joint_names for axis in "xyz"]
+        rows.writerow(["frame", "time", *joints, *last, *own, *once])
+        first, after = _line([*own.values(), *once.values()]), _line([*own.values(), *[""] * len(once)])
         for part in poses.parts():
-            text.writelines(_csv_rows(part))
+            for row in _csv_rows(part):
+                text.write(f"{row},{first}")
+                first = after
+
+
+def _line(values: list[str]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(values)
+    return text.getvalue()
 
 
 def _csv_rows(poses: PoseSequence) -> Iterator[str]:
     own = (poses.pose, poses.reliable, poses.root, poses.root_sigma)
     columns = [np.asarray(values, dtype=float).reshape(len(poses.pose), -1) for values in own if values is not None]
     values = np.concatenate(columns, axis=1)
-    line = "%d,%.6f" + ",%.6g" * values.shape[1] + "\n"
+    line = "%d,%.6f" + ",%.6g" * values.shape[1]
     values[~np.isfinite(values)] = np.nan
     for number, time, row in zip(poses.frames, poses.times, values.tolist()):
         yield (line % (int(number), time, *row)).replace("nan", "")
 
 
-def _assumed(poses: PoseSequence) -> str:
-    """What was not given, as more of the first line's keys."""
+def _assumed(poses: PoseSequence) -> dict[str, str]:
+    """What was not given, by column."""
     world = poses.known_world
     if world is None or not world.note:
-        return ""
+        return {}
     values = plain(world) | {"up": " ".join(f"{value:.6g}" for value in world.up)}
-    return "".join(f"; placed_{key}={'unknown' if v is None else v}" for key, v in values.items())
+    return {f"placed_{key}": "unknown" if v is None else str(v) for key, v in values.items()}
 
 
 def write_json_poses(path: Path | str, poses: PoseSequence) -> None:

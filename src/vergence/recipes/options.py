@@ -79,7 +79,7 @@ def _write(raw: dict[str, Any], keys: list[str], text: str, renamed: dict[str, s
                 raise VergenceError(f"the recipe has no {joined(where, key)}", f"There are {', '.join(at) or 'none'}.")
         elif dataclasses.is_dataclass(kind):
             kind = kind_of(at, kind, where)
-            key = _key_today(at, key, kind, where, renamed)
+            key = _key_today(at, key, kind, where, renamed, text if i == len(keys) - 1 else None)
             if key == "kind" and issubclass(kind, Source):
                 _change_kind(at, text, where, renamed)
             kind = plain_kind(get_type_hints(kind)[key])
@@ -104,9 +104,9 @@ def _change_kind(source: dict[str, Any], kind: str, where: str, renamed: dict[st
         del source[other]
 
 
-def _key_today(at: dict[str, Any], key: str, kind: Any, where: str, renamed: dict[str, str]) -> str:
+def _key_today(at: dict[str, Any], key: str, kind: Any, where: str, renamed: dict[str, str], text: str | None) -> str:
     """The key as it is called today, under which the file's value of its old name is put as well."""
-    key = known_key(key, kind, where, renamed)
+    key = known_key(key, kind, where, renamed, text)
     for old, new in getattr(kind, "RENAMED", {}).items():
         if new == key and old in at:
             at[known_key(old, kind, where, renamed)] = at.pop(old)

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from vergence.errors import VergenceError
-from vergence.recipes.settings import Augmentation, MultiView
+from vergence.recipes.settings import ANY, SHARE, SOME, Augmentation, Limited, MultiView
 from vergence.recipes.sources import Source
 
 
 @dataclass
-class NetworkSettings:
+class NetworkSettings(Limited):
     """The network's sizes.
 
     Args:
@@ -58,6 +58,10 @@ class NetworkSettings:
     pose_embedding: int = 128
     pose_hidden: int = 256
     pose_grid: int = 2
+
+    LIMITS: ClassVar = dict.fromkeys(
+        ("embedding_size", "hidden_sizes", "depths", "width", "stacks", "modules", "pose_embedding", "pose_hidden",
+         "pose_grid"), SOME) | {"depth_bins": (2, 1024), "depth_box": (0.1, 100)}  # fmt: skip
 
 
 @dataclass
@@ -119,7 +123,7 @@ class MetricLoss:
 
 
 @dataclass
-class TrainStage:
+class TrainStage(Limited):
     """Steps of training.
 
     Args:
@@ -170,8 +174,13 @@ class TrainStage:
         "drops": "milestones", "average": "ema_decay", "clip": "grad_clip", "kernel_rate": "muon_rate",
         "unchanged": "no_augment",
     }  # fmt: skip
+    LIMITS: ClassVar = {
+        "steps": SOME, "ema_decay": SHARE,
+        **dict.fromkeys(("batch", "learning_rate", "muon_rate", "weight_decay", "grad_clip"), ANY),
+    }  # fmt: skip
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for key, names in (("draw", list(self.draw)), ("no_augment", self.no_augment)):
             if strange := [name for name in names if name not in self.batch]:
                 remedy = f"The batch has {', '.join(self.batch) or 'nothing'}."
@@ -186,7 +195,7 @@ class TrainStage:
 
 
 @dataclass
-class LabelStage:
+class LabelStage(Limited):
     """Labels made by a network and several views.
 
     Args:
@@ -213,9 +222,14 @@ class LabelStage:
     stores: Literal["pose", "cameras", "keypoints"] = "pose"
     confidence: float = 0.0
 
+    LIMITS: ClassVar = {"frames": SOME, "confidence": SHARE}
+
+    @classmethod
+    def said(cls) -> str:
+        return "label."
+
     def __post_init__(self) -> None:
-        if not 0 <= self.confidence <= 1:
-            raise VergenceError(f"label.confidence is {self.confidence:g}", "Give 0 to 1.")
+        super().__post_init__()
         if not 1 <= self.peaks <= 4:
             raise VergenceError(f"label.peaks is {self.peaks}", "Give 1 to 4; every pair of peaks is tried.")
         if self.confidence and self.stores != "keypoints":
@@ -224,7 +238,7 @@ class LabelStage:
 
 
 @dataclass
-class RefineStage:
+class RefineStage(Limited):
     """A refinement unit behind the trained method (EpipolarPose 3.3).
 
     Its targets are 3D labels, and every result says so; or, with `labels`, pseudo-labels: then it needs none.
@@ -256,6 +270,10 @@ class RefineStage:
     correct: bool = True
 
     RENAMED: ClassVar = {"pictures": "images"}
+    LIMITS: ClassVar = {
+        **dict.fromkeys(("steps", "batch", "width"), SOME), **dict.fromkeys(("images", "learning_rate"), ANY),
+        "dropout": (0, 0.99),
+    }  # fmt: skip
 
 
 @dataclass
@@ -287,7 +305,7 @@ class Stage:
 
 
 @dataclass
-class Recipe:
+class Recipe(Limited):
     """Everything that makes a run.
 
     Args:
@@ -318,7 +336,10 @@ class Recipe:
     seed: int = 0
     plugins: list[str] = field(default_factory=list)
 
+    LIMITS: ClassVar = {"image_size": (8, 4096), "checkpoint_every": SOME, "seed": ANY}
+
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, stage in self.stages.items():
             for source in stage.sources:
                 if source not in self.sources:

@@ -3,20 +3,44 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from vergence.errors import VergenceError
 
-_LIMITS: dict[str, tuple[float, float]] = {
-    **dict.fromkeys(("rotation_probability", "mirror", "truncation", "occlusion", "hidden_confidence"), (0.0, 1.0)),
-    "rotation": (0.0, 180.0), "truncation_zoom": (1.2, 10.0), "occluders": (1, 16), "occluder_size": (0.01, 1.0),
-    "brightness": (0.0, 1.0),
-}  # fmt: skip
+SHARE = (0.0, 1.0)
+SOME = (1, math.inf)
+ANY = (0, math.inf)
+
+
+class Limited:
+    """Settings whose numbers have limits, which every value of a list or mapping must keep."""
+
+    LIMITS: ClassVar[dict[str, tuple[float, float]]] = {}
+
+    def __post_init__(self) -> None:
+        for name, (low, high) in self.LIMITS.items():
+            value = getattr(self, name)
+            each = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+            if wrong := [one for one in each if one is not None and not low <= one <= high]:
+                limit = f"be {low:g} or more" if high == math.inf else f"lie from {low:g} to {high:g}"
+                raise VergenceError(f"{self.said()}{name} is {wrong[0]:g}; it must {limit}", self._usual(name))
+
+    @classmethod
+    def said(cls) -> str:
+        """What stands before a key's name in errors."""
+        return ""
+
+    def _usual(self, name: str) -> str:
+        found = next(field.default for field in dataclasses.fields(self) if field.name == name)  # type: ignore[arg-type]
+        return (
+            "" if found is dataclasses.MISSING else f"The default is {found if found is None else format(found, 'g')}."
+        )
 
 
 @dataclass(frozen=True)
-class Augmentation:
+class Augmentation(Limited):
     """How training images are changed. Everything is off unless named; what each setting does to the geometry is told
     in `vergence.batches.augment`.
 
@@ -54,15 +78,15 @@ class Augmentation:
     occluder_size: float = 0.4
     hidden_confidence: float = 1.0
 
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            low, high = _LIMITS.get(field.name, (0.0, 0.9))
-            if not low <= value <= high:
-                raise VergenceError(
-                    f"augmentation.{field.name} is {value:g}; it must lie from {low:g} to {high:g}",
-                    f"The default is {field.default:g}.",
-                )
+    LIMITS: ClassVar = {
+        **dict.fromkeys(("scale", "shift", "gain", "contrast"), (0.0, 0.9)), "brightness": SHARE,
+        **dict.fromkeys(("rotation_probability", "mirror", "truncation", "occlusion", "hidden_confidence"), SHARE),
+        "rotation": (0.0, 180.0), "truncation_zoom": (1.2, 10.0), "occluders": (1, 16), "occluder_size": (0.01, 1.0),
+    }  # fmt: skip
+
+    @classmethod
+    def said(cls) -> str:
+        return "augmentation."
 
     @property
     def moves_pixels(self) -> bool:
@@ -75,7 +99,7 @@ class Augmentation:
 
 
 @dataclass
-class MultiView:
+class MultiView(Limited):
     """How images of one time step teach each other (method `multiview_consistency`).
 
     The defaults are the paper's plain form; what the paper does not have says so.
@@ -107,10 +131,14 @@ class MultiView:
     limb_ratios: dict[str, float] = dataclasses.field(default_factory=dict)
     limbs_from: str = ""
 
+    LIMITS: ClassVar = dict.fromkeys(("ramp", "confidence", "tilt"), SHARE)
+
+    @classmethod
+    def said(cls) -> str:
+        return "multiview."
+
     def __post_init__(self) -> None:
-        for name in ("ramp", "confidence", "tilt"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise VergenceError(f"multiview.{name} is {getattr(self, name):g}", "Give 0 to 1.")
+        super().__post_init__()
         for name, ratio in self.limb_ratios.items():
             if not 0 < ratio < 10:
                 remedy = "It is a length in reference bones: above 0, below 10."

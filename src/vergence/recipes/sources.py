@@ -10,10 +10,11 @@ from __future__ import annotations
 import dataclasses
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from vergence import plugins
 from vergence.errors import VergenceError
+from vergence.recipes.settings import ANY, SHARE, SOME, Limited
 
 if TYPE_CHECKING:  # numpy is not needed for `--help`
     from vergence.skeleton import Skeleton
@@ -22,7 +23,7 @@ Scale = Literal["training", "true", "depth"]  # where a protocol's millimetres c
 
 
 @dataclass
-class Source:
+class Source(Limited):
     """What every source has; a kind derives from it, adds its own keys and says how it is opened.
 
     Args:
@@ -41,6 +42,7 @@ class Source:
     subjects = seed = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         self.kind = self.kind or plugins.datasets.name_of(type(self))
         self.pose = str(self.pose)  # YAML reads 1 as a number
         if self.pose not in ("none", "all") and not self.pose.isdigit() and (self.of_world or not self.named):
@@ -85,6 +87,8 @@ class World(Source):
     occlusion: float | None = None
     truncation: float | None = None
 
+    LIMITS: ClassVar = {"seed": ANY, "occlusion": SHARE, "truncation": SHARE}
+
     def open(self, image_size: int, skeleton: Skeleton) -> Any:
         return plugins.imported("vergence.training.sources:open_world")(self, image_size, skeleton)
 
@@ -99,6 +103,8 @@ class WorldImages(World):
 
     kind: str = "world_images"
     count: int = 1000
+
+    LIMITS: ClassVar = World.LIMITS | {"count": SOME}
 
 
 @dataclass
@@ -116,6 +122,8 @@ class WorldRecordings(World):
     frames_per_subject: int = 20
     views: list[int] = field(default_factory=lambda: [4])
 
+    LIMITS: ClassVar = World.LIMITS | dict.fromkeys(("subjects", "frames_per_subject", "views"), SOME)
+
 
 @dataclass
 class WorldStatic(World):
@@ -129,6 +137,8 @@ class WorldStatic(World):
     kind: str = "world_static"
     subjects: int = 10
     views: list[int] = field(default_factory=lambda: [4])
+
+    LIMITS: ClassVar = World.LIMITS | dict.fromkeys(("subjects", "views"), SOME)
 
 
 @dataclass

@@ -68,13 +68,20 @@ def _settings(value: Any, kind: type, path: str, renamed: dict[str, str]) -> Any
     hints = typing.get_type_hints(kind)
     found: dict[str, Any] = {}
     for old, item in _mapping(value, path).items():
-        key = known_key(old, kind, path, renamed)
+        key = known_key(old, kind, path, renamed, item)
         if key in found:
             raise VergenceError(f"{joined(path, key)} stands there under its old name as well", f"Keep {key}.")
         found[key] = item
     if issubclass(kind, Source) and found.get("kind"):
         found["kind"] = RENAMED_KINDS.get(found["kind"], found["kind"])
-    return kind(**{k: typed(v, hints[k], joined(path, k), renamed) for k, v in found.items() if v is not None})
+    values = {k: typed(v, hints[k], joined(path, k), renamed) for k, v in found.items() if v is not None}
+    try:
+        return kind(**values)
+    except VergenceError as error:
+        said = error.problem
+        named = said.partition(" ")[0] in hints
+        said = joined(path, said) if named else said if not path or path in said else f"{path}: {said}"
+        raise type(error)(said, error.remedy) from error
 
 
 def kind_of(value: Any, kind: Any, path: str, renamed: dict[str, str] | None = None) -> Any:
@@ -90,23 +97,40 @@ def kind_of(value: Any, kind: Any, path: str, renamed: dict[str, str] | None = N
         raise type(error)(f"{joined(path, 'kind')}: {error.problem}", error.remedy) from error
 
 
-def known_key(key: Any, kind: Any, path: str, renamed: dict[str, str] | None = None) -> str:
-    """The key as it is called today.
+def known_key(key: Any, kind: Any, path: str, renamed: dict[str, str] | None = None, value: Any = None) -> str:
+    """The key as it is called today; `value`, where there is one, is for the error.
 
     Raises:
-        VergenceError: the dataclass has no such key; names the nearest, or all.
+        VergenceError: the dataclass has no such key; names the nearest and what it holds, or all.
     """
     keys = [field.name for field in dataclasses.fields(kind)]
-    if key in keys:
-        return str(key)
-    if new := getattr(kind, "RENAMED", {}).get(key):
-        if renamed is not None:
-            renamed[str(key)] = new
-        return str(new)
+    for spelled in (key, str(key).replace("-", "_")):  # options are written either way
+        if spelled in keys:
+            return str(spelled)
+        if new := getattr(kind, "RENAMED", {}).get(spelled):
+            if renamed is not None:
+                renamed[str(key)] = new
+            return str(new)
     who = f"a source of kind {kind.kind or plugins.datasets.name_of(kind)}" if issubclass(kind, Source) else "a recipe"
-    near = difflib.get_close_matches(str(key), keys, n=1)
-    remedy = f"Did you mean {joined(path, near[0])}?" if near else f"Keys there: {', '.join(keys)}."
-    raise VergenceError(f"{who} has no key {joined(path, key)}", remedy)
+    given = "" if value is None or isinstance(value, Mapping) else f" The value given is {value!r}."
+    near = difflib.get_close_matches(str(key), keys, n=1) or [name for name in keys if str(key).lower() in name]
+    remedy = f"Keys there: {', '.join(keys)}."
+    if near:
+        remedy = f"Did you mean {joined(path, near[0])}? It holds {expected(typing.get_type_hints(kind)[near[0]])}."
+    raise VergenceError(f"{who} has no key {joined(path, key)}", remedy + given)
+
+
+def expected(kind: Any) -> str:
+    """What a value of a type is, in words."""
+    kind, origin = plain_kind(kind), typing.get_origin(plain_kind(kind))
+    inner = typing.get_args(kind)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, inner))}"
+    if origin is list:
+        return f"a list, each {expected(inner[0])}"
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(expected(one) for one in inner)
+    return _WORDS.get(kind, "a mapping")
 
 
 def _mapping(value: Any, path: str) -> Mapping[Any, Any]:

@@ -1,25 +1,109 @@
-"""Progress on the terminal: what a library call tells its callback, as one bar for each thing that is done."""
+"""Progress on the terminal: what a library call tells its callback, as one bar for each thing that is done.
+
+Where output goes to a file there are no bars but lines: how long a thing will take as soon as that can be told, then one
+a minute with what is done and what is left, also where nothing is told for longer.
+"""
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
+import rich
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
-from rich.progress import TaskID
 
-from vergence.progress import Progress
+from vergence.progress import Progress, about, silent
+
+EVERY = 60.0  # seconds between lines
+SURE = 3.0  # seconds after which the time that is left is told
+LONG = 10.0  # seconds that are worth a line
+
+
+@dataclass
+class _Task:
+    """One thing that is done: since when, from what number on, and how far it is."""
+
+    what: str
+    total: int | None
+    started: float
+    first: int
+    done: int
+    told: bool = False
+
+    @property
+    def left(self) -> float | None:
+        """Seconds, by the pace so far."""
+        spent, made = time.monotonic() - self.started, self.done - self.first
+        return None if not self.total or made < 1 or spent < SURE else spent / made * (self.total - self.done)
+
+    def __str__(self) -> str:
+        if self.total is None:
+            return f"{self.what}, {about(time.monotonic() - self.started)} so far"
+        left = "" if self.left is None else f", {about(self.left)} left"
+        return f"{self.what}: {self.done} of {self.total}{left}"
+
+
+class _Lines:
+    """Tells of the last thing that was begun."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[str, _Task] = {}
+        self.last: _Task | None = None
+        self.began = time.monotonic()
+
+    def __call__(self, what: str, done: int, total: int | None) -> None:
+        task = self.tasks.get(what)
+        if task is None or done < task.done:
+            task = self.tasks[what] = _Task(what, total, time.monotonic(), done, done)
+        task.done, task.total, self.last = done, total, task
+        if not task.told and task.left is not None:
+            task.told = True
+            if task.left > LONG:
+                self.say()
+
+    def say(self) -> None:
+        task = self.last
+        if task is None or task.done == task.total:  # between two things that are told
+            words = f"still at work, {about(time.monotonic() - self.began)} so far"
+        else:
+            words = str(task)
+        rich.get_console().print(words, highlight=False, markup=False)
 
 
 @contextmanager
 def bars(quiet: bool = False) -> Iterator[Progress]:
-    """A callback that draws bars while the block runs; `quiet`: that draws nothing."""
-    with Bars(disable=quiet) as shown:
+    """A callback that draws bars, or says lines where nobody looks, while the block runs; `quiet`: neither."""
+    if quiet:
+        yield silent
+    elif rich.get_console().is_terminal:
+        yield from _drawn()
+    else:
+        lines, over = _Lines(), threading.Event()
+
+        def each_minute() -> None:
+            while not over.wait(EVERY):
+                lines.say()
+
+        threading.Thread(target=each_minute, daemon=True).start()
+        try:
+            yield lines
+        finally:
+            over.set()
+
+
+def _drawn() -> Iterator[Progress]:
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn())
+    with Bars(TextColumn("{task.description}"), *columns, console=rich.get_console()) as shown:
         tasks: dict[str, TaskID] = {}
 
         def tell(what: str, done: int, total: int | None) -> None:
             if what not in tasks:
-                tasks[what] = shown.add_task(what, total=total)
+                tasks[what] = shown.add_task(escape(what), total=total)
             shown.update(tasks[what], completed=done, total=total)
 
         yield tell

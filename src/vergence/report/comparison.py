@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from vergence.batches.dataset import Dataset
-from vergence.comparison.bootstrap import BOOTSTRAP
+from vergence.comparison.bootstrap import BOOTSTRAP, FEW
 from vergence.comparison.results import FIGURES, MORE, Measured
 from vergence.evaluation.measure import protocol_words
 from vergence.evaluation.scores import HEADING
@@ -217,7 +217,17 @@ def versus_table(results: Mapping[str, Any], look: str = "") -> Table | None:
     if not rows:
         return None
     columns = ["", "N-MPJPE, mm more", "N-MPJPE, times", "P-MPJPE, mm more", "P-MPJPE, times"]
-    return Table(f"Against {reference}, {look}", columns, rows, f"{PROTOCOL} In brackets: {BOOTSTRAP}.")
+    how = f"{PROTOCOL} In brackets: {BOOTSTRAP}."
+    return Table(f"Against {reference}, {look}", columns, rows, how, few_people(results, look))
+
+
+def few_people(results: Mapping[str, Any], look: str) -> str:
+    """A warning where intervals are over so few people that they say little."""
+    pairs = results["differences"].get(look, {}).values()
+    least = min((one["people"] for found in pairs for one in found.values()), default=FEW)
+    if least >= FEW:
+        return ""
+    return f"These intervals are over {least} test people: too few, they are narrower than they should be."
 
 
 def _against(results: Mapping[str, Any], look: str, measure: str, name: str, other: str) -> dict[str, Any] | None:
@@ -247,7 +257,8 @@ def pair_table(results: Mapping[str, Any], look: str) -> Table:
         shown = (interval(one["difference"], 1) if one else None for one in known)
         rows.append([pair, *shown, next(one["people"] for one in known if one)])
     columns = ["difference", "N-MPJPE mm", "P-MPJPE mm", "people"]
-    return Table(f"Every pair, {look}", columns, rows, f"{PROTOCOL} In brackets: {BOOTSTRAP}.")
+    how = f"{PROTOCOL} In brackets: {BOOTSTRAP}."
+    return Table(f"Every pair, {look}", columns, rows, how, few_people(results, look))
 
 
 def seconds_table(results: Mapping[str, Any]) -> Table:

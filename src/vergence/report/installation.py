@@ -20,6 +20,7 @@ from typing import Any
 
 from vergence.datasets.validation.finding import Finding, State
 from vergence.networks import threads
+from vergence.progress import Progress, counted, silent
 
 COLOURS = {"good": "green", "note": "yellow", "wrong": "bold red"}  # of findings on the terminal
 PROBE_SECONDS = 180
@@ -60,9 +61,12 @@ found = {"version": av.__version__, "h264": "libx264" in av.codecs_available}
 }
 
 
-def examine(device: str = "auto", folder: Path | None = None) -> list[Finding]:
+WITH_TORCH = ("torch", "lightning", "transformers")
+
+
+def examine(device: str = "auto", folder: Path | None = None, progress: Progress = silent) -> list[Finding]:
     """All findings; `folder` is where the disk is looked at, the current one where not given."""
-    probed = probe_all()
+    probed = probe_all(progress)
     return [
         check_python(),
         check_requirements(),
@@ -79,11 +83,28 @@ def examine(device: str = "auto", folder: Path | None = None) -> list[Finding]:
     ]
 
 
-def probe_all() -> dict[str, dict[str, Any]]:
-    """Every probe's answer; two at a time, as each takes one core. torchvision is only tried where it is installed."""
+def probe_all(progress: Progress = silent) -> dict[str, dict[str, Any]]:
+    """Every probe's answer. Those that import torch take one process together, and one each where something is wrong; the
+    others run beside it. torchvision is only tried where it is installed."""
     wanted = {name: code for name, code in PROBES.items() if name != "torchvision" or installed("torchvision")}
+    whole = "\n".join(
+        f"{wanted[name]}\nfirst = globals().get('first', {{}}) | {{'{name}': found}}" for name in WITH_TORCH
+    )
+    rest = [name for name in wanted if name not in WITH_TORCH]
+    advance = counted("looking", len(wanted), progress)
+
+    def tried(name: str) -> dict[str, Any]:
+        answer = probe(wanted[name])
+        advance(1)
+        return answer
+
     with ThreadPoolExecutor(2) as pool:
-        answers = dict(zip(wanted, pool.map(probe, wanted.values())))
+        later = pool.map(tried, rest)
+        together = probe(f"{whole}\nfound = first")
+        if "error" in together:
+            together = dict(zip(WITH_TORCH, map(tried, WITH_TORCH)))
+        answers = {**together, **dict(zip(rest, later))}
+    progress("looking", len(wanted), len(wanted))
     return {name: answers.get(name, {}) for name in PROBES}
 
 

@@ -301,13 +301,16 @@ class Page:
 
 
 def format_number(value: float) -> str:
-    """Three significant digits or whole units, thousands set apart: 0.0123, 1.23, 12.3, 123, 12,345."""
+    """Three significant digits or whole units, thousands set apart: 0.0123, 1.23, 12.3, 123, 12,345; what arithmetic
+    leaves of nothing is 0."""
     if isinstance(value, (int, np.integer)):
         return f"{int(value):,}"
     if not np.isfinite(value):
         return "–"
     size = abs(value)
-    if size >= 99.95 or value == 0:
+    if size < 1e-9:
+        return "0"
+    if size >= 99.95:
         return f"{value:,.0f}"
     if size >= 9.995:
         return f"{value:.1f}"

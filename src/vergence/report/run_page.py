@@ -44,9 +44,11 @@ RETRIEVAL_COLUMNS = (
 )  # fmt: skip
 
 
-def write_run_page(found: Evaluation, path: Path, command: str) -> None:
-    """Writes the page of a run or an evaluation."""
-    write_page(path, run_page(found, command))
+def write_run_page(found: Evaluation, path: Path, command: str) -> Page:
+    """Writes the page of a run or an evaluation, and returns what it says."""
+    page = run_page(found, command)
+    write_page(path, page)
+    return page
 
 
 def run_page(found: Evaluation, command: str) -> Page:
@@ -63,10 +65,10 @@ def run_page(found: Evaluation, command: str) -> Page:
         skeleton=skeleton,
         facts=_facts(recipe, results, command),
         tables=[
-            _table(results["tests"], results["protocol"]),
+            *([_table(results["tests"], results["protocol"])] if results["tests"] else []),
             *_protocol_tables(results.get("protocols", {})),
             *([Table("Cross-view retrieval", RETRIEVAL_COLUMNS, retrieved, RETRIEVAL)] if retrieved else []),
-            *_label_tables(results["labels"]),
+            *label_tables(results["labels"]),
         ],
         curves=_curves(found.curves),
         samples=sorted(samples, key=lambda s: ("random", "worst", "best").index(s.group)),
@@ -74,7 +76,7 @@ def run_page(found: Evaluation, command: str) -> Page:
         samples_protocol=PROTOCOL
         + (f" {HEADING}." if any(test.prediction.frame == "canonical" for test in tests.values()) else "")
         + " The prediction is shown at the truth's scale.",
-        details=[_joint_table(results["tests"], skeleton)],
+        details=[_joint_table(results["tests"], skeleton)] if results["tests"] else [],
     )
 
 
@@ -157,17 +159,19 @@ def _protocol_tables(protocols: Mapping[str, Any]) -> list[Table]:
 
 
 def retrieval_rows(tests: Mapping[str, Any]) -> list[list[Cell]]:
-    """Rows of cross-view retrieval, one per test set, descriptor and database."""
+    """Rows of cross-view retrieval, one per test set, descriptor and database; of models that were made for it, which have
+    an embedding."""
     rows: list[list[Cell]] = []
     for name, found in tests.items():
-        for descriptor, databases in found.get("retrieval", {}).items():
+        retrieved = found.get("retrieval", {})
+        for descriptor, databases in retrieved.items() if "embedding" in retrieved else ():
             for database, r in databases.items():
                 rows.append([f"{name}: {descriptor}, {database}", *r.detection.values(), r.detection_window[1],
                              *r.mean_pa_mpjpe.values(), r.same_person_at_1])  # fmt: skip
     return rows
 
 
-def _label_tables(labels: Mapping[str, Any]) -> list[Table]:
+def label_tables(labels: Mapping[str, Any]) -> list[Table]:
     rows: list[list[Cell]] = []
     for name, found in labels.items():
         if "recordings" in found:

@@ -19,7 +19,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.callbacks.weight_averaging import WeightAveraging
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
@@ -31,15 +31,21 @@ from vergence.batches.augment import augment, to_float
 from vergence.batches.sampler import Mixture
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
+from vergence.files import remove_leftovers, write_text
 from vergence.methods.base import Method
 from vergence.progress import Progress, silent
 from vergence.recipes.recipe import TrainStage
+from vergence.training.keeping import Checkpoints, stopping
 from vergence.training.optimizers import Muon
 
 WARM_UP = 0.03  # share of the steps over which the learning rate rises
 FINAL_RATE = 0.01  # of the peak, at the last step
 LOG_EVERY = 10
 ALARM_LASTS = 3  # logged steps that an alarm must last before it is said
+
+
+class NotFinite(VergenceError):
+    """A loss that is no number: from the last checkpoint on it would be none again."""
 
 
 class _Steps(IterableDataset):
@@ -118,9 +124,7 @@ class _Module(pl.LightningModule):
         )
         if not torch.isfinite(loss):
             values = {name: float(term.detach()) for name, term in terms.items()}
-            raise VergenceError(
-                f"the loss at step {self.global_step} is {float(loss)}: {values}", "Lower learning_rate."
-            )
+            raise NotFinite(f"the loss at step {self.global_step} is {float(loss)}: {values}", "Lower learning_rate.")
         if self.global_step % LOG_EVERY == 0:
             values = {name: float(term.detach()) for name, term in {"loss": loss, **terms}.items()}
             watch = self.method.watch()
@@ -198,8 +202,7 @@ class JsonlLogger(Logger):
 
     def resume_at(self, step: int) -> None:
         if self.path.exists():
-            kept = [line for line in self.path.read_text().splitlines() if json.loads(line)["step"] < step]
-            self.path.write_text("".join(line + "\n" for line in kept))
+            write_text(self.path, "".join(json.dumps(row) + "\n" for row in _rows(self.path) if row["step"] < step))
 
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         self.log_line(step, **{k: float(v) for k, v in metrics.items() if k != "epoch"})
@@ -217,12 +220,20 @@ class JsonlLogger(Logger):
 def read_metrics(path: Path) -> dict[str, list[tuple[int, float]]]:
     """Curves of a `metrics.jsonl`: name to (step, value)."""
     curves: dict[str, list[tuple[int, float]]] = {}
-    for line in path.read_text().splitlines() if path.exists() else ():
-        row = json.loads(line)
+    for row in _rows(path):
         for name, value in row.items():
             if name not in ("step", "alarms"):
                 curves.setdefault(name, []).append((row["step"], value))
     return curves
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    """The lines of a `metrics.jsonl`, without the half one that a kill left."""
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            yield json.loads(line)
+        except ValueError:
+            return
 
 
 def train_stage(
@@ -250,13 +261,14 @@ def train_stage(
         seed: of augmentation and of what else is random in a step.
         device: `auto`, `cpu`, `cuda`, `mps`.
         precision: Lightning's.
-        checkpoint_every: steps between checkpoints.
+        checkpoint_every: most steps between checkpoints; there is one every 40 seconds as well.
         progress: told the number of steps done, after each.
         name: what `progress` is told that is done.
         callbacks: Lightning's, more of them.
         say: told what the method warns of.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
     logger = JsonlLogger(folder / "metrics.jsonl")
     checkpoint = folder / "last.ckpt"
     dataset = _Steps(mixture, stage.steps)
@@ -265,8 +277,8 @@ def train_stage(
         logger.resume_at(dataset.start)
     elif logger.path.exists():
         logger.path.unlink()
-    more: list[Callback] = [ModelCheckpoint(folder, filename="last", every_n_train_steps=checkpoint_every, save_top_k=1,
-                                            enable_version_counter=False, save_on_train_epoch_end=False)]  # fmt: skip
+    kept = Checkpoints(checkpoint, checkpoint_every)
+    more: list[Callback] = [kept]
     if stage.ema_decay:
         more.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(stage.ema_decay)))
     more.append(_Told(progress, name, stage.steps))
@@ -292,9 +304,13 @@ def train_stage(
     if dataset.start >= stage.steps:  # stopped before the result was saved; Lightning would hand out unaveraged weights
         module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
     else:
-        trainer.fit(module, DataLoader(dataset, batch_size=None), ckpt_path=checkpoint if checkpoint.exists() else None)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        try:
+            with stopping(kept):
+                loader = DataLoader(dataset, batch_size=None)
+                trainer.fit(module, loader, ckpt_path=checkpoint if checkpoint.exists() else None)
+        except NotFinite:
+            checkpoint.unlink(missing_ok=True)
+            raise
     method.eval().cpu()
 
 

@@ -32,11 +32,12 @@ from vergence.files import claim, read_json, write_json, write_text
 from vergence.inference.estimator import save, save_weights
 from vergence.methods.base import Method
 from vergence.methods.refinement import Refined, RefinementUnit, make_pairs, train_unit
-from vergence.methods.registry import build_method, own_settings, trained_as
+from vergence.methods.registry import build_method, own_settings
 from vergence.networks.devices import resolve_device
-from vergence.progress import Progress, silent
+from vergence.progress import Pace, Progress, silent
 from vergence.recipes.recipe import Draw, LabelStage, Recipe, RefineStage, Source, TrainStage
 from vergence.skeleton import get_skeleton
+from vergence.training.checks import NO_2D, carrier, check_recipe, stage_before, unfinished
 from vergence.training.labelling import find_keypoints, labelled_from, make_pseudo_labels
 from vergence.training.loop import train_stage
 from vergence.training.sources import open_source, world_version
@@ -77,12 +78,29 @@ class Run:
         self.prints: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
         self.cpu_seconds: dict[str, float] = {}
-        claim(self.folder / "recipe.yaml", {"vergence": __version__, **asdict(self.recipe)}, "a run of another recipe")
+        check_recipe(recipe)
+        for name in recipe.stages:
+            self.prints[name] = self._fingerprint(name)
+        self._claim()
+
+    def _claim(self) -> None:
+        """Takes the folder for this recipe, also from another one's run that failed and has nothing to lose."""
+        path, values = self.folder / "recipe.yaml", {"vergence": __version__, **asdict(self.recipe)}
+        try:
+            claim(path, values, "a run of another recipe")
+        except VergenceError as error:
+            of_run = "another recipe: " in error.problem and "recipe: vergence is None" not in error.problem
+            if not of_run or not unfinished(self.folder, self.prints):
+                raise
+            log.info("%s; it made nothing that this one would not, and gives way", error.problem)
+            path.unlink()
+            claim(path, values, "a run of another recipe")
 
     def dataset(self, name: str) -> Dataset:
         """A source, opened once."""
         if name not in self.datasets:
             started, cpu = time.monotonic(), time.process_time()
+            log.info("source %s: opening its images", name)
             open_ = self.shared.open if self.shared else open_source
             self.datasets[name] = open_(self.recipe.sources[name], self.recipe.image_size, self.recipe.skeleton)
             self.seconds["data"] = self.seconds.get("data", 0.0) + time.monotonic() - started
@@ -92,16 +110,17 @@ class Run:
     def execute(self) -> Method:
         """All stages; returns the last trained method, saved in the folder."""
         method: Method | None = None
-        for name, stage in self.recipe.stages.items():
-            self.prints[name] = self._fingerprint(name)
+        stages = self.recipe.stages
+        work = {n: float(s.train.steps * sum(s.train.batch.values())) for n, s in stages.items() if s.train}
+        self.progress = Pace(self.progress, work, log.info)
+        for name, stage in stages.items():
             if stage.train:
                 method = self._train(name, stage.train)
             elif stage.label:
                 self._label(name, stage.label)
             elif stage.refine:
                 method = self._refine(name, stage.refine)
-        if method is None:
-            raise VergenceError("the recipe has no training stage", "Add one under stages:.")
+        assert method is not None  # `check_recipe` looked
         recipe = self.recipe
         made_with = {"plugins": [Path(file).name for file in recipe.plugins]} if recipe.plugins else {}
         sources = {
@@ -143,21 +162,21 @@ class Run:
         about: list[Any] = [__version__, recipe.skeleton, recipe.image_size, recipe.seed, recipe.precision]
         sources = {source: recipe.sources[source] for source in stage.sources}
         if stage.train:
-            carrier = self._carrier(name)
-            start = "" if stage.train.start == "scratch" else self._before(stage.train.start, name)
-            about += [carrier, own_settings(carrier, recipe.network), self.prints.get(start)]
+            method = carrier(self.recipe, name)
+            start = "" if stage.train.start == "scratch" else stage_before(self.recipe, stage.train.start, name)
+            about += [method, own_settings(method, recipe.network), self.prints.get(start)]
             about += [list(stage.train.batch), list(stage.train.losses.items())]  # sums depend on the order
             about += [[self.prints.get(label) for label in stage.train.labels]]
         elif stage.label:
             about += ["the 2D put right"]  # label files of before have it as it was
             sources = {n: labelled_from(source, stage.label) for n, source in sources.items()}
             predicted = stage.label.keypoints == "predicted"
-            about += [self.prints.get(self._before(stage.label.network, name)) if predicted else None]
+            about += [self.prints.get(stage_before(self.recipe, stage.label.network, name)) if predicted else None]
         elif stage.refine:
-            about += [recipe.method, asdict(recipe.network), self.prints.get(self._before("", name))]
+            about += [recipe.method, asdict(recipe.network), self.prints.get(stage_before(self.recipe, "", name))]
             about += [[self.prints.get(label) for label in stage.refine.labels]]
         world = world_version() if any(s.of_world for s in sources.values()) else ""
-        about += self._foreign(carrier if stage.train else recipe.method if stage.refine else "", sources.values())
+        about += self._foreign(method if stage.train else recipe.method if stage.refine else "", sources.values())
         return fingerprint(*about, asdict(stage), {n: asdict(source) for n, source in sources.items()}, world)
 
     def _foreign(self, method: str, sources: Iterable[Source]) -> list[str]:
@@ -168,40 +187,20 @@ class Run:
         things += [plugins.backbones[network.backbone]] if method and network.backbone in plugins.backbones else []
         return [code for code in map(plugins.code_of, things) if code]
 
-    def _carrier(self, name: str) -> str:
-        """The method that carries out a training stage: the run's own, or `supervised` where it adds nothing to that."""
-        stage, method = self.recipe.stages[name].train, self.recipe.method
-        assert stage is not None
-        before = "" if stage.start == "scratch" else self._before(stage.start, name)
-        if before and self._carrier(before) == method:
-            return method
-        return trained_as(method, self.recipe.network, stage)
-
     def _fresh(self, method: str = "") -> Method:
         torch.manual_seed(self.recipe.seed)
         return build_method(method or self.recipe.method, self.recipe.network, self.recipe.skeleton)
 
-    def _before(self, wanted: str, before: str) -> str:
-        """Name of a training stage before stage `before`: the one wanted, else the last; empty where there is none."""
-        names = list(self.recipe.stages)
-        earlier = [n for n in names[: names.index(before)] if self.recipe.stages[n].train]
-        if wanted and wanted not in earlier:
-            raise VergenceError(
-                f"stage {before!r} wants the network of stage {wanted!r}",
-                f"Training stages before it: {', '.join(earlier) or 'none'}.",
-            )
-        return wanted or (earlier[-1] if earlier else "")
-
-    def _trained(self, wanted: str, before: str, carrier: str = "") -> Method | None:
-        """The run's method (or `carrier`, where that made it) as a training stage left it: the one named, else the last one
+    def _trained(self, wanted: str, before: str, made_by: str = "") -> Method | None:
+        """The run's method (or `made_by`, where that made it) as a training stage left it: the one named, else the last one
         before stage `before`."""
-        name = self._before(wanted, before)
-        return self._left_by(name, carrier or self.recipe.method) if name else None
+        name = stage_before(self.recipe, wanted, before)
+        return self._left_by(name, made_by or self.recipe.method) if name else None
 
     def _left_by(self, name: str, method_name: str) -> Method:
         method = self._fresh(method_name)
         weights = load_file(self.folder / "stages" / name / "model.safetensors")
-        if self._carrier(name) == method_name:
+        if carrier(self.recipe, name) == method_name:
             method.load_state_dict(weights)
         else:
             method.adopt(weights)
@@ -215,9 +214,9 @@ class Run:
         if self._is_done(name, folder):
             log.info("%s: done before", name)
             return self._left_by(name, self.recipe.method)
-        carrier = self._carrier(name)
-        before = self._trained(stage.start, name, carrier) if stage.start != "scratch" else None
-        method = before or self._fresh(carrier)
+        carried = carrier(self.recipe, name)
+        before = self._trained(stage.start, name, carried) if stage.start != "scratch" else None
+        method = before or self._fresh(carried)
         method.mirrored = stage.augmentation.mirror > 0
         with self._clock(name):
             parts = [self._part(source, stage, count, method.whole_time_steps) for source, count in stage.batch.items()]
@@ -312,13 +311,11 @@ class Run:
             keypoints, confidence = visible.keypoints[:, :, None], visible.confidence[:, :, None]
             if keypoints.isnan().all():
                 raise VergenceError(
-                    f"stage {name!r} reads labelled 2D, but none of source {stage.source!r} is visible",
-                    "Set keypoints: true on the source, or keypoints: predicted on the stage.",
+                    f"stage {name!r} reads labelled 2D, but none of source {stage.source!r} is visible", NO_2D
                 )
         else:
             method = self._trained(stage.network, name)
-            if method is None or not method.makes_labels:
-                raise VergenceError(f"no trained network finds the joints for stage {name!r}", "Train one before it.")
+            assert method is not None
             keypoints, confidence = find_keypoints(
                 method, dataset, self.device, half=self.recipe.precision == "bf16-mixed", count=stage.peaks
             )
@@ -331,17 +328,8 @@ class Run:
 
     def _refine(self, name: str, stage: RefineStage) -> Refined:
         """The last trained method with a refinement unit; short, so it is done in one go."""
-        names = list(self.recipe.stages)
-        later = [
-            n for n in names[names.index(name) + 1 :] if self.recipe.stages[n].train or self.recipe.stages[n].refine
-        ]
         method = self._trained("", name)
-        if method is None or later:
-            raise VergenceError(
-                f"stage {name!r} refines a finished method"
-                + (f", but {later[0]!r} follows" if later else ", there is none"),
-                "Put it behind the last training stage.",
-            )
+        assert method is not None
         folder = self.folder / "stages" / name
         unit = RefinementUnit(method.skeleton, stage.width, stage.dropout, stage.correct)
         if self._is_done(name, folder):

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from vergence.files import nothing_left
 from vergence.progress import Progress, silent
 from vergence.recipes.load import load_recipe, recipe_from
 from vergence.recipes.recipe import Recipe
@@ -42,8 +43,9 @@ def train(
     """
     loaded = resolve_recipe(recipe, overrides).under(None if data is None else Path(data))
     check_present([loaded])
-    run = Run(loaded, Path(out), device, progress)
-    run.execute()
+    with nothing_left(Path(out)):
+        run = Run(loaded, Path(out), device, progress)
+        run.execute()
     return run
 
 

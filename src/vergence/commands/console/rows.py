@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import rich
 
+from vergence.commands.console.export import write_tables
 from vergence.comparison.results import Measured, total_seconds
 from vergence.comparison.runner import SoFar
 from vergence.files import write_text
@@ -36,10 +37,11 @@ def following(verb: str, page: Callable[[T], None]) -> Callable[[T], None]:
 
 
 def save(so_far: SoFar, page: Page, out: Path, command: str) -> None:
-    """`report.html`; of whole seeds also `results.md` and `results.json`."""
+    """`report.html`; of whole seeds also `results.md`, `results.json` and the tables as CSV and LaTeX."""
     write_page(out / "report.html", page)
     if so_far.row.ends_seed:
         write_text(out / "results.md", markdown(page))
+        write_tables(page, out)
         so_far.save(out / "results.json", command=command)
 
 

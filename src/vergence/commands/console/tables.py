@@ -3,42 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from vergence.evaluation.evaluate import Evaluation
 from vergence.evaluation.measure import protocol_words
 from vergence.evaluation.scores import RETRIEVAL
 from vergence.report.comparison import cell_text
 from vergence.report.page import Table as PageTable
-from vergence.report.run_page import RETRIEVAL_COLUMNS, ROWS, retrieval_rows
+from vergence.report.run_page import RETRIEVAL_COLUMNS, ROWS, label_tables, retrieval_rows
 
 
-def show(results: Mapping[str, Any]) -> None:
-    """An evaluation's tables."""
-    table = Table("", "N-MPJPE mm", "P-MPJPE mm", title="Results")
-    for name, found in results["tests"].items():
-        for key, label in ROWS.items():
-            if key in found:
-                table.add_row(f"{name}: {label}", f"{found[key]['n_mpjpe']:.1f}", f"{found[key]['p_mpjpe']:.1f}")
-    console = Console()
-    console.print(table)
-    for name, found in results.get("protocols", {}).items():
-        show_protocol(name, found, console)
-    if any("retrieval" in found for found in results["tests"].values()):
-        retrieved = Table(*RETRIEVAL_COLUMNS, title="Cross-view retrieval")
-        for row in retrieval_rows(results["tests"]):
-            retrieved.add_row(str(row[0]), *(f"{value:.1f}" for value in row[1:]))
-        console.print(retrieved)
-        console.print(f"[dim]{RETRIEVAL}[/dim]")
+def show(found: Evaluation, run: Path, page: Path) -> None:
+    """An evaluation's tables, where its page is, and what can be done next."""
+    results, console = found.results, Console()
+    if results["tests"]:
+        table = Table("", "N-MPJPE mm", "P-MPJPE mm", title="Results")
+        for name, test in results["tests"].items():
+            for key, label in ROWS.items():
+                if key in test:
+                    table.add_row(escape(f"{name}: {label}"), *(f"{test[key][m]:.1f}" for m in ("n_mpjpe", "p_mpjpe")))
+        console.print(table)
+    else:
+        for made in label_tables(results["labels"]):
+            show_page_table(made, console)
+    for name, protocol in results.get("protocols", {}).items():
+        show_protocol(name, protocol, console)
+    if rows := retrieval_rows(results["tests"]):
+        keep = [0, 1, 3, 5, 8]  # of ten columns those that a narrow terminal has room for
+        show_page_table(PageTable("Cross-view retrieval", RETRIEVAL_COLUMNS, rows, RETRIEVAL), console, keep)
     if results["protocol"]:
         how = next(iter(results["protocol"].values()))
         console.print(f"[dim]{how['alignment']}[/dim]")
         if unit := how.get("refinement_unit"):
             labels = "3D labels" if unit["uses_3d_labels"] else "pseudo-labels"
             console.print(f"[bold]With a refinement unit trained on {labels} of {', '.join(unit['sources'])}.[/bold]")
+    more = [f"next: vergence predict {run} VIDEO --keypoints FILE"]
+    if not results["tests"]:
+        console.print("The recipe has no test sets: nothing was measured.", highlight=False)
+        more.insert(0, f"next: vergence evaluate {run} --footage CAPTURE, which needs no ground truth")
+    for line in [*more, str(page)]:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def show_protocol(name: str, found: Mapping[str, Any], console: Console) -> None:

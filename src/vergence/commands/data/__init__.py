@@ -22,7 +22,9 @@ def data(words: Sequence[str]) -> int:
         return 0
     if action not in ACTIONS:
         raise VergenceError(f"there is no action {action!r}", f"Actions: {', '.join(ACTIONS)}.")
-    return int(getattr(import_module(f"vergence.commands.data.{action}"), action)(rest) or 0)
+    from vergence.cli import call
+
+    return call(getattr(import_module(f"vergence.commands.data.{action}"), action), f"data {action}", rest)
 
 
 data.takes_words = True  # type: ignore[attr-defined]

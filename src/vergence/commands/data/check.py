@@ -2,43 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from vergence.datasets.validation.check_dataset import DatasetCheck
     from vergence.report.page import Page
 
 
-def check(words: Sequence[str]) -> int:
-    """`vergence data check PATH [--out PAGE.html] [--images 100]`; exit status 1 where something is wrong."""
-    import argparse
-    from pathlib import Path
+def check(path: Path, split: str = "", images: int = 100, out: Path | None = None) -> int:
+    """Recognises what lies in a folder, checks it (files, images, 3D against 2D, sides, units, frames, joint order, limbs,
+    boxes), writes a contact sheet, and prints the recipe lines that use it.
 
-    parser = argparse.ArgumentParser(
-        prog="vergence data check",
-        description="Recognises what lies in a folder, checks it (files, images, 3D against 2D, sides, units, frames, joint "
-        "order, limbs, boxes), writes a contact sheet, and prints the recipe lines that use it. Exit status 0: valid; 1: "
-        "not; 2: nothing that can be read.",
-    )
-    parser.add_argument("path", type=Path, metavar="PATH", help="the dataset's top folder")
-    parser.add_argument("--out", type=Path, metavar="PAGE.html", help="contact sheet (default: check-NAME.html, here)")
-    parser.add_argument("--images", type=int, default=100, help="images that are decoded (default: 100)")
-    options = parser.parse_args(list(words))
+    Example: vergence data check /datasets/human36m --split S1,S5
 
+    Exit status 0: valid; 1: not; 2: nothing that can be read. Large datasets take minutes.
+
+    Args:
+        path: the dataset's top folder, or a COCO keypoint file.
+
+    What is looked at (--split S1 --images 500):
+        split (PART): a part of the dataset, as train, val or names of subjects; all that is there where not given.
+        images: images that are decoded.
+        out (PAGE.html): contact sheet (default: check-NAME.html, here).
+    """
     from vergence.datasets.validation.check_dataset import check_dataset
     from vergence.report.render import write_page
 
-    done = check_dataset(options.path, images=options.images, progress=lambda what, *_: print(what, flush=True))
+    done = check_dataset(path, images=images, split=split, progress=lambda what, *_: print(what, flush=True))
     for part, report in done.read:
         if report:
             print(f"read{''.join(f' {k} {v}' for k, v in part.items())}: {report}")
     print("\n".join(f"{'' if i else 'rig: '}{'  ' * bool(i)}{line}" for i, line in enumerate(done.cameras)))
-    out = options.out or Path(f"check-{options.path.resolve().name}.html")
-    write_page(out, _page(done))
-    _show(done, out)
+    page = out or Path(f"check-{path.resolve().name}.html")
+    write_page(page, _page(done))
+    _show(done, page)
     return 0 if done.valid else 1
 
 

@@ -49,12 +49,13 @@ class DatasetCheck:
         return is_valid(self.findings)
 
 
-def check_dataset(path: Path | str, *, images: int = 100, progress: Progress = silent) -> DatasetCheck:
+def check_dataset(path: Path | str, *, images: int = 100, split: str = "", progress: Progress = silent) -> DatasetCheck:
     """Recognises what lies in a folder and checks files, images, 3D against 2D, units, frames, joint order, limbs, boxes.
 
     Args:
-        path: the dataset's top folder, in any layout that `detect_format.KINDS` lists.
+        path: the dataset's top folder, in any layout that `detect_format.KINDS` lists, or a JSON file in COCO's form.
         images: how many are decoded, spread over the dataset.
+        split: the part that is checked, as the dataset's reader names it (`train`, `S1,S5`); empty: all that is there.
         progress: told what was recognised, before the reading, which can take minutes.
 
     Raises:
@@ -65,7 +66,7 @@ def check_dataset(path: Path | str, *, images: int = 100, progress: Progress = s
         raise VergenceError(f"images is {images}", "Give at least 1.")
     kind = recognise(path)
     progress(f"{path} is {kind.title}", 0, None)
-    parts, refused = read_kind(kind, path)
+    parts, refused = read_kind(kind, path, split)
     records = joined([found for _, found in parts])
     opened = (imported(kind.pixels)(path) if kind.pixels else OpenFiles()) if len(records) else None
     findings = check_records(records) + (check_images(records, images, opened) if opened else [])

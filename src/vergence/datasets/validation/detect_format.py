@@ -73,8 +73,11 @@ def recognise(path: Path) -> Kind:
     raise VergenceError(f"{path} is of no kind that is known here", remedy)
 
 
-def read_kind(kind: Kind, path: Path) -> tuple[list[tuple[Part, Records]], list[tuple[Part, VergenceError]]]:
-    """Each part of a folder that can be read, with its settings; and those that cannot, with the reason.
+def read_kind(
+    kind: Kind, path: Path, split: str = ""
+) -> tuple[list[tuple[Part, Records]], list[tuple[Part, VergenceError]]]:
+    """Each part of a folder that can be read (or the one that `split` names), with its settings; and those that cannot, with
+    the reason.
 
     Raises:
         VergenceError: no part can be read; each one's reason, since the first may only be missing.
@@ -82,7 +85,12 @@ def read_kind(kind: Kind, path: Path) -> tuple[list[tuple[Part, Records]], list[
     function = plugins.imported(kind.reader)
     found: list[tuple[Part, Records]] = []
     refused: list[tuple[Part, VergenceError]] = []
-    for part in kind.parts:
+    parts = kind.parts
+    if split:
+        if not any("split" in part for part in parts):
+            raise VergenceError(f"--split is {split}, but {kind.title} has no parts", "Leave it out.")
+        parts = ({"split": split},)
+    for part in parts:
         try:
             found.append((part, function(path, **part, **kind.checked)))
         except VergenceError as error:
@@ -170,6 +178,8 @@ KINDS: tuple[Kind, ...] = (
     Kind("coco", "COCO person keypoints",
          lambda p: _has(p, "annotations/person_keypoints_*.json", "person_keypoints_*.json"),
          "vergence.datasets.coco:read_coco", ({"split": "train"}, {"split": "val"})),
+    Kind("coco", "a file of people's keypoints in COCO's form", lambda p: p.suffix == ".json" and p.is_file(),
+         "vergence.datasets.coco:read_coco"),
     Kind("mannequin_challenge", "MannequinChallenge", _is_clips,
          "vergence.datasets.mannequin_challenge:read_mannequin_challenge"),
     Kind("", "images that `vergence synth --kind images` wrote",

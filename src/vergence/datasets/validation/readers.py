@@ -22,7 +22,7 @@ from vergence.errors import VergenceError, refusing
 from vergence.files import read_arrays
 from vergence.footage.calibrations.summary import described
 from vergence.footage.capture import Capture, load_capture
-from vergence.footage.observations import Observations, observe
+from vergence.footage.observations import Observations, observe, where_keypoints_go
 from vergence.geometry.crops import whole_image_box
 from vergence.outputs.tables import read_npz
 from vergence.skeleton import skeleton_from_names
@@ -41,7 +41,7 @@ def read_capture_records(path: Path, number: int = 0) -> Records:
         lines = " ".join(f"{line}." for line in described(capture.rig))
         raise VergenceError(
             f"the capture {path} has no 2D keypoints; of its cameras is known: {lines}".rstrip("."),
-            "Run a 2D detector, and name its files as `keypoints`.",
+            where_keypoints_go(capture),
         )
     seen = observe(capture)
     truth = capture.folder / "truth.npz"

@@ -28,7 +28,7 @@ URL = "https://storage.googleapis.com/mediapipe-models/pose_landmarker/pose_land
 PEOPLE = 4  # at most; more cost time in every image
 # The package's own 0.5 drops people whom it found as soon as it may return several.
 LEAST_CONFIDENCE = 0.2
-TIMEOUT_S = 20
+TIMEOUT_S = 10
 
 
 class MediaPipe:
@@ -44,7 +44,7 @@ class MediaPipe:
         if not path.is_file():
             raise VergenceError(
                 f"there is no model {path}",
-                "Give --model (of predict --detector_model), a file pose_landmarker_*.task.",
+                "Give --detector-model, a file pose_landmarker_*.task.",
             )
         self.identity = f"mediapipe {version('mediapipe')} {hashlib.sha256(path.read_bytes()).hexdigest()[:16]}"
         self._image, self._format = mediapipe.Image, mediapipe.ImageFormat.SRGB
@@ -91,7 +91,7 @@ def downloaded() -> Path:
     """
     path = CACHE / Path(URL).name
     if not path.is_file():
-        remedy = f"Fetch {URL} on another machine and give --model (of predict --detector_model) FILE.task."
+        remedy = f"Fetch {URL} on another machine and give --detector-model FILE.task."
         with (
             refusing("MediaPipe's model cannot be downloaded", remedy, OSError),
             urllib.request.urlopen(URL, timeout=TIMEOUT_S) as answer,

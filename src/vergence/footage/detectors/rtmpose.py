@@ -34,7 +34,7 @@ class RTMPose:
         on = "cuda" if device == "cuda" or (device == "auto" and cuda) else "cpu"
         weights = _weights(rtmlib, model)
         folder = f"a folder with {FILES[0]} and {FILES[1]}."
-        remedy = f"Where there is no network, give --model (of predict --detector_model), {folder}"
+        remedy = f"Where there is no network, give --detector-model, {folder}"
         with refusing("RTMPose cannot be opened", remedy):  # downloads, files and the runtime fail in their own ways
             self._boxes: Any = rtmlib.YOLOX(weights["det"], weights["det_input_size"], backend="onnxruntime", device=on)
             self._pose: Any = rtmlib.RTMPose(
@@ -62,7 +62,8 @@ def _weights(rtmlib: Any, model: str) -> dict[str, Any]:
     for file in FILES:
         if not (folder / file).is_file():
             raise VergenceError(
-                f"{folder} has no {file}", f"--model of rtmpose is a folder with {FILES[0]} (YOLOX) and {FILES[1]}."
+                f"{folder} has no {file}",
+                f"--detector-model of rtmpose is a folder with {FILES[0]} (YOLOX) and {FILES[1]}.",
             )
     chosen |= {"det": str(folder / FILES[0]), "pose": str(folder / FILES[1])}
     return chosen | {

@@ -15,6 +15,7 @@ import numpy as np
 from vergence.errors import VergenceError, refusing
 from vergence.footage.detectors.base import People, inside
 from vergence.footage.images import RGB
+from vergence.networks.hub import hub_options
 from vergence.skeleton import COCO_17
 
 BOXES, POSE = "PekingU/rtdetr_r50vd_coco_o365", "usyd-community/vitpose-base-simple"
@@ -38,16 +39,18 @@ class ViTPose:
         for folder in (boxes, pose) if model else ():
             if not Path(folder, "config.json").is_file():
                 raise VergenceError(
-                    f"{folder} holds no model", f"--model of vitpose is a folder with {' and '.join(FOLDERS)} in it."
+                    f"{folder} holds no model",
+                    f"--detector-model of vitpose is a folder with {' and '.join(FOLDERS)} in it.",
                 )
         self._device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         weights = f"{' and '.join(FOLDERS)}: snapshots of {BOXES} and {POSE}."
-        remedy = f"Without a network give --model (of predict --detector_model), a folder with {weights}"
+        remedy = f"Without a network give --detector-model, a folder with {weights}"
         with refusing("ViTPose cannot be opened", remedy, OSError, ValueError):
-            self._read_boxes: Any = RTDetrImageProcessorPil.from_pretrained(boxes)
-            self._boxes: Any = AutoModelForObjectDetection.from_pretrained(boxes).eval().to(self._device)
-            self._read_pose: Any = VitPoseImageProcessorPil.from_pretrained(pose)
-            self._pose: Any = VitPoseForPoseEstimation.from_pretrained(pose).eval().to(self._device)
+            ask_boxes, ask_pose = hub_options(boxes), hub_options(pose)
+            self._read_boxes: Any = RTDetrImageProcessorPil.from_pretrained(boxes, **ask_boxes)
+            self._boxes: Any = AutoModelForObjectDetection.from_pretrained(boxes, **ask_boxes).eval().to(self._device)
+            self._read_pose: Any = VitPoseImageProcessorPil.from_pretrained(pose, **ask_pose)
+            self._pose: Any = VitPoseForPoseEstimation.from_pretrained(pose, **ask_pose).eval().to(self._device)
         labels = {str(name).lower(): number for number, name in self._boxes.config.id2label.items()}
         self._person = labels.get("person", 0)
         commits = [getattr(m.config, "_commit_hash", None) or m.config.name_or_path for m in (self._boxes, self._pose)]

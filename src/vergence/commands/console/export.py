@@ -1,0 +1,69 @@
+"""A page's tables for spreadsheets and papers: each as CSV and as LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from vergence.files import write_text
+from vergence.report.comparison import cell_text
+from vergence.report.page import Cell, Page, Table
+
+SEVERAL = re.compile(r"(-?[\d.,]+)(?: ± ([\d.]+)| \[(-?[\d.]+), (-?[\d.]+)\])")  # a mean with deviation, or with limits
+SIGNS = {
+    **{sign: f"\\{sign}" for sign in "&%$#_{}"}, "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "°": r"$^\circ$",
+}  # fmt: skip
+
+
+def write_tables(page: Page, folder: Path) -> None:
+    """`tables/NAME.csv` and `tables/NAME.tex` below a folder, for each table of a page that has rows."""
+    for table in (*page.tables, *page.details):
+        if table.rows:
+            name = re.sub(r"\W+", "-", table.title.lower()).strip("-")
+            write_text(folder / "tables" / f"{name}.csv", table_csv(table))
+            write_text(folder / "tables" / f"{name}.tex", table_latex(table))
+
+
+def table_csv(table: Table) -> str:
+    """Plain numbers, missing is an empty field; a deviation or limits have columns of their own."""
+    columns = [_spread([row[i] for row in table.rows]) for i in range(len(table.columns))]
+    heads = [head or "name" for head in table.columns]
+    names = [n for head, (parts, _) in zip(heads, columns) for n in (head, *(f"{head} {part}" for part in parts))]
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(names)
+    rows.writerows([cell for _, cells in columns for cell in cells[i]] for i in range(len(table.rows)))
+    return text.getvalue()
+
+
+def _spread(cells: Sequence[Cell]) -> tuple[tuple[str, ...], list[list[Cell]]]:
+    """What a column's texts hold beside their first number, and its cells with that apart."""
+    found = [SEVERAL.fullmatch(cell) if isinstance(cell, str) else None for cell in cells]
+    parts: tuple[str, ...] = ("std",) if any(one and one[2] for one in found) else ()
+    parts = ("low", "high") if any(one and one[3] for one in found) else parts
+    out: list[list[Cell]] = []
+    for cell, one in zip(cells, found):
+        more: list[Cell] = [None] * len(parts) if one is None else [one[2]] if parts == ("std",) else [one[3], one[4]]
+        first = cell if one is None else one[1]
+        number = isinstance(first, str) and re.fullmatch(r"-?\d[\d,]*(\.\d+)?", first)
+        first = None if first in ("–", "-") or first != first else first.replace(",", "") if number else first  # type: ignore[union-attr]
+        out.append([first, *more[: len(parts)]])
+    return parts, out
+
+
+def table_latex(table: Table) -> str:
+    """A `table` with booktabs' rules; how it was measured is the caption."""
+    lines = [" & ".join(map(_latex, table.columns)) + r" \\", r"\midrule"]
+    lines += [" & ".join(_latex(cell_text(cell)) for cell in row) + r" \\" for row in table.rows]
+    head = [r"\begin{table}", r"\centering", r"\begin{tabular}{l" + "r" * (len(table.columns) - 1) + "}", r"\toprule"]
+    caption = f"\\caption{{{_latex(table.title)}. {_latex(table.protocol)}}}"
+    end = [r"\bottomrule", r"\end{tabular}", caption, r"\end{table}"]
+    return "\n".join(["% \\usepackage{booktabs}", *head, *lines, *end]) + "\n"
+
+
+def _latex(text: str) -> str:
+    return "".join(SIGNS.get(character, character) for character in text)

@@ -1,0 +1,133 @@
+"""What can be said against a recipe before its first step, so that nobody waits for hours for a misspelt word.
+
+A method's loss terms are asked of the method itself, by a batch without labels (for which every term is 0): so those of
+plug-ins are known too. One that cannot answer so is asked by its first batch, as ever.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from vergence.batches.views import Views
+from vergence.errors import VergenceError
+from vergence.files import read_json
+from vergence.methods.base import Method
+from vergence.methods.registry import build_method, trained_as
+from vergence.recipes.recipe import Recipe, TrainStage
+
+NO_2D = "Set keypoints: true on the source, or keypoints: predicted on the stage."
+
+log = logging.getLogger(__name__)
+
+
+def stage_before(recipe: Recipe, wanted: str, before: str) -> str:
+    """Name of a training stage before stage `before`: the one wanted, else the last; empty where there is none."""
+    names = list(recipe.stages)
+    earlier = [n for n in names[: names.index(before)] if recipe.stages[n].train]
+    if wanted and wanted not in earlier:
+        raise VergenceError(
+            f"stage {before!r} wants the network of stage {wanted!r}",
+            f"Training stages before it: {', '.join(earlier) or 'none'}.",
+        )
+    return wanted or (earlier[-1] if earlier else "")
+
+
+def carrier(recipe: Recipe, name: str) -> str:
+    """The method that carries out a training stage: the run's own, or `supervised` where it adds nothing to that."""
+    stage, method = recipe.stages[name].train, recipe.method
+    assert stage is not None
+    before = "" if stage.start == "scratch" else stage_before(recipe, stage.start, name)
+    if before and carrier(recipe, before) == method:
+        return method
+    return trained_as(method, recipe.network, stage)
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Refuses a recipe of which some stage could not begin.
+
+    Raises:
+        VergenceError: a backbone that there is not, a loss term or a part that the method does not have, stages that
+            cannot follow each other.
+    """
+    torch.manual_seed(recipe.seed)
+    methods = {recipe.method: build_method(recipe.method, recipe.network, recipe.skeleton)}
+    for name, stage in recipe.stages.items():
+        if stage.train:
+            if (carried := carrier(recipe, name)) not in methods:
+                methods[carried] = build_method(carried, recipe.network, recipe.skeleton, pretrained=False)
+            _check_train(name, stage.train, recipe, methods[carried])
+        elif stage.label and stage.label.keypoints == "labelled":
+            source = stage.label.source
+            if not recipe.sources[source].keypoints:
+                raise VergenceError(
+                    f"stage {name!r} reads labelled 2D, but none of source {source!r} is visible", NO_2D
+                )
+        elif stage.label:
+            if not (stage_before(recipe, stage.label.network, name) and methods[recipe.method].makes_labels):
+                raise VergenceError(f"no trained network finds the joints for stage {name!r}", "Train one before it.")
+        elif stage.refine:
+            _check_refine(name, recipe)
+        _check_labels(name, recipe)
+    if not any(stage.train for stage in recipe.stages.values()):
+        raise VergenceError("the recipe has no training stage", "Add one under stages:.")
+
+
+def _check_train(name: str, stage: TrainStage, recipe: Recipe, method: Method) -> None:
+    parts = [part for part, _ in method.named_children()]
+    if strange := [part for part in stage.frozen if part not in parts]:
+        raise VergenceError(f"stages.{name}.train.frozen names {strange[0]!r}", f"The method has {', '.join(parts)}.")
+    terms = _terms(method, recipe)
+    if terms and (strange := [term for term in stage.losses if term not in terms]):
+        near = difflib.get_close_matches(strange[0], terms, n=1)
+        remedy = f"Did you mean {near[0]}? " if near else ""
+        where = f"no loss term is called {strange[0]!r} (stages.{name}.train.losses)"
+        raise VergenceError(where, f"{remedy}The method has {', '.join(terms)}.")
+
+
+def _terms(method: Method, recipe: Recipe) -> tuple[str, ...]:
+    """Names of a method's loss terms; () where it does not tell without labels."""
+    size = recipe.image_size
+    try:
+        return tuple(method.losses(Views.empty(2, len(method.skeleton), size, size)))
+    except Exception:  # a plug-in may want what a first batch has
+        log.debug("%s does not tell its loss terms without labels", recipe.method, exc_info=True)
+        return ()
+
+
+def _check_labels(name: str, recipe: Recipe) -> None:
+    stage, names = recipe.stages[name], list(recipe.stages)
+    earlier = [one for one in names[: names.index(name)] if recipe.stages[one].label]
+    reads = stage.train.labels if stage.train else stage.refine.labels if stage.refine else []
+    if strange := [label for label in reads if label not in earlier]:
+        raise VergenceError(
+            f"no label stage {strange[0]!r} comes before stage {name!r}", f"There are {', '.join(earlier) or 'none'}."
+        )
+
+
+def _check_refine(name: str, recipe: Recipe) -> None:
+    names = list(recipe.stages)
+    later = [n for n in names[names.index(name) + 1 :] if recipe.stages[n].train or recipe.stages[n].refine]
+    if later or not stage_before(recipe, "", name):
+        raise VergenceError(
+            f"stage {name!r} refines a finished method"
+            + (f", but {later[0]!r} follows" if later else ", there is none"),
+            "Put it behind the last training stage.",
+        )
+
+
+def unfinished(folder: Path, prints: Mapping[str, str]) -> bool:
+    """Whether a run of another recipe may go on in a folder, since nothing would be lost: no finished run is there, no
+    half-trained stage, and of finished stages only those that this recipe has as well.
+
+    Args:
+        folder: the run's.
+        prints: by stage, of everything that its result depends on.
+    """
+    done = {path.parent.name: read_json(path).get("made_by") for path in folder.glob("stages/*/done.json")}
+    kept = (folder / "config.json").exists() or any(folder.glob("stages/*/last.ckpt"))
+    return not kept and all(prints.get(name) == made_by for name, made_by in done.items())

@@ -1,0 +1,75 @@
+"""What a stop costs a stage: a step, or 40 seconds where nobody could be asked.
+
+Lightning answers Ctrl-C by ending the process with status 1, and its `ModelCheckpoint` writes the file in place. Here a
+checkpoint is due after so many steps or seconds, whichever comes first, and is renamed when it is whole; Ctrl-C and
+SIGTERM let the step end, keep it, and go on as `KeyboardInterrupt`.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Checkpoint
+
+from vergence.files import atomic_path
+
+SECONDS = 40.0  # between checkpoints at most, and a step
+
+
+class Stopped(BaseException):
+    """Ctrl-C or SIGTERM. No `KeyboardInterrupt`, at which Lightning would end the process."""
+
+
+class Checkpoints(Checkpoint):
+    """Keeps where a stage is. Lightning calls what derives from its `Checkpoint` after all other callbacks.
+
+    Args:
+        path: the file.
+        steps: most steps between two checkpoints.
+        seconds: most seconds, to the end of the step.
+    """
+
+    def __init__(self, path: Path, steps: int, seconds: float = SECONDS) -> None:
+        self.path, self.steps, self.seconds = path, steps, seconds
+        self.stopped = False
+        self.last = time.monotonic()
+
+    def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        self.last = time.monotonic()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        late = time.monotonic() - self.last > self.seconds
+        if self.stopped or late or trainer.global_step % self.steps == 0:
+            with atomic_path(self.path) as partial:
+                trainer.save_checkpoint(partial)
+            self.last = time.monotonic()
+        if self.stopped:
+            raise Stopped
+
+    def hear(self, signum: int, frame: FrameType | None) -> None:
+        """A signal's handler: the first waits for the step's end, the second for nothing."""
+        if self.stopped:
+            raise Stopped
+        self.stopped = True
+
+
+@contextmanager
+def stopping(kept: Checkpoints) -> Iterator[None]:
+    """While the block runs, Ctrl-C and SIGTERM are heard by the checkpoints; it ends in `KeyboardInterrupt` then."""
+    main = threading.current_thread() is threading.main_thread()  # only there Python lets signals be heard
+    before = {number: signal.signal(number, kept.hear) for number in (signal.SIGINT, signal.SIGTERM) if main}
+    try:
+        yield
+    except Stopped:
+        raise KeyboardInterrupt from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,44 @@
+"""Tables on a terminal of 80 columns."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from vergence.commands.console import tables
+from vergence.metrics.retrieval import Retrieval
+from vergence.report.run_page import retrieval_rows
+
+FOUND = Retrieval({1: 51.2, 5: 80.0, 10: 90.1}, {1: 60.0}, {1: 40.0, 5: 45.0, 10: 50.0}, 88.0, 100, 50.0)
+
+
+def results(*descriptors: str) -> dict:
+    both = {"n_mpjpe": 100.0, "p_mpjpe": 80.0}
+    retrieved = {name: {"same": FOUND, "all": FOUND} for name in (*descriptors, "oracle", "random")}
+    return {"tests": {"studio": {"model": both, "retrieval": retrieved}}, "labels": {}, "protocol": {}}
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    text = io.StringIO()
+    monkeypatch.setattr(tables, "Console", lambda: Console(file=text, width=80))
+    return text
+
+
+def test_the_retrieval_table_is_for_models_with_an_embedding_and_can_be_read(shown):
+    tables.show(SimpleNamespace(results=results("embedding", "predicted_pose")), Path("run"), Path("run/report.html"))  # type: ignore[arg-type]
+    table = shown.getvalue().split("Cross-view retrieval")[1]
+    row = next(line for line in table.splitlines() if "studio: embedding, same" in line)
+    assert row.split()[-4:] == ["51.2", "90.1", "40.0", "88.0"]
+    assert all(len(line) <= 80 for line in shown.getvalue().splitlines())
+
+
+def test_other_runs_have_no_retrieval_table(shown):
+    tables.show(SimpleNamespace(results=results("predicted_pose")), Path("run"), Path("run/report.html"))  # type: ignore[arg-type]
+    assert "retrieval" not in shown.getvalue()
+    assert "next: vergence predict run VIDEO" in shown.getvalue()
+    assert retrieval_rows(results("predicted_pose")["tests"]) == []

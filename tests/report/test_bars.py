@@ -1,0 +1,98 @@
+"""What is told where nobody sees bars: how long it will take, and a sign of life."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import rich
+from rich.console import Console
+
+from vergence.progress import Pace, about
+from vergence.report import bars as module
+from vergence.report.bars import bars
+
+
+@pytest.fixture
+def screen(monkeypatch):
+    text = io.StringIO()
+    monkeypatch.setattr(rich, "_console", Console(file=text, width=120, force_terminal=False))
+    return text
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_the_time_is_told_once_as_soon_as_it_can_be(screen, clock):
+    with bars() as progress:
+        for step in range(50):
+            progress("pose", step, 1000)
+            clock[0] += 0.5
+    assert screen.getvalue() == "pose: 6 of 1000, about 8 min left\n"
+
+
+def test_what_is_done_in_seconds_is_not_told(screen, clock):
+    with bars() as progress:
+        for step in range(11):
+            progress("pose", step, 10)
+            clock[0] += 0.8
+    assert screen.getvalue() == ""
+
+
+def test_a_line_a_minute_also_where_nothing_is_told_for_longer(screen, monkeypatch):
+    monkeypatch.setattr(module, "EVERY", 0.05)
+    with bars() as progress:
+        progress("reading [a]", 0, None)
+        for _ in range(100):
+            if screen.getvalue().count("\n") >= 2:
+                break
+            module.time.sleep(0.05)
+    assert screen.getvalue().startswith("reading [a], about 1 s so far\nreading [a], ")
+
+
+def test_a_sign_of_life_between_two_things(screen, monkeypatch):
+    monkeypatch.setattr(module, "EVERY", 0.05)
+    with bars() as progress:
+        progress("reading", 3, 3)
+        for _ in range(100):
+            if screen.getvalue():
+                break
+            module.time.sleep(0.05)
+    assert screen.getvalue().startswith("still at work, about 1 s so far\n")
+
+
+def test_a_resumed_thing_is_paced_by_what_this_process_did(screen, clock):
+    with bars() as progress:
+        for step in range(900, 910):
+            progress("pose", step, 1000)
+            clock[0] += 1
+    assert screen.getvalue() == "pose: 903 of 1000, about 2 min left\n"
+
+
+def test_quiet_says_nothing(screen, clock):
+    with bars(quiet=True) as progress:
+        progress("pose", 1, 2)
+    assert screen.getvalue() == ""
+
+
+def test_the_whole_time_of_several_stages_is_told_once(monkeypatch):
+    now, said = [0.0], []
+    monkeypatch.setattr("vergence.progress.time.monotonic", lambda: now[0])
+    pace = Pace(lambda *_: None, {"first": 100.0, "second": 800.0}, said.append)
+    for step in range(12):
+        pace("first", step, 50)
+        now[0] += 10.0 if step == 0 else 1.0
+    assert said == ["training takes about 7 min"]  # 46 steps of 1 s, and 400
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(0.2, "about 1 s"), (7, "about 7 s"), (43, "about 45 s"), (80, "about 1 min"), (5000, "about 83 min"),
+     (9000, "about 2.5 h")],
+)  # fmt: skip
+def test_times_are_said_as_people_do(seconds, said):
+    assert about(seconds) == said

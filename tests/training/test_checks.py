@@ -1,0 +1,115 @@
+"""What a recipe is told before its first step, and what a refused or failed run leaves behind."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import vergence
+from vergence.batches.sampler import Mixture
+from vergence.errors import VergenceError
+from vergence.recipes.load import recipe_from
+from vergence.training.checks import check_recipe
+
+BASE = {
+    "method": "supervised",
+    "image_size": 32,
+    "network": {"embedding_size": 4, "hidden_sizes": [4, 8], "depths": [1, 1], "width": 8},
+    "sources": {
+        "wild": {"kind": "world_images", "count": 12, "keypoints": True, "pose": "all"},
+        "rig": {"kind": "world_recordings", "subjects": 1, "frames_per_subject": 4, "views": [2], "keypoints": True},
+    },
+    "stages": {
+        "first": {"train": {"steps": 2, "batch": {"wild": 2}, "losses": {"heatmap": 1}}},
+        "second": {"train": {"steps": 3, "batch": {"wild": 2}, "losses": {"depth": 1}}},
+    },
+}
+
+
+def recipe(*words: str):
+    return recipe_from(BASE, "the recipe", [f"--{word}" for word in words])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["stages.second.train.losses.dept=1"],
+         r"no loss term is called 'dept' \(stages\.second\.train\.losses\)\. Did you mean depth\?"),
+        (["stages.second.train.losses.consistency=1"], "The method has heatmap, coordinates, depth"),
+        (["stages.second.train.frozen=[newtork]"], r"stages\.second\.train\.frozen names 'newtork'.*network"),
+        (["stages.second.train.labels=[made]"], "no label stage 'made' comes before stage 'second'"),
+        (["stages.second.train.start=third"], "wants the network of stage 'third'"),
+        (["network.backbone=no_such_net"], "backbone 'no_such_net' could not be loaded"),
+        (["network.head=no_such_head"], "no head is called 'no_such_head'"),
+        (["method=no_such_method"], "no method is called"),
+        (["skeleton=no_such_skeleton"], "no_such_skeleton"),
+    ],
+)  # fmt: skip
+def test_what_a_later_stage_could_not_do_is_told_before_the_first_and_leaves_no_folder(
+    words, said, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Mixture, "batch", lambda *_: pytest.fail("a step was made"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(VergenceError, match=said):
+        vergence.train(recipe(*words), tmp_path / "runs" / "mine", device="cpu")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("method", "terms"),
+    [
+        ("supervised", "heatmap coordinates depth"),
+        ("epipolar_pose", "heatmap coordinates depth"),
+        ("multiview_consistency", "heatmap coordinates depth consistency limbs bend"),
+        ("geometric_constraint", "heatmap coordinates depth geometry geometry_3d"),
+        ("mcss", "pose metric heatmap coordinates"),
+    ],
+)
+def test_every_method_tells_its_terms_without_labels(method, terms):
+    for term in terms.split():
+        check_recipe(recipe(f"method={method}", f"stages.second.train.losses={{{term}: 1}}"))
+    with pytest.raises(VergenceError, match="no loss term is called 'none'"):
+        check_recipe(recipe(f"method={method}", "stages.second.train.losses={none: 1}"))
+
+
+def test_a_failed_run_gives_way_to_a_mended_recipe_and_keeps_what_is_right(tmp_path, monkeypatch):
+    real, drawn = Mixture.batch, []
+
+    def batch(self, step):
+        drawn.append(step)
+        if len(drawn) == 3:  # the second stage's first
+            raise VergenceError("an image is broken", "Mend it.")
+        return real(self, step)
+
+    monkeypatch.setattr(Mixture, "batch", batch)
+    with pytest.raises(VergenceError, match="an image is broken"):
+        vergence.train(recipe(), tmp_path / "run", device="cpu")
+    assert (tmp_path / "run" / "stages" / "first" / "done.json").exists()
+    run = vergence.train(recipe("stages.second.train.steps=4"), tmp_path / "run", device="cpu")
+    assert drawn == [0, 1, 0, 0, 1, 2, 3]  # the first stage was not made again
+    assert json.loads((run.folder / "config.json").read_text())["method"] == "supervised"
+    with pytest.raises(VergenceError, match=r"another recipe: stages\.second\.train\.steps is 4 there and 3 here"):
+        vergence.train(recipe(), tmp_path / "run", device="cpu")
+
+
+def test_a_finished_stage_is_not_lost_to_another_recipe(tmp_path, monkeypatch):
+    real = Mixture.batch
+
+    def batch(self, step):
+        if len(self.parts) and step == 2:
+            raise VergenceError("an image is broken", "Mend it.")
+        return real(self, step)
+
+    monkeypatch.setattr(Mixture, "batch", batch)
+    with pytest.raises(VergenceError, match="an image is broken"):
+        vergence.train(recipe(), tmp_path / "run", device="cpu")
+    with pytest.raises(VergenceError, match="another recipe"):
+        vergence.train(recipe("stages.first.train.steps=1"), tmp_path / "run", device="cpu")
+
+
+def test_somebody_elses_recipe_file_is_not_written_over(tmp_path):
+    (tmp_path / "recipe.yaml").write_text("method: supervised\n")
+    with pytest.raises(VergenceError, match="another recipe"):
+        vergence.train(recipe(), tmp_path, device="cpu")
+    assert (tmp_path / "recipe.yaml").read_text() == "method: supervised\n"
