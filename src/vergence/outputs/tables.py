@@ -119,7 +119,7 @@ def write_csv(path: Path | str, poses: PoseSequence) -> None:
                 first = after
 
 
-def _line(values: list[str]) -> str:
+def _line(values: list[int | str]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(values)
     return text.getvalue()
