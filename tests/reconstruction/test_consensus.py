@@ -69,6 +69,17 @@ def test_outliers_are_not_inliers(make_scene) -> None:
     assert np.nanmedian(found.residual.reshape(4, 30, 17)[2, :, 5]) > 40  # counted all the same
 
 
+def test_views_that_share_no_doubtful_joint_propose_none(make_scene) -> None:
+    scene = make_scene(views=3, frames=20, noise=0.5)
+    cameras, keypoints = cameras_and_keypoints(scene)
+    keypoints[:, 2, 5] += [0.0, 100.0]  # the one joint that is suspect, unseen by the first camera
+    keypoints[:, 0, 5] = np.nan
+    found = robust_points(cameras, *flat(keypoints), 3.0)
+    position = found.position.reshape(20, 17, 3)
+    assert np.isnan(position[:, 5]).mean() > 0.9
+    assert np.isfinite(position[:, 6]).mean() > 0.9
+
+
 def test_points_that_no_two_views_agree_on_are_missing(make_scene) -> None:
     scene = make_scene(views=2, frames=20, noise=1.0, span=2.0)
     cameras, keypoints = cameras_and_keypoints(scene)

@@ -89,7 +89,8 @@ def project_points(bundle: Bundle) -> tuple[Float[Array, "V 2 N"], Float[Array, 
 def least_depth(depth: Float[Array, "V N"]) -> float:
     """What nearer points are taken to be at."""
     some = np.abs(depth[:, :: max(depth.shape[1] // 100, 1)]).ravel()  # a median: points at infinity must not count
-    return MIN_DEPTH_SHARE * max(float(np.partition(some, len(some) // 2)[len(some) // 2]), 1e-12)
+    middle = float(np.partition(some, len(some) // 2)[len(some) // 2]) if some.size else 0.0
+    return MIN_DEPTH_SHARE * max(middle, 1e-12)
 
 
 def _safe_depth(depth: Array) -> Array:
