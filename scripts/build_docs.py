@@ -2,12 +2,12 @@
 
     pip install -e ".[docs]" && python scripts/build_docs.py
 
-The pages are gathered in `build/pages`: README.md as the first one, `docs/`, and the other pages that these link to. Two things
-are made of the code: the page of a recipe's keys from its dataclasses, and the API reference from the docstrings of the public names,
-grouped as `docs/api.md` is. The former is kept in the repository, so that it is read there too; `--keys` writes it there and stops.
+The pages are gathered in `build/pages`: README.md as the first one, `docs/`, and the other pages that these link to. Two
+things are made of the code: the page of a recipe's keys, of its dataclasses, and the API reference, of the docstrings of the
+public names, grouped as `docs/api.md` is. The first is kept in the repository too, to be read there; `--keys` writes it.
 
-Zensical and not MkDocs with Material: the latter ends in 2027, and its strict build passes a link to a heading that does not exist.
-`mkdocs.yml` is in the form that both read.
+Zensical and not MkDocs with Material: the latter ends in 2027, and its strict build passes a link to a heading that does
+not exist. `mkdocs.yml` is in the form that both read.
 """
 
 from __future__ import annotations
@@ -115,9 +115,9 @@ def recipe_keys() -> str:
     lines = [
         "# Recipe keys", "",
         "<!-- Made by scripts/build_docs.py --keys of the docstrings in src/vergence/recipes: change those. -->", "",
-        "A recipe is a YAML file ([training](training.md)). This page has every key. A heading is the place of its keys: `steps` under",
-        "`stages.STAGE.train` is the option `--stages.pose.train.steps 2000` for the stage `pose`. STAGE, SOURCE and NAME are names of your",
-        "choice. A key that is left out has its default.", "",
+        "A recipe is a YAML file ([training](training.md)). This page has every key. A heading is the place of its keys:",
+        "`steps` under `stages.STAGE.train` is the option `--stages.pose.train.steps 2000` for the stage `pose`. STAGE,",
+        "SOURCE and NAME are names of your choice. A key that is left out has its default.", "",
     ]  # fmt: skip
     for place, kind in PARTS.items():
         lines += [f"## {place or 'The recipe'}", "", about(kind), "", *rows(kind)]
@@ -130,7 +130,8 @@ def source_keys() -> list[str]:
     """The sections of the built-in kinds of sources."""
     lines = [
         "## Sources", "",
-        "The keys of `sources.SOURCE` and `test.SOURCE` depend on the source's `kind`. A key that a kind does not have is refused.", "",
+        "The keys of `sources.SOURCE` and `test.SOURCE` depend on the source's `kind`. A key that a kind does not have is",
+        "refused.", "",
     ]  # fmt: skip
     for name in plugins.datasets:
         kind = sources.settings_of(name)

@@ -99,6 +99,17 @@ def test_examples_that_need_no_data_run(name):
     exec(compile(block, name, "exec"), {})
 
 
+def test_examples_of_a_capture_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (made,) = vergence.synthesize("made", subjects=1, frames=40, views=3, size=96, known="cameras")
+    made.rename("my_capture")
+    uses = re.compile(r"vergence\.(load_capture|observe|reconstruct|Reconstruction\.load)\(")
+    found = [block for block in blocks(DOCS / "api.md", "python") if uses.search(block)]
+    assert len(found) == 5
+    for block in found:
+        exec(compile(block, block, "exec"), {})
+
+
 def parts(kind: type = Limited) -> set[type]:
     """Every dataclass of settings in the package."""
     below = {one for child in kind.__subclasses__() for one in parts(child)}
@@ -126,7 +137,8 @@ def test_the_reference_has_every_public_name_once():
     text = "".join(build_docs.reference().values())
     assert sorted(re.findall(r"^::: [\w.]+\.(\w+)$", text, re.MULTILINE)) == sorted(vergence.PUBLIC)
     listed = (ROOT / "mkdocs.yml").read_text("utf-8")
-    assert [name for name in (*build_docs.reference(), *(page.name for page in DOCS.glob("*.md"))) if name not in listed] == []
+    pages = [*build_docs.reference(), *(page.name for page in DOCS.glob("*.md"))]
+    assert [name for name in pages if name not in listed] == []
 
 
 def test_the_site_is_built_and_every_link_in_it_leads_somewhere():
@@ -134,6 +146,7 @@ def test_the_site_is_built_and_every_link_in_it_leads_somewhere():
         pytest.skip("needs the extra [docs]")
     done = subprocess.run([sys.executable, "scripts/build_docs.py"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    pages = {name: (ROOT / "build" / "site" / name / "index.html").read_text("utf-8") for name in ("", "reference/data")}
-    assert "vergence learn" in pages[""]
-    assert 'id="vergence.world.synthesize.synthesize"' in pages["reference/data"]
+    site = ROOT / "build" / "site"
+    assert "vergence learn" in (site / "index.html").read_text("utf-8")
+    page = (site / "reference" / "data" / "index.html").read_text("utf-8")
+    assert 'id="vergence.world.synthesize.synthesize"' in page
