@@ -61,3 +61,11 @@ def test_offsets_that_leave_a_camera_alone_do_not_fit_better_for_it(make_scene: 
     z, _ = _excluded(together, apart, TAU)
     assert abs(z) < SURE_Z
     assert np.nanmean(apart.square[:2]) < 0.8 * np.nanmean(together.square[:2])
+
+
+def test_deviations_are_what_errors_are_where_little_moves(make_scene: Callable[..., Scene]) -> None:
+    """Noise is then taken for motion by a third, and deviations that do not allow for it are too small."""
+    faults = {"views": 2, "frames": 90, "step_mm": 2.0, "swing": 0.15, "noise": NOISE_PX, "distortion": (0.0,) * 5}
+    found = [adjusted(course_of(make_scene(**faults, seed=seed), TAU)) for seed in range(6)]
+    ratio = [one.offset[1] / np.sqrt(one.spread[1, 1]) for one in found]
+    assert 0.6 < np.sqrt(np.mean(np.square(ratio))) < 1.5

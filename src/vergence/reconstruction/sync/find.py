@@ -6,6 +6,8 @@ earlier, say) are each adjusted with cameras and points (`together`). What is re
 the motion tells it from the others; where it does not, all that fit are named, and the least of them is taken. Cameras
 whose offset is within its own uncertainty of 0 are left exactly as they are.
 
+Limits are of walks seen by four cameras (`benchmarks/synchronisation.py`, seeds 0 to 7); later seeds check them.
+
 What breaks it: nobody moves (the offsets' uncertainty says so), a treadmill's even gait (offsets a period apart fit
 alike), frames lost at unknown moments (they show as a drift that no clock has), fewer than a second of footage.
 """
@@ -43,7 +45,9 @@ FAR_Z, FAR_RATIO = 2.0, 1.5  # where much is left, less sureness will do
 SMOOTHED = 0.04  # steps that smoothing may cost, whatever the noise
 SURE_DEVIATION = 0.18  # steps
 KNOWN_DEVIATION = 0.5  # steps: beyond it the motion does not tell
-STILL_STEPS, STILL_DEVIATIONS = 0.2, 3.0  # within the larger one an offset is none (of the slowest camera's frames)
+# Within the larger one an offset is none: so small a one (of the slowest camera's frames) costs less than footage that is
+# synchronous and would be moved by noise.
+STILL_STEPS, STILL_DEVIATIONS = 0.2, 3.0
 STILL_DRIFT, WILD_DRIFT = 0.2, 0.75  # steps over half the footage: of a clock, and of frames that are lost
 DRIFT_DEVIATIONS, WILD_DEVIATIONS = 4.0, 5.0
 PART_STEPS, MOST_PARTS, WANDER_STEPS = 22, 12, 1.0  # of time, in which cameras must stay together
