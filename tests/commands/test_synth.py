@@ -149,8 +149,8 @@ def test_images_drawn_in_parts_keep_their_subjects_apart(tmp_path, monkeypatch):
         ({"occlusion": 0.5}, "occlusion 0.5 is for kind images only"),
         ({"kind": "images", "dropped_views": 0.5}, "dropped_views 0.5 is for kind capture only"),
         ({"missing_joints": 2.0}, "missing_joints"),
-        ({"views": 0}, "views is 0"),
-        ({"size": 5}, "size is 5"),
+        ({"views": 0}, "views = 0"),
+        ({"size": 5}, "size of 5 px"),
         ({"seed": 1000}, "0 to 999"),
     ],
 )

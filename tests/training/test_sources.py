@@ -110,7 +110,7 @@ def test_occlusion_and_truncation_are_a_sources_own():
     cut = open_source(film(truncation=1.0, seed=7), 32, "h36m_17").index
     whole = open_source(film(truncation=0.0, seed=7), 32, "h36m_17").index
     assert cut.keypoints.isnan().any(-1).float().mean() > whole.keypoints.isnan().any(-1).float().mean() + 0.05
-    with pytest.raises(VergenceError, match=r"occlusion = 1\.5"):
+    with pytest.raises(VergenceError, match=r"occlusion is 1\.5"):
         open_source(film(occlusion=1.5), 16, "h36m_17")
     with pytest.raises(VergenceError, match="kind capture has no key occlusion"):
         make_source(kind="capture", path="x", occlusion=0.2)
