@@ -29,7 +29,7 @@ from vergence.errors import VergenceError
 
 LOOK_S = 0.25  # between two looks whether to stop
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-ANYWAY = ("vergence.cli", "jsonargparse", "docstring_parser", "rich.console", "PIL.JpegImagePlugin",
+ANYWAY = ("vergence.cli", "vergence.commands.console.options", "rich.console", "PIL.JpegImagePlugin",
           "vergence.footage.keypoint_formats.hdf5", "vergence.footage.keypoint_formats.mmpose")  # fmt: skip
 NEEDED = {
     "detect": ["vergence.footage.detectors.footage"],
