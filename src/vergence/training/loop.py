@@ -286,7 +286,7 @@ def train_stage(
     trainer = pl.Trainer(
         accelerator=device if device != "cuda" else "gpu",
         devices=1,
-        precision=precision,  # type: ignore[arg-type]
+        precision=precision,  # type: ignore[arg-type, unused-ignore]
         max_steps=stage.steps,
         limit_train_batches=stage.steps,
         max_epochs=1,
