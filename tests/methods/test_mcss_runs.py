@@ -82,7 +82,7 @@ def test_a_frozen_part_keeps_weights_and_statistics(tmp_path, one_thread, optimi
 
 
 def test_a_part_that_is_not_there_cannot_be_frozen(tmp_path):
-    with pytest.raises(VergenceError, match="names 'trunk'. The method has network"):
+    with pytest.raises(VergenceError, match=r"names 'trunk'\. The method has network"):
         Run(tiny(1, frozen=["trunk"]), tmp_path, "cpu").execute()
 
 
