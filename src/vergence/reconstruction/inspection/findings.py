@@ -89,11 +89,11 @@ def findings_of(
     """
     found = [*_number(cameras), *_people(capture, cameras, seen), *_still(cameras), *_turned(cameras), *_times(cameras)]
     if seen is not None and len(cameras) == 1:
-        found += [*_alone(capture, seen, cameras[0]), *_seen_joints(joints)]
+        found += [*_alone(capture, seen, cameras[0]), *_joints(joints, 1)]
     elif seen is not None:
         found += [
             *_together(capture, seen),
-            *_joints(joints),
+            *_joints(joints, len(cameras)),
             *_angles(pairs, made is not None),
             *_sync(sync, made is not None and made.synchronisation.get("state") != "not asked"),
         ]
@@ -198,19 +198,6 @@ def _alone(capture: Capture, seen: Observations, camera: CameraFigures) -> Itera
         yield Finding("lens", "note", "The lens is not given, and one camera alone does not tell it")
 
 
-def _seen_joints(joints: Sequence[JointFigures]) -> Iterator[Finding]:
-    """Limbs that one camera sees."""
-    whole = [j for j in joints if j.name.split("_", 1)[-1] in WHOLE]
-    rare = [f"{j.name.replace('_', ' ')} {j.seen:.0%}" for j in whole if j.seen < MIN_JOINT]
-    if rare:
-        found = f"These joints are seldom seen: {_list(rare)} (limit {MIN_JOINT:.0%})"
-        yield Finding("joints", "doubtful", found, WHOLE_PERSON)
-    elif whole:
-        least = min(whole, key=lambda j: j.seen)
-        found = f"Every joint of the limbs is seen; the rarest is the {least.name.replace('_', ' ')}"
-        yield Finding("joints", "good", f"{found}, {least.seen:.0%} of the time")
-
-
 def _together(capture: Capture, seen: Observations) -> Iterator[Finding]:
     both = np.isfinite(seen.keypoints[..., 2]).any(2).sum(1) >= 2
     count, share, seconds = int(both.sum()), float(both.mean()), float(both.sum() / capture.fps)
@@ -226,16 +213,19 @@ def _together(capture: Capture, seen: Observations) -> Iterator[Finding]:
         yield Finding("overlap", "good", told)
 
 
-def _joints(joints: Sequence[JointFigures]) -> Iterator[Finding]:
-    whole = [j for j in joints if j.name.split("_", 1)[-1] in WHOLE]
-    rare = [f"{j.name.replace('_', ' ')} {j.together:.0%}" for j in whole if j.together < MIN_JOINT]
+def _joints(joints: Sequence[JointFigures], cameras: int) -> Iterator[Finding]:
+    """How often limbs are seen: by two cameras together, or by the only one."""
+    share = {j.name: j.seen if cameras == 1 else j.together for j in joints if j.name.split("_", 1)[-1] in WHOLE}
+    told = {name: f"{name.replace('_', ' ')} {value:.0%}" for name, value in share.items()}
+    rare = [told[name] for name, value in share.items() if value < MIN_JOINT]
     if rare:
-        found = f"Two cameras seldom see these joints together: {_list(rare)} (limit {MIN_JOINT:.0%})"
-        yield Finding("joints", "doubtful", found, WHOLE_PERSON)
-    elif whole:
-        least = min(whole, key=lambda j: j.together)
-        found = f"Two cameras see every joint together; the rarest is the {least.name.replace('_', ' ')}"
-        yield Finding("joints", "good", f"{found}, {least.together:.0%} of the time")
+        found = "These joints are seldom seen" if cameras == 1 else "Two cameras seldom see these joints together"
+        yield Finding("joints", "doubtful", f"{found}: {_list(rare)} (limit {MIN_JOINT:.0%})", WHOLE_PERSON)
+    elif share:
+        least = min(share, key=lambda name: share[name])
+        found = "Every joint of the limbs is seen" if cameras == 1 else "Two cameras see every joint together"
+        rarest = f"the rarest is the {least.replace('_', ' ')}, {share[least]:.0%} of the time"
+        yield Finding("joints", "good", f"{found}; {rarest}")
 
 
 def _angles(pairs: Sequence[PairFigures], solved: bool) -> Iterator[Finding]:
