@@ -254,3 +254,10 @@ def rotation_angle(a: Float[Array, "*N 3 3"], b: Float[Array, "*N 3 3"]) -> Floa
     turn = a @ np.swapaxes(b, -1, -2)
     axis = np.stack([turn[..., i, j] - turn[..., j, i] for i, j in ((2, 1), (0, 2), (1, 0))], axis=-1)
     return np.arctan2(np.linalg.norm(axis, axis=-1), np.trace(turn, axis1=-2, axis2=-1) - 1)
+
+
+def skew(v: Float[Array, "*N 3"]) -> Float[Array, "*N 3 3"]:
+    """`skew(v) @ x = v x x`."""
+    x, y, z = np.moveaxis(v, -1, 0)
+    o = np.zeros_like(x)
+    return np.stack([np.stack([o, -z, y], -1), np.stack([z, o, -x], -1), np.stack([-y, x, o], -1)], -2)

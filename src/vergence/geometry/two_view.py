@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from vergence.errors import VergenceError
+from vergence.geometry.cameras import skew
 
 Array = np.ndarray
 
@@ -92,8 +93,7 @@ def essential_of_cameras(
 ) -> Float[Array, "3 3"]:
     """The essential matrix of two cameras whose world poses are known: `[t]x R` with `x2 = R x1 + t`, so `b^T E a = 0`."""
     rotation = rotation2 @ rotation1.T
-    x, y, z = translation2 - rotation @ translation1
-    return np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ rotation
+    return skew(translation2 - rotation @ translation1) @ rotation
 
 
 def robust_sigma(residual: Array) -> float:

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence.errors import VergenceError
+from vergence.geometry.cameras import skew
 from vergence.outputs.sequence import PoseSequence
 from vergence.outputs.world import World
 from vergence.skeleton import skeleton_from_names
@@ -153,15 +154,9 @@ def _shortest(a: Float[Array, "T 3"], b: Float[Array, "T 3"]) -> Float[Array, "T
     """The least rotations that bring directions a to b."""
     a, b = (v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-12) for v in (a, b))
     cross, dot = np.cross(a, b), (a * b).sum(-1)
-    skew = _skew(cross)
-    turn = np.eye(3) + skew + skew @ skew / np.maximum(1 + dot, 1e-9)[..., None, None]
+    across = skew(cross)
+    turn = np.eye(3) + across + across @ across / np.maximum(1 + dot, 1e-9)[..., None, None]
     return turn
-
-
-def _skew(v: Float[Array, "*N 3"]) -> Float[Array, "*N 3 3"]:
-    x, y, z = np.moveaxis(v, -1, 0)
-    o = np.zeros_like(x)
-    return np.stack([np.stack([o, -z, y], -1), np.stack([z, o, -x], -1), np.stack([-y, x, o], -1)], -2)
 
 
 def _filled(values: Array, known: Array) -> Array:
@@ -221,7 +216,7 @@ def _refine(parents: tuple[int, ...], offsets: Array, points: Array, local: Arra
     for _ in range(ROUNDS):
         place, world = _forward(parents, offsets, local, root)
         arm = place[:, None] - place[:, carriers][:, :, None]  # T C J 3
-        lever = -_skew(arm) * (below[None] & seen[:, None])[..., None, None]
+        lever = -skew(arm) * (below[None] & seen[:, None])[..., None, None]
         shift = np.broadcast_to(np.eye(3), (*seen.shape, 3, 3)) * seen[..., None, None]
         jacobian = np.concatenate([shift[:, None], lever], 1).transpose(0, 2, 3, 1, 4)
         jacobian = jacobian.reshape(len(points), 3 * len(parents), -1)
@@ -239,11 +234,11 @@ def _refine(parents: tuple[int, ...], offsets: Array, points: Array, local: Arra
 def _exponential(vector: Float[Array, "T 3"]) -> Float[Array, "T 3 3"]:
     """Rodrigues' rotation."""
     angle = np.linalg.norm(vector, axis=1)[:, None, None]
-    skew = _skew(vector)
+    across = skew(vector)
     small: Array = np.asarray(angle < 1e-8)
     safe = np.where(small, 1.0, angle)
     return (
         np.eye(3)
-        + np.where(small, 1.0, np.sin(safe) / safe) * skew
-        + np.where(small, 0.5, (1 - np.cos(safe)) / safe**2) * (skew @ skew)
+        + np.where(small, 1.0, np.sin(safe) / safe) * across
+        + np.where(small, 0.5, (1 - np.cos(safe)) / safe**2) * (across @ across)
     )

@@ -16,6 +16,7 @@ from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.geometry.body import stature
+from vergence.geometry.cameras import skew
 from vergence.geometry.vertical import find_vertical
 from vergence.skeleton import Skeleton
 
@@ -149,7 +150,6 @@ def y_up(up: Float[Array, " 3"]) -> Float[Array, "3 3"]:
     cyclic = np.roll(np.eye(3), axis - 1, axis=1)
     if up[axis] < 0:
         cyclic = np.diag([1.0, -1.0, -1.0]) @ cyclic
-    cross = np.cross(up, nearest)
-    skew = np.array([[0, -cross[2], cross[1]], [cross[2], 0, -cross[0]], [-cross[1], cross[0], 0]])
-    turn = np.eye(3) + skew + skew @ skew / (1 + up @ nearest)
+    across = skew(np.cross(up, nearest))
+    turn = np.eye(3) + across + across @ across / (1 + up @ nearest)
     return cyclic @ turn

@@ -25,6 +25,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float
 
+from vergence.geometry.cameras import skew
+
 Loss = Literal["squared", "soft_l1", "cauchy", "geman_mcclure"]
 FocalMode = Literal["fixed", "shared", "each"]
 Array = np.ndarray
@@ -165,17 +167,18 @@ def invert_symmetric(m: Float[Array, "6 N"]) -> Float[Array, "3 3 N"]:
     return out
 
 
-def _damped_points(system: _System, damping: float) -> Array:
-    point = system.point.copy()
-    diagonal = point[[0, 3, 5]]
-    point[[0, 3, 5]] += damping * diagonal + 1e-9 * diagonal.sum(0) + 1e-12
-    return point
+def damped(matrix: Float[Array, "6 N"], damping: float | Float[Array, " N"]) -> Float[Array, "6 N"]:
+    """Points' own matrices (xx xy xz yy yz zz), their diagonals made longer."""
+    out = matrix.copy()
+    diagonal = matrix[[0, 3, 5]]
+    out[[0, 3, 5]] += damping * diagonal + 1e-9 * diagonal.sum(0) + 1e-12
+    return out
 
 
 def _reduce(system: _System, damping: float) -> tuple[Array, Array, Array]:
     """Schur complement of the points: the system (VC, VC), its right side (VC,), and the points' inverses."""
     views, size = system.camera_gradient.shape
-    inverse = invert_symmetric(_damped_points(system, damping))
+    inverse = invert_symmetric(damped(system.point, damping))
     cross = system.cross
     scaled = cross[:, :, 0, None] * inverse[0] + cross[:, :, 1, None] * inverse[1] + cross[:, :, 2, None] * inverse[2]
     flat = scaled.reshape(views * size, -1)
@@ -358,14 +361,10 @@ def baseline_uncertainty(bundle: Bundle, covariance: Float[Array, "P P"]) -> Flo
             seen = turn @ centred.translation[b]
             baseline = centred.translation[a] - seen
             moves = np.zeros((3, views, CAMERA_SIZE))
-            moves[:, a, :3], moves[:, a, 3:6] = _cross(seen), np.eye(3)
-            moves[:, b, :3], moves[:, b, 3:6] = -turn @ _cross(centred.translation[b]), -turn
+            moves[:, a, :3], moves[:, a, 3:6] = skew(seen), np.eye(3)
+            moves[:, b, :3], moves[:, b, 3:6] = -turn @ skew(centred.translation[b]), -turn
             length = np.linalg.norm(baseline)
             aside = np.eye(3) - np.outer(baseline, baseline) / length**2
             moves = aside @ moves.reshape(3, -1) / length
             out[a, b] = out[b, a] = np.sqrt(max(np.trace(moves @ covariance @ moves.T), 0.0))
     return out
-
-
-def _cross(v: Float[Array, " 3"]) -> Float[Array, "3 3"]:
-    return np.array([[0, -v[2], v[1]], [v[2], 0, -v[0]], [-v[1], v[0], 0]])

@@ -105,8 +105,7 @@ def _gaps(known: Bundle, found: Bundle) -> tuple[Array, Array]:
     for a, b in combinations(range(len(known.rotation)), 2):
         turn = [c.rotation[a] @ c.rotation[b].T for c in (known, found)]
         way = [c.translation[a] - t @ c.translation[b] for c, t in zip((known, found), turn, strict=True)]
-        along = way[0] @ way[1] / max(float(np.linalg.norm(way[0]) * np.linalg.norm(way[1])), 1e-300)
-        out[:, a, b] = float(rotation_angle(*turn)), np.arccos(np.clip(along, -1, 1))
+        out[:, a, b] = float(rotation_angle(*turn)), np.arctan2(np.linalg.norm(np.cross(*way)), way[0] @ way[1])
     return out[0], out[1]
 
 
