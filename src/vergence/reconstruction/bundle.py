@@ -165,17 +165,18 @@ def invert_symmetric(m: Float[Array, "6 N"]) -> Float[Array, "3 3 N"]:
     return out
 
 
-def _damped_points(system: _System, damping: float) -> Array:
-    point = system.point.copy()
-    diagonal = point[[0, 3, 5]]
-    point[[0, 3, 5]] += damping * diagonal + 1e-9 * diagonal.sum(0) + 1e-12
-    return point
+def damped(matrix: Float[Array, "6 N"], damping: float | Float[Array, " N"]) -> Float[Array, "6 N"]:
+    """Points' own matrices, made longer along the diagonal."""
+    out = matrix.copy()
+    diagonal = matrix[[0, 3, 5]]
+    out[[0, 3, 5]] += damping * diagonal + 1e-9 * diagonal.sum(0) + 1e-12
+    return out
 
 
 def _reduce(system: _System, damping: float) -> tuple[Array, Array, Array]:
     """Schur complement of the points: the system (VC, VC), its right side (VC,), and the points' inverses."""
     views, size = system.camera_gradient.shape
-    inverse = invert_symmetric(_damped_points(system, damping))
+    inverse = invert_symmetric(damped(system.point, damping))
     cross = system.cross
     scaled = cross[:, :, 0, None] * inverse[0] + cross[:, :, 1, None] * inverse[1] + cross[:, :, 2, None] * inverse[2]
     flat = scaled.reshape(views * size, -1)

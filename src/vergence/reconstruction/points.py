@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float
 
-from vergence.reconstruction.bundle import SYMMETRIC, Bundle, Loss, invert_symmetric, least_depth, robust_loss
+from vergence.reconstruction.bundle import SYMMETRIC, Bundle, Loss, damped, invert_symmetric, least_depth, robust_loss
 
 Array = np.ndarray
 
@@ -77,13 +77,6 @@ def _systems(
     return 0.5 * scale**2 * cost, matrix, gradient
 
 
-def _damped(matrix: Float[Array, "6 N"], damping: float | Float[Array, " N"]) -> Float[Array, "6 N"]:
-    out = matrix.copy()
-    diagonal = matrix[[0, 3, 5]]
-    out[[0, 3, 5]] += damping * diagonal + 1e-9 * diagonal.sum(0) + 1e-12
-    return out
-
-
 def adjust_points(
     cameras: Bundle,
     observed: Float[Array, "V 2 N"],
@@ -125,7 +118,7 @@ def _descended(
     damping, left = np.full(points.shape[1], FIRST_DAMPING), np.arange(points.shape[1])
     cost, matrix, gradient = _systems(cameras, points, observed, weight, *how)
     for _ in range(iterations):
-        inverse = invert_symmetric(_damped(matrix, damping))
+        inverse = invert_symmetric(damped(matrix, damping))
         tried = points[:, left] - (inverse * gradient).sum(1)
         new = _systems(cameras, tried, observed, weight, *how)
         better = new[0] < cost
@@ -147,7 +140,7 @@ def point_covariance(
     scene = replace(cameras, points=points)
     floor = least_depth(scene.rotation[:, 2] @ points.T + scene.translation[:, 2, None])
     _, matrix, _ = _systems(cameras, points.T, np.zeros((len(weight), 2, 1)), weight, "squared", 1.0, floor)
-    return invert_symmetric(_damped(matrix, 0.0)).transpose(2, 0, 1)
+    return invert_symmetric(damped(matrix, 0.0)).transpose(2, 0, 1)
 
 
 def normal_equations(

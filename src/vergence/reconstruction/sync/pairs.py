@@ -17,7 +17,6 @@ POINTS = 400  # of a pair and shift
 ROUNDS = 4  # of reweighting
 LEAST_POINTS, LEAST_FRAMES = 60, 24  # that both see at a shift
 LEAST_SIGMA = 3e-4  # radians
-MOST_COST = 0.5  # of a shift that cannot be tried
 
 
 def scan(
