@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.optimize import least_squares
 
 from vergence.errors import VergenceError
-from vergence.geometry.camera import look_at, projection_matrix, transform
+from vergence.geometry.camera import look_at, transform
 from vergence.geometry.triangulation import (
     correct_matches,
     depths,
@@ -24,6 +24,10 @@ from vergence.geometry.triangulation import (
 
 F64 = torch.float64
 FOCAL = 1000.0
+
+
+def projection_matrix(rotation: torch.Tensor, translation: torch.Tensor) -> torch.Tensor:
+    return torch.cat([rotation, translation[..., None]], dim=-1)
 
 
 def rig(views=4, distance=4500.0):

@@ -8,7 +8,6 @@ import math
 import pytest
 import torch
 
-from vergence.geometry.camera import projection_matrix
 from vergence.geometry.triangulation import triangulate_linear
 from vergence.reconstruction.peaks import UNSEEN, choose_peaks
 from vergence.world import recordings
@@ -23,7 +22,7 @@ def scene():
     world = (film.pose - film.translation[:, None]) @ film.rotation
     world = world.double()[film.view == 0][:, :12].reshape(-1, 3)
     first = film[film.frame == film.frame.min()]
-    cameras = projection_matrix(first.rotation.double(), first.translation.double())
+    cameras = torch.cat([first.rotation, first.translation[..., None]], -1).double()
     moved = torch.stack([world @ c[:, :3].T + c[:, 3] for c in cameras], 1)
     return moved[..., :2] / moved[..., 2:], cameras
 

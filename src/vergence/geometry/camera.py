@@ -212,13 +212,6 @@ def matrix_product(a: Tensor, b: Tensor) -> Tensor:
     return (a[..., :, :, None] * b[..., None, :, :]).sum(-2)
 
 
-def projection_matrix(
-    rotation: Float[Tensor, "... 3 3"], translation: Float[Tensor, "... 3"]
-) -> Float[Tensor, "... 3 4"]:
-    """`[R | t]`: the normalised camera that the triangulation functions take."""
-    return torch.cat([rotation, translation[..., None]], dim=-1)
-
-
 def axis_angle_to_matrix(axis_angle: Float[Tensor, "... 3"]) -> Float[Tensor, "... 3 3"]:
     """Rodrigues' formula; smooth through zero."""
     squared = (axis_angle * axis_angle).sum(-1)[..., None, None]

@@ -11,7 +11,7 @@ Which function:
 What breaks them all: rays that are nearly parallel. Two rays at angle a turn an error across the ray into one along it
 that is 1/sin(a) times as large. A single wrong view moves the linear solution without bound.
 
-Cameras are normalised matrices `[R | t]` (`camera.projection_matrix`), points are normalised coordinates
+Cameras are normalised matrices `[R | t]`, points are normalised coordinates
 (`camera.normalise`). The view axis V is the last of the leading dimensions, and cameras broadcast: points `T J V 2` go
 with cameras `V 3 4`.
 """

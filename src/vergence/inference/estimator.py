@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vergence import __version__, plugins
 from vergence.batches.labelled import Labelled
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.files import atomic_path, read_yaml, write_json
 from vergence.footage.images import read_image
 from vergence.inference.domain import Domain, domain_of
@@ -259,7 +258,8 @@ def load(
                 "Give the folder that `vergence train` or `vergence demo` wrote (its model is in OUT/run), "
                 "or OUT/model of `vergence learn`.",
             )
-    try:
+    remedy = "config.json and model.safetensors must come from the same run, whole."
+    with refusing(f"the model in {folder} cannot be read", remedy):
         config = json.loads(files[0].read_text())
         network = NetworkSettings(**config["network"])
         if (folder / BACKBONE / "config.json").is_file():
@@ -274,11 +274,6 @@ def load(
             unit.load_state_dict(load_file(folder / "refinement.safetensors"))
             method = Refined(method, unit, made_with)
         return Estimator(method, config, device, folder, precision)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
-        raise VergenceError(
-            f"the model in {folder} cannot be read: {(str(error).splitlines() or [type(error).__name__])[0]}",
-            "config.json and model.safetensors must come from the same run, whole.",
-        ) from error
 
 
 def _plugin_files(folder: Path, config: dict[str, Any]) -> list[str]:

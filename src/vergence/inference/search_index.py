@@ -20,14 +20,14 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
-from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.files import atomic_path
 from vergence.inference.estimator import Estimator
 from vergence.methods.base import pose_descriptor
@@ -88,15 +88,11 @@ class Index:
     @staticmethod
     def load(path: Path) -> Index:
         """Raises: VergenceError: not an index, or not whole."""
-        try:
+        with refusing(f"{path} is not a whole search index", "Delete it; the next search makes it anew."):
             with np.load(path, allow_pickle=False) as file:
                 head = json.loads(str(file["head"]))
                 arrays = {name: file[name] for name in _ARRAYS}
             head = {name: head[name] for name in _HEAD}
-        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise VergenceError(
-                f"{path} is not a whole search index ({error})", "Delete it; the next search makes it anew."
-            ) from error
         head |= {"cameras": tuple(head["cameras"]), "joint_names": tuple(head["joint_names"])}
         return Index(**head, **arrays)
 
@@ -128,30 +124,19 @@ def build_index(estimator: Estimator, shots: Iterable[Shot], cameras: Sequence[s
     Raises:
         VergenceError: there are none.
     """
-    rows: dict[str, list[np.ndarray]] = {"descriptor": [], "pose": [], "camera": [], "frame": [], "time": []}
-    kind, frame_of_pose, some = "pose", "camera", False
-    batch: list[Shot] = []
-
-    def finish() -> None:
-        nonlocal kind, frame_of_pose, some
+    rows: dict[str, list[np.ndarray]] = {name: [] for name in _ARRAYS}
+    kind, frame_of_pose, left = "pose", "camera", iter(shots)
+    while batch := list(islice(left, BATCH)):
         found = estimator(np.stack([s.pixels for s in batch]), np.stack([s.intrinsics for s in batch]))
         embedded = found.embedding is not None
-        kind, frame_of_pose, some = "embedding" if embedded else "pose", found.frame, True
+        kind, frame_of_pose = "embedding" if embedded else "pose", found.frame
         descriptor = found.embedding if embedded else pose_descriptor(found, estimator.skeleton)
         rows["descriptor"].append(descriptor.float().numpy())  # type: ignore[union-attr]
         rows["pose"].append(found.pose.float().numpy())
         rows["camera"].append(np.array([s.camera for s in batch]))
         rows["frame"].append(np.array([s.frame for s in batch]))
         rows["time"].append(np.array([s.time for s in batch], dtype=np.float64))
-        batch.clear()
-
-    for shot in shots:
-        batch.append(shot)
-        if len(batch) == BATCH:
-            finish()
-    if batch:
-        finish()
-    if not some:
+    if not rows["pose"]:
         raise VergenceError("nobody was seen in any of the footage", "Look at the boxes or keypoints given.")
     arrays = {name: np.concatenate(parts) for name, parts in rows.items()}
     order = np.lexsort((arrays["time"], arrays["camera"]))

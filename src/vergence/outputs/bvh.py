@@ -38,14 +38,17 @@ def write_bvh(path: Path | str, poses: PoseSequence, stature_mm: float = ASSUMED
     """
     world = poses.in_world(stature_mm)
     motion = fit_kinematics(poses.placed(world, CM_PER_MM))
-    write_text(path, "\n".join([*_hierarchy(motion), *_motion(motion, poses.fps)]) + "\n")
+    lines, order = _hierarchy(motion)
+    write_text(path, "\n".join([*lines, *_motion(motion, order, poses.fps)]) + "\n")
     return motion.said(world)
 
 
-def _hierarchy(motion: Kinematics) -> list[str]:
-    lines = ["HIERARCHY"]
+def _hierarchy(motion: Kinematics) -> tuple[list[str], list[int]]:
+    """Its lines, and the joints as they come in it."""
+    lines, order = ["HIERARCHY"], list[int]()
 
     def joint(j: int, indent: str) -> None:
+        order.append(j)
         children = [c for c, p in enumerate(motion.parents) if p == j]
         x, y, z = motion.offsets[j]
         lines.append(f"{indent}{'JOINT' if motion.parents[j] >= 0 else 'ROOT'} {motion.joint_names[j]}")
@@ -62,27 +65,14 @@ def _hierarchy(motion: Kinematics) -> list[str]:
         lines.append(f"{indent}}}")
 
     joint(0, "")
-    return lines
+    return lines, order
 
 
-def _motion(motion: Kinematics, fps: float) -> list[str]:
-    frames, order = len(motion.root), _depth_first(motion.parents)
+def _motion(motion: Kinematics, order: list[int], fps: float) -> list[str]:
+    frames = len(motion.root)
     angles = np.empty((frames, len(order), 3))
     for i, j in enumerate(order):
         angles[:, i] = np.unwrap(Rotation.from_matrix(motion.rotation[:, j]).as_euler(_ORDER), axis=0)
     rows = np.concatenate([motion.root, np.degrees(angles).reshape(frames, -1)], 1)
     lines = ["MOTION", f"Frames: {frames}", f"Frame Time: {1 / fps:.8f}"]
     return [*lines, *(" ".join(f"{value:.6f}" for value in row) for row in rows)]
-
-
-def _depth_first(parents: tuple[int, ...]) -> list[int]:
-    """The joints as the hierarchy writes them."""
-    out: list[int] = []
-
-    def visit(j: int) -> None:
-        out.append(j)
-        for child in (c for c, p in enumerate(parents) if p == j):
-            visit(child)
-
-    visit(0)
-    return out

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
+from scipy.spatial.transform import Rotation
 
 from vergence.errors import VergenceError
 from vergence.geometry.cameras import skew
@@ -155,8 +156,7 @@ def _shortest(a: Float[Array, "T 3"], b: Float[Array, "T 3"]) -> Float[Array, "T
     a, b = (v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-12) for v in (a, b))
     cross, dot = np.cross(a, b), (a * b).sum(-1)
     across = skew(cross)
-    turn = np.eye(3) + across + across @ across / np.maximum(1 + dot, 1e-9)[..., None, None]
-    return turn
+    return np.eye(3) + across + across @ across / np.maximum(1 + dot, 1e-9)[..., None, None]
 
 
 def _filled(values: Array, known: Array) -> Array:
@@ -226,19 +226,6 @@ def _refine(parents: tuple[int, ...], offsets: Array, points: Array, local: Arra
         root = root + step[:, 0]
         for i, j in enumerate(carriers):
             base = world[:, parents[j]] if parents[j] >= 0 else np.broadcast_to(np.eye(3), (len(points), 3, 3))
-            turn = _exponential(np.einsum("tji,tj->ti", base, step[:, 1 + i]))
+            turn = Rotation.from_rotvec(np.einsum("tji,tj->ti", base, step[:, 1 + i])).as_matrix()
             local[:, j] = turn @ local[:, j]
     return local, root
-
-
-def _exponential(vector: Float[Array, "T 3"]) -> Float[Array, "T 3 3"]:
-    """Rodrigues' rotation."""
-    angle = np.linalg.norm(vector, axis=1)[:, None, None]
-    across = skew(vector)
-    small: Array = np.asarray(angle < 1e-8)
-    safe = np.where(small, 1.0, angle)
-    return (
-        np.eye(3)
-        + np.where(small, 1.0, np.sin(safe) / safe) * across
-        + np.where(small, 0.5, (1 - np.cos(safe)) / safe**2) * (across @ across)
-    )

@@ -16,14 +16,13 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import numpy as np
-from jaxtyping import Bool, Float, Int
 
-from vergence.errors import VergenceError
+from vergence.errors import refusing
 from vergence.files import atomic_path, from_plain, plain, read_npz_as
 from vergence.outputs.sequence import PoseSequence
 from vergence.outputs.world import World
@@ -58,25 +57,13 @@ def _words(poses: PoseSequence) -> dict[str, int | str]:
 
 
 @dataclass(frozen=True)
-class PoseFile:
-    """What an NPZ of poses holds."""
+class PoseFile(PoseSequence):
+    """What an NPZ of poses holds: `up` is NaN where unknown, and `placed` the world as JSON."""
 
-    pose: Float[np.ndarray, "T J 3"]
-    joint_names: tuple[str, ...]
-    fps: float
-    unit: str
-    up: Float[np.ndarray, " 3"] | None = None
-    keypoints: Float[np.ndarray, "T *V J 2"] | None = None
-    confidence: Float[np.ndarray, "T J"] | None = None
-    frame: Int[np.ndarray, " T"] | None = None
-    time: Float[np.ndarray, " T"] | None = None
-    reliable: Bool[np.ndarray, " T"] | None = None
-    root: Float[np.ndarray, "T 3"] | None = None
-    root_sigma: Float[np.ndarray, "T 3"] | None = None
-    person: int | None = None
-    smoothing: str = ""
-    model: str = ""
-    placed: str | None = None
+    placed: str | None = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        """Nothing is checked before it is a sequence."""
 
 
 def read_npz(path: Path | str) -> PoseSequence:
@@ -85,20 +72,17 @@ def read_npz(path: Path | str) -> PoseSequence:
     Raises:
         VergenceError: missing, unreadable, without a required key, or with an array of another kind or shape.
     """
-    data = read_npz_as(path, PoseFile, "Is it a pose file?")
-    if data.up is not None and not np.isfinite(data.up).all():
-        data = replace(data, up=None)
-    values = dict(vars(data))
+    values = dict(vars(read_npz_as(path, PoseFile, "Is it a pose file?")))
     placed = values.pop("placed")
-    return PoseSequence(**values, world=None if placed is None else _world(placed, path))
+    if values["up"] is not None and not np.isfinite(values["up"]).all():
+        values["up"] = None
+    return PoseSequence(**values | {"world": None if placed is None else _world(placed, path)})
 
 
 def _world(text: str, path: Path | str) -> World:
-    try:
+    with refusing(f"`placed` of {path} cannot be read", "Is it a pose file?"):
         values = json.loads(text)
         return from_plain(World, values | {"up": np.array(values["up"], dtype=np.float64).reshape(3)})
-    except (ValueError, TypeError, KeyError, AttributeError, msgspec.ValidationError) as error:
-        raise VergenceError(f"`placed` of {path} cannot be read: {error!r}", "Is it a pose file?") from error
 
 
 def write_csv(path: Path | str, poses: PoseSequence) -> None:

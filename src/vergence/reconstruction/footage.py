@@ -94,6 +94,8 @@ def reconstruct(
     if tall is not None:
         against += _height_doubt(poses, tall)
         poses, solution = _sized(poses, solution, tall)
+    bone = reference_note(solution.pose, seen.skeleton)
+    notes = (*footage.notes, *seen.notes, *timed, _sides(footage, solution), bone)
     return Reconstruction(
         poses=poses,
         rig=_rig(footage, solution),
@@ -102,27 +104,8 @@ def reconstruct(
         extrinsics=("adjusted" if refine else "as given") if placed else "estimated",
         intrinsics="given" if footage.rig.has_intrinsics else "estimated",
         coverage_of_points=_coverage(seen, solution),
-        notes=tuple(
-            note
-            for note in (
-                *footage.notes,
-                *seen.notes,
-                *timed,
-                *_sides(footage, solution),
-                reference_note(solution.pose, seen.skeleton),
-            )
-            if note
-        ),
-        settings={
-            "ignore_extrinsics": ignore_extrinsics,
-            "refine": refine,
-            "fov": fov,
-            "fov_fixed": fov_fixed,
-            "focal": focal,
-            "per_frame": per_frame,
-            "seed": seed,
-            "height": height,
-        },
+        notes=tuple(filter(None, notes)),
+        settings={"ignore_extrinsics": ignore_extrinsics, **lens, **options, "height": height},
         seconds=time.perf_counter() - start,
         capture=footage,
         observations=seen,
@@ -205,15 +188,13 @@ def _sized(poses: PoseSequence, solution: Solution, tall: float) -> tuple[PoseSe
     if solution.unit == "mm":
         return poses, solution
     factor, report = poses.in_world(tall).mm_per_unit, solution.report
-    sized = replace(
-        solution,
-        pose=solution.pose * factor,
-        deviation=solution.deviation * factor,
-        translation=solution.translation * factor,
-        unit="mm",
-        report=replace(report, travel=report.travel * factor),
-    )
-    return poses.scaled(tall), sized
+    sized = _in_unit(solution, factor, "mm")
+    return poses.scaled(tall), replace(sized, report=replace(report, travel=report.travel * factor))
+
+
+def _in_unit(solution: Solution, factor: float, unit: Literal["mm", "reference_bone"]) -> Solution:
+    lengths = {name: getattr(solution, name) * factor for name in ("pose", "deviation", "translation")}
+    return replace(solution, **lengths, unit=unit)
 
 
 def _height_doubt(poses: PoseSequence, tall: float) -> tuple[str, ...]:
@@ -235,13 +216,7 @@ def _in_bones(solution: Solution) -> Solution:
             "the given cameras are free of scale and the trunk was never reconstructed, so the result has no unit",
             "Give keypoints of hips and shoulders, or a calibration in mm.",
         )
-    return replace(
-        solution,
-        pose=solution.pose / bone,
-        deviation=solution.deviation / bone,
-        translation=solution.translation / bone,
-        unit="reference_bone",
-    )
+    return _in_unit(solution, 1 / bone, "reference_bone")
 
 
 def _rig(capture: Capture, found: Solution) -> Rig:
@@ -249,13 +224,9 @@ def _rig(capture: Capture, found: Solution) -> Rig:
     return Rig.of(capture.names, capture.rig.image_size, *arrays, unit=found.unit)
 
 
-def _sides(capture: Capture, solution: Solution) -> tuple[str, ...]:
-    names = throughout(solution.side, tuple(capture.names))
-    return (
-        (f"{', '.join(names)}: left and right are exchanged from beginning to end, and were exchanged back",)
-        if names
-        else ()
-    )
+def _sides(capture: Capture, solution: Solution) -> str:
+    names = ", ".join(throughout(solution.side, tuple(capture.names)))
+    return f"{names}: left and right are exchanged from beginning to end, and were exchanged back" if names else ""
 
 
 def _coverage(seen: Observations, solution: Solution) -> float:

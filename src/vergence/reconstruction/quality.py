@@ -14,7 +14,6 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float
 
-from vergence.files import plain
 from vergence.geometry.body import joint_mean, limb_lengths, percentile, reference_length
 from vergence.geometry.two_view import NO_PARALLAX
 from vergence.reconstruction.inputs import Joints
@@ -105,10 +104,6 @@ class Report:
     def doubted(self, reasons: tuple[str, ...]) -> Report:
         """With these reasons too; `doubtful` where there are any."""
         return replace(self, verdict="doubtful", reasons=(*self.reasons, *reasons)) if reasons else self
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; what is not a finite number becomes None."""
-        return dict(plain(self))
 
 
 def thigh_mean(variation: dict[str, float]) -> float:

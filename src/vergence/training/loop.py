@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from vergence.batches.augment import augment, to_float
 from vergence.batches.sampler import Mixture
 from vergence.batches.views import Views
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.files import remove_leftovers, write_text
 from vergence.methods.base import Method
 from vergence.progress import Progress, silent
@@ -273,7 +273,8 @@ def train_stage(
     checkpoint = folder / "last.ckpt"
     dataset = _Steps(mixture, stage.steps)
     if checkpoint.exists():
-        dataset.start = _resumed_step(checkpoint)
+        with refusing(f"the checkpoint {checkpoint} cannot be read", "Delete it to start the stage anew."):
+            dataset.start = int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"])
         logger.resume_at(dataset.start)
     elif logger.path.exists():
         logger.path.unlink()
@@ -312,15 +313,6 @@ def train_stage(
             checkpoint.unlink(missing_ok=True)
             raise
     method.eval().cpu()
-
-
-def _resumed_step(checkpoint: Path) -> int:
-    try:
-        return int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"])
-    except Exception as error:
-        raise VergenceError(
-            f"the checkpoint {checkpoint} cannot be read ({error})", "Delete it to start the stage anew."
-        ) from error
 
 
 def _tensorboard(folder: Path) -> list[Logger]:

@@ -271,10 +271,6 @@ class Run:
         """A source's index with its visible labels and the pseudo-labels that stages made of it."""
         visible = visible_labels(self.dataset(source), self.recipe.sources[source])
         for label in labels:
-            if label not in self.labels:
-                raise VergenceError(
-                    f"no label stage {label!r} comes before", f"There are {', '.join(self.labels) or 'none'}."
-                )
             settings = self.recipe.stages[label].label
             if settings and settings.source == source:
                 visible = self.labels[label].apply(visible)

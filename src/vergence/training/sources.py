@@ -14,7 +14,7 @@ import yaml
 from vergence.batches.dataset import Dataset, MemoryDataset, numbered_apart
 from vergence.batches.views import Views
 from vergence.datasets.records import ImageDataset, Records
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.protocols.base import get_protocol
 from vergence.recipes.load import load_recipe, recipe_from
 from vergence.recipes.recipe import Recipe
@@ -60,10 +60,8 @@ def parse_source(text: str) -> Source:
                 return make_source(kind, path=text)
         raise VergenceError(f"{text} is neither a capture nor shards", FORMS)
     if text.lstrip().startswith("{"):
-        try:
+        with refusing(f"{text} is not a recipe's line", FORMS, yaml.YAMLError):
             raw = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise VergenceError(f"{text} is not a recipe's line: {str(error).splitlines()[0]}", FORMS) from error
         return recipe_from({"sources": {"source": raw}}, "the source").sources["source"]
     recipe, colon, name = text.rpartition(":")
     if not colon:

@@ -13,7 +13,9 @@ import inspect
 import math
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -77,7 +79,9 @@ def parser_of(
     about, groups = sections(inspect.getdoc(function) or "")
     arguments, hints = inspect.signature(function).parameters, get_type_hints(function)
     names = [name for _, entries in groups for name in entries if positional(name, function)]
-    needed = [f"--{n.replace('_', '-')} {word}" for n, word in _needed(groups, arguments, function)]
+    given = [(name, word) for _, entries in groups for name, (word, _) in entries.items() if name not in names]
+    must = [(name, word) for name, word in given if arguments[name].default is inspect.Parameter.empty]
+    needed = [f"--{name.replace('_', '-')} {word or name.upper()}" for name, word in must]
     usage = " ".join(["%(prog)s", *(shown(name, hints[name], function) for name in names), *needed, "[options]"])
     parser = make(
         prog=f"vergence {verb}", usage=usage, description=about, allow_abbrev=False, formatter_class=_Formatter,
@@ -89,14 +93,6 @@ def parser_of(
             _add(group, name, arguments[name].default, hints[name], metavar, text.replace("%", "%%"), function)
     parser.add_argument_group("help").add_argument("-h", "--help", action="help", help="show this and stop")
     return parser
-
-
-def _needed(groups: Groups, arguments: Mapping[str, Any], function: Verb) -> Iterator[tuple[str, str]]:
-    """Options that must be given, with their words."""
-    for _, entries in groups:
-        for name, (metavar, _) in entries.items():
-            if arguments[name].default is inspect.Parameter.empty and not positional(name, function):
-                yield name, metavar or name.upper()
 
 
 def _add(
@@ -138,17 +134,8 @@ def sections(doc: str) -> tuple[str, Groups]:
         groups.append(("arguments" if title == "Args" else title, entries))
     paragraphs = [" ".join(part.split()) for part in about.strip().split("\n\n")]
     width = argparse.HelpFormatter("")._width
-    return "\n\n".join(_wrapped(part, min(100, width)) for part in paragraphs), groups
-
-
-def _wrapped(text: str, width: int) -> str:
-    import textwrap
-
-    return (
-        text
-        if text.startswith("Example: ")
-        else textwrap.fill(text, width, break_on_hyphens=False, break_long_words=False)
-    )
+    fill = partial(textwrap.fill, width=min(100, width), break_on_hyphens=False, break_long_words=False)
+    return "\n\n".join(part if part.startswith("Example: ") else fill(part) for part in paragraphs), groups
 
 
 def parameters(function: Verb) -> tuple[str, ...]:

@@ -12,15 +12,17 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vergence.errors import VergenceError
+from vergence.errors import refusing
 from vergence.files import plain, write_json
 
 NAME = ".unfinished"
+NO_SPACE = "Free some space; the same command goes on from there."
 
 
 class Work:
@@ -79,18 +81,13 @@ class Rows:
         Raises:
             VergenceError: they cannot be written.
         """
-        try:
+        with refusing(f"{self.path} could not be written", NO_SPACE, OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with open(self.path, "r+b" if self.path.exists() else "w+b") as file:
                 file.seek(row * self.kind.itemsize)
                 file.write(np.ascontiguousarray(records, self.kind).tobytes())
                 file.flush()
                 os.fsync(file.fileno())
-        except OSError as error:
-            raise VergenceError(
-                f"{self.path} could not be written: {error.strerror}",
-                "Free some space; the same command goes on from there.",
-            ) from error
 
     def read(self, start: int, stop: int) -> np.ndarray:
         """Records from one row up to another."""
@@ -107,20 +104,13 @@ def write_arrays(folder: Path, count: int, parts: Iterable[Mapping[str, np.ndarr
     """
     folder.mkdir(parents=True, exist_ok=True)
     files: dict[str, Any] = {}
-    try:
+    with refusing(f"{folder} could not be written", NO_SPACE, OSError), ExitStack() as opened:
         for part in parts:
             for name, values in part.items():
                 if name not in files:
-                    files[name] = open(folder / f"{name}.npy", "wb")  # noqa: SIM115 - closed below
+                    files[name] = opened.enter_context(open(folder / f"{name}.npy", "wb"))
                     _head(files[name], values, count)
                 files[name].write(np.ascontiguousarray(values).tobytes())
-    except OSError as error:
-        raise VergenceError(
-            f"{folder} could not be written: {error.strerror}", "Free some space; the same command goes on from there."
-        ) from error
-    finally:
-        for file in files.values():
-            file.close()
     return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in files}
 
 

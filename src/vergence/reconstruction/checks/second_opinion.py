@@ -175,11 +175,9 @@ def _cause(known: Bundle, found: Bundle, wish: Wish | None, names: tuple[str, ..
         return wish.words(names) if wish else _moved(known, found, names) if moved else ""
     limit, views = min(np.radians(NAMED_GAP_DEG), gap / 4), len(names)
     orders = permutations(range(views)) if views <= MOST_TRIED else _exchanges(views)
-    fits = [
-        order for order in orders if rotation_gap(replace(known, rotation=known.rotation[list(order)]), found) <= limit
-    ]
-    if fits:
-        order = min(fits, key=lambda o: rotation_gap(replace(known, rotation=known.rotation[list(o)]), found))
+    gaps = {order: rotation_gap(replace(known, rotation=known.rotation[list(order)]), found) for order in orders}
+    order = min(gaps, key=lambda o: gaps[o])
+    if gaps[order] <= limit:
         wrong = [v for v in range(views) if order[v] != v]
         if len(wrong) == 2:
             return f"{names[wrong[0]]} and {names[wrong[1]]} seem exchanged"
@@ -197,13 +195,10 @@ def _cause(known: Bundle, found: Bundle, wish: Wish | None, names: tuple[str, ..
 
 def _exchanges(views: int) -> list[tuple[int, ...]]:
     """All orders that exchange two cameras, and all that move every camera on."""
-    out = [tuple((i + step) % views for i in range(views)) for step in range(1, views)]
-    for a in range(views):
-        for b in range(a):
-            order = list(range(views))
-            order[a], order[b] = b, a
-            out.append(tuple(order))
-    return [*out, tuple(range(views))[::-1]]
+    own = range(views)
+    moved = [tuple((i + step) % views for i in own) for step in range(1, views)]
+    exchanged = [tuple(b if i == a else a if i == b else i for i in own) for a, b in combinations(own, 2)]
+    return [*moved, *exchanged, tuple(own)[::-1]]
 
 
 def _moved(known: Bundle, found: Bundle, names: tuple[str, ...]) -> str:

@@ -15,7 +15,7 @@ from itertools import combinations, product
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from vergence.reconstruction.checks.timing import pair_costs
+from vergence.reconstruction.checks.timing import pair_fits
 from vergence.skeleton import Skeleton
 
 Array = np.ndarray
@@ -38,11 +38,11 @@ def exchanged_cameras(image: Float[Array, "T V J 2"], skeleton: Skeleton, seed: 
     if mirror == list(range(len(skeleton))) or views > MOST_CAMERAS:
         return np.zeros(views, dtype=bool)
     pairs = list(combinations(range(views), 2))
-    costs = {(a, b): [float(pair_costs(image[:, a], image[:, b], 0, SIGMA, seed)[0])] for a, b in pairs}
+    costs = {(a, b): [float(pair_fits(image[:, a], image[:, b], 0, SIGMA, seed)[0][0])] for a, b in pairs}
     if max(cost[0] for cost in costs.values()) < RIGHT:
         return np.zeros(views, dtype=bool)
     for a, b in pairs:
-        costs[a, b].append(float(pair_costs(image[:, a], image[:, b][:, mirror], 0, SIGMA, seed)[0]))
+        costs[a, b].append(float(pair_fits(image[:, a], image[:, b][:, mirror], 0, SIGMA, seed)[0][0]))
     tried = [np.array((False, *rest)) for rest in product((False, True), repeat=views - 1)]
     total = [sum(cost[int(flip[a] != flip[b])] for (a, b), cost in costs.items()) for flip in tried]
     best = int(np.argmin(total))

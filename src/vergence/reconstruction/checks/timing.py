@@ -19,8 +19,9 @@ joints as well; `trust` low: what an offset gains comes from a few moments only)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -94,11 +95,12 @@ def find_lateness(
     sigma = _noise(image, pairs, reach, seed)
     fits = {(a, b): pair_fits(image[:, a], image[:, b], reach, sigma, seed) for a, b in pairs}
     costs = {pair: cost for pair, (cost, _) in fits.items()}
-    best = min((_settled(costs, start) for start in _starts(costs, views, reach)), key=lambda o: _total(costs, o))
+    total = partial(_total, costs)
+    best = min((settled(total, start, reach) for start in starts(costs, views, reach)), key=total)
     best = best - np.bincount(best + views * reach).argmax() + views * reach
-    least = _total(costs, best)
+    least = total(best)
     other = min(
-        _total(costs, moved)
+        total(moved)
         for v in range(views)
         for step in range(-reach, reach + 1)
         if abs(step) > 1
@@ -184,7 +186,7 @@ def _own_course(
     others = [u for u in range(image.shape[1]) if u != view]
     curve = np.array([sum(fits[min(u, view), max(u, view)][0][_place(best, u, view, x, reach)] for u in others)
                       for x in range(-reach, reach + 1)])  # fmt: skip
-    starts = [0, *(int(x) - reach for x in np.argsort(curve)[:STARTS])]
+    begun = [0, *(int(x) - reach for x in np.argsort(curve)[:STARTS])]
 
     def table(matrices: dict[int, Array | None]) -> Float[Array, "S T"]:
         frames = np.arange(len(image))
@@ -203,7 +205,7 @@ def _own_course(
 
     none = np.zeros(len(image), dtype=int)
     single, ends = float(fitted(none)[reach].sum()), [(0.0, none)]
-    for start in dict.fromkeys(starts):
+    for start in dict.fromkeys(begun):
         course = _course(table({u: _matrix(fits, view, u, int(best[u] - best[view]) - start) for u in others}))[1]
         for _ in range(REFITS):
             total, course = _course(fitted(course))
@@ -325,11 +327,6 @@ def pair_fits(
     return costs, matrices
 
 
-def pair_costs(a: Float[Array, "T J 2"], b: Float[Array, "T J 2"], reach: int, sigma: float, seed: int = 0) -> Array:
-    """The costs of `pair_fits` without their matrices."""
-    return pair_fits(a, b, reach, sigma, seed)[0]
-
-
 def _total(costs: dict[tuple[int, int], Array], offset: Array) -> float:
     total = 0.0
     for (a, b), cost in costs.items():
@@ -338,29 +335,38 @@ def _total(costs: dict[tuple[int, int], Array], offset: Array) -> float:
     return total
 
 
-def _starts(costs: dict[tuple[int, int], Array], views: int, reach: int) -> list[Array]:
+def starts(costs: dict[tuple[int, int], Array], views: int, reach: int) -> list[Array]:
     """No offset at all, and what each camera says of all others."""
-    starts = [np.zeros(views, dtype=int)]
+    found = [np.zeros(views, dtype=int)]
     for base in range(views):
         start = np.zeros(views, dtype=int)
         for (a, b), cost in costs.items():
             if base in (a, b):
                 shift = int(cost.argmin()) - reach
                 start[b if a == base else a] = shift if a == base else -shift
-        starts.append(start)
-    return starts
+        found.append(start)
+    return found
 
 
-def _settled(costs: dict[tuple[int, int], Array], offset: Array) -> Array:
-    """Coordinate descent: one camera after the other moves to where the sum is least, until none does."""
-    reach = len(next(iter(costs.values()))) // 2
-    while True:
+def settled(
+    total: Callable[[Array], float], offset: Array, reach: int, far: Callable[[Array], Array] = np.abs
+) -> Array:
+    """Coordinate descent: one camera after the other moves to where the total is least, until none does.
+
+    Args:
+        total: cost of all cameras' offsets.
+        offset: to begin with.
+        reach: frames that a camera may move at once.
+        far: how far off each camera is; of equal costs the nearer offsets are taken.
+    """
+    for _ in range(20):
         before = offset.copy()
         for v in range(len(offset)):
             tried = [offset + step * (np.arange(len(offset)) == v) for step in range(-reach, reach + 1)]
-            offset = min(tried, key=lambda o: (round(_total(costs, o), 9), int(np.abs(o).sum())))
+            offset = min(tried, key=lambda o: (round(total(o), 9), int(far(o).sum())))
         if (offset == before).all():
-            return offset
+            break
+    return offset
 
 
 def _vertex(costs: dict[tuple[int, int], Array], offset: Array, view: int) -> float:

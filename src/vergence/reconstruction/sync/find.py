@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 from typing import Literal
 
@@ -25,6 +26,7 @@ from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.reconstruction.checks.lag import lag
+from vergence.reconstruction.checks.timing import settled, starts
 from vergence.reconstruction.sync.motion import smoothed, without_strays
 from vergence.reconstruction.sync.pairs import LEAST_FRAMES, scan
 from vergence.reconstruction.sync.together import TRUNCATED, Timing, adjust_time, asked, moments, seen_again
@@ -202,17 +204,18 @@ def _total(curves: Curves, offset: Array) -> float:
 def _candidates(curves: Curves, views: int, reach: int) -> list[Array]:
     """Offsets worth adjusting: the best, none, and where one camera alone is nearly as good elsewhere."""
     none = np.zeros(views, dtype=int)
-    ends = [_settled(curves, start, reach) for start in [none, *_starts(curves, views, reach)]]
-    ends = sorted(ends, key=lambda o: _total(curves, o))
+    total = partial(_total, curves)
+    ends = [settled(total, start, reach, lambda o: np.abs(o - o[0])) for start in starts(curves, views, reach)]
+    ends = sorted(ends, key=total)
     best = ends[0]
     moved = []
     for v in range(views):
         unit = (np.arange(views) == v).astype(int)
-        row = np.array([_total(curves, best + s * unit) for s in range(-reach, reach + 1)])
+        row = np.array([total(best + s * unit) for s in range(-reach, reach + 1)])
         for i in range(1, len(row) - 1):
             if row[i] <= min(row[i - 1], row[i + 1]) and abs(i - reach) >= APART:
                 moved.append((float(row[i]), best + (i - reach) * unit))
-    moved += [(_total(curves, end), end) for end in ends[1:]]
+    moved += [(total(end), end) for end in ends[1:]]
     kept, plain = [best], [best - best[0]]
     for _, offset in [(0.0, none), *sorted(moved, key=lambda m: m[0])]:
         same = any(np.abs(offset - offset[0] - other).max() < APART for other in plain)
@@ -220,32 +223,6 @@ def _candidates(curves: Curves, views: int, reach: int) -> list[Array]:
             kept.append(offset)
             plain.append(offset - offset[0])
     return [offset - offset[0] for offset in kept]
-
-
-def _starts(curves: Curves, views: int, reach: int) -> list[Array]:
-    """What each camera says of all others."""
-    starts = []
-    for base in range(views):
-        start = np.zeros(views, dtype=int)
-        for (a, b), curve in curves.items():
-            if base in (a, b):
-                shift = int(curve.argmin()) - reach
-                start[b if a == base else a] = shift if a == base else -shift
-        starts.append(start)
-    return starts
-
-
-def _settled(curves: Curves, offset: Array, reach: int) -> Array:
-    """Coordinate descent: one camera after the other moves to where the sum is least, until none does."""
-    for _ in range(20):
-        before = offset.copy()
-        for v in range(len(offset)):
-            unit = (np.arange(len(offset)) == v).astype(int)
-            tried = [offset + s * unit for s in range(-reach, reach + 1)]
-            offset = min(tried, key=lambda o: (round(_total(curves, o), 9), int(np.abs(o - o[0]).sum())))
-        if (offset == before).all():
-            break
-    return offset
 
 
 def _best(found: Sequence[Timing], tau: float) -> int:

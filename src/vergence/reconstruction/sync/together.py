@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from vergence.errors import VergenceError
-from vergence.reconstruction.bundle import Bundle, project_points, turns
+from vergence.reconstruction.bundle import Bundle, project_points, stepped
 from vergence.reconstruction.points import linear_points
 from vergence.reconstruction.rig import estimate_rig
 from vergence.reconstruction.sync.motion import between
@@ -265,11 +265,5 @@ def _reduced(error: Array, at_points: Array, at_cameras: Array, weight: Array) -
 
 
 def _moved(cameras: Bundle, offset: Array, drift: Array, step: Array, span: float) -> tuple[Bundle, Array, Array]:
-    turn = turns(step[:, :3])
-    moved = replace(
-        cameras,
-        rotation=turn @ cameras.rotation,
-        translation=cameras.translation + step[:, 3:6],
-        focal=cameras.focal * np.exp(step[:, 6:7]),
-    )
+    moved = stepped(cameras, step[:, :7], np.zeros(3))
     return moved, offset + step[:, 7], drift + step[:, 8] / span
