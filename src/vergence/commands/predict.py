@@ -27,6 +27,7 @@ def predict(
     overlay: bool = True,
     device: str = "auto",
     precision: Literal["fp32", "bf16"] = "fp32",
+    engine: Literal["torch", "onnxruntime"] | None = None,
     plugins: str = "",
     quiet: bool = False,
     height: float | None = None,
@@ -77,6 +78,7 @@ def predict(
     How it runs (--device cuda):
         device: auto, cpu, cuda or mps.
         precision: fp32, or bf16, which is faster and rougher where the processor has it.
+        engine: torch, or onnxruntime for the model.onnx that `vergence export` wrote into the run's folder.
         plugins (FILE,FILE): Python files, joined by commas, in which the run's method or a reader of keypoints stands.
         quiet: no progress.
     """
@@ -106,7 +108,8 @@ def predict(
         found = vergence.predict(
             run, input, box=box, boxes=boxes, keypoints=keypoints, capture=capture, camera=camera, fov=fov, frames=frames,
             fps=fps, whole_image=whole_image, detector=detector, detector_model=detector_model, people=people, flip=flip,
-            device=device, precision=precision, plugins=plugins.split(",") if plugins else (), progress=progress,
+            device=device, precision=precision, engine=engine or "",
+            plugins=plugins.split(",") if plugins else (), progress=progress,
         )  # fmt: skip
         saved = vergence.save_predicted(
             found, folder, smooth=smooth, height=height, formats=formats.split(","),
