@@ -23,8 +23,8 @@ from vergence.errors import VergenceError
 from vergence.files import atomic_path, read_yaml, write_json
 from vergence.footage.images import read_image
 from vergence.inference.domain import Domain, domain_of
-from vergence.inference.exported import FILE, SUFFIX, ExportedMethod, check_engine, read_exported
 from vergence.methods.base import Method, Prediction
+from vergence.methods.exported import FILE, SUFFIX, ExportedMethod, check_engine, read_exported
 from vergence.methods.refinement import Refined, RefinementUnit
 from vergence.methods.registry import build_method
 from vergence.networks.pose_network import PoseNetwork

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from vergence.errors import VergenceError
 from vergence.files import atomic_path, read_yaml
 from vergence.inference.estimator import Estimator, load, weights_identity
-from vergence.inference.exported import FILE, read_exported
 from vergence.methods.base import Method, Prediction
+from vergence.methods.exported import FILE, read_exported
 from vergence.networks.graphs import SUFFIX, check_installed, write
 
 FORMATS = ("onnx",)

@@ -11,12 +11,12 @@ from vergence.errors import VergenceError
 from vergence.footage.capture import Capture
 from vergence.footage.detectors.base import PACKAGES, PREFERRED
 from vergence.inference.estimator import Estimator, load
-from vergence.inference.exported import SUFFIX
 from vergence.inference.frames import PredictedFrames
 from vergence.inference.inputs import RGB
 from vergence.inference.lifted import LiftedFrames
 from vergence.inference.takes import Take, open_take
 from vergence.lifting.model import LiftingModel, is_lifting, load_lifting
+from vergence.methods.exported import SUFFIX
 from vergence.networks.devices import resolve_device
 from vergence.plugins import load_plugins
 from vergence.progress import Progress, silent
