@@ -91,7 +91,9 @@ def measure(path: Path, size: int, batch: int, batches: int) -> None:
     for rows in steps[1 : min(batches, len(steps))]:
         dataset.read(rows)
     read, (wall, cpu) = min(batches, len(steps)), clocks() - first
-    print(f"  batches 2-{read:<5} {wall:8.1f} s  processor {cpu:8.1f} s   {1e3 * cpu / batch / max(1, read - 1):.2f} ms a crop")
+    print(
+        f"  batches 2-{read:<5} {wall:8.1f} s  processor {cpu:8.1f} s   {1e3 * cpu / batch / max(1, read - 1):.2f} ms a crop"
+    )
     again = clocks()
     for rows in steps[:read]:
         dataset.read(rows)

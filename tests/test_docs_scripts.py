@@ -1,21 +1,152 @@
-"""What the documentation offers to copy is what the package takes."""
+"""What the documentation offers to copy is what the package takes, and its site is made of all there is."""
 
 from __future__ import annotations
 
+import ast
+import dataclasses
+import importlib.util
+import inspect
+import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+import vergence
+from vergence import cli, plugins
+from vergence.commands.console import options
 from vergence.recipes.load import load_recipe
+from vergence.recipes.recipe import Recipe
+from vergence.recipes.settings import Limited
+from vergence.recipes.sources import Source
 
-SCRIPTS = Path(__file__).parent.parent / "docs" / "scripts"
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
+SELF_CONTAINED = ("vergence.Camera(", "vergence.metrics.n_mpjpe(np.random", 'vergence.load("nothing")')
+
+_spec = importlib.util.spec_from_file_location("build_docs", ROOT / "scripts" / "build_docs.py")
+build_docs = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(build_docs)
+
+
+def blocks(page: Path, *languages: str) -> list[str]:
+    found = re.findall(r"^( *)```(\w+)\n(.*?)^ *```", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    return [inspect.cleandoc("\n" + text) for _, language, text in found if language in languages]
+
+
+def commands(page: Path) -> list[str]:
+    """`vergence VERB ...` in blocks of the shell and in the text."""
+    text = page.read_text("utf-8")
+    lines = [line for block in blocks(page, "sh") for line in block.replace("\\\n", " ").splitlines()]
+    spans = re.findall(r"(?<!`)`([^`]+)`(?!`)", re.sub(r"^ *```.*?^ *```", "", text, flags=re.MULTILINE | re.DOTALL))
+    called = [line.partition(" #")[0].strip() for line in (*lines, *(" ".join(span.split()) for span in spans))]
+    return [line for line in called if re.match(r"vergence [a-z]", line)]
 
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_recipes_in_the_documentation_are_recipes(number, tmp_path):
-    blocks = (SCRIPTS.parent / "training.md").read_text().split("```yaml\n")[1:]
-    assert len(blocks) == 2
-    (tmp_path / "recipe.yaml").write_text(blocks[number].split("```")[0])
+    found = blocks(DOCS / "training.md", "yaml")
+    assert len(found) == 2
+    (tmp_path / "recipe.yaml").write_text(found[number])
     recipe = load_recipe(str(tmp_path / "recipe.yaml"))
     assert recipe.stages["pose"].train.labels == ["labels"]
     assert recipe.test
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_in_the_documentation_are_spelled_as_the_verbs_take_them(page):
+    wrong = []
+    for command in commands(page):
+        verb, *words = shlex.split(command.replace("\\|", "|"))[1:]
+        if verb in ("help", *cli.VERBS):
+            function = cli.function_of(verb) if verb != "help" else None
+            known = {word.replace("_", "-") for word in options.parameters(function)} if function else set()
+            of_recipe = "overrides" in known
+            for word in words:
+                name = word.partition("=")[0].removeprefix("--")
+                fits = name.removeprefix("no-") in known | {"help", "threads"} or (of_recipe and is_key(name))
+                takes_words = getattr(function, "takes_words", False)
+                if word.startswith("--") and not (fits or takes_words):
+                    wrong.append((command, word))
+        elif verb not in cli.FORMERLY:
+            wrong.append((command, verb))
+    assert wrong == []
+
+
+def is_key(name: str) -> bool:
+    return name.partition(".")[0] in {field.name for field in dataclasses.fields(Recipe)}
+
+
+def test_the_readme_has_a_line_for_each_verb():
+    rows = re.findall(r"^\| `vergence ([a-z-]+)", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE)
+    assert sorted(rows) == sorted(cli.VERBS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_in_the_documentation_uses_public_names(page):
+    for block in blocks(page, "python"):
+        nodes = [node for node in ast.walk(ast.parse(block)) if isinstance(node, ast.Attribute)]
+        used = {node.attr for node in nodes if ast.unparse(node.value) == "vergence"}
+        assert used <= set(vergence.__all__), block
+
+
+@pytest.mark.parametrize("name", SELF_CONTAINED)
+def test_examples_that_need_no_data_run(name):
+    (block,) = [block for block in blocks(DOCS / "api.md", "python") if name in block]
+    exec(compile(block, name, "exec"), {})
+
+
+def test_examples_of_a_capture_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (made,) = vergence.synthesize("made", subjects=1, frames=40, views=3, size=96, known="cameras")
+    made.rename("my_capture")
+    uses = re.compile(r"vergence\.(load_capture|observe|reconstruct|Reconstruction\.load)\(")
+    found = [block for block in blocks(DOCS / "api.md", "python") if uses.search(block)]
+    assert len(found) == 5
+    for block in found:
+        exec(compile(block, block, "exec"), {})
+
+
+def parts(kind: type = Limited) -> set[type]:
+    """Every dataclass of settings in the package."""
+    below = {one for child in kind.__subclasses__() for one in parts(child)}
+    return {one for one in {kind, *below} if one.__module__.startswith("vergence.recipes")}
+
+
+def test_every_key_of_a_recipe_has_its_line_with_a_meaning():
+    page = build_docs.recipe_keys()
+    kinds = [plugins.datasets[name] for name in plugins.datasets]
+    shown = {*build_docs.PARTS.values(), *(kind for kind in kinds if kind.__module__ == Source.__module__)}
+    assert {one for one in parts() if one is not Limited and not issubclass(one, Source)} <= shown
+    assert len(re.findall(r"^\| `\w+` \|", page, re.MULTILINE)) == sum(len(dataclasses.fields(one)) for one in shown)
+    for one in shown:
+        known = build_docs.meanings(one)
+        assert [field.name for field in dataclasses.fields(one) if not known.get(field.name)] == []
+    assert "| `steps` | a whole number, 1 or more | `1000` | number of batches. |" in page
+
+
+def test_the_page_of_recipe_keys_is_that_of_the_code():
+    same = build_docs.KEYS.read_text("utf-8") == build_docs.recipe_keys()
+    assert same, "run `python scripts/build_docs.py --keys` and commit docs/recipe-keys.md"
+
+
+def test_the_reference_has_every_public_name_once():
+    text = "".join(build_docs.reference().values())
+    assert sorted(re.findall(r"^::: [\w.]+\.(\w+)$", text, re.MULTILINE)) == sorted(vergence.PUBLIC)
+    listed = (ROOT / "mkdocs.yml").read_text("utf-8")
+    pages = [*build_docs.reference(), *(page.name for page in DOCS.glob("*.md"))]
+    assert [name for name in pages if name not in listed] == []
+
+
+def test_the_site_is_built_and_every_link_in_it_leads_somewhere():
+    if not importlib.util.find_spec("zensical"):
+        pytest.skip("needs the extra [docs]")
+    done = subprocess.run([sys.executable, "scripts/build_docs.py"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    site = ROOT / "build" / "site"
+    assert "vergence learn" in (site / "index.html").read_text("utf-8")
+    page = (site / "reference" / "data" / "index.html").read_text("utf-8")
+    assert 'id="vergence.world.synthesize.synthesize"' in page

@@ -45,6 +45,19 @@ def test_a_method_from_outside_is_trained_and_evaluated(run):
     assert type(vergence.load(run).method).__name__ == "OrdinalDepth"
 
 
+def test_the_estimator_of_the_readme_reads_an_image(run, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    vergence.synthesize("people", kind="images", subjects=2)
+    (tmp_path / "vergence-demo").mkdir()
+    (tmp_path / "vergence-demo" / "run").symlink_to(run)
+    found = (EXAMPLES.parent.parent / "README.md").read_text("utf-8").split("```python\n")
+    (block,) = [one.split("```")[0] for one in found if "vergence.load(" in one]
+    names: dict = {}
+    exec(block, names)
+    assert names["poses"].pose.shape == (1, 17, 3)
+    assert "pelvis" in capsys.readouterr().out
+
+
 def test_its_loss_asks_for_the_order_alone():
     plugins.load_plugins([EXAMPLES / "my_method.py"])
     order = plugins.methods["ordinal_depth"].order

@@ -8,6 +8,7 @@ from fixtures_bundle import scene, shaken
 from scipy.optimize import least_squares
 from scipy.spatial.transform import Rotation
 
+from vergence.reconstruction import bundle as bundle_module
 from vergence.reconstruction.bundle import (
     Bundle,
     adjust,
@@ -121,3 +122,19 @@ def test_predicted_rotation_error_is_what_many_runs_show() -> None:
         predicted.append(rotation_uncertainty(found, camera_covariance(found, observed, unit, sigma=2.0))[0, 1:])
     actual = np.sqrt(np.mean(np.square(errors), axis=0))
     np.testing.assert_allclose(np.mean(predicted, axis=0), actual, rtol=0.3)
+
+
+def test_the_spread_of_directions_between_cameras_is_that_of_samples(make_scene) -> None:
+    scene = make_scene(views=3)
+    cameras = Bundle(scene.rotation, scene.translation, np.ones((3, 2)), scene.pose.reshape(-1, 3))
+    rng, size = np.random.default_rng(0), 3 * 7
+    half = rng.normal(size=(size, size)) * np.tile([1e-4] * 3 + [0.5] * 3 + [0.0], 3)[:, None]
+    centred = bundle_module._recentred(cameras, np.median(cameras.points, axis=0))
+    angles = []
+    for step in (half @ rng.normal(size=(size, 2000))).T:
+        moved = bundle_module.stepped(centred, step.reshape(3, 7), np.zeros(3))
+        ways = [c.translation[0] - c.rotation[0] @ c.rotation[2].T @ c.translation[2] for c in (centred, moved)]
+        ways = [w / np.linalg.norm(w) for w in ways]
+        angles.append(np.linalg.norm(np.cross(*ways)))
+    found = bundle_module.baseline_uncertainty(cameras, half @ half.T)[0, 2]
+    np.testing.assert_allclose(found, np.sqrt(np.mean(np.square(angles))), rtol=0.05)

@@ -346,3 +346,26 @@ def rotation_uncertainty(bundle: Bundle, covariance: Float[Array, "P P"]) -> Flo
             spread = blocks[b, :, b] + turn @ blocks[a, :, a] @ turn.T - cross - cross.T
             out[a, b] = out[b, a] = np.sqrt(max(np.trace(spread), 0.0))
     return out
+
+
+def baseline_uncertainty(bundle: Bundle, covariance: Float[Array, "P P"]) -> Float[Array, "V V"]:
+    """Predicted error of the direction from camera a to camera b in a's axes, for a < b: root mean square angle, radians."""
+    centred, views = _recentred(bundle, np.median(bundle.points, axis=0)), len(bundle.rotation)
+    out = np.zeros((views, views))
+    for a in range(views):
+        for b in range(a + 1, views):
+            turn = centred.rotation[a] @ centred.rotation[b].T
+            seen = turn @ centred.translation[b]
+            baseline = centred.translation[a] - seen
+            moves = np.zeros((3, views, CAMERA_SIZE))
+            moves[:, a, :3], moves[:, a, 3:6] = _cross(seen), np.eye(3)
+            moves[:, b, :3], moves[:, b, 3:6] = -turn @ _cross(centred.translation[b]), -turn
+            length = np.linalg.norm(baseline)
+            aside = np.eye(3) - np.outer(baseline, baseline) / length**2
+            moves = aside @ moves.reshape(3, -1) / length
+            out[a, b] = out[b, a] = np.sqrt(max(np.trace(moves @ covariance @ moves.T), 0.0))
+    return out
+
+
+def _cross(v: Float[Array, " 3"]) -> Float[Array, "3 3"]:
+    return np.array([[0, -v[2], v[1]], [v[2], 0, -v[0]], [-v[1], v[0], 0]])

@@ -17,7 +17,7 @@ from vergence.commands.console.options import parameters, parse, parser_of, sect
 from vergence.commands.data import ACTIONS
 from vergence.errors import VergenceError
 
-FUNCTIONS = {verb: function_of(verb) for verb in VERBS if verb != "data"} | {
+FUNCTIONS = {verb: function_of(verb) for verb in VERBS if not hasattr(function_of(verb), "takes_words")} | {
     f"data {action}": getattr(import_module(f"vergence.commands.data.{action}"), action) for action in ACTIONS
 }
 

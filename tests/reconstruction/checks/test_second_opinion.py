@@ -83,6 +83,18 @@ def test_wrong_places_are_seen_though_rotations_fit(make_scene: Callable) -> Non
     assert "do not fit this footage" in asked(scene, translation=centres).doubts()[0]
 
 
+def test_a_camera_that_moved_and_hardly_turned_is_named(make_scene: Callable) -> None:
+    """Its residuals stay below what would speak for itself; the directions between cameras tell."""
+    scene = make_scene(noise=10.0)
+    off = np.zeros((4, 3))
+    off[2] = [0.0, 0.0, 0.055 * np.linalg.norm(scene.translation[2])]
+    off[2, 0] = off[2, 2]
+    opinion = asked(scene, translation=scene.translation + off)
+    assert opinion.ratio < module.FAR_TOO_MUCH
+    assert opinion.far > 1
+    assert "C seems to have moved" in opinion.doubts()[0]
+
+
 @pytest.mark.parametrize("factor", [0.8, 1.2, 1.5])
 def test_wrong_focal_lengths_are_named_with_their_factors(make_scene: Callable, factor: float) -> None:
     scene = make_scene(noise=2.0, frames=90)

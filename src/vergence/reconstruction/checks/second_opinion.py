@@ -6,9 +6,9 @@ found from nothing beside them), the noise that is left is the detector's; given
 that stand elsewhere than the footage wants them, are not the ones that filmed it. Everything is in angles, so that focal
 lengths and resolutions do not matter.
 
-Rotations of pairs are compared, not positions: they need no common frame and no scale. A fault that people make has a
-rotation pattern of its own (two cameras exchanged: the given rotations fit in another order; y counted upwards: they fit
-mirrored), and is named by trying it.
+Rotations of pairs are compared, and the directions from each camera to the others: they need no common frame and no
+scale. A fault that people make has a rotation pattern of its own (two cameras exchanged: the given rotations fit in
+another order; y counted upwards: they fit mirrored), and is named by trying it.
 
 What breaks it: footage that does not fix the cameras either (a person who stands still). Then the free rig is loose, and
 may stand as far from the given one as its own predicted error allows; only far more noise is held against that one.
@@ -24,7 +24,7 @@ import numpy as np
 
 from vergence.errors import VergenceError
 from vergence.geometry.cameras import rotation_angle
-from vergence.reconstruction.bundle import Bundle, camera_covariance, rotation_uncertainty
+from vergence.reconstruction.bundle import Bundle, baseline_uncertainty, camera_covariance, rotation_uncertainty
 from vergence.reconstruction.inputs import Joints
 from vergence.reconstruction.lenses import Wish, agreeing, preferred_lens, sentence
 from vergence.reconstruction.rig import SAME_BASIN, estimate_rig, refine_rig, rotation_gap, spread_points
@@ -32,7 +32,7 @@ from vergence.reconstruction.rig import SAME_BASIN, estimate_rig, refine_rig, ro
 Array = np.ndarray
 
 POINTS = 1200  # joints: some 70 frames of 17
-MOST_GAP_DEG = 2.5  # rotation of a pair, given against found, where the found one is sure
+MOST_GAP_DEG = 2.5  # rotation or direction of a pair, given against found, where the found one is sure
 MOST_GAP_SIGMA = 2.5  # the same in its predicted errors; sound rigs of real footage reach 1.1, wrong ones begin at 3
 MOST_NOISE = 1.2  # of the given cameras over the found ones', before a gap counts
 FAR_TOO_MUCH = 2.5  # the same ratio that speaks for itself
@@ -51,7 +51,8 @@ class Opinion:
     """What the footage says of the given cameras.
 
     Attributes:
-        gap_deg: largest difference of a pair's relative rotation between the given and the found cameras.
+        gap_deg: largest difference of a pair's relative rotation, or of the direction from one to the other, between the
+            given and the found cameras.
         far: the same over what is allowed: `MOST_GAP_DEG`, or more where the found cameras are uncertain.
         noise, noise_free: radians, of one coordinate, with the given cameras and with the found ones.
         wish: the lens that is preferred to the given one; None where that will do.
@@ -88,21 +89,35 @@ class Opinion:
 
 def _wish(
     found: Bundle, noise: float, part: tuple[Array, Array], some: Array, joints: int
-) -> tuple[Wish | None, Array]:
-    """The lens that the found cameras would rather have, and the uncertainty of their pairs' rotations, radians."""
+) -> tuple[Wish | None, tuple[Array, Array]]:
+    """The lens that the found cameras would rather have, and the uncertainty of their pairs' rotations and directions."""
     sound, (kept, trust), widened = agreeing(found, *part, noise, some, joints)
     observed = part[0][:, :, kept]
-    loose = rotation_uncertainty(sound, camera_covariance(sound, observed, trust, sigma=widened))
+    covariance = camera_covariance(sound, observed, trust, sigma=widened)
+    loose = rotation_uncertainty(sound, covariance), baseline_uncertainty(sound, covariance)
     how = {"sigma": noise, "widened": widened, "index": some[kept], "joints": joints}
     return preferred_lens(sound, observed, trust, mode="fixed", **how), loose
 
 
-def _far(known: Bundle, found: Bundle, loose: Array) -> float:
-    """Rotations of pairs, given against found, over what is allowed: the largest."""
-    pairs = combinations(range(len(loose)), 2)
-    most = np.maximum(np.radians(MOST_GAP_DEG), MOST_GAP_SIGMA * loose)
-    turn = [c.rotation[:, None] @ c.rotation[None].transpose(0, 1, 3, 2) for c in (known, found)]
-    return max(float(rotation_angle(turn[0][a, b], turn[1][a, b])) / float(most[a, b]) for a, b in pairs)
+def _gaps(known: Bundle, found: Bundle) -> tuple[Array, Array]:
+    """For each pair a < b: angles between given and found, of its rotation and of the direction from a to b; radians, V V."""
+    out = np.zeros((2, len(known.rotation), len(known.rotation)))
+    for a, b in combinations(range(len(known.rotation)), 2):
+        turn = [c.rotation[a] @ c.rotation[b].T for c in (known, found)]
+        way = [c.translation[a] - t @ c.translation[b] for c, t in zip((known, found), turn, strict=True)]
+        along = way[0] @ way[1] / max(float(np.linalg.norm(way[0]) * np.linalg.norm(way[1])), 1e-300)
+        out[:, a, b] = float(rotation_angle(*turn)), np.arccos(np.clip(along, -1, 1))
+    return out[0], out[1]
+
+
+def _gap(known: Bundle, found: Bundle) -> float:
+    return float(np.max(_gaps(known, found)))
+
+
+def _far(known: Bundle, found: Bundle, loose: tuple[Array, Array]) -> float:
+    """Rotations and directions of pairs, given against found, over what is allowed: the largest."""
+    most = np.maximum(np.radians(MOST_GAP_DEG), MOST_GAP_SIGMA * np.stack(loose))
+    return float(np.max(np.stack(_gaps(known, found)) / most))
 
 
 def second_opinion(
@@ -134,7 +149,7 @@ def second_opinion(
     wish, loose = _wish(found, free, part, some, given.weight.shape[2])
     labels = names or given.names
     return Opinion(
-        gap_deg=float(np.degrees(rotation_gap(known, found))),
+        gap_deg=float(np.degrees(_gap(known, found))),
         far=_far(known, found, loose),
         noise=sigma / focal,
         noise_free=free / focal,
@@ -157,7 +172,8 @@ def _cause(known: Bundle, found: Bundle, wish: Wish | None, names: tuple[str, ..
     """The mistake under which the given rotations fit."""
     gap = rotation_gap(known, found)
     if gap <= np.radians(MOST_GAP_DEG):
-        return wish.words(names) if wish else ""
+        moved = _gap(known, found) > np.radians(MOST_GAP_DEG)
+        return wish.words(names) if wish else _moved(known, found, names) if moved else ""
     limit, views = min(np.radians(NAMED_GAP_DEG), gap / 4), len(names)
     orders = permutations(range(views)) if views <= MOST_TRIED else _exchanges(views)
     fits = [
@@ -199,7 +215,7 @@ def _moved(known: Bundle, found: Bundle, names: tuple[str, ...]) -> str:
     for v in range(len(names)):
         kept = [u for u in range(len(names)) if u != v]
         a, b = (Bundle(c.rotation[kept], c.translation[kept], c.focal[kept], c.points) for c in (known, found))
-        left.append(rotation_gap(a, b))
+        left.append(_gap(a, b))
     best = int(np.argmin(left))
     if left[best] <= np.radians(MOST_GAP_DEG):
         return f"{names[best]} seems to have moved since it was calibrated; the others agree"
