@@ -31,6 +31,8 @@ def test_the_verb_writes_page_and_results_and_its_status_says_whether_to_go_on(
     assert "there is no capture" in capsys.readouterr().err
     assert main(["inspect", str(tmp_path / "one"), "--out", str(out), "--detector", "told", "--quiet"]) == 1
     assert "no-go" in capsys.readouterr().out  # results are never hidden
+    assert main(["inspect", str(tmp_path / "three" / "cam1.mp4"), "--out", str(out), "--detector", "told"]) == 1
+    assert "One camera gives no depth" in capsys.readouterr().out
 
 
 def test_nothing_is_left_beside_the_videos(told: type[Told], tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def inspect(
     Writes report.html, with one image of every camera, and results.json. Exit status 0, or 1 for no-go.
 
     Args:
-        footage: folder of videos, or one with a capture.toml.
+        footage: folder of videos, or one with a capture.toml; one video: what can be said of it.
         out: folder to write to.
 
     The detector (--detector mediapipe --frames 200):

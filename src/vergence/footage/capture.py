@@ -182,6 +182,8 @@ def load_capture(path: Path | str) -> Capture:
 def make_capture(folder: Path | str) -> Capture:
     """A plain folder of videos (or of folders of images) as a capture: one camera per video, in natural order.
 
+    One video alone is a capture of one camera, with the keypoints of its own name; what else lies there is others'.
+
     Keypoints beside a video are found under the names that the tools give them (`keypoint_formats.beside`);
     `keypoints.npz` serves all cameras; a calibration lies in the folder, or in `calibration/`, `calib/` or `sparse/0/`
     of it.
@@ -189,8 +191,10 @@ def make_capture(folder: Path | str) -> Capture:
     Raises:
         VergenceError: nothing there that is a video.
     """
-    folder = Path(folder).resolve()
-    entries = sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=lambda p: natural_key(p.name))
+    place = Path(folder).resolve()
+    alone, folder = place.is_file(), place.parent if place.is_file() else place
+    there = [place] if alone else [p for p in folder.iterdir() if not p.name.startswith(".")]
+    entries = sorted(there, key=lambda p: natural_key(p.name))
     videos = [p for p in entries if p.is_file() and p.suffix.lower() in VIDEO_SUFFIXES]
     images = [
         p for p in entries if not videos and p.is_dir() and any(f.suffix.lower() in IMAGE_SUFFIXES for f in p.iterdir())
@@ -202,19 +206,22 @@ def make_capture(folder: Path | str) -> Capture:
         )
     table: dict[str, Any] = {"capture": {}, "cameras": {}}
     beside: list[str] = []
+    of_all = not alone and (folder / "keypoints.npz").exists()
     for source in videos or images:
         camera: dict[str, Any] = {"video" if videos else "frames": source.name}
-        if not (folder / "keypoints.npz").exists() and (found := keypoints_beside(folder, source.stem)) is not None:
+        if not of_all and (found := keypoints_beside(folder, source.stem)) is not None:
             camera["keypoints"] = os.path.relpath(found, folder)
             beside.append(f"{source.stem} = {camera['keypoints']}")
         table["cameras"][source.stem] = camera
-    if (folder / "keypoints.npz").exists():
+    if of_all:
         table["capture"]["keypoints"] = "keypoints.npz"
-    found_in, others = find_calibration(folder)
+    found_in, others = (None, []) if alone else find_calibration(folder)
     if found_in is not None:
         table["capture"]["calibration"] = str(found_in.relative_to(folder)) or "."
     capture = _build(table, folder, folder.name)
-    note = f"no capture.toml in {folder.name}: taken as {len(capture.cameras)} cameras, {', '.join(capture.names)}"
+    named, count = ", ".join(capture.names), len(capture.cameras)
+    note = f"no capture.toml in {folder.name}: taken as {count} camera{'s' if count > 1 else ''}, {named}"
+    note = f"one video, {place.name}, taken by itself" if alone else note
     taken = [f"keypoints found beside the videos: {', '.join(beside)}"] if beside else []
     note += f"; calibration {table['capture']['calibration']}" if found_in is not None else ""
     note += f"; of {', '.join(others)} none is taken: name one in a capture.toml" if others else ""

@@ -214,3 +214,29 @@ def test_who_is_looked_for_with_keypoints_of_nobody_is_an_error_of_its_own(
     scene.keypoints[:] = np.nan
     with pytest.raises(VergenceError, match="nobody is seen in any camera"):
         observe(vergence.load_capture(write(tmp_path, scene)))
+
+
+def test_of_one_video_everything_is_said_that_one_camera_tells(
+    told: type[Told], make_scene: Callable[..., Scene], tmp_path: Path
+) -> None:
+    """The file alone, whatever lies beside it, and the same video in a folder of its own."""
+    scene = make_scene(views=2, frames=30, distortion=(0.0,) * 5, noise=1.0)
+    told.keypoints = scene.keypoints * SIDE / 1000
+    told.keypoints[:20, :, 3] = np.nan
+    for name, cameras, file in (("both", (30, 30), "cam1.mp4"), ("one", (0, 30), "")):
+        (tmp_path / name).mkdir()
+        folder = write_videos(tmp_path / name, cameras)
+        if file:
+            np.savez(folder / "keypoints.npz", keypoints=np.zeros((30, 2, 17, 3)))
+        found = vergence.inspect(folder / file, detector="told", frames=30)
+        assert (found.verdict, found.pairs) == ("no-go", ())
+        assert [(c.name, c.frames, c.seen, c.people, c.turn) for c in found.cameras] == [("cam1", 30, 1.0, 1, 0)]
+        assert [one.what for one in found.findings if one.state == "wrong"] == ["cameras"]
+        assert "a second one is missing | Film with two cameras" in said(found, "wrong")
+        assert "right ankle 33%" in said(found, "doubtful")
+        assert "in 100% of the time, 1.0 s: that is short" in said(found, "note")
+        assert "The lens is not given" in said(found, "note")
+        assert "One person, in view of the camera" in said(found, "good")
+        assert all(np.isnan(joint.together) for joint in found.joints)
+    with pytest.raises(VergenceError, match="is no capture"):
+        vergence.inspect(tmp_path / "both" / "keypoints.npz", detector="told")

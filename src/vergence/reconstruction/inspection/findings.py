@@ -46,6 +46,7 @@ WEAK = ("The person hardly moves", "The relative rotation of the worst pair", "B
 TELL_TIME = "Start all cameras by one trigger, or let the person walk about unevenly (turn, stop, raise an arm)"
 NEARER = "Bring the cameras nearer, zoom in, or film at a higher resolution"
 LONGER = "Film for half a minute, with the person walking about in view of all cameras"
+WHOLE_PERSON = "Step back, so that the person is whole in the image from head to foot, and nothing stands in front"
 AROUND = "Stand the cameras around the person, 45 to 120 degrees from one to the next"
 
 
@@ -87,7 +88,9 @@ def findings_of(
         stride: the recording's time steps to one of `capture`.
     """
     found = [*_number(cameras), *_people(capture, cameras, seen), *_still(cameras), *_turned(cameras), *_times(cameras)]
-    if seen is not None and len(cameras) > 1:
+    if seen is not None and len(cameras) == 1:
+        found += [*_alone(capture, seen, cameras[0]), *_seen_joints(joints)]
+    elif seen is not None:
         found += [
             *_together(capture, seen),
             *_joints(joints),
@@ -102,8 +105,10 @@ def findings_of(
 
 def _number(cameras: Sequence[CameraFigures]) -> Iterator[Finding]:
     if len(cameras) == 1:
-        again = "Film with two cameras or more at once; three or four are better"
-        yield Finding("cameras", "wrong", "One camera gives no depth", again)
+        again = "Film with two cameras or more at once; three or four are better. " + AROUND
+        yield Finding("cameras", "wrong", "One camera gives no depth: a second one is missing", again)
+        told = "From one video 3D can be estimated by a model, not measured: `vergence predict VIDEO` does"
+        yield Finding("cameras", "note", told)
     elif len(cameras) == 2:
         again = "A third camera shows wrong joints: two cannot outvote each other"
         yield Finding("cameras", "note", "Two cameras", again)
@@ -142,7 +147,7 @@ def _people(capture: Capture, cameras: Sequence[CameraFigures], seen: Observatio
         most = _list([f"{c.name} {c.people}" for c in cameras if c.people > 1])
         yield Finding("person", "note", f"Several people are in view at once ({most}); one of them was chosen")
     elif not empty and not rare:
-        yield Finding("person", "good", "One person, in view of every camera")
+        yield Finding("person", "good", f"One person, in view of {'every' if len(cameras) > 1 else 'the'} camera")
 
 
 def _still(cameras: Sequence[CameraFigures]) -> Iterator[Finding]:
@@ -150,12 +155,13 @@ def _still(cameras: Sequence[CameraFigures]) -> Iterator[Finding]:
     if moving:
         far = any(c.moves > MOVES_FAR for c in moving)
         told = _list([f"{c.name} by {c.moves:.1%} of the image's longer side" for c in moving])
-        found = f"Cameras move while they film: {told} (limit {MOVES:.0%})"
+        who = "Cameras move while they film" if len(cameras) > 1 else "The camera moves while it films"
+        found = f"{who}: {told} (limit {MOVES:.0%})"
         yield Finding(
             "tripod", "wrong" if far else "doubtful", found, "Put them on tripods, without zoom or stabiliser"
         )
     elif cameras and all(c.moves <= MOVES for c in cameras):
-        yield Finding("tripod", "good", "The cameras stand still")
+        yield Finding("tripod", "good", "The cameras stand still" if len(cameras) > 1 else "The camera stands still")
     elif unknown := _list([c.name for c in cameras if c.filmed and c.moves != c.moves]):
         yield Finding("tripod", "note", f"Whether the camera stands still is not known: {unknown}")
 
@@ -178,6 +184,33 @@ def _times(cameras: Sequence[CameraFigures]) -> Iterator[Finding]:
         yield Finding("frames", "note", found, "One rate for all is better: between frames joints are interpolated")
 
 
+def _alone(capture: Capture, seen: Observations, camera: CameraFigures) -> Iterator[Finding]:
+    """What one camera shows of time, person and lens."""
+    there = np.isfinite(seen.keypoints[..., 2]).any(2)[:, 0]
+    seconds = float(there.sum() / capture.fps)
+    told = f"The camera sees the person in {there.mean():.0%} of the time, {seconds:.1f} s"
+    short = seconds < MIN_SECONDS
+    words = (f"{told}: that is short (five seconds and more are better)", LONGER) if short else (told,)
+    yield Finding("overlap", "note" if short else "good", *words)
+    if camera.lens == "given":
+        yield Finding("lens", "good", "The lens is given")
+    else:
+        yield Finding("lens", "note", "The lens is not given, and one camera alone does not tell it")
+
+
+def _seen_joints(joints: Sequence[JointFigures]) -> Iterator[Finding]:
+    """Limbs that one camera sees."""
+    whole = [j for j in joints if j.name.split("_", 1)[-1] in WHOLE]
+    rare = [f"{j.name.replace('_', ' ')} {j.seen:.0%}" for j in whole if j.seen < MIN_JOINT]
+    if rare:
+        found = f"These joints are seldom seen: {_list(rare)} (limit {MIN_JOINT:.0%})"
+        yield Finding("joints", "doubtful", found, WHOLE_PERSON)
+    elif whole:
+        least = min(whole, key=lambda j: j.seen)
+        found = f"Every joint of the limbs is seen; the rarest is the {least.name.replace('_', ' ')}"
+        yield Finding("joints", "good", f"{found}, {least.seen:.0%} of the time")
+
+
 def _together(capture: Capture, seen: Observations) -> Iterator[Finding]:
     both = np.isfinite(seen.keypoints[..., 2]).any(2).sum(1) >= 2
     count, share, seconds = int(both.sum()), float(both.mean()), float(both.sum() / capture.fps)
@@ -198,8 +231,7 @@ def _joints(joints: Sequence[JointFigures]) -> Iterator[Finding]:
     rare = [f"{j.name.replace('_', ' ')} {j.together:.0%}" for j in whole if j.together < MIN_JOINT]
     if rare:
         found = f"Two cameras seldom see these joints together: {_list(rare)} (limit {MIN_JOINT:.0%})"
-        again = "Step back, so that the person is whole in the image from head to foot, and nothing stands in front"
-        yield Finding("joints", "doubtful", found, again)
+        yield Finding("joints", "doubtful", found, WHOLE_PERSON)
     elif whole:
         least = min(whole, key=lambda j: j.together)
         found = f"Two cameras see every joint together; the rarest is the {least.name.replace('_', ' ')}"

@@ -16,8 +16,9 @@ from typing import Any, Literal
 from vergence import __version__
 from vergence.errors import VergenceError
 from vergence.files import plain, write_json
-from vergence.footage.capture import Capture, load_capture
+from vergence.footage.capture import Capture, load_capture, make_capture
 from vergence.footage.detectors.base import open_detector
+from vergence.footage.images import VIDEO_SUFFIXES
 from vergence.footage.observations import Observations, observe
 from vergence.footage.subject import NobodySeen
 from vergence.progress import Progress, silent
@@ -125,7 +126,8 @@ def inspect(
     recording, and one stretch of `frames` images in each camera.
 
     Args:
-        footage: folder of videos, one with a capture.toml, or what `load_capture` read.
+        footage: folder of videos, one with a capture.toml, or what `load_capture` read; one video: it is told what can be
+            told of it, and that a second camera is missing.
         detector, model: of 2D keypoints where there are none (`vergence.detect`).
         frames: images of each camera's stretch, 12 and more.
         device: of the detector.
@@ -137,7 +139,11 @@ def inspect(
     """
     if frames < LEAST_FRAMES:
         raise VergenceError(f"frames is {frames}", f"Give {LEAST_FRAMES} or more; {FRAMES} are usual.")
-    capture = footage if isinstance(footage, Capture) else load_capture(footage)
+    if not isinstance(footage, Capture):
+        path = Path(footage)
+        alone = path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES
+        footage = make_capture(path) if alone else load_capture(path)
+    capture = footage
     with TemporaryDirectory() as folder:
         if capture.keypoint_file is not None or all(camera.keypoints is not None for camera in capture.cameras):
             looked = Look(capture, capture)

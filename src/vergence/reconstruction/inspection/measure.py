@@ -109,7 +109,7 @@ class JointFigures:
     Attributes:
         name: of it.
         seen: share of (time step, camera) in which it is seen with confidence, while the subject is.
-        together: share of the time steps with the subject in which two cameras see it so.
+        together: share of the time steps with the subject in which two cameras see it so; NaN of one camera.
         noise_px: median distance from its reprojection; NaN where nothing was reconstructed.
         noise: the same in parts of the subject's size in the image.
     """
@@ -272,13 +272,13 @@ def joints_of(seen: Observations, errors: Mapping[str, float]) -> tuple[JointFig
     """Figures of every joint; `errors` are their reprojection errors, px, empty where nothing was reconstructed."""
     sure = surely(seen)
     there = np.isfinite(seen.keypoints[..., 2]).any(2)
-    steps = there.sum(1) >= 2
+    steps, nothing = there.sum(1) >= 2, 0.0 if there.shape[1] > 1 else NAN
     size = float(np.median(_extent(seen.keypoints[there]))) if there.any() else NAN
     return tuple(
         JointFigures(
             name=name,
             seen=float(sure[..., j][there].mean()) if there.any() else 0.0,
-            together=float((sure[steps][..., j].sum(1) >= 2).mean()) if steps.any() else 0.0,
+            together=float((sure[steps][..., j].sum(1) >= 2).mean()) if steps.any() else nothing,
             noise_px=errors.get(name, NAN),
             noise=errors.get(name, NAN) / size,
         )

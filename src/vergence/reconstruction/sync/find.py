@@ -6,6 +6,8 @@ earlier, say) are each adjusted with cameras and points (`together`). What is re
 the motion tells it from the others; where it does not, all that fit are named, and the least of them is taken. Cameras
 whose offset is within its own uncertainty of 0 are left exactly as they are.
 
+Limits are of walks seen by four cameras (`benchmarks/synchronisation.py`, seeds 0 to 7); later seeds check them.
+
 What breaks it: nobody moves (the offsets' uncertainty says so), a treadmill's even gait (offsets a period apart fit
 alike), frames lost at unknown moments (they show as a drift that no clock has), fewer than a second of footage.
 """
@@ -39,11 +41,15 @@ APART = 3  # steps between offsets that count as different ones
 TRIED = 3  # other offsets
 SURE_Z = 2.5  # blocks' mean over its standard error: beyond it another offset is excluded
 SURE_RATIO = 1.05
-FAR_Z, FAR_RATIO = 2.0, 1.5  # where much is left, less sureness will do
+# Half the footage away few blocks are in common, and z stays small however badly an offset fits: with so much left less will
+# do. A generated walk needs it (z 2.35, ratio 2.84, 51 of 110 steps away); of the benchmark's walks looked at, none.
+FAR_Z, FAR_RATIO = 2.0, 1.5
 SMOOTHED = 0.04  # steps that smoothing may cost, whatever the noise
 SURE_DEVIATION = 0.18  # steps
 KNOWN_DEVIATION = 0.5  # steps: beyond it the motion does not tell
-STILL_STEPS, STILL_DEVIATIONS = 0.2, 3.0  # within the larger one an offset is none (of the slowest camera's frames)
+# Within the larger one an offset is none: so small a one (of the slowest camera's frames) costs less than footage that is
+# synchronous and would be moved by noise.
+STILL_STEPS, STILL_DEVIATIONS = 0.2, 3.0
 STILL_DRIFT, WILD_DRIFT = 0.2, 0.75  # steps over half the footage: of a clock, and of frames that are lost
 DRIFT_DEVIATIONS, WILD_DEVIATIONS = 4.0, 5.0
 PART_STEPS, MOST_PARTS, WANDER_STEPS = 22, 12, 1.0  # of time, in which cameras must stay together

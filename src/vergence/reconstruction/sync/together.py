@@ -188,6 +188,7 @@ def _signal(spread: Array, weight: Array, tau: float, alike: float, taken: float
     )  # of a slope's square, over sigma^2
     own = np.diag(spread).reshape(len(weight), 9)[1:, 7]
     known = alike / np.maximum(own, 1e-12)
+    # of two dimensions of noise two cameras' points leave a half, more cameras' more; errors over 2 to 4 bear it out
     return float(max(np.min(1 - 0.5 * noise * weight[1:].sum(1) / known), LEAST_SIGNAL))
 
 

@@ -50,7 +50,7 @@ def inspection_page(found: Inspection) -> Page:
         unit = UNITS[made.poses.unit]
         rig = RigScene(made.rig.cameras, made.poses.pose, found.capture.fps, up, unit, up_note=note)
     return Page(
-        title=f"Inspection of {capture.folder.name}",
+        title=f"Inspection of {capture.folder.name if len(capture.cameras) > 1 else capture.names[0]}",
         subtitle=_sentence(f"By {found.basis}"),
         skeleton=H36M_17 if seen is None else seen.skeleton,
         facts={
@@ -186,7 +186,7 @@ def _joints(found: Inspection) -> list[Table]:
         [
             j.name.replace("_", " "),
             f"{j.seen:.0%}",
-            f"{j.together:.0%}",
+            None if j.together != j.together else f"{j.together:.0%}",
             _px(j.noise_px),
             None if j.noise != j.noise else f"{j.noise:.1%}",
         ]

@@ -1,0 +1,71 @@
+"""Times adjusted with cameras: what smoothing does to somebody who comes nearer, and what points take of the residuals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from fixtures_scene import Scene
+
+from vergence.reconstruction.sync.find import SURE_Z, _excluded
+from vergence.reconstruction.sync.motion import smoothed
+from vergence.reconstruction.sync.together import Timing, adjust_time
+
+NOISE_PX, FOCAL, TAU = 2.0, 1100.0, 1.5
+
+
+def course_of(scene: Scene, tau: float) -> np.ndarray:
+    """Normalised points T V J 2, smoothed."""
+    image = (scene.keypoints - 499.5) / FOCAL
+    return np.stack([smoothed(image[:, v], tau) for v in range(image.shape[1])], axis=1)
+
+
+def adjusted(course: np.ndarray, tau: float = TAU) -> Timing:
+    none = np.zeros(course.shape[1])
+    return adjust_time(course, none, none, tau=tau, focal_known=True, drifts=False)
+
+
+@pytest.mark.parametrize("views", [2, 4])
+@pytest.mark.parametrize("backwards", [False, True])
+def test_who_nears_one_camera_and_leaves_another_does_not_set_them_apart_in_time(
+    make_scene: Callable[..., Scene], views: int, backwards: bool
+) -> None:
+    """The offsets that smoothing over four steps makes would be half a step, and a whole one where the sign is wrong."""
+    scene = make_scene(views=views, frames=90, noise=0.0, distortion=(0.0,) * 5)
+    keypoints = scene.keypoints[::-1] if backwards else scene.keypoints
+    found = adjusted(course_of(replace(scene, keypoints=keypoints), 4.0), 4.0)
+    np.testing.assert_allclose(found.offset, 0, atol=0.05)
+
+
+@pytest.mark.parametrize("views", [2, 3, 4])
+def test_noise_is_the_keypoints_own_however_many_cameras_share_a_point(
+    make_scene: Callable[..., Scene], views: int
+) -> None:
+    """Two cameras leave a quarter of it in their residuals, four of them five eighths."""
+    scene = make_scene(views=views, frames=90, noise=NOISE_PX, distortion=(0.0,) * 5)
+    found = adjusted(course_of(scene, TAU))
+    left = NOISE_PX / FOCAL / np.sqrt(2 * np.sqrt(np.pi) * TAU)  # of a Gaussian's mean
+    np.testing.assert_allclose(found.noise.mean(), left, rtol=0.08)
+    np.testing.assert_allclose(found.freedom.sum(0)[np.isfinite(found.freedom).all(0)], 2 * views - 3, atol=1e-3)
+
+
+def test_offsets_that_leave_a_camera_alone_do_not_fit_better_for_it(make_scene: Callable[..., Scene]) -> None:
+    """Fewer cameras to a point leave smaller residuals, whatever the times are."""
+    course = course_of(make_scene(views=3, frames=90, noise=NOISE_PX, distortion=(0.0,) * 5), TAU)
+    together = adjusted(course)
+    course[:, 2] = np.where(np.arange(90)[:, None, None] < 20, course[:, 2], np.nan)
+    apart = adjusted(course)
+    apart = replace(apart, offset=together.offset + [0, 0, 30])
+    z, _ = _excluded(together, apart, TAU)
+    assert abs(z) < SURE_Z
+    assert np.nanmean(apart.square[:2]) < 0.8 * np.nanmean(together.square[:2])
+
+
+def test_deviations_are_what_errors_are_where_little_moves(make_scene: Callable[..., Scene]) -> None:
+    """Noise is then taken for motion by a third, and deviations that do not allow for it are too small."""
+    faults = {"views": 2, "frames": 90, "step_mm": 2.0, "swing": 0.15, "noise": NOISE_PX, "distortion": (0.0,) * 5}
+    found = [adjusted(course_of(make_scene(**faults, seed=seed), TAU)) for seed in range(6)]
+    ratio = [one.offset[1] / np.sqrt(one.spread[1, 1]) for one in found]
+    assert 0.6 < np.sqrt(np.mean(np.square(ratio))) < 1.5
