@@ -37,6 +37,7 @@ PUBLIC = {
     "check_dataset": "vergence.datasets.validation.check_dataset",
     "compare": "vergence.comparison.compare",
     "evaluate": "vergence.evaluation.evaluate",
+    "export": "vergence.inference.export",
     "Learned": "vergence.learning.learn",
     "learn": "vergence.learning.learn",
     "LiftingModel": "vergence.lifting.model",

@@ -33,9 +33,11 @@ VERBS = {
     "data": "datasets on disk: what a folder holds, whether it is valid; prepared for fast reading",
     "import-weights": "weights that others released, as a run",
     "completion": "what a shell needs to complete verbs and options",
+    "export": "a run as one ONNX file, for programs without torch",
     "doctor": "what is installed, what is wrong, how to mend it",
 }
-PLACES = {"completion": "console.completion"}  # of verbs that have no module of their name in `commands/`
+# Of verbs that have no module of their name in `commands/`.
+PLACES = {"completion": "console.completion", "export": "models.export"}
 FORMERLY = {"adopt": "import-weights"}
 # Whose work a second call of the same command goes on with.
 RESUMED = ("demo", "learn", "detect", "train", "compare", "reproduce", "predict", "data")

@@ -27,6 +27,7 @@ def predict(
     overlay: bool = True,
     device: str = "auto",
     precision: Literal["fp32", "bf16"] = "fp32",
+    engine: Literal["torch", "onnxruntime"] | None = None,
     plugins: str = "",
     quiet: bool = False,
     height: float | None = None,
@@ -77,6 +78,7 @@ def predict(
     How it runs (--device cuda):
         device: auto, cpu, cuda or mps.
         precision: fp32, or bf16, which is faster and rougher where the processor has it.
+        engine: torch, or onnxruntime for the model.onnx that `vergence export` wrote into the run's folder.
         plugins (FILE,FILE): Python files, joined by commas, in which the run's method or a reader of keypoints stands.
         quiet: no progress.
     """
@@ -89,25 +91,23 @@ def predict(
     from vergence.report.overlay import overlay_of_people
     from vergence.report.recordings.prediction import prediction_html, print_predicted
 
+    files = plugins.split(",") if plugins else ()
+    load_plugins(files)
     if str(input).isdigit() and not input.exists():
         from vergence.report.recordings.window import watch
 
         kept = {"box": box, "boxes": boxes, "keypoints": keypoints, "capture": capture, "frames": frames, "out": out,
-                "whole_image": whole_image, "smooth": smooth, "height": height}  # fmt: skip
-        load_plugins(plugins.split(",") if plugins else ())
+                "whole_image": whole_image, "smooth": smooth, "height": height, "engine": engine}  # fmt: skip
         return watch(run, int(str(input)), Console(), kept, detector=detector, detector_model=detector_model,
                      people=people, fov=fov, flip=flip, device=device)  # fmt: skip
-    folder = out or Path(f"{input.resolve().stem}-poses")
-    console = Console()
-    load_plugins(plugins.split(",") if plugins else ())
+    folder, console = out or Path(f"{input.resolve().stem}-poses"), Console()
     options = vergence.outputs.options(markers, trc_unit)
     check_saving(folder, smooth, height, formats.split(","), options)
     with bars(quiet) as progress:
         found = vergence.predict(
             run, input, box=box, boxes=boxes, keypoints=keypoints, capture=capture, camera=camera, fov=fov, frames=frames,
             fps=fps, whole_image=whole_image, detector=detector, detector_model=detector_model, people=people, flip=flip,
-            device=device, precision=precision, plugins=plugins.split(",") if plugins else (), progress=progress,
-        )  # fmt: skip
+            device=device, precision=precision, engine=engine or "", plugins=files, progress=progress)  # fmt: skip
         saved = vergence.save_predicted(
             found, folder, smooth=smooth, height=height, formats=formats.split(","),
             draw=overlay_of_people if overlay else None, page=prediction_html, options=options, progress=progress,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -22,6 +23,7 @@ from vergence.files import atomic_path, read_yaml, write_json
 from vergence.footage.images import read_image
 from vergence.inference.domain import Domain, domain_of
 from vergence.methods.base import Method, Prediction
+from vergence.methods.exported import FILE, SUFFIX, ExportedMethod, check_engine, read_exported
 from vergence.methods.refinement import Refined, RefinementUnit
 from vergence.methods.registry import build_method
 from vergence.networks.pose_network import PoseNetwork
@@ -43,7 +45,7 @@ class Estimator:
         method: the trained module.
         image_size: side of the crops it was trained on.
         config: what `config.json` holds.
-        folder: the run's; None where it was not loaded from one.
+        folder: the run's, or the exported file; None where it was not loaded from one.
         precision: `fp32` or `bf16`, of what sees the image.
     """
 
@@ -65,6 +67,8 @@ class Estimator:
     @cached_property
     def _quick(self) -> Method:
         """What predicts: the method, made quick once its weights are final (`networks.quick`)."""
+        if isinstance(self.method, ExportedMethod):
+            return self.method
         parts = [f"network.{part}" for part in ("backbone", "neck", "head")]
         whole = not isinstance(self.method.network, PoseNetwork)
         return quickened(self.method, ["network"] if whole else parts, self.device, self.precision)
@@ -233,23 +237,32 @@ def save_weights(method: nn.Module, path: Path) -> None:
 
 
 def load(
-    run: str | Path, device: str = "cpu", plugins: Sequence[str | Path] = (), precision: str = "fp32"
+    run: str | Path,
+    device: str = "cpu",
+    plugins: Sequence[str | Path] = (),
+    precision: str = "fp32",
+    engine: str = "",
 ) -> Estimator:
     """The estimator of a run's folder. No code of the run is executed: what it needs of plug-ins is named by the caller.
 
     Args:
-        run: folder that `vergence train` wrote.
+        run: folder that `vergence train` wrote, or a file that `vergence export` wrote of one.
         device: of torch.
         plugins: Python files that register what the run was trained with.
         precision: `fp32`, or `bf16`, which is faster and rougher where the processor has it.
+        engine: `torch`, or `onnxruntime` for the `model.onnx` in the run's folder; what the file asks for where not given.
 
     Raises:
         VergenceError: no finished model there, files that do not belong together, or a plug-in that is not named, or no
-            such precision.
+            such precision or engine.
     """
     check_precision(precision, device)
     load_plugins(plugins)
     folder = Path(run)
+    engine = engine or ("onnxruntime" if folder.suffix == SUFFIX else "torch")
+    check_engine(engine, device, precision)
+    if engine == "onnxruntime":
+        return _exported(folder)
     files = folder / "config.json", folder / "model.safetensors"
     for file in files:
         if not file.is_file():
@@ -274,6 +287,26 @@ def load(
             unit.load_state_dict(load_file(folder / "refinement.safetensors"))
             method = Refined(method, unit, made_with)
         return Estimator(method, config, device, folder, precision)
+
+
+def _exported(run: Path) -> Estimator:
+    """Of an exported file, or of the one in a run's folder, which must be of the weights there."""
+    path = run / FILE if run.is_dir() else run
+    again = f"Write it with `vergence export {run}`."
+    if run.is_dir() and not path.is_file():
+        raise VergenceError(f"{run} has no {FILE} for ONNX Runtime", again)
+    method, config = read_exported(path)
+    if run.is_dir() and method.graph.metadata["weights"] != weights_identity(run):
+        raise VergenceError(f"{path} was not exported from the weights that are in {run} now", again)
+    return Estimator(method, config, folder=path)
+
+
+def weights_identity(run: Path) -> str:
+    """Twelve hex digits of a run's model: its weights and its settings, byte for byte; of an exported file that file's."""
+    digest = hashlib.sha256()
+    for path in (run / "model.safetensors", run / "config.json") if run.is_dir() else (run,):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
 
 
 def _plugin_files(folder: Path, config: dict[str, Any]) -> list[str]:

@@ -21,9 +21,8 @@ from vergence.errors import VergenceError
 from vergence.footage.images import ahead
 from vergence.geometry.crops import keypoints_from_crop, pose_from_crop
 from vergence.inference.domain import Domain
-from vergence.inference.estimator import Estimator
+from vergence.inference.estimator import Estimator, weights_identity
 from vergence.inference.inputs import RGB
-from vergence.inference.search_index import weights_identity
 from vergence.inference.takes import PersonCrop, Take
 from vergence.outputs import PoseSequence
 from vergence.progress import Progress, silent

@@ -16,10 +16,10 @@ from jaxtyping import Float
 from vergence.errors import VergenceError
 from vergence.geometry.cameras import Camera
 from vergence.inference.domain import domain_of
+from vergence.inference.estimator import weights_identity
 from vergence.inference.frames import BLOCK, PredictedFrame, PredictedFrames, reduced_image
 from vergence.inference.inputs import RGB
 from vergence.inference.people import Box, Track, box_around
-from vergence.inference.search_index import weights_identity
 from vergence.inference.takes import Take
 from vergence.lifting.model import LEAST_JOINTS, LiftingModel
 from vergence.progress import Progress, followed, silent

@@ -16,6 +16,7 @@ from vergence.inference.inputs import RGB
 from vergence.inference.lifted import LiftedFrames
 from vergence.inference.takes import Take, open_take
 from vergence.lifting.model import LiftingModel, is_lifting, load_lifting
+from vergence.methods.exported import SUFFIX
 from vergence.networks.devices import resolve_device
 from vergence.plugins import load_plugins
 from vergence.progress import Progress, silent
@@ -42,6 +43,7 @@ def predict(
     flip: bool | None = None,
     device: str = "auto",
     precision: str = "fp32",
+    engine: str = "",
     plugins: Sequence[str | Path] = (),
     progress: Progress = silent,
 ) -> PredictedFrames:
@@ -51,8 +53,8 @@ def predict(
         poses = vergence.predict("runs/mine", "walk.mp4", boxes="walk.csv").collect()
 
     Args:
-        run: folder of a trained run, or its estimator (`vergence.load`); `lifting`: the model that comes with the package,
-            which lifts 2D keypoints and was taught by motion capture.
+        run: folder of a trained run, a file that `vergence export` wrote of one, or its estimator (`vergence.load`);
+            `lifting`: the model that comes with the package, which lifts 2D keypoints and was taught by motion capture.
         source: path of an image, a folder of images or a video; or RGB arrays, H W 3 of uint8, whose iterator may be endless.
         box: x, y, width, height of the person in every frame, px.
         boxes: COCO-style JSON or CSV (frame,x,y,w,h), or a box for each frame number; of several people one is followed.
@@ -72,6 +74,8 @@ def predict(
         flip: average with the mirrored image; None where the training saw mirrored images.
         device: `auto`, `cpu`, `cuda` or `mps`; an estimator stays where it is.
         precision: of a run: `fp32`, or `bf16`, faster where the processor has it; an estimator keeps its own.
+        engine: of a run: `torch`, or `onnxruntime` for the `model.onnx` in its folder, on the CPU; an exported file is run by
+            ONNX Runtime.
         plugins: files that the run's method, or the reader of the keypoints, stands in.
         progress: told of every image.
 
@@ -91,9 +95,11 @@ def predict(
         "people": people, "progress": progress,
     }  # fmt: skip
     if lifting is not None:
+        if engine not in ("", "torch"):
+            raise VergenceError(f"an engine of {engine} for a model that lifts keypoints", "Leave --engine out.")
         return LiftedFrames(lifting, open_take(source, detector=detector or "", **given), flip, progress)
     assert not isinstance(run, LiftingModel)
-    estimator = load(run, resolve_device(device), plugins, precision) if isinstance(run, str | Path) else run
+    estimator = run if isinstance(run, Estimator) else _loaded(run, device, plugins, precision, engine)
     take = open_take(source, detector=detector, **given)
     if take.footage.path is not None and take.person.whole is None:
         try:  # refused here, before a file is begun
@@ -103,6 +109,12 @@ def predict(
     if people == "all" and take.person.track is None:
         raise VergenceError(f"nothing tells people apart in {take.name}", "Give --keypoints or --detector.")
     return PredictedFrames(estimator, take, flip, progress)
+
+
+def _loaded(run: str | Path, device: str, plugins: Sequence[str | Path], precision: str, engine: str) -> Estimator:
+    """The run's estimator; what ONNX Runtime is for takes the CPU unless another device was asked for by name."""
+    graph = engine == "onnxruntime" or Path(run).suffix == SUFFIX
+    return load(run, "cpu" if graph and device == "auto" else resolve_device(device), plugins, precision, engine)
 
 
 def _looked_for(source: str | Path | Iterable[RGB], given: dict[str, Any], unknown: VergenceError) -> Take:

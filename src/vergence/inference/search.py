@@ -15,9 +15,9 @@ from vergence import __version__
 from vergence.errors import VergenceError
 from vergence.footage.capture import load_capture
 from vergence.footage.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from vergence.inference.estimator import Estimator, load
+from vergence.inference.estimator import Estimator, load, weights_identity
 from vergence.inference.inputs import RGB
-from vergence.inference.search_index import Hit, Index, Shot, build_index, file_identity, find_hits, weights_identity
+from vergence.inference.search_index import Hit, Index, Shot, build_index, file_identity, find_hits
 from vergence.inference.takes import Take, open_take
 from vergence.networks.devices import resolve_device
 from vergence.plugins import load_plugins

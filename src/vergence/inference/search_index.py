@@ -260,11 +260,3 @@ def file_identity(files: Iterable[Path]) -> str:
         about = file.stat()
         digest.update(f"{file.name} {about.st_size} {about.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:12]
-
-
-def weights_identity(run: Path) -> str:
-    """Twelve hex digits of a run's model: its weights and its settings, byte for byte."""
-    digest = hashlib.sha256()
-    for name in ("model.safetensors", "config.json"):
-        digest.update((run / name).read_bytes())
-    return digest.hexdigest()[:12]

@@ -103,7 +103,7 @@ class MCSS(Method):
 
     def canonical(self, embedding: Float[Tensor, "N E"]) -> Float[Tensor, "N J 3"]:
         """Canonical poses, relative to their root, in reference bones."""
-        pose = self.pose(embedding).float().view(len(embedding), -1, 3)
+        pose = self.pose(embedding).float().unflatten(1, (-1, 3))
         return pose - pose[:, list(self.skeleton.root)].mean(1, keepdim=True)
 
     def losses(self, views: Views) -> dict[str, Tensor]:

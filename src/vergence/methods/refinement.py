@@ -152,7 +152,7 @@ class RefinementUnit(nn.Module):
         """Refined poses, root-relative, reference bone of length 1."""
         p2 = self.answer(self.flat(pose))[1] * self.target_std + self.target_mean
         out = pose.new_zeros(pose.shape)
-        out[:, self.joints] = p2.view(len(pose), -1, 3)
+        out[:, self.joints] = p2.unflatten(1, (-1, 3))
         out = out - out[:, list(self.skeleton.root)].mean(1, keepdim=True)
         bone = bone_vector(out, self.skeleton.reference_bone).norm(dim=-1)
         return out / bone.clamp(min=1e-6)[:, None, None]

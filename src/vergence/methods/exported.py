@@ -1,0 +1,76 @@
+"""What `vergence export` wrote, as the method of an estimator: the predictions of a run, through ONNX Runtime.
+
+The graph holds the whole way from an image to a 3D pose: normalisation, network, mirrored image, lifting, refinement, and NaN
+in place of joints that no label showed. So nothing here depends on which method was trained.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vergence.batches.labelled import Labelled
+from vergence.errors import VergenceError, refusing
+from vergence.methods.base import Method, Prediction
+from vergence.networks.graphs import SUFFIX, Graph
+from vergence.plugins import needed_by
+from vergence.skeleton import Skeleton, get_skeleton
+
+ENGINES = ("torch", "onnxruntime")
+FILE = f"model{SUFFIX}"  # in a run's folder
+
+
+class ExportedMethod(Method):
+    """Predicts as the run did that the file was written from; it cannot be trained.
+
+    Args:
+        graph: the file.
+        skeleton: the run's joints.
+        flip: whether the graph averages with the mirrored image.
+        frame: of the poses.
+    """
+
+    def __init__(self, graph: Graph, skeleton: Skeleton, flip: bool, frame: Any) -> None:
+        super().__init__(nn.Identity(), skeleton)  # type: ignore[arg-type]
+        self.graph, self.mirrored, self.frame = graph, flip, frame
+
+    def predict(self, image: Tensor, intrinsics: Float[Tensor, "N 3 3"], flip: bool | None = None) -> Prediction:
+        """As `Method.predict`; `flip` cannot be other than the file's."""
+        if flip is not None and flip != self.mirrored:
+            how = "averages with the mirrored image" if self.mirrored else "does not average with the mirrored image"
+            remedy = f"Leave flip out, or export the run again with --{'' if flip else 'no-'}flip."
+            raise VergenceError(f"this ONNX file {how}, and was asked for flip={flip}", remedy)
+        pixels = image.float() / 255 if image.dtype == torch.uint8 else image.float()
+        return Prediction(frame=self.frame, **self.graph(image=pixels, intrinsics=intrinsics.float()))  # type: ignore[arg-type]
+
+
+def read_exported(path: Path) -> tuple[ExportedMethod, dict[str, Any]]:
+    """The method and the config of a file.
+
+    Raises:
+        VergenceError: as `Graph`; a file of a lifting model; a skeleton of a plug-in that is not loaded.
+    """
+    graph = Graph(path)
+    with refusing(f"the metadata of {path} cannot be read", "Write the file again with `vergence export RUN`."):
+        config = json.loads(graph.metadata["config"])
+        with needed_by(path, config.get("plugins") or []):
+            skeleton = get_skeleton(config["skeleton"])
+        method = ExportedMethod(graph, skeleton, graph.metadata["flip"] == "true", graph.metadata["frame"])
+        method.labelled = Labelled.read(config.get("labelled"))
+        return method, config
+
+
+def check_engine(engine: str, device: str, precision: str) -> None:
+    """Raises a `VergenceError` where there is no such engine, or it does not do what is asked."""
+    if engine not in ENGINES:
+        raise VergenceError(f"an engine of {engine}", f"Use {' or '.join(ENGINES)}.")
+    if engine == "onnxruntime" and (device != "cpu" or precision != "fp32"):
+        raise VergenceError(
+            f"ONNX files are run on the CPU in fp32, not on {device} in {precision}",
+            "Leave --device and --precision out, or give the run's folder without --engine.",
+        )
