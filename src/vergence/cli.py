@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -146,7 +147,7 @@ def check_out(function: Callable[..., int | None], values: Mapping[str, Any]) ->
 
     default = getattr(inspect.signature(function).parameters.get("out"), "default", None)
     wanted = values.get("out", default)
-    if isinstance(wanted, os.PathLike) and not values.get("print_config"):
+    if isinstance(wanted, Path) and not values.get("print_config"):
         from vergence.files import check_writable
 
         check_writable(wanted)
