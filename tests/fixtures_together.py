@@ -192,7 +192,7 @@ def together(folder: Path, size: int = 2) -> list[dict[str, Any]]:
         for r in range(size)
     ]
     try:
-        assert [process.wait(900) for process in each] == [0] * size
+        assert [process.wait(600) for process in each] == [0] * size
     finally:
         for process in each:
             process.kill()
