@@ -172,3 +172,25 @@ def test_other_bad_input_is_one_error():
         crop_view(image, K, [0.1, 0.2], [0, 0, 64, 48], 64, joints=2)
     with pytest.raises(VergenceError, match="give no box"):
         box_from_keypoints([[1, 2], [np.nan, 3]])
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_crop_beside_the_image_is_black_then_refused_and_what_overlaps_is_moved(axis):
+    image = np.random.default_rng(0).integers(1, 256, (12, 12, 3), dtype=np.uint8)
+    whole = crop_camera(None, None, whole_image_box(12, 12), (12, 12))
+    for shift in [*range(-20, -7), *range(8, 21)]:
+        moved = np.eye(3)
+        moved[axis, 2] = -shift
+        expected = np.zeros_like(image)
+        kept = np.moveaxis(expected, 1 - axis, 0)
+        old = np.moveaxis(image, 1 - axis, 0)
+        if 0 < shift < 12:
+            kept[: 12 - shift] = old[shift:]
+        elif -12 < shift < 0:
+            kept[-shift:] = old[:shift]
+        camera = dataclasses.replace(whole, homography=moved @ whole.homography)
+        if abs(shift) > 14:  # past the border that is read around a crop
+            with pytest.raises(VergenceError, match="shows nothing of the 12x12 image"):
+                warp(image, camera)
+        else:
+            np.testing.assert_array_equal(warp(image, camera), expected)
