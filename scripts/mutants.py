@@ -133,6 +133,12 @@ def number_of(node: ast.AST | None) -> int | float | None:
     return node.value if known else None  # type: ignore[union-attr]
 
 
+def is_setting(node: ast.Assign | ast.AnnAssign, value: ast.AST) -> bool:
+    """Whether a module's or class's name gets a plain number, or several names get one each."""
+    several = isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Tuple) and isinstance(value, ast.Tuple)
+    return all(number_of(part) is not None for part in (value.elts if several else [value]))  # type: ignore[attr-defined]
+
+
 def called(node: ast.Call) -> str:
     """`f` of `f()` and of `a.b.f()`."""
     return node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
@@ -143,7 +149,7 @@ def inner(node: ast.AST, top: bool) -> Iterator[tuple[ast.AST, bool]]:
     for name, value in ast.iter_fields(node):
         if name in {"annotation", "returns", "decorator_list", "defaults", "kw_defaults", "type_params", "format_spec"}:
             continue
-        if top and name == "value" and isinstance(node, ast.Assign | ast.AnnAssign) and number_of(value) is not None:
+        if top and name == "value" and isinstance(node, ast.Assign | ast.AnnAssign) and is_setting(node, value):
             continue
         for part in value if isinstance(value, list) else [value]:
             if isinstance(part, ast.AST):

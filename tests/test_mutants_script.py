@@ -18,6 +18,7 @@ _spec.loader.exec_module(mutants)
 
 MODULE = '''"""A docstring of 1 + 2."""
 LIMIT = 3.0  # a setting
+LOW, HIGH = 0.5, -2
 AXES = [1, -1.0]
 
 

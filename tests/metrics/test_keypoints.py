@@ -190,3 +190,14 @@ def test_the_truth_has_a_precision_of_one():
     nothing = keypoint_precision(truth, {})
     assert nothing["AP"] == nothing["AR"] == 0
     assert math.isnan(keypoint_precision({0: []}, perfect)["AP"])
+
+
+@pytest.mark.parametrize(
+    ("area", "classes"), [(32.0**2, {"_medium"}), (96.0**2, {"_medium", "_large"}), (32.0**2 - 1, set())]
+)
+def test_a_person_at_the_limit_of_two_sizes_is_of_both(area, classes):
+    """As COCO has it: a class holds its limits."""
+    points = np.random.default_rng(0).uniform(0, 30, (17, 2))
+    truth = {0: [TruePerson(points, area, np.array([0.0, 0, 30, 30]))]}
+    result = keypoint_precision(truth, {0: [FoundPerson(points, 0.9)]})
+    assert {suffix for suffix in ("_medium", "_large") if result[f"AP{suffix}"] == 1} == classes
