@@ -64,6 +64,8 @@ SETTINGS = set(
 )
 TOLERANCE = 1e-4
 
+TIE = "differs only where two measured numbers are equal to the last bit"
+
 # What cannot change any behaviour, by module, line and mutated line: why.
 EQUIVALENT: dict[tuple[str, str, str], str] = {
     (
@@ -76,6 +78,37 @@ EQUIVALENT: dict[tuple[str, str, str], str] = {
         '"clavicle": (1, 0, 0), "shoulder": (1, 0, 0), "elbow": (1, 0, 0), "wrist": (1, 0, 0), "hand": (1, 0, 0),',
         '"clavicle": (2, 0, 0), "shoulder": (1, 0, 0), "elbow": (1, 0, 0), "wrist": (1, 0, 0), "hand": (1, 0, 0),',
     ): "a direction of any length",
+    ("geometry/vertical.py", "if strength[-1] > 1 / sigma:", "if strength[-1] >= 1 / sigma:"): TIE,
+    (
+        "geometry/camera.py",
+        "close = (value - bent).abs() <= 1e3 * torch.finfo(xy.dtype).eps * (1 + bent)",
+        "close = (value - bent).abs() < 1e3 * torch.finfo(xy.dtype).eps * (1 + bent)",
+    ): TIE,
+    (
+        "geometry/alignment.py",
+        "point = power <= torch.finfo(x.dtype).tiny",
+        "point = power < torch.finfo(x.dtype).tiny",
+    ): TIE,
+    (
+        "geometry/crops.py",
+        "_forget(points, ~(points[0] ** 2 + points[1] ** 2 < _radius_limit(*lens.tolist()) ** 2))",
+        "_forget(points, ~(points[0] ** 2 + points[1] ** 2 <= _radius_limit(*lens.tolist()) ** 2))",
+    ): TIE,
+    (
+        "methods/mcss.py",
+        'terms["metric"] = metric_loss(embedding[place[anchor]], embedding[place[positive]], allowed, self.metric)',
+        'terms["metric"] = metric_loss(embedding[place[positive]], embedding[place[anchor]], allowed, self.metric)',
+    ): "both losses are symmetric in their two views, as `negatives` is in its two time steps",
+    (
+        "methods/geometric_constraint.py",
+        "return depth.nan_to_num(0.0), weight",
+        "return depth.nan_to_num(1.0), weight",
+    ): "what is unknown has weight 0, whatever stands in its place",
+    (
+        "methods/geometric_constraint.py",
+        "length = (vector.square().sum(-1) + LEAST_LENGTH**2).sqrt()",
+        "length = (vector.square().sum(-1) + LEAST_LENGTH**3).sqrt()",
+    ): "either keeps the gradient of a length of 0 finite",
 }
 
 
