@@ -18,6 +18,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -61,6 +62,7 @@ class PoseFile(PoseSequence):
     """What an NPZ of poses holds: `up` is NaN where unknown, and `placed` the world as JSON."""
 
     placed: str | None = None  # type: ignore[assignment]
+    world: Any = None  # a key of this name, as in the built-in world's truth, is not the poses'
 
     def __post_init__(self) -> None:
         """Nothing is checked before it is a sequence."""
