@@ -17,7 +17,7 @@ FLAGS = (
     "--headless --no-sandbox --disable-gpu --enable-unsafe-swiftshader --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --hide-scrollbars"
 ).split()
-LONGEST_S = 240  # after which a browser that is driven is ended
+LONGEST_S = 900  # after which a browser that is driven is ended
 
 
 def browse(tmp_path: Path, page: Path | str, options: list[str]) -> tuple[str, str]:
@@ -43,7 +43,7 @@ class Browser:
         assert process.stdin is not None
         assert process.stdout is not None
         self._to, self._from, self._number, self._session = process.stdin, process.stdout, 0, ""
-        self._read, self.said = b"", list[str]()
+        self._read, self._loaded, self.said = b"", False, list[str]()
         target = self("Target.createTarget", url="about:blank")["targetId"]
         self._session = self("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log"):
@@ -52,13 +52,18 @@ class Browser:
     def __call__(self, method: str, **params: Any) -> dict[str, Any]:
         """One command's answer; what the page said meanwhile is kept in `said`."""
         self._number += 1
-        told = {"id": self._number, "method": method, "params": params, **({"sessionId": self._session} if self._session else {})}
-        self._to.write(json.dumps(told).encode() + b"\0")
-        self._to.flush()
+        self._tell(self._number, method, params)
         while (found := self._next()).get("id") != self._number:
             pass
         assert "error" not in found, (method, found)
         return dict(found["result"])
+
+    def _tell(self, number: int, method: str, params: dict[str, Any]) -> None:
+        told: dict[str, Any] = {"id": number, "method": method, "params": params}
+        if self._session:
+            told["sessionId"] = self._session
+        self._to.write(json.dumps(told).encode() + b"\0")
+        self._to.flush()
 
     def _next(self) -> dict[str, Any]:
         while b"\0" not in self._read:
@@ -69,11 +74,10 @@ class Browser:
         found: dict[str, Any] = json.loads(one)
         if found.get("method") in ("Runtime.exceptionThrown", "Runtime.consoleAPICalled", "Log.entryAdded"):
             self.said.append(json.dumps(found["params"])[:500])
+        self._loaded |= found.get("method") == "Page.loadEventFired"
         if found.get("method") == "Page.javascriptDialogOpening":
             self.said.append("a dialog opened")
-            self._to.write(json.dumps({"id": 0, "method": "Page.handleJavaScriptDialog", "params": {"accept": True},
-                                       "sessionId": self._session}).encode() + b"\0")  # fmt: skip
-            self._to.flush()
+            self._tell(0, "Page.handleJavaScriptDialog", {"accept": True})
         return found
 
     def open(self, address: str, width: int, *, dark: bool = False, height: int = 900) -> None:
@@ -82,9 +86,10 @@ class Browser:
         size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 1000}
         self("Emulation.setDeviceMetricsOverride", **size)
         self("Emulation.setTouchEmulationEnabled", enabled=True, maxTouchPoints=5)
+        self._loaded = False
         self("Page.navigate", url=address)
-        while self._next().get("method") != "Page.loadEventFired":
-            pass
+        while not self._loaded:
+            self._next()
 
     def look(self, dark: bool) -> None:
         """The colours that the system prefers."""

@@ -16,7 +16,6 @@ from fixtures_told import SIDE, Told, write_videos
 from PIL import Image
 
 import vergence
-from vergence.batches.dataset import MemoryDataset
 from vergence.comparison.results import Measured, efficiency, summary
 from vergence.datasets.make_records import make_records
 from vergence.datasets.validation.finding import Finding
@@ -34,9 +33,9 @@ from vergence.report.comparison import comparison_page, published_page
 from vergence.report.data_check import check_page
 from vergence.report.learned import learned_page, show_footage
 from vergence.report.page import Curve, Dots, Page, Panel, RigScene, Sample, Strip, Table, Verdict
+from vergence.report.reconstruction import page_of
 from vergence.report.recordings.inspection import inspection_page
 from vergence.report.recordings.prediction import prediction_html
-from vergence.report.reconstruction import page_of
 from vergence.report.render import write_page
 from vergence.report.run_page import run_page
 from vergence.report.search import write_search
@@ -50,7 +49,7 @@ def odd_file(name: str) -> str:
 
 def odd(name: str) -> str:
     """A name as JSON or YAML may have it, which closes scripts and attributes, and is a template."""
-    return f'{name}</script><script>hurt()</script>"\' onload=hurt() {{{{ 7 * 7 }}}}<!-- \\u003c'
+    return f"{name}</script><script>hurt()</script>\"' onload=hurt() {{{{ 7 * 7 }}}}<!-- \\u003c"
 
 
 ODD_JOINTS = replace(H36M_17, name="odd", joint_names=tuple(f"{n}<u>&lt;" for n in H36M_17.joint_names))
@@ -119,7 +118,13 @@ def evaluated(out: Path) -> dict[str, Path]:
     name, test = next(iter(tests.items()))
     images = {f"{name}.{key}": getattr(test.scores, key) for key in ("n_mpjpe", "p_mpjpe")}
     images[f"{name}.pose"] = test.prediction.pose.numpy()
-    about = {"results": plain(results), "labels_3d": 0, "people_3d": 0, "seconds": {"pose": 1.0}, "cpu_seconds": {"pose": 2.0}}
+    about = {
+        "results": plain(results),
+        "labels_3d": 0,
+        "people_3d": 0,
+        "seconds": {"pose": 1.0},
+        "cpu_seconds": {"pose": 2.0},
+    }
     measured = {n: Measured(n, 0, {**about, "labels_3d": k}, images) for n, k in ((odd("a"), 8), (odd("b"), 0))}
     compared = comparison_page(_compared(measured, name), measured, {name: test.dataset}, H36M_17)
     return {"run": write_page(out / "run.html", page), "compare": write_page(out / "compare.html", compared)}
@@ -132,7 +137,8 @@ def _compared(measured: dict[str, Measured], look: str) -> dict[str, Any]:
     pair = {f"{b} - {a}": {"difference": near, "ratio": {"mean": 1.0, "low": 0.9, "high": 1.1}, "people": 3}}
     entries: Any = [SimpleNamespace(name=name, of="", subjects="") for name in methods]
     return {
-        "command": odd("vergence compare"), "methods": methods, "reference": a, "label_efficiency": efficiency(entries, methods),
+        "command": odd("vergence compare"), "methods": methods, "reference": a,
+        "label_efficiency": efficiency(entries, methods),
         "baselines": {look: {"mean_pose": {"n_mpjpe": 150.0}}}, "differences": {look: {"n_mpjpe": pair, "p_mpjpe": pair}},
         "protocol": {
             "seeds": [0], "figures_of": look, "world_version": "4", look: {"images": 8, "subjects": 2, "look": "studio"},
@@ -150,7 +156,14 @@ def reproduced(out: Path) -> Path:
              "root": "pelvis", "average": "over poses", "truth": "motion capture"}  # fmt: skip
     how = {"protocol": words, "left_out": {}, "scale": "none"}
     rows = {odd(name): {"labels_3d": 100, "protocols": {odd("protocol"): {**one, "measured": how}}} for name in "ab"}
-    results = {"title": odd("title"), "command": odd("command"), "version": "1", "seeds": [0], "table": odd("t"), "rows": rows}
+    results = {
+        "title": odd("title"),
+        "command": odd("command"),
+        "version": "1",
+        "seeds": [0],
+        "table": odd("t"),
+        "rows": rows,
+    }
     return write_page(out / "reproduce.html", published_page(results, H36M_17))
 
 
@@ -197,10 +210,10 @@ def everything(out: Path) -> Path:
     keypoints = pose[:, :2] / 10 + [100, 150]
     samples = [Sample(odd("sample"), odd_file(group), image, keypoints, keypoints + 2, pose, pose + 5, odd("note"),
                       {odd_file("error"): odd("5 mm")}) for group in "aabbcde"]  # fmt: skip
-    names = list(skeleton.joint_names)
+    names, wide = list(skeleton.joint_names), [[odd(n), *[-0.0001, 0.3] * 4] for n in "xy"]
     page = Page(
         odd("title"), odd("subtitle"), skeleton, facts={odd("fact"): odd("value") * 3, "notes": "a\nb"},
-        tables=[Table(odd("table"), ["", *map(odd_file, "abcdefgh")], [[odd(n), *[-0.0001, 0.3] * 4] for n in "xy"], odd("how"), odd("note")),
+        tables=[Table(odd("table"), ["", *map(odd_file, "abcdefgh")], wide, odd("how"), odd("note")),
                 Table("Joints", ["", "mm"], [[n, 1.0 * i] for i, n in enumerate(names)], odd("how"), heat=True)],
         curves=[Curve(odd("curve"), odd("x"), odd("y"), {odd("s"): ([0, 1, 2], [-3e-9, 1e6, 2e6]), "t": ([0, 2], [1, 2])})],
         dots=[Dots(odd("dots"), odd("x"), {odd("a"): [1.0, 2.0], odd("b"): [3.0]})],
@@ -214,6 +227,8 @@ def everything(out: Path) -> Path:
 def stripped(out: Path) -> Path:
     """Strips stand where samples would."""
     pose = np.stack([np.linspace(-300, 300, 17), np.linspace(700, -800, 17), np.linspace(50, -90, 17)], 1)
-    strip = Strip(odd("strip"), np.zeros((8, 8, 3), np.uint8), pose, [Panel(odd(n), pose, odd("N 0 mm")) for n in "abc"])
+    strip = Strip(
+        odd("strip"), np.zeros((8, 8, 3), np.uint8), pose, [Panel(odd(n), pose, odd("N 0 mm")) for n in "abc"]
+    )
     page = Page(odd("strips"), "", H36M_17, strips=[strip], samples_protocol=odd("protocol"))
     return write_page(out / "strips.html", page)

@@ -4,6 +4,8 @@
   const where = (e) => e.tagName.toLowerCase() + "." + (e.getAttribute("class") || e.id) + " " + JSON.stringify(e.textContent.trim().slice(0, 40));
   const say = (words) => { if (!wrong.includes(words)) wrong.push(words); };
 
+  for (const one of document.images) if (!one.complete || !one.naturalWidth) say("no image: " + one.alt);
+
   // Nothing goes beyond the page.
   if (document.documentElement.scrollWidth > innerWidth) {
     say("the page is " + document.documentElement.scrollWidth + " px wide, the screen " + innerWidth);

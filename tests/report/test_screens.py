@@ -73,7 +73,8 @@ def test_keys_reach_all_that_can_be_used(made, browser, kind):
         unseen += browser.value("""(() => {
           const e = document.activeElement, style = getComputedStyle(e);
           window.left.delete(e);
-          const shown = e === document.body || (e.matches(":focus-visible") && style.outlineStyle === "solid" && parseFloat(style.outlineWidth) >= 2);
+          const ring = style.outlineStyle === "solid" && parseFloat(style.outlineWidth) >= 2;
+          const shown = e === document.body || (e.matches(":focus-visible") && ring);
           return shown ? [] : [e.outerHTML.slice(0, 120)];
         })()""")
     assert browser.value("[...window.left].map((e) => e.outerHTML.slice(0, 120))") == []
@@ -107,7 +108,9 @@ def swipe(browser: Browser, *paths: tuple[tuple[float, float], tuple[float, floa
     browser.touch("touchEnd")
 
 
-@pytest.mark.parametrize(("kind", "view"), [("everything", "pose"), ("everything", "rig-canvas"), ("predict", "clip-canvas")])
+@pytest.mark.parametrize(
+    ("kind", "view"), [("everything", "pose"), ("everything", "rig-canvas"), ("predict", "clip-canvas")]
+)
 def test_one_finger_scrolls_the_page_and_two_move_the_3d(made, browser, kind, view):
     browser.open(made[kind].as_uri(), 390, height=700)
     x, y = place(browser, view)
@@ -160,7 +163,9 @@ def test_mouse_and_keys_turn_move_and_zoom(made, browser):
     before, point = state(browser, "pose")[1], np.array(browser.value(where))
     browser("Input.dispatchMouseEvent", type="mouseWheel", x=x + 50, y=y - 20, deltaX=0, deltaY=-200)
     after = state(browser, "pose")[1]
-    middle = browser.value("""(() => { const c = document.getElementById("pose"); return [c.clientWidth / 2, 30 + (c.clientHeight - 70) / 2]; })()""")
+    middle = browser.value(
+        "(({ clientWidth, clientHeight }) => [clientWidth / 2, 30 + (clientHeight - 70) / 2])(document.getElementById('pose'))"
+    )
     assert after[2] == pytest.approx(np.exp(0.3), abs=2e-3)
     under = [(point - middle - look[3:]) / look[2] for look in (before, after)]
     np.testing.assert_allclose(*under, atol=0.5)  # what lies under the pointer stays there
@@ -174,8 +179,13 @@ def test_nothing_that_is_shown_leaves_a_view_however_it_is_turned(made, browser)
     """The floor's corners, cameras and joints lie within the canvas at every yaw and pitch."""
     probe = """(() => {
       const drawn = [], real = View3D.prototype.project;
-      View3D.prototype.project = function (p) { const q = real.call(this, p); if (q && this.canvas.id === "rig-canvas") drawn.push([q[0] / this.width, q[1] / this.height]); return q; };
-      const canvas = document.getElementById("rig-canvas"), key = (k) => canvas.dispatchEvent(new KeyboardEvent("keydown", { key: k }));
+      const canvas = document.getElementById("rig-canvas");
+      const key = (k) => canvas.dispatchEvent(new KeyboardEvent("keydown", { key: k }));
+      View3D.prototype.project = function (p) {
+        const q = real.call(this, p);
+        if (q && this.canvas === canvas) drawn.push([q[0] / this.width, q[1] / this.height]);
+        return q;
+      };
       for (let i = 0; i < 40; i++) key("ArrowLeft");
       for (let i = 0; i < 12; i++) { key("ArrowUp"); key("ArrowLeft"); }
       View3D.prototype.project = real;
@@ -207,12 +217,15 @@ def test_names_that_are_markup_are_shown_as_they_are(made, browser, kind):
         browser.said.clear()
         browser.open(made[kind].as_uri(), 1440)
         browser.value("for (const b of document.querySelectorAll('button, input[type=checkbox]')) b.click()")
-        browser.value("for (const e of document.querySelectorAll('.chart')) e.dispatchEvent(new PointerEvent('pointermove', { clientX: 9 }))")
+        moved = "new PointerEvent('pointermove', { clientX: 9 })"
+        browser.value(f"for (const e of document.querySelectorAll('.chart')) e.dispatchEvent({moved})")
         browser.value("new Promise((done) => setTimeout(done, 50))")
         assert not browser.value("window.hit")
         assert browser.said == []
         assert browser.value("document.querySelectorAll('script, main style, main link').length") == 2
-        assert browser.value("document.querySelectorAll('[onerror], [onload], img[src=x], main u, main meta').length") == 0
+        assert (
+            browser.value("document.querySelectorAll('[onerror], [onload], img[src=x], main u, main meta').length") == 0
+        )
         shown = browser.value("document.querySelector('main').textContent")
     finally:
         browser("Page.setBypassCSP", enabled=False)
@@ -229,7 +242,7 @@ NAMES = {
     "compare": [pages.odd(name) for name in ("a", "b", "test", "vergence compare")],
     "reproduce": [pages.odd(name) for name in ("a", "b", "protocol", "title", "paper", "why", "command", "t")],
     "search": [CAMERAS[0], CAMERAS[1], pages.odd_file("query"), pages.odd("run"), pages.odd("footage")],
-    "check": [pages.odd_file("image") + ".png", pages.odd("found"), pages.odd("do this"), pages.odd("folder"), pages.odd("kind")],
+    "check": [pages.odd_file("image") + ".png", *(pages.odd(n) for n in ("found", "do this", "folder", "kind"))],
     "everything": [*CAMERAS, *pages.ODD_JOINTS.joint_names, pages.odd("sample"), pages.odd("note"), pages.odd("s"),
                    *(pages.odd(name) for name in ("x", "y", "curve", "dots", "a", "one", "other", "up", "reason", "fact"))],
     "strips": [pages.odd(name) for name in ("strip", "a", "N 0 mm", "protocol")],
