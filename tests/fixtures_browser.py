@@ -17,7 +17,7 @@ FLAGS = (
     "--headless --no-sandbox --disable-gpu --enable-unsafe-swiftshader --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync --hide-scrollbars"
 ).split()
-LONGEST_S = 900  # after which a browser that is driven is ended
+LONGEST_S = 1800  # after which a browser that is driven is ended
 
 
 def browse(tmp_path: Path, page: Path | str, options: list[str]) -> tuple[str, str]:

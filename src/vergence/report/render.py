@@ -15,6 +15,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -120,7 +121,7 @@ def render_page(page: Page) -> str:
     """The page as one HTML document."""
     rig = {"cameras": _cameras(page.rig), "rig_lead": _rig_lead(page.rig)} if page.rig else {}
     numbers, said = itertools.count(1), Said()
-    parts = {"asset": asset, "curve": curve_svg, "dots": dots_svg, "strip": strip_html}
+    parts: dict[str, Any] = {"asset": asset, "curve": curve_svg, "dots": dots_svg, "strip": strip_html}
     parts |= {
         "table": lambda one: table_html(one, f"table-{next(numbers)}", said),
         "encoded": lambda image: encode_image(image)[0],

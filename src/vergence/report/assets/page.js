@@ -136,6 +136,7 @@ function buildSamples() {
     thumbs.forEach((b, j) => b.setAttribute("aria-current", String(j === state.sample)));
     const has3d = s.pose || s.poseTrue;
     $("pose").parentElement.hidden = !has3d;
+    $("viewer").querySelector(".how").hidden = !has3d;
     if (has3d) $("pose").setAttribute("aria-label", "3D skeletons of " + s.title + "; arrow keys turn them");
     redraw();
     if (!has3d) $("image").parentElement.classList.add("single");
