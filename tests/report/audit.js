@@ -1,9 +1,10 @@
 // What is wrong with the page as it is shown now, as sentences.
-(() => {
+(async () => {
   const wrong = [], seen = (e) => e.checkVisibility({ checkVisibilityCSS: true, checkOpacity: true }) && e.getClientRects().length;
   const where = (e) => e.tagName.toLowerCase() + "." + (e.getAttribute("class") || e.id) + " " + JSON.stringify(e.textContent.trim().slice(0, 40));
   const say = (words) => { if (!wrong.includes(words)) wrong.push(words); };
 
+  await Promise.all([...document.images].map((one) => one.decode().catch(() => {})));
   for (const one of document.images) if (!one.complete || !one.naturalWidth) say("no image: " + one.alt);
 
   // Nothing goes beyond the page.
