@@ -15,9 +15,9 @@ os.environ |= {"OMP_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2", "MKL_NUM_THR
 
 import numpy as np
 import torch
+from vergence.inference.search_index import Index, find_hits
 
 from vergence.inference.estimator import Estimator
-from vergence.inference.search_index import Index, find_hits
 from vergence.methods.registry import build_method
 from vergence.recipes.recipe import NetworkSettings
 from vergence.skeleton import H36M_17

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from vergence.errors import VergenceError
-from vergence.inference.search_index import Index, Shot, build_index, file_identity, find_hits
+from vergence.inference.moments.index import Index, Shot, build_index, file_identity
+from vergence.inference.moments.nearest import find_hits
 from vergence.methods.base import Prediction
 from vergence.skeleton import H36M_17
 
