@@ -203,12 +203,12 @@ def map_npz(path: Path | str) -> dict[str, np.ndarray]:
     found: dict[str, np.ndarray] = {}
     with open(path, "rb") as data, zipfile.ZipFile(data) as file:
         for member in file.infolist():
+            if member.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{member.filename} is compressed")
             data.seek(member.header_offset + 26)
             data.seek(sum(struct.unpack("<HH", data.read(4))), os.SEEK_CUR)
             version = np.lib.format.read_magic(data)
             shape, fortran, kind = getattr(np.lib.format, f"read_array_header_{version[0]}_0")(data)
-            if member.compress_type != zipfile.ZIP_STORED:
-                raise ValueError(f"{member.filename} is compressed")
             order: Any = "F" if fortran else "C"
             found[member.filename.removesuffix(".npy")] = np.memmap(path, kind, "r", data.tell(), shape, order)
     return found

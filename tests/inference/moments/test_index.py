@@ -1,94 +1,19 @@
-"""The index and its search against plain loops."""
+"""The index: its file, what is refused as one, and how it is built."""
 
 from __future__ import annotations
 
-import math
+import json
 
 import numpy as np
 import pytest
 import torch
+from fixtures_moments import index
 
 from vergence.errors import VergenceError
 from vergence.inference.moments.index import Index, Shot, build_index, file_identity
 from vergence.inference.moments.nearest import find_hits
 from vergence.methods.base import Prediction
 from vergence.skeleton import H36M_17
-
-
-def index(n: int = 60, cameras: int = 2, step: float = 0.1, seed: int = 0, size: int = 6) -> Index:
-    rng = np.random.default_rng(seed)
-    each = n // cameras
-    return Index(
-        kind="embedding",
-        descriptor=rng.normal(size=(n, size)).astype(np.float32),
-        pose=np.zeros((n, 17, 3), np.float32),
-        frame_of_pose="canonical",
-        camera=np.repeat(np.arange(cameras), each),
-        frame=np.tile(np.arange(each), cameras),
-        time=np.tile(np.arange(each) * step, cameras),
-        cameras=tuple(f"cam{i}" for i in range(cameras)),
-        joint_names=H36M_17.joint_names,
-        made_by={"weights": "abc"},
-    )
-
-
-def slow_search(found: Index, query, offsets, count: int, apart: float) -> list[tuple[int, float]]:
-    """Every start, frame by frame; offsets in rows."""
-    scores = []
-    for row in range(len(found)):
-        total = 0.0
-        for q, offset in zip(query, offsets):
-            other = row + offset
-            if other >= len(found) or found.camera[other] != found.camera[row]:
-                total = math.inf
-                break
-            total += math.dist(q.tolist(), found.descriptor[other].tolist()) ** 2
-        scores.append((math.sqrt(total / len(query)), row))
-    hits: list[tuple[int, float]] = []
-    for distance, row in sorted(scores):
-        near = [h for h, _ in hits if found.camera[h] == found.camera[row]]
-        if math.isfinite(distance) and all(abs(found.time[h] - found.time[row]) >= apart - 1e-6 for h in near):
-            hits.append((row, distance))
-    return hits[:count]
-
-
-@pytest.mark.parametrize("apart", [0.0, 0.35, 1.0])
-@pytest.mark.parametrize("seed", range(3))
-def test_an_image_against_a_slow_reference(apart, seed):
-    found = index(seed=seed)
-    query = np.random.default_rng(seed + 9).normal(size=(1, 6)).astype(np.float32)
-    hits = find_hits(found, query, count=8, apart=apart)
-    expected = slow_search(found, query, [0], 8, apart)
-    assert [h.row for h in hits] == [row for row, _ in expected]
-    assert [h.distance for h in hits] == pytest.approx([d for _, d in expected], rel=1e-6)
-    first = hits[0]
-    assert (first.camera, first.frame) == (f"cam{found.camera[first.row]}", found.frame[first.row])
-
-
-@pytest.mark.parametrize("apart", [0.0, 0.5])
-def test_a_clip_against_a_slow_reference(apart):
-    found = index(seed=3)
-    query = np.random.default_rng(2).normal(size=(4, 6)).astype(np.float32)
-    hits = find_hits(found, query, np.array([5.0, 5.2, 5.4, 5.6]), count=6, apart=apart)
-    expected = slow_search(found, query, [0, 2, 4, 6], 6, apart)
-    assert [h.row for h in hits] == [row for row, _ in expected]
-    assert [h.distance for h in hits] == pytest.approx([d for _, d in expected], rel=1e-6)
-
-
-def test_a_clip_of_the_footage_finds_itself_at_any_frame_rate():
-    found = index(200, 2)
-    rows = np.arange(40, 60)
-    hit = find_hits(found, found.descriptor[rows], found.time[rows], count=1)[0]
-    assert (hit.row, hit.distance) == (40, 0)
-    slower = rows[::3]
-    assert find_hits(found, found.descriptor[slower], found.time[slower] + 100, count=1)[0].row == 40
-
-
-def test_hits_that_lie_apart_are_found_behind_thousands_of_neighbours():
-    found = index(3000, 1, step=0.01, size=1)
-    found.descriptor[:, 0] = np.abs(np.arange(3000) - 100) / 100  # one valley: the best thousand are neighbours
-    hits = find_hits(found, np.zeros((1, 1)), count=4, apart=5.0)
-    assert [h.row for h in hits] == [100, 600, 1100, 1600]
 
 
 def test_an_index_comes_back_from_its_file_as_it_was(tmp_path):
@@ -116,18 +41,67 @@ def test_files_that_are_no_index_are_one_error(tmp_path):
             Index.load(path)
 
 
+def old_file(path, **changed):
+    """As indices were written before they had sketches."""
+    one = index()
+    names = ("kind", "frame_of_pose", "cameras", "joint_names", "made_by")
+    arrays = {name: getattr(one, name) for name in ("descriptor", "pose", "camera", "frame", "time")}
+    np.savez(path, head=json.dumps({name: getattr(one, name) for name in names}), **arrays | changed)
+    return one
+
+
+def test_arrays_are_mapped_from_the_file_and_plain_numpy_reads_it(tmp_path):
+    one, path = index(), tmp_path / "index.npz"
+    one.save(path)
+    two = Index.load(path)
+    for name in ("descriptor", "pose", "camera", "frame", "time", "axes", "sketch"):
+        mapped = getattr(two, name)
+        assert isinstance(mapped, np.memmap)
+        assert not mapped.flags.writeable
+        assert mapped.ctypes.data % 64 == 0  # else each search would copy the sketches
+    assert two.sketched[1] is two.sketch
+    with np.load(path) as file:
+        np.testing.assert_array_equal(file["descriptor"], one.descriptor)
+        np.testing.assert_array_equal(file["sketch"], one.sketched[1])
+
+
+def test_an_index_of_before_sketches_is_searched_alike(tmp_path):
+    one = old_file(tmp_path / "index.npz")
+    two = Index.load(tmp_path / "index.npz")
+    assert two.sketch is None
+    query = np.zeros((1, 6))
+    assert find_hits(two, query) == find_hits(one, query)
+    two.save(tmp_path / "index.npz")
+    assert find_hits(Index.load(tmp_path / "index.npz"), query) == find_hits(one, query)
+
+
 @pytest.mark.parametrize(
-    ("query", "time", "said"),
+    "changed",
     [
-        (np.zeros((1, 5)), None, "6"),
-        (np.full((1, 6), np.nan), None, "NaN"),
-        (np.zeros((3, 6)), None, "time"),
-        (np.zeros((2, 6)), np.array([0.0, 99.0]), "longer than any stretch"),
+        {"pose": np.zeros((59, 17, 3), np.float32)},
+        {"time": np.zeros(61)},
+        {"descriptor": np.zeros(60, np.float32)},
+        {"camera": np.repeat([0, 7], 30)},
+        {"camera": np.repeat([-1, 1], 30)},
+        {"axes": np.zeros((3, 6)), "sketch": np.zeros((4, 50), np.float32)},
+        {"axes": np.zeros((3, 5)), "sketch": np.zeros((4, 60), np.float32)},
+        {"axes": np.zeros((9, 6)), "sketch": np.zeros((4, 60), np.float32)},
     ],
 )
-def test_queries_that_cannot_be_answered(query, time, said):
-    with pytest.raises(VergenceError, match=said):
-        find_hits(index(), query, time)
+def test_arrays_that_do_not_fit_together_are_no_index(changed, tmp_path):
+    old_file(tmp_path / "index.npz", **changed)
+    with pytest.raises(VergenceError, match=r"do not fit together.*Delete it"):
+        Index.load(tmp_path / "index.npz")
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9, 0.999])
+def test_half_an_index_is_none(share, tmp_path):
+    path = tmp_path / "index.npz"
+    index(3000).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(VergenceError, match="Delete it"):
+        Index.load(path)
 
 
 class Eyes:
@@ -173,3 +147,30 @@ def test_a_file_that_changed_has_another_identity(tmp_path):
     assert file_identity([file]) == before
     file.write_bytes(b"other")
     assert file_identity([file]) != before
+
+
+def test_building_keeps_rows_in_files_that_nobody_sees(tmp_path):
+    made = build_index(Eyes(True), iter(shots(150)), ["a", "b"], {}, tmp_path)
+    assert all(isinstance(getattr(made, name), np.memmap) for name in ("descriptor", "pose", "camera", "time"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_index_that_is_broken_off_leaves_the_one_before(tmp_path, monkeypatch):
+    path = tmp_path / "index.npz"
+    index().save(path)
+    before = path.read_bytes()
+
+    def stopped(rows, array, **_):
+        rows.write(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(np.lib.format, "write_array", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        index(80).save(path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["index.npz"]
+
+
+def test_a_disk_without_room_is_one_error(tmp_path):
+    with pytest.raises(VergenceError, match="could not be written"):
+        build_index(Eyes(True), iter(shots(3)), ["a", "b"], {}, tmp_path / "nowhere")

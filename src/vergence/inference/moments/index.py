@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -45,6 +45,15 @@ class Shot:
     intrinsics: Float[np.ndarray, "3 3"]
 
 
+class Stretch(NamedTuple):
+    """Rows of one camera: the first, the one behind the last, the usual and the least seconds between two images."""
+
+    first: int
+    end: int
+    step: float
+    least: float
+
+
 @dataclass(frozen=True, eq=False)
 class Index:
     """What an estimator saw in N images, ordered by camera, then time.
@@ -55,6 +64,7 @@ class Index:
         pose: as predicted; canonical or in the camera's frame, as `frame_of_pose` says.
         camera, frame, time: where it comes from; `cameras` names the cameras.
         made_by: everything that it depends on, plain values; another value needs another index.
+        axes, sketch: of the descriptors (`sketched`), where they are kept.
     """
 
     kind: Literal["embedding", "pose"]
@@ -78,18 +88,22 @@ class Index:
         """`axes` and `sketch`, made where they are not there."""
         if self.axes is not None and self.sketch is not None:
             return self.axes, self.sketch
-        axes = main_axes(self.descriptor)
-        sketch = np.empty((len(axes) + 1, len(self)), np.float32)
-        for rows in parts_of(0, len(self)):
-            sketch[:, rows] = sketch_of(self.descriptor[rows], axes)
-        return axes, sketch
+        axes, file = main_axes(self.descriptor), tempfile.TemporaryFile()  # noqa: SIM115 - open as long as it is mapped
+        with refusing(f"{tempfile.gettempdir()} could not be written", "Free some space.", OSError):
+            for part in parts_of(0, len(self)):
+                for number, row in enumerate(sketch_of(self.descriptor[part], axes)):
+                    file.seek((number * len(self) + part.start) * row.itemsize)
+                    file.write(row.tobytes())
+            file.flush()
+        return axes, np.memmap(file, np.float32, "r", shape=(len(axes) + 1, len(self)))
 
     @cached_property
-    def stretches(self) -> list[tuple[int, int, float]]:
-        """The cameras' first rows, the rows behind their last, and their usual seconds from image to image."""
-        edges = np.searchsorted(self.camera, np.arange(len(self.cameras) + 1)).tolist()
-        steps = [float(np.median(np.diff(self.time[a:b]))) if b - a > 1 else 0.0 for a, b in pairwise(edges)]
-        return [(a, b, step) for (a, b), step in zip(pairwise(edges), steps, strict=True)]
+    def stretches(self) -> list[Stretch]:
+        edges, found = np.searchsorted(self.camera, np.arange(len(self.cameras) + 1)).tolist(), []
+        for first, end in pairwise(edges):
+            steps = np.diff(self.time[first:end]) if end - first > 1 else np.zeros(1)
+            found.append(Stretch(first, end, float(np.median(steps)), float(steps.min())))
+        return found
 
     def save(self, path: Path) -> None:
         """One NPZ, atomically; it carries its provenance."""
@@ -150,15 +164,18 @@ def build_index(
     Raises:
         VergenceError: there are none, or the files cannot be written.
     """
-    about: dict[str, Any] = {"kind": "pose", "frame_of_pose": "camera"}
+    about: dict[str, Any] = {
+        "cameras": tuple(cameras),
+        "joint_names": estimator.skeleton.joint_names,
+        "made_by": made_by,
+    }
     arrays = _filed(_described(estimator, shots, about), folder)
     if not arrays:
         raise VergenceError("nobody was seen in any of the footage", "Look at the boxes or keypoints given.")
     order = np.lexsort((arrays["time"], arrays["camera"]))
     if (np.diff(order) != 1).any():
         arrays = _filed(({n: v[order[part]] for n, v in arrays.items()} for part in parts_of(0, len(order))), folder)
-    names = estimator.skeleton.joint_names
-    return Index(**about, **arrays, cameras=tuple(cameras), joint_names=names, made_by=made_by)
+    return Index(**about | arrays)
 
 
 def _described(estimator: Estimator, shots: Iterable[Shot], about: dict[str, Any]) -> Iterator[dict[str, np.ndarray]]:

@@ -22,11 +22,12 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from vergence.errors import VergenceError
-from vergence.inference.moments.index import Index
+from vergence.inference.moments.index import Index, Stretch
 from vergence.inference.moments.sketch import PART, parts_of, sketch_of
 
 LONGEST_CLIP = 64  # images of a query clip that are compared
 FIRST = 1024  # rows that are looked at first
+CACHED = 2**16  # numbers that are worked on at a time
 LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -85,16 +86,10 @@ def find_hits(
             f"the clip lasts {asked.later[-1]:.1f} s, longer than any stretch of the footage",
             "Give a shorter clip (--query-frames), or longer footage.",
         )
-    return [
-        Hit(
-            row,
-            index.cameras[index.camera[row]],
-            int(index.frame[row]),
-            float(index.time[row]),
-            float(np.sqrt(squared)),
-        )
-        for row, squared in _nearest(asked, bound, count, apart)
-    ]
+    found = _nearest(asked, bound, count, apart)
+    rows = np.array([row for row, _ in found], dtype=int)
+    places = zip(found, index.camera[rows], index.frame[rows].tolist(), index.time[rows].tolist(), strict=True)
+    return [Hit(r, index.cameras[c], frame, at, float(np.sqrt(squared))) for (r, squared), c, frame, at in places]
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,26 +106,49 @@ class _Asked:
         own = sketch_of(self.query, axes)
         weights = np.vstack([-2 * own[:-1], np.ones_like(own[:1])]).T
         if len(self.query) == 1:
-            return weights[0] @ sketch + own[-1]
+            bound = weights[0] @ sketch
+            bound += own[-1]
+            return bound
         out = np.full(len(self.index), np.inf, np.float32)
-        for first, end, _ in self.index.stretches:
-            for part in parts_of(first, end):
-                rows = self.rows_at(np.arange(part.start, part.stop))
-                low = np.where(rows < 0, part.start, rows).min()
-                product = weights @ sketch[:, low : rows.max() + 1]
-                total = np.zeros(part.stop - part.start)
-                for values, row in zip(product, rows):
-                    total += np.where(row < 0, np.inf, values[np.maximum(row - low, 0)])
-                out[part] = total / len(rows) + own[-1].mean(dtype=np.float64)
+        for stretch in self.index.stretches:
+            for part in parts_of(stretch.first, stretch.end):
+                out[part] = self._clip_bounds(stretch, part, weights, sketch) + own[-1].mean(dtype=np.float64)
         return out
+
+    def _clip_bounds(self, stretch: Stretch, part: slice, weights: np.ndarray, sketch: np.ndarray) -> np.ndarray:
+        """Mean products of the clip and the rows that follow each of a part's; infinite where they are not there."""
+        ahead = [self._ahead(stretch, part, later) for later in self.later]
+        total = np.zeros(part.stop - part.start)
+        if min(ahead) >= 0:  # evenly spaced: no row has to be looked for
+            for n, values in zip(ahead, weights @ sketch[:, part.start : part.stop + max(ahead)], strict=True):
+                total += values[n : n + len(total)]
+            return total / len(ahead)
+        rows = self.rows_at(np.arange(part.start, part.stop))
+        low = int(rows[rows >= 0].min())
+        for row, values in zip(rows, weights @ sketch[:, low : int(rows.max()) + 1], strict=True):
+            total += np.where(row < 0, np.inf, values[np.maximum(row - low, 0)])
+        return total / len(ahead)
+
+    def _ahead(self, stretch: Stretch, part: slice, later: float) -> int:
+        """How many rows behind each of a part the one lies that is nearest so much later; -1 where that is not always so."""
+        known = self.index.time[stretch.first : stretch.end]
+        first, end = part.start - stretch.first, part.stop - stretch.first
+        ahead = int(_closest(known, known[first] + later)) - first
+        if ahead < 0 or end + ahead > len(known):
+            return -1
+        away = known[first + ahead : end + ahead] - known[first:end]
+        return ahead if np.abs(away - later).max() < 0.49 * stretch.least else -1
 
     def squared(self, starts: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
         """Mean squared distance to starts where the clip fits, in float64."""
-        out, step = np.empty(len(starts)), max(1, PART // len(self.query))
-        for at in range(0, len(starts), step):
-            away = self.index.descriptor[self.rows_at(starts[at : at + step])].astype(np.float64) - self.query[:, None]
-            away *= away
-            out[at : at + step] = away.sum(-1).mean(0)
+        out, step = np.empty(len(starts)), max(1, CACHED // self.query.size)
+        for part in parts_of(0, len(starts)):
+            rows = self.rows_at(starts[part])
+            for at in range(0, rows.shape[1], step):
+                away = self.index.descriptor[rows[:, at : at + step]].astype(np.float64)
+                away -= self.query[:, None]
+                away *= away
+                out[part][at : at + step] = away.sum(-1).mean(0)
         return out
 
     def rows_at(self, starts: Int[np.ndarray, " n"]) -> Int[np.ndarray, "T n"]:
@@ -138,18 +156,30 @@ class _Asked:
         if len(self.query) == 1:
             return starts[None]
         out = np.full((len(self.later), len(starts)), -1)
-        for first, end, step in self.index.stretches:
-            low, high = np.searchsorted(starts, [first, end])
+        for stretch in self.index.stretches:
+            low, high = np.searchsorted(starts, [stretch.first, stretch.end])
             if low == high:
                 continue
-            known = self.index.time[first:end]
+            known, own = self.index.time[stretch.first : stretch.end], starts[low:high] - stretch.first
+            start = known[own]
             for t, later in enumerate(self.later):
-                wanted = known[starts[low:high] - first] + later
-                right = np.searchsorted(known, wanted).clip(0, len(known) - 1)
-                left = (right - 1).clip(0)
-                near = np.where(wanted - known[left] < known[right] - wanted, left, right)
-                out[t, low:high] = np.where(np.abs(known[near] - wanted) <= 0.5 * step + 1e-6, first + near, -1)
+                wanted = start + later
+                near = (own + (_closest(known, wanted[:1]) - own[0])).clip(0, len(known) - 1)
+                away = np.abs(known[near] - wanted)
+                if len(far := np.flatnonzero(away >= 0.49 * stretch.least)):  # another may be nearer
+                    near[far] = _closest(known, wanted[far])
+                    away[far] = np.abs(known[near[far]] - wanted[far])
+                near += stretch.first
+                near[away > 0.5 * stretch.step + 1e-6] = -1
+                out[t, low:high] = near
         return out
+
+
+def _closest(known: Float[np.ndarray, " K"], wanted: Float[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+    """The place in an ascending list that is nearest; of two the later."""
+    right = np.searchsorted(known, wanted).clip(0, len(known) - 1)
+    left = (right - 1).clip(0)
+    return np.where(wanted - known[left] < known[right] - wanted, left, right)
 
 
 def _nearest(asked: _Asked, bound: Float[np.ndarray, " N"], count: int, apart: float) -> list[tuple[int, float]]:

@@ -2,9 +2,9 @@
 
 A sketch is a vector's coordinates along the directions in which all differ most, and the length of what they leave out.
 The lengths of two rests differ by at most the length of their difference, so no distance is stretched: the distance
-between sketches is a lower bound, and whatever it puts farther than a known hit is farther. The third part is the squared length
-of both, so that one product of a vector and a matrix gives the bounds. What float32 may add on the way is taken off it: rows
-of 32 numbers are wrong by at most 5e-6 of the two squared lengths, `SAFE` takes off 2e-5.
+between sketches is a lower bound, and whatever it puts farther than a known hit is farther. The third part is the squared
+length of both, so that one product of a vector and a matrix gives the bounds. What float32 may add on the way is taken off
+it: with 32 numbers a bound is wrong by at most 5e-6 of the two squared lengths, `SAFE` takes off 2e-5.
 
 What breaks it: vectors without main directions (noise), whose bounds are all near zero: true, and of no use.
 """
@@ -35,9 +35,10 @@ def main_axes(descriptor: Float[np.ndarray, "N D"]) -> Float[np.ndarray, "A D"]:
 def sketch_of(descriptor: Float[np.ndarray, "n D"], axes: Float[np.ndarray, "A D"]) -> Float[np.ndarray, "S n"]:
     """Coordinates along the directions, length of the rest, and the squared length of both, less what rounding may add to a
     distance; where a descriptor is not finite, infinitely far from everything."""
-    away = descriptor.astype(np.float64) - axes[0]
+    away, lost = descriptor.astype(np.float64) - axes[0], ~np.isfinite(descriptor).all(1)
+    away[lost] = 0
     along = axes[1:] @ away.T
-    rest = np.sqrt(np.maximum((away * away).sum(1) - (along * along).sum(0), 0))
-    rows = np.vstack([along, rest, (1 - SAFE) * ((along * along).sum(0) + rest * rest)]).astype(np.float32)
-    rows[:, ~np.isfinite(rows[-1])] = [[0.0]] * (len(rows) - 1) + [[np.inf]]
-    return rows
+    within = (along * along).sum(0)
+    rest = np.sqrt(np.maximum((away * away).sum(1) - within, 0))
+    squared = np.where(lost, np.inf, (1 - SAFE) * (within + rest * rest))
+    return np.vstack([along, rest, squared]).astype(np.float32)
