@@ -339,7 +339,7 @@ def test_pseudo_labels_refine_without_any_true_one(tmp_path):
     assert run._fingerprint("refinement") != before
     stage.labels = ["nothing"]
     with pytest.raises(VergenceError, match="no label stage 'nothing'"):
-        run._goals("studio", stage)
+        carry_out(tmp_path / "other", recipe)
 
 
 def test_a_refinement_is_the_last_of_all(tmp_path):

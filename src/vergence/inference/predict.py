@@ -99,7 +99,7 @@ def predict(
             raise VergenceError(f"an engine of {engine} for a model that lifts keypoints", "Leave --engine out.")
         return LiftedFrames(lifting, open_take(source, detector=detector or "", **given), flip, progress)
     assert not isinstance(run, LiftingModel)
-    estimator = run if isinstance(run, Estimator) else _loaded(run, device, plugins, precision, engine)
+    estimator = _loaded(run, device, plugins, precision, engine) if isinstance(run, str | Path) else run
     take = open_take(source, detector=detector, **given)
     if take.footage.path is not None and take.person.whole is None:
         try:  # refused here, before a file is begun

@@ -16,11 +16,12 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from vergence.errors import refusing
 from vergence.files import atomic_path, from_plain, plain, read_npz_as
@@ -57,13 +58,25 @@ def _words(poses: PoseSequence) -> dict[str, int | str]:
 
 
 @dataclass(frozen=True)
-class PoseFile(PoseSequence):
-    """What an NPZ of poses holds: `up` is NaN where unknown, and `placed` the world as JSON."""
+class PoseFile:
+    """What an NPZ of poses holds."""
 
-    placed: str | None = None  # type: ignore[assignment]
-
-    def __post_init__(self) -> None:
-        """Nothing is checked before it is a sequence."""
+    pose: Float[np.ndarray, "T J 3"]
+    joint_names: tuple[str, ...]
+    fps: float
+    unit: str
+    up: Float[np.ndarray, " 3"] | None = None
+    keypoints: Float[np.ndarray, "T *V J 2"] | None = None
+    confidence: Float[np.ndarray, "T J"] | None = None
+    frame: Int[np.ndarray, " T"] | None = None
+    time: Float[np.ndarray, " T"] | None = None
+    reliable: Bool[np.ndarray, " T"] | None = None
+    root: Float[np.ndarray, "T 3"] | None = None
+    root_sigma: Float[np.ndarray, "T 3"] | None = None
+    person: int | None = None
+    smoothing: str = ""
+    model: str = ""
+    placed: str | None = None
 
 
 def read_npz(path: Path | str) -> PoseSequence:
@@ -72,11 +85,12 @@ def read_npz(path: Path | str) -> PoseSequence:
     Raises:
         VergenceError: missing, unreadable, without a required key, or with an array of another kind or shape.
     """
-    values = dict(vars(read_npz_as(path, PoseFile, "Is it a pose file?")))
+    data = read_npz_as(path, PoseFile, "Is it a pose file?")
+    if data.up is not None and not np.isfinite(data.up).all():
+        data = replace(data, up=None)
+    values = dict(vars(data))
     placed = values.pop("placed")
-    if values["up"] is not None and not np.isfinite(values["up"]).all():
-        values["up"] = None
-    return PoseSequence(**values | {"world": None if placed is None else _world(placed, path)})
+    return PoseSequence(**values, world=None if placed is None else _world(placed, path))
 
 
 def _world(text: str, path: Path | str) -> World:

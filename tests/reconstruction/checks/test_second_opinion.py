@@ -115,6 +115,16 @@ def test_what_footage_can_tell_less_of_is_held_against_given_cameras_less(make_s
     assert sharp.far == pytest.approx(sharp.gap_deg / 2.5)
 
 
+@pytest.mark.parametrize(("degrees", "counts"), [(3.1, False), (4.5, True)])
+def test_a_loose_rigs_gap_counts_from_twice_its_predicted_error(
+    make_scene: Callable, degrees: float, counts: bool
+) -> None:
+    opinion = asked(make_scene())
+    known = replace(opinion.found, rotation=turned(opinion.found.rotation, np.zeros((4, 3)), 2, degrees)[0])
+    loose = np.full((2, 4, 4), np.radians(2.0))
+    assert (module._far(known, opinion.found, tuple(loose)) > 1) is counts
+
+
 def test_one_descent_where_given_cameras_lie_in_the_basin_that_is_found(
     make_scene: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:

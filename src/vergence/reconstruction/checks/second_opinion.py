@@ -33,7 +33,7 @@ Array = np.ndarray
 
 POINTS = 1200  # joints: some 70 frames of 17
 MOST_GAP_DEG = 2.5  # rotation or direction of a pair, given against found, where the found one is sure
-MOST_GAP_SIGMA = 2.5  # the same in its predicted errors; sound rigs of real footage reach 1.1, wrong ones begin at 3
+MOST_GAP_SIGMA = 2.0  # the same in its predicted errors; sound rigs of real footage reach 1.4, wrong ones begin at 2.3
 MOST_NOISE = 1.2  # of the given cameras over the found ones', before a gap counts
 FAR_TOO_MUCH = 2.5  # the same ratio that speaks for itself
 MOST_TRIED = 5  # cameras whose orders are all tried
