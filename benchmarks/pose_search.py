@@ -107,7 +107,7 @@ class Peak(threading.Thread):
     def run(self) -> None:
         while True:
             self.most = max(self.most, own_mib())
-            time.sleep(0.02)
+            time.sleep(0.25)
 
 
 class Knows:

@@ -89,7 +89,7 @@ class SearchResult:
             "protocol": {
                 "descriptor": WORDS[self.index.kind],
                 "distance": "Euclidean; of a clip the root mean square over its images at equal times",
-                "search": "exhaustive",
+                "search": "exact",
                 "apart": self.apart,
                 "time_unit": "s",
             },

@@ -171,6 +171,16 @@ def test_an_index_that_is_broken_off_leaves_the_one_before(tmp_path, monkeypatch
     assert [p.name for p in tmp_path.iterdir()] == ["index.npz"]
 
 
+def test_footage_that_cannot_be_read_is_not_told_as_a_full_disk(tmp_path):
+    def footage():
+        yield from shots(70)
+        raise OSError("damaged")
+
+    with pytest.raises(OSError, match=r"^damaged$"):
+        build_index(Eyes(True), footage(), ["a", "b"], {}, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_disk_without_room_is_one_error(tmp_path):
     with pytest.raises(VergenceError, match="could not be written"):
         build_index(Eyes(True), iter(shots(3)), ["a", "b"], {}, tmp_path / "nowhere")

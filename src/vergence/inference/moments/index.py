@@ -99,6 +99,7 @@ class Index:
 
     @cached_property
     def stretches(self) -> list[Stretch]:
+        """The rows of each camera."""
         edges, found = np.searchsorted(self.camera, np.arange(len(self.cameras) + 1)).tolist(), []
         for first, end in pairwise(edges):
             steps = np.diff(self.time[first:end]) if end - first > 1 else np.zeros(1)
@@ -199,14 +200,16 @@ def _filed(parts: Iterable[Mapping[str, np.ndarray]], folder: Path | None) -> di
     """Arrays that come in parts, in files that have no name: they take no memory, and nothing is left of them."""
     files: dict[str, Any] = {}
     count, kinds = 0, {}
-    with refusing(f"{folder or tempfile.gettempdir()} could not be written", "Free some space.", OSError):
-        for part in parts:
+    writing = refusing(f"{folder or tempfile.gettempdir()} could not be written", "Free some space.", OSError)
+    for part in parts:
+        with writing:
             for name, values in part.items():
                 if name not in files:
                     files[name] = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - open as long as it is mapped
                     kinds[name] = values.dtype, values.shape[1:]
                 files[name].write(np.ascontiguousarray(values).tobytes())
-            count += len(part["time"])
+        count += len(part["time"])
+    with writing:
         for file in files.values():
             file.flush()
     return {name: np.memmap(files[name], kind, "r", shape=(count, *shape)) for name, (kind, shape) in kinds.items()}

@@ -20,6 +20,7 @@ PART = 16_384  # rows that are worked on at a time
 
 
 def parts_of(first: int, end: int) -> list[slice]:
+    """Rows from one up to another in parts of `PART`."""
     return [slice(at, min(at + PART, end)) for at in range(first, end, PART)]
 
 
