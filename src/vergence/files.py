@@ -115,9 +115,9 @@ def read_text(path: Path | str) -> str:
         return data.decode(next((name for mark, name in BYTE_ORDER_MARKS if data.startswith(mark)), "utf-8"))
 
 
-def read_yaml(path: Path | str) -> Any:
+def read_yaml(path: Path | str, remedy: str = "") -> Any:
     """What a YAML file holds; an empty one holds an empty mapping."""
-    with refusing(f"{path} is not readable YAML", "", yaml.YAMLError, UnicodeDecodeError, OSError):
+    with refusing(f"{path} is not readable YAML", remedy, yaml.YAMLError, UnicodeDecodeError, OSError):
         return yaml.safe_load(Path(path).read_text()) or {}
 
 
@@ -349,11 +349,8 @@ def nothing_left(folder: Path) -> Iterator[None]:
 def claim(path: Path, values: Mapping[str, Any], other: str) -> None:
     """Writes what a folder is for into a file of it, or makes sure that it is for the same; `other` says what else it is."""
     text, remedy = yaml.safe_dump(values, sort_keys=False), "Choose another --out, or delete it."
-    if path.exists():
-        with refusing(f"{path} is not readable YAML", remedy, yaml.YAMLError, UnicodeDecodeError):
-            old = yaml.safe_load(path.read_text()) or {}
-        if different := first_difference(old, yaml.safe_load(text)):
-            raise VergenceError(f"{path.parent} holds {other}: {different}", remedy)
+    if path.exists() and (different := first_difference(read_yaml(path, remedy), yaml.safe_load(text))):
+        raise VergenceError(f"{path.parent} holds {other}: {different}", remedy)
     write_text(path, text)
 
 
