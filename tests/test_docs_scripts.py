@@ -16,6 +16,7 @@ import pytest
 
 import vergence
 from vergence import cli, plugins
+from vergence.bulk.manifest import INPUTS
 from vergence.commands.console import options
 from vergence.recipes.load import load_recipe
 from vergence.recipes.recipe import Recipe
@@ -64,6 +65,8 @@ def test_commands_in_the_documentation_are_spelled_as_the_verbs_take_them(page):
         if verb in ("help", *cli.VERBS):
             function = cli.function_of(verb) if verb != "help" else None
             known = {word.replace("_", "-") for word in options.parameters(function)} if function else set()
+            for inner in INPUTS if verb == "batch" else ():  # whose other options are those of the verb that it does
+                known |= {word.replace("_", "-") for word in options.parameters(cli.function_of(inner))}
             of_recipe = "overrides" in known
             for word in words:
                 name = word.partition("=")[0].removeprefix("--")

@@ -28,3 +28,9 @@ def test_what_is_not_meant_passes(error):
     with pytest.raises(type(error)) as found, refusing("a.json is damaged", "", ValueError):
         raise error
     assert found.value is error
+
+
+def test_what_was_told_already_keeps_its_remedy_behind_where_it_happened():
+    with pytest.raises(VergenceError) as found, refusing("row 3", "Look there.", VergenceError):
+        raise VergenceError("the unit is 'x'", "Give mm.")
+    assert str(found.value) == "row 3: the unit is 'x'. Give mm."

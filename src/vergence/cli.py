@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -141,12 +142,12 @@ def function_of(verb: str) -> Callable[..., int | None]:
 
 
 def check_out(function: Callable[..., int | None], values: Mapping[str, Any]) -> None:
-    """Refuses an --out, given or by default, that cannot be written to: before the work, not behind it."""
+    """Refuses a folder --out, given or by default, that cannot be written to: before the work, not behind it."""
     import inspect
 
     default = getattr(inspect.signature(function).parameters.get("out"), "default", None)
     wanted = values.get("out", default)
-    if wanted not in (None, "", inspect.Parameter.empty) and not values.get("print_config"):
+    if isinstance(wanted, Path) and not values.get("print_config"):
         from vergence.files import check_writable
 
         check_writable(wanted)

@@ -28,8 +28,8 @@ class refusing:
         with refusing(f"{path} is not readable XML", "Export it again.", ParseError, OSError):
             return parse(path)
 
-    A `VergenceError` passes as it is. Where no kinds of errors are given all are meant: a damaged file fails in as many ways
-    as there are bytes.
+    A `VergenceError` passes as it is, or keeps its remedy behind the problem where it is named among the kinds. Where no kinds
+    of errors are given all are meant: a damaged file fails in as many ways as there are bytes.
     """
 
     def __init__(self, problem: str, remedy: str = "", *kinds: type[Exception]) -> None:
@@ -38,7 +38,10 @@ class refusing:
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, self.kinds) and not isinstance(error, VergenceError):
+        if isinstance(error, VergenceError):
+            if VergenceError in self.kinds:
+                raise VergenceError(f"{self.problem}: {error.problem}", error.remedy) from error
+        elif isinstance(error, self.kinds):
             raise VergenceError(f"{self.problem}: {said(error)}", self.remedy) from error
 
 

@@ -16,10 +16,12 @@ import math
 import os
 import re
 import shutil
+import struct
 import tempfile
 import tomllib
 import uuid
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -45,6 +47,7 @@ BYTE_ORDER_MARKS = (
 )
 
 
+ALIGNMENT = 0xD935  # of a ZIP's extra field that only fills up
 LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}(\.\w+)?")
 
 
@@ -112,9 +115,9 @@ def read_text(path: Path | str) -> str:
         return data.decode(next((name for mark, name in BYTE_ORDER_MARKS if data.startswith(mark)), "utf-8"))
 
 
-def read_yaml(path: Path | str) -> Any:
+def read_yaml(path: Path | str, remedy: str = "") -> Any:
     """What a YAML file holds; an empty one holds an empty mapping."""
-    with refusing(f"{path} is not readable YAML", "", yaml.YAMLError, UnicodeDecodeError, OSError):
+    with refusing(f"{path} is not readable YAML", remedy, yaml.YAMLError, UnicodeDecodeError, OSError):
         return yaml.safe_load(Path(path).read_text()) or {}
 
 
@@ -175,6 +178,40 @@ def read_arrays(path: Path | str, keys: Sequence[str] = (), remedy: str = "Write
         if key not in data:
             raise VergenceError(f"{path} has no `{key}`; it has {', '.join(data) or 'nothing'}", remedy)
     return data
+
+
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """An NPZ file whose arrays begin at multiples of 64 bytes, as `map_npz` likes them; mapped arrays take no memory here."""
+    with open(path, "wb") as out, zipfile.ZipFile(out, "w") as file:
+        for name, array in arrays.items():
+            member = zipfile.ZipInfo(f"{name}.npy")
+            head = (
+                30 + len(member.filename) + 20 + 4
+            )  # bytes before the array: ZIP's, and its fields of sizes and of filling
+            fill = -(out.tell() + head) % 64
+            member.extra = struct.pack("<HH", ALIGNMENT, fill) + bytes(fill)
+            with file.open(member, "w", force_zip64=True) as rows:
+                np.lib.format.write_array(rows, np.asanyarray(array), allow_pickle=False)
+
+
+def map_npz(path: Path | str) -> dict[str, np.ndarray]:
+    """All arrays of an NPZ file, mapped from it: read where they are looked at, and not checked.
+
+    Raises:
+        OSError, ValueError, ...: not an NPZ, cut short, or compressed.
+    """
+    found: dict[str, np.ndarray] = {}
+    with open(path, "rb") as data, zipfile.ZipFile(data) as file:
+        for member in file.infolist():
+            if member.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{member.filename} is compressed")
+            data.seek(member.header_offset + 26)
+            data.seek(sum(struct.unpack("<HH", data.read(4))), os.SEEK_CUR)
+            version = np.lib.format.read_magic(data)
+            shape, fortran, kind = getattr(np.lib.format, f"read_array_header_{version[0]}_0")(data)
+            order: Any = "F" if fortran else "C"
+            found[member.filename.removesuffix(".npy")] = np.memmap(path, kind, "r", data.tell(), shape, order)
+    return found
 
 
 def read_npz_as(path: Path | str, kind: type[T], remedy: str = "Write it again.") -> T:
@@ -312,11 +349,8 @@ def nothing_left(folder: Path) -> Iterator[None]:
 def claim(path: Path, values: Mapping[str, Any], other: str) -> None:
     """Writes what a folder is for into a file of it, or makes sure that it is for the same; `other` says what else it is."""
     text, remedy = yaml.safe_dump(values, sort_keys=False), "Choose another --out, or delete it."
-    if path.exists():
-        with refusing(f"{path} is not readable YAML", remedy, yaml.YAMLError, UnicodeDecodeError):
-            old = yaml.safe_load(path.read_text()) or {}
-        if different := first_difference(old, yaml.safe_load(text)):
-            raise VergenceError(f"{path.parent} holds {other}: {different}", remedy)
+    if path.exists() and (different := first_difference(read_yaml(path, remedy), yaml.safe_load(text))):
+        raise VergenceError(f"{path.parent} holds {other}: {different}", remedy)
     write_text(path, text)
 
 

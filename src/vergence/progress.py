@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 T = TypeVar("T")
+BELIEVED_S = 3.0  # after which a pace is believed
 
 logging.getLogger("vergence").addHandler(logging.NullHandler())  # silent where nobody listens
 
@@ -56,13 +57,10 @@ class Pace:
         progress: told what this is told.
         work: of each thing that is to be done, by its name, in any one unit.
         say: told the sentence.
-        seconds: after which the pace is believed.
     """
 
-    def __init__(
-        self, progress: Progress, work: Mapping[str, float], say: Callable[[str], None], seconds: float = 3.0
-    ) -> None:
-        self.progress, self.work, self.say, self.seconds = progress, dict(work), say, seconds
+    def __init__(self, progress: Progress, work: Mapping[str, float], say: Callable[[str], None]) -> None:
+        self.progress, self.work, self.say = progress, dict(work), say
         self.first: dict[str, int] = {}
         self.began = (0.0, 0)
         self.said = False
@@ -75,7 +73,7 @@ class Pace:
             self.began = time.monotonic(), done
             return
         spent, made = time.monotonic() - self.began[0], done - self.began[1]
-        if made > 0 and spent >= self.seconds:
+        if made > 0 and spent >= BELIEVED_S:
             self.said = True
             later = sum(list(self.work.values())[list(self.work).index(what) + 1 :])
             share = self.work[what] / total

@@ -8,8 +8,7 @@ import torch
 from vergence.errors import VergenceError
 from vergence.recipes.recipe import Source
 from vergence.recipes.typed import make_source
-from vergence.training.sources import as_protocol, open_source, world_version
-from vergence.world import WORLD_VERSION
+from vergence.training.sources import as_protocol, open_source
 
 
 def film(**settings) -> Source:
@@ -79,10 +78,6 @@ def test_the_world_has_one_skeleton():
 def test_a_capture_that_is_not_there_is_one_error(tmp_path):
     with pytest.raises(VergenceError, match="nowhere"):
         open_source(make_source(kind="capture", path=str(tmp_path / "nowhere")), 16, "h36m_17")
-
-
-def test_figures_carry_the_worlds_version():
-    assert world_version() == WORLD_VERSION
 
 
 def test_clips_of_people_who_stand_still():

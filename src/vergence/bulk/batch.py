@@ -20,6 +20,7 @@ from vergence.bulk import places
 from vergence.bulk.manifest import INPUTS, STATE, check_options, read_manifest
 from vergence.bulk.task import Outcome, Task, carry_out, read_outcome
 from vergence.errors import VergenceError
+from vergence.networks.threads import cores
 from vergence.progress import Progress, silent
 
 TOLD_EVERY = 50  # recordings between two writings of the manifest
@@ -89,8 +90,7 @@ def batch(
     """
     if verb not in INPUTS:
         raise VergenceError(f"a batch of {verb!r}", f"The verbs are {', '.join(INPUTS)}.")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count = cores if workers is None else workers
+    count = cores() if workers is None else workers
     if count < 1 or (timeout is not None and not timeout > 0):
         raise VergenceError(f"workers {count} and timeout {timeout}", "Give 1 or more, and seconds above 0.")
     recordings, folder = read_manifest(manifest)
@@ -99,7 +99,7 @@ def batch(
         check_options(verb, one.options, own=True)
     where = str(out) if places.is_url(str(out)) else os.path.abspath(out)
     top = folder if root is None else str(root)
-    threads = max(1, cores // count)
+    threads = max(1, cores() // count)
     tasks = [Task(verb, one, top, where, dict(options or {}), threads, timeout) for one in recordings]
     known = {task.recording.name: found for task in tasks if (found := read_outcome(task)) is not None}
     kept = ("done", "failed") if keep_failed else ("done",)

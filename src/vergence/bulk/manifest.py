@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vergence.bulk import places
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 
 NAME = re.compile(r"\w[\w.\- ]{0,150}")
 STATE = "batch"  # the folder of the batch's own files in the results, no recording's name
@@ -70,10 +70,8 @@ def _recording(line: str, where: str) -> Recording:
     """A line as a recording."""
     told: Any = {"path": line}
     if line.startswith("{"):
-        try:
+        with refusing(f"{where} is not readable JSON", "Mend it, or give the path alone.", ValueError):
             told = json.loads(line)
-        except ValueError as error:
-            raise VergenceError(f"{where} is not readable JSON: {error}", "Mend it, or give the path alone.") from error
     if unknown := set(told) - {"name", "path", "options"}:
         raise VergenceError(f"{where} has a key {sorted(unknown)[0]!r}", "The keys are path, name and options.")
     path, options = told.get("path"), told.get("options", {})

@@ -11,7 +11,7 @@ import posixpath
 from pathlib import Path
 from typing import Any
 
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.files import write_text
 
 
@@ -22,10 +22,8 @@ def is_url(place: str) -> bool:
 def _store(url: str) -> tuple[Any, str]:
     import fsspec
 
-    try:
+    with refusing(f"{url} cannot be opened", "Install fsspec's package for it.", ImportError, ValueError, OSError):
         return fsspec.url_to_fs(url)
-    except (ImportError, ValueError, OSError) as error:
-        raise VergenceError(f"{url} cannot be opened: {error}", "Install fsspec's package for it.") from error
 
 
 def inside(root: str, path: str) -> str:
@@ -97,7 +95,5 @@ def fetch(place: str, into: Path) -> Path:
 def put(folder: Path, place: str) -> None:
     """The files of a folder, copied to a URL."""
     store, path = _store(place)
-    for file in sorted(one for one in folder.rglob("*") if one.is_file()):
-        there = posixpath.join(path, *file.relative_to(folder).parts)
-        store.makedirs(posixpath.dirname(there), exist_ok=True)
-        store.put_file(str(file), there)
+    if folder.is_dir():
+        store.put(f"{folder}/", path, recursive=True)

@@ -19,8 +19,9 @@ from vergence.errors import VergenceError
 from vergence.files import claim, nothing_left
 from vergence.progress import Progress, silent
 from vergence.recipes.recipe import Recipe
-from vergence.training.sources import check_present, world_version
+from vergence.training.sources import check_present
 from vergence.training.stage_cache import Shared
+from vergence.world.scenes import WORLD_VERSION
 
 REFERENCE = "supervised"
 
@@ -112,7 +113,7 @@ class Comparison(SoFar):
             "unit": "mm",
             "seconds": "wall clock, of all stages, shared ones included in each, without drawing images; cpu_seconds: of the "
             "processor, over all threads",
-            "world_version": world_version(),
+            "world_version": WORLD_VERSION,
             "version": __version__,
         }
         return results

@@ -20,13 +20,14 @@ from vergence.comparison.compare import check_seeds
 from vergence.comparison.entries import Entry
 from vergence.comparison.results import Measured, spread, total_seconds
 from vergence.comparison.runner import SoFar, Work, carried_out, each_row
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.progress import Progress, silent
 from vergence.protocols.base import get_protocol
 from vergence.recipes.load import recipe_from
 from vergence.recipes.paper_tables import Published, Table, built_in_tables, read_table
 from vergence.recipes.paper_tables import Row as TableRow
-from vergence.training.sources import check_present, world_version
+from vergence.training.sources import check_present
+from vergence.world.scenes import WORLD_VERSION
 
 IMAGES_TOLERANCE = 0.05  # by how much, as a share, our test's images may be more or fewer than the paper's
 HARMLESS = re.compile(r"--(checkpoint_every=.*|(sources|test)\.[^.]+\.(path=.*|kind=shards))")  # change no result
@@ -179,7 +180,7 @@ class Reproduction(SoFar):
             "rows": {name: row_results(plan.table.rows[name], each, plan.overrides) for name, each in measured.items()},
             "seeds": sorted({one.seed for each in measured.values() for one in each}),
             "overrides": list(plan.overrides),
-            "world_version": world_version(),
+            "world_version": WORLD_VERSION,
             "version": __version__,
         }
 
@@ -234,10 +235,8 @@ def _open_all(plan: Plan, work: Work) -> None:
     for entry in plan.entries:
         recipe = entry.recipe
         for name, source in (*recipe.sources.items(), *recipe.test.items()):
-            try:
+            with refusing(f"{entry.name}, {name} ({source.path})", "", VergenceError):
                 work.shared.open(source, recipe.image_size, recipe.skeleton)
-            except VergenceError as error:
-                raise VergenceError(f"{entry.name}, {name} ({source.path}): {error.problem}", error.remedy) from error
 
 
 def overview() -> str:

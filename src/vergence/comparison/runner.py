@@ -21,7 +21,7 @@ from vergence import __version__
 from vergence.batches.pseudo_labels import fingerprint
 from vergence.comparison.entries import Entry, labels_3d, measured_like
 from vergence.comparison.results import Measured
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.evaluation.evaluate import Evaluation, of_run
 from vergence.evaluation.run_tests import Tested, measure_tests
 from vergence.evaluation.scores import in_camera_frame
@@ -33,8 +33,8 @@ from vergence.recipes.recipe import Recipe
 from vergence.skeleton import get_skeleton
 from vergence.training.checks import check_recipe
 from vergence.training.run import Run
-from vergence.training.sources import world_version
 from vergence.training.stage_cache import Shared
+from vergence.world.scenes import WORLD_VERSION
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -121,10 +121,8 @@ def check_entries(entries: Sequence[Entry]) -> None:
     """
     for entry in entries:
         if not entry.run:
-            try:
+            with refusing(entry.name, "", VergenceError):
                 check_recipe(entry.recipe)
-            except VergenceError as error:
-                raise VergenceError(f"{entry.name}: {error.problem}", error.remedy) from error
 
 
 def each_row(
@@ -151,10 +149,8 @@ def each_row(
             work.shared.forget()
         of_seed = [entry for entry in entries if seed in seeds_of(entry)]
         for entry in of_seed:
-            try:
+            with refusing(f"{entry.name}, seed {seed}", "", VergenceError):
                 row, new = _row(work, entry, seed, tests_of(entry))
-            except VergenceError as error:
-                raise VergenceError(f"{entry.name}, seed {seed}: {error.problem}", error.remedy) from error
             yield replace(row, ends_seed=entry is of_seed[-1])
             if new:
                 row.measured.save(work.kept)
@@ -222,7 +218,7 @@ def _made_by(folder: Path, recipe: Recipe) -> str:
             digest.update((folder / name).read_bytes())
         elif name == "model.safetensors":
             return ""
-    return fingerprint(__version__, world_version(), digest.hexdigest(), measured_like(recipe))
+    return fingerprint(__version__, WORLD_VERSION, digest.hexdigest(), measured_like(recipe))
 
 
 def _measured(entry: Entry, seed: int, about: dict[str, Any], tested: Mapping[str, Tested], made_by: str) -> Measured:

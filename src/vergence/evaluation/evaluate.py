@@ -28,7 +28,8 @@ from vergence.recipes.sources import Scale, Source
 from vergence.recipes.typed import make_source
 from vergence.skeleton import Skeleton, get_skeleton
 from vergence.training.run import Run
-from vergence.training.sources import open_source, parse_source, protocol_source, world_version
+from vergence.training.sources import open_source, parse_source, protocol_source
+from vergence.world.scenes import WORLD_VERSION
 
 OWN_SKELETON = {"mpi_inf_3dhp": "mpi_inf_17", "mpii": "mpii_16", "coco": "coco_17"}
 LEAST_SIZE = 16  # labels are compared; the size of the crops plays no part
@@ -225,7 +226,7 @@ def _by_samples(
     pose, found = on_rows(predicted, dataset, joints)
     missing = _missing(int((~found & dataset.index.has_pose).sum()), int(dataset.index.has_pose.sum()), partial)
     scored = score_poses(pose, predicted.metric, dataset, joints)
-    world = {k: v for k, v in vars(source).items() if k in ("look", "seed")} | {"world_version": world_version()}
+    world = {k: v for k, v in vars(source).items() if k in ("look", "seed")} | {"world_version": WORLD_VERSION}
     about = world if source.of_world else {"path": source.path}
     how = protocol_of(
         dataset.index, joints, flip_averaging=False, source=source.kind, predictions=name,

@@ -137,11 +137,8 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _filled(value: Any, size: int) -> Any:
-    """Null joints and null numbers as NaN."""
-    if not isinstance(value, list):
-        return value
-    whole = [[None] * size if joint is None else joint for joint in value]
-    return [[np.nan if v is None else v for v in joint] if isinstance(joint, list) else joint for joint in whole]
+    """Null joints as null numbers, which are NaN in an array."""
+    return [[None] * size if joint is None else joint for joint in value] if isinstance(value, list) else value
 
 
 def on_rows(

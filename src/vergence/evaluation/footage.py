@@ -25,10 +25,9 @@ from vergence.footage.detectors.detect import content
 from vergence.footage.observations import Observations, observe
 from vergence.footage.video import wanted_frames
 from vergence.geometry.cameras import Camera
-from vergence.inference.estimator import Estimator, load
-from vergence.inference.predict import SHIPPED_RUN, predict
-from vergence.lifting.model import LiftingModel, is_lifting, load_lifting, stretches
-from vergence.networks.devices import resolve_device
+from vergence.inference.estimator import Estimator
+from vergence.inference.predict import SHIPPED_RUN, open_model, predict
+from vergence.lifting.model import LiftingModel, load_lifting, stretches
 from vergence.outputs import height_mm
 from vergence.progress import Progress, silent
 from vergence.recipes.load import load_recipe
@@ -75,7 +74,7 @@ def measure_footage(
         VergenceError: no such run or footage, footage without keypoints, or a reconstruction of another recording.
     """
     height_mm(height)
-    opened = _run(run, device)
+    opened = open_model(run, device)
     own = Path(footage)
     one = _recording(own, opened, Path(reconstruction) if reconstruction else None, height)
     taught, hidden = _learned(opened, one)
@@ -131,14 +130,6 @@ def lifted(
     points = seen.skeleton.convert(seen.keypoints[..., :2].astype(np.float64), model.skeleton)
     ways["zero depth"] = np.stack([flat_poses(camera.normalise(points[:, v])) for v, camera in enumerate(cameras)])
     return ways
-
-
-def _run(run: str | Path | LiftingModel | Estimator, device: str) -> LiftingModel | Estimator:
-    if isinstance(run, LiftingModel | Estimator):
-        return run
-    if str(run) == SHIPPED_RUN:
-        return load_lifting()
-    return load_lifting(run) if is_lifting(run) else load(run, resolve_device(device))
 
 
 def _recording(own: Path, run: LiftingModel | Estimator, given: Path | None, height: float | None) -> Recording:

@@ -42,7 +42,8 @@ from vergence.protocols.base import Protocol, get_protocol
 from vergence.protocols.keypoints import KeypointProtocol
 from vergence.recipes.recipe import Recipe, Source
 from vergence.skeleton import Skeleton, get_skeleton
-from vergence.training.sources import open_source, world_version
+from vergence.training.sources import open_source
+from vergence.world.scenes import WORLD_VERSION
 
 REFIT_IMAGES = 20_000  # of a source, evenly spread: enough for a linear map, and a dataset may label a million
 REFIT_AT_ONCE = 512  # in memory
@@ -92,7 +93,7 @@ def measure_tests(
     results: dict[str, Any] = {"tests": {}, "labels": {}, "protocol": {}}
     true = [index for index in known if not index.pseudo.all()]
     bones_mm = mean_bone_sum(true, skeleton)
-    tested = {}
+    tested, absent = {}, method.absent()
     for name, source in followed(recipe.test.items(), "tests", len(recipe.test), progress):
         dataset = open_(source, recipe.image_size, recipe.skeleton)
         named = get_protocol(source.protocol) if source.protocol else None
@@ -117,15 +118,9 @@ def measure_tests(
             frame=found[1].frame, **({"heading": HEADING} if found[1].frame == "canonical" else {}),
             **({"retrieval": RETRIEVAL} if "retrieval" in found[0] else {}), **_about(source, dataset), **method.protocol,
             bone_sum_mm=bones_mm, structure={c.k: {**c.provenance, "joints": c.joints} for c in clusters},
-            **_measured_joints(method, skeleton),
+            joints=[joint for joint in skeleton.joint_names if joint not in absent], joints_never_labelled=list(absent),
         )  # fmt: skip
     return results, tested
-
-
-def _measured_joints(method: Method, skeleton: Skeleton) -> dict[str, Any]:
-    """The joints that count: those that labels showed."""
-    absent = method.absent()
-    return {"joints": [j for j in skeleton.joint_names if j not in absent], "joints_never_labelled": list(absent)}
 
 
 def _without_3d(named: Protocol, method: Method, dataset: Dataset, skeleton: Skeleton, device: str) -> dict[str, Any]:
@@ -153,7 +148,7 @@ def _about(source: Source, dataset: Dataset) -> dict[str, Any]:
         about = {
             k: v for k, v in vars(source).items() if k in ("look", "seed", "occlusion", "truncation") and v is not None
         }
-        return {**about, "world_version": world_version()}
+        return {**about, "world_version": WORLD_VERSION}
     own = {k: value for k, value in vars(source).items() if k in ("split", "step", "cameras")}
     return {"path": source.path, **own, "named": source.protocol, "data": dict(getattr(dataset, "report", {}))}
 

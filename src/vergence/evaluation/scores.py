@@ -87,7 +87,9 @@ def score(
         "diversity": metrics.pose_diversity(scaled, t, root),
         "n_mpjpe_depth_negated": float(np.nanmean(flipped)),
     }
-    summary |= structure(p, t, clusters)
+    for one in clusters:  # mean over the clusterings, and standard deviation over them
+        found = metrics.pose_structure_score(p, t, one)
+        summary |= {f"pss_{one.k}": float(found.mean()), f"pss_{one.k}_std": float(found.std())}
     if skeleton.limb_groups:
         sized = p * metrics.bone_sum_scale(p, t, skeleton.limbs)[:, None, None]
         summary["left_right_mm"] = float(np.nanmean(metrics.symmetry_error(sized, skeleton)))
@@ -97,15 +99,6 @@ def score(
         name: float(v) for name, v in zip(skeleton.joint_names, torch.from_numpy(joints).nanmean(0), strict=True)
     }
     return Scores(n, pa, per_joint, summary)
-
-
-def structure(p: np.ndarray, t: np.ndarray, clusters: Sequence[metrics.Clusters]) -> dict[str, float]:
-    """PSS at each `k`: mean over the clusterings, and its standard deviation over them."""
-    found: dict[str, float] = {}
-    for one in clusters:
-        scores = metrics.pose_structure_score(p, t, one)
-        found |= {f"pss_{one.k}": float(scores.mean()), f"pss_{one.k}_std": float(scores.std())}
-    return found
 
 
 def structure_clusters(

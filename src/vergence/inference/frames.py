@@ -9,7 +9,7 @@ was seen has a result without a pose; a frame that cannot be read has none. What
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
 
@@ -215,11 +215,8 @@ class PredictedFrames(Iterator[PredictedFrame]):
             said = (*said, f"the training is doubtful: {'; '.join(self.domain.reasons)}")
         return (*said, *self.take.notes, *self.tally.notes(self.take.rows, self.absent))
 
-    def collect(self, each: Callable[[PredictedFrame], object] = lambda frame: None) -> PoseSequence:
+    def collect(self) -> PoseSequence:
         """All frames as one sequence, NaN where there is no pose, in reference bones; of several people the first one's.
-
-        Args:
-            each: called with every frame while its image is at hand, to draw or to show it.
 
         Raises:
             VergenceError: nobody was seen in any frame.
@@ -228,7 +225,6 @@ class PredictedFrames(Iterator[PredictedFrame]):
         reliable: dict[int, bool] = {}
         first = self.take.person.number
         for frame in self:
-            each(frame)
             if frame.person != first:
                 continue
             taken[frame.frame] = frame.pose, frame.keypoints, frame.confidence
@@ -265,10 +261,10 @@ class PredictedFrames(Iterator[PredictedFrame]):
         )
 
 
-def preview_size(size: tuple[int, int], longest: int = LONGEST_SIDE_PX) -> tuple[int, int]:
+def preview_size(size: tuple[int, int]) -> tuple[int, int]:
     """An image's (width, height) as that of its small copy: multiples of 4, so that a video codec takes it with its panel."""
     width, height = size
-    factor = min(1.0, longest / max(height, width))
+    factor = min(1.0, LONGEST_SIDE_PX / max(height, width))
     return max(4, round(width * factor / 4) * 4), max(4, round(height * factor / 4) * 4)
 
 

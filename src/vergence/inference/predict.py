@@ -86,33 +86,39 @@ def predict(
         VergenceError: what was given cannot be read or does not fit together.
     """
     load_plugins(plugins)
-    lifting = run if isinstance(run, LiftingModel) else None
-    if isinstance(run, str | Path) and (str(run) == SHIPPED_RUN or is_lifting(run)):
-        lifting = load_lifting(None if str(run) == SHIPPED_RUN else run)
+    model = open_model(run, device, plugins, precision, engine)
     given: dict[str, Any] = {
         "box": box, "boxes": boxes, "keypoints": keypoints, "capture": capture, "camera": camera, "fov": fov,
         "frames": frames, "fps": fps, "whole_image": whole_image, "detector_model": detector_model, "device": device,
         "people": people, "progress": progress,
     }  # fmt: skip
-    if lifting is not None:
+    if isinstance(model, LiftingModel):
         if engine not in ("", "torch"):
             raise VergenceError(f"an engine of {engine} for a model that lifts keypoints", "Leave --engine out.")
-        return LiftedFrames(lifting, open_take(source, detector=detector or "", **given), flip, progress)
-    assert not isinstance(run, LiftingModel)
-    estimator = _loaded(run, device, plugins, precision, engine) if isinstance(run, str | Path) else run
+        return LiftedFrames(model, open_take(source, detector=detector or "", **given), flip, progress)
     take = open_take(source, detector=detector, **given)
     if take.footage.path is not None and take.person.whole is None:
         try:  # refused here, before a file is begun
-            take.check_person(take.size, estimator.image_size)
+            take.check_person(take.size, model.image_size)
         except VergenceError as unknown:
             take = _looked_for(source, given, unknown)
     if people == "all" and take.person.track is None:
         raise VergenceError(f"nothing tells people apart in {take.name}", "Give --keypoints or --detector.")
-    return PredictedFrames(estimator, take, flip, progress)
+    return PredictedFrames(model, take, flip, progress)
 
 
-def _loaded(run: str | Path, device: str, plugins: Sequence[str | Path], precision: str, engine: str) -> Estimator:
-    """The run's estimator; what ONNX Runtime is for takes the CPU unless another device was asked for by name."""
+def open_model(
+    run: str | Path | Estimator | LiftingModel,
+    device: str,
+    plugins: Sequence[str | Path] = (),
+    precision: str = "fp32",
+    engine: str = "",
+) -> Estimator | LiftingModel:
+    """What predicts; what ONNX Runtime is for takes the CPU unless another device was asked for by name."""
+    if not isinstance(run, str | Path):
+        return run
+    if str(run) == SHIPPED_RUN or is_lifting(run):
+        return load_lifting(None if str(run) == SHIPPED_RUN else run)
     graph = engine == "onnxruntime" or Path(run).suffix == SUFFIX
     return load(run, "cpu" if graph and device == "auto" else resolve_device(device), plugins, precision, engine)
 

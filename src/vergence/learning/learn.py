@@ -25,7 +25,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool
 
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.evaluation.footage import held_from, identity, lifted, measure_footage, words
 from vergence.evaluation.without_truth import PROTOCOL, Held, measure, scene_of
 from vergence.files import claim, plain, remove_leftovers, write_json
@@ -237,10 +237,8 @@ def _understood(
     claim(folder / "made_of.yaml", {**made_of, "height": height, "seed": seed}, "another recording's results")
     progress(f"{name}: reconstruction", 0, 1)
     if not (done / "results.json").is_file():
-        try:
+        with refusing(f"{name} cannot be reconstructed", "", VergenceError):
             found = reconstruct(capture, height=height, seed=seed)
-        except VergenceError as error:
-            raise VergenceError(f"{name} cannot be reconstructed: {error.problem}", error.remedy) from error
         found = dataclasses.replace(found, seconds=float("nan"))
         each(found, done)  # before results.json, which says that the step is done
         found.save(done)

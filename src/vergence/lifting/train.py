@@ -22,7 +22,7 @@ from vergence.files import atomic_path
 from vergence.lifting.network import Lifter, LifterSettings, features, rays_of_person
 from vergence.lifting.virtual import Motion, Seen, VirtualCameras, draw
 from vergence.progress import Progress, silent
-from vergence.skeleton import H36M_17, Skeleton, skeleton_from_names
+from vergence.skeleton import H36M_17, skeleton_from_names
 
 # Motion capture and detectors agree on these; what they call head and neck they do not.
 LIFTED = skeleton_from_names([name for name in H36M_17.joint_names if name not in ("neck_nose", "head_top")])
@@ -58,7 +58,6 @@ def train_lifter(
     settings: LifterTraining = LifterTraining(),
     *,
     weights: Sequence[float] | None = None,
-    skeleton: Skeleton = LIFTED,
     start: Lifter | None = None,
     checkpoint: Path | None = None,
     seed: int = 0,
@@ -67,10 +66,9 @@ def train_lifter(
     """A lifting network taught by motions alone.
 
     Args:
-        motions: of `skeleton`'s joints.
+        motions: of the joints `LIFTED`.
         settings: of training.
         weights: how often each motion is drawn; the square root of its length where not given.
-        skeleton: of keypoints and poses.
         start: a trained network to begin from; its settings count.
         checkpoint: file that a stopped training goes on from; removed at the end.
         seed: of weights and samples.
@@ -80,13 +78,13 @@ def train_lifter(
         VergenceError: no motions, motions with missing joints, or a checkpoint of another training.
     """
     for motion in motions:
-        if motion.pose.shape[1:] != (len(skeleton), 3) or not np.isfinite(motion.pose).all():
-            raise VergenceError(f"a motion of shape {motion.pose.shape}", f"It must be whole, T {len(skeleton)} 3.")
+        if motion.pose.shape[1:] != (len(LIFTED), 3) or not np.isfinite(motion.pose).all():
+            raise VergenceError(f"a motion of shape {motion.pose.shape}", f"It must be whole, T {len(LIFTED)} 3.")
     if not motions:
         raise VergenceError("there is no motion to learn from", "Give one at least.")
     chance = np.array([len(m.pose) ** 0.5 for m in motions] if weights is None else weights, dtype=np.float64)
     torch.manual_seed(seed)
-    network = Lifter(skeleton, settings.network if start is None else start.settings)
+    network = Lifter(LIFTED, settings.network if start is None else start.settings)
     if start is not None:
         network.load_state_dict(start.state_dict())
     optimizer = torch.optim.AdamW(network.parameters(), settings.rate, weight_decay=0.01)
@@ -101,7 +99,7 @@ def train_lifter(
         single = rng.random() < SINGLE
         count, frames = (8 * settings.batch, 1) if single else (settings.batch, settings.frames)
         torch.manual_seed(int(rng.integers(2**31)))
-        samples = draw(motions, chance, skeleton, settings.cameras, count, frames, settings.fps, rng)
+        samples = draw(motions, chance, LIFTED, settings.cameras, count, frames, settings.fps, rng)
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             loss = _loss(network.train(), samples, settings.smoothness)
         optimizer.zero_grad()

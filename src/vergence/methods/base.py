@@ -231,8 +231,7 @@ def label_bone(views: Views, skeleton: Skeleton) -> Float[Tensor, " N"]:
 
 def depth_target(views: Views, skeleton: Skeleton) -> tuple[Float[Tensor, "N J"], Float[Tensor, "N J"]]:
     """Relative depth labels in reference bones (`label_bone`), and their weights."""
-    root = views.pose[:, list(skeleton.root)].mean(1)
-    depth = (views.pose[..., 2] - root[:, 2:]) / label_bone(views, skeleton)[:, None]
+    depth = relative_depth(views.pose[..., 2], skeleton) / label_bone(views, skeleton)[:, None]
     weight = torch.where(depth.isnan(), 0.0, views.pose_weight)
     return depth.nan_to_num(0.0), weight
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from vergence.batches.views import Views
 from vergence.methods.base import depth_target, relative_depth
-from vergence.methods.losses import weighted_mean
+from vergence.methods.losses import known, weighted_mean
 from vergence.methods.supervised import Supervised
 from vergence.networks.pose_network import Maps
 
@@ -44,10 +44,9 @@ class EpipolarPose(Supervised):
         size = views.image.shape[-1]
         depth, weight = depth_target(views, self.skeleton)
         box = self.network.settings.depth_box
-        known_2d = ~views.keypoints.isnan().any(-1)
-        target = torch.cat([views.keypoints.nan_to_num(0.0) / size - 0.5, depth[..., None] / box], -1)
+        points, trust = known(views.keypoints, views.confidence)
+        target = torch.cat([points / size - 0.5, depth[..., None] / box], -1)
         found = torch.cat([maps.keypoints / size - 0.5, relative_depth(maps.depth, self.skeleton)[..., None] / box], -1)
         each = F.smooth_l1_loss(found, target, reduction="none")
-        trust = torch.where(known_2d, views.confidence, 0.0)
         weights = torch.stack([trust, trust, weight], -1)
         return weighted_mean(each, weights) * each[0].numel()

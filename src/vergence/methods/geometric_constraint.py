@@ -163,14 +163,13 @@ def crop_depth_target(views: Views, skeleton: Skeleton) -> tuple[Float[Tensor, "
 
     The quotient is the weak-perspective scale, pixels per unit of the pose; a limb whose 2D is unknown stays out of it.
     """
-    root = views.pose[:, list(skeleton.root)].mean(1)
     first, second = (list(side) for side in zip(*skeleton.limbs, strict=True))
     flat = (views.keypoints[:, second] - views.keypoints[:, first]).norm(dim=-1)
     deep = (views.pose[:, second, :2] - views.pose[:, first, :2]).norm(dim=-1)
     both = ~(flat.isnan() | deep.isnan())
     scale = torch.where(both, flat, 0.0).sum(1) / torch.where(both, deep, 0.0).sum(1).clamp(min=1e-9)
     scale = torch.where(both.any(1), scale, float("nan"))
-    depth = (views.pose[..., 2] - root[:, 2:]) * scale[:, None] * 2 / views.image.shape[-1]
+    depth = relative_depth(views.pose[..., 2], skeleton) * scale[:, None] * 2 / views.image.shape[-1]
     weight = torch.where(depth.isnan(), 0.0, views.pose_weight)
     return depth.nan_to_num(0.0), weight
 

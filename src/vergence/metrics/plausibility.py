@@ -23,12 +23,9 @@ from vergence.skeleton import Skeleton
 
 def limb_lengths(pose: Array, limbs: Limbs) -> Array:
     """Lengths `... E` of the limbs (joint pairs) of poses `... J 3`; NaN where an end is unknown."""
-    return in_kind(_lengths(to_tensor(pose, "pose"), limbs), pose)
-
-
-def _lengths(pose: Tensor, limbs: Limbs) -> Tensor:
-    ends = [indices([pair[end] for pair in limbs], pose.shape[-2], "limb end") for end in (0, 1)]
-    return torch.linalg.vector_norm(pose[..., ends[1], :] - pose[..., ends[0], :], dim=-1)
+    p = to_tensor(pose, "pose")
+    ends = [indices([pair[end] for pair in limbs], p.shape[-2], "limb end") for end in (0, 1)]
+    return in_kind(torch.linalg.vector_norm(p[..., ends[1], :] - p[..., ends[0], :], dim=-1), pose)
 
 
 def limb_differences(pose: Array, skeleton: Skeleton) -> Array:
@@ -47,7 +44,7 @@ def limb_differences(pose: Array, skeleton: Skeleton) -> Array:
             f"poses of {p.shape[-2]} joints, a skeleton {skeleton.name} of {len(skeleton)} with {len(groups)} pairs",
             "Give the poses' own skeleton, with left and right limbs.",
         )
-    right, left = (_lengths(p, [group[side] for group in groups]) for side in (0, 1))
+    right, left = (limb_lengths(p, [group[side] for group in groups]) for side in (0, 1))
     return in_kind((right - left).abs(), pose)
 
 
@@ -74,8 +71,8 @@ def pixel_scale(pose: Array, keypoints: Array, limbs: Limbs) -> Array:
     points = torch.as_tensor(keypoints, dtype=torch.float64, device=p.device)
     if points.shape != (*p.shape[:-1], 2):
         raise VergenceError(f"keypoints of shape {tuple(points.shape)} for poses {tuple(p.shape)}", "Give (..., J, 2).")
-    flat = _lengths(torch.nn.functional.pad(points, (0, 1)), limbs)
-    deep = _lengths(p * p.new_tensor([1.0, 1.0, 0.0]), limbs)
+    flat = limb_lengths(torch.nn.functional.pad(points, (0, 1)), limbs)
+    deep = limb_lengths(p * p.new_tensor([1.0, 1.0, 0.0]), limbs)
     both = ~(flat.isnan() | deep.isnan())
     pixels, units = (torch.where(both, x, 0.0).sum(-1) for x in (flat, deep))
     return in_kind(torch.where(units > 0, pixels / units.clamp(min=1e-300), math.nan), pose, keypoints)

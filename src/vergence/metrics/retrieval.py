@@ -31,7 +31,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vergence.errors import VergenceError
-from vergence.geometry.alignment import align
+from vergence.metrics.position import p_mpjpe
 
 KS = (1, 5, 10)
 BLOCK = 1 << 22  # distances held at once
@@ -271,7 +271,4 @@ class PoseTable:
 
 def _p_mpjpe(p: Float[Tensor, "P J 3"], t: Float[Tensor, "P J 3"]) -> Float[Tensor, " P"]:
     """P-MPJPE over the joints that both know; NaN where those are fewer than three."""
-    both = ~(p.isnan() | t.isnan()).any(-1)
-    distance = (align(p, t, scale=True).apply(p) - t).norm(dim=-1)
-    mean = torch.where(both, distance, torch.nan).nanmean(-1)
-    return torch.where(both.sum(-1) >= 3, mean, torch.nan)
+    return p_mpjpe(p, torch.where(p.isnan(), torch.nan, t))

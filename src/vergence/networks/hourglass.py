@@ -20,7 +20,6 @@ from vergence.networks.backbone import IMAGENET_MEAN, IMAGENET_STD
 from vergence.networks.pose_network import Maps
 from vergence.recipes.recipe import NetworkSettings
 
-STRIDE = 4  # pixels per cell of a heatmap
 LEVELS = 4  # poolings inside an hourglass
 DEPTH_BLOCKS = 4
 DEPTH_SIDE = 4  # cells that the depth module leaves

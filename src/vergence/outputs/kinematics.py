@@ -20,7 +20,7 @@ from scipy.spatial.transform import Rotation
 from vergence.errors import VergenceError
 from vergence.geometry.cameras import skew
 from vergence.outputs.sequence import PoseSequence
-from vergence.outputs.world import World
+from vergence.outputs.world import World, shortest_turn
 from vergence.skeleton import skeleton_from_names
 
 Array = np.ndarray
@@ -151,14 +151,6 @@ def _best_turn(
     return (u * sign[:, None]) @ vt
 
 
-def _shortest(a: Float[Array, "T 3"], b: Float[Array, "T 3"]) -> Float[Array, "T 3 3"]:
-    """The least rotations that bring directions a to b."""
-    a, b = (v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-12) for v in (a, b))
-    cross, dot = np.cross(a, b), (a * b).sum(-1)
-    across = skew(cross)
-    return np.eye(3) + across + across @ across / np.maximum(1 + dot, 1e-9)[..., None, None]
-
-
 def _filled(values: Array, known: Array) -> Array:
     """What is not known as the last known before it, else the first after it."""
     if not known.any():
@@ -184,7 +176,7 @@ def _top_down(parents: tuple[int, ...], offsets: Array, points: Array) -> tuple[
             known = seen[:, 0]
             start = np.einsum("tij,j->ti", above, offsets[children[0]])
             turn = above.copy()
-            turn[known] = _shortest(start[known], bones[known, 0]) @ above[known]
+            turn[known] = shortest_turn(start[known], bones[known, 0]) @ above[known]
         else:
             known, turn = np.ones(frames, dtype=bool), above
         local[:, j] = _filled(above.transpose(0, 2, 1) @ turn, known)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,7 @@ class PoseSequence:
             raise VergenceError(f"the unit of poses is {self.unit!r}", f"It is one of {', '.join(UNITS)}.")
         if not np.isfinite(self.fps) or self.fps <= 0:
             raise VergenceError(f"poses have {self.fps} frames per second", "Give a frame rate above 0.")
-        for name in ("keypoints", "confidence", "frame", "time", "reliable", "root", "root_sigma"):
+        for name in PER_ROW:
             value = getattr(self, name)
             if value is not None and len(value) != shape[0]:
                 raise VergenceError(f"{name} has {len(value)} rows, the poses have {shape[0]}")
@@ -112,9 +112,7 @@ class PoseSequence:
 
     def parts(self, rows: int = 4096) -> Iterator[PoseSequence]:
         """The same in pieces of so many rows, for whoever writes more than memory should hold."""
-        names = [
-            field.name for field in fields(self) if field.name in PER_ROW and getattr(self, field.name) is not None
-        ]
+        names = [name for name in PER_ROW if getattr(self, name) is not None]
         for start in range(0, len(self.pose), rows):
             own: dict[str, Any] = {name: np.asarray(getattr(self, name)[start : start + rows]) for name in names}
             own |= {"frame": self.frames[start : start + rows], "time": self.times[start : start + rows]}

@@ -113,7 +113,7 @@ def read_trc(path: Path | str) -> Trc:
     with refusing(problem, "See line 2 and 3.", KeyError, ValueError):
         fps, factor = float(header["DataRate"]), MM_PER[header["Units"]]
     names = tuple(name.strip() for name in lines[3].split("\t") if name.strip())[2:]
-    start = 4 if _is_number(lines[4].split("\t")[0]) else 5
+    start = 4 if re.match(r" *[-+]?[.\d]", lines[4]) else 5
     rows = [
         _row(line, 2 + 3 * len(names), f"{path}, line {number}")
         for number, line in enumerate(lines[start:], start=start + 1)
@@ -132,21 +132,13 @@ def read_trc(path: Path | str) -> Trc:
     )
 
 
-def _is_number(text: str) -> bool:
-    try:
-        return np.isfinite(float(text))
-    except ValueError:
-        return False
-
-
 def _row(line: str, width: int, where: str) -> list[float]:
     fields = line.split("\t")
     if len(fields) > width:  # two tabs between fields, all of them or some
         held = [field for field in fields if field.strip()]
         fields = fields[::2] if not "".join(fields[1::2]).strip() else held if len(held) == width else fields
     fields = fields[:width] if not "".join(fields[width:]).strip() else fields
-    if len(fields) < width:
-        fields += [""] * (width - len(fields))
+    fields += [""] * (width - len(fields))
     if len(fields) > width:
         raise VergenceError(
             f"{where} has {len(fields)} fields, its header {width}", "Is a marker missing in the header?"

@@ -150,6 +150,11 @@ def y_up(up: Float[Array, " 3"]) -> Float[Array, "3 3"]:
     cyclic = np.roll(np.eye(3), axis - 1, axis=1)
     if up[axis] < 0:
         cyclic = np.diag([1.0, -1.0, -1.0]) @ cyclic
-    across = skew(np.cross(up, nearest))
-    turn = np.eye(3) + across + across @ across / (1 + up @ nearest)
-    return cyclic @ turn
+    return cyclic @ shortest_turn(up, nearest)
+
+
+def shortest_turn(a: Float[Array, "*N 3"], b: Float[Array, "*N 3"]) -> Float[Array, "*N 3 3"]:
+    """The least rotations that bring directions a to b."""
+    a, b = (v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-12) for v in (a, b))
+    across = skew(np.cross(a, b))
+    return np.eye(3) + across + across @ across / np.maximum(1 + (a * b).sum(-1), 1e-9)[..., None, None]

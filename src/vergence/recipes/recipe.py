@@ -223,10 +223,7 @@ class LabelStage(Limited):
     confidence: float = 0.0
 
     LIMITS: ClassVar = {"frames": SOME, "confidence": SHARE}
-
-    @classmethod
-    def said(cls) -> str:
-        return "label."
+    SAID: ClassVar = "label."
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -18,6 +18,7 @@ class Limited:
     """Settings whose numbers have limits, which every value of a list or mapping must keep."""
 
     LIMITS: ClassVar[dict[str, tuple[float, float]]] = {}
+    SAID: ClassVar = ""  # before a key's name in errors
 
     def __post_init__(self) -> None:
         for name, (low, high) in self.LIMITS.items():
@@ -25,12 +26,7 @@ class Limited:
             each = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
             if wrong := [one for one in each if one is not None and not low <= one <= high]:
                 limit = f"be {low:g} or more" if high == math.inf else f"lie from {low:g} to {high:g}"
-                raise VergenceError(f"{self.said()}{name} is {wrong[0]:g}; it must {limit}", self._usual(name))
-
-    @classmethod
-    def said(cls) -> str:
-        """What stands before a key's name in errors."""
-        return ""
+                raise VergenceError(f"{self.SAID}{name} is {wrong[0]:g}; it must {limit}", self._usual(name))
 
     def _usual(self, name: str) -> str:
         found = next(field.default for field in dataclasses.fields(self) if field.name == name)  # type: ignore[arg-type]
@@ -83,10 +79,7 @@ class Augmentation(Limited):
         **dict.fromkeys(("rotation_probability", "mirror", "truncation", "occlusion", "hidden_confidence"), SHARE),
         "rotation": (0.0, 180.0), "truncation_zoom": (1.2, 10.0), "occluders": (1, 16), "occluder_size": (0.01, 1.0),
     }  # fmt: skip
-
-    @classmethod
-    def said(cls) -> str:
-        return "augmentation."
+    SAID: ClassVar = "augmentation."
 
     @property
     def moves_pixels(self) -> bool:
@@ -132,10 +125,7 @@ class MultiView(Limited):
     limbs_from: str = ""
 
     LIMITS: ClassVar = dict.fromkeys(("ramp", "confidence", "tilt"), SHARE)
-
-    @classmethod
-    def said(cls) -> str:
-        return "multiview."
+    SAID: ClassVar = "multiview."
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -40,6 +40,7 @@ class Source(Limited):
     # No fields: what is asked of any source. A kind that has such a key makes it one.
     path = protocol = frames = split = reconstruction = ""
     subjects = seed = 0
+    of_world = False  # drawn by the built-in world, not read from files
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,11 +60,6 @@ class Source(Limited):
         """The people whom `pose` names; () where it counts them, or shows all or none."""
         words = tuple(word.strip() for word in str(self.pose).split(","))
         return words if all(re.fullmatch(r"[A-Za-z]+[0-9]+", word) for word in words) else ()
-
-    @property
-    def of_world(self) -> bool:
-        """Drawn by the built-in world, not read from files."""
-        return isinstance(self, World)
 
     @property
     def scale(self) -> Scale:
@@ -87,6 +83,7 @@ class World(Source):
     occlusion: float | None = None
     truncation: float | None = None
 
+    of_world = True
     LIMITS: ClassVar = {"seed": ANY, "occlusion": SHARE, "truncation": SHARE}
 
     def open(self, image_size: int, skeleton: Skeleton) -> Any:

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from vergence import plugins
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.recipes.sources import Source, settings_of
 
 RENAMED_KINDS = {"world_pictures": "world_images"}
@@ -91,10 +91,8 @@ def kind_of(value: Any, kind: Any, path: str, renamed: dict[str, str] | None = N
     name = _mapping(value, path).get("kind") or "world_images"
     if name in RENAMED_KINDS and renamed is not None:
         renamed[name] = RENAMED_KINDS[name]
-    try:
+    with refusing(joined(path, "kind"), "", VergenceError):
         return settings_of(RENAMED_KINDS.get(str(name), str(name)))
-    except VergenceError as error:
-        raise type(error)(f"{joined(path, 'kind')}: {error.problem}", error.remedy) from error
 
 
 def known_key(key: Any, kind: Any, path: str, renamed: dict[str, str] | None = None, value: Any = None) -> str:

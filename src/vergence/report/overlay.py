@@ -25,7 +25,7 @@ BACKGROUND, GRID, INK = (251, 251, 249), (228, 228, 223), (92, 97, 107)
 REACH = 2.6
 FAINT_CONFIDENCE = 0.2
 SUBPIXEL_BITS = 4
-MOST_PEOPLE = 6
+MOST_PEOPLE = 6  # whose poses are shown on the right, those of the lowest numbers
 
 RGB = UInt8[np.ndarray, "H W 3"]
 
@@ -73,9 +73,7 @@ def overlay(
     return np.ascontiguousarray(np.concatenate([canvas, np.concatenate(views)], axis=1))
 
 
-def overlay_of_people(
-    frames: Sequence[PredictedFrame], found: PredictedFrames, size: tuple[int, int], most: int = MOST_PEOPLE
-) -> RGB:
+def overlay_of_people(frames: Sequence[PredictedFrame], found: PredictedFrames, size: tuple[int, int]) -> RGB:
     """One frame of the overlay of everybody: the image with all 2D skeletons and their numbers, and each one's pose from the
     side on its right; of one person as `overlay` draws it.
 
@@ -83,7 +81,6 @@ def overlay_of_people(
         frames: of one image, everybody's.
         found: of which they are.
         size: (width, height) of the image's part.
-        most: people whose poses are shown on the right, those of the lowest numbers.
     """
     first, up, skeleton = frames[0], found.take.lens.up, found.skeleton
     image = first.image
@@ -101,8 +98,8 @@ def overlay_of_people(
             x, y = np.nanmean(placed[:, 0]), np.nanmin(placed[:, 1])
             _text(canvas, str(one.person), (int(x) - 6, max(16, int(y) - 10)), 2 * size[1], (255, 255, 255), halo=True)
     _text(canvas, caption, (10, size[1] - 12), size[1], (255, 255, 255), halo=True)
-    edges = np.linspace(0, size[1], max(2, min(len(frames), most)) + 1).round().astype(int)
-    shown = [*frames[:most], None, None]
+    edges = np.linspace(0, size[1], max(2, min(len(frames), MOST_PEOPLE)) + 1).round().astype(int)
+    shown = [*frames[:MOST_PEOPLE], None, None]
     views = [
         pose_view(
             None if one is None or not one.seen else one.pose @ turn.T, skeleton, int(b - a), np.pi / 2,

@@ -26,6 +26,7 @@ NEWTON_SCHULZ = (
     -4.7750,
     2.0315,
 )  # quintic whose slope at 0 is steepest while [0, 1] maps near 1 (Jordan et al.)
+BETAS = 0.9, 0.999  # AdamW's
 ROUNDS = 3  # bring singular values from 1 % of the largest on to the order of 1; five change nothing measurable
 
 
@@ -60,7 +61,6 @@ class Muon(torch.optim.Optimizer):
         muon_rate: Muon's; the update's singular values are about 1, so 0.06 is a common start.
         weight_decay: decoupled, of both.
         momentum: Muon's, Nesterov's form.
-        betas: AdamW's.
     """
 
     def __init__(
@@ -70,15 +70,13 @@ class Muon(torch.optim.Optimizer):
         muon_rate: float,
         weight_decay: float = 0.0,
         momentum: float = 0.9,
-        betas: tuple[float, float] = (0.9, 0.999),
     ) -> None:
         trained = [p for _, p in parameters if p.requires_grad]
         groups = [
             {"params": [p for p in trained if p.ndim >= 2], "lr": muon_rate, "kernels": True},
             {"params": [p for p in trained if p.ndim < 2], "lr": learning_rate, "kernels": False},
         ]
-        defaults = {"weight_decay": weight_decay, "momentum": momentum, "betas": betas}
-        super().__init__([g for g in groups if g["params"]], defaults)
+        super().__init__([g for g in groups if g["params"]], {"weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -106,7 +104,7 @@ class Muon(torch.optim.Optimizer):
             p.add_(orthogonalise(matrix).view(update.shape).movedim(-1, 1).to(p), alpha=-group["lr"] * tall)
 
     def _adamw(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        (first, second), rate = group["betas"], group["lr"]
+        (first, second), rate = BETAS, group["lr"]
         gradients = [p.grad for p in parameters if p.grad is not None]
         for p in parameters:
             if not self.state[p]:

@@ -5,7 +5,6 @@ It stands here and not with the shards because it opens sources, which know data
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 from vergence.datasets.shards.writer import Joined
 from vergence.datasets.shards.writer import prepare as write_shards
 from vergence.errors import VergenceError
+from vergence.networks.threads import cores
 from vergence.progress import Progress, counted, silent
 from vergence.skeleton import get_skeleton
 from vergence.training.sources import open_source, parse_source
@@ -69,8 +69,7 @@ def prepare(
     Raises:
         VergenceError: a number out of its range, no such source, a folder of something else, an unreadable image.
     """
-    out, cores = Path(out), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = cores if workers is None else workers
+    out, workers = Path(out), cores() if workers is None else workers
     if not 16 <= size <= 2048:
         raise VergenceError(f"size is {size}", "Give 16 to 2048 px.")
     if workers < 1:

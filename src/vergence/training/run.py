@@ -40,8 +40,9 @@ from vergence.skeleton import get_skeleton
 from vergence.training.checks import NO_2D, carrier, check_recipe, stage_before, unfinished
 from vergence.training.labelling import find_keypoints, labelled_from, make_pseudo_labels
 from vergence.training.loop import train_stage
-from vergence.training.sources import open_source, world_version
+from vergence.training.sources import open_source
 from vergence.training.stage_cache import Shared
+from vergence.world.scenes import WORLD_VERSION
 
 log = logging.getLogger(__name__)
 
@@ -175,7 +176,7 @@ class Run:
         elif stage.refine:
             about += [recipe.method, asdict(recipe.network), self.prints.get(stage_before(self.recipe, "", name))]
             about += [[self.prints.get(label) for label in stage.refine.labels]]
-        world = world_version() if any(s.of_world for s in sources.values()) else ""
+        world = WORLD_VERSION if any(s.of_world for s in sources.values()) else ""
         about += self._foreign(method if stage.train else recipe.method if stage.refine else "", sources.values())
         return fingerprint(*about, asdict(stage), {n: asdict(source) for n, source in sources.items()}, world)
 

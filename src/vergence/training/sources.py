@@ -22,7 +22,7 @@ from vergence.recipes.sources import Source
 from vergence.recipes.typed import make_source
 from vergence.skeleton import H36M_17, Skeleton, get_skeleton
 from vergence.world.faults import Faults
-from vergence.world.scenes import WORLD_VERSION, recordings, single_images, static_clips
+from vergence.world.scenes import recordings, single_images, static_clips
 
 FORMS = (
     "Give a recipe's line, as '{kind: capture, path: FOLDER}' (`vergence data check FOLDER` prints it), a recipe and the "
@@ -133,11 +133,6 @@ def as_protocol(source: Source) -> Source:
                 f"Leave {name} out, or the protocol.",
             )
     return dataclasses.replace(source, **protocol.source)
-
-
-def world_version() -> str:
-    """Version of the built-in world; figures of different versions are not comparable."""
-    return WORLD_VERSION
 
 
 def open_world(source: Any, size: int, skeleton: Skeleton) -> MemoryDataset:

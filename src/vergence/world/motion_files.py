@@ -2,7 +2,7 @@
 
 BVH. Joints are offsets and Euler rotations down a tree: position = parent's position + parent's rotation x offset. The file
 says neither units nor the up axis nor which joint is which. Joints are found by the names that common tools write
-(CMU, Mixamo, MotionBuilder, Blender); y is up unless said otherwise; the unit is guessed from the legs, which are 0.55 to
+(CMU, Mixamo, MotionBuilder, Blender); y is up; the unit is guessed from the legs, which are 0.55 to
 1.15 m long on grown people, and can be given. A wrong guess shows as a giant or a dwarf: bones keep their proportions.
 
 NPZ. `pose` T J 3 with `joint_names`, `fps`, `unit` and `up`, as Vergence writes them; or `xyz17` T 17 3 in metres with z
@@ -49,13 +49,12 @@ class Bvh:
     fps: float
 
 
-def read_motion(path: Path | str, *, unit: str | float | None = None, up: str = "y") -> Motion:
+def read_motion(path: Path | str, *, unit: str | float | None = None) -> Motion:
     """A motion from a `.bvh` or `.npz` file.
 
     Args:
         path: the file.
         unit: of a BVH: `mm`, `cm`, `m`, `inch`, `cmu`, or mm per unit; None: guessed from the length of the legs.
-        up: the up axis of a BVH, `y` or `z`.
 
     Raises:
         VergenceError: unreadable, joints not found or missing, a unit that gives no human legs.
@@ -63,10 +62,7 @@ def read_motion(path: Path | str, *, unit: str | float | None = None, up: str = 
     path = Path(path)
     if path.suffix.lower() == ".bvh":
         bvh = read_bvh(path)
-        joints = _to_h36m(bvh, path)
-        if up not in ("y", "z"):
-            raise VergenceError(f"up axis {up!r}", "Give y or z.")
-        joints = joints if up == "z" else joints[..., [0, 2, 1]] * [1, -1, 1]
+        joints = _to_h36m(bvh, path)[..., [0, 2, 1]] * [1, -1, 1]
         return as_motion(joints * _unit_mm(joints, unit, path), bvh.fps)
     if path.suffix.lower() == ".npz":
         return _read_npz(path)

@@ -196,21 +196,20 @@ def static_clips(
     look: str = "wild",
     seed: int,
     faults: Faults | None = None,
-    device: Device = "cpu",
 ) -> Views:
     """People who stand still while one camera walks around them: several views of one time step, from one camera.
 
     Args:
         subjects: people, one clip each.
         positions: images of each clip, from places along the walk.
-        size, look, seed, faults, device: as of `recordings`, whose people of this seed these are: give it its own.
+        size, look, seed, faults: as of `recordings`, whose people of this seed these are: give it its own.
 
     Returns:
         Views of subjects * positions, ordered by clip; `view` counts the places, and all of a clip are one time step.
     """
     check_numbers(size, subjects=subjects, positions=positions)
     paths = [walk(positions, np.random.default_rng([seed, 13, i])) for i in range(subjects)]
-    return recordings(subjects, 1, positions, size, look=look, seed=seed, rigs=paths, faults=faults, device=device)
+    return recordings(subjects, 1, positions, size, look=look, seed=seed, rigs=paths, faults=faults)
 
 
 @dataclass(frozen=True)
@@ -236,7 +235,6 @@ def render_capture(
     *,
     look: str = "studio",
     seed: int,
-    motion: Recorded | None = None,
     fps: float = 25.0,
     device: Device = "cpu",
 ) -> Iterator[Frame]:
@@ -247,14 +245,13 @@ def render_capture(
         frames: how many.
         look: `studio` or `wild` (light and exposure; nothing stands in front).
         seed: of person, motion, background.
-        motion: in place of a random one.
         fps: frames a second.
         device: where to draw.
     """
     resolved(look, None)
     rng = np.random.default_rng([seed, 3])
     bodies, outfits = draw_bodies(1, rng), draw_outfits(1, rng)
-    posed = _performances(bodies, (np.arange(frames) / fps)[None], None if motion is None else [motion], fps, rng)
+    posed = _performances(bodies, (np.arange(frames) / fps)[None], None, fps, rng)
     lights = draw_lights(1, look, rng)
     v, (height, width) = len(rig), rig.size
     k, r, t = (x[0] for x in stack_rigs([rig]))
@@ -262,8 +259,7 @@ def render_capture(
     background = full_image(textures, height, width).to(device)
     every = torch.zeros(v, dtype=torch.long)
     for i in range(frames):
-        tall = None if motion is not None else bodies.height.repeat(v)
-        body = posed[every + i], tall, bodies.build.repeat(v), outfits[every]
+        body = posed[every + i], bodies.height.repeat(v), bodies.build.repeat(v), outfits[every]
         shots = Shots(*body, k, r, t, lights[every], torch.tensor([width, height]).expand(v, 2))
         scenes, joints = make_scenes(shots, r, t, k)
         scenes = scenes.to(device)

@@ -2,49 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Literal
 
 SHOWN = 10  # failures that are told; the manifest has all
 
 
-def batch(words: Sequence[str]) -> int:
-    """`vergence batch detect|reconstruct|predict MANIFEST --out DIR [--workers N] [--any_option_of_the_verb value]`."""
-    import argparse
+def batch(
+    verb: str,
+    manifest: str,
+    out: str,
+    root: str | None = None,
+    workers: int | None = None,
+    engine: Literal["processes", "ray"] = "processes",
+    timeout: float | None = None,
+    keep_failed: bool = False,
+    quiet: bool = False,
+    overrides: list[str] = [],  # noqa: B006
+) -> int:
+    """A verb over many recordings, each by itself: what crashes or does not end fails alone, and the same command again does
+    what is missing. All other options are the verb's own, as in --formats npz,trc.
 
-    parser = argparse.ArgumentParser(
-        prog="vergence batch",
-        description="A verb over many recordings, each by itself: what crashes or does not end fails alone, and the same "
-        "command again does what is missing. All other options are the verb's own, as in --formats npz,trc.",
-    )
-    parser.add_argument("verb", help="detect, reconstruct or predict")
-    parser.add_argument(
-        "manifest", help="text file: a recording's path, or JSON with path, name and options, on each line"
-    )
-    parser.add_argument(
-        "--out", required=True, help="folder or URL; a recording's results are in the folder of its name"
-    )
-    parser.add_argument("--root", help="folder or URL that the recordings lie in (default: the manifest's)")
-    parser.add_argument("--workers", type=int, help="recordings at once (default: the cores)")
-    parser.add_argument("--engine", default="processes", choices=("processes", "ray"), help="default: processes")
-    parser.add_argument("--timeout", type=float, help="seconds after which a recording is given up")
-    parser.add_argument(
-        "--keep_failed", "--keep-failed", action="store_true", help="do not try those again that failed"
-    )
-    parser.add_argument("--quiet", action="store_true", help="print nothing")
-    given, rest = parser.parse_known_args(list(words))
-    options = own_options(rest)
+    Example: vergence batch reconstruct list.txt --out results --formats npz,trc
 
+    Args:
+        verb: detect, reconstruct or predict.
+        manifest: text file: a recording's path, or JSON with path, name and options, on each line.
+
+    Where recordings and results are (--out results):
+        out (FOLDER|URL): a recording's results are in the folder of its name.
+        root (FOLDER|URL): that the recordings lie in (default: the manifest's).
+
+    How it runs (--workers 4 --timeout 600):
+        workers: recordings at once (default: the cores).
+        engine: of this machine, or the cluster of RAY_ADDRESS.
+        timeout (SECONDS): after which a recording is given up.
+        keep_failed: do not try those again that failed.
+        quiet: print nothing.
+    """
     from rich.console import Console
 
     import vergence
     from vergence.report.bars import bars
 
-    with bars(given.quiet) as progress:
+    pairs = (word.removeprefix("--").partition("=") for word in overrides)
+    options = {name.replace("-", "_"): value if equals else True for name, equals, value in pairs}
+    with bars(quiet) as progress:
         found = vergence.batch(
-            given.verb, given.manifest, given.out, options=options, root=given.root, workers=given.workers,
-            engine=given.engine, timeout=given.timeout, keep_failed=given.keep_failed, progress=progress,
+            verb, manifest, out, options=options, root=root, workers=workers, engine=engine, timeout=timeout,
+            keep_failed=keep_failed, progress=progress,
         )  # fmt: skip
-    console = Console(quiet=given.quiet, highlight=False, markup=False)
+    console = Console(quiet=quiet, highlight=False, markup=False)
     for name, reason in list(found.failed.items())[:SHOWN]:
         console.print(f"{name}: {reason}")
     before = f" ({found.before} of them before)" if found.before else ""
@@ -53,20 +60,4 @@ def batch(words: Sequence[str]) -> int:
     return 1 if found.failed else 0
 
 
-def own_options(words: Sequence[str]) -> dict[str, str | bool]:
-    """`--name value`, `--name=value` and switches, as the verb's options."""
-    from vergence.errors import VergenceError
-
-    options: dict[str, str | bool] = {}
-    at = 0
-    while at < len(words):
-        name, equals, value = words[at].removeprefix("--").partition("=")
-        if not words[at].startswith("--") or not name:
-            raise VergenceError(f"{words[at]!r} is no option", "`vergence batch --help` shows how it is called.")
-        follows = at + 1 < len(words) and not words[at + 1].startswith("--")
-        options[name.replace("-", "_")] = value if equals else words[at + 1] if follows else True
-        at += 1 + (not equals and follows)
-    return options
-
-
-batch.takes_words = True  # type: ignore[attr-defined]
+batch.named = ("out",)  # type: ignore[attr-defined]

@@ -13,10 +13,10 @@ from vergence.report.comparison import cell_text
 from vergence.report.page import Cell, Page, Table
 
 SEVERAL = re.compile(r"(-?[\d.,]+)(?: ± ([\d.]+)| \[(-?[\d.]+), (-?[\d.]+)\])")  # a mean with deviation, or with limits
-SIGNS = {
+SIGNS = str.maketrans({
     **{sign: f"\\{sign}" for sign in "&%$#_{}"}, "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "°": r"$^\circ$",
-}  # fmt: skip
+})  # fmt: skip
 
 
 def write_tables(page: Page, folder: Path) -> None:
@@ -57,13 +57,9 @@ def _spread(cells: Sequence[Cell]) -> tuple[tuple[str, ...], list[list[Cell]]]:
 
 def table_latex(table: Table) -> str:
     """A `table` with booktabs' rules; how it was measured is the caption."""
-    lines = [" & ".join(map(_latex, table.columns)) + r" \\", r"\midrule"]
-    lines += [" & ".join(_latex(cell_text(cell)) for cell in row) + r" \\" for row in table.rows]
+    lines = [" & ".join(name.translate(SIGNS) for name in table.columns) + r" \\", r"\midrule"]
+    lines += [" & ".join(cell_text(cell).translate(SIGNS) for cell in row) + r" \\" for row in table.rows]
     head = [r"\begin{table}", r"\centering", r"\begin{tabular}{l" + "r" * (len(table.columns) - 1) + "}", r"\toprule"]
-    caption = f"\\caption{{{_latex(table.title)}. {_latex(table.protocol)}}}"
+    caption = f"\\caption{{{table.title.translate(SIGNS)}. {table.protocol.translate(SIGNS)}}}"
     end = [r"\bottomrule", r"\end{tabular}", caption, r"\end{table}"]
     return "\n".join(["% \\usepackage{booktabs}", *head, *lines, *end]) + "\n"
-
-
-def _latex(text: str) -> str:
-    return "".join(SIGNS.get(character, character) for character in text)

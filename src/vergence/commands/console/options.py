@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from vergence.errors import VergenceError
+from vergence.recipes.typed import plain_kind
 
 Verb = Callable[..., int | None]
 Groups = list[tuple[str, dict[str, tuple[str, str]]]]  # heading, then name to metavar and text
@@ -98,7 +99,7 @@ def parser_of(
 def _add(
     group: argparse._ArgumentGroup, name: str, default: Any, hint: Any, metavar: str, text: str, function: Verb
 ) -> None:
-    kind, listed = bare(hint), get_origin(bare(hint)) is list
+    kind, listed = plain_kind(hint), get_origin(plain_kind(hint)) is list
     said = "" if default in (None, "", False, True, [], inspect.Parameter.empty) else str(default)
     text += f" (default: {said})" if said and "default" not in text else ""
     if positional(name, function):
@@ -153,20 +154,14 @@ def shown(name: str, hint: Any, function: Verb) -> str:
     """A positional argument as the usage tells it."""
     known = re.search(rf"^ {{4}}{name} \((.+?)\): ", inspect.getdoc(function) or "", re.MULTILINE)
     word = known[1] if known else name.replace("_", "-").upper()
-    if get_origin(bare(hint)) is list:
+    if get_origin(plain_kind(hint)) is list:
         return f"[{word} ...]" if name in getattr(function, "placed", ()) else f"{word} ..."
     return f"[{word}]" if name in getattr(function, "placed", ()) else word
 
 
-def bare(hint: Any) -> Any:
-    """`X` of `X | None`."""
-    kinds = [kind for kind in get_args(hint) if kind is not type(None)]
-    return kinds[0] if len(kinds) == 1 and type(None) in get_args(hint) else hint
-
-
 def _value(name: str, text: Any, hint: Any, prog: str, function: Verb) -> Any:
     """An option's text as its kind."""
-    kind = bare(hint)
+    kind = plain_kind(hint)
     if isinstance(text, list):
         return [_value(name, one, get_args(kind)[0], prog, function) for one in text]
     written = name if positional(name, function) else f"--{name.replace('_', '-')}"
@@ -194,7 +189,7 @@ def _value(name: str, text: Any, hint: Any, prog: str, function: Verb) -> Any:
 def plain_options(function: Verb, words: Sequence[str]) -> list[str]:
     """Options as the parser reads them: hyphens in a name are underscores, and a switch needs no `true`."""
     hints = get_type_hints(function)
-    switches = {name for name in parameters(function) if bare(hints[name]) is bool}
+    switches = {name for name in parameters(function) if plain_kind(hints[name]) is bool}
     out: list[str] = []
     for word, following in zip(words, [*words[1:], ""]):
         name, equals, value = word[2:].partition("=")

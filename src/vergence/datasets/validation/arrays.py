@@ -10,7 +10,7 @@ Limits are wide on purpose: they are for faults, not for quality. Bodies between
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -18,6 +18,7 @@ from numpy import ndarray
 
 from vergence.datasets.records import Records
 from vergence.datasets.validation.finding import Finding, percent
+from vergence.geometry.body import limb_lengths
 from vergence.skeleton import SKELETONS, Skeleton
 
 MOST_ROWS = 20_000  # looked at where a check costs more than a glance; spread evenly, chosen by a fixed seed
@@ -166,10 +167,7 @@ def check_keypoints(records: Records) -> list[Finding]:
 
 def limb_share_2d(points: Float[ndarray, "N J D"], skeleton: Skeleton) -> float:
     """Mean length of the limbs, in parts of the diagonal of the joints' box; the median over rows."""
-    ends = np.array(skeleton.limbs, dtype=int).reshape(-1, 2)
-    if not len(ends):
-        return np.nan
-    length = np.linalg.norm(points[:, ends[:, 0]] - points[:, ends[:, 1]], axis=-1)
+    length = limb_lengths(points, skeleton.limbs)
     with np.errstate(invalid="ignore", divide="ignore"):
         known = np.isfinite(length)
         mean = np.where(known, length, 0).sum(1) / known.sum(1)
@@ -257,11 +255,7 @@ def limb_lengths_of(records: Records) -> dict[str, Float[ndarray, "n 2"]]:
     """Of each limb group the right and the left length, of some rows with 3D; NaN where an end is missing."""
     rows = some_rows(records, np.isfinite(records.pose).all(-1).any(-1))
     pose = records.pose[rows].astype(np.float64)
-    return {group: _lengths(pose, pairs) for group, pairs in records.skeleton.limb_groups.items()}
-
-
-def _lengths(pose: Float[ndarray, "n J 3"], pairs: Sequence[tuple[int, int]]) -> Float[ndarray, "n 2"]:
-    return np.stack([np.linalg.norm(pose[:, a] - pose[:, b], axis=-1) for a, b in pairs], 1)
+    return {group: limb_lengths(pose, pairs) for group, pairs in records.skeleton.limb_groups.items()}
 
 
 def unit_of(records: Records) -> tuple[float, str]:
@@ -348,7 +342,7 @@ def _unevenness(lengths: Float[ndarray, "n 2"]) -> float:
 
 
 def _unevenness_of(pose: Float[ndarray, "n J 3"], skeleton: Skeleton) -> float:
-    values = [_unevenness(_lengths(pose, pairs)) for pairs in skeleton.limb_groups.values()]
+    values = [_unevenness(limb_lengths(pose, pairs)) for pairs in skeleton.limb_groups.values()]
     return float(np.nanmean(values)) if values and np.isfinite(values).any() else np.inf
 
 

@@ -33,8 +33,8 @@ Array = np.ndarray
 
 POINTS = 1200  # joints: some 70 frames of 17
 MOST_GAP_DEG = 2.5  # rotation or direction of a pair, given against found, where the found one is sure
-MOST_GAP_SIGMA = 2.0  # the same in its predicted errors; sound rigs of real footage reach 1.4, wrong ones begin at 2.3
-MOST_NOISE = 1.2  # of the given cameras over the found ones', before a gap counts
+MOST_GAP_SIGMA = 2.5  # the same in its predicted errors; sound rigs of real footage reach 2.1, wrong ones begin at 2.3
+MOST_NOISE = 1.2  # of the given cameras over the found ones', before a gap counts; more noise makes up for less gap
 FAR_TOO_MUCH = 2.5  # the same ratio that speaks for itself
 MOST_TRIED = 5  # cameras whose orders are all tried
 NAMED_GAP_DEG = 6.0  # a mistake explains the gap if it leaves less than this and a quarter of it
@@ -76,7 +76,7 @@ class Opinion:
 
     def doubts(self) -> tuple[str, ...]:
         """Why the given cameras are not to be believed, in sentences."""
-        stale = self.far > 1 and self.ratio > MOST_NOISE
+        stale = min(self.ratio, self.far**2 * self.ratio) > MOST_NOISE
         if stale or self.ratio > FAR_TOO_MUCH:
             why = f" {sentence(self.cause)}" if self.cause else ""
             return (

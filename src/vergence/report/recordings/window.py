@@ -16,12 +16,10 @@ from rich.console import Console
 
 from vergence.errors import VergenceError
 from vergence.footage.detectors.base import open_detector
-from vergence.inference.estimator import load
 from vergence.inference.frames import preview_size
 from vergence.inference.inputs import find_lens
 from vergence.inference.live import LiveFrames, camera_images
-from vergence.inference.predict import SHIPPED_RUN
-from vergence.lifting.model import is_lifting, load_lifting
+from vergence.inference.predict import open_model
 from vergence.networks.devices import resolve_device
 from vergence.report.overlay import overlay_of_people
 from vergence.report.recordings.prediction import print_notes
@@ -47,9 +45,7 @@ def watch(run: Path, number: int, console: Console, given: Mapping[str, Any], **
         named = ", ".join(f"--{name}" for name in useless)
         raise VergenceError(f"{named} with a camera, of which nothing is kept", "Leave it out, or give a recording.")
     check_window()
-    device = resolve_device(options["device"])
-    lifting = str(run) == SHIPPED_RUN or is_lifting(run)
-    model = load_lifting(None if str(run) == SHIPPED_RUN else run) if lifting else load(run, device)
+    model = open_model(run, resolve_device(options["device"]))
     detector = open_detector(options["detector"] or "", options["detector_model"], options["device"])
     lens, images = find_lens(None, "", options["fov"]), camera_images(number)
     first = next(images, None)
