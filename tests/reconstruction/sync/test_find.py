@@ -90,7 +90,7 @@ def test_cameras_that_share_a_moment_only_are_left_unknown(make_scene) -> None:
 
 def test_other_offsets_are_excluded_by_what_they_leave_beyond_the_noise() -> None:
     """By hand: noise alone under the best offsets, and half of it more in the one camera that others move."""
-    frame, joint = (part.ravel().astype(float) for part in np.meshgrid(np.arange(400), np.arange(3), indexing="ij"))
+    frame, joint = (part.ravel() for part in np.meshgrid(np.arange(400), np.arange(3), indexing="ij"))
     noise = np.array([0.002, 0.004])
     square = noise[:, None] ** 2 * np.ones((2, 1200))
     best = Timing(np.zeros(2), np.zeros(2), np.zeros((4, 4)), square, np.ones((2, 1200)), frame, joint, noise, None)
