@@ -483,6 +483,7 @@ def measured(scene: Scene, seed: int) -> dict[str, Any]:
     truth, frames = scene.pose[:, [names.index(n) for n in both]], min(len(pose), len(scene.pose))
     pose, truth, size = pose[:frames], truth[:frames], 1.0
     if found.poses.unit == "mm":
+        truth = np.where(np.isfinite(pose), truth, np.nan)
         spread = [np.nanmedian(np.linalg.norm(p - np.nanmean(p, 1, keepdims=True), axis=2)) for p in (pose, truth)]
         size = float(spread[0] / spread[1])
     millimetres = p_mpjpe(pose, truth)

@@ -16,6 +16,7 @@ from vergence.errors import VergenceError
 from vergence.files import (
     atomic_path,
     check_writable,
+    map_npz,
     new_folder,
     plain,
     read_arrays,
@@ -25,6 +26,7 @@ from vergence.files import (
     remove_leftovers,
     renamed,
     write_json,
+    write_npz,
     write_text,
 )
 
@@ -188,3 +190,22 @@ def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) 
     assert not left.exists()
     assert all(file.exists() for file in own)
     remove_leftovers(tmp_path / "nothing")
+
+
+def test_an_npz_is_mapped_array_by_array(tmp_path: Path) -> None:
+    arrays = {"a": np.arange(7), "name": np.array("höhe"), "b": np.ones((3, 5), np.float32, order="F"), "c": np.eye(2)}
+    write_npz(tmp_path / "new.npz", arrays)
+    np.savez(tmp_path / "numpys.npz", **arrays)
+    for file in ("new.npz", "numpys.npz"):
+        found = map_npz(tmp_path / file)
+        assert list(found) == list(arrays)
+        for name, array in arrays.items():
+            assert isinstance(found[name], np.memmap)
+            np.testing.assert_array_equal(found[name], array)
+            assert found[name].dtype == array.dtype
+    assert all(array.ctypes.data % 64 == 0 for array in map_npz(tmp_path / "new.npz").values())
+    read = read_arrays(tmp_path / "new.npz")
+    assert all(np.array_equal(read[name], array) for name, array in arrays.items())
+    np.savez_compressed(tmp_path / "small.npz", **arrays)
+    with pytest.raises(ValueError, match="compressed"):
+        map_npz(tmp_path / "small.npz")

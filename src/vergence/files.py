@@ -16,10 +16,12 @@ import math
 import os
 import re
 import shutil
+import struct
 import tempfile
 import tomllib
 import uuid
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -45,6 +47,7 @@ BYTE_ORDER_MARKS = (
 )
 
 
+ALIGNMENT = 0xD935  # of a ZIP's extra field that only fills up
 LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}(\.\w+)?")
 
 
@@ -175,6 +178,40 @@ def read_arrays(path: Path | str, keys: Sequence[str] = (), remedy: str = "Write
         if key not in data:
             raise VergenceError(f"{path} has no `{key}`; it has {', '.join(data) or 'nothing'}", remedy)
     return data
+
+
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """An NPZ file whose arrays begin at multiples of 64 bytes, as `map_npz` likes them; mapped arrays take no memory here."""
+    with open(path, "wb") as out, zipfile.ZipFile(out, "w") as file:
+        for name, array in arrays.items():
+            member = zipfile.ZipInfo(f"{name}.npy")
+            head = (
+                30 + len(member.filename) + 20 + 4
+            )  # bytes before the array: ZIP's, and its fields of sizes and of filling
+            fill = -(out.tell() + head) % 64
+            member.extra = struct.pack("<HH", ALIGNMENT, fill) + bytes(fill)
+            with file.open(member, "w", force_zip64=True) as rows:
+                np.lib.format.write_array(rows, np.asanyarray(array), allow_pickle=False)
+
+
+def map_npz(path: Path | str) -> dict[str, np.ndarray]:
+    """All arrays of an NPZ file, mapped from it: read where they are looked at, and not checked.
+
+    Raises:
+        OSError, ValueError, ...: not an NPZ, cut short, or compressed.
+    """
+    found: dict[str, np.ndarray] = {}
+    with open(path, "rb") as data, zipfile.ZipFile(data) as file:
+        for member in file.infolist():
+            if member.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{member.filename} is compressed")
+            data.seek(member.header_offset + 26)
+            data.seek(sum(struct.unpack("<HH", data.read(4))), os.SEEK_CUR)
+            version = np.lib.format.read_magic(data)
+            shape, fortran, kind = getattr(np.lib.format, f"read_array_header_{version[0]}_0")(data)
+            order: Any = "F" if fortran else "C"
+            found[member.filename.removesuffix(".npy")] = np.memmap(path, kind, "r", data.tell(), shape, order)
+    return found
 
 
 def read_npz_as(path: Path | str, kind: type[T], remedy: str = "Write it again.") -> T:

@@ -309,3 +309,26 @@ def test_settings_name_the_value_and_the_limit():
         Augmentation(scale=math.nan)
     with pytest.raises(VergenceError, match="a batch of 17 joints does not fit"):
         augment(rig(), Augmentation(), dataclasses.replace(COCO_17, joint_names=COCO_17.joint_names[:5]), generator())
+
+
+@pytest.mark.parametrize("name", ["gain", "brightness", "contrast"])
+def test_each_colour_change_alone_is_what_it_says(name):
+    """Of an image of three grey levels: the part of the range that it may take is taken, about where it was."""
+    n = 400
+    image = torch.tensor([0.3, 0.5, 0.7]).repeat(n, 3, 4, 1)
+    views = Views.empty(n, 17, 4, 3).replace(image=image)
+    after = augment(views, Augmentation(**{name: 0.2}), H36M_17, generator()).image
+    assert torch.equal(after, after[:, :, :1].expand_as(after))
+    moved = after[:, 0, 0] - image[:, 0, 0]
+    if name == "brightness":
+        extent = torch.tensor([0.2, 0.2, 0.2])
+        torch.testing.assert_close(moved, moved[:, :1].expand_as(moved))
+        assert torch.equal(after[:, 0], after[:, 1])
+    elif name == "contrast":
+        extent = torch.tensor([0.04, 0.0, 0.04])
+        torch.testing.assert_close(moved[:, 0], -moved[:, 2])
+    else:
+        extent = 0.2 * torch.tensor([0.3, 0.5, 0.7])
+        assert not torch.equal(after[:, 0], after[:, 1])
+    torch.testing.assert_close(moved.amax(0), extent, atol=0.005, rtol=0)
+    torch.testing.assert_close(moved.amin(0), -extent, atol=0.005, rtol=0)

@@ -1,4 +1,6 @@
 import dataclasses
+import itertools
+import math
 
 import cv2
 import numpy as np
@@ -8,6 +10,7 @@ from fixtures_crops import crop_view
 
 from vergence.batches.crops import warp
 from vergence.errors import VergenceError
+from vergence.geometry.camera import fisheye_lens
 from vergence.geometry.crops import box_from_keypoints, crop_camera, whole_image_box
 
 HEIGHT, WIDTH = 480, 640
@@ -129,16 +132,33 @@ def test_what_is_not_given_is_not_known():
     assert not view.confidence.any()
 
 
-@pytest.mark.parametrize("lens", [[-0.5, 0, 0, 0, 0.0], [0, 0, 0, 0, 0, 1.5, 0, 0, 0, 0, 0, 0]])
-def test_a_lens_that_folds_shows_nothing_twice(lens):
+FOLD = 1 / 1.5  # r^2 at which all of these lenses turn back
+FOLD_ANGLE = math.atan(math.sqrt(FOLD)) ** 2  # and the squared angle, of fisheye lenses
+
+
+def folding(kind: str, power: int) -> list[float]:
+    """One coefficient c of r (1 + c r^2p), r / (1 + c r^2p) or theta (1 + c theta^2p), by hand: its derivative is 0 at FOLD."""
+    if kind == "fisheye":
+        return fisheye_lens([-1 / ((2 * power + 1) * FOLD_ANGLE**power) * (i == power) for i in range(1, 5)])
+    lens = [0.0] * (5 if kind == "radial" else 12)
+    place = {("radial", 1): 0, ("radial", 2): 1, ("radial", 3): 4}.get((kind, power), 4 + power)
+    lens[place] = -1 / ((2 * power + 1) * FOLD**power) if kind == "radial" else 1 / ((2 * power - 1) * FOLD**power)
+    return lens
+
+
+@pytest.mark.parametrize(
+    ("kind", "power"),
+    [*itertools.product(["radial", "rational", "fisheye"], [1, 2, 3]), ("fisheye", 4)],
+)
+def test_a_lens_that_folds_shows_nothing_twice(kind, power):
     """Far outside the image r (1 - r^2 / 2) comes back in, and so does r / (1 + 1.5 r^2): the crop must be black there."""
-    lens = np.array(lens)
+    lens = np.array(folding(kind, power))
     white = np.full((HEIGHT, WIDTH, 3), 255, np.uint8)
     wide = np.array([[200.0, 0, 320], [0, 200, 240], [0, 0, 1]])
     camera = crop_camera(wide, lens, [300, 220, 40, 40], 64)
     far = crop_camera(wide * [[0.1], [0.1], [1]], np.zeros(5), [20, 15, 24, 18], 64)
     assert warp(white, camera).min() == 255
-    radius = np.sqrt(1 / 1.5)  # of either
+    radius = np.sqrt(FOLD)
     image = warp(white, dataclasses.replace(camera, intrinsics=far.intrinsics, rotation=np.eye(3)))
     y, x = np.mgrid[:64, :64]
     rays = np.stack([x, y], -1) - far.intrinsics[:2, 2]
@@ -172,3 +192,25 @@ def test_other_bad_input_is_one_error():
         crop_view(image, K, [0.1, 0.2], [0, 0, 64, 48], 64, joints=2)
     with pytest.raises(VergenceError, match="give no box"):
         box_from_keypoints([[1, 2], [np.nan, 3]])
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_crop_beside_the_image_is_black_then_refused_and_what_overlaps_is_moved(axis):
+    image = np.random.default_rng(0).integers(1, 256, (12, 12, 3), dtype=np.uint8)
+    whole = crop_camera(None, None, whole_image_box(12, 12), (12, 12))
+    for shift in [*range(-20, -7), *range(8, 21)]:
+        moved = np.eye(3)
+        moved[axis, 2] = -shift
+        expected = np.zeros_like(image)
+        kept = np.moveaxis(expected, 1 - axis, 0)
+        old = np.moveaxis(image, 1 - axis, 0)
+        if 0 < shift < 12:
+            kept[: 12 - shift] = old[shift:]
+        elif -12 < shift < 0:
+            kept[-shift:] = old[:shift]
+        camera = dataclasses.replace(whole, homography=moved @ whole.homography)
+        if abs(shift) > 14:  # past the border that is read around a crop
+            with pytest.raises(VergenceError, match="shows nothing of the 12x12 image"):
+                warp(image, camera)
+        else:
+            np.testing.assert_array_equal(warp(image, camera), expected)

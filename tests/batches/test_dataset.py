@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from vergence.batches.dataset import MemoryDataset, batches, visible_labels, withhold
+from vergence.batches.dataset import MemoryDataset, batches, numbered_apart, visible_labels, withhold
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.recipes.typed import make_source
@@ -106,3 +106,15 @@ def test_batches_give_all_rows_in_order(size):
     parts = list(batches(MemoryDataset(views()), size))
     assert torch.cat([p.frame for p in parts]).tolist() == list(range(12))
     assert max(map(len, parts)) == min(size, 12)
+
+
+def test_sets_are_numbered_on_from_each_other():
+    part = Views.empty(3, 17, 4, 4).replace(
+        sequence=torch.tensor([4, 4, 6]), subject=torch.tensor([9, 5, 7]), time_step=torch.tensor([1, 2, 2])
+    )
+    whole = Views.cat(numbered_apart([part, part]))
+    assert whole.sequence.tolist() == [4, 4, 6, 7, 7, 9]
+    assert whole.subject.tolist()[:3] == [9, 5, 7]
+    assert (whole.subject[3:] - part.subject).tolist() == [whole.subject[3:].min() - 5] * 3
+    assert not set(whole.subject[3:].tolist()) & {5, 7, 9}
+    assert whole.time_step.tolist() == [1, 2, 2, 3, 4, 4]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -90,6 +91,17 @@ def test_what_has_no_room_is_read_anew(monkeypatch, most):
     for _ in range(2):
         assert torch.equal(store.read(rows()).image, dataset.pixels[rows()])
     assert int((dataset.times == 2).sum()) == N - most // (3 * SIDE * SIDE)
+
+
+@pytest.mark.parametrize(("free", "kept_there"), [(2.1, True), (1.9, False)])
+def test_at_most_half_of_what_is_free_is_taken(monkeypatch, free, kept_there):
+    need = N + N * 3 * SIDE * SIDE
+    monkeypatch.setattr(kept.shutil, "disk_usage", lambda _: SimpleNamespace(free=free * need))
+    dataset = Counted()
+    store = Kept(dataset)
+    for _ in range(2):
+        assert torch.equal(store.read(rows()).image, dataset.pixels[rows()])
+    assert (dataset.times == (1 if kept_there else 2)).all()
 
 
 def test_a_full_disk_costs_time_only(monkeypatch):

@@ -81,6 +81,26 @@ def test_an_index_is_used_again_until_something_changes(run, images, tmp_path):
     assert not reused("--every", "2")
 
 
+def test_an_index_of_an_older_version_is_used_and_brought_up_to_date(run, images, tmp_path):
+    words, path = [run, images / "002.png", "--footage", images, "--out", tmp_path], tmp_path / "index.npz"
+    assert ask(*words) == 0
+    hits = json.loads((tmp_path / "results.json").read_text())["hits"]
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files if name not in ("axes", "sketch")}
+    np.savez(path, **arrays)
+    assert ask(*words) == 0
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert (found["index"]["reused"], found["hits"]) == (True, hits)
+    with np.load(path) as file:
+        assert "sketch" in file.files
+
+
+def test_refused_footage_leaves_no_folder(run, images, tmp_path):
+    words = [run, images / "000.png", "--footage", images, "--box", "900,900,9,9", "--out", tmp_path / "out"]
+    assert ask(*words) == 2
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_clip_is_found_where_it_was_taken(run, images, tmp_path):
     words = [run, images, "--footage", images, "--out", tmp_path, "--query_frames", "3-5"]
     assert ask(*words) == 0

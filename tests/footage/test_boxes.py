@@ -75,3 +75,14 @@ def test_the_large_person_is_followed_past_a_nearer_rival_and_a_gap():
     early = [t for t in walker if t < 7]
     np.testing.assert_array_equal([chosen[t] for t in early], [walker[t][:4] for t in early])
     np.testing.assert_array_equal(chosen[9], walker[9][:4])
+
+
+def test_who_overlaps_most_is_followed_and_else_whose_centre_is_nearest():
+    """Shares of the union by hand: 0.5 and 80 / 120; distances of centres 105 px, and 95 across and 40 down."""
+    last = [100.0, 100, 10, 10, 1]
+    half, most = [100.0, 100, 10, 5, 1], [102.0, 100, 10, 10, 1]
+    np.testing.assert_array_equal(follow({0: np.array([last]), 1: np.array([half, most])})[1], most[:4])
+    beside, tall = [205.0, 100, 10, 10, 1], [195.0, 100, 10, 90, 1]
+    np.testing.assert_array_equal(follow({0: np.array([last]), 1: np.array([beside, tall])})[1], tall[:4])
+    taller = [195.0, 100, 10, 110, 1]  # 50 px down: 107 px
+    np.testing.assert_array_equal(follow({0: np.array([last]), 1: np.array([beside, taller])})[1], beside[:4])

@@ -37,6 +37,14 @@ def test_brightness_of_0_to_1(tmp_path: Path) -> None:
     assert np.abs(read_image(tmp_path / "a.tif")[..., 1].astype(int) - GREY).max() <= 1
 
 
+def test_a_full_1_is_white_and_whole_numbers_are_of_255(tmp_path: Path) -> None:
+    for top, white in ((1.0, 255), (0.5, 128)):
+        Image.fromarray(np.array([[0.0, 0.25, top]], np.float32)).save(tmp_path / "a.tif")
+        assert read_image(tmp_path / "a.tif")[0, :, 0].tolist() == [0, 64, white]
+    Image.fromarray(np.array([[0.0, 1.0, 200.0]], np.float32)).save(tmp_path / "b.tif")
+    assert read_image(tmp_path / "b.tif")[0, :, 0].tolist() == [0, 1, 200]
+
+
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "CMYK", "1", "YCbCr"])
 def test_modes(tmp_path: Path, mode: str) -> None:
     name = tmp_path / ("a.tif" if mode in ("CMYK", "YCbCr") else "a.png")

@@ -196,6 +196,11 @@ def test_npz(tmp_path: Path) -> None:
         ({"pose": np.zeros(3)}, "has no `keypoints`; it has pose"),
         ({"keypoints": np.zeros((4, 17, 3)), "joint_names": H36M_17.joint_names}, "T V J 3"),
         ({"keypoints": np.zeros((4, 2, 5, 3)), "joint_names": H36M_17.joint_names}, "5 joints and 17 joint_names"),
+        ({"keypoints": np.zeros((4, 2, 17, 3)), "joint_names": H36M_17.joint_names, "fps": 0.0}, "fps of .* is 0"),
+        (
+            {"keypoints": np.zeros((4, 2, 17, 3)), "joint_names": H36M_17.joint_names, "fps": 1e6},
+            r"fps of .* is 1e\+06",
+        ),
     ],
 )
 def test_broken_npz(tmp_path: Path, data: dict, message: str) -> None:

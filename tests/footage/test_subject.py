@@ -171,6 +171,8 @@ def test_single_camera_takes_who_is_seen_most(person: Make, ring: Make, project:
     keypoints, choice = choose_subject([[main, brief]], views(camera))
     np.testing.assert_array_equal(keypoints[:, 0], main)
     assert choice.verdict == "sure"
+    share = [track[..., 2][np.isfinite(track[..., 2])].sum() / (30 * 17) for track in (main, brief)]
+    assert (choice.support, choice.margin) == pytest.approx((share[0], share[0] - share[1]))
 
 
 def test_nobody_is_an_error(ring: Make) -> None:

@@ -42,6 +42,16 @@ def test_a_lens_for_each_camera() -> None:
         np.testing.assert_allclose(found[:, v], arrays.normalise(pixels[:, v], K, row), atol=1e-12)
 
 
+@pytest.mark.parametrize("coefficients", [LENSES[1], LENSES[3], LENSES[4]], ids=str)
+def test_lenses_that_do_not_fold_are_undone_without_torch(
+    coefficients: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrays, "_by_torch", lambda *_: pytest.fail("torch was asked"))
+    points = np.random.default_rng(2).uniform([-0.6, -0.4, 1], [0.6, 0.4, 1], (300, 3))
+    pixels = arrays.project(points, K, np.array(coefficients))
+    np.testing.assert_allclose(arrays.normalise(pixels, K, np.array(coefficients)), points[:, :2], atol=1e-12)
+
+
 def test_reconstruct_loads_neither_torch_nor_scipy() -> None:
     modules = "vergence.commands.reconstruct, vergence.reconstruction.footage, vergence.report.reconstruction"
     code = f"import sys; sys.modules.update(torch=None, scipy=None); import {modules}"

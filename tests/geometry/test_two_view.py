@@ -139,3 +139,12 @@ def test_a_film_that_repeats_is_measured_at_more_than_one_point() -> None:
     moved = points + [1.0, 0.0, 0.0]
     a, b = (np.tile(p[:, :2] / p[:, 2:] + rng.normal(0, 1e-4, (2000, 2)), (200, 1)) for p in (points, moved))
     assert pair_pose(a, b).parallax > 2
+
+
+def test_the_angle_is_that_between_the_rays_of_both_cameras() -> None:
+    """The median, against loops with the true rotation; rays of any length."""
+    a, b, rotation, _ = two_views(0.0005)
+    angles = []
+    for pa, pb in zip(np.c_[a, np.ones(len(a))] @ rotation.T, np.c_[b, np.ones(len(b))]):
+        angles.append(np.arctan2(np.linalg.norm(np.cross(pa, pb)), pa @ pb))
+    assert pair_pose(a, b).angle == pytest.approx(np.median(angles), rel=0.02)

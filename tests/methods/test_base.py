@@ -10,7 +10,7 @@ from torch import nn
 
 from vergence.batches.views import Views
 from vergence.geometry.camera import project
-from vergence.methods.base import Method, Prediction, averaged_maps, depth_target, relative_depth
+from vergence.methods.base import Method, Prediction, averaged_maps, depth_target, label_bone, relative_depth
 from vergence.metrics import n_mpjpe
 from vergence.networks.pose_network import Maps
 from vergence.skeleton import COCO_17, H36M_17
@@ -128,3 +128,9 @@ def test_unknown_joints_and_roots_have_no_depth_label(views):
 def test_weights_of_labels_are_handed_on(views):
     half = views.replace(pose_weight=torch.full((40, 17), 0.5))
     assert (depth_target(half, H36M_17)[1] == 0.5).all()
+
+
+def test_labels_in_mm_are_divided_by_their_own_bone_and_pseudo_labels_by_nothing(views):
+    some = views[:2].replace(metric=torch.tensor([True, False]))
+    bone = float((views.pose[0, THORAX] - views.pose[0, PELVIS]).norm())
+    assert label_bone(some, H36M_17).tolist() == pytest.approx([bone, 1.0])

@@ -9,6 +9,7 @@ import pytest
 
 from vergence.errors import VergenceError
 from vergence.metrics import COCO_SIGMAS, FoundPerson, TruePerson, head_size, keypoint_precision, oks, pckh
+from vergence.skeleton import COCO_17
 
 
 def people(count=12, joints=16, seed=0, spread=8.0):
@@ -86,6 +87,19 @@ def test_oks_by_loops():
     assert oks(lost, target, area)[0] < oks(prediction, target, area)[0] + 1e-9
     with pytest.raises(VergenceError, match="sigma"):
         oks(prediction[:, :5], target[:, :5], area)
+
+
+@pytest.mark.parametrize(
+    ("joint", "sigma"),
+    [("nose", 26), ("eye", 25), ("ear", 35), ("shoulder", 79), ("elbow", 72), ("wrist", 62), ("hip", 107), ("knee", 87),
+     ("ankle", 89)],
+)  # fmt: skip
+def test_joints_are_as_strict_as_coco_says(joint, sigma):
+    """In thousandths; off by twice sigma times the root of the area, a joint scores exp(-1/2)."""
+    for side in ("",) if joint == "nose" else ("left_", "right_"):
+        target = np.full((1, 17, 2), np.nan)
+        target[0, COCO_17.index(side + joint)] = 100
+        assert oks(target + [0, 2e-3 * sigma * 50], target, np.array([2500.0])) == pytest.approx(math.exp(-0.5))
 
 
 def crowd_scene(seed, images=8):
@@ -176,3 +190,14 @@ def test_the_truth_has_a_precision_of_one():
     nothing = keypoint_precision(truth, {})
     assert nothing["AP"] == nothing["AR"] == 0
     assert math.isnan(keypoint_precision({0: []}, perfect)["AP"])
+
+
+@pytest.mark.parametrize(
+    ("area", "classes"), [(32.0**2, {"_medium"}), (96.0**2, {"_medium", "_large"}), (32.0**2 - 1, set())]
+)
+def test_a_person_at_the_limit_of_two_sizes_is_of_both(area, classes):
+    """As COCO has it: a class holds its limits."""
+    points = np.random.default_rng(0).uniform(0, 30, (17, 2))
+    truth = {0: [TruePerson(points, area, np.array([0.0, 0, 30, 30]))]}
+    result = keypoint_precision(truth, {0: [FoundPerson(points, 0.9)]})
+    assert {suffix for suffix in ("_medium", "_large") if result[f"AP{suffix}"] == 1} == classes

@@ -232,3 +232,9 @@ def test_fields_of_different_lengths_are_refused():
     g = gallery()
     with pytest.raises(VergenceError, match="different lengths"):
         Gallery(g.time_step[:-1], g.subject, g.sequence, g.view, g.time, g.pose)
+
+
+def test_one_image_in_each_of_two_cameras_find_each_other():
+    g = gallery(subjects=1, time_steps=1, views=2)
+    for found in (retrieval.oracle(g, ks=(1,)), retrieval.random(g, ks=(1,))):
+        assert (found.queries, found.detection[1], found.database) == (2, 100, 1)

@@ -63,6 +63,7 @@ def test_header_is_opensims(tmp_path: Path) -> None:
     assert lines[0].split("\t") == ["PathFileType", "4", "(X/Y/Z)", "a.trc"]
     assert len(lines[1].split("\t")) == len(lines[2].split("\t")) == 8
     assert lines[2].split("\t")[:5] == ["60", "60", "5", "17", "mm"]
+    assert lines[2].split("\t")[5:] == ["60", "1", "5"]
     assert lines[3].split("\t")[2::3] == list(H36M_17.joint_names)
     assert lines[4].split("\t")[2:5] == ["X1", "Y1", "Z1"]
     assert lines[5] == ""
@@ -179,3 +180,11 @@ def test_metres_as_asked(tmp_path: Path) -> None:
     np.testing.assert_allclose(read_trc(tmp_path / "a.trc").positions, ours.pose, atol=1e-3)
     with pytest.raises(VergenceError, match="'inch'"):
         write_trc(tmp_path / "a.trc", ours, unit="inch")
+
+
+def test_frames_count_from_1_in_the_header_as_in_the_rows(tmp_path: Path) -> None:
+    write_trc(tmp_path / "a.trc", replace(poses(up=[0, 1, 0]), frame=np.array([7, 8, 9, 12, 13])))
+    assert (tmp_path / "a.trc").read_text().splitlines()[2].split("\t")[2:] == ["5", "17", "mm", "60", "8", "5"]
+    found = read_trc(tmp_path / "a.trc")
+    assert found.frame.tolist() == [8, 9, 10, 13, 14]
+    np.testing.assert_allclose(found.time, np.array([7, 8, 9, 12, 13]) / 60, atol=1e-6)

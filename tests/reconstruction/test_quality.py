@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from vergence.reconstruction import quality
+from vergence.reconstruction.lenses import Optics
 from vergence.skeleton import H36M_17
 
 FINE = {
@@ -71,6 +74,28 @@ def test_limb_variation_and_thighs() -> None:
     assert found["right_hip-right_knee"] == pytest.approx(10 / 410)
     assert found["left_hip-left_knee"] == 0
     assert quality.thigh_mean(found) == pytest.approx(5 / 410)
+
+
+def test_errors_are_medians_of_what_counts_by_camera_and_by_joint() -> None:
+    """Against loops, of three cameras; what has no weight or is not counted is left out."""
+    rng = np.random.default_rng(0)
+    residual = rng.exponential(3.0, (9, 3, 17))
+    weight, counted = rng.uniform(0, 1, (9, 3, 17)).round(), rng.random((9, 3, 17)) < 0.8
+    given = SimpleNamespace(
+        weight=weight, counted=counted, focal=np.full((3, 2), 900.0), names=("a", "b", "c"), intrinsics=np.eye(3)
+    )
+    side = np.tile(np.arange(17), (9, 3, 1))
+    side[0, 1, [2, 5]] = 5, 2
+    optics = Optics("given", "", (0.0,) * 3, (60.0,) * 3, (np.nan, np.nan))
+    found = quality.measured_report(
+        given, rng.normal(size=(9, 17, 3)), residual, weight > 0, 1.0, 0.0, None, H36M_17, side, None, optics
+    )  # fmt: skip
+    some = np.where((weight > 0) & counted, residual, np.nan)
+    assert found.reprojection_median == pytest.approx(np.nanmedian(some))
+    assert found.reprojection_p90 == pytest.approx(np.nanpercentile(some, 90))
+    assert found.reprojection_per_camera == pytest.approx([np.nanmedian(some[:, v]) for v in range(3)])
+    assert list(found.reprojection_per_joint.values()) == pytest.approx([np.nanmedian(some[..., j]) for j in range(17)])
+    assert found.swapped_sides == pytest.approx(1 / 27)
 
 
 def test_travel_and_motion(make_scene) -> None:

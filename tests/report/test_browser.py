@@ -2,12 +2,11 @@
 
 import functools
 import re
-import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fixtures_browser import CHROMIUM, browse, with_script
 from PIL import Image
 
 from vergence.geometry.cameras import Camera
@@ -15,21 +14,7 @@ from vergence.report.page import Curve, Page, RigScene, Sample, Table, Verdict
 from vergence.report.render import write_page
 from vergence.skeleton import H36M_17
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --enable-unsafe-swiftshader --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --hide-scrollbars --enable-logging=stderr"
-).split()
-
-
-def browse(tmp_path: Path, address: str, *options: str) -> tuple[str, str]:
-    """Standard output and the page's console messages."""
-    profile = tmp_path / "profile"
-    shutil.rmtree(profile, ignore_errors=True)
-    command = [str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}", *options, address]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True)
-    return done.stdout, "\n".join(line for line in done.stderr.splitlines() if "CONSOLE" in line)
 
 
 def attributes(dom: str) -> dict[str, str]:
@@ -79,7 +64,7 @@ def lost_bones() -> int:
 
 
 def test_it_runs_without_errors_and_draws_both_skeletons(tmp_path: Path, address: str):
-    dom, console = browse(tmp_path, address, "--dump-dom")
+    dom, console = browse(tmp_path, address, ["--dump-dom"])
     state = attributes(dom)
     assert console == ""
     assert state["ready"] == "1"
@@ -91,7 +76,7 @@ def test_it_runs_without_errors_and_draws_both_skeletons(tmp_path: Path, address
 
 
 def test_the_address_chooses_sample_and_frame_and_nan_joints_are_left_out(tmp_path: Path, address: str):
-    dom, console = browse(tmp_path, f"{address}#sample=3&frame=1", "--dump-dom")
+    dom, console = browse(tmp_path, f"{address}#sample=3&frame=1", ["--dump-dom"])
     state = attributes(dom)
     assert console == ""
     assert (state["sample"], state["frame"]) == ("3", "1")
@@ -103,7 +88,7 @@ def test_the_address_chooses_sample_and_frame_and_nan_joints_are_left_out(tmp_pa
 
 @pytest.mark.parametrize(("number", "bones"), [(1, 1), (2, 2), (4, None)])
 def test_samples_with_parts_missing_are_shown(tmp_path: Path, address: str, number: int, bones: int | None):
-    dom, console = browse(tmp_path, f"{address}#sample={number}", "--dump-dom")
+    dom, console = browse(tmp_path, f"{address}#sample={number}", ["--dump-dom"])
     assert console == ""
     assert attributes(dom)["sample"] == str(number)
     if bones is not None:
@@ -113,14 +98,14 @@ def test_samples_with_parts_missing_are_shown(tmp_path: Path, address: str, numb
 def test_a_page_of_words_alone_and_a_rig_without_people_run(tmp_path: Path):
     scene = RigScene(full_page().rig.cameras, np.zeros((0, 17, 3)), 30.0)
     for name, page in (("words", Page("W", "", H36M_17)), ("rig", Page("R", "", H36M_17, rig=scene))):
-        dom, console = browse(tmp_path, write_page(tmp_path / f"{name}.html", page).as_uri(), "--dump-dom")
+        dom, console = browse(tmp_path, write_page(tmp_path / f"{name}.html", page).as_uri(), ["--dump-dom"])
         assert console == ""
         assert attributes(dom)["ready"] == "1"
 
 
 def test_keys_and_clicks_step_turn_and_play(tmp_path: Path):
     """A script added to a copy of the page presses keys as a reader would and writes down what follows."""
-    probe = """<script>{
+    probe = """{
       const log = [], canvas = document.getElementById("pose"), pixels = () => canvas.toDataURL();
       const press = (k) => new KeyboardEvent("keydown", {key: k, bubbles: true, cancelable: true});
       const key = (target, k) => target.dispatchEvent(press(k)), at = () => document.body.dataset.sample;
@@ -135,10 +120,10 @@ def test_keys_and_clicks_step_turn_and_play(tmp_path: Path):
       const box = document.querySelector("#legend input"); box.checked = false; box.dispatchEvent(new Event("change"));
       log.push(document.body.dataset.bones);
       document.body.dataset.log = log.join(" ");
-    }</script>"""
+    }"""
     path = write_page(tmp_path / "report.html", full_page())
-    path.write_text(path.read_text().replace("</body>", probe + "</body>"))
-    dom, console = browse(tmp_path, path.as_uri(), "--dump-dom")
+    path.write_text(with_script(path.read_text(), probe))
+    dom, console = browse(tmp_path, path.as_uri(), ["--dump-dom"])
     assert console == ""
     half = len(H36M_17.limbs)
     assert attributes(dom)["log"] == f"1 4 0 0 true 2 2 2 #sample=2 {half}"
@@ -156,7 +141,7 @@ def test_keypoints_lie_on_their_pixels_and_both_themes_draw(tmp_path: Path):
         page = Page("O", "", H36M_17, samples=[Sample("one", "all", image, points)])
         address = write_page(tmp_path / f"{name}.html", page).as_uri()
         shot = tmp_path / f"{name}.png"
-        browse(tmp_path, address, f"--screenshot={shot}", "--window-size=1200,900")
+        browse(tmp_path, address, [f"--screenshot={shot}", "--window-size=1200,900"])
         pixels = np.asarray(Image.open(shot).convert("RGB"), dtype=int)
         rows, columns = np.nonzero((pixels[..., 2] > 200) & (pixels[..., 0] < 60) & (pixels[..., 1] < 60))
         wide = (rows > 250) & (columns > 100)
@@ -169,7 +154,6 @@ def test_keypoints_lie_on_their_pixels_and_both_themes_draw(tmp_path: Path):
         y, x = round(rows[spot].mean()), round(columns[spot].mean())
         assert with_overlay[y, x].min() > 200, "the joint's white dot covers the middle of its lit pixels"
     dark = tmp_path / "dark.png"
-    browse(
-        tmp_path, (tmp_path / "with.html").as_uri(), f"--screenshot={dark}", "--blink-settings=preferredColorScheme=0"
-    )
+    options = [f"--screenshot={dark}", "--blink-settings=preferredColorScheme=0"]
+    browse(tmp_path, (tmp_path / "with.html").as_uri(), options)
     assert np.asarray(Image.open(dark).convert("L"))[2, 2] < 60 < 200 < with_overlay[2, 2].mean()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vergence.errors import VergenceError
-from vergence.report.charts import SIDE, curve_svg, dots_svg, strip_html
+from vergence.report.charts import PLOT, SIDE, curve_svg, dots_svg, strip_html
 from vergence.report.comparison import (
     cell_text,
     efficiency_curves,
@@ -34,10 +34,10 @@ def numbers(pattern: str, text: str) -> list[float]:
 
 def test_dots_stand_in_the_order_of_their_values_with_their_mean_among_them():
     svg = dots_svg(Dots("error", "mm", {"a": [10.0, 30.0], "<b>": [20.0, float("nan")]}))
-    x = numbers(r'cx="([\d.]+)"', svg)
+    x = numbers(r'cx="([\d.]+)%"', svg)
     assert len(x) == 3
     assert x[0] < x[2] < x[1]
-    means = numbers(r'class="mean s\d" d="M([\d.]+)', svg)
+    means = numbers(r'class="mean s\d" x1="([\d.]+)%"', svg)
     assert means == pytest.approx([(x[0] + x[1]) / 2, x[2]], abs=0.11)
     assert "<b>" not in svg
     assert "nan" not in svg
@@ -84,7 +84,7 @@ def test_a_curve_may_have_a_log_axis_and_bars():
     assert all(f">{tick}</text>" in svg for tick in ("10", "100", "1,000"))
     assert ends[0][0] > ends[0][1]  # larger is higher up
     assert ends[1][0] == ends[1][1]
-    assert all(0 <= y <= 300 for pair in ends for y in pair)  # the axis reaches as far as the bars
+    assert all(0 <= y <= PLOT for pair in ends for y in pair)  # the axis reaches as far as the bars
 
 
 def found(n: float, labels: int = 0) -> dict:
@@ -189,4 +189,4 @@ def test_values_as_text():
     assert value_text({"mean": None, "std": None}) is None
     assert value_text(None) is None
     assert cell_text(None) == "–"
-    assert interval({"mean": -0.04, "low": -1.0, "high": 1.0}, 1) == "-0.0 [-1.0, 1.0]"
+    assert interval({"mean": -0.04, "low": -1.0, "high": 1.0}, 1) == "0.0 [-1.0, 1.0]"

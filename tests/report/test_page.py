@@ -1,6 +1,7 @@
 """The page's data, orientation and HTML, without a browser."""
 
 import base64
+import hashlib
 import html.parser
 import io
 import json
@@ -145,7 +146,11 @@ def test_the_page_is_well_formed_loads_nothing_and_forbids_loading():
     assert "@import" not in text
     policy = next(m["content"] for m in reader.named("meta") if m.get("http-equiv") == "Content-Security-Policy")
     assert policy.startswith("default-src 'none'")
-    assert re.findall(r"(\w+)-src (?!'none'|data:|'unsafe-inline')", policy) == []
+    script = next(data for tag, data in reader.texts if tag == "script" and not data.startswith("{"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"; script-src 'sha256-{digest}'" in policy
+    assert re.findall(r"(\w+)-src (?!'none'|data:|'unsafe-inline'|'sha256-)", policy) == []
+    assert re.findall(r"'unsafe-inline'", policy.split("style-src")[0] + policy.split(";")[-1]) == []
     assert "vergence demo <x> & co" in reader.text()
     assert "it </script><b>might" in reader.text()
 

@@ -13,11 +13,13 @@ from jaxtyping import Float
 
 from vergence import __version__
 from vergence.errors import VergenceError
+from vergence.files import check_writable, nothing_left
 from vergence.footage.capture import load_capture
 from vergence.footage.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from vergence.inference.estimator import Estimator, load, weights_identity
 from vergence.inference.inputs import RGB
-from vergence.inference.search_index import Hit, Index, Shot, build_index, file_identity, find_hits
+from vergence.inference.moments.index import Index, Shot, build_index, file_identity
+from vergence.inference.moments.nearest import Hit, find_hits
 from vergence.inference.takes import Take, open_take
 from vergence.networks.devices import resolve_device
 from vergence.plugins import load_plugins
@@ -87,7 +89,7 @@ class SearchResult:
             "protocol": {
                 "descriptor": WORDS[self.index.kind],
                 "distance": "Euclidean; of a clip the root mean square over its images at equal times",
-                "search": "exhaustive",
+                "search": "exact",
                 "apart": self.apart,
                 "time_unit": "s",
             },
@@ -238,12 +240,24 @@ def find_index(
     if path is not None and path.exists():
         index = Index.load(path)
         if index.made_by == made_by:
+            if index.sketch is None:
+                index = _kept(index, path)
             return index, True, (f"{path}: {len(index)} images, indexed before",)
+        del index  # some systems do not replace a file that is mapped
     shots = followed(_shots(takes, estimator.image_size), "indexing", sum(len(t.rows or ()) for t in takes), progress)
-    index = build_index(estimator, shots, [take.name for take in takes], made_by)
-    if path is not None:
-        index.save(path)
-    return index, False, tuple(dict.fromkeys(note for take in takes for note in take.notes))
+    notes, names = tuple(dict.fromkeys(note for take in takes for note in take.notes)), [take.name for take in takes]
+    if path is None:
+        return build_index(estimator, shots, names, made_by), False, notes
+    with nothing_left(path.parent):
+        check_writable(path.parent)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return _kept(build_index(estimator, shots, names, made_by, path.parent), path), False, notes
+
+
+def _kept(index: Index, path: Path) -> Index:
+    """The index as it is found again in its file."""
+    index.save(path)
+    return Index.load(path)
 
 
 def _shots(takes: Sequence[Take], size: int) -> Iterator[Shot]:

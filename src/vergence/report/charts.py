@@ -1,8 +1,9 @@
 """Charts and strips as SVG: what a page can hold without loading anything.
 
 They are drawn here rather than in the browser, so that they are sharp at any size, print, and need no script; one only
-adds the reading under a curve's pointer. In a strip a pose is shown twice, from the camera and from its right, because
-a wrong depth cannot be seen from where the image was taken.
+adds the reading under a curve's pointer. A chart is as wide as its place: lines stretch, words keep a size that can be
+read. In a strip a pose is shown twice, from the camera and from its right, because a wrong depth cannot be seen from where
+the image was taken.
 """
 
 from __future__ import annotations
@@ -19,10 +20,7 @@ from vergence.skeleton import Skeleton
 
 FEW_TICKS = 8  # values of a log x axis that are marked themselves
 CURVE_POINTS = 700  # more than a chart has pixels to show them
-# px: the chart's size, and the edges of what is drawn in it.
-CURVE = {"width": 560, "height": 300, "left": 58, "right": 548, "top": 10, "bottom": 256}
-DOTS = {"width": 560, "left": 190, "right": 546, "top": 6}
-ROW, BELOW = 24, 40  # px of a chart of dots
+PLOT = 1000  # units across and down a curve's plot, which the browser stretches; words and marks keep their size
 SIDE = 150  # px of a drawn pose; two stand above each other
 MARGIN = 0.12  # of the person's reach, left empty around a pose
 
@@ -99,9 +97,9 @@ def curve_svg(curve: Curve) -> str:
     x_high = x_high if x_high > x_low else x_low + 1.0
     ends = np.array([end for pair in curve.spread.values() for side in pair for end in side])
     low, high = _range(np.concatenate([shown[1], ends[np.isfinite(ends)]]), curve.log_y)
-    at_x = _scale(x_low, x_high, CURVE["left"], CURVE["right"], curve.log_x)
-    at_y = _scale(low, high, CURVE["bottom"], CURVE["top"], curve.log_y)
-    x_ticks = sorted(set(shown[0].tolist())) if curve.log_x else linear_ticks(x_low, x_high, 6)
+    at_x = _scale(x_low, x_high, 0, PLOT, curve.log_x)
+    at_y = _scale(low, high, PLOT, 0, curve.log_y)
+    x_ticks = sorted(set(shown[0].tolist())) if curve.log_x else linear_ticks(x_low, x_high, 5)
     if curve.log_x and len(x_ticks) > FEW_TICKS:
         x_ticks = log_ticks(x_low, x_high)
     y_ticks = log_ticks(low, high) if curve.log_y else linear_ticks(low, high, 5)
@@ -113,35 +111,27 @@ def curve_svg(curve: Curve) -> str:
             paths.append(
                 "".join(f"M{at_x(a):.1f} {at_y(b):.1f}V{at_y(c):.1f}" for a, b, c in bars if np.isfinite(b + c))
             )
-        points = [[round(float(at_x(a)), 1), round(float(at_y(b)), 1), format_number(float(a)), format_number(float(b))]
-                  for a, b in zip(x, y) if np.isfinite(a) and np.isfinite(b)]  # fmt: skip
+        share = [np.round(at(v) / PLOT * 100, 2).tolist() for at, v in ((at_x, x), (at_y, y))]
+        points = [[*place, format_number(float(a)), format_number(float(b))]
+                  for *place, a, b in zip(*share, x, y) if np.isfinite(a) and np.isfinite(b)]  # fmt: skip
         lines.append({"name": name, "paths": paths, "points": points})
     about = f"{curve.title}: {curve.y_label} against {curve.x_label}; {', '.join(curve.series) or 'no data'}"
-    ticks = ([(t, float(at(t))) for t in own] for at, own in ((at_x, x_ticks), (at_y, y_ticks)))
-    return draw("curve", curve, about, CURVE, *ticks, lines)
+    ticks = ([(t, float(at(t)) / PLOT) for t in own] for at, own in ((at_x, x_ticks), (at_y, y_ticks)))
+    return draw("curve", curve, about, PLOT, *ticks, lines)
 
 
 def dots_svg(chart: Dots) -> str:
-    """Names down the left, values across."""
+    """A lane for each name, below it."""
     known = {name: np.array([v for v in values if np.isfinite(v)]) for name, values in chart.values.items()}
     every = np.concatenate([*known.values(), np.zeros(0)])
     low, high = (every.min(), every.max()) if len(every) else (0.0, 1.0)
     pad = 0.06 * (high - low) or 0.5 * abs(high) or 1.0
-    low, high = float(low - pad), float(high + pad)
-    at = _scale(low, high, DOTS["left"], DOTS["right"])
-    bottom = DOTS["top"] + ROW * len(known)
+    at = _scale(float(low - pad), float(high + pad), 0, 1)
     rows = [
-        (
-            name,
-            DOTS["top"] + ROW * (i + 0.5),
-            at(v).tolist(),
-            (float(v.mean()), float(at(v.mean()))) if len(v) else None,
-        )
-        for i, (name, v) in enumerate(known.items())
+        (name, at(v).tolist(), (float(v.mean()), float(at(v.mean()))) if len(v) else None) for name, v in known.items()
     ]
-    ticks = [(tick, float(at(tick))) for tick in linear_ticks(low, high, 6)]
-    box = {**DOTS, "bottom": bottom, "height": bottom + BELOW}
-    return draw("dots", chart, f"{chart.title}: {', '.join(known)}", box, ticks, rows)
+    ticks = [(tick, float(at(tick))) for tick in linear_ticks(float(low - pad), float(high + pad), 4)]
+    return draw("dots", chart, f"{chart.title}: {', '.join(known)}", ticks, rows)
 
 
 def strip_html(strip: Strip, skeleton: Skeleton) -> str:

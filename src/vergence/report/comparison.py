@@ -45,7 +45,7 @@ def _table(rows: Mapping[str, Any], protocol: str) -> Table:
             cells.append(value_text(figure["ours"]) if figure else None)
             if key in told:
                 theirs, apart = _theirs(one, key), figure["difference"] if figure else None
-                cells += [value_text({"mean": theirs, "std": None}), None if apart is None else f"{apart:+.1f}{mark}"]
+                cells += [value_text({"mean": theirs, "std": None}), None if apart is None else f"{apart:+z.1f}{mark}"]
         out.append([*cells, f"{rows[name]['labels_3d']:,}", f"{one['poses']:,}"])
     how = protocol_words(next(iter(found.values()))["measured"])
     return Table(protocol, [*columns, "3D labels", "poses"], out, how, " ".join(_notes(found)))
@@ -244,7 +244,7 @@ def _against(results: Mapping[str, Any], look: str, measure: str, name: str, oth
 
 def interval(found: Mapping[str, float], decimals: int) -> str:
     """A value with its interval."""
-    value, low, high = (f"{found[key]:.{decimals}f}" for key in ("mean", "low", "high"))
+    value, low, high = (f"{found[key]:z.{decimals}f}" for key in ("mean", "low", "high"))
     return f"{value} [{low}, {high}]"
 
 

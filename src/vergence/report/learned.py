@@ -79,6 +79,7 @@ def learned_page(learned: Learned) -> Page:
                 for one in learned.recordings
             ],
             "predicted standard deviation of the worst pair's rotation; each recording's page is in its folder",
+            words=True,
         )
     )
     reasons = [reason for one in learned.recordings for reason in one.reconstruction.reasons]
@@ -159,4 +160,4 @@ def _on_screen(table: Table) -> ScreenTable:
 def _number(value: Cell) -> str:
     if not isinstance(value, float | int) or not math.isfinite(value):
         return "-"
-    return f"{value:.3f}" if abs(value) < 2 else f"{value:.1f}"
+    return f"{value:z.3f}" if abs(value) < 2 else f"{value:.1f}"

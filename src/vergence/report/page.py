@@ -20,7 +20,7 @@ from vergence.skeleton import Skeleton
 
 Cell = str | float | int | None
 Section = Literal["run", "results", "clip", "pictures", "samples", "rig", "curves", "details"]
-SECTIONS: tuple[Section, ...] = ("run", "results", "clip", "pictures", "samples", "rig", "curves", "details")
+SECTIONS: tuple[Section, ...] = ("results", "clip", "pictures", "samples", "rig", "curves", "details", "run")
 
 
 def _check_shape(what: str, array: np.ndarray | None, *shape: int | None) -> None:
@@ -44,7 +44,7 @@ class Table:
         note: anything else, printed below.
         highlight: indices of the rows to print bold.
         heat: shade the numbers from the table's least to its greatest.
-        words: cells are sentences: on a narrow screen they stand below each other.
+        words: cells are sentences: on a narrow screen they stand below each other, numbers with their heading.
     """
 
     title: str
@@ -169,6 +169,7 @@ class RigScene:
         unit: of `poses` and of the cameras' `t`, e.g. `mm`, or `reference bones` where there is no scale.
         poses_true: what `poses` is held against, in the same frame and unit.
         frames: the number of each frame; 0, 1, 2 ... where not given.
+        note: where the unit comes from, or anything else.
         up_note: where `up` comes from, where it is not gravity.
     """
 

@@ -25,6 +25,7 @@ from vergence.geometry.body import limb_lengths
 from vergence.geometry.cameras import Rig
 from vergence.geometry.vertical import level_up
 from vergence.outputs import World, notes_of_files
+from vergence.outputs.world import GIVEN
 from vergence.reconstruction.inputs import REPORT_CONFIDENCE
 from vergence.reconstruction.result import Reconstruction
 from vergence.reconstruction.solve import Solution
@@ -140,7 +141,6 @@ def reconstruction_page(
     up: Float[Array, " 3"] | None = None,
     world: World | None = None,
     verdict: Verdict | None = None,
-    unit_note: str = "",
     notes: Sequence[str] = (),
 ) -> Page:
     """Everything that a reader needs to judge a reconstruction.
@@ -151,12 +151,12 @@ def reconstruction_page(
         image_size: width and height of each.
         images: (camera, frame) to the image in the keypoints' pixels, or a `VergenceError` where it is missing.
         up: gravity's opposite in the reconstruction's world; None where unknown.
-        world: where it was taken to be then, as in the files.
+        world: where it was taken to be then, and how long a millimetre is, as in the files.
         verdict: where more is known than the geometry's own report says, e.g. about the choice of the subject.
-        unit_note: where the scale comes from, e.g. an assumed height.
         notes: what was decided and put right while reading.
     """
     up, up_note = shown_up(found, up, world)
+    factor, unit, scale_note = shown_scale(found.unit, world)
     seen = relabelled(keypoints, found.side)
     projected = projections(found)
     counted = np.isfinite(seen).all(axis=-1) & (np.nan_to_num(seen[..., 2]) > REPORT_CONFIDENCE)
@@ -166,23 +166,24 @@ def reconstruction_page(
     report = found.report
     verdict = verdict or Verdict(report.verdict, report.reasons)
     rig = Rig.of(names, image_size, found.intrinsics, found.rotation, found.translation, found.distortion)
+    rig = rig.scaled(factor, unit)
     series = {name: (np.arange(len(error)), median(error[:, v], 1)) for v, name in enumerate(names)}
     return Page(
         title=title,
         subtitle=f"{report.cameras} cameras and {report.frames:,} frames of one person. "
         + ("The cameras were found from the person's joints." if report.starts else "The cameras were given."),
         skeleton=found.skeleton,
-        facts={**facts, **({"notes": "; ".join(notes)} if notes else {})},
+        facts={**facts, **({"notes": "\n".join(notes)} if notes else {})},
         verdict=verdict if verdict.reasons else replace(verdict, reasons=(NO_DOUBT,)),
         tables=[_quality_table(found)],
-        details=[_joint_table(error, found, names, points), _limb_table(found, unit_note)],
+        details=[_joint_table(error, found, names, points), _limb_table(found, factor, unit, scale_note)],
         curves=[Curve("Reprojection error, median over joints", "frame", "px", series)],
         curves_title="Over time",
-        samples=_samples(found, projected, observed, error, names, image_size, images, up),
+        samples=_samples(found, projected, observed, error, names, image_size, images, up, factor),
         samples_protocol=f"distance from the reprojected 3D joint to the observed keypoint, median over joints, {points}",
-        pose_unit=UNITS[found.unit],
+        pose_unit=unit,
         labels=("reprojected 3D", "observed 2D"),
-        rig=RigScene(rig.cameras, found.pose, fps, up, UNITS[found.unit], note=unit_note, up_note=up_note),
+        rig=RigScene(rig.cameras, found.pose * factor, fps, up, unit, note=scale_note, up_note=up_note),
         sections=("results", "rig", "samples", "curves", "details", "run"),
     )
 
@@ -194,6 +195,16 @@ def shown_up(found: Solution, up: Float[Array, " 3"] | None, world: World | None
     if world is not None:
         return world.up, f"As in the files: {world.note}."
     return level_up(found.rotation), "Which way is up is unknown: shown as if the cameras stood level."
+
+
+def shown_scale(unit: str, world: World | None) -> tuple[float, str, str]:
+    """The factor on lengths, their unit on a page, and by what they are millimetres where footage or cameras do not say."""
+    by = ""
+    if world is not None and world.scale_from != GIVEN:
+        by = f"Millimetres by the {world.scale_from}, {world.stature_mm:.0f} mm (+/- {world.scale_sigma:.0%})."
+    if unit == "mm" or world is None:
+        return 1.0, UNITS[unit], by
+    return world.mm_per_unit, "mm", by
 
 
 def _quality_table(found: Solution) -> Table:
@@ -219,7 +230,7 @@ def _quality_table(found: Solution) -> Table:
         f"{r.frames:,} frames, {r.cameras} cameras; input points with confidence above {REPORT_CONFIDENCE}, px of "
     )
     how = "the full image with the lens undone; poses as triangulated, not smoothed"
-    return Table("Quality", ["", "measured", "of what"], rows, protocol + how)
+    return Table("Quality", ["", "measured", "of what"], rows, protocol + how, words=True)
 
 
 def _percent(share: float) -> str:
@@ -234,18 +245,17 @@ def _joint_table(error: Array, found: Solution, names: Sequence[str], points: st
                  f"median over frames; {points}", highlight=[0], heat=True)  # fmt: skip
 
 
-def _limb_table(found: Solution, unit_note: str) -> Table:
+def _limb_table(found: Solution, factor: float, unit: str, note: str) -> Table:
     rows: list[list[Cell]] = []
     limbs = found.skeleton.rigid_limbs
-    for limb, length in zip(limbs, limb_lengths(found.pose, limbs).T):
+    for limb, length in zip(limbs, limb_lengths(found.pose * factor, limbs).T):
         length = length[np.isfinite(length)]
         ends = " – ".join(found.skeleton.joint_names[i].replace("_", " ") for i in limb)
         known = len(length) >= 3
         rows.append([ends, float(length.mean()) if known else None,
                      _percent(float(length.std() / length.mean())) if known else None, len(length)])  # fmt: skip
-    unit = UNITS[found.unit]
     return Table("Limb lengths", ["", f"mean, {unit}", "spread", "frames"], rows,
-                 "reconstructed joints, no smoothing; spread is the standard deviation over the mean", unit_note)  # fmt: skip
+                 "reconstructed joints, no smoothing; spread is the standard deviation over the mean", note)  # fmt: skip
 
 
 def _moments(error: Array) -> tuple[list[int], list[tuple[int, int]]]:
@@ -277,6 +287,7 @@ def _samples(
     image_size: Sequence[tuple[int, int]],
     images: Images | None,
     up: Array,
+    factor: float,
 ) -> list[Sample]:
     """The chosen moments as cut-outs around the person, with the pose in that camera's frame."""
     even, worst = _moments(error)
@@ -295,7 +306,7 @@ def _samples(
                 image=cuts[view, frame],
                 keypoints=projected[frame, view] - [left, top],
                 keypoints_true=observed[frame, view] - [left, top],
-                pose=found.pose[frame] @ found.rotation[view].T + found.translation[view],
+                pose=(found.pose[frame] @ found.rotation[view].T + found.translation[view]) * factor,
                 errors=shown,
                 up=found.rotation[view] @ np.asarray(up, dtype=float),
                 note=missing.get((view, frame), ""),

@@ -2,15 +2,20 @@
 
 Text, tables and charts are plain HTML and SVG and need no script; the script adds what moves. Nothing is loaded:
 styles, script, images and data stand in the file, and a content-security policy inside it forbids the browser to
-fetch anything, so a page copied to a machine without a network, or mailed, shows the same, and cannot call home.
+fetch anything, so a page copied to a machine without a network, or mailed, shows the same, and cannot call home. The policy
+names the one script that may run by its digest: names of files, cameras and joints are anybody's text.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import itertools
 import json
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -21,7 +26,9 @@ from vergence.report.page import Cell, Page, RigScene, Table, format_number
 from vergence.report.templates import asset, draw, templates
 from vergence.report.viewer import MAX_FRAMES, display_rotation, encode_image, page_data
 
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{}'"
+SCRIPTS = ("view3d.js", "clip.js", "page.js")
+LONG = 60  # characters of a protocol or note that are not said twice on a page
 
 
 def _values(cells: Iterable[Cell]) -> list[float]:
@@ -40,7 +47,7 @@ def _decimals(column: Sequence[Cell]) -> int | None:
 def _cell_text(cell: Cell, decimals: int | None) -> str:
     if cell is None or isinstance(cell, str):
         return "–" if cell is None else cell
-    text = format_number(cell) if decimals is None or not np.isfinite(cell) else f"{cell:,.{decimals}f}"
+    text = format_number(cell) if decimals is None or not np.isfinite(cell) else f"{cell:z,.{decimals}f}"
     return text.replace("-", "−")
 
 
@@ -48,8 +55,11 @@ def _reads_as_number(cell: Cell) -> bool:
     return not isinstance(cell, str) or re.match(r"[-−+<>≤≥~]?\s*\d", cell) is not None
 
 
-def table_html(table: Table) -> str:
-    """A table with its caption, and its protocol below."""
+Said = dict[str, tuple[str, str]]  # the anchor and title of the table that says a text first
+
+
+def table_html(table: Table, anchor: str, said: Said) -> str:
+    """A table with its caption, and its protocol below; where an earlier one says the same at length, that one is named."""
     columns = list(zip(*table.rows)) or [()] * len(table.columns)
     decimals = [_decimals(column) for column in columns]
     values: list[float] = []
@@ -67,7 +77,10 @@ def table_html(table: Table) -> str:
         [(_cell_text(c, d if i else None), heat(c)) for i, (c, d) in enumerate(zip(row, decimals))]
         for row in table.rows
     ]
-    return draw("table", table, cells, numeric)
+    texts = (table.protocol, table.note)
+    before = [said.get(text) if len(text) > LONG else None for text in texts]
+    said.update({text: (anchor, table.title) for text in texts if text not in said})
+    return draw("table", table, cells, numeric, anchor, *before)
 
 
 def _cameras(rig: RigScene) -> Table:
@@ -80,14 +93,14 @@ def _cameras(rig: RigScene) -> Table:
         width, height = camera.image_size or (0, 0)
         focal = float(camera.K[0, 0])
         view = float(np.degrees(2 * np.arctan(width / (2 * focal))))
-        shown = (f"{value:,.{decimals}f}".replace("-", "−") for value in place)
+        shown = (f"{value:z,.{decimals}f}".replace("-", "−") for value in place)
         rows.append([camera.name, *shown, focal, f"{view:.0f}°", f"{width} × {height}"])
     frame = (
         "z is up, against gravity." if rig.up is not None else "Which way is up is unknown: the first camera is level."
     )
     columns = ["camera", *(f"{axis}, {rig.unit}" for axis in "xyz"), "focal length, px", "view across", "image, px"]
     protocol = f"positions of the optical centres in the scene's axes, {rig.unit}. {rig.up_note or frame}"
-    return Table("Cameras", columns, rows, protocol, rig.note)
+    return Table("Cameras", columns, rows, protocol)
 
 
 def _rig_lead(rig: RigScene) -> str:
@@ -95,7 +108,7 @@ def _rig_lead(rig: RigScene) -> str:
     lead = f"{len(rig.cameras)} camera{many}, {len(rig.poses):,} frames at {rig.fps:g} per second."
     if len(rig.poses) > MAX_FRAMES:
         lead += f" This page holds one frame in {-(-len(rig.poses) // MAX_FRAMES)}."
-    return lead
+    return f"{lead} {rig.note}".strip()
 
 
 def _json_in_html(value: object) -> Markup:
@@ -107,10 +120,17 @@ def _json_in_html(value: object) -> Markup:
 def render_page(page: Page) -> str:
     """The page as one HTML document."""
     rig = {"cameras": _cameras(page.rig), "rig_lead": _rig_lead(page.rig)} if page.rig else {}
-    parts = {"asset": asset, "table": table_html, "curve": curve_svg, "dots": dots_svg, "strip": strip_html}
-    parts["encoded"] = lambda image: encode_image(image)[0]
-    document = templates().get_template("page.html")
-    return document.render(page=page, policy=Markup(POLICY), data=_json_in_html(page_data(page)), **parts, **rig)
+    numbers, said = itertools.count(1), Said()
+    parts: dict[str, Any] = {"asset": asset, "curve": curve_svg, "dots": dots_svg, "strip": strip_html}
+    parts |= {
+        "table": lambda one: table_html(one, f"table-{next(numbers)}", said),
+        "encoded": lambda image: encode_image(image)[0],
+    }
+    script = Markup("").join(asset(name) for name in SCRIPTS)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    parts |= {"script": script, "policy": Markup(POLICY.format(digest)), "data": _json_in_html(page_data(page))}
+    text: str = templates().get_template("page.html").render(page=page, **parts, **rig)
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)  # names of files may hold bytes that are no text
 
 
 def write_page(path: Path | str, page: Page) -> Path:

@@ -51,7 +51,7 @@ def templates() -> Environment:
     ):  # compiling takes as long as drawing; without a folder of one's own it is done anew
         kept = FileSystemBytecodeCache()
     found = Environment(loader=loader, autoescape=True, finalize=_escaped, bytecode_cache=kept)
-    found.filters.update(number=format_number, tick=_tick_label, px="{:.1f}".format, series=_series)
+    found.filters.update(number=format_number, tick=_tick_label, share="{:.2%}".format, series=_series)
     return found
 
 

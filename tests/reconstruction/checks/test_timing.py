@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vergence.reconstruction.checks.lag import lag
-from vergence.reconstruction.checks.timing import find_lateness, late_words
+from vergence.reconstruction.checks.timing import _at, _total, _vertex, find_lateness, late_words
 
 
 def normalised(scene) -> np.ndarray:
@@ -124,3 +124,26 @@ def test_less_than_a_search_finds_is_told_by_the_lag(make_scene) -> None:
     assert "in c by" in words
     assert "earlier" not in words
     assert late_words(image, image, tuple("abcd")) == ""
+
+
+def test_a_shift_that_was_not_tried_costs_as_much_as_one_that_tells_nothing() -> None:
+    costs = {(0, 1): np.array([0.4, 0.1, 0.3, 0.7, 0.8]), (0, 2): np.full(5, 0.25)}
+    assert _total(costs, np.array([0, 0, 1])) == pytest.approx(0.3 + 0.25)
+    assert _total(costs, np.array([0, -2, 0])) == pytest.approx(0.4 + 0.25)
+    assert _total(costs, np.array([0, 3, 0])) == _total(costs, np.array([0, -3, 0])) == pytest.approx(1 + 0.25)
+
+
+def test_frames_that_there_are_not_are_missing() -> None:
+    points = np.arange(8.0).reshape(4, 1, 2)
+    found = _at(points, np.array([-1, 0, 3, 4, 5]))
+    assert np.isnan(found[[0, 3, 4]]).all()
+    np.testing.assert_array_equal(found[1:3], points[[0, 3]])
+
+
+def test_the_vertex_of_a_parabola_between_frames() -> None:
+    """(x - 0.3)^2 at five shifts, about the middle one and about its neighbour, where it is more than half a frame off."""
+    costs = {(0, 1): (np.arange(-2, 3) - 0.3) ** 2}
+    assert _vertex(costs, np.array([0, 0]), 1) == pytest.approx(0.3)
+    assert _vertex(costs, np.array([0, 0]), 0) == pytest.approx(-0.3)
+    assert _vertex(costs, np.array([0, -1]), 1) == pytest.approx(0.5)
+    assert _vertex({(0, 1): np.full(5, 0.2)}, np.array([0, 0]), 1) == 0

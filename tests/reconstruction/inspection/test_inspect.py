@@ -16,7 +16,7 @@ from fixtures_told import SIDE, Told, told, write_videos
 import vergence
 from vergence.errors import VergenceError
 from vergence.footage.observations import observe
-from vergence.reconstruction.inspection.findings import findings_of
+from vergence.reconstruction.inspection.findings import MOVES, findings_of
 from vergence.reconstruction.inspection.inspect import Inspection
 from vergence.reconstruction.inspection.measure import turn_of
 from vergence.skeleton import H36M_17
@@ -240,3 +240,12 @@ def test_of_one_video_everything_is_said_that_one_camera_tells(
         assert all(np.isnan(joint.together) for joint in found.joints)
     with pytest.raises(VergenceError, match="is no capture"):
         vergence.inspect(tmp_path / "both" / "keypoints.npz", detector="told")
+
+
+@pytest.mark.parametrize(
+    ("moves", "state"), [(0.0, "good"), (MOVES, "good"), (1.01 * MOVES, "doubtful"), (np.nan, "note")]
+)
+def test_a_camera_moves_beyond_the_limit_only(good: Inspection, moves: float, state: str) -> None:
+    cameras = [replace(camera, moves=moves, filmed=True) for camera in good.cameras]
+    found = findings_of(good.capture, cameras, good.pairs, good.joints, good.observations, good.reconstruction, {}, 1)
+    assert [one.state for one in found if one.what == "tripod"] == [state]

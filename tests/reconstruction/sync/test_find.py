@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from vergence.reconstruction.sync.find import find_sync
+from vergence.reconstruction.sync.find import _excluded, find_sync
+from vergence.reconstruction.sync.together import Timing
 
 NO_LENS = (0.0, 0.0, 0.0, 0.0, 0.0)
 
@@ -83,3 +86,21 @@ def test_cameras_that_share_a_moment_only_are_left_unknown(make_scene) -> None:
     found = find_sync(image, fps=30.0)
     assert found.state == "unknown"
     assert not found.moves
+
+
+def test_other_offsets_are_excluded_by_what_they_leave_beyond_the_noise() -> None:
+    """By hand: noise alone under the best offsets, and half of it more in the one camera that others move."""
+    frame, joint = (part.ravel() for part in np.meshgrid(np.arange(400), np.arange(3), indexing="ij"))
+    noise = np.array([0.002, 0.004])
+    square = noise[:, None] ** 2 * np.ones((2, 1200))
+    best = Timing(np.zeros(2), np.zeros(2), np.zeros((4, 4)), square, np.ones((2, 1200)), frame, joint, noise, None)
+    worse = square * np.array([[1.0], [1.5]])
+    other = replace(best, offset=np.array([0.0, 6.0]), square=worse, noise=2 * noise)
+    z, ratio = _excluded(best, other, 1.5)
+    assert ratio == pytest.approx(1.5)
+    assert z > 10
+    z, ratio = _excluded(replace(best, square=worse), replace(other, square=square), 1.5)
+    assert ratio == pytest.approx(0.5)
+    assert z < -10
+    few = replace(other, frame=frame + 1000)  # nothing in common: whoever has more
+    assert _excluded(best, few, 1.5) == (np.inf, np.inf)

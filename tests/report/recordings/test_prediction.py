@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures_browser import CHROMIUM, browse
-from PIL import Image
+from fixtures_browser import CHROMIUM, browse, with_script
 
 import vergence
 from vergence.inference.domain import Domain
@@ -113,7 +111,7 @@ def test_poses_without_roots_are_shown_alone(made):
 
 def probed(made, tmp_path: Path, probe: str) -> Path:
     path = tmp_path / "probed.html"
-    path.write_text((made[0] / "report.html").read_text().replace("</body>", f"<script>{probe}</script></body>"))
+    path.write_text(with_script((made[0] / "report.html").read_text(), probe))
     return path
 
 
@@ -148,28 +146,3 @@ def test_keys_clicks_and_time_move_image_and_3d_together(made, tmp_path):
     found = re.search(r'data-log="([^"]*)"', out)[1].split()  # type: ignore[index]
     steps = [str(bones), "6", "6", str(2 * bones), "22", "frame_22_·_0.88_s", "2"]
     assert found == [*steps, "22", "true", "true", "true", "Pause", "true", "true", "false"]
-
-
-@with_browser
-@pytest.mark.parametrize("width", [390, 768, 1440])
-def test_no_width_is_too_narrow_and_both_themes_draw(made, tmp_path, width):
-    shutil.copy(made[0] / "report.html", tmp_path / "report.html")
-    frame = tmp_path / "frame.html"  # windows have a least width, frames have none
-    probe = "const inner = f.contentDocument; document.body.dataset.fits = "
-    probe += "[inner.documentElement.scrollWidth <= f.clientWidth, "
-    probe += "[...inner.images].every((one) => one.naturalWidth > 100), inner.body.dataset.ready].join(' ')"
-    frame.write_text(
-        f'<body style="margin:0"><iframe id="f" src="report.html#moment=10" style="width:{width}px;height:1600px;border:0" '
-        f'onload="{probe}"></iframe></body>'
-    )
-    grey = {}
-    for dark in (False, True):
-        theme = ["--blink-settings=preferredColorScheme=0"] if dark else []
-        options = [*theme, "--allow-file-access-from-files", f"--window-size={max(500, width)},1600"]
-        out, console = browse(tmp_path, frame, [*options, "--dump-dom"])
-        assert re.search(r'data-fits="([^"]*)"', out)[1] == "true true 1"  # type: ignore[index]
-        assert console == ""
-        shot = tmp_path / f"{dark}.png"
-        browse(tmp_path, frame, [*options, f"--screenshot={shot}"])
-        grey[dark] = np.asarray(Image.open(shot).convert("L"))[2, 2]
-    assert grey[True] < 60 < 200 < grey[False]

@@ -17,10 +17,11 @@ function buildClip(clip) {
   function frame3d() { // what fits into the view
     const points = (room ? inRoom : inRow).flat(2).filter((p) => !p.includes(null)), z = span(points, 2), x = span(points, 0), y = span(points, 1);
     view.floor = z[0]; view.top = Math.max(z[1], z[0] + 1e-9);
+    if (room) for (const range of [x, y]) { range[0] = Math.min(range[0], 0); range[1] = Math.max(range[1], 0); } // the camera's place
+    const pad = room ? 0.06 * Math.max(x[1] - x[0], y[1] - y[0]) : 0.1 * reach;
+    view.rect = [x, y].map(([low, high]) => [low - pad, high + pad]);
     view.centre = [(x[0] + x[1]) / 2, (y[0] + y[1]) / 2, (view.floor + view.top) / 2];
-    if (room) { view.centre[1] = y[1] / 2; view.centre[0] = (x[0] + x[1]) / 4; }
-    const far = (p) => Math.hypot(p[0] - view.centre[0], p[1] - view.centre[1]);
-    view.across = room ? Math.max(far([0, 0]), far([x[0], y[1]]), far([x[1], y[1]]), far([x[0], y[0]]), far([x[1], y[0]])) * 1.04 : Math.max((x[1] - x[0]) / 2, reach) * 1.04;
+    view.across = Math.max(Math.hypot(x[1] - x[0], y[1] - y[0]) / 2, room ? 0 : reach);
   }
   function still() { let k = 0; while (k + 1 < clip.stills.length && clip.stills[k + 1].row <= row) k++; return clip.stills[k]; }
   function showStill(s) {
@@ -81,7 +82,7 @@ function buildClip(clip) {
   $("clip-frame").oninput = (e) => go(+e.target.value);
   $("clip-play").onclick = () => playing === null ? play() : stop();
   document.addEventListener("keydown", (e) => {
-    if (e.altKey || e.ctrlKey || e.metaKey || e.shiftKey || ["INPUT", "BUTTON"].includes(e.target.tagName)) return;
+    if (e.altKey || e.ctrlKey || e.metaKey || e.shiftKey || ["INPUT", "BUTTON", "A"].includes(e.target.tagName) || scrolls(e.target)) return;
     if (e.key === " ") $("clip-play").click(); else if (e.key === "ArrowLeft") go(row - 1); else if (e.key === "ArrowRight") go(row + 1); else return;
     e.preventDefault();
   });
@@ -89,7 +90,7 @@ function buildClip(clip) {
   viewButtons($("clip-views"), view, Object.keys(VIEWS));
   if (clip.roots) {
     const modes = [["poses", false], ["in the room", true]].map(([name, value]) => make("button", { type: "button", textContent: name, onclick: () => choose(value) }));
-    const choose = (value) => { room = value; modes.forEach((b, i) => b.setAttribute("aria-pressed", String(value === Boolean(i)))); frame3d(); view.zoom = 1; draw(); };
+    const choose = (value) => { room = value; modes.forEach((b, i) => b.setAttribute("aria-pressed", String(value === Boolean(i)))); frame3d(); view.reset(); draw(); };
     $("clip-legend").append(make("span", { className: "group" }, ...modes));
     choose(false);
   }

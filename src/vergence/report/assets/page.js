@@ -1,11 +1,12 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const $ = (id) => document.getElementById(id);
 const make = (tag, props, ...children) => { const e = Object.assign(document.createElement(tag), props); e.append(...children); return e; };
+const scrolls = (e) => e.closest && e.closest(".scroll, .chart"); // these take the arrow keys themselves
 const VIEWS = { front: [-0.0, 0.06], oblique: [0.6, 0.28], side: [Math.PI / 2, 0.06], top: [0, Math.PI / 2] };
 const state = { sample: 0, group: "all", prediction: true, truth: true, differences: false };
 
 function viewButtons(host, view, names) {
-  for (const name of names) host.append(make("button", { type: "button", textContent: name, onclick: () => { view.look(...VIEWS[name]); view.zoom = 1; view.draw(); } }));
+  for (const name of names) host.append(make("button", { type: "button", textContent: name, onclick: () => { view.look(...VIEWS[name]); view.draw(); } }));
 }
 function key(text, variable) {
   const k = make("span", { className: "key" }, make("i"), text);
@@ -98,6 +99,7 @@ function setPose(view, s, usual) {
   const low = [0, 1, 2].map((i) => Math.min(...all.map((p) => p[i]))), high = [0, 1, 2].map((i) => Math.max(...all.map((p) => p[i])));
   if (all.length) {
     view.centre = low.map((v, i) => (v + high[i]) / 2);
+    view.rect = [0, 1].map((i) => [view.centre[i] - 0.8 * usual[0], view.centre[i] + 0.8 * usual[0]]);
     view.across = Math.max(usual[0], ...all.map((p) => Math.hypot(p[0] - view.centre[0], p[1] - view.centre[1])));
     const tall = Math.max(usual[1], high[2] - low[2]);
     view.floor = low[2]; view.top = low[2] + tall; view.centre[2] = low[2] + tall / 2;
@@ -134,6 +136,7 @@ function buildSamples() {
     thumbs.forEach((b, j) => b.setAttribute("aria-current", String(j === state.sample)));
     const has3d = s.pose || s.poseTrue;
     $("pose").parentElement.hidden = !has3d;
+    $("viewer").querySelector(".how").hidden = !has3d;
     if (has3d) $("pose").setAttribute("aria-label", "3D skeletons of " + s.title + "; arrow keys turn them");
     redraw();
     if (!has3d) $("image").parentElement.classList.add("single");
@@ -163,7 +166,7 @@ function buildSamples() {
   $("next").onclick = () => step(1);
   view.onTheme = redraw;
   document.addEventListener("keydown", (e) => {
-    if (e.altKey || e.ctrlKey || e.metaKey || e.shiftKey || ["INPUT", "SELECT", "TEXTAREA"].includes(e.target.tagName)) return;
+    if (e.altKey || e.ctrlKey || e.metaKey || e.shiftKey || ["INPUT", "SELECT", "TEXTAREA"].includes(e.target.tagName) || scrolls(e.target)) return;
     if (e.key === "ArrowLeft") step(-1); else if (e.key === "ArrowRight") step(1); else return;
     e.preventDefault();
   });
@@ -180,16 +183,17 @@ function buildRig(rig) {
   const view = new View3D($("rig-canvas"), [0.5, 0.42]), frames = rig.poses.length;
   view.unit = rig.unit;
   const eyes = rig.cameras.map((c) => c.points[0]), path = knownPoints(rig.path), people = rig.poses.flatMap(knownPoints);
-  const subject = path.length ? path : eyes;
-  view.centre = [0, 1, 2].map((i) => { const v = subject.map((p) => p[i]).sort((a, b) => a - b); return v[Math.floor(v.length / 2)] || 0; });
-  const reach = (list) => list.reduce((m, p) => Math.max(m, Math.hypot(p[0] - view.centre[0], p[1] - view.centre[1])), 0);
-  const body = Math.max(reach(people), 1e-9);
-  const heights = people.map((p) => p[2]).sort((a, b) => a - b);
-  view.floor = heights.length ? heights[Math.floor(heights.length * 0.01)] : Math.min(...eyes.map((p) => p[2]), view.centre[2]);
-  view.top = Math.max(...eyes.map((p) => p[2]), heights.length ? heights[Math.floor(heights.length * 0.99)] : view.centre[2]);
-  view.across = Math.max(reach(eyes), body) * 1.04;
-  view.centre[2] = (view.floor + view.top) / 2;
-  const size = 0.13 * view.across, tops = [];
+  const all = [...eyes, ...people, ...path, ...(rig.posesTrue || []).flatMap(knownPoints)], heights = people.map((p) => p[2]).sort((a, b) => a - b);
+  const ends = (i) => all.reduce(([low, high], p) => [Math.min(low, p[i]), Math.max(high, p[i])], [Infinity, -Infinity]);
+  const at = (i) => path.length ? path.map((p) => p[i]).sort((a, b) => a - b)[Math.floor(path.length / 2)] : 0;
+  const person = [at(0), at(1)], reach = (list, from) => list.reduce((m, p) => Math.max(m, Math.hypot(p[0] - from[0], p[1] - from[1])), 1e-9);
+  view.floor = heights.length ? heights[Math.floor(heights.length * 0.01)] : Math.min(...eyes.map((p) => p[2]));
+  view.top = Math.max(...eyes.map((p) => p[2]), heights.length ? heights[Math.floor(heights.length * 0.99)] : -Infinity);
+  const middle = [0, 1].map((i) => (ends(i)[0] + ends(i)[1]) / 2);
+  view.centre = [...middle, (view.floor + view.top) / 2];
+  view.across = reach(all, middle);
+  view.rect = [0, 1].map((i) => [ends(i)[0] - 0.05 * view.across, ends(i)[1] + 0.05 * view.across]);
+  const size = 0.16 * view.across, tops = [];
   const frusta = [];
   for (const camera of rig.cameras) {
     const [eye, ...rest] = camera.points, corners = rest.map((p) => sum3(eye, sum3(p, eye, -1), size));
@@ -218,6 +222,13 @@ function buildRig(rig) {
     document.body.dataset.frame = String(frame);
     if (frames) $("frame-label").textContent = "frame " + rig.frames[frame] + " · " + (frame / rig.fps).toFixed(2) + " s";
   }
+  function closeTo(pose) {
+    const known = knownPoints(pose).map((p) => view.project(p)).filter(Boolean);
+    if (!known.length) return;
+    const [x, y, half] = extent(known);
+    view.scale(0.4 * Math.min(view.width, view.height) / Math.max(half, 1), x, y);
+    view.move(view.width / 2 - x, view.height / 2 - y);
+  }
   function stop() { cancelAnimationFrame(playing); playing = null; $("play").textContent = "▶"; $("play").setAttribute("aria-label", "Play"); }
   function play() {
     $("play").textContent = "❚❚"; $("play").setAttribute("aria-label", "Pause");
@@ -237,7 +248,7 @@ function buildRig(rig) {
   $("rig-legend").append(key("cameras", "--accent"), ...(rig.path.length > 1 ? [key("the root’s path on the floor", "--faint")] : []));
   VIEWS.whole = [0.5, 0.42];
   viewButtons($("rig-views"), view, ["whole", "front", "side", "top"]);
-  if (frames) $("rig-views").prepend(make("button", { type: "button", textContent: "person", onclick: () => { view.zoom = Math.min(5, view.across / body * 0.6); view.draw(); } }));
+  if (frames) $("rig-views").prepend(make("button", { type: "button", textContent: "person", onclick: () => closeTo(rig.poses[frame]) }));
   view.onTheme = draw;
   const fromHash = () => { const m = /frame=(\d+)/.exec(location.hash); if (m && frames) { frame = Math.min(+m[1], frames - 1); $("frame").value = frame; } };
   addEventListener("hashchange", () => { fromHash(); draw(); });
@@ -246,21 +257,45 @@ function buildRig(rig) {
   return view;
 }
 
-// --- curves: the values under the pointer ---------------------------------------------------------------------------
-for (const svg of document.querySelectorAll(".chart")) {
-  const series = JSON.parse(svg.dataset.series), g = svg.querySelector(".reading"), box = svg.viewBox.baseVal;
-  svg.addEventListener("pointerleave", () => { g.innerHTML = ""; });
-  svg.addEventListener("pointermove", (e) => {
-    const area = svg.getBoundingClientRect(), x = (e.clientX - area.left) / area.width * box.width;
+// --- curves: the values under the pointer, or from one to the next by the arrow keys --------------------------------
+for (const svg of document.querySelectorAll("svg.chart")) {
+  const series = JSON.parse(svg.dataset.series), g = svg.querySelector(".reading");
+  const draw = (tag, props, text) => { const e = document.createElementNS(svg.namespaceURI, tag); for (const name in props) e.setAttribute(name, props[name]); if (text) e.textContent = text; g.append(e); };
+  const places = [...new Set(series.flatMap((s) => s.points.map((p) => p[0])))].sort((a, b) => a - b);
+  let at = null;
+  function read(x) {
     const hits = series.map((s) => s.points.reduce((best, p) => !best || Math.abs(p[0] - x) < Math.abs(best[0] - x) ? p : best, null));
     const first = hits.find(Boolean);
+    g.replaceChildren();
     if (!first) return;
-    const right = first[0] > box.width / 2, at = first[0] + (right ? -8 : 8), text = make("b");
-    g.innerHTML = '<line x1="' + first[0] + '" x2="' + first[0] + '" y1="10" y2="' + (box.height - 44) + '"/>' +
-      hits.map((p, i) => p ? '<circle class="s' + i % 8 + '" cx="' + p[0] + '" cy="' + p[1] + '" r="3.5"/>' : "").join("") +
-      hits.map((p, i) => { text.textContent = series[i].name; return p ? '<text x="' + at + '" y="' + (24 + 15 * i) + '" text-anchor="' + (right ? "end" : "start") + '">' + text.innerHTML + " " + p[3] + " at " + p[2] + "</text>" : ""; }).join("");
+    at = first[0];
+    const right = at > 50;
+    draw("line", { x1: at + "%", x2: at + "%", y1: 0, y2: "100%" });
+    hits.forEach((p, i) => { if (p) draw("circle", { class: "s" + i % 8, cx: p[0] + "%", cy: p[1] + "%", r: 3.5 }); });
+    hits.forEach((p, i) => { if (p) draw("text", { x: at + "%", y: 12 + 16 * i, dx: right ? -8 : 8, "text-anchor": right ? "end" : "start" }, series[i].name + " " + p[3] + " at " + p[2]); });
+  }
+  const leave = () => { g.replaceChildren(); at = null; };
+  svg.addEventListener("pointerleave", leave);
+  svg.addEventListener("blur", leave);
+  for (const kind of ["pointermove", "pointerdown"]) svg.addEventListener(kind, (e) => { const area = svg.getBoundingClientRect(); read((e.clientX - area.left) / area.width * 100); });
+  svg.addEventListener("keydown", (e) => {
+    const by = { ArrowRight: 1, ArrowLeft: -1 }[e.key];
+    if (!by || e.altKey || e.ctrlKey || e.metaKey) return;
+    read(at === null ? places[by > 0 ? 0 : places.length - 1] : places[Math.max(0, Math.min(places.length - 1, places.indexOf(at) + by))]);
+    e.preventDefault();
   });
 }
+
+// --- tables: those that are wider than the page say so, and scroll by keys too ----------------------------------------
+function tellCut() {
+  for (const host of document.querySelectorAll(".scroll")) {
+    const cut = host.scrollWidth > host.clientWidth + 1;
+    host.parentElement.classList.toggle("cut", cut);
+    if (cut) host.tabIndex = 0; else host.removeAttribute("tabindex");
+  }
+}
+addEventListener("resize", tellCut);
+tellCut();
 
 addEventListener("error", (e) => { document.body.dataset.error = e.message; });
 if (data.samples.length) buildSamples();

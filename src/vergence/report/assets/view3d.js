@@ -7,36 +7,55 @@ const sum3 = (a, b, k) => [a[0] + k * b[0], a[1] + k * b[1], a[2] + k * b[2]];
 class View3D {
   constructor(canvas, home) {
     this.canvas = canvas; this.home = home; this.lines = []; this.dots = []; this.labels = [];
-    this.centre = [0, 0, 0]; this.across = 1; this.floor = 0; this.top = 1; this.unit = ""; this.drawn = 0;
+    this.centre = [0, 0, 0]; this.across = 1; this.rect = [[-1, 1], [-1, 1]]; this.floor = 0; this.top = 1; this.unit = ""; this.drawn = 0;
     this.reset();
     this.listen();
     new ResizeObserver(() => this.draw()).observe(canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.onTheme && this.onTheme());
   }
-  reset() { this.look(this.home[0], this.home[1]); this.zoom = 1; }
-  look(yaw, pitch) { this.yaw = yaw; this.pitch = pitch; }
+  reset() { this.look(this.home[0], this.home[1]); }
+  look(yaw, pitch) { this.yaw = yaw; this.pitch = pitch; this.zoom = 1; this.shift = [0, 0]; }
+  // One finger that goes up or down scrolls the page (touch-action), sideways it turns; two fingers never move the page.
   listen() {
-    const c = this.canvas;
-    let last = null;
-    c.addEventListener("pointerdown", (e) => { last = [e.clientX, e.clientY]; c.setPointerCapture(e.pointerId); });
+    const c = this.canvas, held = new Map();
+    let panned = false, turning = false; // a finger turns once it is clear that it does not scroll
+    const pair = () => {
+      const [[x, y], [u, v]] = held.values(), box = c.getBoundingClientRect();
+      return { x: (x + u) / 2 - box.left, y: (y + v) / 2 - box.top, far: Math.max(20, Math.hypot(x - u, y - v)) };
+    };
+    c.addEventListener("pointerdown", (e) => { panned = turning = false; held.set(e.pointerId, [e.clientX, e.clientY]); c.setPointerCapture(e.pointerId); });
     c.addEventListener("pointermove", (e) => {
-      if (!last) return;
-      this.turn((last[0] - e.clientX) * 0.008, (e.clientY - last[1]) * 0.008);
-      last = [e.clientX, e.clientY];
+      const from = held.get(e.pointerId);
+      if (!from || held.size > 2) return;
+      const before = held.size === 2 && pair(), x = e.clientX - from[0], y = e.clientY - from[1];
+      turning = turning || e.pointerType !== "touch" || Math.abs(x) > Math.max(6, Math.abs(y));
+      if (!before && !turning) return;
+      held.set(e.pointerId, [e.clientX, e.clientY]);
+      if (before) {
+        const now = pair();
+        this.move(now.x - before.x, now.y - before.y);
+        this.scale(now.far / before.far, now.x, now.y);
+      } else if (e.shiftKey || e.buttons & 6) { panned = true; this.move(x, y); } else this.turn(-x * 0.008, y * 0.008);
     });
-    for (const name of ["pointerup", "pointercancel"]) c.addEventListener(name, () => { last = null; });
+    for (const name of ["pointerup", "pointercancel"]) c.addEventListener(name, (e) => { held.delete(e.pointerId); });
+    for (const name of ["touchstart", "touchmove"]) c.addEventListener(name, (e) => { if (e.touches.length > 1 && e.cancelable) e.preventDefault(); }, { passive: false });
+    c.addEventListener("contextmenu", (e) => { if (panned) e.preventDefault(); });
     c.addEventListener("dblclick", () => { this.reset(); this.draw(); });
     c.addEventListener("wheel", (e) => {
       if (document.activeElement !== c && !e.ctrlKey) return; // the page scrolls until the view is clicked
       e.preventDefault();
-      this.scale(Math.exp(-e.deltaY * 0.0015));
+      this.scale(Math.exp(-e.deltaY * 0.0015), e.offsetX, e.offsetY);
     }, { passive: false });
     c.addEventListener("keydown", (e) => {
-      const step = { ArrowLeft: [0.12, 0], ArrowRight: [-0.12, 0], ArrowUp: [0, 0.1], ArrowDown: [0, -0.1] }[e.key];
-      if (step && !e.altKey && !e.ctrlKey && !e.metaKey) { this.turn(step[0], step[1]); e.preventDefault(); e.stopPropagation(); }
-      if (e.key === "+" || e.key === "=") this.scale(1.15);
-      if (e.key === "-") this.scale(1 / 1.15);
-      if (e.key === "0") { this.reset(); this.draw(); }
+      const step = { ArrowLeft: [1, 0], ArrowRight: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[e.key];
+      if (e.altKey || e.ctrlKey || e.metaKey) return;
+      if (step && e.shiftKey) this.move(-30 * step[0], -30 * step[1]);
+      else if (step) this.turn(0.12 * step[0], 0.1 * step[1]);
+      else if (e.key === "+" || e.key === "=") this.scale(1.15);
+      else if (e.key === "-") this.scale(1 / 1.15);
+      else if (e.key === "0") { this.reset(); this.draw(); } else return;
+      e.preventDefault();
+      e.stopPropagation();
     });
   }
   turn(yaw, pitch) {
@@ -44,7 +63,14 @@ class View3D {
     this.pitch = Math.max(-0.3, Math.min(Math.PI / 2, this.pitch + pitch));
     this.draw();
   }
-  scale(factor) { this.zoom = Math.max(0.4, Math.min(12, this.zoom * factor)); this.draw(); }
+  move(x, y) { this.shift = [this.shift[0] + x, this.shift[1] + y]; this.draw(); }
+  // What is under (x, y) of the canvas, by default its middle, stays there.
+  scale(factor, x, y) {
+    const before = this.zoom, at = [x === undefined ? this.width / 2 : x, y === undefined ? this.height / 2 : y], k = this.middle;
+    this.zoom = Math.max(0.4, Math.min(12, before * factor));
+    this.shift = this.shift.map((v, i) => at[i] - k[i] - (at[i] - k[i] - v) * this.zoom / before);
+    this.draw();
+  }
   // Display axes (x right, y away, z up) to the canvas: [x, y, depth, pixels per unit], or null behind the eye.
   project(p) {
     const d = [p[0] - this.centre[0], p[1] - this.centre[1], p[2] - this.centre[2]];
@@ -52,13 +78,29 @@ class View3D {
     const depth = y * Math.cos(this.pitch) - d[2] * Math.sin(this.pitch), rise = y * Math.sin(this.pitch) + d[2] * Math.cos(this.pitch);
     const eye = 4.5 * this.radius + depth;
     if (eye < 0.2 * this.radius) return null;
-    const k = this.focal / eye;
-    return [this.width / 2 + k * x, this.height / 2 - k * rise, depth, k];
+    const k = this.focal * this.zoom / eye;
+    return [this.middle[0] + this.shift[0] + k * x, this.middle[1] + this.shift[1] - k * rise + this.focal * this.zoom * this.lift, depth, k];
+  }
+  // The scale at which all that is shown fits into the canvas however it is turned: the floor's corners, and a cylinder of
+  // `across` around the centre, from the floor to the top. Room is left for the labels around them.
+  fit() {
+    const beside = this.width < 420 ? 26 : 34, above = 30, below = 40, low = this.floor - this.centre[2], high = this.top - this.centre[2];
+    const corner = Math.max(...this.rect[0].map((x) => Math.max(...this.rect[1].map((y) => Math.hypot(x - this.centre[0], y - this.centre[1])))));
+    this.radius = Math.max(Math.hypot(Math.max(corner, this.across), (high - low) / 2), 1e-9);
+    const s = Math.sin(this.pitch), c = Math.cos(this.pitch), at = [];
+    for (const [r, z] of [[corner, low], [this.across, low], [this.across, high]]) for (let i = 0; i < 48; i++) {
+      const x = r * Math.cos(i * Math.PI / 24), y = r * Math.sin(i * Math.PI / 24), eye = 4.5 * this.radius + y * c - z * s;
+      at.push([Math.abs(x) / eye, (y * s + z * c) / eye]);
+    }
+    const wide = Math.max(...at.map((p) => p[0])), rise = at.map((p) => p[1]), top = Math.max(...rise), bottom = Math.min(...rise);
+    this.focal = Math.max(1, Math.min((this.width / 2 - beside) / wide, (this.height - above - below) / Math.max(top - bottom, 1e-9)));
+    this.lift = (top + bottom) / 2;
+    this.middle = [this.width / 2, above + (this.height - above - below) / 2];
   }
   floorItems() {
-    const raw = this.across / 2.2, power = Math.pow(10, Math.floor(Math.log10(raw)));
+    const far = Math.max(...this.rect.map(([a, b]) => b - a)) / 2, raw = far / (this.width < 420 ? 1.2 : 2.2), power = Math.pow(10, Math.floor(Math.log10(raw)));
     const step = power * [1, 2, 5, 10].find((m) => raw <= m * power * 1.0001);
-    const z = this.floor, xs = [-1, 1].map((k) => this.centre[0] + k * this.across), ys = [-1, 1].map((k) => this.centre[1] + k * this.across);
+    const z = this.floor, [xs, ys] = this.rect;
     const within = (range) => {
       const out = [];
       for (let i = Math.ceil(range[0] / step - 1e-9); i * step <= range[1] + 1e-9 * step; i++) out.push(i);
@@ -68,7 +110,7 @@ class View3D {
       .map((e) => [[e[0], e[1], z], [e[2], e[3], z], false]), labels = [];
     const text = (v) => String(+(v * step).toPrecision(6)).replace("-", "−").replace(/\B(?=(\d{3})+$)/g, (step < 1 ? "" : "\u2009"));
     const near = (range, sign) => sign > 0 ? [range[0], -1] : [range[1], 1];
-    const [nearY, outY] = near(ys, Math.cos(this.yaw)), [nearX, outX] = near(xs, -Math.sin(this.yaw)), gap = 0.09 * this.across;
+    const [nearY, outY] = near(ys, Math.cos(this.yaw)), [nearX, outX] = near(xs, -Math.sin(this.yaw)), gap = 0.1 * far;
     for (const i of within(xs)) {
       lines.push([[i * step, ys[0], z], [i * step, ys[1], z], i === 0]);
       if (Math.abs(Math.cos(this.yaw)) > 0.45) labels.push([[i * step, nearY + outY * gap, z], text(i)]);
@@ -92,11 +134,7 @@ class View3D {
     const c = this.canvas, ratio = window.devicePixelRatio || 1, g = c.getContext("2d");
     this.width = c.clientWidth; this.height = c.clientHeight;
     if (!this.width) return;
-    // What is shown fits a cylinder: `across` around the centre, from the floor to the top; it fits at every yaw.
-    const tall = (this.top - this.floor) / 2 || this.across;
-    this.radius = Math.hypot(this.across, tall);
-    const rise = 1.25 * this.across * Math.abs(Math.sin(this.pitch)) + tall * Math.cos(this.pitch);
-    this.focal = 4.5 * this.radius * this.zoom * Math.min(0.38 * this.width / this.across, 0.4 * this.height / rise);
+    this.fit();
     if (c.width !== Math.round(this.width * ratio)) c.width = Math.round(this.width * ratio);
     if (c.height !== Math.round(this.height * ratio)) c.height = Math.round(this.height * ratio);
     g.setTransform(ratio, 0, 0, ratio, 0, 0);
@@ -109,7 +147,7 @@ class View3D {
       for (const p of q) { if (!p) { pen = false; continue; } if (pen) g.lineTo(p[0], p[1]); else g.moveTo(p[0], p[1]); pen = true; }
       g.setLineDash(dash || []); g.strokeStyle = colour; g.lineWidth = width; g.stroke();
     };
-    const floor = this.floorItems(), back = css("--card"), ink = css("--faint");
+    const floor = this.floorItems(), back = css("--card"), ink = css("--soft"), family = getComputedStyle(document.body).fontFamily;
     for (const [a, b, zero] of floor.lines) stroke([a, b], zero ? css("--line") : css("--grid"), zero ? 1.6 : 1);
     for (const l of this.lines) if (l.shadow) { g.globalAlpha = 0.13; stroke(l.points.map((p) => p && [p[0], p[1], this.floor]), css("--ink"), l.width * 0.9); g.globalAlpha = 1; }
     const things = [];
@@ -132,15 +170,18 @@ class View3D {
     this.drawn = this.lines.filter((l) => l.bone).length;
     const write = (at, text, colour, align, dx, dy, bold) => {
       const p = this.project(at);
-      if (!p) return;
-      g.font = (bold ? "600 12px " : "10.5px ") + getComputedStyle(document.body).fontFamily;
+      if (!p || p[0] < -9 || p[0] > this.width + 9 || p[1] < -9 || p[1] > this.height + 9) return;
+      g.font = (bold ? "600 12px " : "12px ") + family;
       g.textAlign = align; g.setLineDash([]); g.lineWidth = 3.5; g.strokeStyle = back;
-      g.strokeText(text, p[0] + dx, p[1] + dy); g.fillStyle = colour; g.fillText(text, p[0] + dx, p[1] + dy);
+      const half = g.measureText(text).width / 2, x = align === "center" ? Math.max(half + 4, Math.min(this.width - half - 4, p[0] + dx)) : p[0] + dx;
+      const y = Math.max(14, p[1] + dy);
+      g.strokeText(text, x, y); g.fillStyle = colour; g.fillText(text, x, y);
     };
     for (const [at, text, align] of floor.labels) write(at, text, ink, align || "center", align ? -6 : 0, 4);
-    for (const l of this.labels) write(l.at, l.text, css("--ink"), "center", 0, -9, true);
-    g.font = "10.5px " + getComputedStyle(document.body).fontFamily; g.textAlign = "left"; g.fillStyle = ink;
+    for (const l of this.labels) write(l.at, l.text.length > 26 ? l.text.slice(0, 25) + "…" : l.text, css("--ink"), "center", 0, -9, true);
+    g.font = "12px " + family; g.textAlign = "left"; g.fillStyle = ink;
     g.fillText("grid " + floor.text(1) + " " + this.unit, 12, this.height - 12);
+    c.dataset.look = [this.yaw, this.pitch, this.zoom, ...this.shift].map((v) => +v.toFixed(3)).join(" ");
   }
 }
 

@@ -18,7 +18,7 @@ from vergence.reconstruction.inspection.findings import Finding
 from vergence.reconstruction.inspection.inspect import Inspection
 from vergence.report.overlay import ON_IMAGE, draw_skeleton, thickness
 from vergence.report.page import Cell, Page, Picture, RigScene, Table, Verdict
-from vergence.report.reconstruction import EMPTY_GROUND, UNITS, relabelled, shown_up
+from vergence.report.reconstruction import EMPTY_GROUND, relabelled, shown_scale, shown_up
 from vergence.report.viewer import LONGEST_SIDE_PX
 from vergence.skeleton import H36M_17
 
@@ -47,15 +47,16 @@ def inspection_page(found: Inspection) -> Page:
     rig = None
     if made is not None and made.solution is not None:
         up, note = shown_up(made.solution, made.poses.up, made.poses.world)
-        unit = UNITS[made.poses.unit]
-        rig = RigScene(made.rig.cameras, made.poses.pose, found.capture.fps, up, unit, up_note=note)
+        factor, unit, by = shown_scale(made.poses.unit, made.poses.world)
+        cameras, poses = made.rig.scaled(factor, unit).cameras, made.poses.pose * factor
+        rig = RigScene(cameras, poses, found.capture.fps, up, unit, note=by, up_note=note)
     return Page(
         title=f"Inspection of {capture.folder.name if len(capture.cameras) > 1 else capture.names[0]}",
         subtitle=_sentence(f"By {found.basis}"),
         skeleton=H36M_17 if seen is None else seen.skeleton,
         facts={
             "footage": str(capture.folder),
-            **({"notes": "; ".join(found.notes)} if found.notes else {}),
+            **({"notes": "\n".join(found.notes)} if found.notes else {}),
             "version": found.version,
         },
         verdict=Verdict(found.verdict, _reasons(found)),
@@ -170,7 +171,7 @@ def _pairs(found: Inspection) -> list[Table]:
     rows: list[list[Cell]] = []
     for p in found.pairs:
         angle = None if p.angle_deg != p.angle_deg else f"{p.angle_deg:.0f}°"
-        offset = None if p.offset != p.offset else f"{p.offset:+.1f} ± {p.deviation:.1f}"
+        offset = None if p.offset != p.offset else f"{p.offset:+z.1f} ± {p.deviation:.1f}"
         agree = None if p.inliers != p.inliers else f"{p.inliers:.0%}"
         rows.append([" – ".join(p.cameras), f"{p.seconds:.1f} s ({p.overlap:.0%})", angle, offset, agree])
     columns = ["cameras", "person seen by both", "angle", "later, frames", "joints that agree"]

@@ -1,0 +1,111 @@
+"""The mutants that `scripts/mutants.py` plants: which there are, which are drawn, and that one is caught or survives."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parent.parent / "scripts" / "mutants.py"
+_spec = importlib.util.spec_from_file_location("mutants", SCRIPT)
+mutants = importlib.util.module_from_spec(_spec)
+sys.modules["mutants"] = mutants
+_spec.loader.exec_module(mutants)
+
+MODULE = '''"""A docstring of 1 + 2."""
+LIMIT = 3.0  # a setting
+LOW, HIGH = 0.5, -2
+AXES = [1, -1.0]
+
+
+def between(a: Array, b: Array, scale: float = 2.0) -> Array[3]:
+    """From a to b."""
+    if a < b:
+        raise VergenceError(f"{a - 1} is below", "Take 2.")
+    return scale * (b[..., 0] + 0.5) - a[-1]
+
+
+def use(x, y):
+    z = between(x, y)
+    z += 1e-9 * x.sum(axis=-1)
+    return "a" + z @ y
+'''
+
+
+def changed(text: str = MODULE) -> list[str]:
+    source = mutants.Source("room/module.py", text.encode())
+    found = list(mutants.candidates(source, mutants.signatures_of([ast.parse(text)])))
+    for mutant in found:
+        ast.parse(text.encode()[: mutant.start] + mutant.new.encode() + text.encode()[mutant.end :])
+    return [mutant.after for mutant in found]
+
+
+def test_every_sign_factor_index_comparison_and_order_is_changed_and_no_setting_or_message() -> None:
+    assert sorted(changed()) == sorted([
+        "AXES = [2, -1.0]", "AXES = [1, 1.0]", "if a <= b:", "if a > b:",
+        "return scale / (b[..., 0] + 0.5) - a[-1]", "return scale * (b[..., 1] + 0.5) - a[-1]",
+        "return scale * (b[..., 0] - 0.5) - a[-1]", "return scale * (b[..., 0] + 0.0) - a[-1]",
+        "return scale * (b[..., 0] + 0.5) + a[-1]", "return scale * (b[..., 0] + 0.5) - a[-2]",
+        "z = between(y, x)", "z -= 1e-9 * x.sum(axis=-1)", "z += 1e-9 / x.sum(axis=-1)", "z += 1e-9 * x.sum(axis=-2)",
+        'return "a" + ((y) @ (z))',
+    ])  # fmt: skip
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A package of one room in which one function is tested and another is not."""
+    for folder in ("src/vergence/metrics", "tests/metrics"):
+        (tmp_path / folder).mkdir(parents=True)
+    for package in ("", "metrics/"):
+        (tmp_path / "src/vergence" / package / "__init__.py").write_text("")
+    (tmp_path / "src/vergence/metrics/sums.py").write_text(
+        "def half(x):\n    return x / 2\n\n\ndef less(x):\n    return x - 1\n"
+    )
+    (tmp_path / "tests/metrics/test_sums.py").write_text(
+        "def test_half():\n    from vergence.metrics.sums import half\n\n    assert half(3) == 1.5\n"
+    )
+    monkeypatch.setattr(mutants, "ROOT", tmp_path)
+    return tmp_path
+
+
+def test_a_draw_is_a_sample_of_its_seed_and_does_not_change_with_what_stands_elsewhere(tree: Path) -> None:
+    draws = [[m.after for m in mutants.draw(tree / "src", seed, 2, {"metrics": 1})] for seed in range(20)]
+    assert all(len(drawn) == 2 for drawn in draws)
+    assert all(("x *" in " ".join(drawn)) != ("x / 3" in " ".join(drawn)) for drawn in draws)  # one a line
+    assert {after for drawn in draws for after in drawn} == {
+        "return x * 2", "return x / 3", "return x + 1", "return x - 2"
+    }  # fmt: skip
+    file = tree / "src/vergence/metrics/sums.py"
+    file.write_text("A = 5\n\n\n" + file.read_text())
+    assert draws == [[m.after for m in mutants.draw(tree / "src", seed, 2, {"metrics": 1})] for seed in range(20)]
+
+
+def test_tests_are_chosen_nearest_first() -> None:
+    root = SCRIPT.parent.parent
+    near, *others = mutants.stages("geometry/crops.py", root)
+    assert [file.relative_to(root / "tests").as_posix() for file in near] == ["geometry/test_crops.py"]
+    assert any(root / "tests/batches/test_crops.py" in files for files in others)
+    assert all(file.exists() for files in others for file in files)
+
+
+def test_a_fault_is_caught_by_name_or_survives_and_the_tree_is_left_alone(tree: Path) -> None:
+    program = f"""
+import importlib.util, pathlib, sys
+spec = importlib.util.spec_from_file_location("mutants", {str(SCRIPT)!r})
+mutants = sys.modules["mutants"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(mutants)
+mutants.ROOT = pathlib.Path({str(tree)!r})
+trial = mutants.Trial(pathlib.Path({str(tree)!r}) / "copy", 20, 20)
+for mutant in mutants.draw(mutants.ROOT / "src", 1, 2, {{"metrics": 1}}):
+    print(mutant.function, trial.catcher(mutant))
+"""
+    before = {file: file.read_bytes() for file in tree.rglob("*.py")}
+    said = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    assert sorted(said) == ["half tests/metrics/test_sums.py::test_half", "less "]
+    assert all(file.read_bytes() == text for file, text in before.items())
