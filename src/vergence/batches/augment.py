@@ -27,7 +27,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vergence.batches.views import Views
@@ -61,20 +61,30 @@ class Draw:
     occluder: Float[Tensor, "N K 12"]
 
 
-def draw(views: Views, settings: Augmentation, generator: torch.Generator) -> Draw:
-    """Random numbers for a batch, drawn on the generator's device: a CPU generator gives the same on every machine."""
-    n, device = len(views), views.image.device
-    _, inverse = torch.unique(views.time_step, return_inverse=True)
+def draw(
+    time_step: Int[Tensor, " N"], settings: Augmentation, generator: torch.Generator, rows: slice = slice(None)
+) -> Draw:
+    """Random numbers for a batch of these time steps, drawn on the generator's device: a CPU generator gives the same on every
+    machine. `rows`: of which the numbers are given."""
+    n, device = len(time_step), time_step.device
+    _, inverse = torch.unique(time_step, return_inverse=True)
     k = settings.occluders if settings.occlusion else 0
     # What the settings cannot lengthen is drawn first, so that they change nothing else.
     normal = torch.randn((n, 2), generator=generator, device=generator.device)
-    uniform, time_step, occluder = (
+    uniform, together, occluder = (
         torch.rand(size, generator=generator, device=generator.device) for size in ((n, 14), (n,), (n, k, 12))
     )
-    return Draw(uniform.to(device), normal.to(device), time_step.to(device)[inverse], occluder.to(device))
+    together = together.to(device)[inverse]
+    return Draw(uniform[rows].to(device), normal[rows].to(device), together[rows], occluder[rows].to(device))
 
 
-def augment(views: Views, settings: Augmentation, skeleton: Skeleton, generator: torch.Generator) -> Views:
+def augment(
+    views: Views,
+    settings: Augmentation,
+    skeleton: Skeleton,
+    generator: torch.Generator,
+    among: tuple[Int[Tensor, " M"], slice] | None = None,
+) -> Views:
     """A batch changed at random: mirror, window, occluders, then colour.
 
     Args:
@@ -82,13 +92,15 @@ def augment(views: Views, settings: Augmentation, skeleton: Skeleton, generator:
         settings: what to change and by how much.
         skeleton: whose left and right the mirror exchanges.
         generator: the only source of chance; a batch is a pure function of (views, settings, its state).
+        among: the time steps of a larger batch and the rows of it that these views are: they change as they would there.
 
     Returns:
         Views whose image is float32 from 0 to 1.
     """
     if len(skeleton) != views.joints:
         raise VergenceError(f"a batch of {views.joints} joints does not fit skeleton {skeleton.name} ({len(skeleton)})")
-    numbers = draw(views, settings, generator)
+    time_step, rows = among or (views.time_step, slice(None))
+    numbers = draw(time_step, settings, generator, rows)
     if settings.mirror:
         views = mirror(views, skeleton, numbers.time_step < settings.mirror)
     if settings.moves_pixels:

@@ -72,15 +72,25 @@ class Mixture:
             elif part.whole:
                 self._together[part.name] = part.visible.time_step[pool]
 
-    def batch(self, step: int) -> Views:
-        """The views of step `step`; whole epochs without repetition, then the next order."""
-        drawn = []
+    @property
+    def size(self) -> int:
+        """Images of a batch."""
+        return sum(part.count for part in self.parts)
+
+    def batch(self, step: int, own: slice | None = None) -> Views:
+        """The views of step `step`; whole epochs without repetition, then the next order. `own`: only these rows of them."""
+        drawn, before = [], 0
         for number, part in enumerate(self.parts):
             pool = self._pools[part.name]
             single = not part.draw.time_steps
             rows = (
                 pool[self._in_turn(part.name, len(pool), part.count, step)] if single else self._clip_rows(part, step)
             )
+            if own is not None:
+                rows = rows[max(0, own.start - before) : max(0, own.stop - before)]
+                before += part.count
+                if not len(rows):
+                    continue
             views = part.dataset.read(rows)
             visible = part.visible[rows]
             drawn.append(

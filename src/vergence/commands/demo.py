@@ -32,8 +32,10 @@ def demo(
     from vergence.files import write_json
     from vergence.recipes.load import load_recipe
     from vergence.report.run_page import write_run_page
+    from vergence.training.processes import check_alone
     from vergence.training.train import train
 
+    check_alone()
     with told(quiet) as progress:
         run = train(load_recipe("demo").at_seed(seed), out / "run", device=device, progress=progress)
         found = evaluate(run, progress=progress)

@@ -24,6 +24,8 @@ def train(
 
     Example: vergence train capture --sources.footage.path my_capture --stages.pose.train.steps 2000
 
+    Example: torchrun --no-python --nproc-per-node 4 vergence train demo
+
     Args:
         recipe: file, name of a built-in recipe, or TABLE/ROW (`vergence reproduce` lists them).
 
@@ -57,6 +59,8 @@ def train(
     out = out or Path("runs") / (Path(named.parent.stem) / named.name if is_row(recipe) else named.stem)
     with told(quiet) as progress:
         run = train(recipe, out, overrides=overrides, data=data, device=device, progress=progress)
+        if run.team.rank:  # of several processes the first one measures
+            return
         found = evaluate(run, progress=progress)
     found.save(out / "results.json", command=command)
     write_tables(write_run_page(found, out / "report.html", command), out)

@@ -26,6 +26,7 @@ from vergence.footage.observations import Observations, observe
 from vergence.footage.video import wanted_frames
 from vergence.geometry.cameras import Camera
 from vergence.inference.estimator import Estimator
+from vergence.inference.people import Track
 from vergence.inference.predict import SHIPPED_RUN, open_model, predict
 from vergence.lifting.model import LiftingModel, load_lifting, stretches
 from vergence.outputs import height_mm
@@ -118,16 +119,18 @@ def held_from(results: dict[str, Any]) -> Held:
 def lifted(
     model: LiftingModel, found: Reconstruction, seen: Observations, before: LiftingModel | None = None
 ) -> dict[str, Float[Array, "V T K 3"]]:
-    """What lifting models make of every camera's own keypoints, and these without depth."""
+    """What lifting models make of every camera's own keypoints, as `predict` takes them, and these without depth."""
+    cameras, fps, frames = found.rig.cameras, found.poses.fps, len(seen.keypoints)
+    tracks = [Track.of(seen.keypoints[:, v], seen.skeleton).steady(fps)[0] for v in range(len(cameras))]
+    keypoints = np.stack([track.window(0, frames) for track in tracks], 1)
 
     def each(camera: Camera, view: int, one: LiftingModel) -> Array:
-        return one(seen.keypoints[:, view], seen.skeleton, camera, found.poses.fps)
+        return one(keypoints[:, view], seen.skeleton, camera, fps)
 
-    cameras = found.rig.cameras
     ways = {"model": np.stack([each(camera, v, model) for v, camera in enumerate(cameras)])}
     if before is not None:
         ways["without the footage"] = np.stack([each(camera, v, before) for v, camera in enumerate(cameras)])
-    points = seen.skeleton.convert(seen.keypoints[..., :2].astype(np.float64), model.skeleton)
+    points = seen.skeleton.convert(keypoints[..., :2].astype(np.float64), model.skeleton)
     ways["zero depth"] = np.stack([flat_poses(camera.normalise(points[:, v])) for v, camera in enumerate(cameras)])
     return ways
 

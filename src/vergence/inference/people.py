@@ -24,6 +24,7 @@ from scipy.optimize import linear_sum_assignment
 
 from vergence.errors import VergenceError
 from vergence.footage.people.returning import NEARER, continued
+from vergence.footage.people.sides import exchanged_frames
 from vergence.footage.tracking import follow_people, person_size
 from vergence.geometry.crops import box_from_keypoints
 from vergence.skeleton import Skeleton
@@ -33,6 +34,7 @@ REMEMBERED_S = 5.0  # since a person was last seen
 NEAR, NEAR_PER_SECOND = 0.5, 1.0
 # Who is seen for less is taken for a mistake of the detector, unless there is nobody else.
 LEAST_S = 0.5
+READ = 1024  # frames at once
 
 Box = Float[np.ndarray, " 4"]
 
@@ -45,10 +47,12 @@ class Track:
         skeleton: of the keypoints.
         window: from two frame numbers, the frames from the first up to the second: T J 3, x, y in px of the camera's own
             images, confidence; NaN where missing, and before and behind the recording.
+        frames: of the recording.
     """
 
     skeleton: Skeleton
     window: Callable[[int, int], Float[np.ndarray, "T J 3"]]
+    frames: int
 
     @staticmethod
     def of(keypoints: Float[np.ndarray, "T J 3"], skeleton: Skeleton) -> Track:
@@ -61,7 +65,21 @@ class Track:
                 out[low - start : high - start] = keypoints[low:high]
             return out
 
-        return Track(skeleton, window)
+        return Track(skeleton, window, len(keypoints))
+
+    def steady(self, fps: float) -> tuple[Track, int]:
+        """The track with its sides exchanged back (`footage.people.sides`), and in how many frames they were."""
+        blocks = (self.window(start, min(start + READ, self.frames)) for start in range(0, self.frames, READ))
+        wrong = exchanged_frames(blocks, self.skeleton, fps)
+        mirror = list(self.skeleton.mirror)
+
+        def window(start: int, stop: int) -> Float[np.ndarray, "T J 3"]:
+            out = self.window(start, stop)
+            rows = [frame - start for frame in range(max(start, 0), min(stop, len(wrong))) if wrong[frame]]
+            out[rows] = out[rows][:, mirror]
+            return out
+
+        return (Track(self.skeleton, window, self.frames) if wrong.any() else self), int(wrong.sum())
 
 
 @dataclass
@@ -132,7 +150,7 @@ class Sightings:
 
     def track(self, tracks: Collection[int]) -> Track:
         own = frozenset(tracks)
-        return Track(self.skeleton, lambda start, stop: self.window(own, start, stop))
+        return Track(self.skeleton, lambda start, stop: self.window(own, start, stop), len(self._starts) - 1)
 
     def ranked(self) -> list[int]:
         """Tracks, the one that is longest, largest and most surely in view first."""

@@ -100,7 +100,7 @@ def find_people(
         if everybody and own is not None:
             return _of_file(footage, Path(own), everybody)
         if not everybody:
-            return (_subject(lens),)
+            return (_subject(lens, footage.fps),)
     if detect is not None and footage.path is not None and not whole_image:
         skeleton, people, source = detect(footage.path)
         return _persons(Sightings(people, skeleton, footage.fps), source, everybody)
@@ -108,7 +108,7 @@ def find_people(
     return (Person(lambda frame, size: whole_image_box(size[1], size[0]), (note,), True if whole_image else None),)
 
 
-def _subject(lens: Lens) -> Person:
+def _subject(lens: Lens, fps: float) -> Person:
     """The person whom a capture is about, in its own video."""
     assert lens.capture is not None
     camera = lens.capture.cameras[lens.index]
@@ -119,16 +119,18 @@ def _subject(lens: Lens) -> Person:
     for frame, row in rows.items():
         points[frame] = seen[row]
     note = f"the person: the subject of {lens.capture.folder.name}, by its keypoints"
-    return _tracked(Track.of(points, observed.skeleton), (note,))
+    return _tracked(Track.of(points, observed.skeleton), fps, (note,))
 
 
-def _tracked(track: Track, notes: tuple[str, ...], number: int = 1) -> Person:
+def _tracked(raw: Track, fps: float, notes: tuple[str, ...], number: int = 1) -> Person:
     """A person by its keypoints."""
+    track, wrong = raw.steady(fps)
+    again = (f"left and right were exchanged in {wrong} of {raw.frames} frames, and were exchanged back",)
 
     def at(frame: int, size: tuple[int, int]) -> Box | None:
         return box_around(track.window(frame, frame + 1)[0])
 
-    return Person(at, notes, track=track, number=number)
+    return Person(at, notes + again if wrong else notes, track=track, number=number)
 
 
 def _is_video_of(footage: Footage, lens: Lens) -> bool:
@@ -156,11 +158,13 @@ def _persons(sightings: Sightings, source: str, everybody: bool, notes: tuple[st
         people = sightings.everybody()
         who = "one person" if len(people) == 1 else f"{len(people)} people"
         told = f"{who} in {source}, numbered by how long, large and surely they are in view"
-        return tuple(_tracked(sightings.track(own), (told, *notes), n) for n, own in enumerate(people, 1))
+        return tuple(
+            _tracked(sightings.track(own), sightings.fps, (told, *notes), n) for n, own in enumerate(people, 1)
+        )
     own, again = sightings.one()
     told = f"the person: of {len(sightings.trails)} in {source}, who is longest, largest and most surely in view"
     more = (f"the person was lost for over a second and taken up again, for {again} frames",) if again else ()
-    return (_tracked(sightings.track(own), (told, *more, *notes)),)
+    return (_tracked(sightings.track(own), sightings.fps, (told, *more, *notes)),)
 
 
 def _from_zero(boxes: dict[int, Box], footage: Footage, name: str) -> tuple[dict[int, Box], tuple[str, ...]]:

@@ -43,6 +43,7 @@ from vergence.outputs import PoseSequence, height_mm
 from vergence.progress import Progress, silent
 from vergence.reconstruction.footage import reconstruct
 from vergence.reconstruction.result import Reconstruction
+from vergence.training.processes import check_alone
 from vergence.training.train import train
 
 Student = Literal["lifting", "image", "both"]
@@ -136,6 +137,7 @@ def learn(
     Raises:
         VergenceError: a recording cannot be reconstructed, or is `doubtful` without `anyway`; says why, and of which.
     """
+    check_alone()
     out, hidden = Path(out), (hold_out,) if isinstance(hold_out, str) and hold_out else tuple(hold_out)
     if not 0 <= held_out < 0.9:
         raise VergenceError(f"{held_out:g} of the time is held out", "Give a share from 0 to 0.9.")

@@ -2,7 +2,8 @@
 
 Lightning answers Ctrl-C by ending the process with status 1, and its `ModelCheckpoint` writes the file in place. Here a
 checkpoint is due after so many steps or seconds, whichever comes first, and is renamed when it is whole; Ctrl-C and
-SIGTERM let the step end, keep it, and go on as `KeyboardInterrupt`.
+SIGTERM let the step end, keep it, and go on as `KeyboardInterrupt`. Of several processes any may be told to stop, or find
+that a checkpoint is due by its clock: after each step they ask each other, and all keep the same step.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Checkpoint
 
 from vergence.files import atomic_path
+from vergence.training.processes import ALONE, Team
 
 SECONDS = 40.0  # between checkpoints at most, and a step
 
@@ -35,24 +37,36 @@ class Checkpoints(Checkpoint):
         path: the file.
         steps: most steps between two checkpoints.
         seconds: most seconds, to the end of the step.
+        team: the processes that train.
     """
 
-    def __init__(self, path: Path, steps: int, seconds: float = SECONDS) -> None:
-        self.path, self.steps, self.seconds = path, steps, seconds
+    def __init__(self, path: Path, steps: int, seconds: float = SECONDS, team: Team = ALONE) -> None:
+        self.path, self.steps, self.seconds, self.team = path, steps, seconds, team
         self.stopped = False
         self.last = time.monotonic()
 
     def on_train_start(self, trainer: pl.Trainer, *_: Any) -> None:
         self.last = time.monotonic()
+        if self.team.size > 1 and _in_main_thread():
+            # Lightning's own handler exchanges numbers with the other processes, which may not have been told anything
+            signal.signal(signal.SIGTERM, self.hear)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         late = time.monotonic() - self.last > self.seconds
-        if self.stopped or late or trainer.global_step % self.steps == 0:
+        asked = self.team.highest(2 if self.stopped else int(late))
+        if asked or trainer.global_step % self.steps == 0:
+            self._keep(trainer)
+        if asked == 2:
+            raise Stopped
+
+    def _keep(self, trainer: pl.Trainer) -> None:
+        if self.team.rank:
+            trainer.save_checkpoint(self.path)  # takes part, and writes nothing
+        else:
             with atomic_path(self.path) as partial:
                 trainer.save_checkpoint(partial)
-            self.last = time.monotonic()
-        if self.stopped:
-            raise Stopped
+        self.team.highest(0)  # nobody goes on before the file has its name
+        self.last = time.monotonic()
 
     def hear(self, signum: int, frame: FrameType | None) -> None:
         """A signal's handler: the first waits for the step's end, the second for nothing."""
@@ -61,11 +75,16 @@ class Checkpoints(Checkpoint):
         self.stopped = True
 
 
+def _in_main_thread() -> bool:
+    """Only there Python lets signals be heard."""
+    return threading.current_thread() is threading.main_thread()
+
+
 @contextmanager
 def stopping(kept: Checkpoints) -> Iterator[None]:
     """While the block runs, Ctrl-C and SIGTERM are heard by the checkpoints; it ends in `KeyboardInterrupt` then."""
-    main = threading.current_thread() is threading.main_thread()  # only there Python lets signals be heard
-    before = {number: signal.signal(number, kept.hear) for number in (signal.SIGINT, signal.SIGTERM) if main}
+    heard = (signal.SIGINT, signal.SIGTERM) if _in_main_thread() else ()
+    before = {number: signal.signal(number, kept.hear) for number in heard}
     try:
         yield
     except Stopped:

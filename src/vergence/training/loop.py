@@ -2,7 +2,8 @@
 
 What makes it exact: the batch of a step is a function of its number (`mixture.py`), so are its augmentation and the
 seed of whatever else is random in it; weights, their average, the optimizer and the schedule come from the checkpoint.
-Lightning restarts a loader at its first batch, so the loader is told the step at which to start.
+Lightning restarts a loader at its first batch, so the loader is told the step at which to start. With several processes
+(`training.processes`) each has some rows of a batch (`training.split`).
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from __future__ import annotations
 import json
 import logging
 import math
+import re
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,11 +41,14 @@ from vergence.progress import Progress, silent
 from vergence.recipes.recipe import TrainStage
 from vergence.training.keeping import Checkpoints, stopping
 from vergence.training.optimizers import Muon
+from vergence.training.processes import ALONE, Team
+from vergence.training.split import Split, drawing
 
 WARM_UP = 0.03  # share of the steps over which the learning rate rises
 FINAL_RATE = 0.01  # of the peak, at the last step
 LOG_EVERY = 10
 ALARM_LASTS = 3  # logged steps that an alarm must last before it is said
+LOST = re.compile("gloo|NCCL|[Cc]onnection|peer")  # what gloo and NCCL say where a process has gone
 
 
 class NotFinite(VergenceError):
@@ -51,22 +58,30 @@ class NotFinite(VergenceError):
 class _Steps(IterableDataset):
     """The mixture's batches from a step on; the next one is read while a step is computed."""
 
-    def __init__(self, mixture: Mixture, steps: int) -> None:
-        self.mixture, self.steps, self.start = mixture, steps, 0
+    def __init__(self, mixture: Mixture, steps: int, own: slice | None = None) -> None:
+        self.read = mixture.batch if own is None else partial(mixture.batch, own=own)
+        self.steps, self.start = steps, 0
 
     def __iter__(self) -> Iterator[Views]:
         with ThreadPoolExecutor(1, "reading") as reader:
-            batch = reader.submit(self.mixture.batch, self.start)
+            batch = reader.submit(self.read, self.start)
             for step in range(self.start + 1, self.steps):
-                batch, ready = reader.submit(self.mixture.batch, step), batch
+                batch, ready = reader.submit(self.read, step), batch
                 yield ready.result()
             yield batch.result()
 
 
 class _Module(pl.LightningModule):
-    def __init__(self, method: Method, stage: TrainStage, seed: int, say: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        method: Method,
+        stage: TrainStage,
+        seed: int,
+        say: Callable[[str], None] | None = None,
+        split: Split | None = None,
+    ) -> None:
         super().__init__()
-        self.method, self.stage, self.seed = method, stage, seed
+        self.method, self.stage, self.seed, self.split = method, stage, seed, split
         self.alarms = Alarms(say)
         self.still = [_part(method, name) for name in stage.frozen]
         for part in self.still:
@@ -96,7 +111,8 @@ class _Module(pl.LightningModule):
 
     def _augmented(self, batch: Views, generator: torch.Generator) -> Views:
         """The batch augmented, but for the images of the stage's `no_augment`."""
-        changed = augment(batch, self.stage.augmentation, self.method.skeleton, generator)
+        among = (self.split.gathered(batch.time_step), self.split.rows) if self.split else None
+        changed = augment(batch, self.stage.augmentation, self.method.skeleton, generator, among)
         if not self.stage.no_augment:
             return changed
         names = [name for name, count in self.stage.batch.items() if count > 0]  # as `Mixture` numbers them
@@ -114,6 +130,7 @@ class _Module(pl.LightningModule):
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             batch = self._augmented(batch, generator)
+            batch = self.split.whole(batch) if self.split else batch
         self.method.progress = self.global_step / self.stage.steps
         terms = self.method.losses(batch)
         unknown = set(self.stage.losses) - set(terms)
@@ -124,7 +141,9 @@ class _Module(pl.LightningModule):
         )
         if not torch.isfinite(loss):
             values = {name: float(term.detach()) for name, term in terms.items()}
-            raise NotFinite(f"the loss at step {self.global_step} is {float(loss)}: {values}", "Lower learning_rate.")
+            alone = " A method that reads images beside its network trains in one process." if self.split else ""
+            found = f"the loss at step {self.global_step} is {float(loss)}: {values}"
+            raise NotFinite(found, f"Lower learning_rate.{alone}")
         if self.global_step % LOG_EVERY == 0:
             values = {name: float(term.detach()) for name, term in {"loss": loss, **terms}.items()}
             watch = self.method.watch()
@@ -250,6 +269,7 @@ def train_stage(
     name: str = "training",
     callbacks: tuple[Callback, ...] = (),
     say: Callable[[str], None] | None = None,
+    team: Team = ALONE,
 ) -> None:
     """Trains `method` in place; resumes from `folder/last.ckpt` where it exists.
 
@@ -266,27 +286,22 @@ def train_stage(
         name: what `progress` is told that is done.
         callbacks: Lightning's, more of them.
         say: told what the method warns of.
+        team: the processes that train; each calls this, with the same method.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder)
-    logger = JsonlLogger(folder / "metrics.jsonl")
-    checkpoint = folder / "last.ckpt"
-    dataset = _Steps(mixture, stage.steps)
-    if checkpoint.exists():
-        with refusing(f"the checkpoint {checkpoint} cannot be read", "Delete it to start the stage anew."):
-            dataset.start = int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"])
-        logger.resume_at(dataset.start)
-    elif logger.path.exists():
-        logger.path.unlink()
-    kept = Checkpoints(checkpoint, checkpoint_every)
+    logger, checkpoint = JsonlLogger(folder / "metrics.jsonl"), folder / "last.ckpt"
+    split = Split(team, mixture.size) if team.size > 1 else None
+    dataset = _Steps(mixture, stage.steps, split.rows if split else None)
+    dataset.start = team.first(lambda: _begin(checkpoint, logger))
+    if split and say and (part := drawing(method.network)):
+        say(f"{part} draws other random numbers than in one process: the curves agree on average")
+    kept = Checkpoints(checkpoint, checkpoint_every, team=team)
     more: list[Callback] = [kept]
     if stage.ema_decay:
         more.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(stage.ema_decay)))
     more.append(_Told(progress, name, stage.steps))
     _quiet()
     trainer = pl.Trainer(
-        accelerator=device if device != "cuda" else "gpu",
-        devices=1,
+        **team.trainer_settings(device),
         precision=precision,  # type: ignore[arg-type, unused-ignore]
         max_steps=stage.steps,
         limit_train_batches=stage.steps,
@@ -300,19 +315,35 @@ def train_stage(
         use_distributed_sampler=False,
     )
     method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    module = _Module(method, stage, seed, say)
+    module = _Module(method, stage, seed, say, split)
     module.train()  # a method that another stage left in eval mode would keep its batch statistics frozen
     if dataset.start >= stage.steps:  # stopped before the result was saved; Lightning would hand out unaveraged weights
         module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
     else:
         try:
-            with stopping(kept):
+            with stopping(kept), split.over(method) if split else nullcontext():
                 loader = DataLoader(dataset, batch_size=None)
-                trainer.fit(module, loader, ckpt_path=checkpoint if checkpoint.exists() else None)
+                trainer.fit(module, loader, ckpt_path=checkpoint if dataset.start else None)
         except NotFinite:
             checkpoint.unlink(missing_ok=True)
             raise
+        except RuntimeError as error:
+            if split and LOST.search(str(error)):
+                raise VergenceError("another process of this run has ended", "It says why.") from error
+            raise
     method.eval().cpu()
+
+
+def _begin(checkpoint: Path, logger: JsonlLogger) -> int:
+    """The step at which a stage goes on; its folder as it was then."""
+    checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(checkpoint.parent)
+    start = 0
+    if checkpoint.exists():
+        with refusing(f"the checkpoint {checkpoint} cannot be read", "Delete it to start the stage anew."):
+            start = int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"])
+    logger.resume_at(start)
+    return start
 
 
 def _tensorboard(folder: Path) -> list[Logger]:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from vergence.skeleton import get_skeleton
 from vergence.training.checks import NO_2D, carrier, check_recipe, stage_before, unfinished
 from vergence.training.labelling import find_keypoints, labelled_from, make_pseudo_labels
 from vergence.training.loop import train_stage
+from vergence.training.processes import ALONE, Team, check_alone
 from vergence.training.sources import open_source
 from vergence.training.stage_cache import Shared
 from vergence.world.scenes import WORLD_VERSION
@@ -56,6 +58,7 @@ class Run:
         device: `auto`, `cpu`, `cuda` or `mps`.
         progress: told of each stage's steps; what else is to be said, warnings too, goes to the logger of this module.
         shared: what other runs made already, and where they find what this one makes.
+        team: the processes that carry it out, each with a `Run` of its own; the first alone writes.
 
     Attributes:
         method: the last trained one, once `execute` has returned.
@@ -70,9 +73,11 @@ class Run:
         device: str = "auto",
         progress: Progress = silent,
         shared: Shared | None = None,
+        team: Team = ALONE,
     ) -> None:
         self.recipe, self.folder, self.progress, self.shared = recipe, folder, progress, shared
-        self.device = resolve_device(device)
+        self.device, self.team = resolve_device(device), team
+        check_alone(team)
         self.method: Method | None = None
         self.datasets: dict[str, Dataset] = {}
         self.labels: dict[str, PseudoLabels] = {}
@@ -82,7 +87,13 @@ class Run:
         check_recipe(recipe)
         for name in recipe.stages:
             self.prints[name] = self._fingerprint(name)
-        self._claim()
+        team.check_same(
+            fingerprint(__version__, asdict(recipe)), "the recipe", "Give each the same command and version."
+        )
+        team.first(self._claim)
+        if not (folder / "recipe.yaml").exists():
+            remedy = "Put --out on a file system that all machines share."
+            raise VergenceError(f"process {team.rank} does not see {folder}, which process 0 writes", remedy)
 
     def _claim(self) -> None:
         """Takes the folder for this recipe, also from another one's run that failed and has nothing to lose."""
@@ -118,18 +129,20 @@ class Run:
             if stage.train:
                 method = self._train(name, stage.train)
             elif stage.label:
-                self._label(name, stage.label)
+                self.team.in_turn(partial(self._label, name, stage.label))
             elif stage.refine:
-                method = self._refine(name, stage.refine)
+                method = self.team.in_turn(partial(self._refine, name, stage.refine))
         assert method is not None  # `check_recipe` looked
         recipe = self.recipe
-        made_with = {"plugins": [Path(file).name for file in recipe.plugins]} if recipe.plugins else {}
+        made_with: dict[str, Any] = {"plugins": [Path(file).name for file in recipe.plugins]} if recipe.plugins else {}
+        made_with |= {"processes": self.team.size} if self.team.size > 1 else {}
         sources = {
             name: {"kind": source.kind, "path": Path(source.path).name} for name, source in recipe.sources.items()
         }
-        save(method, self.folder, recipe.method, recipe.network, recipe.image_size, seed=recipe.seed,
-             labels={name: labels.report for name, labels in self.labels.items()}, seconds=self.seconds,
-             cpu_seconds=self.cpu_seconds, sources=sources, **made_with)  # fmt: skip
+        labels = {name: labels.report for name, labels in self.labels.items()}
+        self.team.first(lambda: save(
+            method, self.folder, recipe.method, recipe.network, recipe.image_size, seed=recipe.seed, labels=labels,
+            seconds=self.seconds, cpu_seconds=self.cpu_seconds, sources=sources, **made_with))  # fmt: skip
         self.method = method
         return method
 
@@ -146,7 +159,8 @@ class Run:
         finally:
             for (_, kept, now), start in zip(clocks, started, strict=True):
                 kept[name] = now() - kept.get("data", 0.0) - start
-            write_json(path, {"made_by": self.prints[name], **self._times(name)})
+            if not self.team.rank:
+                write_json(path, {"made_by": self.prints[name], **self._times(name)})
 
     def _times(self, name: str) -> dict[str, float]:
         return {"seconds": self.seconds[name], "cpu_seconds": self.cpu_seconds[name]}
@@ -212,7 +226,7 @@ class Run:
 
     def _train(self, name: str, stage: TrainStage) -> Method:
         folder = self.folder / "stages" / name
-        if self._is_done(name, folder):
+        if self.team.first(lambda: self._is_done(name, folder)):
             log.info("%s: done before", name)
             return self._left_by(name, self.recipe.method)
         carried = carrier(self.recipe, name)
@@ -222,6 +236,9 @@ class Run:
         with self._clock(name):
             parts = [self._part(source, stage, count, method.whole_time_steps) for source, count in stage.batch.items()]
             method.prepare(stage, {part.name: part.visible for part in parts})
+            if self.team.size > 1:
+                seen = fingerprint(*(dict(part.visible.items()) for part in parts))
+                self.team.check_same(seen, f"what stage {name!r} reads", "Give each the same data.")
             labelled: Labelled | None = Labelled.of([part.visible for part in parts if part.count], method.skeleton)
             if before is not None:
                 labelled = before.labelled | labelled if before.labelled and labelled else None
@@ -238,10 +255,10 @@ class Run:
                 progress=self.progress,
                 name=name,
                 say=lambda text: log.warning("%s, %s", name, text),
+                team=self.team,
             )
-            save_weights(method, folder / "model.safetensors")
-        self._finish(name, folder, labelled=labelled and labelled.plain(method.skeleton))
-        (folder / "last.ckpt").unlink(missing_ok=True)
+            self.team.first(lambda: save_weights(method, folder / "model.safetensors"))
+        self.team.first(lambda: self._finish(name, folder, labelled=labelled and labelled.plain(method.skeleton)))
         return self._left_by(name, self.recipe.method)
 
     def _is_done(self, name: str, folder: Path) -> bool:
@@ -259,7 +276,8 @@ class Run:
 
     def _finish(self, name: str, folder: Path, **more: Any) -> None:
         write_json(folder / "done.json", {"made_by": self.prints[name], **self._times(name), **more})
-        self._clock_file(name).unlink(missing_ok=True)
+        for file in (self._clock_file(name), folder / "last.ckpt"):
+            file.unlink(missing_ok=True)
         if self.shared:
             self.shared.put(self.prints[name], folder)
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from vergence.files import nothing_left
+from vergence.networks.devices import resolve_device
 from vergence.progress import Progress, silent
 from vergence.recipes.load import load_recipe, recipe_from
 from vergence.recipes.recipe import Recipe
+from vergence.training.processes import join
 from vergence.training.run import Run
 from vergence.training.sources import check_present
 
@@ -25,6 +28,9 @@ def train(
     progress: Progress = silent,
 ) -> Run:
     """Carries a recipe out in a folder, or goes on where that was stopped.
+
+    Where `torchrun` or SLURM's `srun` started several processes, each calls this, and they divide every batch between them
+    (`docs/training.md`). The first writes, and is the one to measure: `run.team.rank` is 0 there.
 
     Args:
         recipe: a YAML file, a built-in recipe's name, a row of a table as `TABLE/ROW`, plain values, or a recipe.
@@ -43,8 +49,9 @@ def train(
     """
     loaded = resolve_recipe(recipe, overrides).under(None if data is None else Path(data))
     check_present([loaded])
-    with nothing_left(Path(out)):
-        run = Run(loaded, Path(out), device, progress)
+    team = join(resolve_device(device))
+    with nothing_left(Path(out)) if team.rank == 0 else nullcontext():
+        run = Run(loaded, Path(out), device, silent if team.rank else progress, team=team)
         run.execute()
     return run
 
