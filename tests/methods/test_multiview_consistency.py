@@ -306,6 +306,19 @@ def test_joints_of_little_confidence_and_leaning_views_count_for_nothing(film):
     assert method_with().lifted(views, Maps(heat, maps.keypoints, leaning, leaning, leaning)).usable.all()
 
 
+def test_a_view_of_a_joint_at_or_behind_the_camera_is_left_out_and_of_a_near_one_is_not(film):
+    """Depths of a wrist, in reference bones from the camera; the root's depth is told by 2D alone."""
+    views, true = unlabelled(film), true_maps(film)
+    root = float(method_with().lifted(views, true, "limbs").pose[0, 0, 2])
+    for distance in (0.5, 0.01, -0.01, -3.0):
+        depth = true.depth.clone()
+        depth[0, 13] = depth[0, 0] + distance - root
+        found = method_with().lifted(views, Maps(true.log_heatmap, true.keypoints, depth, depth, depth), "limbs")
+        assert float(found.pose[0, 13, 2]) == pytest.approx(distance, abs=1e-4)
+        assert bool(found.usable[0]) == (distance > 0)
+        assert found.usable[1:].all()
+
+
 def test_the_collapse_that_keeps_the_2d_costs_more_than_the_truth(film):
     """As training finds it: 2D exact, the reference bone on the axis, the root near, and one skeleton in depth."""
     depth = in_bones(film.pose)[..., 2]
