@@ -20,6 +20,7 @@ from vergence.reconstruction.checks.timing import NOT_SYNCHRONOUS
 from vergence.reconstruction.inputs import REPORT_CONFIDENCE
 from vergence.reconstruction.result import Reconstruction
 from vergence.reconstruction.solve import Solution, reconstruct_keypoints
+from vergence.reconstruction.sync.find import Sync
 from vergence.reconstruction.sync.footage import described, synchronise, words
 
 HEIGHT_TOLERANCE = 0.15  # of limbs' proportions between people, and of what detectors call a joint
@@ -71,6 +72,7 @@ def reconstruct(
         footage, seen, clocks = synchronise(footage, seen, seed)
     options = {"refine": refine, "focal": focal, "per_frame": per_frame, "seed": seed}
     lens = {"fov": fov, "fov_fixed": fov_fixed}
+    placed = footage.has_extrinsics and not per_frame
     solution: Solution | None = None
     against: tuple[str, ...] = ()
     try:
@@ -82,12 +84,21 @@ def reconstruct(
         late = True
     if asked and clocks is None and late:  # asking the motion takes longer than all the rest
         moved, at_one_time, clocks = synchronise(footage, seen, seed)
-        if moved is not footage or solution is None:
-            footage, seen = moved, at_one_time
-            solution, against = _solved(footage, seen, lens, options)
+        before, after = solution, solution
+        if moved is not footage or before is None:
+            try:
+                after, against = _solved(moved, at_one_time, lens, options)
+            except VergenceError:
+                if before is None:
+                    raise
+                after = None
+        if before is not None and _as_timed(clocks, before, after, placed):
+            against = _against(footage, seen, lens, options, before, timed=placed)
+            clocks = _kept(clocks)
+        else:
+            footage, seen, solution = moved, at_one_time, after
     assert solution is not None
     timed, mistimed = words(clocks, footage)
-    placed = footage.has_extrinsics and not per_frame
     if placed and footage.unit != "mm":
         solution = _in_bones(solution)
     poses = _poses(footage, solution, placed)
@@ -134,11 +145,42 @@ def _solved(
         **options,
         **cameras,
     )
+    return solution, _against(footage, seen, lens, options, solution)
+
+
+def _against(
+    footage: Capture,
+    seen: Observations,
+    lens: dict[str, Any],
+    options: dict[str, Any],
+    solution: Solution,
+    timed: bool = False,
+) -> tuple[str, ...]:
+    """What speaks against a solution; `timed`: its cameras' times are not asked again."""
     if options["per_frame"]:
-        return solution, ()
+        return ()
+    cameras, names = known_cameras(footage, **lens), tuple(footage.names)
     as_given = cameras["rotation"] is not None and not options["refine"]
-    names = tuple(footage.names)
-    return solution, doubts(seen.keypoints, seen.skeleton, cameras, solution, names, as_given, footage.up)
+    return doubts(seen.keypoints, seen.skeleton, cameras, solution, names, as_given, footage.up, timed)
+
+
+def _as_timed(clocks: Sync | None, before: Solution, after: Solution | None, placed: bool) -> bool:
+    """Whether times are left as they are, after a quick look doubted them: what the motion moves leaves nothing; or, under
+    given cameras, it leaves more noise, or moves nothing."""
+    if after is None or clocks is None or not placed:
+        return after is None
+    if clocks.moves:
+        return before.report.noise_px < after.report.noise_px
+    return clocks.zero_fits and clocks.state in ("synchronous", "unsure")
+
+
+def _kept(clocks: Sync | None) -> Sync | None:
+    """What the motion says, where cameras are left as they are though it would have moved them."""
+    if clocks is None or not clocks.moves:
+        return clocks
+    reason = "cameras fit together better as they are than with what the motion tells"
+    still = 0 * clocks.offset
+    return replace(clocks, state="unknown", offset=still, drift=still, alternatives=(), zero_fits=True, reason=reason)
 
 
 def known_cameras(capture: Capture, fov: float | None, fov_fixed: bool) -> dict[str, Any]:

@@ -89,3 +89,45 @@ def test_a_piece_of_a_track_is_nobody_to_ask() -> None:
     whole[:], half[:50], piece[60:68] = 1, 1, 1
     assert [np.isfinite(t[:, 0, 0]).sum() for t in footage._long([piece, whole, half])] == [100, 50]
     assert footage._long([]) == []
+
+
+def placed(folder: Path, scene) -> Path:
+    """The capture with the true extrinsics."""
+    lines = (folder / "capture.toml").read_text().splitlines()
+    for v in range(scene.keypoints.shape[1]):
+        at = lines.index(f"[cameras.c{v}]")
+        lines.insert(at + 1, f"R = {scene.rotation[v].tolist()}\nt = {scene.translation[v].tolist()}")
+    (folder / "capture.toml").write_text("\n".join(lines))
+    return folder
+
+
+LATE_WORDS = "Cameras are not synchronous: against the others, ..."
+
+
+@pytest.mark.parametrize("moves", [0.0, -12.0, -31.0])
+def test_given_cameras_speak_for_the_times_as_they_are(tmp_path: Path, walk, monkeypatch, moves: float) -> None:
+    """A quick look that doubts them is answered by the motion, and a wrong answer of that by the given cameras' noise, or
+    by nothing being left."""
+    folder = placed(write(tmp_path, walk, (0, 0, 0)), walk)
+    offset = np.array([0.0, moves, 0.0])
+    sync = Sync("found" if moves else "unsure", offset, 0 * offset, np.full(3, 0.2))
+
+    def synchronised(capture, seen, seed):
+        cameras = tuple(replace(c, offset=c.offset + o) for c, o in zip(capture.cameras, offset.tolist()))
+        moved = replace(capture, cameras=cameras, synchronised=True)
+        return (moved, observe(moved), sync) if moves else (capture, seen, sync)
+
+    monkeypatch.setattr("vergence.reconstruction.footage.synchronise", synchronised)
+    monkeypatch.setattr("vergence.reconstruction.checks.doubts.late_words", lambda *given: LATE_WORDS)
+    found, plain = vergence.reconstruct(folder), vergence.reconstruct(folder, sync="off")
+    assert plain.reasons == (LATE_WORDS,)
+    assert found.verdict == "good"
+    np.testing.assert_array_equal(found.poses.pose, plain.poses.pose)
+    assert not any(camera["offset"] for camera in found.synchronisation["cameras"].values())
+    assert any("than with what the motion tells" in note for note in found.notes) is bool(moves)
+
+
+def test_a_late_camera_is_brought_in_time_under_given_cameras_too(tmp_path: Path, walk) -> None:
+    found = vergence.reconstruct(placed(write(tmp_path, walk, (0, LATE, 0)), walk))
+    assert found.synchronisation["cameras"]["c1"]["offset"] == pytest.approx(-LATE, abs=0.25)
+    assert found.verdict == "good"
