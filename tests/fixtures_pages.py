@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from fixtures_told import SIDE, Told, write_videos
 from PIL import Image
-from vergence.inference.search_index import Hit, Index
 
 import vergence
 from vergence.comparison.results import Measured, efficiency, summary
@@ -25,6 +24,8 @@ from vergence.evaluation.run_tests import measure_tests
 from vergence.evaluation.without_truth import Figures, Held
 from vergence.files import plain
 from vergence.geometry.cameras import Camera
+from vergence.inference.moments.index import Index
+from vergence.inference.moments.nearest import Hit
 from vergence.learning.learn import Learned, Recording
 from vergence.methods.registry import build_method
 from vergence.recipes.load import recipe_from
