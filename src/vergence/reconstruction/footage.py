@@ -72,7 +72,6 @@ def reconstruct(
         footage, seen, clocks = synchronise(footage, seen, seed)
     options = {"refine": refine, "focal": focal, "per_frame": per_frame, "seed": seed}
     lens = {"fov": fov, "fov_fixed": fov_fixed}
-    placed = footage.has_extrinsics and not per_frame
     solution: Solution | None = None
     against: tuple[str, ...] = ()
     try:
@@ -84,21 +83,18 @@ def reconstruct(
         late = True
     if asked and clocks is None and late:  # asking the motion takes longer than all the rest
         moved, at_one_time, clocks = synchronise(footage, seen, seed)
-        before, after = solution, solution
-        if moved is not footage or before is None:
-            try:
-                after, against = _solved(moved, at_one_time, lens, options)
-            except VergenceError:
-                if before is None:
-                    raise
-                after = None
-        if before is not None and _as_timed(clocks, before, after, placed):
-            against = _against(footage, seen, lens, options, before, timed=placed)
-            clocks = _kept(clocks)
-        else:
-            footage, seen, solution = moved, at_one_time, after
+        if solution is None:
+            footage, seen = moved, at_one_time
+            solution, against = _solved(footage, seen, lens, options)
+        elif moved is not footage:
+            after = _better(moved, at_one_time, lens, options, solution)
+            if after is None:
+                clocks = _kept(clocks)
+            else:
+                (solution, against), footage, seen = after, moved, at_one_time
     assert solution is not None
     timed, mistimed = words(clocks, footage)
+    placed = footage.has_extrinsics and not per_frame
     if placed and footage.unit != "mm":
         solution = _in_bones(solution)
     poses = _poses(footage, solution, placed)
@@ -145,39 +141,30 @@ def _solved(
         **options,
         **cameras,
     )
-    return solution, _against(footage, seen, lens, options, solution)
-
-
-def _against(
-    footage: Capture,
-    seen: Observations,
-    lens: dict[str, Any],
-    options: dict[str, Any],
-    solution: Solution,
-    timed: bool = False,
-) -> tuple[str, ...]:
-    """What speaks against a solution; `timed`: its cameras' times are not asked again."""
     if options["per_frame"]:
-        return ()
-    cameras, names = known_cameras(footage, **lens), tuple(footage.names)
+        return solution, ()
     as_given = cameras["rotation"] is not None and not options["refine"]
-    return doubts(seen.keypoints, seen.skeleton, cameras, solution, names, as_given, footage.up, timed)
+    names = tuple(footage.names)
+    return solution, doubts(seen.keypoints, seen.skeleton, cameras, solution, names, as_given, footage.up)
 
 
-def _as_timed(clocks: Sync | None, before: Solution, after: Solution | None, placed: bool) -> bool:
-    """Whether times are left as they are, after a quick look doubted them: what the motion moves leaves nothing; or, under
-    given cameras, it leaves more noise, or moves nothing."""
-    if after is None or clocks is None or not placed:
-        return after is None
-    if clocks.moves:
-        return before.report.noise_px < after.report.noise_px
-    return clocks.zero_fits and clocks.state in ("synchronous", "unsure")
+def _better(
+    footage: Capture, seen: Observations, lens: dict[str, Any], options: dict[str, Any], before: Solution
+) -> tuple[Solution, tuple[str, ...]] | None:
+    """The solution at the times that the motion tells; None where nothing is left at them, or given cameras then leave
+    more noise than before."""
+    try:
+        found, against = _solved(footage, seen, lens, options)
+    except VergenceError:
+        return None
+    given = footage.has_extrinsics and not options["per_frame"]
+    return None if given and found.report.noise_px > before.report.noise_px else (found, against)
 
 
 def _kept(clocks: Sync | None) -> Sync | None:
     """What the motion says, where cameras are left as they are though it would have moved them."""
-    if clocks is None or not clocks.moves:
-        return clocks
+    if clocks is None:
+        return None
     reason = "cameras fit together better as they are than with what the motion tells"
     still = 0 * clocks.offset
     return replace(clocks, state="unknown", offset=still, drift=still, alternatives=(), zero_fits=True, reason=reason)

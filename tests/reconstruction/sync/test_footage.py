@@ -12,6 +12,8 @@ import pytest
 import vergence
 from vergence.footage.capture import load_capture
 from vergence.footage.observations import observe
+from vergence.reconstruction.checks import timing
+from vergence.reconstruction.inputs import check_joints, known_cameras
 from vergence.reconstruction.sync import footage
 from vergence.reconstruction.sync.find import Sync
 from vergence.reconstruction.sync.footage import synchronise, words
@@ -101,30 +103,37 @@ def placed(folder: Path, scene) -> Path:
     return folder
 
 
-LATE_WORDS = "Cameras are not synchronous: against the others, ..."
-
-
-@pytest.mark.parametrize("moves", [0.0, -12.0, -31.0])
-def test_given_cameras_speak_for_the_times_as_they_are(tmp_path: Path, walk, monkeypatch, moves: float) -> None:
-    """A quick look that doubts them is answered by the motion, and a wrong answer of that by the given cameras' noise, or
-    by nothing being left."""
+@pytest.mark.parametrize("moves", [-12.0, -31.0])
+def test_what_the_motion_moves_must_leave_less_noise_under_given_cameras(
+    tmp_path: Path, walk, monkeypatch, moves: float
+) -> None:
     folder = placed(write(tmp_path, walk, (0, 0, 0)), walk)
     offset = np.array([0.0, moves, 0.0])
-    sync = Sync("found" if moves else "unsure", offset, 0 * offset, np.full(3, 0.2))
+    sync = Sync("found", offset, 0 * offset, np.full(3, 0.2))
+    told = "Cameras are not synchronous: against the others, ..."
 
     def synchronised(capture, seen, seed):
         cameras = tuple(replace(c, offset=c.offset + o) for c, o in zip(capture.cameras, offset.tolist()))
         moved = replace(capture, cameras=cameras, synchronised=True)
-        return (moved, observe(moved), sync) if moves else (capture, seen, sync)
+        return moved, observe(moved), sync
 
     monkeypatch.setattr("vergence.reconstruction.footage.synchronise", synchronised)
-    monkeypatch.setattr("vergence.reconstruction.checks.doubts.late_words", lambda *given: LATE_WORDS)
+    monkeypatch.setattr("vergence.reconstruction.checks.doubts.late_words", lambda *given: told)
     found, plain = vergence.reconstruct(folder), vergence.reconstruct(folder, sync="off")
-    assert plain.reasons == (LATE_WORDS,)
-    assert found.verdict == "good"
     np.testing.assert_array_equal(found.poses.pose, plain.poses.pose)
+    assert found.reasons == plain.reasons == (told,)
     assert not any(camera["offset"] for camera in found.synchronisation["cameras"].values())
-    assert any("than with what the motion tells" in note for note in found.notes) is bool(moves)
+    assert any("than with what the motion tells" in note for note in found.notes)
+
+
+@pytest.mark.parametrize(("late", "in_time"), [(0, True), (1, False), (3, False)])
+def test_given_cameras_have_a_say_in_whether_one_is_late(walk, late: int, in_time: bool) -> None:
+    points = walk.keypoints.copy()
+    points[: len(points) - late or None, 1] = points[late:, 1]
+    given = check_joints(
+        points, None, walk.intrinsics, walk.distortion, walk.image_size, H36M_17, None, False, "shared", 0.05
+    )
+    assert timing._in_time(known_cameras(walk.rotation, walk.translation, given), given.image) is in_time
 
 
 def test_a_late_camera_is_brought_in_time_under_given_cameras_too(tmp_path: Path, walk) -> None:

@@ -43,7 +43,6 @@ def doubts(
     names: tuple[str, ...],
     as_given: bool,
     up: Float[Array, " 3"] | None = None,
-    timed: bool = False,
 ) -> tuple[str, ...]:
     """What speaks against a capture's reconstruction, in sentences.
 
@@ -55,7 +54,6 @@ def doubts(
         names: of the cameras.
         as_given: the cameras are the capture's own and were not adjusted.
         up: in the world of given cameras; None where unknown.
-        timed: the cameras' times are known, and not asked.
     """
     found = []
     if named := misnamed(keypoints.reshape(-1, *keypoints.shape[2:]), skeleton):
@@ -78,7 +76,7 @@ def doubts(
     used = Bundle(solution.rotation, solution.translation, given.focal, np.zeros((1, 3)))
     opinion = second_opinion(used, given, measure(used, given)[1], names) if as_given else None
     free = used if opinion is None else opinion.found  # what given cameras are off by looks like time
-    late = "" if timed else late_words(given.image, _projected(given, free), names)
+    late = late_words(given.image, _projected(given, free), names, used if as_given else None)
     if late:
         return (*found, late)  # cameras and lenses bend to a wrong time
     if not as_given and cameras["intrinsics"] is not None:

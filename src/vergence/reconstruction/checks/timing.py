@@ -28,7 +28,9 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence.errors import VergenceError
+from vergence.geometry.cameras import skew
 from vergence.geometry.two_view import INLIER_SIGMA, estimate_essential, robust_mean, sampson_residual
+from vergence.reconstruction.bundle import Bundle
 from vergence.reconstruction.checks.lag import lag
 
 Array = np.ndarray
@@ -242,13 +244,19 @@ def _course(table: Float[Array, "S T"]) -> tuple[float, Float[Array, " T"]]:
     return float(total.min()), state - len(table) // 2
 
 
-def late_words(image: Float[Array, "T V J 2"], projected: Float[Array, "T V J 2"], names: tuple[str, ...]) -> str:
+def late_words(
+    image: Float[Array, "T V J 2"],
+    projected: Float[Array, "T V J 2"],
+    names: tuple[str, ...],
+    cameras: Bundle | None = None,
+) -> str:
     """Which cameras are late, or lost frames, in a sentence; empty where none is.
 
     Args:
         image: normalised points, NaN = missing.
         projected: the reconstruction as the cameras see it.
         names: of the cameras.
+        cameras: given ones, which have a say in whether one is late throughout.
     """
     if len(image) < LEAST_FRAMES:
         return ""
@@ -267,13 +275,28 @@ def late_words(image: Float[Array, "T V J 2"], projected: Float[Array, "T V J 2"
         return f"{NOT_SYNCHRONOUS} throughout: {told}. Give videos with their time stamps, or cut them there."
     late = [(name, frames) for name, frames in zip(names, found.frames) if abs(frames) > LATE_FRAMES and found.sure]
     late = late or ([(names[suspect], -ahead)] if abs(ahead) > LATE_FRAMES else [])
-    if not late:
+    if not late or (cameras is not None and _in_time(cameras, image)):
         return ""
     told = ", ".join(f"{name} by {abs(frames):.1f} ({'later' if frames < 0 else 'earlier'})" for name, frames in late)
     return (
         f"{NOT_SYNCHRONOUS}: against the others, recording seems to begin at another frame in {told}. Set their "
         "`offset`, or cut the videos to one moment."
     )
+
+
+def _in_time(cameras: Bundle, image: Array) -> bool:
+    """Whether the cameras' own geometry, where nothing is free, suits the joints best without offsets."""
+    frames, costs = np.arange(len(image)), {}
+    for a, b in combinations(range(image.shape[1]), 2):
+        turn = cameras.rotation[b] @ cameras.rotation[a].T
+        essential = skew(cameras.translation[b] - turn @ cameras.translation[a]) @ turn
+        left = [_frame_costs(essential, image[:, a], _at(image[:, b], frames + shift), SIGMA_LIMITS[1])
+                for shift in range(-REACH, REACH + 1)]  # fmt: skip
+        costs[a, b] = np.array([np.nanmean(cost) if np.isfinite(cost).any() else 1.0 for cost in left])
+    total = partial(_total, costs)
+    best = min((settled(total, start, REACH) for start in starts(costs, image.shape[1], REACH)), key=total)
+    exact = best + np.array([_vertex(costs, best, v) for v in range(len(best))])
+    return bool(np.ptp(exact) < LATE_FRAMES)
 
 
 def _suspect(image: Array, projected: Array) -> tuple[int, float]:
