@@ -27,20 +27,17 @@ def clock(monkeypatch):
     return now
 
 
-def test_the_time_is_told_once_as_soon_as_it_can_be(screen, clock):
+@pytest.mark.parametrize(
+    ("done", "total", "seconds", "told"),
+    [(50, 1000, 0.5, "pose: 6 of 1000, about 8 min left\n"), (11, 10, 0.8, "")],
+    ids=["once, as soon as it can be", "not what is done in seconds"],
+)
+def test_the_time_that_is_left_is_told(screen, clock, done, total, seconds, told):
     with bars() as progress:
-        for step in range(50):
-            progress("pose", step, 1000)
-            clock[0] += 0.5
-    assert screen.getvalue() == "pose: 6 of 1000, about 8 min left\n"
-
-
-def test_what_is_done_in_seconds_is_not_told(screen, clock):
-    with bars() as progress:
-        for step in range(11):
-            progress("pose", step, 10)
-            clock[0] += 0.8
-    assert screen.getvalue() == ""
+        for step in range(done):
+            progress("pose", step, total)
+            clock[0] += seconds
+    assert screen.getvalue() == told
 
 
 def test_a_line_a_minute_also_where_nothing_is_told_for_longer(screen, monkeypatch):

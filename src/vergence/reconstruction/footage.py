@@ -86,7 +86,7 @@ def reconstruct(
         if solution is None:
             footage, seen = moved, at_one_time
             solution, against = _solved(footage, seen, lens, options)
-        elif moved is not footage:
+        elif clocks is not None and clocks.moves:
             after = _better(moved, at_one_time, lens, options, solution)
             if after is None:
                 clocks = _kept(clocks)
@@ -157,14 +157,11 @@ def _better(
         found, against = _solved(footage, seen, lens, options)
     except VergenceError:
         return None
-    given = footage.has_extrinsics and not options["per_frame"]
-    return None if given and found.report.noise_px > before.report.noise_px else (found, against)
+    return None if footage.has_extrinsics and found.report.noise_px > before.report.noise_px else (found, against)
 
 
-def _kept(clocks: Sync | None) -> Sync | None:
+def _kept(clocks: Sync) -> Sync:
     """What the motion says, where cameras are left as they are though it would have moved them."""
-    if clocks is None:
-        return None
     reason = "cameras fit together better as they are than with what the motion tells"
     still = 0 * clocks.offset
     return replace(clocks, state="unknown", offset=still, drift=still, alternatives=(), zero_fits=True, reason=reason)

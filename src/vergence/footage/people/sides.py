@@ -11,7 +11,7 @@ to the last is not noticed either.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -19,9 +19,26 @@ from jaxtyping import Bool, Float
 from vergence.skeleton import Skeleton
 
 NEARER = 0.5  # way to the other side's joints over the way to a joint's own, before sides count as exchanged
-LEAST_JOINTS = 6  # that have a side, in both frames
+LEAST_JOINTS = 6  # that have a side
 LONGEST_S = 0.1  # between two frames; in more, legs pass each other
 RARER = 1 / 3  # of the frames in a row, at most, are the exchanged kind
+
+
+def changes(points: Float[np.ndarray, "T J 2"], mirror: Sequence[int]) -> Bool[np.ndarray, " T"]:
+    """Whether a detector has changed its mind since the frame before, by the median joint.
+
+    Args:
+        points: in any unit, NaN = missing.
+        mirror: by joint, the one of the other side.
+    """
+    sided = [joint for joint, twin in enumerate(mirror) if joint != twin]
+    other = points[:, list(mirror)]
+    kept, turned = (
+        np.nan_to_num(np.linalg.norm(points[:-1, sided] - next_[1:, sided], axis=-1)) for next_ in (points, other)
+    )
+    changed = np.zeros(len(points), dtype=bool)
+    changed[1:] = np.median(turned, axis=1) < NEARER * np.median(kept, axis=1)
+    return changed
 
 
 def exchanged_frames(
@@ -35,33 +52,19 @@ def exchanged_frames(
         fps: frames per second.
     """
     mirror = np.asarray(skeleton.mirror)
-    sided = np.flatnonzero(mirror != np.arange(len(mirror)))
-    other = mirror[sided]
-    kinds: list[bool] = []
-    rows: list[list[int]] = []  # frames that are told by each other
-    last, at = None, -1
+    sided = mirror != np.arange(len(mirror))
+    found, turns, count, last = [np.zeros(0, int)], [np.zeros(0, bool)], 0, np.zeros((0, len(mirror), 2))
     for block in blocks:
-        for person in block[..., :2]:
-            frame = len(kinds)
-            kinds.append(False)
-            if np.isfinite(person[sided]).all(1).sum() < LEAST_JOINTS:
-                continue
-            if last is None or frame - at > LONGEST_S * fps:
-                rows.append([])
-            else:
-                kinds[frame] = kinds[at] != _changed(last[sided], person[sided], person[other])
-            rows[-1].append(frame)
-            last, at = person, frame
-    kind = np.array(kinds, dtype=bool)
-    for row in rows:
-        rarer = kind[row] if kind[row].mean() < 0.5 else ~kind[row]
-        kind[row] = rarer & (rarer.mean() <= RARER)
+        known = np.isfinite(block[:, sided, :2]).all(2).sum(1) >= LEAST_JOINTS
+        points = np.concatenate([last, block[known, :, :2]])
+        found.append(count + np.flatnonzero(known))
+        turns.append(changes(points, skeleton.mirror)[len(last) :])
+        count, last = count + len(block), points[-1:]
+    frames, kind = np.concatenate(found), np.zeros(count, dtype=bool)
+    turned = np.logical_xor.accumulate(np.concatenate(turns))
+    rows = np.split(np.arange(len(frames)), np.flatnonzero(np.diff(frames) > LONGEST_S * fps) + 1)
+    for row in rows if len(frames) else ():
+        own = turned[row]
+        rarer = own if own.mean() < 0.5 else ~own
+        kind[frames[row]] = rarer & (rarer.mean() <= RARER)
     return kind
-
-
-def _changed(before: Float[np.ndarray, "K 2"], own: Float[np.ndarray, "K 2"], other: Float[np.ndarray, "K 2"]) -> bool:
-    known = np.isfinite(np.concatenate([before, own, other], 1)).all(1)
-    if known.sum() < LEAST_JOINTS:
-        return False
-    stayed, exchanged = (np.linalg.norm(now[known] - before[known], axis=1).sum() for now in (own, other))
-    return bool(exchanged < NEARER * stayed)

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from vergence.footage.people.sides import changes
+
 Array = np.ndarray
 
 REACH_TAUS = 2.5  # of the Gaussian that is used
 LEAST_WEIGHT = 0.4  # of the weight of a gapless course: less is a gap
-JUMP = 0.5  # of what joints move from frame to frame, sides exchanged: less is an exchange
 STRAY = 6.0  # times the usual distance from the median of the neighbours
 
 
@@ -47,16 +48,10 @@ def with_steady_sides(points: Float[Array, "T J 2"], mirror: Sequence[int]) -> F
         points: NaN = missing.
         mirror: by joint, the one of the other side.
     """
-    other = points[:, list(mirror)]
-    sided = [joint for joint, twin in enumerate(mirror) if joint != twin]
-    kept, turned = (
-        np.nan_to_num(np.linalg.norm(points[:-1, sided] - next_[1:, sided], axis=-1)) for next_ in (points, other)
-    )
-    exchanged = np.zeros(len(points), dtype=bool)
-    exchanged[1:] = np.logical_xor.accumulate(np.median(turned, axis=1) < JUMP * np.median(kept, axis=1))
+    exchanged = np.logical_xor.accumulate(changes(points, mirror))
     if exchanged.mean() > 0.5:
         exchanged = ~exchanged
-    return np.where(exchanged[:, None, None], other, points)
+    return np.where(exchanged[:, None, None], points[:, list(mirror)], points)
 
 
 def smoothed(points: Float[Array, "T J 2"], tau: float) -> Float[Array, "T J 2"]:
