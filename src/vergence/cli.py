@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from vergence import __version__
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, meant
 
 # In one line each, for `vergence --help`, which imports none of them; what a verb's own --help says is its docstring.
 VERBS = {
@@ -124,12 +124,7 @@ def overview() -> str:
 
 def run(verb: str, words: list[str]) -> int:
     if verb not in VERBS:
-        import difflib
-
-        near = difflib.get_close_matches(verb, VERBS, n=1)
-        raise VergenceError(
-            f"there is no verb {verb!r}", f"Did you mean {near[0]}?" if near else f"Verbs: {', '.join(VERBS)}."
-        )
+        raise VergenceError(f"there is no verb {verb!r}", meant(verb, VERBS, f"Verbs: {', '.join(VERBS)}."))
     return call(function_of(verb), verb, words)
 
 

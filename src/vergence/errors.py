@@ -1,5 +1,9 @@
 """The one error that users see: a sentence that names the value, the limit and the remedy."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
 LONGEST = 600  # characters of a sentence
 
 
@@ -43,6 +47,14 @@ class refusing:
                 raise VergenceError(f"{self.problem}: {error.problem}", error.remedy) from error
         elif isinstance(error, self.kinds):
             raise VergenceError(f"{self.problem}: {said(error)}", self.remedy) from error
+
+
+def meant(word: str, names: Iterable[str], otherwise: str = "") -> str:
+    """A question after the name that is nearest to a word; what is said otherwise, where none is near."""
+    import difflib
+
+    near = difflib.get_close_matches(word, list(names), n=1)
+    return f"Did you mean {near[0]}?" if near else otherwise
 
 
 def said(error: BaseException) -> str:

@@ -14,7 +14,6 @@ never loads them (`needed_by`). Examples: `examples/plugin/`.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib.util
 import re
@@ -29,7 +28,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vergence.errors import VergenceError, refusing
+from vergence.errors import VergenceError, meant, refusing
 
 T = TypeVar("T")
 _loaded: dict[str, Path] = {}  # plug-in files by the name of their module
@@ -74,13 +73,8 @@ class Registry:
         if name not in self:
             if re.fullmatch(r"[\w.]+:\w+", name):
                 return imported(name)
-            near = difflib.get_close_matches(name, self, n=1)
-            raise VergenceError(
-                f"no {self.what} is called {name!r}",
-                f"Did you mean {near[0]}?"
-                if near
-                else f"There are {', '.join(self)}. One from outside is `module:Class`, or its file is under `plugins:`.",
-            )
+            known = f"There are {', '.join(self)}. One from outside is `module:Class`, or its file is under `plugins:`."
+            raise VergenceError(f"no {self.what} is called {name!r}", meant(name, self, known))
         if name not in self._found:
             self._found[name] = self._named[name]()
         return self._found[name]

@@ -6,7 +6,6 @@ plug-ins are known too. One that cannot answer so is asked by its first batch, a
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import torch
 
 from vergence.batches.views import Views
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, meant
 from vergence.files import read_json
 from vergence.methods.base import Method
 from vergence.methods.registry import build_method, trained_as
@@ -83,10 +82,8 @@ def _check_train(name: str, stage: TrainStage, recipe: Recipe, method: Method) -
         raise VergenceError(f"stages.{name}.train.frozen names {strange[0]!r}", f"The method has {', '.join(parts)}.")
     terms = _terms(method, recipe)
     if terms and (strange := [term for term in stage.losses if term not in terms]):
-        near = difflib.get_close_matches(strange[0], terms, n=1)
-        remedy = f"Did you mean {near[0]}? " if near else ""
         where = f"no loss term is called {strange[0]!r} (stages.{name}.train.losses)"
-        raise VergenceError(where, f"{remedy}The method has {', '.join(terms)}.")
+        raise VergenceError(where, f"{meant(strange[0], terms)} The method has {', '.join(terms)}.".strip())
 
 
 def _terms(method: Method, recipe: Recipe) -> tuple[str, ...]:

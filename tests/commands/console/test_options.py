@@ -114,6 +114,11 @@ def test_a_word_near_an_option_is_told():
         parse(plain, "plain", ["a"])
 
 
+def test_what_is_given_by_its_place_is_no_option_to_mean():
+    with pytest.raises(VergenceError, match=r"no option --out\. It is given by its place, without a name\."):
+        parse(function_of("synth"), "synth", ["--out", "somewhere"])
+
+
 def test_the_help_tells_no_types_and_one_spelling():
     text = parser_of(verb, "verb").format_help()
     assert text.startswith(

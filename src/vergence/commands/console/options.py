@@ -8,7 +8,6 @@ read for scripts of before. Nothing here knows of Python's types to the reader's
 from __future__ import annotations
 
 import argparse
-import difflib
 import inspect
 import math
 import re
@@ -19,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, meant
 from vergence.recipes.typed import plain_kind
 
 Verb = Callable[..., int | None]
@@ -60,11 +59,11 @@ def parse(function: Verb, verb: str, words: Sequence[str]) -> dict[str, Any]:
         own, overrides = split_overrides(own, keys or None, parameters(function))
     found, unknown = parser.parse_known_intermixed_args(own)
     if unknown:
-        names = [f"--{name.replace('_', '-')}" for name in parameters(function)]
-        near = difflib.get_close_matches(unknown[0].partition("=")[0], names, n=1)
-        what = f"there is no option {unknown[0]}" if unknown[0].startswith("-") else f"{unknown[0]!r} is one too many"
-        remedy = f"`{parser.prog} --help` shows the options."
-        raise VergenceError(what, f"Did you mean {near[0]}? {remedy}" if near else remedy)
+        word = unknown[0].partition("=")[0]
+        placed = {f"--{n.replace('_', '-')}": positional(n, function) for n in parameters(function)}
+        what = f"there is no option {unknown[0]}" if word.startswith("-") else f"{unknown[0]!r} is one too many"
+        near = "It is given by its place, without a name." if placed.get(word) else meant(word, placed)
+        raise VergenceError(what, f"{near} `{parser.prog} --help` shows the options.".strip())
     given = {name: value for name, value in vars(found).items() if value is not None}
     hints = get_type_hints(function)
     values = {name: _value(name, value, hints[name], parser.prog, function) for name, value in given.items()}
