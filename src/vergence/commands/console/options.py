@@ -62,7 +62,11 @@ def parse(function: Verb, verb: str, words: Sequence[str]) -> dict[str, Any]:
         word = unknown[0].partition("=")[0]
         placed = {f"--{n.replace('_', '-')}": positional(n, function) for n in parameters(function)}
         what = f"there is no option {unknown[0]}" if word.startswith("-") else f"{unknown[0]!r} is one too many"
-        near = "It is given by its place, without a name." if placed.get(word) else meant(word, placed)
+        near = (
+            "It is given by its place, without a name."
+            if placed.get(word)
+            else meant(word, (n for n in placed if not placed[n]))
+        )
         raise VergenceError(what, f"{near} `{parser.prog} --help` shows the options.".strip())
     given = {name: value for name, value in vars(found).items() if value is not None}
     hints = get_type_hints(function)
