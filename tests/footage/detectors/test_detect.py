@@ -11,7 +11,7 @@ import vergence
 from vergence.errors import VergenceError
 from vergence.footage.detectors.base import inside, open_detector
 from vergence.footage.detectors.detect import detect_video
-from vergence.footage.detectors.turns import turned_back, upright_turn, uprightness
+from vergence.footage.detectors.turns import turn_of_images, turned_back, upright_turn, uprightness
 from vergence.footage.images import RGB
 from vergence.footage.keypoints import read_keypoints
 from vergence.footage.video import VideoWriter, open_video
@@ -145,6 +145,21 @@ def test_uprightness() -> None:
     assert uprightness(person, COCO_17) == pytest.approx(0.9, abs=0.01)
     assert uprightness(person * [1, -1, 1], COCO_17) == pytest.approx(-0.9, abs=0.01)
     assert uprightness(person[:, [1, 0, 2]], COCO_17) == pytest.approx(0, abs=0.3)
+
+
+def test_the_largest_person_says_how_people_stand() -> None:
+    """A small one upside down, far to the right and at the top of the image, is a poster."""
+    person, poster = standing(100, 50, 400), standing(900, 60, 40)
+    poster[:, 1] = 120 - poster[:, 1]
+
+    class Both:
+        skeleton = COCO_17
+
+        def __call__(self, images: Sequence[RGB]) -> list[np.ndarray]:
+            wide = images[0].shape[1] > images[0].shape[0]
+            return [np.stack([person, poster]) if wide else standing(10, 10, 40)[None] for _ in images]
+
+    assert turn_of_images([np.zeros((500, 1000, 3), np.uint8)] * 3, Both()) == 0
 
 
 def test_joints_beyond_the_border_are_not_seen() -> None:
