@@ -9,9 +9,10 @@ draw new ones. Left out is what is no behaviour: messages, annotations, defaults
 class's top (settings, of which a neighbour is as right), and those below 1e-4 (tolerances).
 
 For each mutant run, until a test fails: the module's own test file, the room's other tests that import the module, those
-of other rooms that do, and the test files of modules that import it, of each the fastest first. A failure counts only if the
-same test passes without the mutant, or did under another. Everything happens in a copy of the tree. Results are kept line by
-line in `--out`: the same command goes on where it was, and with `--again` runs what survived once more, after tests were added.
+of other rooms that do, and the test files of modules that import it; of each first what names the function, then the fastest. A
+failure counts only if the same test passes without the mutant, or did under another. Everything happens in a copy of the tree.
+Results are kept line by line in `--out`: the same command goes on where it was, and with `--again` runs what survived once
+more, after tests were added.
 
 A mutant that cannot change any result is no fault that a test could notice. Those found so far are in `mutants.toml`, each
 with its reason: they are drawn like all others, not run, and counted by themselves.
@@ -26,6 +27,7 @@ from __future__ import annotations
 import argparse
 import ast
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -335,10 +337,11 @@ def stages(module: str, tree: Path) -> list[list[Path]]:
 
 
 class Watch:
-    """A plug-in of pytest: the fastest tests come first, what fails is named, what takes too long is ended."""
+    """A plug-in of pytest: what names the function comes first, what fails is named, what takes too long is ended."""
 
-    def __init__(self, report: Path, times: Path, test_seconds: int, seconds: float) -> None:
+    def __init__(self, report: Path, times: Path, test_seconds: int, seconds: float, function: str) -> None:
         self.report, self.times, self.test_seconds, self.seconds = report, times, test_seconds, seconds
+        self.names = re.compile(rf"\b({'|'.join(map(re.escape, function.split('.')))})\b") if function else None
         self.began, self.known = 0.0, json.loads(times.read_text()) if times.exists() else {}
         signal.signal(signal.SIGPROF, self._late)
 
@@ -349,12 +352,16 @@ class Watch:
         self.report.write_text(name)
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        """Files by their tests' time, then tests by theirs; one not timed so far is thought to take a second."""
+        """Tests that name the function, then files by their tests' time, of each the fastest test first; one not timed so far
+        is thought to take a second."""
         files: dict[str, float] = {}
         for item in items:
             name = item.nodeid.partition("::")[0]
             files[name] = files.get(name, 0.0) + self.known.get(item.nodeid, 1.0)
-        items.sort(key=lambda i: (files[i.nodeid.partition("::")[0]], self.known.get(i.nodeid, 1.0)))
+        items.sort(key=lambda i: (self._far(i), files[i.nodeid.partition("::")[0]], self.known.get(i.nodeid, 1.0)))
+
+    def _far(self, item: Any) -> bool:
+        return self.names is None or not self.names.search(inspect.getsource(item.function))
 
     def pytest_runtest_logstart(self) -> None:
         self.began = time.process_time()
@@ -397,14 +404,14 @@ class Trial:
         sys.dont_write_bytecode = False  # or each run would compile all modules anew
         os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-    def run(self, names: list[str]) -> str:
-        """The first test that fails, empty if none does."""
+    def run(self, names: list[str], function: str = "") -> str:
+        """The first test that fails, empty if none does; tests that name the function first."""
         self.report.unlink(missing_ok=True)
         child = os.fork()
         if child == 0:
             status = 1
             try:
-                status = self._pytest(names)
+                status = self._pytest(names, function)
             finally:
                 os._exit(status)  # whatever was raised: nothing of the parent's is cleaned up here
         status = os.waitpid(child, 0)[1]
@@ -412,7 +419,7 @@ class Trial:
             return f"signal {os.WTERMSIG(status)}"
         return self.report.read_text() if self.report.exists() else ""
 
-    def _pytest(self, names: list[str]) -> int:
+    def _pytest(self, names: list[str], function: str) -> int:
         os.setsid()
         os.chdir(self.tree)
         output = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
@@ -423,7 +430,7 @@ class Trial:
         import pytest
 
         out = [word for test in sorted(self.faulty) for word in ("--deselect", test)]
-        watch = Watch(self.report, self.times, self.test_seconds, self.seconds)
+        watch = Watch(self.report, self.times, self.test_seconds, self.seconds, function)
         return int(pytest.main(["-x", "-p", "no:cacheprovider", "-p", "no:xdist", *out, *names], plugins=[watch]))
 
     def catcher(self, mutant: Mutant) -> str:
@@ -434,7 +441,7 @@ class Trial:
         # A second of its own for each, or compiled files of one mutant would pass for those of the next.
         os.utime(file, (times.st_atime, times.st_mtime + int.from_bytes(os.urandom(3))))
         try:
-            failed = self._first(stages(mutant.module, self.tree))
+            failed = self._first(stages(mutant.module, self.tree), mutant.function)
         finally:
             file.write_bytes(before)
             os.utime(file, (times.st_atime, times.st_mtime))
@@ -447,10 +454,9 @@ class Trial:
         self.sound.add(failed)
         return failed
 
-    def _first(self, staged: list[list[Path]]) -> str:
-        return next(
-            (found for files in staged if (found := self.run([str(f.relative_to(self.tree)) for f in files]))), ""
-        )
+    def _first(self, staged: list[list[Path]], function: str) -> str:
+        runs = ([str(file.relative_to(self.tree)) for file in files] for files in staged)
+        return next((found for names in runs if (found := self.run(names, function))), "")
 
 
 def main() -> int:
@@ -472,7 +478,7 @@ def main() -> int:
     )
     args = parser.parse_args()
     drawn = [m for m in draw(ROOT / "src", args.seed, args.count, SHARES) if args.only in f"{m.module} {m.before}"]
-    out = args.out or ROOT / "build" / f"mutants-{args.seed}.jsonl"
+    out = (args.out or ROOT / "build" / f"mutants-{args.seed}.jsonl").resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
     kept = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
     known = {tuple(entry["place"]): entry["caught"] for entry in kept}

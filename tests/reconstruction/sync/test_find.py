@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vergence.reconstruction.sync.find import _excluded, find_sync
+from vergence.reconstruction.sync.find import _excluded, _verdict, find_sync
 from vergence.reconstruction.sync.together import Timing
 
 NO_LENS = (0.0, 0.0, 0.0, 0.0, 0.0)
@@ -104,3 +104,17 @@ def test_other_offsets_are_excluded_by_what_they_leave_beyond_the_noise() -> Non
     assert z < -10
     few = replace(other, frame=frame + 1000)  # nothing in common: whoever has more
     assert _excluded(best, few, 1.5) == (np.inf, np.inf)
+
+
+def test_offsets_and_rates_are_told_by_the_clock_that_most_share() -> None:
+    """Of three cameras the last two go together; the first begins 4 steps before them and runs slower by 0.0002."""
+    noise, none = np.full(3, 0.002), np.empty(0)
+    rate, middle = np.array([0.0, 2e-4, 2e-4]), 50
+    timing = Timing(np.array([0.0, 4.0, 4.0]), rate, np.zeros((6, 6)), none, none, none, none, noise, None)
+    found = _verdict(timing, (), np.inf, 2 * middle, 0.0, 0.1)
+    for i in (0.0, 10.0, 400.0):  # a moment in the first camera's time, and what the others call it
+        own = i + 4.0 + 2e-4 * (i - middle)
+        assert found.offset[0] + (1 + found.drift[0]) * own == pytest.approx(i, abs=1e-9)
+    assert found.state == "found"
+    assert (found.offset[1:] == 0).all()
+    assert (found.drift[1:] == 0).all()
