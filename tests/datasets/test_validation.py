@@ -10,6 +10,7 @@ from PIL import Image
 
 from vergence.datasets.records import ImageRef, Records
 from vergence.datasets.validation import arrays, geometry
+from vergence.datasets.validation.arrays import check_cameras
 from vergence.datasets.validation.checks import check_images, check_records
 from vergence.datasets.validation.finding import Finding, is_valid
 from vergence.datasets.validation.reprojection import reprojection_by_camera
@@ -212,6 +213,10 @@ def test_boxes_keypoints_and_cameras_of_other_images_are_found(sound):
     assert "not in 0 to 1" in check_of(replaced(sound, keypoints=sound.keypoints / SIDE), "2D keypoints").remedy
     assert "another size" in check_of(replaced(sound, keypoints=sound.keypoints * 3), "2D keypoints").remedy
     assert "normalised" in check_of(replaced(sound, intrinsics=sound.intrinsics / SIDE), "intrinsics").remedy
+    for focal, finds in ((0.19, True), (0.21, False)):  # of the image's side
+        lens = np.tile(np.array([[focal * SIDE, 0, 32], [0, focal * SIDE, 32], [0, 0, 1.0]]), (len(sound), 1, 1))
+        texts = [f.found for f in check_cameras(replaced(sound, intrinsics=lens)) if f.what == "intrinsics"]
+        assert any("under 0.2 of the image's side" in text for text in texts) == finds
     assert "determinant -1" in wrong(replaced(sound, rotation=sound.rotation * -1))["rotations"]
     assert "orthonormal" in wrong(replaced(sound, rotation=sound.rotation * 2))["rotations"]
 
