@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vergence.reconstruction.sync.find import _excluded, _verdict, find_sync
-from vergence.reconstruction.sync.together import Timing
+from vergence.reconstruction.sync.find import _drifting, _excluded, _verdict, find_sync
+from vergence.reconstruction.sync.motion import smoothed
+from vergence.reconstruction.sync.together import Timing, adjust_time
 
 NO_LENS = (0.0, 0.0, 0.0, 0.0, 0.0)
 
@@ -118,3 +119,21 @@ def test_offsets_and_rates_are_told_by_the_clock_that_most_share() -> None:
     assert found.state == "found"
     assert (found.offset[1:] == 0).all()
     assert (found.drift[1:] == 0).all()
+
+
+def test_a_clock_that_runs_fast_is_followed_from_a_window_to_the_whole_footage(make_scene) -> None:
+    """The second camera's frame k shows time step 3 + 1.0008 k; half a step over 600 frames."""
+    scene = make_scene(views=3, frames=640, noise=1.0, distortion=NO_LENS)
+    image, steps = (scene.keypoints - 499.5) / 1100, 600
+    when = 3 + 1.0008 * np.arange(steps)
+    low, share = when.astype(int), (when % 1)[:, None, None]
+    own = image[low, 1] * (1 - share) + image[low + 1, 1] * share
+    course = np.stack([smoothed(track, 1.5) for track in (image[:steps, 0], own, image[:steps, 2])], axis=1)
+    window, none = slice(100, 240), np.zeros(3)
+    lens = {"tau": 1.5, "focal_known": True}
+    timing = adjust_time(course[window], np.array([0, -3.0, 0]), none, **lens, drifts=False)
+    grown, twice_middle = _drifting(course, timing, window, seed=0, **lens)
+    assert twice_middle == steps - 1
+    for t in (0, steps - 1):
+        shown = t + grown.offset + grown.drift * (t - twice_middle / 2)
+        np.testing.assert_allclose(shown, [t, (t - 3) / 1.0008, t], atol=0.1)
