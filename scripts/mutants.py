@@ -371,6 +371,8 @@ class Watch:
         signal.setitimer(signal.ITIMER_PROF, 0)
         if not self.report.exists():
             self.known[nodeid] = round(time.process_time() - self.began, 2)
+            with self.report.with_name("passed").open("a") as file:
+                file.write(f"{nodeid}\n")
 
     def pytest_sessionfinish(self) -> None:
         self.times.write_text(json.dumps(self.known))
@@ -396,7 +398,7 @@ class Trial:
         self.times = times or folder / "times.json"
         self.test_seconds, self.seconds = test_seconds, seconds
         self.faulty: set[str] = set()  # fail without any mutant
-        self.sound: set[str] = set()
+        self.sound: set[str] = set()  # have passed in this copy
         unwanted = shutil.ignore_patterns(".git", "__pycache__", "build", "runs", ".*_cache", ".hypothesis")
         shutil.copytree(ROOT, self.tree, ignore=unwanted)
         sys.path.insert(0, str(self.tree / "src"))
@@ -415,7 +417,7 @@ class Trial:
             finally:
                 os._exit(status)  # whatever was raised: nothing of the parent's is cleaned up here
         status = os.waitpid(child, 0)[1]
-        if os.WIFSIGNALED(status):
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) != signal.SIGALRM:  # that may be the machine's, which is busy
             return f"signal {os.WTERMSIG(status)}"
         return self.report.read_text() if self.report.exists() else ""
 
@@ -426,7 +428,7 @@ class Trial:
         os.dup2(output, 1)
         os.dup2(output, 2)
         resource.setrlimit(resource.RLIMIT_CPU, (2 * self.seconds, 2 * self.seconds + 5))  # in a loop of a library
-        signal.alarm(20 * self.seconds)  # waits for what never comes
+        signal.alarm(60 * self.seconds)  # waits for what never comes
         import pytest
 
         out = [word for test in sorted(self.faulty) for word in ("--deselect", test)]
@@ -445,8 +447,10 @@ class Trial:
         finally:
             file.write_bytes(before)
             os.utime(file, (times.st_atime, times.st_mtime))
-        passed = json.loads(self.times.read_text()) if self.times.exists() else {}
-        if not failed or failed in self.sound or failed in passed or failed.startswith("signal"):
+        passed = self.report.with_name("passed")
+        if passed.exists():
+            self.sound |= set(passed.read_text().splitlines())
+        if not failed or failed in self.sound or failed.startswith("signal"):
             return failed
         if self.run([failed]):
             self.faulty.add(failed)
