@@ -49,7 +49,7 @@ def evaluate(
             and cameras, agreement between views, limbs and jitter; needs no truth.
         frames (A-B,C): frames of the capture, as in 35-64; of --footage those that the run did not learn from.
         reconstruction (FOLDER): what `vergence reconstruct` wrote for the capture; --footage is reconstructed without it.
-        height (METRES): of the person in --footage, where it is reconstructed now.
+        height (METRES): of the person in --footage: gives its millimetres where the cameras do not.
 
     Poses that others predicted (--predictions poses.npz --data '{kind: shards, path: FOLDER}'):
         predictions (FILE): NPZ or JSON, keyed by sample; docs/datasets.md has the form.
