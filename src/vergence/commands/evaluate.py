@@ -22,6 +22,7 @@ def evaluate(
     out: Path | None = None,
     device: str = "auto",
     plugins: str = "",
+    quiet: bool = False,
     command: str = "",
 ) -> None:
     """Measures a run on the recipe's own test sets, on a capture beside its reconstruction, on a dataset by a protocol, or on
@@ -33,8 +34,8 @@ def evaluate(
     depth) and writes results.json with the protocol, report.html and tables/ (CSV, LaTeX).
 
     Args:
-        run: folder that `vergence train`, `demo` or (with --footage) `learn` wrote; lifting: the model in the package. None
-            with --predictions.
+        run: folder that `vergence train`, `demo` or (with --footage) `learn` wrote; lifting: the model in the package; left
+            out with --predictions.
 
     On images with truth (--data /datasets/human36m --protocol h36m):
         data (DATA): a capture's folder, a recipe's line as '{kind: shards, path: FOLDER}', or RECIPE:NAME, or with --protocol
@@ -60,6 +61,7 @@ def evaluate(
         out (FOLDER): for results and page; default: RUN/evaluation, or the predictions' name with -evaluation behind.
         device: auto, cpu, cuda or mps.
         plugins (FILE,FILE): Python files, joined by commas, with protocols, metrics and methods of yours.
+        quiet: no progress.
     """
     from vergence.commands.console.export import write_tables
     from vergence.commands.console.tables import show, show_predictions
@@ -72,7 +74,7 @@ def evaluate(
     if run is None and predictions is None:
         raise VergenceError("there is nothing to evaluate", "Give a run, or --predictions FILE --data DATA.")
     files = [file for file in plugins.split(",") if file]
-    with told(quiet=False) as progress:
+    with told(quiet) as progress:
         found = evaluate(
             run, data=data, footage=footage or None, frames=frames, reconstruction=reconstruction, height=height,
             protocol=protocol, scale=scale, predictions=predictions, skeleton=skeleton, partial=partial, device=device,

@@ -49,6 +49,7 @@ def train(
     import yaml
 
     from vergence.commands.console.terminal import told
+    from vergence.files import check_writable
     from vergence.recipes.load import load_recipe
     from vergence.recipes.paper_tables import is_row
 
@@ -60,6 +61,7 @@ def train(
         yaml.safe_dump(asdict(loaded), sys.stdout, sort_keys=False)
         return
     out = out or Path("runs") / (Path(named.parent.stem) / named.name if is_row(recipe) else named.stem)
+    check_writable(out, folder=True)
     with told(quiet) as progress:
         if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":  # of several processes one speaks
             logging.getLogger("vergence").info("%s in %s; loading libraries", plan(loaded), out)

@@ -23,12 +23,12 @@ from vergence.footage.capture import Capture, load_capture
 from vergence.footage.detectors.detect import content
 from vergence.footage.observations import Observations, observe
 from vergence.footage.video import wanted_frames
+from vergence.geometry.body import stature
 from vergence.geometry.cameras import Camera
 from vergence.inference.estimator import Estimator
 from vergence.inference.people import Track
 from vergence.inference.predict import SHIPPED_RUN, open_model, predict
 from vergence.lifting.model import LiftingModel, load_lifting, stretches
-from vergence.geometry.body import stature
 from vergence.outputs import height_mm
 from vergence.outputs.world import HEIGHT, PROPORTIONS_SIGMA
 from vergence.progress import Progress, silent
@@ -146,11 +146,6 @@ def _recording(own: Path, run: LiftingModel | Estimator, given: Path | None, hei
             return _fitting(there, _by_height(Reconstruction.load(folder), height_mm(height), folder), folder)
     if given:
         raise VergenceError(f"{given} is of other footage than {own}", "Give the reconstruction of this very footage.")
-    if not capture.has_keypoints:
-        raise VergenceError(
-            f"{own} has no 2D keypoints",
-            "Run vergence detect on it first, or name the recording's folder in what vergence learn wrote.",
-        )
     found = reconstruct(capture, height=height)
     assert found.capture is not None
     assert found.observations is not None
