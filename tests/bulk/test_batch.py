@@ -168,6 +168,8 @@ def test_the_verb(recordings, tmp_path, capsys):
     assert "bad: " in shown
     assert "2 of 3 done; 1 failed" in "".join(shown.split("\n"))
     assert not (tmp_path / "a" / "poses.trc").exists()
+    assert main([*words, "--formats", "csv", "--focal=each", "--quiet"]) == 1
+    assert "2 of 3 done (2 of them before)" in "".join(capsys.readouterr().out.split("\n"))
     assert main([*words, "--height2", "3"]) == 2
     assert "no option 'height2'" in capsys.readouterr().err
     assert os.listdir(Path(tmp_path, "batch"))
