@@ -57,12 +57,11 @@ class Block:
 
 
 def blocks_of(page: Path) -> list[Block]:
-    """All blocks of code on a page; `<!-- not run: REASON -->` on the line before one says why it is not run."""
+    """All blocks of code on a page; `<!-- not run: REASON -->` before one says why it is not run."""
     text = page.read_text("utf-8")
     found = []
     for match in re.finditer(r"^( *)```(\w*)\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL):
-        before = text[: match.start()].rstrip("\n").rpartition("\n")[2]
-        why = re.fullmatch(r" *<!-- not run: (.+) -->", before)
+        why = re.search(r"<!-- not run: (.+) -->\n(?: *<!--.*-->\n)*\Z", text[: match.start()])
         line = text[: match.start()].count("\n") + 1
         found.append(Block(match[2], inspect.cleandoc("\n" + match[3]), line, why[1] if why else ""))
     return found
