@@ -10,6 +10,7 @@ import pytest
 from fixtures_docs import CAPTURE, DEMO, NETWORK, blocks_of, build_house, run_block
 
 import vergence
+from vergence import plugins
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -49,6 +50,8 @@ def test_the_blocks_of_a_page_run(page, house, tmp_path, monkeypatch):
         return whole(recipe, out, overrides=[*overrides, *NETWORK, *(DEMO if recipe == "demo" else CAPTURE)], **more)
 
     monkeypatch.setattr(vergence, "train", train)
+    for registry in (plugins.methods, plugins.datasets):  # what a page registers is gone after it
+        monkeypatch.setattr(registry, "_found", dict(registry._found))
     for block in blocks_of(page):
         if block.language != "text" and not block.why_not:
             try:
