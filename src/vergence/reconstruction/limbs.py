@@ -206,7 +206,7 @@ def _solved(
     taken: list[tuple[int, dict[int, Array]]] = []
     while near:
         j = min(near, key=lambda n: (len(near[n]), n))
-        inverse = np.linalg.inv(own[j].transpose(2, 0, 1)).transpose(1, 2, 0)
+        inverse = _inverse(own[j])
         others = sorted(near.pop(j))
         follow = {i: _product(inverse, links[j, i]) for i in others}
         right[j] = (inverse * right[j]).sum(1)
@@ -225,6 +225,22 @@ def _solved(
         for i, block in follow.items():
             right[j] -= (block * right[i]).sum(1)
     return right
+
+
+def _inverse(m: Float[Array, "3 3 T"]) -> Float[Array, "3 3 T"]:
+    """Of symmetric positive matrices, by `L D L'`, which keeps the digits of ill-conditioned ones; cofactors lose them."""
+    p, q = m[1, 0] / m[0, 0], m[2, 0] / m[0, 0]
+    second, link = m[1, 1] - p * m[1, 0], m[2, 1] - p * m[2, 0]
+    r = link / second
+    third = m[2, 2] - q * m[2, 0] - r * link
+    s, out = p * r - q, np.empty_like(m)
+    out[2, 2] = 1 / third
+    out[2, 1] = out[1, 2] = -r / third
+    out[2, 0] = out[0, 2] = s / third
+    out[1, 1] = 1 / second + r * r / third
+    out[1, 0] = out[0, 1] = -p / second - r * s / third
+    out[0, 0] = 1 / m[0, 0] + p * p / second + s * s / third
+    return out
 
 
 def _product(a: Float[Array, "3 3 T"], b: Float[Array, "3 3 T"]) -> Float[Array, "3 3 T"]:
