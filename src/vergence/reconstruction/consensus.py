@@ -133,7 +133,7 @@ def robust_points(
         scene = Bundle(cameras.rotation, cameras.translation, cameras.focal, points[known])
         part = (np.ascontiguousarray(observed[:, :, known]), np.ascontiguousarray(weight[:, known]))
         scale = LOSS_SIGMA * sigma
-        points[known] = adjust_points(scene, *part, scale=scale, iterations=8, tolerance=1e-4)
+        points[known] = adjust_points(scene, *part, scale=scale, iterations=30, tolerance=1e-6)
     error, front = reprojection(cameras, points, observed)
     error = np.where(weight > 0, error, np.nan)
     inlier = (error < INLIER_SIGMA * sigma) & front
