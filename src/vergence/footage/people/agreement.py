@@ -35,6 +35,7 @@ CHANCE_AGREEMENT = 0.5
 # Extrinsics as given may be off by a degree or so, which the noise must cover.
 GIVEN_SIGMA_FACTOR = 2.5
 POINTS_PER_PAIR = 600
+GOLDEN = 0.6180339887498949
 STEADIEST_LIMBS = 12
 MIN_FRAMES_OF_LIMB = 5
 
@@ -85,10 +86,18 @@ def rays_of(track: Track, view: Camera) -> Float[np.ndarray, "T J 2"]:
 
 
 def common_points(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Up to `POINTS_PER_PAIR` (frame, joint) pairs seen in both, spread evenly over time."""
-    both = np.argwhere(np.isfinite(a[..., 0]) & np.isfinite(b[..., 0]))
+    """Up to `POINTS_PER_PAIR` (frame, joint) pairs seen in both, spread evenly over time.
+
+    One from each of as many equal parts, at a place within it that moves on by the golden ratio: equal steps may fall in
+    with the number of joints, and then see three of them, or with a film that repeats.
+    """
+    both = np.flatnonzero(np.isfinite(a[..., 0]) & np.isfinite(b[..., 0]))
     step = max(1.0, len(both) / POINTS_PER_PAIR)
-    return both[np.arange(0, len(both), step).astype(int)] if len(both) else both
+    place = np.arange(0, len(both), step)
+    if step > 2:
+        place = place + step * (np.arange(len(place)) * GOLDEN % 1)
+    some = both[np.minimum(place.astype(int), len(both) - 1)] if len(both) else both
+    return np.stack(np.unravel_index(some, a.shape[:2]), axis=1)
 
 
 def _sigma(track: Track, view: Camera) -> float:
