@@ -58,7 +58,7 @@ def all_pairs(usable: Sequence[Sequence[Track]], views: Sequence[Camera]) -> Pai
     pairs = Pairs({}, {}, {})
     rays = [[rays_of(track, view) for track in own] for own, view in zip(usable, views)]
     noise = [
-        [_sigma(track, view) if present(track).any() else 0.0 for track in own] for own, view in zip(usable, views)
+        [noise_of(track, view) if present(track).any() else 0.0 for track in own] for own, view in zip(usable, views)
     ]
     for i, j in itertools.combinations(range(len(views)), 2):
         agreement = np.zeros((len(usable[i]), len(usable[j])))
@@ -100,7 +100,7 @@ def common_points(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.stack(np.unravel_index(some, a.shape[:2]), axis=1)
 
 
-def _sigma(track: Track, view: Camera) -> float:
+def noise_of(track: Track, view: Camera) -> float:
     """Noise of a joint in normalised coordinates: a share of the person's size, and what trembles from frame to frame."""
     size = float(np.median(person_size(track[present(track)])))
     tremble = np.abs(np.diff(track[..., :2], 2, axis=0))
@@ -137,7 +137,7 @@ def agreement_of(
     if not len(index):
         return 0.0
     first, second = (r[index[:, 0], index[:, 1]] for r in (rays_a, rays_b))
-    sigma = (_sigma(a, view_a) + _sigma(b, view_b)) / 2 if sigma is None else sigma
+    sigma = (noise_of(a, view_a) + noise_of(b, view_b)) / 2 if sigma is None else sigma
     sigma *= GIVEN_SIGMA_FACTOR if view_a.has_extrinsics and view_b.has_extrinsics else 1.0
     residual = sampson_residual(matrix, first, second)
     return float(1 - np.minimum((residual / (3 * sigma)) ** 2, 1).mean())
