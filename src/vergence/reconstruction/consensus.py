@@ -269,19 +269,20 @@ def repair_sides(
     """
     frames, views, joints = keypoints.shape[:3]
     order = np.broadcast_to(np.arange(joints), (frames, views, joints)).copy()
-    costs = None
+    pairs = views * (views - 1) // 2
+    costs = np.empty((frames, pairs, joints)), np.empty((frames, pairs, joints))
+    moved = np.arange(frames)  # frames whose labels have moved since their costs were measured
     for group in side_groups(skeleton):
-        if costs is None:
-            current = np.take_along_axis(keypoints, order[..., None], axis=2)
+        if len(moved):
+            current = np.take_along_axis(keypoints[moved], order[moved][..., None], axis=2)
             flat = current.transpose(1, 3, 0, 2).reshape(views, 2, -1)
-            image = normalised(flat, cameras.focal).reshape(views, frames, joints, 2)
-            costs = _side_costs(cameras, image, skeleton.mirror, sigma)
+            image = normalised(flat, cameras.focal).reshape(views, len(moved), joints, 2)
+            for cost, new in zip(costs, _side_costs(cameras, image, skeleton.mirror, sigma)):
+                cost[moved] = new
         own = [joint for pair in group for joint in pair]
         keep, swap = (cost[:, :, own].sum(2) for cost in costs)
         chosen = exchanged_views(keep, swap, views)
-        if not chosen.any():
-            continue
-        costs = None  # labels have moved
+        moved = np.flatnonzero(chosen.any(1))
         for right, left in group:
             pair = order[:, :, [right, left]]
             order[:, :, [right, left]] = np.where(chosen[..., None], pair[..., ::-1], pair)
