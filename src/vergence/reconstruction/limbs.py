@@ -163,9 +163,8 @@ def hold_limbs(
     for _ in range(iterations):
         moves = []
         for some in np.split(left, range(CHUNK_FRAMES, len(left), CHUNK_FRAMES)):
-            seen = (np.ascontiguousarray(values[..., some, :]) for values in (observed, weight))
-            flat = (values.reshape(*values.shape[:-2], -1) for values in seen)
-            joint = normal_equations(cameras, current[some].reshape(-1, 3), *flat, scale)
+            seen, trust = observed[:, :, some].reshape(len(observed), 2, -1), weight[:, some].reshape(len(weight), -1)
+            joint = normal_equations(cameras, current[some].reshape(-1, 3), seen, trust, scale)
             moves.append(_move(joint, current[some], known[some], usable[some], bend[some], limbs, sigma))
         move = np.concatenate(moves)
         reached = current[left] + move
@@ -178,7 +177,10 @@ def hold_limbs(
 
 
 def _mixed(
-    move: Float[Array, "T J 3"], reached: Float[Array, "T J 3"], move0: Float[Array, "T J 3"], reached0: Float[Array, "T J 3"]
+    move: Float[Array, "T J 3"],
+    reached: Float[Array, "T J 3"],
+    move0: Float[Array, "T J 3"],
+    reached0: Float[Array, "T J 3"],
 ) -> Float[Array, "T J 3"]:
     """Anderson's mixing of depth one, of each frame (Walker & Ni, "Anderson acceleration for fixed-point iterations"): of
     the line through the last two steps' ends, where the moves along it are least."""
