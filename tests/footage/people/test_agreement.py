@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vergence.footage.people.agreement import SIGMA_SHARE, _sigma
+from vergence.footage.people.agreement import SIGMA_SHARE, noise_of
 from vergence.footage.tracking import person_size
 from vergence.geometry.cameras import Camera
 
@@ -17,4 +17,4 @@ def test_the_noise_of_a_joint_is_what_trembles_beside_a_share_of_the_person(nois
     size = float(np.median(person_size(track)))
     track[..., :2] += rng.normal(0, noise, (400, 17, 2))
     view = Camera("a", None, np.array([[500.0, 0, 0], [0, 2000.0, 0], [0, 0, 1]]), np.zeros(5))
-    assert _sigma(track, view) * 1000 == pytest.approx(np.hypot(SIGMA_SHARE * size, noise), rel=0.1)
+    assert noise_of(track, view) * 1000 == pytest.approx(np.hypot(SIGMA_SHARE * size, noise), rel=0.1)
