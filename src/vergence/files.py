@@ -15,7 +15,6 @@ import json
 import math
 import os
 import re
-import shutil
 import struct
 import tempfile
 import tomllib
@@ -48,6 +47,7 @@ BYTE_ORDER_MARKS = (
 
 
 ALIGNMENT = 0xD935  # of a ZIP's extra field that only fills up
+ROOM = 1 << 20  # bytes that a disk must hold to begin at all
 LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}(\.\w+)?")
 
 
@@ -299,51 +299,22 @@ def from_plain(kind: type[T], values: Mapping[str, Any], **missing: float) -> T:
                            dec_hook=lambda kind, value: np.asarray(value, dtype=np.float64))  # fmt: skip
 
 
-def new_folder(path: Path) -> None:
-    """Makes a folder, or makes sure that it is empty.
-
-    Raises:
-        VergenceError: it holds something, or cannot be made.
-    """
-    with refusing(f"cannot write to {path}", "Choose another folder.", OSError):
-        path.mkdir(parents=True, exist_ok=True)
-        taken = any(path.iterdir())
-    if taken:
-        raise VergenceError(f"{path} is not empty", "Choose a new folder, or empty it.")
-
-
 def check_writable(path: Path | str) -> None:
     """Makes sure that a folder (or file) can be written, before the hours of work whose results go there; makes nothing.
 
     Raises:
-        VergenceError: it lies in a file, or in a folder that may not be written to.
+        VergenceError: it lies in a file, in a folder that may not be written to, or on a disk that is full.
     """
     path = Path(path).absolute()
     try:
         there = next(one for one in (path, *path.parents) if one.exists())
-        with tempfile.TemporaryFile(dir=there.parent if there == path and there.is_file() else there):
-            pass
+        with tempfile.TemporaryFile(dir=there.parent if there == path and there.is_file() else there) as file:
+            file.write(bytes(ROOM))
     except NotADirectoryError:
         raise VergenceError(f"{path} lies in a file", "Choose another folder.") from None
     except OSError as error:
         remedy = "Check the folder's permissions and free space, or choose another folder."
         raise VergenceError(f"cannot write to {path}: {error.strerror}", remedy) from error
-
-
-@contextmanager
-def nothing_left(folder: Path) -> Iterator[None]:
-    """Where the block is refused, the folder that it made goes as well, unless it holds results already (arrays, weights,
-    checkpoints)."""
-    made = [one for one in (folder, *folder.parents) if not one.exists()]
-    try:
-        yield
-    except VergenceError:
-        if folder in made and not any(path.suffix in (".npz", ".safetensors", ".ckpt") for path in folder.rglob("*")):
-            shutil.rmtree(folder, ignore_errors=True)
-            for parent in made[1:]:
-                with suppress(OSError):  # something else came to lie there
-                    parent.rmdir()
-        raise
 
 
 def claim(path: Path, values: Mapping[str, Any], other: str) -> None:

@@ -16,7 +16,8 @@ from vergence.comparison.entries import Entry, check_comparable, ladder, measure
 from vergence.comparison.results import Measured, efficiency, figures, summary
 from vergence.comparison.runner import SoFar, Work, carried_out, check_entries, each_row
 from vergence.errors import VergenceError
-from vergence.files import claim, nothing_left
+from vergence.files import claim
+from vergence.folders import held, nothing_left
 from vergence.progress import Progress, silent
 from vergence.recipes.recipe import Recipe
 from vergence.training.sources import check_present

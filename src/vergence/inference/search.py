@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from vergence import __version__
 from vergence.errors import VergenceError
-from vergence.files import check_writable, nothing_left
+from vergence.folders import held, nothing_left
 from vergence.footage.capture import load_capture
 from vergence.footage.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from vergence.inference.estimator import Estimator, load, weights_identity

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vergence.files import nothing_left
+from vergence.folders import held, nothing_left
 from vergence.networks.devices import resolve_device
 from vergence.progress import Progress, silent
 from vergence.recipes.load import load_recipe, recipe_from

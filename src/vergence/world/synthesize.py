@@ -18,7 +18,8 @@ from PIL import Image
 
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
-from vergence.files import atomic_path, new_folder, write_json
+from vergence.files import atomic_path, write_json
+from vergence.folders import held, new_folder
 from vergence.footage.capture import Capture
 from vergence.footage.capture_camera import CaptureCamera
 from vergence.footage.capture_writer import write_capture
