@@ -85,6 +85,12 @@ def write_text(path: Path | str, text: str) -> None:
         file.write(text)
 
 
+def write_bytes(path: Path | str, data: bytes) -> None:
+    """Writes a file atomically. Libraries that are given a path instead raise errors of their own where a disk is full."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
+
+
 def read_bytes(path: Path | str) -> bytes:
     """What a file holds.
 

@@ -73,7 +73,7 @@ def _locked(lock: Path, remedy: str) -> IO[str]:
     end = time.monotonic() + PATIENCE_S
     while True:
         lock.parent.mkdir(parents=True, exist_ok=True)
-        file = open(lock, "a+")
+        file = open(lock, "a+")  # noqa: SIM115
         try:
             if fcntl is not None:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

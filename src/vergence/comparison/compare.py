@@ -178,7 +178,7 @@ def compare(
     plan = Plan.of(words, only, amounts, overrides, seeds, reference, None if data is None else Path(data))
     out = Path(out)
     check_entries(plan.entries)
-    with nothing_left(out):
+    with nothing_left(out), held(out):
         claim(out / "comparison.yaml", measured_like(plan.base), "another comparison")
         work = Work(out, device, progress, one_structure=True)
         rows = each_row(work, plan.entries, plan.seeds_of, lambda entry: plan.base)

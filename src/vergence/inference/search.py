@@ -248,9 +248,7 @@ def find_index(
     notes, names = tuple(dict.fromkeys(note for take in takes for note in take.notes)), [take.name for take in takes]
     if path is None:
         return build_index(estimator, shots, names, made_by), False, notes
-    with nothing_left(path.parent):
-        check_writable(path.parent)
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with nothing_left(path.parent), held(path.parent):
         return _kept(build_index(estimator, shots, names, made_by, path.parent), path), False, notes
 
 
