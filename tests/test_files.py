@@ -17,7 +17,6 @@ from vergence.files import (
     atomic_path,
     check_writable,
     map_npz,
-    new_folder,
     plain,
     read_arrays,
     read_json,
@@ -29,6 +28,7 @@ from vergence.files import (
     write_npz,
     write_text,
 )
+from vergence.folders import new_folder
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
