@@ -31,7 +31,10 @@ def test_the_second_process_is_told_and_a_killed_one_is_not_in_the_way(tmp_path,
     assert first.stdout is not None
     worker = int(first.stdout.readline())
     try:
-        with pytest.raises(VergenceError, match=rf"process {first.pid} on .* is writing to .*out.*Wait until"), held(out):
+        with (
+            pytest.raises(VergenceError, match=rf"process {first.pid} on .* is writing to .*out.*Wait until"),
+            held(out),
+        ):
             pass
         first.kill()
         first.wait()
@@ -55,7 +58,7 @@ def test_what_was_made_for_the_lock_goes_where_nothing_was_written(tmp_path):
 @pytest.mark.parametrize(("name", "stays"), [("half.txt", False), ("last.ckpt", True), ("keypoints.jsonl", True)])
 def test_a_refused_call_leaves_no_folder_but_what_took_time(tmp_path, name, stays):
     out = tmp_path / "a" / "out"
-    with pytest.raises(VergenceError, match="no"), held(out), nothing_left(out), held(out):
+    with pytest.raises(VergenceError, match="no"), held(out), nothing_left(out), held(out):  # noqa: PT012
         (out / name).touch()
         raise VergenceError("no")
     assert (out / name).exists() == stays

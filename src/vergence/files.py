@@ -46,6 +46,7 @@ BYTE_ORDER_MARKS = (
 )
 
 
+MOST_OPENED, MOST_GROWTH, SMALL = 2 << 30, 100, 16 << 20  # bytes; times a file's size; bytes of which nobody asks
 ALIGNMENT = 0xD935  # of a ZIP's extra field that only fills up
 ROOM = 1 << 20  # bytes that a disk must hold to begin at all
 LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}(\.\w+)?")
@@ -170,6 +171,40 @@ def read_json(
             return msgspec.convert(json.loads(text), kind)
 
 
+def inside(folder: Path, name: str) -> Path:
+    """The file of a name that a list gives, which must lie in the list's folder.
+
+    Raises:
+        VergenceError: it leads out of it.
+    """
+    if not name.strip() or not Path(os.path.normpath(folder / name)).is_relative_to(os.path.normpath(folder)):
+        raise VergenceError(f"{name!r} leads out of {folder}", "Name files by their path in the folder.")
+    return folder / name
+
+
+def check_growth(path: Path | str, opened: int) -> None:
+    """Refuses a file that a few bytes make large, before it takes the memory.
+
+    Args:
+        path: archive, or file of arrays.
+        opened: bytes of what is to be read of it.
+
+    Raises:
+        VergenceError: that is over `MOST_OPENED`, or so many times the file's size that it holds no measurements.
+    """
+    size = Path(path).stat().st_size
+    if opened > max(MOST_OPENED, size) or opened > max(SMALL, MOST_GROWTH * size):
+        told = f"{path} has {size / 2**20:.3g} MiB and would take {opened / 2**20:,.0f} MiB of memory"
+        limit = f"at most {MOST_OPENED >> 30} GiB and {MOST_GROWTH} times a file's size are read"
+        raise VergenceError(f"{told}; {limit}", "Get the original file, or write it in parts.")
+
+
+def check_archive(path: Path | str) -> None:
+    """`check_growth` of a ZIP archive, as an NPZ is; what is none passes."""
+    with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as file:
+        check_growth(path, sum(member.file_size for member in file.infolist()))
+
+
 def read_arrays(path: Path | str, keys: Sequence[str] = (), remedy: str = "Write it again.") -> dict[str, np.ndarray]:
     """All arrays of an NPZ file; pickled objects are not loaded.
 
@@ -178,6 +213,7 @@ def read_arrays(path: Path | str, keys: Sequence[str] = (), remedy: str = "Write
     """
     if not Path(path).exists():
         raise VergenceError(f"there is no file {path}", "Check the path.")
+    check_archive(path)
     with refusing(f"{path} is not a readable NPZ", remedy), np.load(path, allow_pickle=False) as file:
         data = {key: file[key] for key in file.files}
     for key in keys:

@@ -302,7 +302,7 @@ def train_stage(
     more.append(_Told(progress, name, stage.steps))
     _quiet()
     trainer = pl.Trainer(
-        **team.trainer_settings(device),
+        **team.trainer_settings(device, [Whole()]),
         precision=precision,  # type: ignore[arg-type, unused-ignore]
         max_steps=stage.steps,
         limit_train_batches=stage.steps,
@@ -310,7 +310,6 @@ def train_stage(
         gradient_clip_val=stage.grad_clip or None,
         logger=[logger, *_tensorboard(folder)],
         callbacks=[*more, *callbacks],
-        plugins=[Whole()],
         log_every_n_steps=LOG_EVERY,
         enable_model_summary=False,
         enable_progress_bar=False,

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import re
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -45,6 +46,7 @@ from vergence.skeleton import Skeleton, skeleton_from_names
 FORMAT, READS = 3, (1, 2, 3)  # 1 had no measures, 1 and 2 no full cameras and two names of their own
 OPEN_SHARDS = 64
 MANIFEST, PLAN, INDEX = "manifest.json", "plan.json", "index.h5"
+SHARD = re.compile(r"shard-[0-9]+\.h5")
 OLD_NAMES = {"time_step": "instant", "pseudo": "made"}
 AGAIN = "Prepare it again: `vergence data prepare` into a new folder."
 
@@ -238,6 +240,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("format") not in READS:
         found = manifest.get("format") if isinstance(manifest, dict) else "none"
         raise VergenceError(f"{folder} has format {found}; this version reads {FORMAT}", AGAIN)
+    if strange := [name for name in manifest.get("files", {}) if name != INDEX and not SHARD.fullmatch(name)]:
+        raise VergenceError(f"{folder / MANIFEST} names {strange[0]!r}, which is no file of its folder", AGAIN)
     return manifest
 
 
