@@ -24,7 +24,8 @@ def test_the_noise_of_a_joint_is_what_trembles_beside_a_share_of_the_person(nois
 def test_points_are_of_all_joints_and_times_where_a_stride_would_fall_in_with_the_joints(frames: int) -> None:
     seen = np.zeros((frames, 25, 2))
     frame, joint = common_points(seen, seen).T
-    assert len(frame) == 600 and len(set(zip(frame, joint))) == 600
+    assert len(frame) == 600
+    assert len(set(zip(frame, joint))) == 600
     assert np.bincount(joint, minlength=25).min() > 12
     assert np.bincount(frame % 100 // 10, minlength=10).min() > 40  # of a film that repeats every 100 frames
     assert np.bincount(frame * 10 // frames).tolist() == [60] * 10
