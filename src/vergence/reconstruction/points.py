@@ -51,7 +51,8 @@ def _intersections(cameras: Bundle, observed: Array, weight: Array, iterations: 
     share, points = trust, np.empty((3, 0))
     for _ in range(iterations + 1):
         system = np.einsum("vkn,vn->kn", terms, share)
-        points = _times(invert_symmetric(system[:6]), system[6:])
+        with np.errstate(all="ignore"):  # of parallel rays
+            points = _times(invert_symmetric(system[:6]), system[6:])
         depth = rotation[:, 2] @ points + translation[:, 2, None]
         share = trust / np.maximum(depth**2, 1e-12)
     return np.where(np.isfinite(points).all(0), points, np.nan).T
