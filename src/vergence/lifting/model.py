@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as tensor_bytes
 
 from vergence import __version__
 from vergence.errors import refusing
-from vergence.files import atomic_path, read_json, write_json
+from vergence.files import read_json, write_bytes, write_json
 from vergence.geometry.cameras import Camera
 from vergence.lifting.network import Lifter, LifterSettings, lift
 from vergence.skeleton import Skeleton, skeleton_from_names
@@ -84,8 +85,8 @@ class LiftingModel:
     def save(self, folder: Path | str) -> None:
         """Writes the folder, each file atomically."""
         folder = Path(folder)
-        with atomic_path(folder / "model.safetensors") as partial:
-            save_file({k: v.detach().contiguous().clone() for k, v in self.network.state_dict().items()}, partial)
+        weights = {k: v.detach().contiguous().clone() for k, v in self.network.state_dict().items()}
+        write_bytes(folder / "model.safetensors", tensor_bytes(weights))
         write_json(folder / "config.json", self.config)
 
 
