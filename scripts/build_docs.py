@@ -12,6 +12,7 @@ not exist. `mkdocs.yml` is in the form that both read.
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 import math
@@ -32,6 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 REPOSITORY = "https://github.com/vergence-pose/vergence/tree/main/"
 PAGES = ROOT / "build" / "pages"
 KEYS = ROOT / "docs" / "recipe-keys.md"
+EQUATION = re.compile(r"\[`([\w.]+)`\]\(\.\./(src/[\w/]+\.py)\) \| `([^`]+)`")  # function, file, line
 NAMES = {
     "README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md",
     "findings/README.md": "findings.md",
@@ -168,13 +170,44 @@ def moved_links(text: str, page: Path) -> str:
     return re.sub(r"\]\((?!\w+:)([^)\s]+)\)", lead, text)
 
 
+def line_of(name: str, path: str, code: str) -> int | None:
+    """The line of `code` in a function of a file (`Class.method` or `function`); None where either is not there."""
+    text = (ROOT / path).read_text("utf-8")
+    node: Any = ast.parse(text)
+    for part in name.split("."):
+        node = next((one for one in getattr(node, "body", ()) if getattr(one, "name", "") == part), None)
+    inside = [] if node is None else text.splitlines()[node.lineno - 1 : node.end_lineno]
+    first, wanted = " ".join("\n".join(inside).split()).find(" ".join(code.split())), code.split()[0]
+    if first < 0:
+        return None
+    return next(node.lineno + i for i, line in enumerate(inside) if wanted in line and starts_at(inside[i:], code))
+
+
+def starts_at(lines: list[str], code: str) -> bool:
+    """Whether `code` begins on the first of the lines, however it is broken."""
+    whole, rest = (" ".join("\n".join(part).split()) for part in (lines, lines[1:]))
+    wanted = " ".join(code.split())
+    return whole.count(wanted) > rest.count(wanted)
+
+
+def with_lines(text: str) -> str:
+    """The page of equations with the number of each line, in its function's link."""
+
+    def numbered(match: re.Match[str]) -> str:
+        line = line_of(*match.groups())
+        return match[0].replace(f"({'../' + match[2]})", f"(../{match[2]}#L{line}), line {line}")
+
+    return EQUATION.sub(numbered, text)
+
+
 def gather() -> None:
     """Writes the pages of the site to `build/pages`."""
     shutil.rmtree(PAGES, ignore_errors=True)
-    shutil.copytree(ROOT / "docs", PAGES, ignore=shutil.ignore_patterns("scripts"))
+    shutil.copytree(ROOT / "docs", PAGES, ignore=shutil.ignore_patterns("scripts", "*.ipynb"))
     for page in [*(ROOT / "docs").glob("*.md"), *(ROOT / name for name in NAMES)]:
         name = NAMES.get(page.relative_to(ROOT).as_posix(), page.name)
-        (PAGES / name).write_text(moved_links(page.read_text("utf-8"), page), "utf-8")
+        text = page.read_text("utf-8")
+        (PAGES / name).write_text(moved_links(with_lines(text), page), "utf-8")
     (PAGES / "reference").mkdir()
     for name, text in {KEYS.name: recipe_keys(), **reference()}.items():
         (PAGES / name).write_text(text, "utf-8")

@@ -2,16 +2,20 @@
 
     python scripts/mutants.py --seed 1 --count 100 --out build/mutants-1.jsonl
 
-A mutant is one change of one expression: an arithmetic operator, a comparison, a number, an index, a sign, or two arguments
-of one type in the other order. All places for one are found in the syntax tree. A hash of the seed, the module, the function
-and the line says which are taken, so each seed is a sample of its own, and an edit elsewhere does not draw new ones. Left out
-is what is no behaviour: messages, annotations, defaults, numbers that stand alone at a module's or class's top (settings, of
-which a neighbour is as right), and those below 1e-4 (tolerances).
+A mutant is one change of one expression: an arithmetic operator, a comparison, a number, an index, a sign, two arguments of
+one type or a pair as `width, height` in the other order. All places for one are found in the syntax tree. A hash of the seed,
+the module, the function and the line says which are taken, so each seed is a sample of its own, and an edit elsewhere does not
+draw new ones. Left out is what is no behaviour: messages, annotations, defaults, numbers that stand alone at a module's or
+class's top (settings, of which a neighbour is as right), and those below 1e-4 (tolerances).
 
 For each mutant run, until a test fails: the module's own test file, the room's other tests that import the module, those
-of other rooms that do, and the test files of modules that import it. A failure counts only if the same test passes without the
-mutant. Everything happens in a copy of the tree. Results are kept line by line in `--out`: the same command goes on where
-it was, and with `--again` runs what survived once more, after tests were added.
+of other rooms that do, and the test files of modules that import it; of each first what names the function, then the fastest. A
+failure counts only if the same test passes without the mutant, or did under another. Everything happens in a copy of the tree.
+Results are kept line by line in `--out`: the same command goes on where it was, and with `--again` runs what survived once
+more, after tests were added.
+
+A mutant that cannot change any result is no fault that a test could notice. Those found so far are in `mutants.toml`, each
+with its reason: they are drawn like all others, not run, and counted by themselves.
 
 Not mutmut nor cosmic-ray: the first runs all mutants of whole modules and chooses tests by a traced run of all of them, the
 second runs one command for all; neither draws an even sample of rooms. An interpreter a mutant would import torch for longer
@@ -23,6 +27,7 @@ from __future__ import annotations
 import argparse
 import ast
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -32,6 +37,7 @@ import signal
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -40,13 +46,15 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARES = {
-    "geometry": 16,
+    "geometry": 14,
     "reconstruction": 16,
     "footage": 16,
-    "metrics": 14,
-    "methods": 14,
-    "batches": 12,
-    "outputs": 12,
+    "datasets": 12,
+    "methods": 10,
+    "batches": 10,
+    "metrics": 8,
+    "outputs": 8,
+    "networks": 6,
 }
 LIBRARIES = (
     "numpy scipy.optimize scipy.spatial torch lightning transformers cv2 av h5py hypothesis pytest rich PIL.Image"
@@ -62,53 +70,14 @@ MESSAGES = {"VergenceError", "warn", "round", "isinstance"}
 SETTINGS = set(
     "timeout decimals digits indent width maxsize maxlen stacklevel max_iter iterations seed atol rtol".split()
 )
+PAIRS = [
+    set(words.split())
+    for words in ("width height", "w h", "x y", "u v", "row column", "rows columns", "fx fy", "cx cy")
+]
 TOLERANCE = 1e-4
-
-TIE = "differs only where two measured numbers are equal to the last bit"
-
-# What cannot change any behaviour, by module, line and mutated line: why.
-EQUIVALENT: dict[tuple[str, str, str], str] = {
-    (
-        "outputs/usd.py",
-        "quaternion[1:] *= np.where(np.cumsum(flips, axis=0) % 2, -1.0, 1.0)[..., None]",
-        "quaternion[1:] /= np.where(np.cumsum(flips, axis=0) % 2, -1.0, 1.0)[..., None]",
-    ): "divided by 1 or -1 is multiplied by it",
-    (
-        "outputs/kinematics.py",
-        '"clavicle": (1, 0, 0), "shoulder": (1, 0, 0), "elbow": (1, 0, 0), "wrist": (1, 0, 0), "hand": (1, 0, 0),',
-        '"clavicle": (2, 0, 0), "shoulder": (1, 0, 0), "elbow": (1, 0, 0), "wrist": (1, 0, 0), "hand": (1, 0, 0),',
-    ): "a direction of any length",
-    ("geometry/vertical.py", "if strength[-1] > 1 / sigma:", "if strength[-1] >= 1 / sigma:"): TIE,
-    (
-        "geometry/camera.py",
-        "close = (value - bent).abs() <= 1e3 * torch.finfo(xy.dtype).eps * (1 + bent)",
-        "close = (value - bent).abs() < 1e3 * torch.finfo(xy.dtype).eps * (1 + bent)",
-    ): TIE,
-    (
-        "geometry/alignment.py",
-        "point = power <= torch.finfo(x.dtype).tiny",
-        "point = power < torch.finfo(x.dtype).tiny",
-    ): TIE,
-    (
-        "geometry/crops.py",
-        "_forget(points, ~(points[0] ** 2 + points[1] ** 2 < _radius_limit(*lens.tolist()) ** 2))",
-        "_forget(points, ~(points[0] ** 2 + points[1] ** 2 <= _radius_limit(*lens.tolist()) ** 2))",
-    ): TIE,
-    (
-        "methods/mcss.py",
-        'terms["metric"] = metric_loss(embedding[place[anchor]], embedding[place[positive]], allowed, self.metric)',
-        'terms["metric"] = metric_loss(embedding[place[positive]], embedding[place[anchor]], allowed, self.metric)',
-    ): "both losses are symmetric in their two views, as `negatives` is in its two time steps",
-    (
-        "methods/geometric_constraint.py",
-        "return depth.nan_to_num(0.0), weight",
-        "return depth.nan_to_num(1.0), weight",
-    ): "what is unknown has weight 0, whatever stands in its place",
-    (
-        "methods/geometric_constraint.py",
-        "length = (vector.square().sum(-1) + LEAST_LENGTH**2).sqrt()",
-        "length = (vector.square().sum(-1) + LEAST_LENGTH**3).sqrt()",
-    ): "either keeps the gradient of a length of 0 finite",
+EQUIVALENT = {
+    (entry["module"], entry["before"], entry["after"]): entry["why"]
+    for entry in tomllib.loads(Path(__file__).with_name("mutants.toml").read_text())["same"]
 }
 
 
@@ -228,6 +197,14 @@ def numbers(source: Source, node: ast.AST, index: bool) -> Iterator[tuple[int, i
         yield source.start(node), source.end(node), str({0: 1, 1: 0}.get(value, value - 1) if index else value + 1)
 
 
+def pairs_swapped(source: Source, node: ast.Tuple | ast.List) -> Iterator[tuple[int, int, str]]:
+    """`height, width` for `width, height`."""
+    for a, b in zip(node.elts, node.elts[1:]):
+        if {source.of(a).rpartition(".")[2], source.of(b).rpartition(".")[2]} in PAIRS:
+            between = source.text[source.end(a) : source.start(b)].decode()
+            yield source.start(a), source.end(b), source.of(b) + between + source.of(a)
+
+
 def swaps(source: Source, node: ast.Call, signatures: dict[str, list[str]]) -> Iterator[tuple[int, int, str]]:
     name, args = called(node), node.args
     if any(isinstance(arg, ast.Starred) for arg in args):
@@ -267,6 +244,8 @@ def changes(
         yield source.start(node), source.start(node) + 1, ""
     elif isinstance(node, ast.Call):
         yield from swaps(source, node, signatures)
+    elif isinstance(node, ast.Tuple | ast.List):
+        yield from pairs_swapped(source, node)
     for left, right, old, instead in pairs:
         at = source.text.index(old.encode(), source.end(left), source.start(right))
         yield from ((at, at + len(old), new) for new in instead)
@@ -302,23 +281,26 @@ def signatures_of(trees: list[ast.Module]) -> dict[str, list[str]]:
 
 
 def draw(source_root: Path, seed: int, count: int, rooms: dict[str, int]) -> list[Mutant]:
-    """The mutants of a seed, one a line at most; each room has its share. Equivalent ones are passed over."""
+    """The mutants of a seed, one a line at most; each room has its share."""
     package = source_root / "vergence"
     signatures = signatures_of([ast.parse(file.read_bytes()) for file in sorted(package.rglob("*.py"))])
     drawn: list[Mutant] = []
+
+    def rank(mutant: Mutant) -> bytes:
+        return hashlib.sha256(f"{seed} {mutant.function} {mutant.place}".encode()).digest()
+
     for room, share in rooms.items():
         found = [
             mutant
             for file in sorted((package / room).rglob("*.py"))
             for mutant in candidates(Source(str(file.relative_to(package)), file.read_bytes()), signatures)
-            if mutant.place not in EQUIVALENT
         ]
-        found.sort(key=lambda m: hashlib.sha256(f"{seed} {m.function} {m.place}".encode()).digest())
+        found.sort(key=rank)
         lines: dict[tuple[str, int], Mutant] = {}
         for mutant in found:
             lines.setdefault((mutant.module, mutant.number), mutant)
         drawn += list(lines.values())[: round(count * share / sum(rooms.values()))]
-    return drawn
+    return sorted(drawn, key=rank)  # all rooms mixed: what has run when it is stopped is a sample too
 
 
 @cache
@@ -355,10 +337,12 @@ def stages(module: str, tree: Path) -> list[list[Path]]:
 
 
 class Watch:
-    """A plug-in of pytest: names what fails, ends a test or a run that takes too long."""
+    """A plug-in of pytest: what names the function comes first, what fails is named, what takes too long is ended."""
 
-    def __init__(self, report: Path, test_seconds: int, seconds: float) -> None:
-        self.report, self.test_seconds, self.seconds = report, test_seconds, seconds
+    def __init__(self, report: Path, times: Path, test_seconds: int, seconds: float, function: str) -> None:
+        self.report, self.times, self.test_seconds, self.seconds = report, times, test_seconds, seconds
+        self.names = re.compile(rf"\b({'|'.join(map(re.escape, function.split('.')))})\b") if function else None
+        self.began, self.known = 0.0, json.loads(times.read_text()) if times.exists() else {}
         signal.signal(signal.SIGPROF, self._late)
 
     def _late(self, *_: object) -> None:
@@ -367,11 +351,31 @@ class Watch:
     def _fails(self, name: str) -> None:
         self.report.write_text(name)
 
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        """Tests that name the function, then files by their tests' time, of each the fastest test first; one not timed so far
+        is thought to take a second."""
+        files: dict[str, float] = {}
+        for item in items:
+            name = item.nodeid.partition("::")[0]
+            files[name] = files.get(name, 0.0) + self.known.get(item.nodeid, 1.0)
+        items.sort(key=lambda i: (self._far(i), files[i.nodeid.partition("::")[0]], self.known.get(i.nodeid, 1.0)))
+
+    def _far(self, item: Any) -> bool:
+        return self.names is None or not self.names.search(inspect.getsource(item.function))
+
     def pytest_runtest_logstart(self) -> None:
+        self.began = time.process_time()
         signal.setitimer(signal.ITIMER_PROF, self.test_seconds)
 
-    def pytest_runtest_logfinish(self) -> None:
+    def pytest_runtest_logfinish(self, nodeid: str) -> None:
         signal.setitimer(signal.ITIMER_PROF, 0)
+        if not self.report.exists():
+            self.known[nodeid] = round(time.process_time() - self.began, 2)
+            with self.report.with_name("passed").open("a") as file:
+                file.write(f"{nodeid}\n")
+
+    def pytest_sessionfinish(self) -> None:
+        self.times.write_text(json.dumps(self.known))
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         if report.failed:
@@ -389,36 +393,47 @@ class Watch:
 class Trial:
     """A copy of the tree, in which tests run."""
 
-    def __init__(self, folder: Path, test_seconds: int, seconds: int) -> None:
+    def __init__(self, folder: Path, test_seconds: int, seconds: int, times: Path | None = None) -> None:
         self.tree, self.report, self.log = folder / "tree", folder / "failed", folder / "log"
+        self.times = times or folder / "times.json"
         self.test_seconds, self.seconds = test_seconds, seconds
         self.faulty: set[str] = set()  # fail without any mutant
-        self.sound: set[str] = set()
+        self.sound: set[str] = set()  # have passed in this copy
         unwanted = shutil.ignore_patterns(".git", "__pycache__", "build", "runs", ".*_cache", ".hypothesis")
         shutil.copytree(ROOT, self.tree, ignore=unwanted)
         sys.path.insert(0, str(self.tree / "src"))
         os.environ["PYTHONPATH"] = str(self.tree / "src")
+        sys.dont_write_bytecode = False  # or each run would compile all modules anew
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-    def run(self, names: list[str]) -> str:
-        """The first test that fails, empty if none does."""
+    def run(self, names: list[str], function: str = "") -> str:
+        """The first test that fails, empty if none does; tests that name the function first."""
         self.report.unlink(missing_ok=True)
         child = os.fork()
         if child == 0:
-            os.setsid()
-            os.chdir(self.tree)
-            output = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-            os.dup2(output, 1)
-            os.dup2(output, 2)
-            resource.setrlimit(resource.RLIMIT_CPU, (2 * self.seconds, 2 * self.seconds + 5))  # in a loop of a library
-            import pytest
-
-            out = [word for test in sorted(self.faulty) for word in ("--deselect", test)]
-            watch = Watch(self.report, self.test_seconds, self.seconds)
-            os._exit(pytest.main(["-x", "-p", "no:cacheprovider", "-p", "no:xdist", *out, *names], plugins=[watch]))
+            status = 1
+            try:
+                status = self._pytest(names, function)
+            finally:
+                os._exit(status)  # whatever was raised: nothing of the parent's is cleaned up here
         status = os.waitpid(child, 0)[1]
-        if os.WIFSIGNALED(status):
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) != signal.SIGALRM:  # that may be the machine's, which is busy
             return f"signal {os.WTERMSIG(status)}"
         return self.report.read_text() if self.report.exists() else ""
+
+    def _pytest(self, names: list[str], function: str) -> int:
+        os.setsid()
+        os.chdir(self.tree)
+        output = os.open(self.log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        resource.setrlimit(resource.RLIMIT_CPU, (2 * self.seconds, 2 * self.seconds + 5))  # in a loop of a library
+        signal.alarm(60 * self.seconds)  # waits for what never comes
+        import pytest
+
+        out = [word for test in sorted(self.faulty) for word in ("--deselect", test)]
+        watch = Watch(self.report, self.times, self.test_seconds, self.seconds, function)
+        return int(pytest.main(["-x", "-p", "no:cacheprovider", "-p", "no:xdist", *out, *names], plugins=[watch]))
 
     def catcher(self, mutant: Mutant) -> str:
         """The test that fails by a mutant, empty if all pass."""
@@ -428,10 +443,13 @@ class Trial:
         # A second of its own for each, or compiled files of one mutant would pass for those of the next.
         os.utime(file, (times.st_atime, times.st_mtime + int.from_bytes(os.urandom(3))))
         try:
-            failed = self._first(stages(mutant.module, self.tree))
+            failed = self._first(stages(mutant.module, self.tree), mutant.function)
         finally:
             file.write_bytes(before)
             os.utime(file, (times.st_atime, times.st_mtime))
+        passed = self.report.with_name("passed")
+        if passed.exists():
+            self.sound |= set(passed.read_text().splitlines())
         if not failed or failed in self.sound or failed.startswith("signal"):
             return failed
         if self.run([failed]):
@@ -440,10 +458,9 @@ class Trial:
         self.sound.add(failed)
         return failed
 
-    def _first(self, staged: list[list[Path]]) -> str:
-        return next(
-            (found for files in staged if (found := self.run([str(f.relative_to(self.tree)) for f in files]))), ""
-        )
+    def _first(self, staged: list[list[Path]], function: str) -> str:
+        runs = ([str(file.relative_to(self.tree)) for file in files] for files in staged)
+        return next((found for names in runs if (found := self.run(names, function))), "")
 
 
 def main() -> int:
@@ -456,42 +473,51 @@ def main() -> int:
     )
     parser.add_argument("--again", action="store_true", help="run those that survived once more")
     parser.add_argument("--list", action="store_true", help="show the mutants only")
-    parser.add_argument("--test-seconds", type=int, default=90, help="most processor time of a test")
+    parser.add_argument("--test-seconds", type=int, default=60, help="most processor time of a test")
     parser.add_argument(
         "--seconds",
         type=int,
-        default=240,
+        default=120,
         help="most processor time of a run of tests, of which a mutant has up to four",
     )
     args = parser.parse_args()
     drawn = [m for m in draw(ROOT / "src", args.seed, args.count, SHARES) if args.only in f"{m.module} {m.before}"]
-    out = args.out or ROOT / "build" / f"mutants-{args.seed}.jsonl"
+    out = (args.out or ROOT / "build" / f"mutants-{args.seed}.jsonl").resolve()
     out.parent.mkdir(parents=True, exist_ok=True)
     kept = [json.loads(line) for line in out.read_text().splitlines()] if out.exists() else []
     known = {tuple(entry["place"]): entry["caught"] for entry in kept}
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         if not args.list:
             os.environ["OMP_NUM_THREADS"] = "1"
-            trial = Trial(Path(folder), args.test_seconds, args.seconds)
+            trial = Trial(Path(folder), args.test_seconds, args.seconds, out.with_name("mutants-times.json"))
             for library in LIBRARIES.split():
                 __import__(library)
         for number, mutant in enumerate(drawn, 1):
             caught, began = known.get(mutant.place), time.monotonic()
-            if not args.list and (caught is None or (args.again and not caught)):
-                known[mutant.place] = caught = trial.catcher(mutant)
-                with out.open("a") as file:
-                    file.write(json.dumps({"place": mutant.place, "caught": caught}) + "\n")
-            word = (
-                ""
-                if args.list
-                else f"{f'caught by {caught}' if caught else 'SURVIVED'}, {time.monotonic() - began:.0f} s"
-            )
+            word = f"cannot be noticed: {EQUIVALENT[mutant.place]}" if mutant.place in EQUIVALENT else ""
+            if not args.list and not word:
+                if caught is None or (args.again and not caught):
+                    known[mutant.place] = caught = trial.catcher(mutant)
+                    with out.open("a") as file:
+                        file.write(json.dumps({"place": mutant.place, "caught": caught}) + "\n")
+                word = f"{f'caught by {caught}' if caught else 'SURVIVED'}, {time.monotonic() - began:.0f} s"
             print(
                 f"{number} {mutant.module}:{mutant.number} {word}\n  - {mutant.before}\n  + {mutant.after}", flush=True
             )
     if not args.list:
-        print(f"{sum(bool(known[m.place]) for m in drawn)} of {len(drawn)} caught")
+        print(summary(drawn, known))
     return 0
+
+
+def summary(drawn: list[Mutant], known: dict[Any, str]) -> str:
+    """Caught of those that can be noticed, by room and in all."""
+    rooms: dict[str, list[bool]] = {}
+    for mutant in (m for m in drawn if m.place not in EQUIVALENT):
+        rooms.setdefault(mutant.module.split("/")[0], []).append(bool(known[mutant.place]))
+    lines = [f"{room}: {sum(caught)} of {len(caught)}" for room, caught in rooms.items()]
+    each = [caught for room in rooms.values() for caught in room]
+    same = len(drawn) - len(each)
+    return "\n".join([*lines, f"{sum(each)} of {len(each)} caught; {same} more cannot be noticed"])
 
 
 if __name__ == "__main__":

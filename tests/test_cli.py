@@ -180,3 +180,12 @@ def test_sigterm_stops_like_ctrl_c(capsys, monkeypatch):
     assert cli.main(["train"]) == 130
     assert "goes on where it was" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize("words", [["synth", "FILE"], ["train", "demo", "--out", "FILE"], ["learn", "x", "--out=FILE"]])
+def test_a_file_is_no_folder_for_results(words, tmp_path, capsys):
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    assert cli.main([word.replace("FILE", str(file)) for word in words]) == 2
+    assert "notes.txt is a file" in capsys.readouterr().err
+    assert file.read_text() == "mine"

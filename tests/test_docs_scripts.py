@@ -80,7 +80,7 @@ def test_commands_in_the_documentation_are_spelled_as_the_verbs_take_them(page):
 
 
 def is_key(name: str) -> bool:
-    return name.partition(".")[0] in {field.name for field in dataclasses.fields(Recipe)}
+    return name.partition(".")[0].replace("-", "_") in {field.name for field in dataclasses.fields(Recipe)}
 
 
 def test_the_readme_has_a_line_for_each_verb():

@@ -63,6 +63,8 @@ def test_a_folder_is_tried_before_the_work_and_not_made(tmp_path: Path, monkeypa
     check_writable(tmp_path / "page.html")
     check_writable(tmp_path / "new" / "folder")
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
+    with pytest.raises(VergenceError, match=r"page\.html is a file"):
+        check_writable(tmp_path / "page.html", folder=True)
     with pytest.raises(VergenceError, match="lies in a file"):
         check_writable(tmp_path / "page.html" / "folder")
 

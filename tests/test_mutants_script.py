@@ -55,6 +55,22 @@ def test_every_sign_factor_index_comparison_and_order_is_changed_and_no_setting_
     ])  # fmt: skip
 
 
+def test_pairs_of_one_kind_are_exchanged_and_no_others() -> None:
+    text = "def f(a):\n    h, w = a.shape\n    k, d = a\n    return g(w), (a.x, a.y), [w, k]\n"
+    assert changed(text) == ["w, h = a.shape", "return g(w), (a.y, a.x), [w, k]"]
+
+
+def test_mutants_that_cannot_be_noticed_are_counted_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = [
+        mutants.Mutant(f"{room}/a.py", "f", n, f"x{n}", "y", 0, 1, "y") for n, room in enumerate(["b", "a", "b", "b"])
+    ]
+    monkeypatch.setattr(mutants, "EQUIVALENT", {drawn[3].place: "the same"})
+    known = {drawn[0].place: "test_f", drawn[1].place: "", drawn[2].place: "signal 24"}
+    assert mutants.summary(drawn, known).splitlines() == [
+        "b: 2 of 2", "a: 0 of 1", "2 of 3 caught; 1 more cannot be noticed"
+    ]  # fmt: skip
+
+
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A package of one room in which one function is tested and another is not."""

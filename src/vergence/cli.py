@@ -137,7 +137,8 @@ def function_of(verb: str) -> Callable[..., int | None]:
 
 
 def check_out(function: Callable[..., int | None], values: Mapping[str, Any]) -> None:
-    """Refuses a folder --out, given or by default, that cannot be written to: before the work, not behind it."""
+    """Refuses --out, given or by default, that cannot be written to: before the work, not behind it. It is a folder, but for
+    functions that say `writes_file`."""
     import inspect
 
     default = getattr(inspect.signature(function).parameters.get("out"), "default", None)
@@ -145,7 +146,7 @@ def check_out(function: Callable[..., int | None], values: Mapping[str, Any]) ->
     if isinstance(wanted, Path) and not values.get("print_config"):
         from vergence.files import check_writable
 
-        check_writable(wanted)
+        check_writable(wanted, folder=not getattr(function, "writes_file", False))
 
 
 def call(function: Callable[..., int | None], verb: str, words: list[str]) -> int:

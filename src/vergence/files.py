@@ -312,13 +312,19 @@ def new_folder(path: Path) -> None:
         raise VergenceError(f"{path} is not empty", "Choose a new folder, or empty it.")
 
 
-def check_writable(path: Path | str) -> None:
+def check_writable(path: Path | str, folder: bool = False) -> None:
     """Makes sure that a folder (or file) can be written, before the hours of work whose results go there; makes nothing.
 
+    Args:
+        path: the folder or file.
+        folder: it must not be a file.
+
     Raises:
-        VergenceError: it lies in a file, or in a folder that may not be written to.
+        VergenceError: it is or lies in a file, or in a folder that may not be written to.
     """
     path = Path(path).absolute()
+    if folder and path.is_file():
+        raise VergenceError(f"{path} is a file", "Results go into a folder: choose another name.")
     try:
         there = next(one for one in (path, *path.parents) if one.exists())
         with tempfile.TemporaryFile(dir=there.parent if there == path and there.is_file() else there):

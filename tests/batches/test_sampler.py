@@ -53,6 +53,15 @@ def test_steps_may_be_asked_in_any_order():
         assert two.batch(step).frame.tolist() == forward[step]
 
 
+@pytest.mark.parametrize(("start", "stop"), [(0, 3), (2, 7), (6, 9), (0, 9)])
+def test_one_process_of_several_gets_its_rows_of_the_same_batch(start, stop):
+    mixture = Mixture([part("a", 7, 5), part("b", 3, 4)], seed=2)
+    for step in (0, 5):
+        whole, own = mixture.batch(step), mixture.batch(step, slice(start, stop))
+        for name in ("frame", "source", "time_step"):
+            assert torch.equal(getattr(own, name), getattr(whole, name)[start:stop])
+
+
 def test_seeds_and_sources_have_orders_of_their_own():
     a, b = (Mixture([part("a", 50, 50)], seed=s).batch(0).frame.tolist() for s in (0, 1))
     assert a != b

@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -166,6 +168,20 @@ def test_the_verb(recordings, tmp_path, capsys):
     assert "bad: " in shown
     assert "2 of 3 done; 1 failed" in "".join(shown.split("\n"))
     assert not (tmp_path / "a" / "poses.trc").exists()
+    assert main([*words, "--formats", "csv", "--focal=each", "--quiet"]) == 1
+    assert "2 of 3 done (2 of them before)" in "".join(capsys.readouterr().out.split("\n"))
     assert main([*words, "--height2", "3"]) == 2
     assert "no option 'height2'" in capsys.readouterr().err
     assert os.listdir(Path(tmp_path, "batch"))
+
+
+def test_a_reconstruction_does_not_wait_for_torch_to_load(recordings, tmp_path):
+    """It takes longer to load than a short recording takes."""
+    script = (
+        "import sys\nfrom multiprocessing import Pipe\nfrom vergence.bulk.task import _work\n"
+        "ours, theirs = Pipe()\n"
+        f"words = [{str(recordings / 'a')!r}, {'--out=' + str(tmp_path / 'out')!r}]\n"
+        f"_work('reconstruct', words, {str(tmp_path / 'log.txt')!r}, 1, theirs)\n"
+        "assert ours.recv()[0] == '' and 'torch' not in sys.modules\nimport os\nos._exit(0)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0

@@ -276,6 +276,15 @@ def test_an_image_run_on_footage_without_truth(run, capture, tmp_path, capsys):
     assert found["figures"]["ways"]["zero depth"]["score"] == pytest.approx(1)
 
 
+def test_footage_without_keypoints_is_told_how_to_get_them(capture, tmp_path, capsys):
+    for video in (capture / "c").glob("*.mp4"):
+        (tmp_path / video.name).symlink_to(video)
+    assert main(["evaluate", "lifting", "--footage", str(tmp_path), "--quiet"]) == 2
+    said = capsys.readouterr().err
+    assert "Run `vergence detect" in said
+    assert "is found by itself" in said
+
+
 def test_frames_that_an_image_run_learned_from_are_left_out(capture, tmp_path):
     (tmp_path / "r.yaml").write_text(
         RECIPE.split("sources:")[0]

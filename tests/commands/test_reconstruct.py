@@ -8,13 +8,18 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from fixtures_told import SIDE, told, write_videos
 
+import vergence
 from vergence.commands.console.options import plain_options
 from vergence.commands.reconstruct import reconstruct
 from vergence.errors import VergenceError
 from vergence.footage.calibrations.toml_rigs import read_rig_toml
+from vergence.footage.detectors import footage as base
 from vergence.outputs import read_npz, read_trc
 from vergence.skeleton import H36M_17
+
+__all__ = ["told"]
 
 FRAMES, SIZE = 80, (1280, 720)
 BONES = {
@@ -218,3 +223,24 @@ def test_real_footage(tmp_path: Path) -> None:
     assert sum("1080 x 1920, not 1088 x 1920" in note for note in results["notes"]) == 2
     assert read_trc(tmp_path / "out" / "poses.trc").positions.shape == (100, 25, 3)
     assert (tmp_path / "out" / "poses.csv").exists()
+
+
+def test_videos_without_keypoints_are_detected_into_the_folder(told, make_scene, tmp_path, capsys, monkeypatch) -> None:
+    """One camera has its own; the folder is a capture with which later steps go on."""
+    scene = make_scene(views=3, frames=40, distortion=(0.0,) * 5, noise=1.0)
+    told.keypoints = scene.keypoints * SIDE / 1000
+    (tmp_path / "footage").mkdir()
+    footage, out = write_videos(tmp_path / "footage", [40, 40, 40]), tmp_path / "out"
+    monkeypatch.setattr(base, "CACHE", tmp_path / "cache")
+    vergence.detect(footage / "cam1.mp4", detector="told")
+    before = sorted(path.name for path in footage.iterdir())
+    reconstruct(footage, out, detector="told", quiet=True)
+    assert sorted(path.name for path in footage.iterdir()) == before
+    assert sorted(path.name for path in (out / "keypoints").iterdir()) == ["cam0.json", "cam2.json"]
+    again = vergence.reconstruct(out, detector="nobody is asked")
+    assert np.allclose(again.poses.pose, read_npz(out / "poses.npz").pose, equal_nan=True)
+    in_cache = vergence.reconstruct(footage, detector="told")
+    assert np.allclose(in_cache.poses.pose, again.poses.pose, equal_nan=True)
+    (footage / "cam1.mp4").unlink(), (footage / "cam2.mp4").unlink(), (footage / "cam1.json").unlink()
+    with pytest.raises(VergenceError, match="one camera gives no depth"):
+        reconstruct(footage, out, detector="told", quiet=True)

@@ -134,7 +134,7 @@ def test_a_capture_is_searched_in_all_its_cameras_at_its_own_time(run, tmp_path)
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["RUN", "QUERY"], "Give --footage"),
+        (["RUN", "QUERY"], "--footage is not given"),
         (["RUN", "QUERY", "--footage", "nowhere"], "there is no nowhere"),
         (["RUN", "nothing.png", "--footage", "IMAGES"], "there is no query nothing.png"),
         (["IMAGES", "QUERY", "--footage", "IMAGES"], "not a finished run"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -158,3 +160,43 @@ def test_a_bad_key_or_value_is_one_line_and_status_2(recipe, tmp_path, capsys, w
 def test_a_recipe_that_is_not_there(capsys):
     assert main(["train", "nowhere.yaml"]) == 2
     assert "no recipe 'nowhere.yaml'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--stages.pose.train.losses", "{heatmapp: 1}", "Did you mean heatmap?"),
+        ("--network.backbone", "/no/such/folder", "backbone '/no/such/folder'"),
+        ("--stages.pose.train.frozen", "[nose]", "frozen names 'nose'"),
+        ("--method", "epipolr_pose", "Did you mean epipolar_pose?"),
+        ("--stages.pose.train.steps", "-5", "it must be 1 or more"),
+    ],
+)
+def test_what_could_not_be_trained_is_not_printed(recipe, capsys, monkeypatch, option, value, said):
+    monkeypatch.setattr("vergence.networks.hub.reachable", lambda address: False)
+    assert main(["train", str(recipe), "--print-config", option, value]) == 2
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert shown.out == ""
+
+
+def test_no_hub_is_asked_to_print_a_recipe(recipe, capsys, monkeypatch):
+    monkeypatch.setattr("vergence.networks.hub.reachable", lambda address: pytest.fail("asked"))
+    assert main(["train", str(recipe), "--print-config", "--network.backbone", "microsoft/resnet-50"]) == 0
+    assert yaml.safe_load(capsys.readouterr().out)["network"]["backbone"] == "microsoft/resnet-50"
+
+
+def test_the_first_sentence_comes_before_the_libraries(recipe, tmp_path):
+    """And names the stages; torch alone takes seconds to load."""
+    code = (
+        "import logging, sys\n"
+        "from vergence.cli import main\n"
+        "class First(logging.Handler):\n"
+        "    def emit(self, record):\n"
+        "        print(record.getMessage(), 'torch' in sys.modules, flush=True)\n"
+        "        raise SystemExit(0)\n"
+        "logging.getLogger('vergence').addHandler(First())\n"
+        f"main(['train', {str(recipe)!r}, '--out', {str(tmp_path / 'run')!r}])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert done.stdout.splitlines()[-1] == f"labels, pose (9 steps) in {tmp_path / 'run'}; loading libraries False"

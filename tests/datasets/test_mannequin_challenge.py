@@ -16,6 +16,7 @@ from scipy.spatial.transform import Rotation
 from vergence.datasets.mannequin_challenge import (
     farthest_first,
     find_clips,
+    joined_tracks,
     parallax_angles,
     read_mannequin_challenge,
     still_person,
@@ -115,6 +116,20 @@ def test_views_kept_of_a_person_lie_apart_and_no_other_could_be_added(records, s
         off = angle[~np.eye(len(own), dtype=bool)]
         assert off.min() > PARALLAX - 0.5  # the medians of joints of which some are cut off differ a little
         assert len(own) >= 4
+
+
+@pytest.mark.parametrize(("start", "tracks"), [(25, 1), (15, 2)])
+def test_a_track_is_another_s_going_on_where_most_of_it_lies_beside_that_one(root, shown, start, tracks):
+    """The same person, seen in lines 0 to 29 and from `start` to 39: two people at once, if mostly both are there."""
+    truth, size = shown[0], (96, 96)
+    pixels = fixtures.project(truth.rig, truth.people[:1])[:, 0]
+    track = np.concatenate([pixels, np.ones_like(pixels[..., :1])], -1)
+    lines = np.arange(len(track))[:, None, None]
+    first, second = np.where(lines < 30, track, np.nan), np.where(lines >= start, track, np.nan)
+    cameras = read_cameras(root / "train" / f"{NAME}.txt")
+    found = joined_tracks([first, second], cameras, size)
+    assert len(found) == tracks
+    assert np.isfinite(found[0]).all(-1).any(1).sum() == (40 if tracks == 1 else 30)
 
 
 def angles_by_triangles(truth, lines, person) -> np.ndarray:

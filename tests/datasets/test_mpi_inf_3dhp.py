@@ -92,6 +92,7 @@ def test_the_training_set_comes_back(train, truths):
     head, ankle = (records.pose[:, MPI_INF_17.index(j)] for j in ("head_top", "left_ankle"))
     assert (((head - ankle) * records.up).sum(-1) > 500).all()  # world y is up
     assert set(records.groups["sequence"]) == {"S1/Seq1", "S2/Seq2"}
+    assert set(zip(records.subject.tolist(), records.sequence.tolist())) == {(0, 0), (1, 3)}  # counted from 0, two each
     assert records.report["left_out"]["frames beyond the images"] == 3  # one row too many, three videos
     assert records.report["left_out"]["cameras without images"] == 12 + 11
     assert records.report["poses"] == "annot3"

@@ -19,6 +19,7 @@ from vergence.datasets.records import (
     ImageDataset,
     ImageRef,
     Records,
+    crop_index,
     joined_report,
     record_crops,
 )
@@ -200,3 +201,9 @@ def test_one_value_and_one_camera_stand_for_all_rows():
     np.testing.assert_array_equal(found.intrinsics[1], k)
     with pytest.raises(VergenceError, match="up of shape"):
         make_records(["a.png"], COCO_17, box=box[:1], camera=camera, up=np.zeros(4))
+
+
+def test_no_records_are_no_crops_of_as_many_joints(records):
+    found = crop_index(records[:0], CROP)
+    assert found.keypoints.shape == (0, len(H36M_17), 2)
+    assert found.pose.shape == (0, len(H36M_17), 3)

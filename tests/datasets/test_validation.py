@@ -10,6 +10,7 @@ from PIL import Image
 
 from vergence.datasets.records import ImageRef, Records
 from vergence.datasets.validation import arrays, geometry
+from vergence.datasets.validation.arrays import check_cameras
 from vergence.datasets.validation.checks import check_images, check_records
 from vergence.datasets.validation.finding import Finding, is_valid
 from vergence.datasets.validation.reprojection import reprojection_by_camera
@@ -212,6 +213,10 @@ def test_boxes_keypoints_and_cameras_of_other_images_are_found(sound):
     assert "not in 0 to 1" in check_of(replaced(sound, keypoints=sound.keypoints / SIDE), "2D keypoints").remedy
     assert "another size" in check_of(replaced(sound, keypoints=sound.keypoints * 3), "2D keypoints").remedy
     assert "normalised" in check_of(replaced(sound, intrinsics=sound.intrinsics / SIDE), "intrinsics").remedy
+    for focal, finds in ((0.19, True), (0.21, False)):  # of the image's side
+        lens = np.tile(np.array([[focal * SIDE, 0, 32], [0, focal * SIDE, 32], [0, 0, 1.0]]), (len(sound), 1, 1))
+        texts = [f.found for f in check_cameras(replaced(sound, intrinsics=lens)) if f.what == "intrinsics"]
+        assert any("under 0.2 of the image's side" in text for text in texts) == finds
     assert "determinant -1" in wrong(replaced(sound, rotation=sound.rotation * -1))["rotations"]
     assert "orthonormal" in wrong(replaced(sound, rotation=sound.rotation * 2))["rotations"]
 
@@ -253,6 +258,28 @@ def test_knees_bend_forward_whichever_way_a_person_is_turned(sound):
     turned = geometry.knee_bends(sound.pose @ angle.T, H36M_17)
     assert np.allclose(bends, turned, atol=1e-4)
     assert np.allclose(geometry.knee_bends(sound.pose * [1, -1, 1], H36M_17), -bends, atol=1e-4)
+
+
+def test_a_knee_bends_by_its_distance_from_the_line_over_the_legs_length():
+    """A person somewhere before the camera, x right, y down, who faces it: the right knee 30 mm towards it."""
+    pose = np.zeros((1, 17, 3))
+    for name, place in {
+        "left_hip": (100, 0, 0), "right_hip": (-100, 0, 0), "left_shoulder": (150, -500, 0), "right_shoulder": (-150, -500, 0),
+        "thorax": (0, -500, 0), "neck_nose": (0, -520, 0), "spine": (0, -250, 0),
+        "left_knee": (100, 400, 30), "left_ankle": (100, 800, 0), "right_knee": (-100, 200, -30), "right_ankle": (-100, 800, 0),
+    }.items():  # fmt: skip
+        pose[0, H36M_17.index(name)] = place
+    bends = geometry.knee_bends(pose + [300, 200, 4000], H36M_17)
+    right, left = np.hypot(200, 30) + np.hypot(600, 30), 2 * np.hypot(400, 30)
+    np.testing.assert_allclose(bends, [[30 / right, -30 / left]], rtol=1e-6)
+
+
+def test_two_views_already_show_that_they_do_not_meet(sound):
+    """One of two is moved by 10 mm: each lies 5 mm from what is between them."""
+    part = sound[np.flatnonzero(sound.view < 2)]
+    moved = replaced(part, pose=part.pose + np.where(part.view == 1, 10.0, 0.0)[:, None, None] * [0, 0, 1])
+    assert geometry._apart(part, 1.0) < 0.1
+    assert geometry._apart(moved, 1.0) == pytest.approx(5.0, abs=0.1)
 
 
 def test_spread_and_unevenness_of_known_lengths():

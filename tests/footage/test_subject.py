@@ -55,6 +55,18 @@ def test_one_person_each_is_only(person: Make, ring: Make, project: Make) -> Non
     np.testing.assert_array_equal(keypoints[:, 2], tracks[2][0])
 
 
+def test_one_camera_says_by_how_much_more_is_seen_of_whom_it_takes() -> None:
+    """Of 40 frames of 10 joints: one all the time, another half as sure."""
+    one = np.random.default_rng(0).uniform(100, 300, (40, 10, 3))
+    one[..., 2] = 0.8
+    other = one + [500, 0, -0.4]
+    keypoints, choice = choose_subject([[one, other]], [Camera("a", None, np.diag([900.0, 900, 1]), np.zeros(5))])
+    np.testing.assert_array_equal(keypoints[:, 0], one)
+    assert choice.verdict == "sure"
+    assert choice.support == pytest.approx(0.8)
+    assert choice.margin == pytest.approx(0.4)
+
+
 def test_two_equal_people_are_doubtful(person: Make, ring: Make, project: Make) -> None:
     """Both in every view all the time: either is consistent, and the report must not claim to know."""
     cameras = ring(3)

@@ -46,3 +46,9 @@ def test_missing_joints_and_frames_of_too_few():
 def test_a_pose_that_fits_behind_the_camera_only_has_no_place():
     root, _ = place_root(POSE[:3], -3 * RAYS[:3] + 5, np.ones((3, J)))
     assert (np.isnan(root).all(1) | (root[:, 2] > 0)).all()
+
+
+def test_noise_is_told_neither_as_less_nor_as_much_more():
+    rng = np.random.default_rng(1)
+    root, sigma = place_root(POSE, RAYS + rng.normal(size=RAYS.shape) * 0.02, np.ones((T, J)))
+    assert 0.5 < np.sqrt(np.mean(((root - ROOT) / sigma)[:, 2] ** 2)) < 1.2

@@ -72,6 +72,16 @@ def test_exact_rays_give_exact_points(views):
     assert (single - points).abs().max() < 0.2
 
 
+@pytest.mark.parametrize("degrees", [8.0, 1.0, 0.5])
+def test_rays_at_a_small_angle_meet_in_single_precision(degrees):
+    point = torch.tensor([0.1, 0.2, 5.0])
+    cameras = torch.eye(3, 4).repeat(2, 1, 1)
+    cameras[1, 0, 3] = -5 * math.tan(math.radians(degrees))
+    seen = point + cameras[:, :, 3]
+    found = triangulate_linear((seen[:, :2] / seen[:, 2:])[None], cameras)
+    torch.testing.assert_close(found[0], point, atol=1e-3, rtol=0)
+
+
 def test_two_views_match_opencvs_linear_triangulation():
     points, cameras = world(), rig(2)[2]
     xy = observe(points, cameras, 2.0)

@@ -254,6 +254,11 @@ def test_the_packages_own_model_is_measured_on_all_frames(learned, recording: Pa
     assert found["figures"]["hidden"] == []
     assert found["figures"]["ways"]["model"]["score"] < 0.9
     assert "nearest training pose" not in found["figures"]["ways"]
+    taller = vergence.evaluate("lifting", footage=recording, reconstruction=reconstruction, height=1.87).results
+    figures = [one["figures"]["ways"]["model"]["n_mpjpe"] for one in (taller["footage"], found)]
+    np.testing.assert_allclose(figures[0], np.multiply(figures[1], 1.1), rtol=1e-6)  # 1.7 m is assumed without it
+    with pytest.raises(VergenceError, match="--height belongs to --footage"):
+        vergence.evaluate(learned.folder / "model", data="x", height=1.87)
     with pytest.raises(VergenceError, match="stands alone"):
         vergence.evaluate("lifting", footage=recording, data="x")
     with pytest.raises(VergenceError, match="holds no reconstruction"):

@@ -109,6 +109,7 @@ def test_collapse_flip_and_noise_are_told_apart():
     half = np.where((np.arange(50) % 2 == 0)[:, None, None], target, reversed_)
 
     assert pose_diversity(noisy, target) == pytest.approx(1, abs=0.1)
+    assert pose_diversity(1e-3 * noisy, 1e-3 * target) == pytest.approx(pose_diversity(noisy, target))  # of any unit
     assert depth_correlation(noisy, target) > 0.9
     assert pose_diversity(collapsed, target) < 0.05
     assert abs(depth_correlation(collapsed, target)) < 0.4

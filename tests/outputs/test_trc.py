@@ -188,3 +188,9 @@ def test_frames_count_from_1_in_the_header_as_in_the_rows(tmp_path: Path) -> Non
     found = read_trc(tmp_path / "a.trc")
     assert found.frame.tolist() == [8, 9, 10, 13, 14]
     np.testing.assert_allclose(found.time, np.array([7, 8, 9, 12, 13]) / 60, atol=1e-6)
+
+
+def test_the_first_line_names_what_the_model_was_taught_by(tmp_path: Path) -> None:
+    write_trc(tmp_path / "a.trc", replace(poses(up=[0, 1, 0]), model="drawn people only", smoothing="a mean"))
+    assert (tmp_path / "a.trc").read_text().splitlines()[0].endswith("a.trc (smoothed by a mean; drawn people only)")
+    assert read_trc(tmp_path / "a.trc").note == "smoothed by a mean; drawn people only"

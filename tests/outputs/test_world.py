@@ -71,3 +71,8 @@ def test_rows_become_frames_with_gaps() -> None:
     assert np.isfinite(placed.pose[[0, 1, 4]]).all()
     with pytest.raises(VergenceError, match="do not grow"):
         replace(poses, frame=np.array([4, 4, 8])).placed(poses.in_world())
+
+
+def test_nobody_at_all_has_no_frames() -> None:
+    poses = PoseSequence(np.empty((0, 17, 3)), NAMES, 30.0, "mm", np.array([0, 0, 1.0]))
+    assert poses.placed(poses.in_world()).pose.shape == (0, 17, 3)

@@ -14,6 +14,7 @@ from vergence.reconstruction.consensus import (
     likeliest_sides,
     repair_sides,
     robust_points,
+    settle_limbs,
     settle_sides,
     side_groups,
 )
@@ -78,6 +79,21 @@ def test_views_that_share_no_doubtful_joint_propose_none(make_scene) -> None:
     position = found.position.reshape(20, 17, 3)
     assert np.isnan(position[:, 5]).mean() > 0.9
     assert np.isfinite(position[:, 6]).mean() > 0.9
+
+
+def test_two_of_three_views_do_not_prove_a_joint_that_no_limb_holds(make_scene) -> None:
+    """A wrist without its elbow: a third view that disagrees is another matter than one that does not see it."""
+    scene = make_scene(views=3, frames=10, noise=1.0)
+    cameras, keypoints = cameras_and_keypoints(scene)
+    elbow, wrist = H36M_17.index("left_elbow"), H36M_17.index("left_wrist")
+    keypoints[4:6, :, elbow] = np.nan
+    keypoints[4, 2, wrist] += [60.0, 40.0]
+    keypoints[5, 2, wrist] = np.nan
+    points = robust_points(cameras, *flat(keypoints), 1.0)
+    assert np.isfinite(points.position.reshape(10, 17, 3)[4:6, wrist]).all()
+    settled, _ = settle_limbs(cameras, *flat(keypoints), points, 1.0, 10, H36M_17)
+    found = np.isfinite(settled.position.reshape(10, 17, 3)[:, wrist]).all(1)
+    assert found.tolist() == [t != 4 for t in range(10)]
 
 
 def test_points_that_no_two_views_agree_on_are_missing(make_scene) -> None:

@@ -17,7 +17,7 @@ from vergence.methods.registry import build_method
 from vergence.recipes.recipe import LabelStage
 from vergence.recipes.sources import Source
 from vergence.skeleton import H36M_17
-from vergence.training.labelling import find_keypoints, make_pseudo_labels
+from vergence.training.labelling import find_keypoints, label_words, make_pseudo_labels
 from vergence.world import recordings
 
 ROOT = H36M_17.index("pelvis")
@@ -175,3 +175,12 @@ def test_the_frozen_network_is_neither_changed_nor_put_into_another_mode(film):
     assert not points.requires_grad
     again, _ = find_keypoints(method, MemoryDataset(film), "cpu", size=7)
     assert torch.allclose(points, again, atol=1e-3)
+
+
+def test_what_labels_were_made_is_told_in_words():
+    report = {"recordings": 3, "verdicts": {"good": 1, "doubtful": 1}, "refused": {"too short": 1}, "images": 9,
+              "images_labelled": 6, "put_right": {"images with exchanged sides": 2}}  # fmt: skip
+    words = "6 of 9 images labelled; 1 good, 1 doubtful recordings; put right: 2 images with exchanged sides; 1 refused"
+    assert label_words(report) == words
+    assert label_words({**report, "verdicts": {"good": 1}, "refused": {}, "put_right": {}}).endswith("1 good recording")
+    assert label_words({"joints_labelled": 0.5}) == "2D of 50% of the joints kept"

@@ -26,6 +26,7 @@ from typing import Any, Literal
 from vergence.bulk import places
 from vergence.bulk.manifest import OWN_PATHS, STATE, Recording
 from vergence.errors import VergenceError
+from vergence.networks.threads import COUNTS
 
 LOOK_S = 0.25  # between two looks whether to stop
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -210,10 +211,9 @@ _START = threading.Lock()
 @contextlib.contextmanager
 def _starting(task: Task) -> Any:
     """The fork server imports once what the verb needs, and its libraries take no more threads than a task may."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     with _START:
-        before = {name: os.environ.get(name) for name in names}
-        os.environ.update(dict.fromkeys(names, str(task.threads)))
+        before = {name: os.environ.get(name) for name in COUNTS}
+        os.environ.update(dict.fromkeys(COUNTS, str(task.threads)))
         if METHOD == "forkserver":
             verbs = [f"vergence.commands.{task.verb}", *NEEDED[task.verb]]
             multiprocessing.set_forkserver_preload([*ANYWAY, *verbs])
@@ -232,10 +232,11 @@ def _work(verb: str, words: list[str], log: str, threads: int, answer: Connectio
     os.dup2(file, 1), os.dup2(file, 2)
     threading.Thread(target=_end_with, args=(answer,), daemon=True).start()
     import cv2
-    import torch
 
-    torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
+    os.environ.update(dict.fromkeys(COUNTS, str(threads)))
+    if "torch" in sys.modules:  # a second to load, and `reconstruct` needs none of it
+        sys.modules["torch"].set_num_threads(threads)
     reason = ""
     try:
         if code := import_module("vergence.cli").run(verb, words):

@@ -22,6 +22,7 @@ def evaluate(
     out: Path | None = None,
     device: str = "auto",
     plugins: str = "",
+    quiet: bool = False,
     command: str = "",
 ) -> None:
     """Measures a run on the recipe's own test sets, on a capture beside its reconstruction, on a dataset by a protocol, or on
@@ -33,8 +34,8 @@ def evaluate(
     depth) and writes results.json with the protocol, report.html and tables/ (CSV, LaTeX).
 
     Args:
-        run: folder that `vergence train`, `demo` or (with --footage) `learn` wrote; lifting: the model in the package. None
-            with --predictions.
+        run: folder that `vergence train`, `demo` or (with --footage) `learn` wrote; lifting: the model in the package; left
+            out with --predictions.
 
     On images with truth (--data /datasets/human36m --protocol h36m):
         data (DATA): a capture's folder, a recipe's line as '{kind: shards, path: FOLDER}', or RECIPE:NAME, or with --protocol
@@ -49,7 +50,7 @@ def evaluate(
             and cameras, agreement between views, limbs and jitter; needs no truth.
         frames (A-B,C): frames of the capture, as in 35-64; of --footage those that the run did not learn from.
         reconstruction (FOLDER): what `vergence reconstruct` wrote for the capture; --footage is reconstructed without it.
-        height (METRES): of the person in --footage, where it is reconstructed now.
+        height (METRES): of the person in --footage: gives its millimetres where the cameras do not.
 
     Poses that others predicted (--predictions poses.npz --data '{kind: shards, path: FOLDER}'):
         predictions (FILE): NPZ or JSON, keyed by sample; docs/datasets.md has the form.
@@ -60,6 +61,7 @@ def evaluate(
         out (FOLDER): for results and page; default: RUN/evaluation, or the predictions' name with -evaluation behind.
         device: auto, cpu, cuda or mps.
         plugins (FILE,FILE): Python files, joined by commas, with protocols, metrics and methods of yours.
+        quiet: no progress.
     """
     from vergence.commands.console.export import write_tables
     from vergence.commands.console.tables import show, show_predictions
@@ -72,7 +74,7 @@ def evaluate(
     if run is None and predictions is None:
         raise VergenceError("there is nothing to evaluate", "Give a run, or --predictions FILE --data DATA.")
     files = [file for file in plugins.split(",") if file]
-    with told(quiet=False) as progress:
+    with told(quiet) as progress:
         found = evaluate(
             run, data=data, footage=footage or None, frames=frames, reconstruction=reconstruction, height=height,
             protocol=protocol, scale=scale, predictions=predictions, skeleton=skeleton, partial=partial, device=device,

@@ -21,9 +21,15 @@ def reconstruct(
     formats: str = "npz,csv,trc",
     markers: str = "",
     trc_unit: Literal["mm", "m"] = "mm",
+    detector: str = "",
+    detector_model: str = "",
+    device: str = "auto",
+    plugins: str = "",
     quiet: bool = False,
 ) -> None:
     """Cameras and 3D poses of the person in a capture, from 2D keypoints alone; no calibration is needed.
+
+    A detector finds the keypoints of videos that have none, into OUT/keypoints; that takes a few times as long as they last.
 
     Example: vergence reconstruct my_capture --out rec
 
@@ -50,23 +56,38 @@ def reconstruct(
         formats (A,B): of the poses, joined by commas: npz (always written), json, csv, trc, c3d, bvh, usd.
         markers: names in TRC and C3D: pose2sim, opensim, or a TOML file with lines such as right_hip = "RHJC".
         trc_unit: of the TRC file, mm or m.
+
+    2D keypoints, where there are none (--detector rtmpose):
+        detector (NAME): rtmpose, mediapipe or vitpose; the first that is installed.
+        detector_model (PATH): the detector's local weights.
+        plugins (FILE,FILE): Python files, joined by commas, in which a detector or a reader stands.
+
+    How it runs (--device cpu):
+        device: of the detector, auto, cpu or cuda.
         quiet: no progress.
     """
     import time
 
     import vergence
+    from vergence.plugins import load_plugins
     from vergence.report.bars import bars
     from vergence.report.reconstruction import page_of, print_summary
     from vergence.report.render import write_page
 
+    load_plugins(plugins.split(",") if plugins else ())
     start = time.perf_counter()
     if not quiet:
-        print("finding cameras and 3D poses: mostly 10 to 60 s, longer for recordings of many minutes", flush=True)
+        print(
+            "finding cameras and 3D poses: mostly 10 to 60 s, longer for recordings of many minutes; before that, videos "
+            "without keypoints are looked at, a few times as long as they last",
+            flush=True,
+        )
     with bars(quiet) as progress:
         progress("cameras and 3D poses", 0, None)  # how long is not known: a line a minute, or a bar that moves
         found = vergence.reconstruct(
             capture, ignore_extrinsics=ignore_extrinsics, refine=refine, fov=fov, fov_fixed=fov_fixed, focal=focal,
             per_frame=per_frame, seed=seed, sync=sync, height=height,
+            detector=detector, model=detector_model, device=device, keypoints=out / "keypoints", progress=progress,
         )  # fmt: skip
     results = found.save(out, formats.split(","), **vergence.outputs.options(markers, trc_unit))
     write_page(out / "report.html", page_of(found))

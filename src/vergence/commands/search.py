@@ -8,7 +8,7 @@ from pathlib import Path
 def search(
     run: Path,
     query: Path,
-    footage: Path | None = None,
+    footage: Path,
     out: Path | None = None,
     top: int = 20,
     apart: float = 1.0,
@@ -65,13 +65,10 @@ def search(
     from rich.console import Console
 
     import vergence
-    from vergence.errors import VergenceError
     from vergence.files import write_json
     from vergence.report.bars import bars
     from vergence.report.search import print_search, write_search
 
-    if footage is None:
-        raise VergenceError("there is no footage to search", "Give --footage: images, a video or a capture.")
     console = Console()
     folder = out or Path(f"{footage.resolve().stem}-search")
     with bars(quiet) as progress:
@@ -86,3 +83,6 @@ def search(
         console.print(f"[dim]{note}[/dim]")
     print_search(console, found)
     console.print(f"{folder / 'report.html'}")
+
+
+search.named = ("footage",)  # type: ignore[attr-defined]

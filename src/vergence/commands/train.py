@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vergence.recipes.recipe import Recipe
 
 
 def train(
@@ -42,26 +48,39 @@ def train(
 
     import yaml
 
-    from vergence.recipes.load import load_recipe
-
-    if print_config:
-        yaml.safe_dump(asdict(load_recipe(recipe, overrides).under(data)), sys.stdout, sort_keys=False)
-        return
-    from vergence.commands.console.export import write_tables
-    from vergence.commands.console.tables import show
     from vergence.commands.console.terminal import told
-    from vergence.evaluation.evaluate import evaluate
+    from vergence.files import check_writable
+    from vergence.recipes.load import load_recipe
     from vergence.recipes.paper_tables import is_row
-    from vergence.report.run_page import write_run_page
-    from vergence.training.train import train
 
-    named = Path(recipe)
+    loaded, named = load_recipe(recipe, overrides).under(data), Path(recipe)
+    if print_config:
+        from vergence.training.checks import check_recipe
+
+        check_recipe(loaded, weights=False)
+        yaml.safe_dump(asdict(loaded), sys.stdout, sort_keys=False)
+        return
     out = out or Path("runs") / (Path(named.parent.stem) / named.name if is_row(recipe) else named.stem)
+    check_writable(out, folder=True)
     with told(quiet) as progress:
-        run = train(recipe, out, overrides=overrides, data=data, device=device, progress=progress)
+        if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":  # of several processes one speaks
+            logging.getLogger("vergence").info("%s in %s; loading libraries", plan(loaded), out)
+        from vergence.commands.console.export import write_tables
+        from vergence.commands.console.tables import show
+        from vergence.evaluation.evaluate import evaluate
+        from vergence.report.run_page import write_run_page
+        from vergence.training.train import train
+
+        run = train(loaded, out, device=device, progress=progress)
         if run.team.rank:  # of several processes the first one measures
             return
         found = evaluate(run, progress=progress)
     found.save(out / "results.json", command=command)
     write_tables(write_run_page(found, out / "report.html", command), out)
     show(found, out, out / "report.html")
+
+
+def plan(recipe: Recipe) -> str:
+    """A recipe's stages in a line, told while libraries are still loaded."""
+    stages = recipe.stages.items()
+    return ", ".join(f"{n} ({stage.train.steps} steps)" if stage.train else n for n, stage in stages) or "no stages"

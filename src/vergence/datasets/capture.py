@@ -56,14 +56,15 @@ def read_capture(source: Source, image_size: int, skeleton: Skeleton) -> Kept:
         shape = seen.keypoints.shape[:3]
         points = np.concatenate([fixed.keypoints, fixed.confidence[..., None]], -1).reshape(*shape, 3)
         seen, report = Observations(points, seen.skeleton, seen.subject, seen.notes), {"put_right": fixed.counts}
-    records = capture_records(capture, seen, pose, frames, report=report)
+    records, labelled = capture_records(capture, seen, pose, frames, report=report), pose is not None
+    del seen, pose  # of a long recording as large as all that follows
     if not len(records):
         raise VergenceError(
             f"the capture {source.path} shows nobody in frames {source.frames or 'all'}", "Look at its keypoints."
         )
     records = with_crops(records, Counter())
     dataset = ImageDataset(records, image_size, skeleton, pixels=CapturePixels([capture]))
-    made = torch.full((len(records),), pose is not None)
+    made = torch.full((len(records),), labelled)
     dataset.index = dataset.index.replace(pseudo=made & dataset.index.has_pose)
     return Kept(dataset)
 
@@ -105,7 +106,7 @@ def capture_records(
         box=person_boxes(points[..., :2], SEEN_JOINTS),
         keypoints=points[..., :2],
         confidence=np.nan_to_num(points[..., 2]),
-        pose=np.full((n, joints, 3), np.nan) if pose is None else pose[frame, view],
+        pose=np.broadcast_to(np.nan, (n, joints, 3)) if pose is None else pose[frame, view],
         intrinsics=rig.intrinsics[view],
         distortion=rig.distortion[view],
         rotation=rotation,

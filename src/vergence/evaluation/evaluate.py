@@ -87,7 +87,7 @@ def evaluate(
             cameras, agreement between views, limbs and jitter, where nobody knows the truth (`evaluation.without_truth`).
         frames: frames of the capture, as `35-64`; of `footage` those that the run did not learn from, where not given.
         reconstruction: folder that `vergence.reconstruct` filled for the capture; `footage` is reconstructed without one.
-        height: of the person in `footage`, metres, where it is reconstructed now.
+        height: of the person in `footage`, metres: its millimetres, where the cameras give none.
         scale: how poses get their millimetres where a protocol needs them: the `training` people's mean limb lengths, or by
             the truth each pose's own (`true`) or its root's distance (`depth`). None: as the recipe's tests say.
         predictions: NPZ or JSON file, or its arrays by name (`evaluation.external` has the form): measured instead of a run.
@@ -114,6 +114,8 @@ def evaluate(
         own = run.folder if isinstance(run, Run) else run
         options = {"frames": frames, "reconstruction": reconstruction, "height": height, "device": device}
         return Evaluation(measure_footage(own, footage, **options, progress=progress))  # type: ignore[arg-type]
+    if height is not None:
+        raise VergenceError("--height belongs to --footage", "Give --footage, or leave --height out.")
     if isinstance(run, LiftingModel) or (isinstance(run, str | Path) and (is_lifting(run) or str(run) == "lifting")):
         raise VergenceError(
             f"{run if isinstance(run, str | Path) else 'this'} is a lifting model, which is measured on footage",

@@ -8,9 +8,8 @@ out are named; other footage is measured whole. The reconstruction that stands f
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,15 +23,17 @@ from vergence.footage.capture import Capture, load_capture
 from vergence.footage.detectors.detect import content
 from vergence.footage.observations import Observations, observe
 from vergence.footage.video import wanted_frames
+from vergence.geometry.body import stature
 from vergence.geometry.cameras import Camera
 from vergence.inference.estimator import Estimator
 from vergence.inference.people import Track
 from vergence.inference.predict import SHIPPED_RUN, open_model, predict
 from vergence.lifting.model import LiftingModel, load_lifting, stretches
 from vergence.outputs import height_mm
+from vergence.outputs.world import HEIGHT, PROPORTIONS_SIGMA
 from vergence.progress import Progress, silent
 from vergence.recipes.load import load_recipe
-from vergence.reconstruction.footage import reconstruct
+from vergence.reconstruction.footage import HEIGHT_TOLERANCE, reconstruct
 from vergence.reconstruction.result import Reconstruction
 from vergence.skeleton import Skeleton
 
@@ -67,7 +68,7 @@ def measure_footage(
         footage: folder of a capture with 2D keypoints of every camera, or a recording's folder in what `learn` wrote.
         frames: as `35-64`; where not given, those that the run did not learn from.
         reconstruction: folder that `reconstruct` wrote of this footage.
-        height: of the person, metres, where it is reconstructed now.
+        height: of the person, metres: the figures' scale, where cameras do not give one.
         device: of an image run.
         progress: told of every image.
 
@@ -142,18 +143,29 @@ def _recording(own: Path, run: LiftingModel | Estimator, given: Path | None, hei
         raise VergenceError(f"{given} holds no reconstruction", "Give a folder that vergence reconstruct wrote.")
     for folder in [given] if given else _places(own, run):
         if (there := _at_one_time(folder, capture)) is not None:
-            return _fitting(there, Reconstruction.load(folder), folder)
+            return _fitting(there, _by_height(Reconstruction.load(folder), height_mm(height), folder), folder)
     if given:
         raise VergenceError(f"{given} is of other footage than {own}", "Give the reconstruction of this very footage.")
-    if not capture.has_keypoints:
-        raise VergenceError(
-            f"{own} has no 2D keypoints",
-            "Run vergence detect on it first, or name the recording's folder in what vergence learn wrote.",
-        )
     found = reconstruct(capture, height=height)
     assert found.capture is not None
     assert found.observations is not None
     return Recording(found.capture, found, found.observations)
+
+
+def _by_height(found: Reconstruction, tall: float | None, folder: Path) -> Reconstruction:
+    """A reconstruction at the scale of the person's height, where it has none of its own; that must agree."""
+    if tall is None:
+        return found
+    if found.poses.unit == "reference_bone":
+        world = replace(found.poses.in_world(tall), scale_from=HEIGHT, scale_sigma=PROPORTIONS_SIGMA)
+        return replace(found, poses=replace(found.poses, world=world))
+    own = stature(found.poses.pose, found.skeleton) * found.poses.in_world().mm_per_unit
+    if abs(own / tall - 1) > HEIGHT_TOLERANCE:
+        raise VergenceError(
+            f"the person is {own / 1000:.2f} m tall in the reconstruction in {folder}, by --height {tall / 1000:.2f} m",
+            "Leave --height out, or reconstruct anew with it.",
+        )
+    return found
 
 
 def _places(own: Path, run: LiftingModel | Estimator) -> list[Path]:
@@ -221,10 +233,10 @@ def _ways(
     if isinstance(run, LiftingModel):
         before = load_lifting() if run.config.get("recordings") else None
         return lifted(run, one.found, one.seen, before), run.skeleton, True
-    capture = dataclasses.replace(
+    capture = replace(
         one.capture,
         cameras=tuple(
-            dataclasses.replace(camera, intrinsics=known.K, distortion=known.distortion)
+            replace(camera, intrinsics=known.K, distortion=known.distortion)
             for camera, known in zip(one.capture.cameras, one.found.rig.cameras, strict=True)
         ),
     )

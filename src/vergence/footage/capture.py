@@ -57,7 +57,6 @@ from vergence.footage.clocks.files import frame_times
 from vergence.footage.formats.capture_tables import CameraTable, CaptureFile, CaptureTable, held
 from vergence.footage.images import IMAGE_SUFFIXES, RGB, VIDEO_SUFFIXES, ImageFolder, Video, natural_key
 from vergence.footage.keypoint_formats.beside import keypoints_beside
-from vergence.footage.video import open_video
 from vergence.geometry.cameras import Camera, Rig
 from vergence.skeleton import Skeleton, get_skeleton
 
@@ -159,6 +158,8 @@ class Capture:
 
     @cached_property
     def _videos(self) -> dict[int, Video]:
+        from vergence.footage.video import open_video  # PyAV loads slowly, and keypoints alone need none
+
         return {i: open_video(c.video, c.numbering) for i, c in enumerate(self.cameras) if c.video is not None}
 
 

@@ -24,7 +24,6 @@ from vergence.footage.calibrations.sizes import sized
 from vergence.footage.formats.names import Numbering, counted_together
 from vergence.footage.images import ImageFolder
 from vergence.footage.resize import ImageFit, fit_sizes
-from vergence.footage.video import open_video
 from vergence.geometry.cameras import Camera
 
 STRAY_FRAMES = 0.25  # time stamps that stay this near to frame numbers leave them as they are
@@ -196,6 +195,8 @@ def _rate(times: np.ndarray | None, stated: float | None) -> float | None:
 def _probe(video: Path | None, notes: list[str]) -> Probe:
     if video is None:
         return Probe()
+    from vergence.footage.video import open_video  # PyAV takes as long to load as many a capture of keypoints to read
+
     with open_video(video) as opened:
         count = len(opened)
         notes += opened.notes

@@ -166,7 +166,7 @@ def read_openpose(folder: Path | str, skeleton: Skeleton | None = None) -> Detec
     if not names:
         raise VergenceError(f"folder {folder} holds no keypoint files", "OpenPose writes one *.json per frame.")
     names.sort(key=natural_key)
-    files = [os.path.join(folder, name) for name in names]  # a Path for each takes as long as reading it
+    files = [f"{folder}{os.sep}{name}" for name in names]  # a Path for each takes as long as reading it
     numbers = name_numbers(names) or list(range(len(files)))
     for first, second in itertools.pairwise(sorted(range(len(files)), key=numbers.__getitem__)):
         if numbers[first] == numbers[second]:

@@ -179,27 +179,34 @@ def _assemble(usable: Sequence[Sequence[Track]], best: Sequence[int], shape: tup
 
 def _score(support: Table, combination: Sequence[int]) -> float:
     """Mean over all pairs of cameras; a camera without a track (-1) adds nothing."""
-    total = sum(
-        table[combination[i], combination[j]]
-        for (i, j), table in support.items()
-        if combination[i] >= 0 and combination[j] >= 0
-    )
-    return float(total) / len(support)
+    return sum(_shared(support, combination, v, own, earlier=True) for v, own in enumerate(combination)) / len(support)
+
+
+def _shared(support: Table, combination: Sequence[int], view: int, own: int, earlier: bool = False) -> float:
+    """What track `own` of a camera supports, and is supported by, of the others' (of those before it alone: `earlier`)."""
+    if own < 0:
+        return 0.0
+    total = 0.0
+    for other, track in enumerate(combination[:view] if earlier else combination):
+        if track >= 0 and other != view:
+            table = support[(other, view) if other < view else (view, other)]
+            total += float(table[track, own] if other < view else table[own, track])
+    return total
 
 
 def _climb(support: Table, counts: Sequence[int], start: Sequence[int]) -> tuple[tuple[int, ...], float]:
     """Changes one camera's track at a time as long as that helps."""
-    current, score = list(start), _score(support, start)
+    current = list(start)
     improved = True
     while improved:
         improved = False
         for view, count in enumerate(counts):
-            for option in range(count):
-                trial = [*current[:view], option, *current[view + 1 :]]
-                value = _score(support, trial)
-                if value > score + 1e-12:
-                    current, score, improved = trial, value, True
-    return tuple(current), score
+            own = _shared(support, current, view, current[view])
+            for option in range(count if count > 1 or current[view] < 0 else 0):
+                value = _shared(support, current, view, option)
+                if value > own + 1e-12 * len(support):
+                    current[view], own, improved = option, value, True
+    return tuple(current), _score(support, current)
 
 
 def _optima(support: Table, counts: Sequence[int]) -> dict[tuple[int, ...], float]:

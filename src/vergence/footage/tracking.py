@@ -24,6 +24,7 @@ DUPLICATE_SHARE = 0.04  # two detections nearer than this are one person found t
 PART_OVERLAP = 0.25
 PART_SHARE = 0.1
 VELOCITY_SHARE = 0.25  # of the newest step, frame by frame
+BLOCKED = 1e3  # cost of what lies beyond the gate
 MOST_TRIED = 3  # people whose assignments are all tried
 CHUNK_FRAMES = 2000  # measured at a time; bounds memory on long recordings
 
@@ -83,7 +84,7 @@ def follow_people(
 
 
 def _follow(
-    people: Iterable[tuple[Float[np.ndarray, "P J 3"], Float[np.ndarray, "Q P"] | None]], fps: float, moving: bool
+    people: Iterable[tuple[Float[np.ndarray, "P J 3"], list[list[float]] | None]], fps: float, moving: bool
 ) -> Iterator[dict[int, Float[np.ndarray, "J 3"]]]:
     """The same of people without duplicates, and how far each is from each of the frame before, where that is known."""
     patience = max(1, round(LOST_AFTER_SECONDS * fps))
@@ -113,38 +114,37 @@ def _follow(
 
 
 def _assigned(
-    last: Mapping[int, Last], found: Float[np.ndarray, "P J 3"], now: int, steps: Float[np.ndarray, "Q P"] | None
+    last: Mapping[int, Last], found: Float[np.ndarray, "P J 3"], now: int, steps: list[list[float]] | None
 ) -> dict[int, int]:
-    """By place in `found` the track that goes on there."""
+    """By place in `found` the track that goes on there. In lists: of a few numbers each array costs more than the sums."""
     if not last or not len(found):
         return {}
-    alive = list(last)
-    cost = np.array([
-        steps[seen.column]
-        if steps is not None and seen.when == now - 1 and seen.column >= 0
-        else _movement(seen.expected(now), found)
-        for seen in last.values()
-    ])  # fmt: skip
-    near = cost
-    if any(seen.velocity is not None and seen.velocity.any() for seen in last.values()):
-        near = np.minimum(cost, np.stack([_movement(last[track].person, found) for track in alive]))  # who has stopped
-    gate = np.array([[GATE_SHARE + GATE_PER_LOST_FRAME * (now - seen.when - 1)] for seen in last.values()])
-    blocked = near > gate
-    return {c: alive[r] for r, c in _best_pairs(np.where(blocked, 1e3, cost)) if not blocked[r, c]}
+    alive, cost, blocked = list(last), [], []
+    for seen in last.values():
+        known = steps is not None and seen.when == now - 1 and seen.column >= 0
+        own = steps[seen.column] if known and steps else _movement(seen.expected(now), found).tolist()
+        near = own
+        if seen.velocity is not None and seen.velocity.any():
+            near = np.minimum(own, _movement(seen.person, found)).tolist()  # who has stopped
+        gate = GATE_SHARE + GATE_PER_LOST_FRAME * (now - seen.when - 1)
+        blocked.append([value > gate for value in near])
+        cost.append([BLOCKED if far else value for far, value in zip(blocked[-1], own)])
+    return {c: alive[r] for r, c in _best_pairs(cost) if not blocked[r][c]}
 
 
-def _best_pairs(cost: Float[np.ndarray, "Q P"]) -> Iterable[tuple[int, int]]:
+def _best_pairs(cost: list[list[float]]) -> Iterable[tuple[int, int]]:
     """The one-to-one assignment of least cost. Of few it is tried out: SciPy's loads longer than it takes to track a minute."""
-    rows, columns = cost.shape
+    rows, columns = len(cost), len(cost[0])
     if max(rows, columns) > MOST_TRIED:
         from scipy.optimize import linear_sum_assignment
 
-        return zip(*(index.tolist() for index in linear_sum_assignment(cost)))
+        return zip(*(index.tolist() for index in linear_sum_assignment(np.array(cost))))
     if rows > columns:
-        return [(r, c) for c, r in _best_pairs(cost.T)]
-    values = cost.tolist()
+        return [(r, c) for c, r in _best_pairs([list(column) for column in zip(*cost)])]
+    if columns == 1:
+        return ((0, 0),)
     orders = itertools.permutations(range(columns), rows)
-    return enumerate(min(orders, key=lambda order: sum(row[c] for row, c in zip(values, order))))
+    return enumerate(min(orders, key=lambda order: sum(row[c] for row, c in zip(cost, order))))
 
 
 def track_people(people: Sequence[Float[np.ndarray, "P J 3"]], fps: float) -> list[Track]:
@@ -155,7 +155,7 @@ def track_people(people: Sequence[Float[np.ndarray, "P J 3"]], fps: float) -> li
     """
     several = {t: found for t, found in enumerate(people) if len(found) > 1}
     near = dict(zip(several, _between(list(several.values()), list(several.values()))))
-    alone = [_without_duplicates(p, near[t]) if t in near else p for t, p in enumerate(people)]
+    alone = [_without_duplicates(p, np.array(near[t])) if t in near else p for t, p in enumerate(people)]
     steps = [None, *_between(alone[:-1], alone[1:])]
     tracks: dict[int, Track] = {}
     for now, here in enumerate(_follow(zip(alone, steps), fps, moving=False)):
@@ -169,8 +169,8 @@ def track_people(people: Sequence[Float[np.ndarray, "P J 3"]], fps: float) -> li
 
 def _between(
     before: Sequence[Float[np.ndarray, "Q J 3"]], after: Sequence[Float[np.ndarray, "P J 3"]]
-) -> list[Float[np.ndarray, "Q P"]]:
-    """Movement from each person of a frame to each of another, for many pairs of frames."""
+) -> list[list[list[float]]]:
+    """Movement from each person of a frame to each of another, Q P, for many pairs of frames."""
     rows, columns = (np.array([len(p) for p in frames], dtype=int) for frames in (before, after))
     ends = np.cumsum(rows * columns)
     found = np.empty(int(ends[-1]) if len(ends) else 0)
@@ -185,7 +185,8 @@ def _between(
         first = np.concatenate(before[part])[(np.cumsum(rows[part]) - rows[part])[frame] + row]
         second = np.concatenate(after[part])[(np.cumsum(columns[part]) - columns[part])[frame] + column]
         found[ends[part][-1] - len(frame) : ends[part][-1]] = _movement(first, second)
-    return [own.reshape(p, q) for own, p, q in zip(np.split(found, ends[:-1]), rows, columns)]
+    values, widths = iter(found.tolist()), columns.tolist()
+    return [[list(itertools.islice(values, q)) for _ in range(p)] for p, q in zip(rows.tolist(), widths)]
 
 
 def _part_of(
@@ -205,9 +206,10 @@ def _part_of(
 
 def person_size(person: Float[np.ndarray, "... J 3"]) -> Float[np.ndarray, ...]:
     """Diagonal of the box around the joints, at least 1 px."""
-    low = np.nanmin(person[..., :2], axis=-2, initial=np.inf)
-    high = np.nanmax(person[..., :2], axis=-2, initial=-np.inf)
-    return np.maximum(np.nan_to_num(np.linalg.norm(high - low, axis=-1), posinf=1.0), 1.0)
+    points = np.ascontiguousarray(np.moveaxis(person[..., :2], -2, 0))  # joints first: four times as fast
+    high, low = np.fmax.reduce(points, initial=-np.inf), np.fmin.reduce(points, initial=np.inf)
+    wide, tall = high[..., 0] - low[..., 0], high[..., 1] - low[..., 1]
+    return np.maximum(np.nan_to_num(np.sqrt(wide**2 + tall**2), posinf=1.0), 1.0)
 
 
 def _movement(person: Float[np.ndarray, "*P J 3"], others: Float[np.ndarray, "P J 3"]) -> Float[np.ndarray, " P"]:

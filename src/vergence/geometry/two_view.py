@@ -75,10 +75,11 @@ def sampson_residual(
     essential: Float[Array, "3 3"], a: Float[Array, "N 2"], b: Float[Array, "N 2"]
 ) -> Float[Array, " N"]:
     """Signed first-order distance to the epipolar constraint (Hartley & Zisserman 11.9); its deviation is the noise's."""
-    ha, hb = _homogeneous(a), _homogeneous(b)
-    line_b, line_a = ha @ essential.T, hb @ essential
-    slope = (line_b[:, :2] ** 2).sum(1) + (line_a[:, :2] ** 2).sum(1)
-    return (hb * line_b).sum(1) / np.sqrt(np.maximum(slope, 1e-300))
+    (xa, ya), (xb, yb) = a.T, b.T  # column by column: numpy's sums over two or three numbers take most of the time
+    across, down, rest = (row[0] * xa + row[1] * ya + row[2] for row in essential)
+    back, up = (column[0] * xb + column[1] * yb + column[2] for column in essential.T[:2])
+    slope = across**2 + down**2 + (back**2 + up**2)
+    return (xb * across + yb * down + rest) / np.sqrt(np.maximum(slope, 1e-300))
 
 
 def _homogeneous(points: Array) -> Array:

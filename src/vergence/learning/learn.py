@@ -31,8 +31,8 @@ from vergence.evaluation.without_truth import PROTOCOL, Held, measure, scene_of
 from vergence.files import claim, plain, remove_leftovers, write_json
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.capture_writer import write_capture
-from vergence.footage.detectors.base import open_detector
-from vergence.footage.detectors.detect import content, detect_video
+from vergence.footage.detectors.detect import content
+from vergence.footage.detectors.footage import with_keypoints
 from vergence.footage.observations import observe
 from vergence.learning.hidden import capture_without, check_hidden, labels_without
 from vergence.learning.motions import motions_of, read_motions
@@ -231,7 +231,11 @@ def _understood(
     """Keypoints and reconstruction of one recording, made where they are not there."""
     detector, model, height, device, seed = made_with
     name = folder.name
-    capture = with_keypoints(capture, folder, detector, model, device, progress)
+    seen = with_keypoints(
+        capture, folder / "keypoints", detector=detector, model=model, device=device, progress=progress
+    )
+    write_capture(folder, seen)
+    capture = dataclasses.replace(load_capture(folder), notes=capture.notes)
     done = folder / "reconstruction"
     each_camera = [camera.keypoints for camera in capture.cameras]
     files = [file for file in (capture.keypoint_file, *each_camera, folder / "capture.toml") if file is not None]
@@ -240,10 +244,10 @@ def _understood(
     progress(f"{name}: reconstruction", 0, 1)
     if not (done / "results.json").is_file():
         with refusing(f"{name} cannot be reconstructed", "", VergenceError):
-            found = reconstruct(capture, height=height, seed=seed)
-        found = dataclasses.replace(found, seconds=float("nan"))
-        each(found, done)  # before results.json, which says that the step is done
-        found.save(done)
+            made = reconstruct(capture, height=height, seed=seed)
+        made = dataclasses.replace(made, seconds=float("nan"))
+        each(made, done)  # before results.json, which says that the step is done
+        made.save(done)
     progress(f"{name}: reconstruction", 1, 1)
     kept = Reconstruction.load(done)
     if (done / "capture.toml").is_file():  # cameras were brought to one time
@@ -251,29 +255,6 @@ def _understood(
     own = tuple(camera for camera in capture.names if camera in hidden)
     labels = labels_without(kept, capture, own, folder)
     return Recording(name, capture, kept, middle(len(kept.poses.pose), held_out), own, labels)
-
-
-def with_keypoints(
-    capture: Capture, folder: Path, detector: str, model: str, device: str, progress: Progress
-) -> Capture:
-    """The capture with 2D keypoints of every camera, detected where it has none, and written to `folder`."""
-    missing = [] if capture.keypoint_file is not None else [c for c in capture.cameras if c.keypoints is None]
-    if missing:
-        blind = [camera.name for camera in missing if camera.video is None]
-        if blind:
-            raise VergenceError(f"camera {', '.join(blind)} has neither images nor keypoints", "Give one of them.")
-        found = open_detector(detector, model, device)
-        made = {}
-        for camera in missing:
-            assert camera.video is not None
-            file = folder / "keypoints" / f"{camera.name}.json"
-            made[camera.name] = detect_video(camera.video, file, found, progress=progress).path
-        cameras = tuple(
-            dataclasses.replace(camera, keypoints=made.get(camera.name, camera.keypoints)) for camera in capture.cameras
-        )
-        capture = dataclasses.replace(capture, cameras=cameras)
-    write_capture(folder, capture)
-    return dataclasses.replace(load_capture(folder), notes=capture.notes)
 
 
 def middle(frames: int, share: float) -> Bool[np.ndarray, " T"]:

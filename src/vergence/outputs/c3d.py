@@ -53,7 +53,7 @@ def write_c3d(
     file["parameters"]["POINT"]["RATE"]["value"] = [float(poses.fps)]
     file["parameters"]["POINT"]["LABELS"]["value"] = names
     file["parameters"]["POINT"]["UNITS"]["value"] = ["mm"]
-    if told := poses.told(world.note):
+    if told := poses.told(world.note, taught=False):  # a text of C3D has 255 characters
         file.add_parameter("POINT", "DESCRIPTION", [told])
     file.add_parameter("POINT", "X_SCREEN", ["+X"])
     file.add_parameter("POINT", "Y_SCREEN", ["+Z"])

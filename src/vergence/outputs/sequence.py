@@ -106,9 +106,9 @@ class PoseSequence:
         who = "" if self.person is None else f"person {self.person}"
         return "; ".join(filter(None, (who, self.smoothing and f"smoothed by {self.smoothing}")))
 
-    def told(self, note: str) -> str:
-        """`about` with a file's note of what was assumed or measured behind it."""
-        return "; ".join(filter(None, (self.about, note)))
+    def told(self, note: str, taught: bool = True) -> str:
+        """`about`, what the model was taught by, and a file's note of what was assumed or measured."""
+        return "; ".join(filter(None, (self.about, self.model if taught else "", note)))
 
     def parts(self, rows: int = 4096) -> Iterator[PoseSequence]:
         """The same in pieces of so many rows, for whoever writes more than memory should hold."""

@@ -34,6 +34,7 @@ CHUNK_POINTS = 20000  # at a time; bounds memory on long recordings
 TRUNCATION = 9.0  # squared sigmas beyond which a residual is just "wrong"
 SWAP_MARGIN = 15.0  # how much less the truncated squared residuals must sum to before labels are exchanged
 STEP_LIMIT = 6.0  # usual steps of a joint between frames beyond which it has jumped, however far
+MOST_TRIED = 8  # views of which all assignments of sides are tried
 VIEW_COST = 1.0  # of one exchanged view, in usual steps of one joint
 
 
@@ -133,7 +134,7 @@ def robust_points(
         scene = Bundle(cameras.rotation, cameras.translation, cameras.focal, points[known])
         part = (np.ascontiguousarray(observed[:, :, known]), np.ascontiguousarray(weight[:, known]))
         scale = LOSS_SIGMA * sigma
-        points[known] = adjust_points(scene, *part, scale=scale, iterations=8, tolerance=1e-4)
+        points[known] = adjust_points(scene, *part, scale=scale, iterations=30, tolerance=1e-6)
     error, front = reprojection(cameras, points, observed)
     error = np.where(weight > 0, error, np.nan)
     inlier = (error < INLIER_SIGMA * sigma) & front
@@ -215,17 +216,46 @@ def exchanged_views(keep: Float[Array, "T P"], swap: Float[Array, "T P"], views:
     """Views to exchange: the assignment of sides whose pairs of views agree best, if it beats leaving all by the margin.
 
     Every assignment and its opposite explain the pairs alike; the one that exchanges fewer views is taken (a tie keeps
-    view 1).
+    view 1). Of up to `MOST_TRIED` views all assignments are tried, of more those that one view at a time leads to.
     """
-    codes = np.arange(2 ** (views - 1))
-    sides = ((codes[:, None] << 1) >> np.arange(views)) & 1 == 1  # A V, view 1 always as it is
-    differ = np.stack([sides[:, a] != sides[:, b] for a, b in combinations(range(views), 2)], 1)
-    total = keep @ (~differ).T.astype(float) + swap @ differ.T.astype(float)  # T A
-    best = total.argmin(1)
-    gain = total[:, 0] - total[np.arange(len(total)), best]
-    chosen = sides[best]
+    found = np.zeros((len(keep), views), dtype=bool)
+    asked = np.flatnonzero(np.maximum(keep - swap, 0).sum(1) > SWAP_MARGIN)  # elsewhere no assignment gains as much
+    less = (keep - swap)[asked]  # by how much each pair agrees better if one of the two is exchanged
+    if not len(asked):
+        return found
+    if views > MOST_TRIED:
+        chosen, gain = _descended_sides(less, views)
+    else:
+        codes = np.arange(2 ** (views - 1))
+        sides = ((codes[:, None] << 1) >> np.arange(views)) & 1 == 1  # A V, view 1 always as it is
+        differ = np.stack([sides[:, a] != sides[:, b] for a, b in combinations(range(views), 2)], 1)
+        gains = less @ differ.T.astype(float)  # T A
+        chosen, gain = sides[gains.argmax(1)], gains.max(1)
     chosen = np.where(chosen.sum(1, keepdims=True) * 2 > views, ~chosen, chosen)
-    return np.where((gain > SWAP_MARGIN)[:, None], chosen, False)
+    found[asked] = np.where((gain > SWAP_MARGIN)[:, None], chosen, False)
+    return found
+
+
+def _descended_sides(less: Float[Array, "T P"], views: int) -> tuple[Bool[Array, "T V"], Float[Array, " T"]]:
+    """Assignments of sides (view 1 as it is) and what they gain: from none, and from what each view says of the others,
+    one view at a time is exchanged as long as that gains."""
+    rows, (first, second) = np.arange(len(less)), np.array(list(combinations(range(views), 2))).T
+    table = np.zeros((len(less), views, views))
+    table[:, first, second] = table[:, second, first] = less
+    best, most = np.zeros((len(less), views), dtype=bool), np.zeros(len(less))
+    for start in (np.zeros_like(best), *(table[:, v] > 0 for v in range(views))):
+        side = np.where(start, -1.0, 1.0)
+        for _ in range(2 * views):
+            gain = side * (table @ side[..., None])[..., 0]
+            view = gain.argmax(1)
+            better = gain[rows, view] > 1e-9
+            side[rows[better], view[better]] *= -1
+            if not better.any():
+                break
+        total = (less * (side[:, first] != side[:, second])).sum(1)
+        exchanged = side != side[:, :1]
+        best, most = np.where((total > most)[:, None], exchanged, best), np.maximum(total, most)
+    return best, most
 
 
 def repair_sides(
@@ -239,19 +269,20 @@ def repair_sides(
     """
     frames, views, joints = keypoints.shape[:3]
     order = np.broadcast_to(np.arange(joints), (frames, views, joints)).copy()
-    costs = None
+    pairs = views * (views - 1) // 2
+    costs = np.empty((frames, pairs, joints)), np.empty((frames, pairs, joints))
+    moved = np.arange(frames)  # frames whose labels have moved since their costs were measured
     for group in side_groups(skeleton):
-        if costs is None:
-            current = np.take_along_axis(keypoints, order[..., None], axis=2)
+        if len(moved):
+            current = np.take_along_axis(keypoints[moved], order[moved][..., None], axis=2)
             flat = current.transpose(1, 3, 0, 2).reshape(views, 2, -1)
-            image = normalised(flat, cameras.focal).reshape(views, frames, joints, 2)
-            costs = _side_costs(cameras, image, skeleton.mirror, sigma)
+            image = normalised(flat, cameras.focal).reshape(views, len(moved), joints, 2)
+            for cost, new in zip(costs, _side_costs(cameras, image, skeleton.mirror, sigma)):
+                cost[moved] = new
         own = [joint for pair in group for joint in pair]
         keep, swap = (cost[:, :, own].sum(2) for cost in costs)
         chosen = exchanged_views(keep, swap, views)
-        if not chosen.any():
-            continue
-        costs = None  # labels have moved
+        moved = np.flatnonzero(chosen.any(1))
         for right, left in group:
             pair = order[:, :, [right, left]]
             order[:, :, [right, left]] = np.where(chosen[..., None], pair[..., ::-1], pair)

@@ -11,13 +11,15 @@ import numpy as np
 
 from vergence.errors import VergenceError
 from vergence.footage.capture import Capture, load_capture
+from vergence.footage.detectors.footage import with_keypoints
 from vergence.footage.observations import Observations, observe
 from vergence.geometry.body import reference_length, reference_note, stature
 from vergence.geometry.cameras import Rig
 from vergence.outputs import PoseSequence, height_mm
+from vergence.progress import Progress, silent
 from vergence.reconstruction.checks.doubts import doubts, throughout
 from vergence.reconstruction.checks.timing import NOT_SYNCHRONOUS
-from vergence.reconstruction.inputs import REPORT_CONFIDENCE
+from vergence.reconstruction.inputs import REPORT_CONFIDENCE, check_views
 from vergence.reconstruction.result import Reconstruction
 from vergence.reconstruction.solve import Solution, reconstruct_keypoints
 from vergence.reconstruction.sync.find import Sync
@@ -38,12 +40,17 @@ def reconstruct(
     seed: int = 0,
     sync: Literal["auto", "off"] = "auto",
     height: float | None = None,
+    detector: str = "",
+    model: str = "",
+    device: str = "auto",
+    keypoints: str | Path | None = None,
+    progress: Progress = silent,
 ) -> Reconstruction:
     """Cameras and 3D poses of the person in a capture, from 2D keypoints alone; no calibration is needed.
 
-    Known extrinsics give millimetres in their world (reference bones, where they are free of scale, as a `rig.toml` found
-    from footage is). Without them the world is the first camera's frame and the unit the
-    person's trunk, since footage alone tells no size.
+    A detector finds the keypoints of videos that have none. Known extrinsics give millimetres in their world (reference
+    bones, where they are free of scale, as a `rig.toml` found from footage is). Without them the world is the first
+    camera's frame and the unit the person's trunk, since footage alone tells no size.
 
     Args:
         capture: folder of videos, one with a capture.toml, or what `load_capture` read.
@@ -58,12 +65,19 @@ def reconstruct(
         sync: `auto` brings cameras to one time by the person's motion, unless the capture states their times; `off` leaves
             them.
         height: of the person, metres: gives millimetres where nothing else does, and is compared where extrinsics do.
+        detector, model, device: of 2D keypoints, where a video has none (`vergence.detect`).
+        keypoints: folder for what is detected; the user's cache where not given.
+        progress: told of the detector's frames.
 
     Raises:
         VergenceError: the capture cannot be read, the options contradict it, or nothing can be reconstructed.
     """
     start, tall = time.perf_counter(), height_mm(height)
     footage = capture if isinstance(capture, Capture) else load_capture(capture)
+    check_views(len(footage.cameras))
+    if any(camera.video is not None for camera in footage.cameras):
+        folder = None if keypoints is None else Path(keypoints)
+        footage = with_keypoints(footage, folder, detector=detector, model=model, device=device, progress=progress)
     if ignore_extrinsics:
         footage = footage.without_extrinsics()
     seen, clocks = observe(footage), None

@@ -126,8 +126,7 @@ def check_joints(
             f"Skeleton {skeleton.name} has {len(skeleton)} joints.",
         )
     views = keypoints.shape[1]
-    if views < 2:
-        raise VergenceError("one camera gives no depth", "Give footage of at least two cameras.")
+    check_views(views)
     if confidence is None:
         confidence = np.ones(keypoints.shape[:3])
     confidence = np.asarray(confidence, dtype=float)
@@ -198,3 +197,13 @@ def check_frames(given: Joints) -> None:
             f"{together} frame{'s' if together > 1 else ''} cannot fix the cameras, {MIN_MOVING_FRAMES} are the least",
             "Give more frames of the moving person, or ask for the per-frame variant.",
         )
+
+
+def check_views(count: int) -> None:
+    """Two cameras at least.
+
+    Raises:
+        VergenceError: there are fewer.
+    """
+    if count < 2:
+        raise VergenceError("one camera gives no depth", "Give footage of at least two cameras.")

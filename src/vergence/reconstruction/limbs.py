@@ -29,8 +29,10 @@ WILD_SIGMA = 5.0
 WILD_SHARE = 0.25  # of the length by which a limb must be off before a joint is dropped
 LOOSE_SHARE = 0.5  # of a usual limb's length: a coordinate's deviation beyond which a joint says nothing
 MIN_FRAMES = 5
-CHUNK_FRAMES = 400  # solved at a time; bounds memory on long recordings
+CHUNK_FRAMES = 400  # solved at a time: what stays in the cache
 LIMB_LOSS_SIGMA = 3.0
+SETTLED = 1e-4  # of a usual limb's length: a frame is done when no joint moves farther in a step
+MIXED = (-5.0, 0.5)  # share of the step before, in Anderson's mixing
 FULL = (0, 1, 2, 1, 3, 4, 2, 4, 5)  # a symmetric 3x3 matrix from its six numbers
 
 
@@ -131,9 +133,10 @@ def hold_limbs(
     *,
     sigma: float,
     scale: float,
-    iterations: int = 4,
+    iterations: int = 30,
 ) -> Float[Array, "T J 3"]:
-    """Joints of least robust reprojection error and limb deviation together, every frame for itself (Gauss-Newton).
+    """Joints of least robust reprojection error and limb deviation together, every frame for itself (Gauss-Newton, whose
+    steps under a robust loss shrink by a share: so each is mixed with the one before, `_mixed`).
 
     Minimises `sum rho(r^2) / sigma^2 + sum rho((length - L)^2) / spread^2`. The limbs' Cauchy loss bends where the
     length is off by more than its joints' own uncertainty explains, so that a joint which two opposite cameras leave
@@ -146,48 +149,80 @@ def hold_limbs(
         pose: where to start; `deviation` of each joint's coordinates there.
         limbs: lengths and how constant they are.
         sigma: noise, px; `scale`: where the loss on reprojections bends, px.
+        iterations: at most so many steps of a frame; one that has settled takes no more.
     """
     frames, joints = pose.shape[:2]
-    if frames > CHUNK_FRAMES:
-        parts = [slice(t, t + CHUNK_FRAMES) for t in range(0, frames, CHUNK_FRAMES)]
-        flat = [slice(p.start * joints, p.stop * joints) for p in parts]
-        how = {"sigma": sigma, "scale": scale, "iterations": iterations}
-        return np.concatenate(
-            [
-                hold_limbs(cameras, observed[:, :, n], weight[:, n], pose[t], deviation[t], limbs, **how)  # type: ignore[arg-type]
-                for t, n in zip(parts, flat, strict=True)
-            ]
-        )
     known = np.isfinite(pose).all(2)
     current = np.where(known[..., None], pose, 0.0)
     a, b = limbs.ends[:, 0], limbs.ends[:, 1]
-    usable = known[:, a] & known[:, b]
-    loose = np.nan_to_num(deviation)
+    usable, loose = known[:, a] & known[:, b], np.nan_to_num(deviation)
     bend = LIMB_LOSS_SIGMA * np.sqrt(limbs.spread**2 + loose[:, a] ** 2 + loose[:, b] ** 2)
-    weight, absent = weight * known.reshape(-1), np.where(known, 0.0, 1.0).T
+    observed = observed.reshape(*observed.shape[:2], frames, joints)
+    weight = (weight * known.reshape(-1)).reshape(len(weight), frames, joints)
+    left, least, before = np.arange(frames), SETTLED * float(np.median(limbs.length)), None
     for _ in range(iterations):
-        point, gradient = normal_equations(cameras, current.reshape(-1, 3), observed, weight, scale)
-        own = point[list(FULL)].reshape(3, 3, frames, joints).transpose(3, 0, 1, 2).copy()
-        right = gradient.reshape(3, frames, joints).transpose(2, 0, 1).copy()
-        vector, length = current[:, a] - current[:, b], limb_lengths(current, limbs.ends)
-        unit = (vector / np.maximum(length, 1e-12)[..., None]).transpose(1, 2, 0)  # E 3 T
-        off = (length - limbs.length) / bend
-        pull = np.where(usable, sigma**2 / limbs.spread**2 / (1 + off**2), 0.0).T
-        force = (pull * (length - limbs.length).T)[:, None] * unit
-        outer = pull[:, None, None] * unit[:, :, None] * unit[:, None]
-        links: dict[tuple[int, int], Array] = {}
-        for e, (i, j) in enumerate(limbs.ends.tolist()):
-            right[i] += force[e]
-            right[j] -= force[e]
-            own[i] += outer[e]
-            own[j] += outer[e]
-            links[i, j] = links[j, i] = links.get((i, j), 0.0) - outer[e]
-        diagonal = own[:, [0, 1, 2], [0, 1, 2]]
-        # of its own size too: the inverse of a joint that hangs on one limb alone must keep its digits
-        own[:, [0, 1, 2], [0, 1, 2]] += 1e-9 * diagonal.mean((0, 1)) + 1e-7 * diagonal.sum(1)[:, None] + absent[:, None]
-        step = _solved(own, links, right).transpose(2, 0, 1)
-        current = current - np.where(known[..., None], step, 0.0)
+        moves = []
+        for some in np.split(left, range(CHUNK_FRAMES, len(left), CHUNK_FRAMES)):
+            seen, trust = observed[:, :, some].reshape(len(observed), 2, -1), weight[:, some].reshape(len(weight), -1)
+            joint = normal_equations(cameras, current[some].reshape(-1, 3), seen, trust, scale)
+            moves.append(_move(joint, current[some], known[some], usable[some], bend[some], limbs, sigma))
+        move = np.concatenate(moves)
+        reached = current[left] + move
+        current[left] = reached if before is None else _mixed(move, reached, *before)
+        go = (np.abs(move) > least).any((1, 2))
+        left, before = left[go], (move[go], reached[go])
+        if not len(left):
+            break
     return np.where(known[..., None], current, np.nan)
+
+
+def _mixed(
+    move: Float[Array, "T J 3"],
+    reached: Float[Array, "T J 3"],
+    move0: Float[Array, "T J 3"],
+    reached0: Float[Array, "T J 3"],
+) -> Float[Array, "T J 3"]:
+    """Anderson's mixing of depth one, of each frame (Walker & Ni, "Anderson acceleration for fixed-point iterations"): of
+    the line through the last two steps' ends, where the moves along it are least."""
+    change = move - move0
+    power = np.maximum((change**2).sum((1, 2)), 1e-300)
+    share = np.clip((move * change).sum((1, 2)) / power, *MIXED)[:, None, None]
+    return reached - share * (reached - reached0)
+
+
+def _move(
+    joint: tuple[Float[Array, "6 N"], Float[Array, "3 N"]],
+    current: Float[Array, "T J 3"],
+    known: Bool[Array, "T J"],
+    usable: Bool[Array, "T E"],
+    bend: Float[Array, "T E"],
+    limbs: Limbs,
+    sigma: float,
+) -> Float[Array, "T J 3"]:
+    """The Gauss-Newton step of some frames, from the joints' own normal equations and the limbs between them."""
+    frames, joints = known.shape
+    a, b = limbs.ends[:, 0], limbs.ends[:, 1]
+    own = joint[0][list(FULL)].reshape(3, 3, frames, joints).transpose(3, 0, 1, 2).copy()
+    right = joint[1].reshape(3, frames, joints).transpose(2, 0, 1).copy()
+    vector, length = current[:, a] - current[:, b], limb_lengths(current, limbs.ends)
+    unit = (vector / np.maximum(length, 1e-12)[..., None]).transpose(1, 2, 0)  # E 3 T
+    off = (length - limbs.length) / bend
+    pull = np.where(usable, sigma**2 / limbs.spread**2 / (1 + off**2), 0.0).T
+    force = (pull * (length - limbs.length).T)[:, None] * unit
+    outer = pull[:, None, None] * unit[:, :, None] * unit[:, None]
+    links: dict[tuple[int, int], Array] = {}
+    for e, (i, j) in enumerate(limbs.ends.tolist()):
+        right[i] += force[e]
+        right[j] -= force[e]
+        own[i] += outer[e]
+        own[j] += outer[e]
+        links[i, j] = links[j, i] = links.get((i, j), 0.0) - outer[e]
+    diagonal = own[:, [0, 1, 2], [0, 1, 2]]
+    absent = np.where(known, 0.0, 1.0).T[:, None]
+    # of its own size too: the inverse of a joint that hangs on one limb alone must keep its digits
+    own[:, [0, 1, 2], [0, 1, 2]] += 1e-9 * diagonal.mean((0, 1)) + 1e-7 * diagonal.sum(1)[:, None] + absent
+    step = _solved(own, links, right).transpose(2, 0, 1)
+    return np.where(known[..., None], -step, 0.0)
 
 
 def _solved(
@@ -206,7 +241,7 @@ def _solved(
     taken: list[tuple[int, dict[int, Array]]] = []
     while near:
         j = min(near, key=lambda n: (len(near[n]), n))
-        inverse = np.linalg.inv(own[j].transpose(2, 0, 1)).transpose(1, 2, 0)
+        inverse = _inverse(own[j])
         others = sorted(near.pop(j))
         follow = {i: _product(inverse, links[j, i]) for i in others}
         right[j] = (inverse * right[j]).sum(1)
@@ -225,6 +260,22 @@ def _solved(
         for i, block in follow.items():
             right[j] -= (block * right[i]).sum(1)
     return right
+
+
+def _inverse(m: Float[Array, "3 3 T"]) -> Float[Array, "3 3 T"]:
+    """Of symmetric positive matrices, by `L D L'`, which keeps the digits of ill-conditioned ones; cofactors lose them."""
+    p, q = m[1, 0] / m[0, 0], m[2, 0] / m[0, 0]
+    second, link = m[1, 1] - p * m[1, 0], m[2, 1] - p * m[2, 0]
+    r = link / second
+    third = m[2, 2] - q * m[2, 0] - r * link
+    s, out = p * r - q, np.empty_like(m)
+    out[2, 2] = 1 / third
+    out[2, 1] = out[1, 2] = -r / third
+    out[2, 0] = out[0, 2] = s / third
+    out[1, 1] = 1 / second + r * r / third
+    out[1, 0] = out[0, 1] = -p / second - r * s / third
+    out[0, 0] = 1 / m[0, 0] + p * p / second + s * s / third
+    return out
 
 
 def _product(a: Float[Array, "3 3 T"], b: Float[Array, "3 3 T"]) -> Float[Array, "3 3 T"]:

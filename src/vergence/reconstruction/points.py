@@ -41,17 +41,25 @@ def _intersections(cameras: Bundle, observed: Array, weight: Array, iterations: 
     seen = weight > 0
     xy = np.where(seen[:, None], observed, 0.0) / cameras.focal[:, :, None]
     rotation, translation = cameras.rotation, cameras.translation
-    rows = xy[:, None] * rotation[:, 2, :, None, None] - rotation[:, :2].transpose(0, 2, 1)[..., None]  # V 3 2 N
-    right = translation[:, :2, None] - xy * translation[:, 2, None, None]  # V 2 N
-    share, points = np.where(seen, weight, 0.0), np.empty((3, 0))
+    terms = np.empty((len(xy), 9, xy.shape[2]))  # of each view: xx xy xz yy yz zz, and the right side
+    for (x, y), turn, moved, own in zip(xy, rotation[..., None], translation, terms):
+        across, down = x * turn[2] - turn[0], y * turn[2] - turn[1]
+        for k, (i, j) in enumerate(SYMMETRIC):
+            own[k] = across[i] * across[j] + down[i] * down[j]
+        own[6:] = across * (moved[0] - x * moved[2]) + down * (moved[1] - y * moved[2])
+    trust = np.where(seen, weight, 0.0)
+    share, points = trust, np.empty((3, 0))
     for _ in range(iterations + 1):
-        scaled = rows * share[:, None, None]
-        normal = np.stack([(scaled[:, i] * rows[:, j]).sum((0, 1)) for i, j in SYMMETRIC])
-        side = (scaled * right[:, None]).sum((0, 2))
-        points = (invert_symmetric(normal) * side).sum(1)
+        system = np.einsum("vkn,vn->kn", terms, share)
+        with np.errstate(all="ignore"):  # of parallel rays
+            points = _times(invert_symmetric(system[:6]), system[6:])
         depth = rotation[:, 2] @ points + translation[:, 2, None]
-        share = np.where(seen, weight, 0.0) / np.maximum(depth**2, 1e-12)
+        share = trust / np.maximum(depth**2, 1e-12)
     return np.where(np.isfinite(points).all(0), points, np.nan).T
+
+
+def _times(matrix: Float[Array, "3 3 N"], vector: Float[Array, "3 N"]) -> Float[Array, "3 N"]:
+    return matrix[:, 0] * vector[0] + matrix[:, 1] * vector[1] + matrix[:, 2] * vector[2]
 
 
 def _systems(
@@ -119,7 +127,7 @@ def _descended(
     cost, matrix, gradient = _systems(cameras, points, observed, weight, *how)
     for _ in range(iterations):
         inverse = invert_symmetric(damped(matrix, damping))
-        tried = points[:, left] - (inverse * gradient).sum(1)
+        tried = points[:, left] - _times(inverse, gradient)
         new = _systems(cameras, tried, observed, weight, *how)
         better = new[0] < cost
         points[:, left[better]] = tried[:, better]

@@ -5,7 +5,7 @@
     poses.npz     the poses to the last bit, with unit, frame rate and each joint's weight
     poses.csv, poses.trc, ...   the same for other tools; never read back
     results.json  figures, verdict and everything that was decided on the way
-    capture.toml  the footage with its cameras' offsets, where these were found in the motion
+    capture.toml  the footage, where its cameras' offsets were found in the motion or its keypoints lie in this folder
 
 `save` writes them and `load` reads them, so that nobody else needs to know which file holds what. What only the solver
 knows (which views agree with which joint, the footage itself) is not kept.
@@ -168,7 +168,7 @@ class Reconstruction:
         folder = Path(folder)
         notes = outputs.write(folder, self.poses, dict.fromkeys(("npz", *formats)), **options)
         write_rig_toml(folder / "rig.toml", self.rig, self.report.reprojection_median)
-        if self.capture is not None and self.capture.synchronised and "cameras" in self.synchronisation:
+        if self.capture is not None and (self._moved or _keeps_keypoints(folder, self.capture)):
             write_capture(folder / "capture.toml", self.capture)
         self._write_rigs(folder)
         said = {name: note for name, note in notes.items() if note}
@@ -176,6 +176,11 @@ class Reconstruction:
         results |= {"files": said, "placed": self.poses.known_world}
         write_json(folder / "results.json", results)
         return dict(plain(results))
+
+    @property
+    def _moved(self) -> bool:
+        """Whether the footage's times are other ones than the capture stated."""
+        return self.capture is not None and self.capture.synchronised and "cameras" in self.synchronisation
 
     def _write_rigs(self, folder: Path) -> None:
         """The rig for other programs, which want metres: where the scale is not known, as large as in poses.trc."""
@@ -234,3 +239,8 @@ class Reconstruction:
 
 def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
+
+
+def _keeps_keypoints(folder: Path, capture: Capture) -> bool:
+    files = [camera.keypoints for camera in capture.cameras if camera.keypoints is not None]
+    return any(file.resolve().is_relative_to(folder.resolve()) for file in files)

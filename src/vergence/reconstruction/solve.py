@@ -322,7 +322,7 @@ def _finish(
     start, pose = replace(cameras, points=position[known]), np.full((given.frame.size, 3), np.nan)
     pose[some] = start.points
     mode = given.focal_mode
-    result = adjust(start, observed, weight, scale=LOSS_SIGMA * sigma, focal=mode, iterations=12, tolerance=1e-5)
+    result = adjust(start, observed, weight, scale=LOSS_SIGMA * sigma, focal=mode, iterations=30, tolerance=1e-7)
     sound, (kept, trust), widened = agreeing(result, observed, weight, sigma, some, given.weight.shape[2])
     observed = observed[:, :, kept]
     spread = camera_covariance(sound, observed, trust, sigma=widened, focal=mode)

@@ -7,7 +7,9 @@ plug-ins are known too. One that cannot answer so is asked by its first batch, a
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,6 +21,7 @@ from vergence.methods.base import Method
 from vergence.methods.registry import build_method, trained_as
 from vergence.recipes.recipe import Recipe, TrainStage
 
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 NO_2D = "Set keypoints: true on the source, or keypoints: predicted on the stage."
 
 log = logging.getLogger(__name__)
@@ -46,15 +49,21 @@ def carrier(recipe: Recipe, name: str) -> str:
     return trained_as(method, recipe.network, stage)
 
 
-def check_recipe(recipe: Recipe) -> None:
+def check_recipe(recipe: Recipe, weights: bool = True) -> None:
     """Refuses a recipe of which some stage could not begin.
+
+    Args:
+        recipe: to be carried out, or only printed.
+        weights: whether the backbone's are at hand is asked too; else no hub is.
 
     Raises:
         VergenceError: a backbone that there is not, a loss term or a part that the method does not have, stages that
             cannot follow each other.
     """
     torch.manual_seed(recipe.seed)
-    methods = {recipe.method: build_method(recipe.method, recipe.network, recipe.skeleton)}
+    if not weights and HUB_NAME.fullmatch(recipe.network.backbone) and not Path(recipe.network.backbone).exists():
+        recipe = replace(recipe, network=replace(recipe.network, backbone="resnet18"))
+    methods = {recipe.method: build_method(recipe.method, recipe.network, recipe.skeleton, weights)}
     for name, stage in recipe.stages.items():
         if stage.train:
             if (carried := carrier(recipe, name)) not in methods:

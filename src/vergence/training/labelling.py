@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -256,3 +256,17 @@ def _bone_length(pose: np.ndarray, skeleton: Skeleton) -> float:
 def labelled_from(source: Source, stage: LabelStage) -> Source:
     """A source as a label stage sees it: none of its 3D, and its 2D only where that is what makes the labels."""
     return replace(source, pose="none", keypoints=source.keypoints and stage.keypoints == "labelled")
+
+
+def label_words(report: Mapping[str, Any]) -> str:
+    """What a label stage made, in a line."""
+    if "recordings" not in report:
+        return f"2D of {report['joints_labelled']:.0%} of the joints kept"
+    many = sum(report["verdicts"].values()) > 1
+    verdicts = ", ".join(f"{count} {word}" for word, count in report["verdicts"].items())
+    words = [f"{report['images_labelled']} of {report['images']} images labelled"]
+    words += [f"{verdicts} recording{'s' * many}"]
+    if put_right := ", ".join(f"{count} {what}" for what, count in report["put_right"].items()):
+        words += [f"put right: {put_right}"]
+    refused = sum(report["refused"].values())
+    return "; ".join([*words, *([f"{refused} refused"] if refused else [])])

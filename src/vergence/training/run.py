@@ -39,7 +39,7 @@ from vergence.progress import Pace, Progress, silent
 from vergence.recipes.recipe import Draw, LabelStage, Recipe, RefineStage, Source, TrainStage
 from vergence.skeleton import get_skeleton
 from vergence.training.checks import NO_2D, carrier, check_recipe, stage_before, unfinished
-from vergence.training.labelling import find_keypoints, labelled_from, make_pseudo_labels
+from vergence.training.labelling import find_keypoints, label_words, labelled_from, make_pseudo_labels
 from vergence.training.loop import train_stage
 from vergence.training.processes import ALONE, Team, check_alone
 from vergence.training.sources import open_source
@@ -310,12 +310,7 @@ class Run:
         if self.shared:
             self.shared.put(self.prints[name], path)
         self.labels[name] = labels
-        log.info(
-            f"{name}: {report['images_labelled']} of {report['images']} images labelled; "
-            f"recordings {report['verdicts']}, refused {sum(report['refused'].values())}; put right {report['put_right']}"
-            if "recordings" in report
-            else f"{name}: 2D of {report['joints_labelled']:.0%} of the joints kept"
-        )
+        log.info("%s: %s", name, label_words(labels.report))
 
     def _make_labels(self, name: str, stage: LabelStage) -> PseudoLabels:
         dataset = self.dataset(stage.source)

@@ -93,6 +93,18 @@ def test_vicon(tmp_path: Path, lens: str, radial: tuple[float, float]) -> None:
     np.testing.assert_allclose(camera.normalise(pixels) * 1400 + [960, 540], ideal, atol=0.3)
 
 
+@pytest.mark.parametrize("about", [(1000, 500), (990, 580)])
+def test_a_vicon_lens_that_does_not_sit_on_the_principal_point(tmp_path: Path, about: tuple[int, int]) -> None:
+    """What lies off the axis is met by the tangential part, to within a twenty-fifth of a pixel."""
+    lens = f'VICON_RADIAL2="ViconRadial2 {about[0]} {about[1]} 1e-8 0 0"'
+    (tmp_path / "a.xcp").write_text(XCP.format(quaternion="0 0 0 1", lens=lens))
+    (camera,) = read_calibration(tmp_path / "a.xcp").cameras
+    pixels = np.array([[960.0, 540], [100, 100], [1800, 1000], [960, 10], [100, 1000], [1800, 60]])
+    r2 = ((pixels - about) ** 2).sum(1, keepdims=True)
+    ideal = about + (pixels - about) * (1 + 1e-8 * r2)
+    np.testing.assert_allclose(camera.normalise(pixels) * 1400 + [960, 540], ideal, atol=0.04)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [

@@ -1,13 +1,16 @@
 """Calibration, video and keypoints of different sizes: which is whose, and what is refused."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from vergence.errors import VergenceError
 from vergence.files import write_json
+from vergence.footage.calibrations.sizes import check_corner
 from vergence.footage.calibrations.writing import write_rig_toml
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.capture_writer import write_capture
@@ -99,6 +102,14 @@ def test_keypoints_in_a_corner_of_unseen_images(recorded) -> None:
     observe(load_capture(recorded(None, 500, toml=tables("image_size = [500, 500]\n", video=False))))
 
 
+@pytest.mark.parametrize(("across", "down", "refused"), [(400, 400, True), (400, 950, False), (950, 400, False)])
+def test_keypoints_fill_an_image_that_they_cross_one_way(across: int, down: int, refused: bool) -> None:
+    points = np.random.default_rng(0).uniform(0, [across, down, 1], (50, 17, 3))
+    cameras = [SimpleNamespace(size_stated=False, video=None, image_size=FULL)] * 2
+    with pytest.raises(VergenceError, match="from the top left") if refused else nullcontext():
+        check_corner(cameras, [[points]] * 2)
+
+
 def inline(factor: float = 1.0, line: str = "") -> str:
     k = (np.diag([factor, factor, 1]) @ K).tolist()
     return "".join(
@@ -117,7 +128,7 @@ def test_inline_intrinsics_of_another_size(recorded, video: int) -> None:
 
 def test_a_calibration_without_a_size(recorded) -> None:
     assert load_capture(recorded(1000, 1000, size=False, toml=tables(""))).cameras[0].image_size == FULL
-    with pytest.raises(VergenceError, match="are for images of about 999 x 999"):
+    with pytest.raises(VergenceError, match=r"are for images of about 999 x 999(.|\n)*\(about 0\.75\)"):
         load_capture(recorded(750, 750, size=False, toml=tables("")))
 
 

@@ -22,7 +22,8 @@ def test_views_distances_heights() -> None:
     assert "2.50 m high, looks 21 degrees down" in two
     head, one, two = described(Rig((first, second)))
     assert "up not known" in head
-    assert "above the lowest" in two
+    assert "0.00 m above the lowest" in one
+    assert "0.76 m above the lowest" in two  # up: the mean of the two images', which lean by 0 and 21 degrees
 
 
 def test_scale_free_unposed_and_fisheye() -> None:

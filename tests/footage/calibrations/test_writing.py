@@ -40,14 +40,14 @@ def test_every_lens_comes_back(tmp_path: Path, rig: Rig) -> None:
             np.testing.assert_allclose(theirs.t, ours.t, atol=1e-6)
 
 
-def test_pose2sim_has_metres_and_z_up(tmp_path: Path, rig: Rig) -> None:
-    up = np.array([0.2, -0.9, 0.1])
-    write_pose2sim_toml(tmp_path / "Calib.toml", rig, 0.001, up)
+@pytest.mark.parametrize("up", [(0.2, -0.9, 0.1), (0.0, 0.0, 2.0), (0.0, 0.0, -1.0)])
+def test_pose2sim_has_metres_and_z_up(tmp_path: Path, rig: Rig, up: tuple[float, ...]) -> None:
+    write_pose2sim_toml(tmp_path / "Calib.toml", rig, 0.001, np.array(up))
     assert all(key.replace("_", "").isalnum() for key in tomllib.loads((tmp_path / "Calib.toml").read_text()))
     found = read_calibration(tmp_path / "Calib.toml")
     assert len(set(found.names)) == 4
     point = np.array([300.0, 200.0, 800.0])
-    tall = point + 1000 * up / np.linalg.norm(up)
+    tall = point + 1000 * np.array(up) / np.linalg.norm(up)
     lifted = [np.linalg.lstsq(np.concatenate([c.R for c in found]),
                               np.concatenate([a.to_camera(p) - c.t for a, c in zip(rig, found)]), rcond=None)[0]
               for p in (point, tall)]  # fmt: skip

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ import vergence
 from vergence.errors import VergenceError
 from vergence.footage.detectors.base import inside, open_detector
 from vergence.footage.detectors.detect import detect_video
-from vergence.footage.detectors.turns import turned_back, upright_turn, uprightness
+from vergence.footage.detectors.mediapipe import MediaPipe
+from vergence.footage.detectors.turns import turn_of_images, turned_back, upright_turn, uprightness
 from vergence.footage.images import RGB
 from vergence.footage.keypoints import read_keypoints
 from vergence.footage.video import VideoWriter, open_video
@@ -147,6 +149,21 @@ def test_uprightness() -> None:
     assert uprightness(person[:, [1, 0, 2]], COCO_17) == pytest.approx(0, abs=0.3)
 
 
+def test_the_largest_person_says_how_people_stand() -> None:
+    """A small one upside down, far to the right and at the top of the image, is a poster."""
+    person, poster = standing(100, 50, 400), standing(900, 60, 40)
+    poster[:, 1] = 120 - poster[:, 1]
+
+    class Both:
+        skeleton = COCO_17
+
+        def __call__(self, images: Sequence[RGB]) -> list[np.ndarray]:
+            wide = images[0].shape[1] > images[0].shape[0]
+            return [np.stack([person, poster]) if wide else standing(10, 10, 40)[None] for _ in images]
+
+    assert turn_of_images([np.zeros((500, 1000, 3), np.uint8)] * 3, Both()) == 0
+
+
 def test_joints_beyond_the_border_are_not_seen() -> None:
     people = np.array([[[-0.4, 0, 0.5], [9.4, 4, 1.7], [10, 4, 0.9], [3, 5, 0.9], [3, 3, 0]], [[-9, 0, 1]] * 5])
     found = inside(people, np.zeros((5, 10, 3), np.uint8))
@@ -193,3 +210,14 @@ def test_a_video_with_nobody_in_it_is_one_that_was_looked_at(tmp_path: Path) -> 
     read = read_keypoints(found.path)
     assert read.skeleton == COCO_17
     assert [len(people) for people in read.people.values()] == [0, 0, 0]
+
+
+def test_mediapipes_shares_end_at_the_pixels_borders() -> None:
+    """Half of the width is the border between two pixels; what lies beyond the image is not seen."""
+    places = [(0.5, 0.5, 0.9), (0.25, 0.75, 0.4), (1.1, 0.5, 0.9)]
+    person = [SimpleNamespace(x=x, y=y, visibility=sure) for x, y, sure in places]
+    detector = object.__new__(MediaPipe)
+    detector._image, detector._format = SimpleNamespace, 1
+    detector._landmarker = SimpleNamespace(detect=lambda image: SimpleNamespace(pose_landmarks=[person]))
+    (found,) = detector([np.zeros((60, 80, 3), np.uint8)])
+    np.testing.assert_allclose(found, [[[39.5, 29.5, 0.9], [19.5, 44.5, 0.4], [np.nan] * 3]])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from vergence.reconstruction.bundle import Bundle
-from vergence.reconstruction.checks.limb_lens import MOST_TURN_DEG, focal_doubt
+from vergence.reconstruction.checks.limb_lens import MOST_TURN_DEG, _add_limbs, _Film, _Normal, focal_doubt
 from vergence.reconstruction.inputs import check_joints
 from vergence.reconstruction.solve import reconstruct_keypoints
 from vergence.skeleton import H36M_17
@@ -61,6 +61,31 @@ def test_arms_of_somebody_who_hardly_moves_them_confirm_nothing(make_scene: Call
     points = scene.keypoints.copy()
     points[:, :, [i for i, n in enumerate(H36M_17.joint_names) if "hip" not in n and "knee" not in n]] = np.nan
     assert "cannot confirm" in asked(scene, (1.0, 1.0), points)[0]
+
+
+def test_slopes_of_the_limbs_are_those_of_their_cost() -> None:
+    """By differences, of two limbs of one length and one of another; one joint is not seen in the second frame."""
+    rng = np.random.default_rng(0)
+    points, length = rng.normal(size=(2, 4, 3)), np.array([0.7, 1.4])
+    weight = np.ones((2, 8))
+    weight[1, 7] = 0
+    ends, group, spread = np.array([[0, 1], [1, 2], [2, 3]]), np.array([0, 0, 1]), np.array([0.2, 0.3, 0.5])
+    film = _Film(np.zeros((2, 2, 8)), weight, 1.0, 4, ends, group, spread)
+
+    def asked(points: np.ndarray, length: np.ndarray) -> tuple[float, _Normal]:
+        scene = Bundle(np.eye(3)[None], np.zeros((1, 3)), np.ones((1, 2)), points.reshape(-1, 3))
+        shapes = ((2, 12, 12), (2, 12), (2, 2, 12), (2, 2), 2)
+        normal = _Normal(0.0, *(np.zeros(shape) for shape in shapes))
+        return _add_limbs(film, scene, length, 0, normal), normal
+
+    def slopes(values: np.ndarray, cost: Callable[[np.ndarray], float]) -> np.ndarray:
+        steps = 1e-6 * np.eye(values.size).reshape(-1, *values.shape)
+        return np.array([(cost(values + step) - cost(values - step)) / 2e-6 for step in steps])
+
+    normal = asked(points, length)[1]
+    by_points = slopes(points, lambda moved: asked(moved, length)[0])
+    np.testing.assert_allclose(normal.own_slope.ravel(), by_points, atol=1e-6)
+    np.testing.assert_allclose(normal.slope, slopes(length, lambda moved: asked(points, moved)[0]), atol=1e-6)
 
 
 @pytest.mark.skipif("VERGENCE_DATA" not in os.environ, reason="VERGENCE_DATA is not set")

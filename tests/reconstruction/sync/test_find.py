@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vergence.reconstruction.sync.find import _excluded, find_sync
-from vergence.reconstruction.sync.together import Timing
+from vergence.reconstruction.sync.find import _drifting, _excluded, _verdict, find_sync
+from vergence.reconstruction.sync.motion import smoothed
+from vergence.reconstruction.sync.together import Timing, adjust_time
 
 NO_LENS = (0.0, 0.0, 0.0, 0.0, 0.0)
 
@@ -104,3 +105,35 @@ def test_other_offsets_are_excluded_by_what_they_leave_beyond_the_noise() -> Non
     assert z < -10
     few = replace(other, frame=frame + 1000)  # nothing in common: whoever has more
     assert _excluded(best, few, 1.5) == (np.inf, np.inf)
+
+
+def test_offsets_and_rates_are_told_by_the_clock_that_most_share() -> None:
+    """Of three cameras the last two go together; the first begins 4 steps before them and runs slower by 0.0002."""
+    noise, none = np.full(3, 0.002), np.empty(0)
+    rate, middle = np.array([0.0, 2e-4, 2e-4]), 50
+    timing = Timing(np.array([0.0, 4.0, 4.0]), rate, np.zeros((6, 6)), none, none, none, none, noise, None)
+    found = _verdict(timing, (), np.inf, 2 * middle, 0.0, 0.1)
+    for i in (0.0, 10.0, 400.0):  # a moment in the first camera's time, and what the others call it
+        own = i + 4.0 + 2e-4 * (i - middle)
+        assert found.offset[0] + (1 + found.drift[0]) * own == pytest.approx(i, abs=1e-9)
+    assert found.state == "found"
+    assert (found.offset[1:] == 0).all()
+    assert (found.drift[1:] == 0).all()
+
+
+def test_a_clock_that_runs_fast_is_followed_from_a_window_to_the_whole_footage(make_scene) -> None:
+    """The second camera's frame k shows time step 3 + 1.0008 k; half a step over 600 frames."""
+    scene = make_scene(views=3, frames=640, noise=1.0, distortion=NO_LENS)
+    image, steps = (scene.keypoints - 499.5) / 1100, 600
+    when = 3 + 1.0008 * np.arange(steps)
+    low, share = when.astype(int), (when % 1)[:, None, None]
+    own = image[low, 1] * (1 - share) + image[low + 1, 1] * share
+    course = np.stack([smoothed(track, 1.5) for track in (image[:steps, 0], own, image[:steps, 2])], axis=1)
+    window, none = slice(100, 240), np.zeros(3)
+    lens = {"tau": 1.5, "focal_known": True}
+    timing = adjust_time(course[window], np.array([0, -3.0, 0]), none, **lens, drifts=False)
+    grown, twice_middle = _drifting(course, timing, window, seed=0, **lens)
+    assert twice_middle == steps - 1
+    for t in (0, steps - 1):
+        shown = t + grown.offset + grown.drift * (t - twice_middle / 2)
+        np.testing.assert_allclose(shown, [t, (t - 3) / 1.0008, t], atol=0.1)

@@ -37,7 +37,7 @@ def batch(
         engine: of this machine, or the cluster of RAY_ADDRESS.
         timeout (SECONDS): after which a recording is given up.
         keep_failed: do not try those again that failed.
-        quiet: print nothing.
+        quiet: no progress.
     """
     from rich.console import Console
 
@@ -51,7 +51,7 @@ def batch(
             verb, manifest, out, options=options, root=root, workers=workers, engine=engine, timeout=timeout,
             keep_failed=keep_failed, progress=progress,
         )  # fmt: skip
-    console = Console(quiet=quiet, highlight=False, markup=False)
+    console = Console(highlight=False, markup=False)
     for name, reason in list(found.failed.items())[:SHOWN]:
         console.print(f"{name}: {reason}")
     before = f" ({found.before} of them before)" if found.before else ""

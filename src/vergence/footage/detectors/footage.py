@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from vergence.errors import VergenceError
-from vergence.footage.capture import load_capture
-from vergence.footage.detectors.base import open_detector
-from vergence.footage.detectors.detect import Detected, detect_video
+from vergence.footage.capture import Capture, load_capture
+from vergence.footage.detectors.base import CACHE, open_detector
+from vergence.footage.detectors.detect import Detected, content, detect_video
 from vergence.progress import Progress, silent
 
 
@@ -45,6 +46,41 @@ def detect(
         return []
     opened = open_detector(detector, model, device)
     return [detect_video(video, keypoint_path(video, out), opened, progress=progress) for video in videos]
+
+
+def with_keypoints(
+    capture: Capture,
+    folder: Path | None = None,
+    *,
+    detector: str = "",
+    model: str = "",
+    device: str = "auto",
+    progress: Progress = silent,
+) -> Capture:
+    """The capture with 2D keypoints of every camera, detected where it has none.
+
+    Args:
+        capture: of which some cameras may have no keypoints.
+        folder: for `CAMERA.json`; where not given, the user's cache.
+        detector, model, device: as `detect` takes them.
+        progress: told of every frame.
+
+    Raises:
+        VergenceError: a camera has neither, no detector, or files that cannot be written.
+    """
+    missing = [] if capture.keypoint_file is not None else [c for c in capture.cameras if c.keypoints is None]
+    if not missing:
+        return capture
+    if blind := [camera.name for camera in missing if camera.video is None]:
+        raise VergenceError(f"camera {', '.join(blind)} has neither images nor keypoints", "Give one of them.")
+    opened = open_detector(detector, model, device)
+    made = {}
+    for camera in missing:
+        assert camera.video is not None
+        into = CACHE / "keypoints" / content(camera.video) if folder is None else folder
+        made[camera.name] = detect_video(camera.video, into / f"{camera.name}.json", opened, progress=progress).path
+    cameras = [dataclasses.replace(one, keypoints=made.get(one.name, one.keypoints)) for one in capture.cameras]
+    return dataclasses.replace(capture, cameras=tuple(cameras))
 
 
 def keypoint_path(video: Path, out: str | Path | None) -> Path:

@@ -28,13 +28,14 @@ JITTER = 0.3
 # Cameras whose first numbers differ by more than this share of their length (or two frames) count on their own.
 LEAD_SHARE = 0.1
 
+_DIGITS, _SUFFIX, _SLASH = re.compile(r"(\d+)"), re.compile(r"\.[A-Za-z]\w*$"), re.compile(r"[\\/]")
 _EPOCH = re.compile(r"(?<!\d)(\d{9,11})[._](\d{1,9})(?!\d)")
 _DATE = re.compile(r"(?<!\d)(\d{4})\D?(\d\d)\D?(\d\d)\D{1,3}(\d\d)\D?(\d\d)\D?(\d\d)(?:\D(\d{1,9}))?(?!\d)")
 
 
 def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
     """Sort key under which `img2` comes before `img10`."""
-    parts = [part for part in re.split(r"(\d+)", name) if part]
+    parts = [part for part in _DIGITS.split(name) if part]
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part.lower()) for part in parts], name
 
 
@@ -47,11 +48,11 @@ def name_numbers(names: Sequence[str]) -> list[int] | None:
     """The number of each name that tells its frame, in nanoseconds where it is a date or an epoch with a fraction; None
     where not every name has one.
     """
-    stems = [re.sub(r"\.[A-Za-z]\w*$", "", re.split(r"[\\/]", name)[-1]) for name in names]
+    stems = [_SUFFIX.sub("", _SLASH.split(name)[-1]) for name in names]
     for times in (list(map(_epoch, stems)), list(map(_date, stems))):
         if None not in times and len({time // 10**9 for time in times if time is not None}) > 1:
             return [time for time in times if time is not None]
-    rows = [[int(word) for word in re.findall(r"\d+", stem)] for stem in stems]
+    rows = [[int(word) for word in _DIGITS.findall(stem)] for stem in stems]
     if not rows or not all(rows):
         return None
     if len({len(row) for row in rows}) > 1:

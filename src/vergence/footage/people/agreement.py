@@ -35,6 +35,7 @@ CHANCE_AGREEMENT = 0.5
 # Extrinsics as given may be off by a degree or so, which the noise must cover.
 GIVEN_SIGMA_FACTOR = 2.5
 POINTS_PER_PAIR = 600
+GOLDEN = 0.6180339887498949
 STEADIEST_LIMBS = 12
 MIN_FRAMES_OF_LIMB = 5
 
@@ -57,7 +58,7 @@ def all_pairs(usable: Sequence[Sequence[Track]], views: Sequence[Camera]) -> Pai
     pairs = Pairs({}, {}, {})
     rays = [[rays_of(track, view) for track in own] for own, view in zip(usable, views)]
     noise = [
-        [_sigma(track, view) if present(track).any() else 0.0 for track in own] for own, view in zip(usable, views)
+        [noise_of(track, view) if present(track).any() else 0.0 for track in own] for own, view in zip(usable, views)
     ]
     for i, j in itertools.combinations(range(len(views)), 2):
         agreement = np.zeros((len(usable[i]), len(usable[j])))
@@ -85,13 +86,21 @@ def rays_of(track: Track, view: Camera) -> Float[np.ndarray, "T J 2"]:
 
 
 def common_points(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Up to `POINTS_PER_PAIR` (frame, joint) pairs seen in both, spread evenly over time."""
-    both = np.argwhere(np.isfinite(a[..., 0]) & np.isfinite(b[..., 0]))
+    """Up to `POINTS_PER_PAIR` (frame, joint) pairs seen in both, spread evenly over time.
+
+    One from each of as many equal parts, at a place within it that moves on by the golden ratio: equal steps may fall in
+    with the number of joints, and then see three of them, or with a film that repeats.
+    """
+    both = np.flatnonzero(np.isfinite(a[..., 0]) & np.isfinite(b[..., 0]))
     step = max(1.0, len(both) / POINTS_PER_PAIR)
-    return both[np.arange(0, len(both), step).astype(int)] if len(both) else both
+    place = np.arange(0, len(both), step)
+    if step > 2:
+        place = place + step * (np.arange(len(place)) * GOLDEN % 1)
+    some = both[np.minimum(place.astype(int), len(both) - 1)] if len(both) else both
+    return np.stack(np.unravel_index(some, a.shape[:2]), axis=1)
 
 
-def _sigma(track: Track, view: Camera) -> float:
+def noise_of(track: Track, view: Camera) -> float:
     """Noise of a joint in normalised coordinates: a share of the person's size, and what trembles from frame to frame."""
     size = float(np.median(person_size(track[present(track)])))
     tremble = np.abs(np.diff(track[..., :2], 2, axis=0))
@@ -128,7 +137,7 @@ def agreement_of(
     if not len(index):
         return 0.0
     first, second = (r[index[:, 0], index[:, 1]] for r in (rays_a, rays_b))
-    sigma = (_sigma(a, view_a) + _sigma(b, view_b)) / 2 if sigma is None else sigma
+    sigma = (noise_of(a, view_a) + noise_of(b, view_b)) / 2 if sigma is None else sigma
     sigma *= GIVEN_SIGMA_FACTOR if view_a.has_extrinsics and view_b.has_extrinsics else 1.0
     residual = sampson_residual(matrix, first, second)
     return float(1 - np.minimum((residual / (3 * sigma)) ** 2, 1).mean())

@@ -18,13 +18,23 @@ from functools import cache
 
 import numpy as np
 
-from vergence.footage.people.agreement import Gauge, Pairs, agreement_of, common_points, gauge_of, later_fit, rays_of
+from vergence.footage.people.agreement import (
+    Gauge,
+    Pairs,
+    agreement_of,
+    common_points,
+    gauge_of,
+    later_fit,
+    noise_of,
+    rays_of,
+)
 from vergence.footage.tracking import Track, person_size, present
 from vergence.geometry.cameras import Camera
 from vergence.geometry.two_view import MIN_POINTS
 
 # Agreement, over the subject's own, from which a track is taken to be the subject's.
 SAME_SHARE = 0.7
+SUBJECT = -1  # the subject's own, among the numbers of a camera's tracks
 NEARER = 2.0  # how much larger or smaller a person may be when seen again by the only camera
 SIZE_SHARE = 0.08  # the subject's limbs measure within this; people of one sex differ by 5 % (one deviation)
 
@@ -81,8 +91,10 @@ def follow_on(
     def gauges() -> dict[tuple[int, int], Gauge]:  # measured only where two tracks are to be compared with it
         return _gauges({v: usable[v][i] for v, i in enumerate(best) if i >= 0}, best, pairs, views)
 
-    while added := _beside(subject, rest, best, pairs, views) or _together(subject, rest, gauges, views, taken):
+    known: dict[tuple[int, int], tuple[np.ndarray, float]] = {}
+    while added := _beside(subject, rest, best, pairs, views, known) or _together(subject, rest, gauges, views, taken):
         for v, n in added:
+            known.pop((v, SUBJECT), None)
             track = rest.pop((v, n))
             here = present(track)
             subject[v][here] = track[here]
@@ -123,19 +135,31 @@ def _beside(
     best: tuple[int, ...],
     pairs: Pairs,
     views: Sequence[Camera],
+    known: dict[tuple[int, int], tuple[np.ndarray, float]],
 ) -> list[tuple[int, int]]:
-    """A camera's track that fits what others see of the subject at the same time; [] where there is none."""
+    """A camera's track that fits what others see of the subject at the same time; [] where there is none.
+
+    Args:
+        known: rays and noise of tracks, by camera and number, as they are needed; `SUBJECT` is the subject's.
+    """
+
+    def measured(v: int, n: int, track: Track) -> tuple[np.ndarray, float]:
+        if (v, n) not in known:
+            known[v, n] = rays_of(track, views[v]), noise_of(track, views[v])
+        return known[v, n]
+
     for (v, n), track in rest.items():
         shares = []
         for w, other in subject.items():
             i, j = min(v, w), max(v, w)
-            pair = (track, other) if v < w else (other, track)
             matrix = pairs.matrix.get((i, j, best[i], best[j])) if v != w else None
-            if matrix is None:
+            if matrix is None or not (present(track) & present(other)).any():
                 continue
-            rays = rays_of(pair[0], views[i]), rays_of(pair[1], views[j])
-            if len(common_points(*rays)) >= MIN_POINTS:
-                agreed = agreement_of(matrix, *pair, *rays, views[i], views[j])
+            both = (v, track, *measured(v, n, track)), (w, other, *measured(w, SUBJECT, other))
+            (_, first, rays_a, noise_a), (_, second, rays_b, noise_b) = both if v < w else both[::-1]
+            if len(common_points(rays_a, rays_b)) >= MIN_POINTS:
+                sigma = (noise_a + noise_b) / 2
+                agreed = agreement_of(matrix, first, second, rays_a, rays_b, views[i], views[j], sigma)
                 shares.append(agreed / max(pairs.agreement[i, j][best[i], best[j]], 1e-9))
         if shares and np.median(shares) > SAME_SHARE:
             return [(v, n)]

@@ -31,16 +31,18 @@ def lag(
     found = np.zeros(observed.shape[1])
     for v in range(len(found)):
         known = np.isfinite(motion[:, v]).all(-1) & np.isfinite(observed[:, v]).all(-1)
-        left, move = (observed[:, v] - projected[:, v])[known], motion[:, v][known]
-        steady = np.zeros(2)
+        left = (observed[:, v] - projected[:, v])[known].T.copy()  # 2 N
+        move = motion[:, v][known].T.copy()
+        steady = np.zeros((2, 1))
         for _ in range(rounds if known.any() else 0):
             error = left - steady - found[v] * move
             weight = 1 / (1 + (error / max(2 * 1.4826 * np.median(np.abs(error)), 1e-12)) ** 2)
-            about = move - (weight * move).sum(0) / weight.sum(0)
-            power = float((weight * about * move).sum())
+            whole = weight.sum(1, keepdims=True)
+            pulled = weight * (move - (weight * move).sum(1, keepdims=True) / whole)
+            power = float((pulled * move).sum())
             before = found[v]
-            found[v] = float((weight * about * left).sum()) / power if power > 1e-12 else 0.0
-            steady = (weight * (left - found[v] * move)).sum(0) / weight.sum(0)
+            found[v] = float((pulled * left).sum()) / power if power > 1e-12 else 0.0
+            steady = (weight * (left - found[v] * move)).sum(1, keepdims=True) / whole
             if abs(found[v] - before) < SETTLED:
                 break
     return found

@@ -35,11 +35,13 @@ def _residual(a: Array, b: Array, shift: int, least_frames: int, seed: int) -> A
     start, stop = max(0, -shift), min(len(a), len(b) - shift)
     if stop - start < least_frames:
         return None
-    frame, joint = np.nonzero(np.isfinite(a[start:stop, :, 0]) & np.isfinite(b[start + shift : stop + shift, :, 0]))
-    if len(frame) < LEAST_POINTS or len(np.unique(frame)) < LEAST_FRAMES:
+    both = np.isfinite(a[start:stop, :, 0]) & np.isfinite(b[start + shift : stop + shift, :, 0])
+    seen = np.flatnonzero(both)
+    if len(seen) < LEAST_POINTS or both.any(1).sum() < LEAST_FRAMES:
         return None
-    some = np.random.default_rng(seed).permutation(len(frame))[:POINTS]
-    frame, joint = frame[some] + start, joint[some]
+    some = np.random.default_rng(seed).permutation(len(seen))[:POINTS]
+    frame, joint = np.divmod(seen[some], both.shape[1])
+    frame += start
     return epipolar_residual(a[frame, joint], b[frame + shift, joint])
 
 

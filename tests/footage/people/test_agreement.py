@@ -1,0 +1,20 @@
+"""How sure two cameras can be that they show one person."""
+
+import numpy as np
+import pytest
+
+from vergence.footage.people.agreement import SIGMA_SHARE, noise_of
+from vergence.footage.tracking import person_size
+from vergence.geometry.cameras import Camera
+
+
+@pytest.mark.parametrize("noise", [0.0, 3.0, 20.0])
+def test_the_noise_of_a_joint_is_what_trembles_beside_a_share_of_the_person(noise: float) -> None:
+    """A person who glides evenly, in a camera of 500 px by 2000 px of focal length, so 1000 px in the mean."""
+    rng = np.random.default_rng(0)
+    track = np.tile(np.c_[rng.uniform(0, 300, (17, 2)), np.ones(17)], (400, 1, 1))
+    track[..., 0] += 2.0 * np.arange(400)[:, None]
+    size = float(np.median(person_size(track)))
+    track[..., :2] += rng.normal(0, noise, (400, 17, 2))
+    view = Camera("a", None, np.array([[500.0, 0, 0], [0, 2000.0, 0], [0, 0, 1]]), np.zeros(5))
+    assert noise_of(track, view) * 1000 == pytest.approx(np.hypot(SIGMA_SHARE * size, noise), rel=0.1)
