@@ -2,11 +2,11 @@
 
     python benchmarks/inference.py [--weights FILE.pth] [--rounds 5] [--seconds 2] [--threads 1 2] [--folder DIR]
 
-The peer is a plain torch module with the public network's layers and names (ResNet-50, three transposed convolutions, a 1x1 to
-17 joints of 64 slices, softmax and expectations), float32, in `eval` and `inference_mode`: what its authors' code runs, its
-normalisation of the picture included. Its checkpoint becomes a run by `vergence import-weights` and is loaded in both precisions.
-Without --weights it is taught the joints of eight pictures of the built-in world first, so that its volumes have one peak each, as a
-trained network's have: rounding in bf16 means little before a random one, whose volumes are flat.
+The peer is a plain torch module with the public network's layers and names (ResNet-50, three transposed convolutions, a 1x1
+to 17 joints of 64 slices, softmax and expectations), float32, in `eval` and `inference_mode`: what its authors' code runs, its
+normalisation of the picture included. Its checkpoint becomes a run by `vergence import-weights` and is loaded in both
+precisions. Without --weights it is taught the joints of eight pictures of the built-in world first, for --steps steps, so that
+its volumes have peaks: rounding in bf16 means little before a random network, whose volumes are flat.
 
 Each number of threads is a process of its own; in it the three take turns, so that other programs meet all of them. Printed are
 milliseconds of the clock and of the processor (medians), the median of the paired ratios, and how far keypoints (px) and
@@ -23,6 +23,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 SIZE, JOINTS, BINS, BONE_MM, BOX_MM = 256, 17, 64, 480.0, 2000.0
@@ -111,7 +112,7 @@ def taught(path: Path, steps: int) -> None:
         loss.backward()
         optimizer.step()
         if step % 10 == 0 or step == steps - 1:
-            print(f"  teaching: step {step}, {SIZE * float(loss):.2f} px off", flush=True)
+            print(f"  teaching: step {step}, {SIZE * float(loss.detach()):.2f} px off", flush=True)
     with torch.no_grad():
         for _ in range(20):
             network(image)  # the statistics that `eval` uses
@@ -137,11 +138,8 @@ def child(folder: Path, threads: int, rounds: int, seconds: float) -> None:
             return network(image[:count])
 
     for count in PICTURES:
-        acts: dict[str, Callable[[], object]] = {"published": lambda: published(count)}
-        acts |= {
-            name: lambda estimator=estimator: estimator(array[:count], intrinsics[:count])
-            for name, estimator in ours.items()
-        }
+        acts: dict[str, Callable[[], object]] = {"published": partial(published, count)}
+        acts |= {name: partial(estimator, array[:count], intrinsics[:count]) for name, estimator in ours.items()}
         taken: dict[str, list[tuple[float, float]]] = {name: [] for name in acts}
         for act in acts.values():
             act(), act()
@@ -206,7 +204,8 @@ def main() -> None:
             print(f"{row['pictures']} picture(s), {threads} thread(s), load {row['load']:.1f}")
             for name in ("published", "fp32", "bf16"):
                 (clock, worked), (faster, cheaper) = row[name], row[f"{name} ratio"]
-                told = f"  {name:10} {clock:8.1f} ms of the clock ({faster:4.2f} x), {worked:8.1f} of the processor ({cheaper:4.2f} x)"
+                told = f"  {name:10} {clock:8.1f} ms of the clock ({faster:4.2f} x), "
+                told += f"{worked:8.1f} of the processor ({cheaper:4.2f} x)"
                 for (mean, most), unit in zip(row.get(f"{name} apart", []), ("px", "mm")):
                     told += f", {mean:.4f} {unit} (most {most:.4f})"
                 print(told, flush=True)

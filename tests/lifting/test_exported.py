@@ -10,7 +10,8 @@ import pytest
 import vergence
 from vergence.errors import VergenceError
 from vergence.geometry.cameras import Camera
-from vergence.lifting.model import describe, is_lifting, load_lifting
+from vergence.inference.predict import open_model
+from vergence.lifting.model import LiftingModel, describe, is_lifting, load_lifting
 from vergence.lifting.network import Lifter, LifterSettings
 from vergence.lifting.train import LIFTED
 from vergence.networks.graphs import Graph
@@ -60,19 +61,13 @@ def test_without_the_mirrored_joints(folder, keypoints, tmp_path):
         exported(keypoints, LIFTED, CAMERA, 30.0, flip=True)
 
 
-def test_predict_takes_it(folder, keypoints, tmp_path):
-    rows = [
-        {"image_id": frame, "category_id": 1, "keypoints": np.nan_to_num(one).ravel().tolist(), "score": 0.9}
-        for frame, one in enumerate(keypoints[:8, :17])
-    ]
-    (tmp_path / "k.json").write_text(json.dumps(rows))
-    images = [np.zeros((480, 640, 3), np.uint8)] * 8
-    given = {"keypoints": tmp_path / "k.json", "fps": 30.0, "fov": 60.0}
-    expected = vergence.predict(folder, images, **given).collect().pose
-    for source, more in ((folder, {"engine": "onnxruntime"}), (folder / "model.onnx", {})):
-        np.testing.assert_allclose(
-            vergence.predict(source, images, **given, **more).collect().pose, expected, atol=1e-4
-        )
+def test_predict_takes_it(folder, keypoints):
+    expected = load_lifting(folder)(keypoints, LIFTED, CAMERA, 30.0)
+    for source, engine in ((folder, "onnxruntime"), (folder / "model.onnx", "")):
+        model = open_model(source, "auto", engine=engine)
+        assert isinstance(model, LiftingModel)
+        assert model.folder == folder / "model.onnx"
+        np.testing.assert_allclose(model(keypoints, LIFTED, CAMERA, 30.0), expected, atol=1e-4)
 
 
 def test_the_file_says_what_it_is(folder):
