@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -326,7 +327,7 @@ def test_a_folder_of_the_words_before_tells_its_full_cameras_by_its_crops(datase
     source = ImageDataset(records, SIZE, H36M_17)
     written(source, tmp_path / "out")
     index = tmp_path / "out" / "index.h5"
-    with shards.open_h5(index, "r+") as file:
+    with h5py.File(index, "r+") as file:
         for new, old in (("time_step", "instant"), ("pseudo", "made")):
             file.move(new, old)
         for name in ("turn", "full_intrinsics", "size"):

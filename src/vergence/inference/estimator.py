@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as tensor_bytes
 from torch import Tensor, nn
 
 from vergence import __version__, plugins
 from vergence.batches.labelled import Labelled
 from vergence.errors import VergenceError, refusing
-from vergence.files import atomic_path, read_yaml, write_json
+from vergence.files import read_yaml, write_bytes, write_json
 from vergence.footage.images import read_image
 from vergence.inference.domain import Domain, domain_of
 from vergence.lifting.model import is_lifting
@@ -234,8 +235,7 @@ def _save_backbone(method: Method, folder: Path, name: str) -> None:
 
 def save_weights(method: nn.Module, path: Path) -> None:
     """A module's weights as one safetensors file."""
-    with atomic_path(path) as partial:
-        save_file({k: v.detach().cpu().contiguous().clone() for k, v in method.state_dict().items()}, partial)
+    write_bytes(path, tensor_bytes({k: v.detach().cpu().contiguous().clone() for k, v in method.state_dict().items()}))
 
 
 def load(

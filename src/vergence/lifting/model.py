@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as tensor_bytes
 
 from vergence import __version__
 from vergence.errors import VergenceError, refusing
-from vergence.files import atomic_path, read_json, write_json
+from vergence.files import read_json, write_bytes, write_json
 from vergence.geometry.cameras import Camera
 from vergence.lifting.exported import ExportedLifter, of_lifting
 from vergence.lifting.network import Lifter, LifterSettings, lift
@@ -98,8 +99,8 @@ class LiftingModel:
         folder = Path(folder)
         if isinstance(self.network, ExportedLifter):
             raise VergenceError(f"{self.folder} is an exported file, which cannot be saved again", "Copy it.")
-        with atomic_path(folder / "model.safetensors") as partial:
-            save_file({k: v.detach().contiguous().clone() for k, v in self.network.state_dict().items()}, partial)
+        weights = {k: v.detach().contiguous().clone() for k, v in self.network.state_dict().items()}
+        write_bytes(folder / "model.safetensors", tensor_bytes(weights))
         write_json(folder / "config.json", self.config)
 
 

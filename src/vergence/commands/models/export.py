@@ -29,6 +29,7 @@ def export(
     import vergence
     from vergence.networks.graphs import Graph
 
+    print("writing it and comparing it with the run: mostly 5 to 20 s", flush=True)
     path = vergence.export(run, out, format=format, flip=flip, plugins=plugins.split(",") if plugins else ())
     about = Graph(path).metadata
     joints = len(json.loads(about["joint_names"]))
