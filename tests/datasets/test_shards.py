@@ -361,7 +361,7 @@ def test_a_disk_that_fills_up_under_a_shard_is_one_sentence(tmp_path):
     before, heard = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
-        with pytest.raises(VergenceError, match="could not be written: File too large"):  # noqa: SIM117
+        with pytest.raises(VergenceError, match="could not be written: File too large"):  # noqa: SIM117, PT012
             with atomic_path(tmp_path / "a.h5") as partial, shards.new_h5(partial) as file:
                 for i in range(300):
                     file[f"x{i}"] = np.zeros(2000)
