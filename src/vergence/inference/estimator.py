@@ -269,8 +269,8 @@ def load(
         )
     if engine == "onnxruntime":
         path = exported_file(folder)
-        method, config = read_exported(path)
-        return Estimator(method, config, folder=path)
+        exported, config = read_exported(path)
+        return Estimator(exported, config, folder=path)
     files = folder / "config.json", folder / "model.safetensors"
     for file in files:
         if not file.is_file():
