@@ -23,10 +23,12 @@ from vergence.errors import VergenceError, refusing
 from vergence.files import read_yaml, write_bytes, write_json
 from vergence.footage.images import read_image
 from vergence.inference.domain import Domain, domain_of
+from vergence.lifting.model import is_lifting
 from vergence.methods.base import Method, Prediction
 from vergence.methods.exported import FILE, SUFFIX, ExportedMethod, check_engine, read_exported
 from vergence.methods.refinement import Refined, RefinementUnit
 from vergence.methods.registry import build_method
+from vergence.networks.graphs import Graph
 from vergence.networks.pose_network import PoseNetwork
 from vergence.networks.quick import check_precision, quickened
 from vergence.plugins import load_plugins, needed_by
@@ -261,8 +263,14 @@ def load(
     folder = Path(run)
     engine = engine or ("onnxruntime" if folder.suffix == SUFFIX else "torch")
     check_engine(engine, device, precision)
+    if folder.is_dir() and is_lifting(folder):
+        raise VergenceError(
+            f"{folder} is a lifting model, which sees no image", "Open it with `vergence.load_lifting`."
+        )
     if engine == "onnxruntime":
-        return _exported(folder)
+        path = exported_file(folder)
+        method, config = read_exported(path)
+        return Estimator(method, config, folder=path)
     files = folder / "config.json", folder / "model.safetensors"
     for file in files:
         if not file.is_file():
@@ -289,16 +297,15 @@ def load(
         return Estimator(method, config, device, folder, precision)
 
 
-def _exported(run: Path) -> Estimator:
-    """Of an exported file, or of the one in a run's folder, which must be of the weights there."""
+def exported_file(run: Path) -> Path:
+    """An exported file, or the one in a run's folder, which must be of the weights there."""
     path = run / FILE if run.is_dir() else run
     again = f"Write it with `vergence export {run}`."
     if run.is_dir() and not path.is_file():
         raise VergenceError(f"{run} has no {FILE} for ONNX Runtime", again)
-    method, config = read_exported(path)
-    if run.is_dir() and method.graph.metadata["weights"] != weights_identity(run):
+    if run.is_dir() and Graph(path).metadata["weights"] != weights_identity(run):
         raise VergenceError(f"{path} was not exported from the weights that are in {run} now", again)
-    return Estimator(method, config, folder=path)
+    return path
 
 
 def weights_identity(run: Path) -> str:

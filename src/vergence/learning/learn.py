@@ -37,6 +37,7 @@ from vergence.footage.detectors.footage import with_keypoints
 from vergence.footage.observations import observe
 from vergence.learning.hidden import capture_without, check_hidden, labels_without
 from vergence.learning.motions import motions_of, read_motions
+from vergence.lifting.exported import ExportedLifter
 from vergence.lifting.model import LiftingModel, describe, is_lifting, load_lifting
 from vergence.lifting.train import LifterTraining, train_lifter
 from vergence.lifting.virtual import Motion, VirtualCameras
@@ -299,6 +300,7 @@ def _lifting(
     if is_lifting(folder):
         return load_lifting(folder)
     start = load_lifting().network if own else None
+    assert not isinstance(start, ExportedLifter)
     network = train_lifter(
         [*own, *other.values()],
         settings,
