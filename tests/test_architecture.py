@@ -35,7 +35,7 @@ FLOORS = [
     {"commands"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-ROOT = {"cli", "errors", "files", "plugins", "progress", "skeleton"}  # anybody may import these
+ROOT = {"cli", "errors", "files", "folders", "plugins", "progress", "skeleton"}  # anybody may import these
 PAPERS = {"epipolar_pose", "multiview_consistency", "geometric_constraint", "mcss"}  # only built_in.toml names them
 
 MOST_LINES = 400

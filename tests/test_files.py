@@ -15,9 +15,10 @@ from jaxtyping import Float
 from vergence.errors import VergenceError
 from vergence.files import (
     atomic_path,
+    check_growth,
     check_writable,
+    inside,
     map_npz,
-    new_folder,
     plain,
     read_arrays,
     read_json,
@@ -29,6 +30,7 @@ from vergence.files import (
     write_npz,
     write_text,
 )
+from vergence.folders import new_folder
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
@@ -211,3 +213,38 @@ def test_an_npz_is_mapped_array_by_array(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "small.npz", **arrays)
     with pytest.raises(ValueError, match="compressed"):
         map_npz(tmp_path / "small.npz")
+
+
+def test_an_archive_that_grows_is_refused_before_it_takes_memory(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "bomb.npz", x=np.zeros(1 << 22))  # 32 MiB of 32 kB
+    with pytest.raises(VergenceError, match=r"0.0313 MiB and would take 32 MiB .* at most 2 GiB and 100 times"):
+        read_arrays(tmp_path / "bomb.npz")
+    np.savez_compressed(tmp_path / "nobody.npz", x=np.full(1 << 20, np.nan))  # nobody is seen for long: 8 MiB
+    assert len(read_arrays(tmp_path / "nobody.npz")["x"]) == 1 << 20
+    with open(tmp_path / "large", "wb") as file:
+        file.truncate(3 << 30)
+    check_growth(tmp_path / "large", 3 << 30)  # large, and does not grow
+    with pytest.raises(VergenceError, match="at most 2 GiB"):
+        check_growth(tmp_path / "large", 4 << 30)
+
+
+@pytest.mark.parametrize("name", ["../a.jpg", "/etc/a.jpg", "b/../../a.jpg", ""])
+def test_names_in_lists_stay_in_their_folder(tmp_path: Path, name: str) -> None:
+    assert inside(tmp_path / "c", "b/../a.jpg") == tmp_path / "c" / "b/../a.jpg"
+    with pytest.raises(VergenceError, match="leads out of"):
+        inside(tmp_path / "c", name)
+
+
+def test_a_full_disk_is_said_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import resource
+    import signal
+
+    before, heard = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+        with pytest.raises(VergenceError, match=r"cannot write to .*: File too large"):
+            check_writable(tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, heard)
+    assert list(tmp_path.iterdir()) == []

@@ -136,17 +136,27 @@ def function_of(verb: str) -> Callable[..., int | None]:
     return found
 
 
-def check_out(function: Callable[..., int | None], values: Mapping[str, Any]) -> None:
-    """Refuses --out, given or by default, that cannot be written to: before the work, not behind it. It is a folder, but for
-    functions that say `writes_file`."""
+@contextmanager
+def owned(function: Callable[..., int | None], values: Mapping[str, Any]) -> Iterator[None]:
+    """While the block runs no other process has the folder --out, given or by default. One that cannot be written to, or that
+    another process writes to, is refused: before the work, not behind it. Of a run's processes the first has it."""
     import inspect
 
     default = getattr(inspect.signature(function).parameters.get("out"), "default", None)
     wanted = values.get("out", default)
-    if isinstance(wanted, Path) and not values.get("print_config"):
-        from vergence.files import check_writable
+    if not isinstance(wanted, Path) or values.get("print_config"):
+        yield
+        return
+    from vergence.files import check_writable
+    from vergence.folders import held
 
+    if getattr(function, "writes_file", False) or not {"RANK", "SLURM_PROCID"}.isdisjoint(os.environ):
         check_writable(wanted, folder=not getattr(function, "writes_file", False))
+        yield
+    else:
+        check_writable(wanted, folder=True)
+        with held(wanted):
+            yield
 
 
 def call(function: Callable[..., int | None], verb: str, words: list[str]) -> int:
@@ -155,8 +165,8 @@ def call(function: Callable[..., int | None], verb: str, words: list[str]) -> in
         return int(function(words) or 0)
     parse = import_module("vergence.commands.console.options").parse
     values = parse(function, verb, words)
-    check_out(function, values)
-    return int(function(**values) or 0)
+    with owned(function, values):
+        return int(function(**values) or 0)
 
 
 if __name__ == "__main__":

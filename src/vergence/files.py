@@ -15,7 +15,6 @@ import json
 import math
 import os
 import re
-import shutil
 import struct
 import tempfile
 import tomllib
@@ -47,7 +46,9 @@ BYTE_ORDER_MARKS = (
 )
 
 
+MOST_OPENED, MOST_GROWTH, SMALL = 2 << 30, 100, 16 << 20  # bytes; times a file's size; bytes of which nobody asks
 ALIGNMENT = 0xD935  # of a ZIP's extra field that only fills up
+ROOM = 1 << 20  # bytes that a disk must hold to begin at all
 LEFTOVER = re.compile(r"\..+\.[0-9a-f]{8}(\.\w+)?")
 
 
@@ -83,6 +84,12 @@ def write_text(path: Path | str, text: str) -> None:
     """Writes a UTF-8 text file atomically, with `\\n` line ends everywhere."""
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as file:
         file.write(text)
+
+
+def write_bytes(path: Path | str, data: bytes) -> None:
+    """Writes a file atomically. Libraries that are given a path instead raise errors of their own where a disk is full."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def read_bytes(path: Path | str) -> bytes:
@@ -164,6 +171,40 @@ def read_json(
             return msgspec.convert(json.loads(text), kind)
 
 
+def inside(folder: Path, name: str) -> Path:
+    """The file of a name that a list gives, which must lie in the list's folder.
+
+    Raises:
+        VergenceError: it leads out of it.
+    """
+    if not name.strip() or not Path(os.path.normpath(folder / name)).is_relative_to(os.path.normpath(folder)):
+        raise VergenceError(f"{name!r} leads out of {folder}", "Name files by their path in the folder.")
+    return folder / name
+
+
+def check_growth(path: Path | str, opened: int) -> None:
+    """Refuses a file that a few bytes make large, before it takes the memory.
+
+    Args:
+        path: archive, or file of arrays.
+        opened: bytes of what is to be read of it.
+
+    Raises:
+        VergenceError: that is over `MOST_OPENED`, or so many times the file's size that it holds no measurements.
+    """
+    size = Path(path).stat().st_size
+    if opened > max(MOST_OPENED, size) or opened > max(SMALL, MOST_GROWTH * size):
+        told = f"{path} has {size / 2**20:.3g} MiB and would take {opened / 2**20:,.0f} MiB of memory"
+        limit = f"at most {MOST_OPENED >> 30} GiB and {MOST_GROWTH} times a file's size are read"
+        raise VergenceError(f"{told}; {limit}", "Get the original file, or write it in parts.")
+
+
+def check_archive(path: Path | str) -> None:
+    """`check_growth` of a ZIP archive, as an NPZ is; what is none passes."""
+    with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as file:
+        check_growth(path, sum(member.file_size for member in file.infolist()))
+
+
 def read_arrays(path: Path | str, keys: Sequence[str] = (), remedy: str = "Write it again.") -> dict[str, np.ndarray]:
     """All arrays of an NPZ file; pickled objects are not loaded.
 
@@ -172,6 +213,7 @@ def read_arrays(path: Path | str, keys: Sequence[str] = (), remedy: str = "Write
     """
     if not Path(path).exists():
         raise VergenceError(f"there is no file {path}", "Check the path.")
+    check_archive(path)
     with refusing(f"{path} is not a readable NPZ", remedy), np.load(path, allow_pickle=False) as file:
         data = {key: file[key] for key in file.files}
     for key in keys:
@@ -299,19 +341,6 @@ def from_plain(kind: type[T], values: Mapping[str, Any], **missing: float) -> T:
                            dec_hook=lambda kind, value: np.asarray(value, dtype=np.float64))  # fmt: skip
 
 
-def new_folder(path: Path) -> None:
-    """Makes a folder, or makes sure that it is empty.
-
-    Raises:
-        VergenceError: it holds something, or cannot be made.
-    """
-    with refusing(f"cannot write to {path}", "Choose another folder.", OSError):
-        path.mkdir(parents=True, exist_ok=True)
-        taken = any(path.iterdir())
-    if taken:
-        raise VergenceError(f"{path} is not empty", "Choose a new folder, or empty it.")
-
-
 def check_writable(path: Path | str, folder: bool = False) -> None:
     """Makes sure that a folder (or file) can be written, before the hours of work whose results go there; makes nothing.
 
@@ -320,36 +349,20 @@ def check_writable(path: Path | str, folder: bool = False) -> None:
         folder: it must not be a file.
 
     Raises:
-        VergenceError: it is or lies in a file, or in a folder that may not be written to.
+        VergenceError: it is or lies in a file, in a folder that may not be written to, or on a disk that is full.
     """
     path = Path(path).absolute()
     if folder and path.is_file():
         raise VergenceError(f"{path} is a file", "Results go into a folder: choose another name.")
     try:
         there = next(one for one in (path, *path.parents) if one.exists())
-        with tempfile.TemporaryFile(dir=there.parent if there == path and there.is_file() else there):
-            pass
+        with tempfile.TemporaryFile(dir=there.parent if there == path and there.is_file() else there) as file:
+            file.write(bytes(ROOM))
     except NotADirectoryError:
         raise VergenceError(f"{path} lies in a file", "Choose another folder.") from None
     except OSError as error:
         remedy = "Check the folder's permissions and free space, or choose another folder."
         raise VergenceError(f"cannot write to {path}: {error.strerror}", remedy) from error
-
-
-@contextmanager
-def nothing_left(folder: Path) -> Iterator[None]:
-    """Where the block is refused, the folder that it made goes as well, unless it holds results already (arrays, weights,
-    checkpoints)."""
-    made = [one for one in (folder, *folder.parents) if not one.exists()]
-    try:
-        yield
-    except VergenceError:
-        if folder in made and not any(path.suffix in (".npz", ".safetensors", ".ckpt") for path in folder.rglob("*")):
-            shutil.rmtree(folder, ignore_errors=True)
-            for parent in made[1:]:
-                with suppress(OSError):  # something else came to lie there
-                    parent.rmdir()
-        raise
 
 
 def claim(path: Path, values: Mapping[str, Any], other: str) -> None:

@@ -88,7 +88,7 @@ def test_without_overlay_and_with_frames(light_run, light_video, tmp_path):
         (["--smooth", "9"], "0 to 2"),
         (["--formats", "npz,xlsx"], "'xlsx'"),
         (["--markers", "none.toml"], "there are no markers"),
-        (["--out", __file__], "in, a file"),
+        (["--out", __file__], "is a file. Results go into a folder"),
     ],
 )
 def test_what_files_are_asked_for_is_checked_before_any_image_is_read(tmp_path, capsys, words, message):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import resource
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -22,6 +24,7 @@ from vergence.datasets.shards import reader as shards
 from vergence.datasets.shards.reader import ShardDataset
 from vergence.datasets.shards.writer import Joined, prepare
 from vergence.errors import VergenceError
+from vergence.files import atomic_path
 from vergence.geometry.camera import project
 from vergence.recipes.typed import make_source
 from vergence.skeleton import COCO_17, H36M_17
@@ -326,7 +329,7 @@ def test_a_folder_of_the_words_before_tells_its_full_cameras_by_its_crops(datase
     source = ImageDataset(records, SIZE, H36M_17)
     written(source, tmp_path / "out")
     index = tmp_path / "out" / "index.h5"
-    with shards.open_h5(index, "r+") as file:
+    with h5py.File(index, "r+") as file:
         for new, old in (("time_step", "instant"), ("pseudo", "made")):
             file.move(new, old)
         for name in ("turn", "full_intrinsics", "size"):
@@ -351,3 +354,18 @@ def test_nothing_to_prepare_is_refused(tmp_path):
         prepare(MemoryDataset(Views.empty(0, 17, 8, 8)), tmp_path / "out", 8, H36M_17, {})
     assert not (tmp_path / "out").exists()
     assert shards.OPEN_SHARDS >= 8
+
+
+def test_a_disk_that_fills_up_under_a_shard_is_one_sentence(tmp_path):
+    """HDF5 writes again and again while it closes, and does not always survive it."""
+    before, heard = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, before[1]))
+        with pytest.raises(VergenceError, match="could not be written: File too large"):  # noqa: SIM117, PT012
+            with atomic_path(tmp_path / "a.h5") as partial, shards.new_h5(partial) as file:
+                for i in range(300):
+                    file[f"x{i}"] = np.zeros(2000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, heard)
+    assert list(tmp_path.iterdir()) == []

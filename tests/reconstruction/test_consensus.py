@@ -124,6 +124,16 @@ def test_the_best_assignment_is_that_of_trying_all(views: int) -> None:
             assert not chosen[t].any()
 
 
+def test_sides_of_many_cameras_are_found_without_trying_all() -> None:
+    rng, views = np.random.default_rng(0), 12
+    first, second = np.array(list(itertools.combinations(range(views), 2))).T
+    wrong = np.stack([rng.permutation(views) < t % 6 for t in range(60)])  # up to five of twelve
+    differ = wrong[:, first] != wrong[:, second]
+    noise = rng.gamma(1.0, 4.0, (2, *differ.shape))
+    keep, swap = np.where(differ, 30.0, 2.0) + noise[0], np.where(differ, 2.0, 30.0) + noise[1]
+    np.testing.assert_array_equal(exchanged_views(keep, swap, views), wrong)
+
+
 def test_exchanged_views_and_limbs_are_found(make_scene) -> None:
     scene = make_scene(frames=40, noise=2.0, missing=0.1, outliers=0.03)
     cameras, keypoints = cameras_and_keypoints(scene)

@@ -9,6 +9,7 @@ from vergence.geometry.camera import normalise
 from vergence.reconstruction.bundle import Bundle, project_points
 from vergence.reconstruction.limbs import (
     LIMB_LOSS_SIGMA,
+    _inverse,
     _solved,
     constant_limbs,
     hold_limbs,
@@ -112,6 +113,24 @@ def test_holding_limbs_brings_joints_nearer_to_the_truth(make_scene) -> None:
     bound = hold_limbs(cameras, observed, weight, free, np.full((40, 17), 25.0), limbs, sigma=4.0, scale=8.0)
     error = [np.linalg.norm(p - scene.pose, axis=2).mean() for p in (free, bound)]
     assert error[1] < 0.9 * error[0]
+
+
+def test_every_frame_goes_on_until_it_has_settled(make_scene) -> None:
+    scene = make_scene(views=3, frames=40, noise=4.0)
+    cameras, observed, weight, start = held(scene, 20.0)
+    limbs = constant_limbs(scene.pose, np.ones((40, 17)), H36M_17)
+    given = (cameras, observed, weight, start, np.full((40, 17), 20.0), limbs)
+    usual, long = (hold_limbs(*given, sigma=4.0, scale=8.0, iterations=n) for n in (30, 300))
+    short = hold_limbs(*given, sigma=4.0, scale=8.0, iterations=4)
+    assert np.abs(usual - long).max() < 0.3 < np.abs(short - long).max()  # mm
+
+
+def test_an_inverse_keeps_its_digits_where_one_limb_holds_a_joint_much_harder_than_the_views() -> None:
+    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    matrix = turn @ np.diag([1e7, 1.0, 2.0]) @ turn.T
+    expected = turn @ np.diag([1e-7, 1.0, 0.5]) @ turn.T
+    found = _inverse(np.repeat(matrix[..., None], 4, axis=2))[..., 3]
+    np.testing.assert_allclose(found, expected, atol=1e-7)
 
 
 def test_long_recordings_in_pieces_are_the_same(make_scene, monkeypatch) -> None:

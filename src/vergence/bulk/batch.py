@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from vergence.bulk import places
 from vergence.bulk.manifest import INPUTS, STATE, check_options, read_manifest
 from vergence.bulk.task import Outcome, Task, carry_out, read_outcome
 from vergence.errors import VergenceError
+from vergence.folders import held
 from vergence.networks.threads import cores
 from vergence.progress import Progress, silent
 
@@ -107,11 +109,12 @@ def batch(
     waiting = [task for task in tasks if task.recording.name not in before]
     told = _Told(tasks, dict(before), progress)
     run = _on_ray if engine == "ray" else _in_processes
-    try:
-        for outcome in run(waiting, min(count, max(1, len(waiting)))):
-            told.hear(outcome)
-    finally:
-        told.write()
+    with nullcontext() if places.is_url(where) else held(where):
+        try:
+            for outcome in run(waiting, min(count, max(1, len(waiting)))):
+                told.hear(outcome)
+        finally:
+            told.write()
     return Batch(where, told.outcomes(), sum(one.state == "done" for one in before.values()))
 
 

@@ -25,19 +25,22 @@ def demo(
     import time
 
     started = time.monotonic()
-    from vergence.commands.console.export import write_tables
-    from vergence.commands.console.tables import show
     from vergence.commands.console.terminal import told
-    from vergence.evaluation.evaluate import evaluate
+    from vergence.commands.train import plan
     from vergence.files import write_json
     from vergence.recipes.load import load_recipe
-    from vergence.report.run_page import write_run_page
-    from vergence.training.processes import check_alone
-    from vergence.training.train import train
 
-    check_alone()
-    with told(quiet) as progress:
-        run = train(load_recipe("demo").at_seed(seed), out / "run", device=device, progress=progress)
+    recipe = load_recipe("demo").at_seed(seed)
+    with told(quiet, f"{plan(recipe)} in {out}, about six minutes on two cores") as progress:
+        from vergence.commands.console.export import write_tables
+        from vergence.commands.console.tables import show
+        from vergence.evaluation.evaluate import evaluate
+        from vergence.report.run_page import write_run_page
+        from vergence.training.processes import check_alone
+        from vergence.training.train import train
+
+        check_alone()
+        run = train(recipe, out / "run", device=device, progress=progress)
         found = evaluate(run, progress=progress)
     found.save(run.folder / "results.json", command=command)
     write_tables(write_run_page(found, run.folder / "report.html", command), out)

@@ -68,12 +68,25 @@ def evaluate(
     from vergence.commands.console.terminal import told
     from vergence.errors import VergenceError
     from vergence.evaluation.evaluate import evaluate
+    from vergence.files import check_writable
     from vergence.report.learned import show_footage
     from vergence.report.run_page import write_run_page
 
     if run is None and predictions is None:
         raise VergenceError("there is nothing to evaluate", "Give a run, or --predictions FILE --data DATA.")
     files = [file for file in plugins.split(",") if file]
+    if predictions is not None:
+        folder = out or predictions.with_name(predictions.stem + "-evaluation")
+    elif footage:
+        beside = (
+            Path("evaluation")
+            if str(run) == "lifting"
+            else Path(run or "") / "evaluation" / Path(footage).resolve().name
+        )
+        folder = out or beside
+    else:
+        folder = out or Path(run or "") / "evaluation"
+    check_writable(folder)
     with told(quiet) as progress:
         found = evaluate(
             run, data=data, footage=footage or None, frames=frames, reconstruction=reconstruction, height=height,
@@ -81,17 +94,14 @@ def evaluate(
             plugins=files, progress=progress,
         )  # fmt: skip
     if predictions is not None:
-        path = (out or predictions.with_name(predictions.stem + "-evaluation")) / "results.json"
-        found.save(path)
+        found.save(folder / "results.json")
         show_predictions(predictions.name, found.results)
-        print(path)
+        print(folder / "results.json")
         return
     assert run is not None
     if footage:
-        of_footage = Path(footage).resolve().name
-        show_footage(found, out or (Path("evaluation") if str(run) == "lifting" else run / "evaluation" / of_footage))
+        show_footage(found, folder)
         return
-    folder = out or run / "evaluation"
     found.save(folder / "results.json", command=command)
     write_tables(write_run_page(found, folder / "report.html", command), folder)
     show(found, run, folder / "report.html")

@@ -33,6 +33,7 @@ def import_weights(
 
     from vergence.errors import VergenceError
     from vergence.files import write_text
+    from vergence.folders import is_empty
     from vergence.inference.estimator import save
     from vergence.methods.registry import build_method
     from vergence.networks.released import read_pose_resnet
@@ -48,7 +49,7 @@ def import_weights(
             raise VergenceError(
                 f"--{name.replace('_', '-')} is too small", "Give a size of 32 or more, the others above 0."
             )
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and (not out.is_dir() or not is_empty(out)):
         raise VergenceError(f"{out} is not empty", "Choose a new folder.")
     released = read_pose_resnet(checkpoint, depth_bins, box_mm, bone_mm)
     method = build_method("epipolar_pose", released.network, released.skeleton, pretrained=False)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -62,9 +60,7 @@ def train(
         return
     out = out or Path("runs") / (Path(named.parent.stem) / named.name if is_row(recipe) else named.stem)
     check_writable(out, folder=True)
-    with told(quiet) as progress:
-        if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":  # of several processes one speaks
-            logging.getLogger("vergence").info("%s in %s; loading libraries", plan(loaded), out)
+    with told(quiet, f"{plan(loaded)} in {out}") as progress:
         from vergence.commands.console.export import write_tables
         from vergence.commands.console.tables import show
         from vergence.evaluation.evaluate import evaluate

@@ -16,7 +16,8 @@ from vergence.comparison.entries import Entry, check_comparable, ladder, measure
 from vergence.comparison.results import Measured, efficiency, figures, summary
 from vergence.comparison.runner import SoFar, Work, carried_out, check_entries, each_row
 from vergence.errors import VergenceError
-from vergence.files import claim, nothing_left
+from vergence.files import claim
+from vergence.folders import held, nothing_left
 from vergence.progress import Progress, silent
 from vergence.recipes.recipe import Recipe
 from vergence.training.sources import check_present
@@ -177,7 +178,7 @@ def compare(
     plan = Plan.of(words, only, amounts, overrides, seeds, reference, None if data is None else Path(data))
     out = Path(out)
     check_entries(plan.entries)
-    with nothing_left(out):
+    with nothing_left(out), held(out):
         claim(out / "comparison.yaml", measured_like(plan.base), "another comparison")
         work = Work(out, device, progress, one_structure=True)
         rows = each_row(work, plan.entries, plan.seeds_of, lambda entry: plan.base)

@@ -21,6 +21,7 @@ from vergence.comparison.entries import Entry
 from vergence.comparison.results import Measured, spread, total_seconds
 from vergence.comparison.runner import SoFar, Work, carried_out, each_row
 from vergence.errors import VergenceError, refusing
+from vergence.folders import held
 from vergence.progress import Progress, silent
 from vergence.protocols.base import get_protocol
 from vergence.recipes.load import recipe_from
@@ -225,9 +226,10 @@ def reproduce(
     plan = Plan.of(table, only, overrides, seeds, Path(data))
     out = Path(out)
     work = Work(out / plan.table.name, device, progress, common=out / "shared")
-    _open_all(plan, work)
-    rows = each_row(work, plan.entries, lambda entry: range(plan.seeds), lambda entry: entry.recipe)
-    return carried_out(rows, plan.entries, lambda measured, row: Reproduction(measured, row, plan, work.out), after)
+    with held(work.out):
+        _open_all(plan, work)
+        rows = each_row(work, plan.entries, lambda entry: range(plan.seeds), lambda entry: entry.recipe)
+        return carried_out(rows, plan.entries, lambda measured, row: Reproduction(measured, row, plan, work.out), after)
 
 
 def _open_all(plan: Plan, work: Work) -> None:

@@ -25,7 +25,7 @@ from vergence.datasets.formats.matlab import read_mat5
 from vergence.datasets.people import SEEN_JOINTS, Person, flat_records
 from vergence.datasets.records import Records
 from vergence.errors import VergenceError, refusing
-from vergence.files import read_json
+from vergence.files import inside, read_json
 from vergence.footage.formats.coco import HIDDEN_CONFIDENCE
 from vergence.geometry.crops import box_from_keypoints
 from vergence.metrics.keypoints import head_size
@@ -109,7 +109,7 @@ def _from_json(file: Path, images: Path, heads: Float[ndarray, " P"] | None) -> 
             name = str(row["image"])
         head = float("nan") if heads is None else float(heads[number])
         given = None if (centre < 0).all() else centre
-        yield _person(images / name, points, known.astype(float), given, scale, number, head)
+        yield _person(inside(images, name), points, known.astype(float), given, scale, number, head)
 
 
 def _person(
@@ -154,7 +154,7 @@ def _from_mat(file: Path, images: Path) -> Iterator[Person | None]:
         scale = _number(rect, "scale")
         given = None if not np.isfinite([*centre, scale]).all() else centre
         head = float(head_size(np.array([_number(rect, key) for key in ("x1", "y1", "x2", "y2")])))
-        yield _person(images / name, points, confidence, given, scale, number, head, {"activity": activity})
+        yield _person(inside(images, name), points, confidence, given, scale, number, head, {"activity": activity})
 
 
 def _people(file: Path) -> Iterator[tuple[str, Any, str]]:

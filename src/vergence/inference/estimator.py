@@ -13,19 +13,22 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageOps
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as tensor_bytes
 from torch import Tensor, nn
 
 from vergence import __version__, plugins
 from vergence.batches.labelled import Labelled
 from vergence.errors import VergenceError, refusing
-from vergence.files import atomic_path, read_yaml, write_json
+from vergence.files import read_yaml, write_bytes, write_json
 from vergence.footage.images import read_image
 from vergence.inference.domain import Domain, domain_of
+from vergence.lifting.model import is_lifting
 from vergence.methods.base import Method, Prediction
 from vergence.methods.exported import FILE, SUFFIX, check_engine, read_exported
 from vergence.methods.refinement import Refined, RefinementUnit
 from vergence.methods.registry import build_method
+from vergence.networks.graphs import Graph
 from vergence.networks.pose_network import PoseNetwork
 from vergence.networks.quick import check_precision
 from vergence.plugins import load_plugins, needed_by
@@ -228,8 +231,7 @@ def _save_backbone(method: Method, folder: Path, name: str) -> None:
 
 def save_weights(method: nn.Module, path: Path) -> None:
     """A module's weights as one safetensors file."""
-    with atomic_path(path) as partial:
-        save_file({k: v.detach().cpu().contiguous().clone() for k, v in method.state_dict().items()}, partial)
+    write_bytes(path, tensor_bytes({k: v.detach().cpu().contiguous().clone() for k, v in method.state_dict().items()}))
 
 
 def load(
@@ -257,8 +259,14 @@ def load(
     folder = Path(run)
     engine = engine or ("onnxruntime" if folder.suffix == SUFFIX else "torch")
     check_engine(engine, device, precision)
+    if folder.is_dir() and is_lifting(folder):
+        raise VergenceError(
+            f"{folder} is a lifting model, which sees no image", "Open it with `vergence.load_lifting`."
+        )
     if engine == "onnxruntime":
-        return _exported(folder)
+        path = exported_file(folder)
+        exported, config = read_exported(path)
+        return Estimator(exported, config, folder=path)
     files = folder / "config.json", folder / "model.safetensors"
     for file in files:
         if not file.is_file():
@@ -285,16 +293,15 @@ def load(
         return Estimator(method, config, device, folder, precision)
 
 
-def _exported(run: Path) -> Estimator:
-    """Of an exported file, or of the one in a run's folder, which must be of the weights there."""
+def exported_file(run: Path) -> Path:
+    """An exported file, or the one in a run's folder, which must be of the weights there."""
     path = run / FILE if run.is_dir() else run
     again = f"Write it with `vergence export {run}`."
     if run.is_dir() and not path.is_file():
         raise VergenceError(f"{run} has no {FILE} for ONNX Runtime", again)
-    method, config = read_exported(path)
-    if run.is_dir() and method.graph.metadata["weights"] != weights_identity(run):
+    if run.is_dir() and Graph(path).metadata["weights"] != weights_identity(run):
         raise VergenceError(f"{path} was not exported from the weights that are in {run} now", again)
-    return Estimator(method, config, folder=path)
+    return path
 
 
 def weights_identity(run: Path) -> str:

@@ -7,19 +7,23 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vergence.errors import VergenceError
 from vergence.files import atomic_path, read_yaml
 from vergence.inference.estimator import Estimator, load, weights_identity
+from vergence.lifting.exported import METHOD, ExportedLifter, WholeLift
+from vergence.lifting.model import LEAST_JOINTS, LiftingModel, is_lifting, load_lifting
+from vergence.lifting.network import Lifter, lift
 from vergence.methods.base import Method, Prediction
 from vergence.methods.exported import FILE, read_exported
 from vergence.networks.graphs import SUFFIX, check_installed, write
 
 FORMATS = ("onnx",)
 TOLERANCE = 1e-4  # of an answer, absolute and relative, on images of the built-in world
-PROBES = 3
+PROBES, PROBE_FRAMES = 3, 30
 UNITS = {
     "pose": "reference bones (pelvis to thorax), root at 0; x right, y down, z forward",
     "keypoints": "px of the crop; the centre of the first pixel is 0, 0",
@@ -56,11 +60,15 @@ def export(
     `N 3 3` of the crop. Outputs: what `Prediction` has of the run. The metadata holds crop size, joint names, units,
     normalisation and the run's whole config. The file is run beside the network on drawn images before it is kept.
 
+    A lifting model's inputs: `points` `T J 2`, joints over time in the image plane (x/z, y/z, lens undone), at the metadata's
+    `fps`, and `seen` `T J`, 1 or 0 for each, at least one in every frame; its output is `pose` `T J 3`.
+
     Args:
-        run: folder of a finished run.
+        run: folder of a finished run, or of a lifting model; `lifting` is the one that comes with the package.
         out: the file; `model.onnx` in the run's folder where not given.
         format: `onnx`.
-        flip: the file averages with the mirrored image, which is slower; None does so where the training saw such.
+        flip: the file averages with the mirrored image, which is slower; None does so where the training saw such, and in
+            lifting models.
         plugins: Python files that register what the run was trained with.
 
     Returns:
@@ -73,12 +81,16 @@ def export(
     if format not in FORMATS:
         raise VergenceError(f"a format of {format}", f"Use {' or '.join(FORMATS)}.")
     check_installed("onnx", "onnxscript", "onnxruntime")
-    folder = Path(run)
+    folder, shipped = Path(run), str(run) == METHOD
+    if shipped and out is None:
+        raise VergenceError("the model that comes with the package is not written into the package", "Give --out.")
     path = Path(out) if out is not None else folder / FILE
     if path.suffix != SUFFIX or path.is_dir():
         raise VergenceError(f"--out {path}", f"Give a file that ends in {SUFFIX}.")
     if folder.suffix == SUFFIX and folder.is_file():
         raise VergenceError(f"{folder} is an exported file already", "Give the folder of the run.")
+    if shipped or is_lifting(folder):
+        return _lifting(load_lifting(None if shipped else folder), path, flip is not False)
     estimator = load(folder, plugins=plugins)
     flip = estimator.method.mirrored if flip is None else flip
     images, intrinsics = _probes(estimator.image_size)
@@ -93,6 +105,43 @@ def export(
             found = read_exported(partial)[0].predict(images[some], intrinsics[some])
             _check_same(found, expected.rows(torch.arange(PROBES)[some]), outputs)
     return path
+
+
+def _lifting(model: LiftingModel, path: Path, flip: bool) -> Path:
+    """A lifting model's file, run beside the model on joints of people who stand anywhere in the image."""
+    rng, joints = np.random.default_rng(0), len(model.skeleton)
+    seen = rng.random((PROBE_FRAMES, joints)) > 0.2
+    seen[:, 0] = True
+    points = rng.normal(0, 0.15, (PROBE_FRAMES, joints, 2)) + rng.normal(0, 0.3, (PROBE_FRAMES, 1, 2))
+    given = torch.from_numpy(points.astype(np.float32)), torch.from_numpy(seen.astype(np.float32))
+    assert isinstance(model.network, Lifter)
+    with atomic_path(path) as partial:
+        names = dict(zip(("points", "seen"), given, strict=True))
+        write(WholeLift(model.network, flip), names, ["pose"], {0: "T"}, _about_lifting(model, flip), partial)
+        exported = load_lifting(partial).network
+        assert isinstance(exported, ExportedLifter)
+        for some in (slice(None), slice(1)):
+            ours = torch.from_numpy(lift(model.network, points[some].astype(np.float32), seen[some], flip))
+            found = torch.from_numpy(exported(points[some], seen[some], flip))
+            _check_same(Prediction(found, "camera"), Prediction(ours, "camera"), ["pose"])
+    return path
+
+
+def _about_lifting(model: LiftingModel, flip: bool) -> dict[str, str]:
+    assert model.folder is not None
+    return {
+        "method": METHOD,
+        "config": json.dumps(model.config, default=str),
+        "weights": weights_identity(model.folder),
+        "fps": str(model.fps),
+        "input_points": "T J 2, float32, x/z and y/z of one person's joints over time, lens undone",
+        "input_seen": f"T J, float32, 1 where a joint is seen, else 0; at least {LEAST_JOINTS} of a frame are wanted",
+        "normalisation": "inside: the camera is turned to the person, and its size divided out",
+        "joint_names": json.dumps(list(model.skeleton.joint_names)),
+        "units": json.dumps({"pose": UNITS["pose"]}),
+        "frame": "camera",
+        "flip": "true" if flip else "false",
+    }
 
 
 def _probes(size: int) -> tuple[Tensor, Tensor]:

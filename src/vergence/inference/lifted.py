@@ -50,7 +50,7 @@ class LiftedFrames(PredictedFrames):
                 "Give --keypoints, or install a detector (pip install 'vergence[rtmpose]') for a video.",
             )
         self._begin(model.skeleton, take, (), domain_of(model.config))
-        self.model, self.flip = model, flip is not False
+        self.model, self.flip = model, flip
         self._frames = self._lifted(progress)
 
     @property

@@ -115,7 +115,7 @@ class LiveFrames(PredictedFrames):
     ) -> PredictedFrame:
         points = skeleton.convert(past[-1:, :, :2].astype(np.float64), self.skeleton)[0]
         sure = skeleton.convert_confidence(np.nan_to_num(past[-1:, :, 2]), self.skeleton)[0]
-        pose = model(past, skeleton, camera, fps, self._flip is not False)[-1]
+        pose = model(past, skeleton, camera, fps, self._flip)[-1]
         return replace(one, pose=pose, keypoints=points, confidence=sure)
 
     def _estimated(self, model: Estimator, one: PredictedFrame, image: RGB) -> PredictedFrame:

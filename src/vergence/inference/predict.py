@@ -10,13 +10,13 @@ from typing import Any, Literal
 from vergence.errors import VergenceError
 from vergence.footage.capture import Capture
 from vergence.footage.detectors.base import PACKAGES, PREFERRED
-from vergence.inference.estimator import Estimator, load
+from vergence.inference.estimator import Estimator, exported_file, load
 from vergence.inference.frames import PredictedFrames
 from vergence.inference.inputs import RGB
 from vergence.inference.lifted import LiftedFrames
 from vergence.inference.takes import Take, open_take
 from vergence.lifting.model import LiftingModel, is_lifting, load_lifting
-from vergence.methods.exported import SUFFIX
+from vergence.methods.exported import SUFFIX, check_engine
 from vergence.networks.devices import resolve_device
 from vergence.plugins import load_plugins
 from vergence.progress import Progress, silent
@@ -74,8 +74,8 @@ def predict(
         flip: average with the mirrored image; None where the training saw mirrored images.
         device: `auto`, `cpu`, `cuda` or `mps`; an estimator stays where it is.
         precision: of a run: `fp32`, or `bf16`, faster where the processor has it; an estimator keeps its own.
-        engine: of a run: `torch`, or `onnxruntime` for the `model.onnx` in its folder, on the CPU; an exported file is run by
-            ONNX Runtime.
+        engine: of a run or a lifting model: `torch`, or `onnxruntime` for the `model.onnx` in its folder, on the CPU; an
+            exported file is run by ONNX Runtime.
         plugins: files that the run's method, or the reader of the keypoints, stands in.
         progress: told of every image.
 
@@ -93,8 +93,6 @@ def predict(
         "people": people, "progress": progress,
     }  # fmt: skip
     if isinstance(model, LiftingModel):
-        if engine not in ("", "torch"):
-            raise VergenceError(f"an engine of {engine} for a model that lifts keypoints", "Leave --engine out.")
         return LiftedFrames(model, open_take(source, detector=detector or "", **given), flip, progress)
     take = open_take(source, detector=detector, **given)
     if take.footage.path is not None and take.person.whole is None:
@@ -117,9 +115,14 @@ def open_model(
     """What predicts; what ONNX Runtime is for takes the CPU unless another device was asked for by name."""
     if not isinstance(run, str | Path):
         return run
-    if str(run) == SHIPPED_RUN or is_lifting(run):
-        return load_lifting(None if str(run) == SHIPPED_RUN else run)
     graph = engine == "onnxruntime" or Path(run).suffix == SUFFIX
+    shipped = str(run) == SHIPPED_RUN
+    if shipped or is_lifting(run):
+        check_engine(engine or "torch", "cpu", "fp32")
+        if shipped and graph:
+            again = f"Give the file: `vergence export {SHIPPED_RUN} --out lifting.onnx` writes it."
+            raise VergenceError("the model that comes with the package has no ONNX file beside it", again)
+        return load_lifting(exported_file(Path(run)) if graph else None if shipped else run)
     return load(run, "cpu" if graph and device == "auto" else resolve_device(device), plugins, precision, engine)
 
 

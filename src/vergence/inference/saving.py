@@ -21,6 +21,7 @@ import numpy as np
 from vergence import __version__, outputs
 from vergence.errors import VergenceError
 from vergence.files import check_writable, plain, write_json, write_text
+from vergence.folders import held
 from vergence.footage.detectors.detect import content
 from vergence.inference.frames import BLOCK, PredictedFrame, PredictedFrames, Tally
 from vergence.inference.person import Person
@@ -92,29 +93,32 @@ def save_predicted(
     if take.footage.path is None or take.rows is None:
         raise VergenceError("images that are no file cannot be gone on with", "Use `collect` and `outputs.write`.")
     tall, window = outputs.height_mm(height), window_frames(smooth, take.footage.fps)
-    work = Work(out, _asked(found, draw is not None, window))
-    stored = _predicted(found, work, progress)
-    if not found.tally.seen:
+    with held(out):
+        work = Work(out, _asked(found, draw is not None, window))
+        stored = _predicted(found, work, progress)
+        if not found.tally.seen:
+            work.remove()
+            found.tally.check_seen()
+        people = [
+            Final.of(found, p, stored[p.number], window, tall, work) for p in take.people if stored[p.number].seen
+        ]
+        overlay = "" if draw is None else write_overlay(found, people, draw, work, progress)
+        saved, said = [], dict[str, str]()
+        for one in followed(people, "files", len(people), progress):
+            stem = f"poses-{one.number}" if take.everybody else "poses"
+            told = outputs.write(work.files, one.poses, formats, stem=stem, **(options or {}))
+            said = {name: said.get(name) or note for name, note in told.items()}
+            saved.append(one.saved(tuple(f"{stem}.{name}" for name in formats)))
+        if take.everybody:
+            write_json(work.files / "people.json", {"people": saved})
+        whole = Saved(out, tuple(saved), len(take.rows), overlay, (*found.notes, *outputs.notes_of_files(said)))
+        if page is not None:
+            write_text(work.files / "report.html", page(found, people, whole))
+        whole = replace(whole, notes=(*whole.notes, *_of_earlier_calls(out, work.files)))
+        for file in sorted(work.files.iterdir()):
+            os.replace(file, out / file.name)
         work.remove()
-        found.tally.check_seen()
-    people = [Final.of(found, p, stored[p.number], window, tall, work) for p in take.people if stored[p.number].seen]
-    overlay = "" if draw is None else write_overlay(found, people, draw, work, progress)
-    saved, said = [], dict[str, str]()
-    for one in followed(people, "files", len(people), progress):
-        stem = f"poses-{one.number}" if take.everybody else "poses"
-        told = outputs.write(work.files, one.poses, formats, stem=stem, **(options or {}))
-        said = {name: said.get(name) or note for name, note in told.items()}
-        saved.append(one.saved(tuple(f"{stem}.{name}" for name in formats)))
-    if take.everybody:
-        write_json(work.files / "people.json", {"people": saved})
-    whole = Saved(out, tuple(saved), len(take.rows), overlay, (*found.notes, *outputs.notes_of_files(said)))
-    if page is not None:
-        write_text(work.files / "report.html", page(found, people, whole))
-    whole = replace(whole, notes=(*whole.notes, *_of_earlier_calls(out, work.files)))
-    for file in sorted(work.files.iterdir()):
-        os.replace(file, out / file.name)
-    work.remove()
-    return whole
+        return whole
 
 
 def check_saving(

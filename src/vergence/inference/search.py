@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from vergence import __version__
 from vergence.errors import VergenceError
-from vergence.files import check_writable, nothing_left
+from vergence.folders import held, nothing_left
 from vergence.footage.capture import load_capture
 from vergence.footage.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from vergence.inference.estimator import Estimator, load, weights_identity
@@ -248,9 +248,7 @@ def find_index(
     notes, names = tuple(dict.fromkeys(note for take in takes for note in take.notes)), [take.name for take in takes]
     if path is None:
         return build_index(estimator, shots, names, made_by), False, notes
-    with nothing_left(path.parent):
-        check_writable(path.parent)
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with nothing_left(path.parent), held(path.parent):
         return _kept(build_index(estimator, shots, names, made_by, path.parent), path), False, notes
 
 

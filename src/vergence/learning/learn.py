@@ -29,6 +29,7 @@ from vergence.errors import VergenceError, refusing
 from vergence.evaluation.footage import held_from, identity, lifted, measure_footage, words
 from vergence.evaluation.without_truth import PROTOCOL, Held, measure, scene_of
 from vergence.files import claim, plain, remove_leftovers, write_json
+from vergence.folders import held
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.capture_writer import write_capture
 from vergence.footage.detectors.detect import content
@@ -36,6 +37,7 @@ from vergence.footage.detectors.footage import with_keypoints
 from vergence.footage.observations import observe
 from vergence.learning.hidden import capture_without, check_hidden, labels_without
 from vergence.learning.motions import motions_of, read_motions
+from vergence.lifting.exported import ExportedLifter
 from vergence.lifting.model import LiftingModel, describe, is_lifting, load_lifting
 from vergence.lifting.train import LifterTraining, train_lifter
 from vergence.lifting.virtual import Motion, VirtualCameras
@@ -154,37 +156,38 @@ def learn(
     captures = [load_capture(one) for one in footage]
     if hidden:
         check_hidden(hidden, {name: one.names for name, one in zip(names, captures, strict=True)})
-    remove_leftovers(out)
-    made_with = (detector, model, height, device, seed)
-    recordings = [
-        _understood(Path(one), capture, out / name, made_with, held_out, hidden, progress, each)
-        for one, capture, name in zip(footage, captures, names, strict=True)
-    ]
-    doubtful = [one for one in recordings if one.reconstruction.verdict != "good"]
-    if doubtful and not anyway:
-        told = "; ".join(f"{one.name}: {' '.join(one.reconstruction.reasons)}" for one in doubtful)
-        raise VergenceError(
-            f"not every recording is good enough to learn from. {told}",
-            f"Look at {out / doubtful[0].name / 'reconstruction'}; film again, or go on with --anyway.",
-        )
-    lifted = None
-    if student != "image":
-        lifted = _lifting(recordings, motion, out / "model", steps, bool(doubtful), seed, progress)
-        before = load_lifting()
+    with held(out):
+        remove_leftovers(out)
+        made_with = (detector, model, height, device, seed)
         recordings = [
-            dataclasses.replace(one, figures=_measured(one, lifted, before)) if one.held_out.any() else one
-            for one in recordings
+            _understood(Path(one), capture, out / name, made_with, held_out, hidden, progress, each)
+            for one, capture, name in zip(footage, captures, names, strict=True)
         ]
-    image = _image(recordings, out / "image", device, progress) if student != "lifting" else None
-    if image is not None:
-        recordings = [
-            dataclasses.replace(one, image_figures=held_from(measure_footage(image, out / one.name, device=device)))
-            if one.held_out.any()
-            else one
-            for one in recordings
-        ]
-    learned = Learned(out, tuple(recordings), lifted, image, bool(doubtful))
-    write_json(out / "results.json", results_of(learned))
+        doubtful = [one for one in recordings if one.reconstruction.verdict != "good"]
+        if doubtful and not anyway:
+            told = "; ".join(f"{one.name}: {' '.join(one.reconstruction.reasons)}" for one in doubtful)
+            raise VergenceError(
+                f"not every recording is good enough to learn from. {told}",
+                f"Look at {out / doubtful[0].name / 'reconstruction'}; film again, or go on with --anyway.",
+            )
+        lifted = None
+        if student != "image":
+            lifted = _lifting(recordings, motion, out / "model", steps, bool(doubtful), seed, progress)
+            before = load_lifting()
+            recordings = [
+                dataclasses.replace(one, figures=_measured(one, lifted, before)) if one.held_out.any() else one
+                for one in recordings
+            ]
+        image = _image(recordings, out / "image", device, progress) if student != "lifting" else None
+        if image is not None:
+            recordings = [
+                dataclasses.replace(one, image_figures=held_from(measure_footage(image, out / one.name, device=device)))
+                if one.held_out.any()
+                else one
+                for one in recordings
+            ]
+        learned = Learned(out, tuple(recordings), lifted, image, bool(doubtful))
+        write_json(out / "results.json", results_of(learned))
     return learned
 
 
@@ -297,6 +300,7 @@ def _lifting(
     if is_lifting(folder):
         return load_lifting(folder)
     start = load_lifting().network if own else None
+    assert not isinstance(start, ExportedLifter)
     network = train_lifter(
         [*own, *other.values()],
         settings,

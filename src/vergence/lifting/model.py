@@ -14,13 +14,16 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as tensor_bytes
 
 from vergence import __version__
-from vergence.errors import refusing
-from vergence.files import atomic_path, read_json, write_json
+from vergence.errors import VergenceError, refusing
+from vergence.files import read_json, write_bytes, write_json
 from vergence.geometry.cameras import Camera
+from vergence.lifting.exported import ExportedLifter, of_lifting
 from vergence.lifting.network import Lifter, LifterSettings, lift
+from vergence.networks.graphs import SUFFIX, Graph
 from vergence.skeleton import Skeleton, skeleton_from_names
 
 # Of a joint; rarer ones mislead more than they help.
@@ -35,13 +38,13 @@ class LiftingModel:
     """Keypoints in, 3D out.
 
     Attributes:
-        network: trained.
+        network: trained; an exported file in its place where that was loaded.
         fps: that it was taught at.
         config: what `config.json` holds.
-        folder: where it was loaded from.
+        folder: where it was loaded from, or the exported file.
     """
 
-    network: Lifter
+    network: Lifter | ExportedLifter
     fps: float
     config: dict[str, Any]
     folder: Path | None = None
@@ -51,7 +54,12 @@ class LiftingModel:
         return self.network.skeleton
 
     def __call__(
-        self, keypoints: Float[np.ndarray, "T J 3"], skeleton: Skeleton, camera: Camera, fps: float, flip: bool = True
+        self,
+        keypoints: Float[np.ndarray, "T J 3"],
+        skeleton: Skeleton,
+        camera: Camera,
+        fps: float,
+        flip: bool | None = None,
     ) -> Float[np.ndarray, "T K 3"]:
         """One person's poses over time.
 
@@ -60,7 +68,7 @@ class LiftingModel:
             skeleton: of the keypoints.
             camera: with intrinsics; its lens is undone.
             fps: frames per second of the keypoints.
-            flip: average with the mirrored keypoints' poses.
+            flip: average with the mirrored keypoints' poses; None does, but in an exported file that does not.
 
         Returns:
             In the camera's frame, root-relative, in reference bones, in the joints of `self.skeleton`; NaN in frames with
@@ -77,15 +85,22 @@ class LiftingModel:
             rows = np.arange(phase, len(seen), step)
             for run in stretches(enough[rows]):
                 for want, have in _chunks(run, self.network.settings.reach):
-                    poses = lift(self.network, image[rows[have]], seen[rows[have]], flip)
+                    poses = self._lift(image[rows[have]], seen[rows[have]], flip)
                     out[rows[want]] = poses[want.start - have.start : want.stop - have.start]
         return out
 
+    def _lift(self, image: np.ndarray, seen: np.ndarray, flip: bool | None) -> np.ndarray:
+        if isinstance(self.network, ExportedLifter):
+            return self.network(image, seen, flip)
+        return lift(self.network, image, seen, flip is not False)
+
     def save(self, folder: Path | str) -> None:
-        """Writes the folder, each file atomically."""
+        """Writes the folder, each file atomically; a `VergenceError` where this is an exported file."""
         folder = Path(folder)
-        with atomic_path(folder / "model.safetensors") as partial:
-            save_file({k: v.detach().contiguous().clone() for k, v in self.network.state_dict().items()}, partial)
+        if isinstance(self.network, ExportedLifter):
+            raise VergenceError(f"{self.folder} is an exported file, which cannot be saved again", "Copy it.")
+        weights = {k: v.detach().contiguous().clone() for k, v in self.network.state_dict().items()}
+        write_bytes(folder / "model.safetensors", tensor_bytes(weights))
         write_json(folder / "config.json", self.config)
 
 
@@ -104,7 +119,9 @@ def describe(network: Lifter, fps: float, **more: Any) -> LiftingModel:
 
 
 def is_lifting(folder: Path | str) -> bool:
-    """Whether a folder holds a lifting model."""
+    """Whether a folder holds a lifting model, or a file is an exported one."""
+    if Path(folder).suffix == SUFFIX and Path(folder).is_file():
+        return of_lifting(Graph(Path(folder)))
     try:
         return bool(json.loads((Path(folder) / "config.json").read_text())["method"] == "lifting")
     except (OSError, ValueError, KeyError, TypeError):
@@ -112,12 +129,18 @@ def is_lifting(folder: Path | str) -> bool:
 
 
 def load_lifting(folder: Path | str | None = None) -> LiftingModel:
-    """A lifting model from its folder; the one that comes with the package where none is given.
+    """A lifting model from its folder or its exported file; the one that comes with the package where none is given.
 
     Raises:
         VergenceError: no model there, or files that do not belong together.
     """
     folder = SHIPPED if folder is None else Path(folder)
+    if folder.suffix == SUFFIX:
+        graph = Graph(folder)
+        if not of_lifting(graph):
+            raise VergenceError(f"{folder} is not of a lifting model", "Open it with `vergence.load`.")
+        exported = ExportedLifter(graph)
+        return LiftingModel(exported, exported.fps, exported.config, folder)
     config = read_json(folder / "config.json")
     remedy = "config.json and model.safetensors must come from the same training, whole."
     with refusing(f"the lifting model in {folder} cannot be read", remedy):

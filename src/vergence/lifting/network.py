@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,32 +43,31 @@ class LifterSettings:
         return sum(self.dilations)
 
 
-def rays_of_person(
-    image: Float[np.ndarray, "... J 2"], seen: Bool[np.ndarray, "... J"]
-) -> tuple[Float[np.ndarray, "... J 2"], Float[np.ndarray, "... 3 3"], Float[np.ndarray, "*n"]]:
+def rays_of_person(image: Any, seen: Any, xp: Any = np) -> tuple[Any, Any, Any]:
     """Joints in the image of a camera in the same place that looks at the person, in units of the person's size there.
 
     Args:
-        image: normalised points x/z, y/z, lens undone; what is not seen may hold anything finite.
-        seen: which count; at least one in every frame.
+        image: `... J 2`, normalised points x/z, y/z, lens undone; what is not seen may hold anything finite.
+        seen: `... J`, which count; at least one in every frame.
+        xp: numpy, or torch where these are tensors.
 
     Returns:
         The points, 0 where unseen; the rotation from the first camera's frame into the second's, whose x axis stays in the
         first's x-z plane as that of a crop (`geometry.crops`); the person's larger extent there, a tangent.
     """
-    low = np.where(seen[..., None], image, np.inf).min(-2)
-    high = np.where(seen[..., None], image, -np.inf).max(-2)
-    z = np.concatenate([(low + high) / 2, np.ones_like(low[..., :1])], -1)
-    z /= np.linalg.norm(z, axis=-1, keepdims=True)
-    x = np.stack([z[..., 2], np.zeros_like(z[..., 0]), -z[..., 0]], -1)
-    x /= np.linalg.norm(x, axis=-1, keepdims=True)
-    rotation = np.stack([x, np.cross(z, x), z], -2)
-    turned = np.concatenate([image, np.ones_like(image[..., :1])], -1) @ np.swapaxes(rotation, -1, -2)
-    points = turned[..., :2] / np.maximum(turned[..., 2:], 1e-3)
-    low = np.where(seen[..., None], points, np.inf).min(-2)
-    high = np.where(seen[..., None], points, -np.inf).max(-2)
-    size = np.maximum((high - low).max(-1), LEAST_SIZE)
-    return np.where(seen[..., None], points / size[..., None, None], 0.0), rotation, size
+    low = xp.amin(xp.where(seen[..., None], image, np.inf), -2)
+    high = xp.amax(xp.where(seen[..., None], image, -np.inf), -2)
+    z = xp.concatenate([(low + high) / 2, xp.ones_like(low[..., :1])], -1)
+    z = z / xp.sqrt((z * z).sum(-1))[..., None]
+    x = xp.stack([z[..., 2], xp.zeros_like(z[..., 0]), -z[..., 0]], -1)
+    x = x / xp.sqrt((x * x).sum(-1))[..., None]
+    rotation = xp.stack([x, xp.linalg.cross(z, x), z], -2)
+    turned = xp.concatenate([image, xp.ones_like(image[..., :1])], -1) @ xp.swapaxes(rotation, -1, -2)
+    points = turned[..., :2] / xp.clip(turned[..., 2:], 1e-3, None)
+    low = xp.amin(xp.where(seen[..., None], points, np.inf), -2)
+    high = xp.amax(xp.where(seen[..., None], points, -np.inf), -2)
+    size = xp.clip(xp.amax(high - low, -1), LEAST_SIZE, None)
+    return xp.where(seen[..., None], points / size[..., None, None], 0.0), rotation, size
 
 
 def features(

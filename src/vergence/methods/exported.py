@@ -60,6 +60,10 @@ def read_exported(path: Path) -> tuple[ExportedMethod, dict[str, Any]]:
         VergenceError: as `Graph`; a file of a lifting model; a skeleton of a plug-in that is not loaded.
     """
     graph = Graph(path)
+    if graph.metadata.get("method") == "lifting":
+        raise VergenceError(
+            f"{path} is of a lifting model, which sees no image", "Open it with `vergence.load_lifting`."
+        )
     with refusing(f"the metadata of {path} cannot be read", "Write the file again with `vergence export RUN`."):
         config = json.loads(graph.metadata["config"])
         with needed_by(path, config.get("plugins") or []):

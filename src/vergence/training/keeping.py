@@ -8,6 +8,7 @@ that a checkpoint is due by its clock: after each step they ask each other, and 
 
 from __future__ import annotations
 
+import io
 import signal
 import threading
 import time
@@ -18,9 +19,11 @@ from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from vergence.files import atomic_path
+from vergence.files import write_bytes
 from vergence.training.processes import ALONE, Team
 
 SECONDS = 40.0  # between checkpoints at most, and a step
@@ -28,6 +31,15 @@ SECONDS = 40.0  # between checkpoints at most, and a step
 
 class Stopped(BaseException):
     """Ctrl-C or SIGTERM. No `KeyboardInterrupt`, at which Lightning would end the process."""
+
+
+class Whole(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it. Lightning's own way is through the folder of temporary files, where
+    a kill leaves it."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        torch.save(checkpoint, data := io.BytesIO())
+        write_bytes(path, data.getvalue())
 
 
 class Checkpoints(Checkpoint):
@@ -60,11 +72,7 @@ class Checkpoints(Checkpoint):
             raise Stopped
 
     def _keep(self, trainer: pl.Trainer) -> None:
-        if self.team.rank:
-            trainer.save_checkpoint(self.path)  # takes part, and writes nothing
-        else:
-            with atomic_path(self.path) as partial:
-                trainer.save_checkpoint(partial)
+        trainer.save_checkpoint(self.path)  # all take part, the first writes
         self.team.highest(0)  # nobody goes on before the file has its name
         self.last = time.monotonic()
 

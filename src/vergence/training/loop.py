@@ -39,7 +39,7 @@ from vergence.files import remove_leftovers, write_text
 from vergence.methods.base import Method
 from vergence.progress import Progress, silent
 from vergence.recipes.recipe import TrainStage
-from vergence.training.keeping import Checkpoints, stopping
+from vergence.training.keeping import Checkpoints, Whole, stopping
 from vergence.training.optimizers import Muon
 from vergence.training.processes import ALONE, Team
 from vergence.training.split import Split, drawing
@@ -47,6 +47,7 @@ from vergence.training.split import Split, drawing
 WARM_UP = 0.03  # share of the steps over which the learning rate rises
 FINAL_RATE = 0.01  # of the peak, at the last step
 LOG_EVERY = 10
+NO_SPACE = "Free some space; the same command goes on from the last checkpoint."
 ALARM_LASTS = 3  # logged steps that an alarm must last before it is said
 LOST = re.compile("gloo|NCCL|[Cc]onnection|peer")  # what gloo and NCCL say where a process has gone
 
@@ -228,7 +229,7 @@ class JsonlLogger(Logger):
 
     @rank_zero_only
     def log_line(self, step: int | None, **values: Any) -> None:
-        with self.path.open("a") as file:
+        with refusing(f"{self.path} could not be written", NO_SPACE, OSError), self.path.open("a") as file:
             file.write(json.dumps({"step": step, **values}) + "\n")
 
     @rank_zero_only
@@ -301,7 +302,7 @@ def train_stage(
     more.append(_Told(progress, name, stage.steps))
     _quiet()
     trainer = pl.Trainer(
-        **team.trainer_settings(device),
+        **team.trainer_settings(device, [Whole()]),
         precision=precision,  # type: ignore[arg-type, unused-ignore]
         max_steps=stage.steps,
         limit_train_batches=stage.steps,

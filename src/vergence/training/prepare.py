@@ -12,6 +12,7 @@ from pathlib import Path
 from vergence.datasets.shards.writer import Joined
 from vergence.datasets.shards.writer import prepare as write_shards
 from vergence.errors import VergenceError
+from vergence.folders import held
 from vergence.networks.threads import cores
 from vergence.progress import Progress, counted, silent
 from vergence.skeleton import get_skeleton
@@ -81,9 +82,10 @@ def prepare(
     dataset = Joined(opened) if len(opened) > 1 else next(iter(opened.values()))
     settings = {"sources": [images_of(source) for source in parsed.values()]}
     advance = counted("preparing", len(dataset), progress)
-    manifest = write_shards(
-        dataset, out, size, joints, settings, skip_unreadable=skip_unreadable, workers=workers, advance=advance
-    )
+    with held(out):
+        manifest = write_shards(
+            dataset, out, size, joints, settings, skip_unreadable=skip_unreadable, workers=workers, advance=advance
+        )
     skipped, files = manifest["report"].get("unreadable"), manifest["files"]
     lost = (skipped["images"], next(iter(skipped["first"].values()))) if skipped else (0, "")
     return Prepared(out, manifest["rows"], len(files) - 1, sum(file["bytes"] for file in files.values()), *lost)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -92,14 +92,14 @@ class Team:
         if other := [rank for rank, one in enumerate(found) if one != found[0]]:
             raise VergenceError(f"{what} of process {other[0]} is not that of process 0", remedy)
 
-    def trainer_settings(self, device: str) -> dict[str, Any]:
-        """Lightning's options: where, by how many, and with which strategy."""
+    def trainer_settings(self, device: str, plugins: Sequence[Any] = ()) -> dict[str, Any]:
+        """Lightning's options: where, by how many, with which strategy, and with which plug-ins of its own."""
         place = {"accelerator": "gpu" if device == "cuda" else device, "devices": self.here}
         if self.size == 1:  # nor is Lightning to look for a cluster by itself
-            return {**place, "plugins": [LightningEnvironment()]}
+            return {**place, "plugins": [LightningEnvironment(), *plugins]}
         strategy = DDPStrategy(find_unused_parameters=True)  # a metric loss leaves heads without a gradient
         nodes = self.size // self.here
-        return {**place, "num_nodes": nodes, "strategy": strategy, "plugins": [self.environment]}
+        return {**place, "num_nodes": nodes, "strategy": strategy, "plugins": [self.environment, *plugins]}
 
 
 ALONE = Team()

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from vergence.files import nothing_left
+from vergence.folders import held, nothing_left
 from vergence.networks.devices import resolve_device
 from vergence.progress import Progress, silent
 from vergence.recipes.load import load_recipe, recipe_from
@@ -50,7 +50,8 @@ def train(
     loaded = resolve_recipe(recipe, overrides).under(None if data is None else Path(data))
     check_present([loaded])
     team = join(resolve_device(device))
-    with nothing_left(Path(out)) if team.rank == 0 else nullcontext():
+    first = team.rank == 0
+    with nothing_left(Path(out)) if first else nullcontext(), held(out) if first else nullcontext():
         run = Run(loaded, Path(out), device, silent if team.rank else progress, team=team)
         run.execute()
     return run

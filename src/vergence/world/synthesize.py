@@ -18,7 +18,8 @@ from PIL import Image
 
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
-from vergence.files import atomic_path, new_folder, write_json
+from vergence.files import atomic_path, write_json
+from vergence.folders import held, new_folder
 from vergence.footage.capture import Capture
 from vergence.footage.capture_camera import CaptureCamera
 from vergence.footage.capture_writer import write_capture
@@ -239,18 +240,19 @@ def synthesize(
     each = frames if frames is not None else (250 if capture else 1)
     side = size if size is not None else (640 if capture else 256)
     _check(kind, faults, side, subjects=people, frames=each, views=views)
-    new_folder(out)
     look = look or ("studio" if capture else "wild")
     device, advance = resolve_device(device), counted("drawing", people * each, progress)
-    if not capture:
-        write_images(out, people, each, side, look, faults, seed, device, advance)
-        return [out]
-    folders = [out] if people == 1 else [out / f"person{i + 1:02d}" for i in range(people)]
-    for i, folder in enumerate(folders):
-        own = world_seed(seed, i)
-        rig = resized(draw_rigs(1, views, look=look, seed=own)[0], side)
-        drawn = render_capture(rig, each, look=look, seed=own, fps=fps, device=device)
-        write_recording(folder, rig, drawn, fps, known, faults, own, advance)
+    with held(out):
+        new_folder(out)
+        if not capture:
+            write_images(out, people, each, side, look, faults, seed, device, advance)
+            return [out]
+        folders = [out] if people == 1 else [out / f"person{i + 1:02d}" for i in range(people)]
+        for i, folder in enumerate(folders):
+            own = world_seed(seed, i)
+            rig = resized(draw_rigs(1, views, look=look, seed=own)[0], side)
+            drawn = render_capture(rig, each, look=look, seed=own, fps=fps, device=device)
+            write_recording(folder, rig, drawn, fps, known, faults, own, advance)
     return folders
 
 

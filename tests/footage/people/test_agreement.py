@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from vergence.footage.people.agreement import SIGMA_SHARE, noise_of
+from vergence.footage.people.agreement import SIGMA_SHARE, common_points, noise_of
 from vergence.footage.tracking import person_size
 from vergence.geometry.cameras import Camera
 
@@ -18,3 +18,14 @@ def test_the_noise_of_a_joint_is_what_trembles_beside_a_share_of_the_person(nois
     track[..., :2] += rng.normal(0, noise, (400, 17, 2))
     view = Camera("a", None, np.array([[500.0, 0, 0], [0, 2000.0, 0], [0, 0, 1]]), np.zeros(5))
     assert noise_of(track, view) * 1000 == pytest.approx(np.hypot(SIGMA_SHARE * size, noise), rel=0.1)
+
+
+@pytest.mark.parametrize("frames", [1200, 2400, 20000])
+def test_points_are_of_all_joints_and_times_where_a_stride_would_fall_in_with_the_joints(frames: int) -> None:
+    seen = np.zeros((frames, 25, 2))
+    frame, joint = common_points(seen, seen).T
+    assert len(frame) == 600
+    assert len(set(zip(frame, joint))) == 600
+    assert np.bincount(joint, minlength=25).min() > 12
+    assert np.bincount(frame % 100 // 10, minlength=10).min() > 40  # of a film that repeats every 100 frames
+    assert np.bincount(frame * 10 // frames).tolist() == [60] * 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,13 +21,20 @@ class _Lines(logging.Handler):
 
 
 @contextmanager
-def told(quiet: bool) -> Iterator[Progress]:
-    """A progress callback that draws bars, and the library's log as lines; `quiet`: warnings alone."""
+def told(quiet: bool, begin: str = "") -> Iterator[Progress]:
+    """A progress callback that draws bars, and the library's log as lines; `quiet`: warnings alone.
+
+    Args:
+        quiet: as above.
+        begin: said at once, by the first of several processes: libraries that take seconds to load are imported within.
+    """
     log, lines = logging.getLogger("vergence"), _Lines(logging.WARNING if quiet else logging.INFO)
     before = log.level
     log.addHandler(lines)
     log.setLevel(lines.level)
     try:
+        if begin and os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
+            log.info("%s; loading libraries", begin)
         with bars(quiet) as progress:
             yield progress
     finally:

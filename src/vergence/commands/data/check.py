@@ -40,6 +40,9 @@ def check(path: Path, split: str = "", images: int = 100, out: Path | None = Non
     return 0 if done.valid else 1
 
 
+check.writes_file = True  # type: ignore[attr-defined]
+
+
 def _page(done: DatasetCheck) -> Page:
     from vergence.report.data_check import check_page
 

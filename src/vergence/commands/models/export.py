@@ -13,15 +13,15 @@ def export(
     flip: bool | None = None,
     plugins: str = "",
 ) -> None:
-    """Writes a run as one ONNX file: crop and intrinsics in, 3D pose out; its metadata says the rest.
+    """Writes a run as one ONNX file: crop and intrinsics in, 3D pose out (of a lifting model: joints in the image plane in).
 
     Example: vergence export runs/mine --format onnx, then: vergence predict runs/mine walk.mp4 --engine onnxruntime
 
     Args:
-        run: folder of a trained run.
+        run: folder of a trained run or of a lifting model; `lifting` is the one that comes with the package.
         out (FILE): to write; model.onnx in the run's folder where not given.
         format: of the file.
-        flip: the file averages with the mirrored image, which is slower; default: where the training mirrored.
+        flip: the file averages with the mirrored image, which is slower; default: where the training mirrored, and lifting.
         plugins (FILE,FILE): Python files, joined by commas, in which the run's method stands.
     """
     import json
@@ -29,11 +29,13 @@ def export(
     import vergence
     from vergence.networks.graphs import Graph
 
+    print("writing it and comparing it with the run: mostly 5 to 20 s", flush=True)
     path = vergence.export(run, out, format=format, flip=flip, plugins=plugins.split(",") if plugins else ())
     about = Graph(path).metadata
     joints = len(json.loads(about["joint_names"]))
     mirrored = ", averaged with the mirrored image" if about["flip"] == "true" else ""
-    print(f"{path}: {about['image_size']} px, {joints} joints, {path.stat().st_size / 1e6:.1f} MB{mirrored}")
+    size = f"{about['image_size']} px" if "image_size" in about else f"{float(about['fps']):g} frames per second"
+    print(f"{path}: {size}, {joints} joints, {path.stat().st_size / 1e6:.1f} MB{mirrored}")
     print("the same predictions as the run's, within 1e-4, through ONNX Runtime")
 
 

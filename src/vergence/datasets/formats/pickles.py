@@ -19,7 +19,7 @@ import numpy as np
 from numpy.lib import format as npy
 
 from vergence.errors import VergenceError, refusing
-from vergence.files import read_bytes
+from vergence.files import check_archive, read_bytes
 
 _ARRAY_MODULES = ("numpy.core.multiarray", "numpy._core.multiarray")
 _NUMERIC_MODULES = ("numpy.core.numeric", "numpy._core.numeric")
@@ -78,6 +78,7 @@ def load_npz(path: Path | str) -> dict[str, Any]:
         VergenceError: the file is missing, damaged, or holds a pickle that could run something.
     """
     data = io.BytesIO(read_bytes(path))
+    check_archive(path)
     with refusing(f"{path} is not a whole NPZ file", "Copy or download it again."), zipfile.ZipFile(data) as archive:
         names = [name for name in archive.namelist() if name.endswith(".npy")]
         return {name.removesuffix(".npy"): _member(archive.read(name), f"{path}, {name}") for name in names}

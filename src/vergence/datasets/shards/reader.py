@@ -21,9 +21,11 @@ were prepared, and are cropped with the box that they had; those whose own box s
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import io
+import re
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,7 @@ from vergence.skeleton import Skeleton, skeleton_from_names
 FORMAT, READS = 3, (1, 2, 3)  # 1 had no measures, 1 and 2 no full cameras and two names of their own
 OPEN_SHARDS = 64
 MANIFEST, PLAN, INDEX = "manifest.json", "plan.json", "index.h5"
+SHARD = re.compile(r"shard-[0-9]+\.h5")
 OLD_NAMES = {"time_step": "instant", "pseudo": "made"}
 AGAIN = "Prepare it again: `vergence data prepare` into a new folder."
 
@@ -132,12 +135,44 @@ def _jpegs(path: Path, changed: int) -> ndarray:
     return _mapped(path)["jpeg"]
 
 
-def open_h5(path: Path, mode: str = "r") -> Any:
-    """An HDF5 file."""
+def open_h5(path: Path) -> Any:
+    """An HDF5 file to read."""
     import h5py
 
-    with refusing(f"{path} cannot be read as HDF5", AGAIN, OSError) if mode == "r" else nullcontext():
-        return h5py.File(path, mode)
+    with refusing(f"{path} cannot be read as HDF5", AGAIN, OSError):
+        return h5py.File(path)
+
+
+class _Forgiving(io.FileIO):
+    """A file that takes every write, and keeps the first error for whoever asks: HDF5 itself does not survive a disk that is
+    full, nor says it once."""
+
+    failed: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        view, done = memoryview(data).cast("B"), 0
+        try:
+            while self.failed is None and done < len(view):
+                done += super().write(view[done:]) or 0
+        except OSError as error:
+            self.failed = error
+        return len(view)
+
+
+@contextmanager
+def new_h5(path: Path) -> Iterator[Any]:
+    """An HDF5 file to write.
+
+    Raises:
+        OSError: the disk is full, once the block has ended.
+    """
+    import h5py
+
+    with _Forgiving(path, "w+") as file:
+        with h5py.File(file, "w") as data:
+            yield data
+        if file.failed is not None:
+            raise file.failed
 
 
 def _mapped(path: Path) -> dict[str, ndarray]:
@@ -205,6 +240,8 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     if not isinstance(manifest, dict) or manifest.get("format") not in READS:
         found = manifest.get("format") if isinstance(manifest, dict) else "none"
         raise VergenceError(f"{folder} has format {found}; this version reads {FORMAT}", AGAIN)
+    if strange := [name for name in manifest.get("files", {}) if name != INDEX and not SHARD.fullmatch(name)]:
+        raise VergenceError(f"{folder / MANIFEST} names {strange[0]!r}, which is no file of its folder", AGAIN)
     return manifest
 
 

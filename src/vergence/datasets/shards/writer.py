@@ -29,6 +29,7 @@ from vergence.batches.views import Views
 from vergence.datasets.shards import reader
 from vergence.errors import VergenceError, refusing
 from vergence.files import atomic_path, read_json, write_json
+from vergence.folders import LOCK
 from vergence.skeleton import Skeleton
 
 JPEG_QUALITY = 95
@@ -110,7 +111,7 @@ def _claim(out: Path, plan: dict[str, Any]) -> None:
     """Makes the folder this plan's; refuses one that is something else's; clears what a kill left half-written."""
     with refusing(f"cannot write to {out}", "Choose another folder.", OSError):
         out.mkdir(parents=True, exist_ok=True)
-        names = {path.name for path in out.iterdir()}
+        names = {path.name for path in out.iterdir()} - {LOCK}
     if reader.PLAN in names:
         found = read_json(out / reader.PLAN, remedy=reader.AGAIN)
         if found != plan:
@@ -189,7 +190,7 @@ def _write_shard(path: Path, dataset: Dataset, rows: Tensor, skip_unreadable: bo
                     jpegs[row] = encoded(dataset.read(torch.tensor([row])).image[0])
                 except VergenceError as error:
                     skipped[str(row)] = error.problem
-    with atomic_path(path) as partial, reader.open_h5(partial, "w") as file:
+    with atomic_path(path) as partial, reader.new_h5(partial) as file:
         file["jpeg"] = np.concatenate(list(jpegs.values())) if jpegs else np.zeros(1, np.uint8)
         file["row"] = np.array(list(jpegs), np.int64)
         file["length"] = np.array([len(jpeg) for jpeg in jpegs.values()], np.int64)
@@ -218,7 +219,7 @@ def _write_index(out: Path, dataset: Dataset, shards: int) -> None:
     kept = place["shard"] >= 0
     if not kept.any():
         raise VergenceError("none of the images could be read", "Look at the sources with `vergence data check`.")
-    with atomic_path(out / reader.INDEX) as partial, reader.open_h5(partial, "w") as file:
+    with atomic_path(out / reader.INDEX) as partial, reader.new_h5(partial) as file:
         for name, value in dataset.index.items():
             if name != "image":
                 file[name] = value.numpy()[kept]

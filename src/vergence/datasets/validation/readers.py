@@ -19,7 +19,7 @@ from vergence.datasets.make_records import make_records
 from vergence.datasets.records import ImageRef, Records
 from vergence.datasets.shards.reader import INDEX, ShardDataset, check_files, read_manifest
 from vergence.errors import VergenceError, refusing
-from vergence.files import read_arrays
+from vergence.files import inside, read_arrays
 from vergence.footage.calibrations.summary import described
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.observations import Observations, observe, where_keypoints_go
@@ -106,7 +106,7 @@ def read_world_images(path: Path) -> Records:
         images, people = found["images"], found["annotations"]
         skeleton = skeleton_from_names(found["categories"][0]["keypoints"])
         points = np.array([person["keypoints"] for person in people], dtype=float).reshape(len(people), -1, 3)
-        files = [path / image["file_name"] for image in images]
+        files = [inside(path, str(image["file_name"])) for image in images]
         size = np.array([[image["width"], image["height"]] for image in images], dtype=float)
     needed = ("pose", "intrinsics", "up", "subject")
     arrays = read_arrays(path / "truth.npz", needed)

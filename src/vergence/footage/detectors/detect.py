@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from vergence.files import atomic_path
+from vergence.folders import held
 from vergence.footage.detectors.base import CACHE, Detector
 from vergence.footage.detectors.lines import Kept, detect_lines
 from vergence.footage.images import ImageFolder
@@ -26,6 +27,7 @@ from vergence.skeleton import Skeleton
 
 # Bytes at each end of a video that identify it, beside its size.
 SAMPLE = 1 << 20
+WAIT = "Wait for it, then call again."
 
 
 @dataclass(frozen=True)
@@ -69,10 +71,10 @@ def detect_video(
     about = {"detector": detector.identity, "video": video.name, "content": content(video)}
     if (there := _finished(out, about)) is not None:
         return there
-    with open_video(video) as frames:
+    with held(out.parent, f".{out.stem}.lock", WAIT), open_video(video) as frames:
         kept = detect_lines(frames, video.name, out.with_name(f".{out.stem}.partial.jsonl"), about, detector, progress)
         first = frames[0]
-    return _finish(kept, out, {**about, "turn": kept.turn}, detector.skeleton, (first.shape[1], first.shape[0]))
+        return _finish(kept, out, {**about, "turn": kept.turn}, detector.skeleton, (first.shape[1], first.shape[0]))
 
 
 def cached_people(video: Path, detector: Detector, *, progress: Progress = silent) -> Kept:
@@ -80,7 +82,8 @@ def cached_people(video: Path, detector: Detector, *, progress: Progress = silen
     about = {"detector": detector.identity, "video": video.name, "content": content(video)}
     name = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:24]
     path = CACHE / "keypoints" / f"{name}.jsonl"
-    with ImageFolder(video, one_size=False) if video.is_dir() else open_video(video) as frames:
+    images = ImageFolder(video, one_size=False) if video.is_dir() else open_video(video)
+    with images as frames, held(path.parent, f".{name}.lock", WAIT):
         return detect_lines(frames, video.name, path, about, detector, progress)
 
 

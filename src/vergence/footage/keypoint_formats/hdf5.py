@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence.errors import VergenceError, refusing
+from vergence.files import check_growth
 from vergence.footage.keypoint_formats.deeplabcut import read_deeplabcut_h5
 from vergence.footage.keypoint_formats.tables import detections
 from vergence.footage.keypoints import Detections
@@ -24,7 +25,6 @@ from vergence.skeleton import Skeleton
 if TYPE_CHECKING:
     import h5py
 
-MOST_BYTES = 2**30  # of an array: some hours of ten people
 AXES = ("frame", "track", "node", "xy")
 # In the order in which they are tried where the file does not say.
 ORDERS = (("track", "xy", "node", "frame"), AXES, ("frame", "node", "xy", "track"))
@@ -50,12 +50,9 @@ def read_hdf5(path: Path | str, skeleton: Skeleton | None = None) -> Detections:
 
 def _check_size(file: h5py.File, path: Path) -> None:
     """A few bytes may claim any shape: values that were never written take no room in the file."""
-
-    def large(name: str, item: h5py.Group | h5py.Dataset) -> str | None:
-        return f"`{name}` of shape {item.shape}" if getattr(item, "nbytes", 0) > MOST_BYTES else None
-
-    if found := file.visititems(large):
-        raise VergenceError(f"{path} holds {found}, over {MOST_BYTES / 2**30:g} GiB", "Export the recording in parts.")
+    sizes = []
+    file.visititems(lambda name, item: sizes.append(getattr(item, "nbytes", 0)))
+    check_growth(path, sum(sizes))
 
 
 def _sleap(file: h5py.File, path: Path, skeleton: Skeleton | None) -> Detections:

@@ -1,0 +1,65 @@
+"""Folders of results: one process has them, a killed one leaves nothing in the way, a refused call no folder."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from vergence import folders
+from vergence.errors import VergenceError
+from vergence.folders import LOCK, held, new_folder, nothing_left
+
+CHILD = """
+import os, sys, time
+from vergence.folders import held
+with held(sys.argv[1]):
+    forked = os.fork()  # as a data loader's worker, which outlives a killed parent
+    if forked:
+        print(forked, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_second_process_is_told_and_a_killed_one_is_not_in_the_way(tmp_path, monkeypatch):
+    monkeypatch.setattr(folders, "PATIENCE_S", 0.0)
+    out = tmp_path / "a" / "out"
+    first = subprocess.Popen([sys.executable, "-c", CHILD, str(out)], stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None
+    worker = int(first.stdout.readline())
+    try:
+        with (
+            pytest.raises(VergenceError, match=rf"process {first.pid} on .* is writing to .*out.*Wait until"),
+            held(out),
+        ):
+            pass
+        first.kill()
+        first.wait()
+        with held(out):
+            assert (out / LOCK).read_text().startswith(f"process {os.getpid()} ")
+    finally:
+        os.kill(worker, signal.SIGKILL)
+        first.kill()
+
+
+def test_what_was_made_for_the_lock_goes_where_nothing_was_written(tmp_path):
+    with held(tmp_path / "a" / "b"), held(tmp_path / "a" / "b"):
+        assert (tmp_path / "a" / "b" / LOCK).is_file()
+    assert list(tmp_path.iterdir()) == []
+    with held(tmp_path / "a"):
+        new_folder(tmp_path / "a")  # the lock does not count
+        (tmp_path / "a" / "result").touch()
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["result"]
+
+
+@pytest.mark.parametrize(("name", "stays"), [("half.txt", False), ("last.ckpt", True), ("keypoints.jsonl", True)])
+def test_a_refused_call_leaves_no_folder_but_what_took_time(tmp_path, name, stays):
+    out = tmp_path / "a" / "out"
+    with pytest.raises(VergenceError, match="no"), held(out), nothing_left(out), held(out):  # noqa: PT012
+        (out / name).touch()
+        raise VergenceError("no")
+    assert (out / name).exists() == stays
+    assert (tmp_path / "a").exists() == stays
