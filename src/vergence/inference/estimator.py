@@ -25,12 +25,12 @@ from vergence.footage.images import read_image
 from vergence.inference.domain import Domain, domain_of
 from vergence.lifting.model import is_lifting
 from vergence.methods.base import Method, Prediction
-from vergence.methods.exported import FILE, SUFFIX, ExportedMethod, check_engine, read_exported
+from vergence.methods.exported import FILE, SUFFIX, check_engine, read_exported
 from vergence.methods.refinement import Refined, RefinementUnit
 from vergence.methods.registry import build_method
 from vergence.networks.graphs import Graph
 from vergence.networks.pose_network import PoseNetwork
-from vergence.networks.quick import check_precision, quickened
+from vergence.networks.quick import check_precision
 from vergence.plugins import load_plugins, needed_by
 from vergence.recipes.recipe import NetworkSettings
 from vergence.skeleton import Skeleton
@@ -70,11 +70,7 @@ class Estimator:
     @cached_property
     def _quick(self) -> Method:
         """What predicts: the method, made quick once its weights are final (`networks.quick`)."""
-        if isinstance(self.method, ExportedMethod):
-            return self.method
-        parts = [f"network.{part}" for part in ("backbone", "neck", "head")]
-        whole = not isinstance(self.method.network, PoseNetwork)
-        return quickened(self.method, ["network"] if whole else parts, self.device, self.precision)
+        return self.method.quick(self.device, self.precision)
 
     @property
     def skeleton(self) -> Skeleton:

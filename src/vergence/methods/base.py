@@ -19,6 +19,7 @@ from vergence.geometry.canonical import canonical_pose
 from vergence.geometry.lifting import bone_vector, lift
 from vergence.networks.hourglass import StackedHourglass
 from vergence.networks.pose_network import Maps, PoseNetwork
+from vergence.networks.quick import quickened
 from vergence.outputs import PoseSequence
 from vergence.plugins import exporters
 from vergence.recipes.recipe import TrainStage
@@ -151,6 +152,14 @@ class Method(nn.Module):
     def watch(self) -> Watch:
         """How training stands, judged by the batch that `losses` saw last."""
         return Watch()
+
+    def quick(self, device: str, precision: str = "fp32") -> Method:
+        """A copy on that device whose network runs faster, for prediction alone; weights that change later are not seen
+        (`networks.quick`)."""
+        parts = [f"network.{part}" for part in ("backbone", "neck", "head")]
+        whole = not isinstance(self.network, PoseNetwork)
+        made: Method = quickened(self, ["network"] if whole else parts, device, precision)
+        return made
 
     def absent(self, frame: str = "camera") -> tuple[str, ...]:
         """Joints of poses in that frame that no label ever showed."""

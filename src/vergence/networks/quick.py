@@ -50,10 +50,10 @@ def quickened(module: nn.Module, parts: Sequence[str], device: str, precision: s
     Args:
         module: as trained; it stays as it is.
         parts: names of the modules in it (`network.backbone`) that see the image: what `precision` is for.
-        device: that it is on.
+        device: where the copy is to run.
         precision: `fp32` (equal but for rounding) or `bf16`.
     """
-    made = copy.deepcopy(module).eval().requires_grad_(False)
+    made = copy.deepcopy(module).eval().to(device).requires_grad_(False)
     packs = (
         device == "cpu" and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
     )
