@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -58,6 +59,23 @@ def test_it_fits_and_can_be_read(made, browser, kind, width):
     assert browser.said == []
 
 
+def without_ring(browser: Browser) -> list[str]:
+    """The focused element if nothing shows that it is; a busy machine draws the ring a little later."""
+    found: list[str] = []
+    for _ in range(20):
+        found = browser.value("""(() => {
+          const e = document.activeElement, style = getComputedStyle(e);
+          window.left.delete(e);
+          const ring = style.outlineStyle === "solid" && parseFloat(style.outlineWidth) >= 2;
+          const shown = e === document.body || (e.matches(":focus-visible") && ring);
+          return shown ? [] : [e.outerHTML.slice(0, 120)];
+        })()""")
+        if not found:
+            break
+        time.sleep(0.05)
+    return found
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_keys_reach_all_that_can_be_used(made, browser, kind):
     """Tab goes to each control, scrolled table, chart and view, and where it is can be seen."""
@@ -70,13 +88,7 @@ def test_keys_reach_all_that_can_be_used(made, browser, kind):
     unseen = []
     for _ in range(left + 3):
         browser.key("Tab")
-        unseen += browser.value("""(() => {
-          const e = document.activeElement, style = getComputedStyle(e);
-          window.left.delete(e);
-          const ring = style.outlineStyle === "solid" && parseFloat(style.outlineWidth) >= 2;
-          const shown = e === document.body || (e.matches(":focus-visible") && ring);
-          return shown ? [] : [e.outerHTML.slice(0, 120)];
-        })()""")
+        unseen += without_ring(browser)
     assert browser.value("[...window.left].map((e) => e.outerHTML.slice(0, 120))") == []
     assert unseen == []
 
