@@ -179,7 +179,14 @@ def reconstruction_page(
         tables=[_quality_table(found)],
         details=[_joint_table(error, found, names, points), _limb_table(found, factor, unit, scale_note)],
         curves=[
-            *motion_curves(found.pose * factor, found.deviation * factor, found.skeleton, up, unit),
+            *motion_curves(
+                found.pose * factor,
+                found.deviation * factor,
+                found.skeleton,
+                up,
+                unit,
+                float("nan") if world is None else world.ground * factor,
+            ),
             Curve("Reprojection error, median over joints", "frame", "px", series),
         ],
         curves_title="Over time",

@@ -9,28 +9,34 @@ from vergence.skeleton import COCO_17
 UP = np.array([0.0, -1.0, 0.0])
 
 
-def charts(frames=30, missing=()):
+def charts(frames=30, missing=(), ground=float("nan")):
     pose = np.random.default_rng(0).normal(0, 300, (frames, 17, 3))
     for joint in missing:
         pose[:, COCO_17.index(joint)] = np.nan
-    return pose, {c.title: c for c in motion_curves(pose, np.full(pose.shape[:2], 7.0), COCO_17, UP, "mm")}
+    return pose, {c.title: c for c in motion_curves(pose, np.full(pose.shape[:2], 7.0), COCO_17, UP, "mm", ground)}
 
 
 def test_heights_are_along_up_with_two_deviations_around_them():
     pose, found = charts()
-    chart = found["Height of the ankles"]
+    chart = found["Height of the ankles over the origin"]
     x, y = chart.series["left"]
     np.testing.assert_allclose(y, -pose[:, COCO_17.index("left_ankle"), 1])
     low, high = chart.spread["left"]
     np.testing.assert_allclose([y - low, high - y], 14)
     assert (chart.y_label, list(x)) == ("mm", list(range(30)))
-    low, high = found["Path of the root, in the axes of the 3D view"].spread["up"]
+    low, high = found["Path of the root in the 3D view, up from the origin"].spread["up"]
     np.testing.assert_allclose(high - low, 4 * 7 / np.sqrt(2))
+
+
+def test_heights_are_over_the_floor_where_there_is_one():
+    bare, found = charts()[1], charts(ground=-900.0)[1]
+    over = found["Height of the wrists over the floor"].series["right"][1]
+    np.testing.assert_allclose(over, bare["Height of the wrists over the origin"].series["right"][1] + 900)
 
 
 def test_a_chart_of_what_nobody_saw_is_left_out():
     found = charts(missing=("left_ankle", "right_ankle"))[1]
-    assert not {"Knee flexion", "Height of the ankles", "Ankle dorsiflexion"} & set(found)
+    assert not {"Knee flexion", "Height of the ankles over the origin", "Ankle dorsiflexion"} & set(found)
     assert list(charts(missing=("left_ankle",))[1]["Knee flexion"].series) == ["right"]
 
 

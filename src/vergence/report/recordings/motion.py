@@ -35,13 +35,19 @@ LEAD = (
 
 
 def motion_curves(
-    pose: Float[Array, "T J 3"], deviation: Float[Array, "T J"], skeleton: Skeleton, up: Array, unit: str
+    pose: Float[Array, "T J 3"],
+    deviation: Float[Array, "T J"],
+    skeleton: Skeleton,
+    up: Array,
+    unit: str,
+    ground: float = float("nan"),
 ) -> list[Curve]:
     """A chart for each kind of angle that was ever seen, then heights of ankles and wrists and the way of the hips.
 
     Args:
         pose, deviation: in `unit`.
         up: against gravity in the poses' frame.
+        ground: the floor's height along `up`; NaN where unknown: heights are then over the poses' origin, and titles say so.
     """
     rows = np.arange(0, len(pose), max(1, -(-len(pose) // MAX_FRAMES)))
     pose, deviation = np.asarray(pose, dtype=float)[rows], np.asarray(deviation, dtype=float)[rows]
@@ -52,7 +58,9 @@ def motion_curves(
         for joint, title in ANGLES.items()
     ]
     charts.append(_chart("Lean of the trunk", "degrees", rows, {"trunk": angles.get("trunk")}))
-    placed = pose @ display_rotation(up).T
+    floor = np.isfinite(ground)
+    placed, over = pose @ display_rotation(up).T, "floor" if floor else "origin"
+    placed[..., 2] -= ground if floor else 0.0
 
     def height(name: str) -> tuple[Array, Array] | None:
         if not skeleton.has(name):
@@ -61,12 +69,12 @@ def motion_curves(
 
     for joint in HEIGHTS:
         heights = {side: height(f"{side}_{joint}") for side in sides}
-        charts.append(_chart(f"Height of the {joint}s", unit, rows, heights))
+        charts.append(_chart(f"Height of the {joint}s over the {over}", unit, rows, heights))
     root = list(skeleton.root)
     spread = np.sqrt((deviation[:, root] ** 2).sum(1)) / len(root)
     middle = placed[:, root].mean(1)
     way = {name: (middle[:, axis], spread) for axis, name in enumerate(("right", "away", "up"))}
-    charts.append(_chart("Path of the root, in the axes of the 3D view", unit, rows, way))
+    charts.append(_chart(f"Path of the root in the 3D view, up from the {over}", unit, rows, way))
     return [chart for chart in charts if chart is not None]
 
 
