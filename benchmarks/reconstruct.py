@@ -185,6 +185,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--growth", action="store_true")
     options = parser.parse_args()
+    if options.base and not (options.base / "vergence").is_dir():  # the installed one would be measured instead
+        parser.error(f"--base {options.base} holds no vergence: give the src folder of another tree")
     data, source = Path(os.environ["VERGENCE_DATA"]), Path(__file__).resolve().parent.parent / "src"
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
