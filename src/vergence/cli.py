@@ -154,7 +154,6 @@ def owned(function: Callable[..., int | None], values: Mapping[str, Any]) -> Ite
         check_writable(wanted, folder=not getattr(function, "writes_file", False))
         yield
     else:
-        check_writable(wanted, folder=True)
         with held(wanted):
             yield
 

@@ -51,7 +51,7 @@ def held(folder: Path | str, name: str = LOCK, remedy: str = REMEDY) -> Iterator
     if lock in _held:
         yield
         return
-    check_writable(lock.parent)
+    check_writable(lock.parent, folder=True)
     made = missing(lock.parent)
     with refusing(f"cannot write to {folder}", "Choose another folder.", OSError):
         file = _locked(lock, remedy)

@@ -21,7 +21,7 @@ from vergence.evaluation.without_truth import PROTOCOL, Held, flat_poses, measur
 from vergence.files import from_plain, plain
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.detectors.detect import content
-from vergence.footage.observations import Observations, observe, where_keypoints_go
+from vergence.footage.observations import Observations, check_keypoints, observe
 from vergence.footage.video import wanted_frames
 from vergence.geometry.body import stature
 from vergence.geometry.cameras import Camera
@@ -146,8 +146,7 @@ def _recording(own: Path, run: LiftingModel | Estimator, given: Path | None, hei
             return _fitting(there, _by_height(Reconstruction.load(folder), height_mm(height), folder), folder)
     if given:
         raise VergenceError(f"{given} is of other footage than {own}", "Give the reconstruction of this very footage.")
-    if not capture.has_keypoints:  # a detector has options, which belong to the verbs that look for people
-        raise VergenceError(f"capture {own.name} has no 2D keypoints", where_keypoints_go(capture))
+    check_keypoints(capture)  # a detector has options, which belong to the verbs that look for people
     found = reconstruct(capture, height=height)
     assert found.capture is not None
     assert found.observations is not None

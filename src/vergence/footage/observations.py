@@ -66,14 +66,23 @@ def where_keypoints_go(capture: Capture) -> str:
     )
 
 
+def check_keypoints(capture: Capture) -> None:
+    """Some camera has 2D keypoints.
+
+    Raises:
+        VergenceError: none has; says how they are made.
+    """
+    if not capture.has_keypoints:
+        raise VergenceError(f"capture {capture.folder.name} has no 2D keypoints", where_keypoints_go(capture))
+
+
 def observe(capture: Capture) -> Observations:
     """Reads a capture's keypoints and chooses the subject; the files are read anew at each call.
 
     Raises:
         VergenceError: no keypoints, or keypoints that do not fit the capture.
     """
-    if not capture.has_keypoints:
-        raise VergenceError(f"capture {capture.folder.name} has no 2D keypoints", where_keypoints_go(capture))
+    check_keypoints(capture)
     notes: list[str] = []
     if capture.keypoint_file is not None:
         skeleton, tracks = _from_npz(capture, notes)

@@ -14,13 +14,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from safetensors.torch import load_file
-from safetensors.torch import save as tensor_bytes
-from torch import Tensor, nn
+from torch import Tensor
 
 from vergence import __version__, plugins
 from vergence.batches.labelled import Labelled
 from vergence.errors import VergenceError, refusing
-from vergence.files import read_yaml, write_bytes, write_json
+from vergence.files import read_yaml, write_json
 from vergence.footage.images import read_image
 from vergence.inference.domain import Domain, domain_of
 from vergence.lifting.model import is_lifting
@@ -31,6 +30,7 @@ from vergence.methods.registry import build_method
 from vergence.networks.graphs import Graph
 from vergence.networks.pose_network import PoseNetwork
 from vergence.networks.quick import check_precision
+from vergence.networks.saved import save_weights
 from vergence.plugins import load_plugins, needed_by
 from vergence.recipes.recipe import NetworkSettings
 from vergence.skeleton import Skeleton
@@ -227,11 +227,6 @@ def _save_backbone(method: Method, folder: Path, name: str) -> None:
     """The description of a backbone of the hub or of a local folder: neither may be at hand where the run is loaded."""
     if isinstance(method.network, PoseNetwork) and name not in plugins.backbones:
         write_json(folder / "config.json", method.network.backbone.model.config.to_dict())
-
-
-def save_weights(method: nn.Module, path: Path) -> None:
-    """A module's weights as one safetensors file."""
-    write_bytes(path, tensor_bytes({k: v.detach().cpu().contiguous().clone() for k, v in method.state_dict().items()}))
 
 
 def load(

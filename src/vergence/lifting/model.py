@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 from safetensors.torch import load_file
-from safetensors.torch import save as tensor_bytes
 
 from vergence import __version__
 from vergence.errors import VergenceError, refusing
-from vergence.files import read_json, write_bytes, write_json
+from vergence.files import read_json, write_json
 from vergence.geometry.cameras import Camera
 from vergence.lifting.exported import ExportedLifter, of_lifting
 from vergence.lifting.network import Lifter, LifterSettings, lift
 from vergence.networks.graphs import SUFFIX, Graph
+from vergence.networks.saved import save_weights
 from vergence.skeleton import Skeleton, skeleton_from_names
 
 # Of a joint; rarer ones mislead more than they help.
@@ -99,8 +99,7 @@ class LiftingModel:
         folder = Path(folder)
         if isinstance(self.network, ExportedLifter):
             raise VergenceError(f"{self.folder} is an exported file, which cannot be saved again", "Copy it.")
-        weights = {k: v.detach().contiguous().clone() for k, v in self.network.state_dict().items()}
-        write_bytes(folder / "model.safetensors", tensor_bytes(weights))
+        save_weights(self.network, folder / "model.safetensors")
         write_json(folder / "config.json", self.config)
 
 

@@ -6,7 +6,6 @@ running mean (which is what is kept in the end) and the optimizer's state.
 
 from __future__ import annotations
 
-import io
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,9 +18,9 @@ import torch
 from torch import Tensor
 
 from vergence.errors import VergenceError, refusing
-from vergence.files import write_bytes
 from vergence.lifting.network import Lifter, LifterSettings, features, rays_of_person
 from vergence.lifting.virtual import Motion, Seen, VirtualCameras, draw
+from vergence.networks.saved import save_state
 from vergence.progress import Progress, silent
 from vergence.skeleton import H36M_17, skeleton_from_names
 
@@ -135,8 +134,7 @@ def _loss(network: Lifter, seen: Seen, smoothness: float) -> Tensor:
 
 def _keep(path: Path, step: int, network: Lifter, optimizer: torch.optim.Optimizer, mean: dict[str, Tensor]) -> None:
     state: dict[str, Any] = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "mean": mean}
-    torch.save({"step": step, **state}, data := io.BytesIO())
-    write_bytes(path, data.getvalue())
+    save_state({"step": step, **state}, path)
 
 
 def _restored(path: Path | None, network: Lifter, optimizer: torch.optim.Optimizer, mean: dict[str, Tensor]) -> int:

@@ -8,7 +8,6 @@ that a checkpoint is due by its clock: after each step they ask each other, and 
 
 from __future__ import annotations
 
-import io
 import signal
 import threading
 import time
@@ -19,11 +18,10 @@ from types import FrameType
 from typing import Any
 
 import lightning.pytorch as pl
-import torch
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from vergence.files import write_bytes
+from vergence.networks.saved import save_state
 from vergence.training.processes import ALONE, Team
 
 SECONDS = 40.0  # between checkpoints at most, and a step
@@ -38,8 +36,7 @@ class Whole(TorchCheckpointIO):
     a kill leaves it."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        torch.save(checkpoint, data := io.BytesIO())
-        write_bytes(path, data.getvalue())
+        save_state(checkpoint, path)
 
 
 class Checkpoints(Checkpoint):

@@ -30,11 +30,12 @@ from vergence.batches.sampler import Mixture, Part
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.files import claim, read_json, write_json, write_text
-from vergence.inference.estimator import save, save_weights
+from vergence.inference.estimator import save
 from vergence.methods.base import Method
 from vergence.methods.refinement import Refined, RefinementUnit, make_pairs, train_unit
 from vergence.methods.registry import build_method, own_settings
 from vergence.networks.devices import resolve_device
+from vergence.networks.saved import save_weights
 from vergence.progress import Pace, Progress, silent
 from vergence.recipes.recipe import Draw, LabelStage, Recipe, RefineStage, Source, TrainStage
 from vergence.skeleton import get_skeleton

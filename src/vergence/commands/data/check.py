@@ -77,6 +77,3 @@ def _show(done: DatasetCheck, out: Path) -> None:
         for line in done.recipe:
             console.print(f"    {escape(line)}")
     console.print(f"contact sheet: {escape(str(out))}")
-
-
-check.writes_file = True  # type: ignore[attr-defined]
