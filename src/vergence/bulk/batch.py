@@ -81,7 +81,7 @@ def batch(
         engine: `processes` of this machine, or `ray`: the cluster of `RAY_ADDRESS`, or one of this machine.
         timeout: seconds after which a recording is given up.
         keep_failed: leave those that failed before as they are, instead of trying them again.
-        progress: told of each recording.
+        progress: reports each recording.
 
     Returns:
         Names of what is done, and reasons of what failed; `batch/manifest.json` says the same.

@@ -95,10 +95,10 @@ def evaluate(
         partial: measure the samples that have a prediction instead of refusing where some have none.
         device: `auto`, `cpu`, `cuda` or `mps`.
         plugins: files whose protocols, metrics and methods are registered first.
-        progress: told of the test sets.
+        progress: reports the test sets.
 
     Raises:
-        VergenceError: nothing to measure or to compare with, data that is not there, a protocol of other data.
+        VergenceError: nothing to measure or to compare with, missing data, a protocol of other data.
     """
     load_plugins(plugins)
     data = "" if data is None else str(data)

@@ -70,7 +70,7 @@ def measure_footage(
         reconstruction: folder that `reconstruct` wrote of this footage.
         height: of the person, metres: the figures' scale, where cameras do not give one.
         device: of an image run.
-        progress: told of every image.
+        progress: reports every image.
 
     Raises:
         VergenceError: no such run or footage, footage without keypoints, or a reconstruction of another recording.

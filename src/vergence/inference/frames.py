@@ -119,7 +119,7 @@ class PredictedFrames(Iterator[PredictedFrame]):
         estimator: of a run.
         take: the images, the camera that took them and where the people are.
         flip: average with the mirrored image; None where the training saw mirrored images.
-        progress: told of every image.
+        progress: reports every image.
 
     Attributes:
         skeleton: the joints.

@@ -37,7 +37,7 @@ class LiftedFrames(PredictedFrames):
         model: of keypoints.
         take: the images, the camera and the people, whose keypoints must be known (`Person.track`).
         flip: average with the mirrored keypoints' poses; None does.
-        progress: told of every image.
+        progress: reports every image.
 
     Raises:
         VergenceError: the person's keypoints are not known.

@@ -77,13 +77,13 @@ def predict(
         engine: of a run or a lifting model: `torch`, or `onnxruntime` for the `model.onnx` in its folder, on the CPU; an
             exported file is run by ONNX Runtime.
         plugins: files that the run's method, or the reader of the keypoints, stands in.
-        progress: told of every image.
+        progress: reports every image.
 
     Returns:
         An iterator of frames, with `notes` and `collect`.
 
     Raises:
-        VergenceError: what was given cannot be read or does not fit together.
+        VergenceError: inputs that cannot be read or do not fit together.
     """
     load_plugins(plugins)
     model = open_model(run, device, plugins, precision, engine)

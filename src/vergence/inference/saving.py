@@ -69,7 +69,7 @@ def save_predicted(
     page: Page | None = None,
     progress: Progress = silent,
 ) -> Saved:
-    """Predicts a whole recording and writes its files; a call that was killed goes on where it was.
+    """Predicts a whole recording and writes its files. After a kill the same call continues.
 
     One person's files are `poses.npz` and so on; where everybody was asked for, `poses-1.npz`, `poses-2.npz`, and
     `people.json`, which lists them.
@@ -83,7 +83,7 @@ def save_predicted(
         options: by format, what its exporter takes (`outputs.options`).
         draw: makes a frame of the overlay; none is made without.
         page: makes `report.html`; none is made without.
-        progress: told of every frame.
+        progress: reports every frame.
 
     Raises:
         VergenceError: nobody was seen, arrays instead of a file, or a file that cannot be written.

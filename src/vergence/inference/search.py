@@ -137,10 +137,10 @@ def search(
         whole_image: query and footage of which nothing else says where the person is are crops of one person.
         device: `auto`, `cpu`, `cuda` or `mps`; an estimator stays where it is.
         plugins: files that the run's method, or the reader of the keypoints, stands in.
-        progress: told of every image of the footage.
+        progress: reports every image of the footage.
 
     Raises:
-        VergenceError: what was given cannot be read or does not fit together, or nobody was seen.
+        VergenceError: inputs that cannot be read or do not fit together, or nobody was seen.
     """
     started = time.perf_counter()
     if top < 1 or every < 1 or not 0 <= apart < 1e9:

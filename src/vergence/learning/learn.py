@@ -121,7 +121,7 @@ def learn(
 
     Args:
         footage: folders of videos or captures, each one recording of one person.
-        out: folder for everything; the same call goes on where it was stopped.
+        out: folder for everything; after a stop the same call continues there.
         student: `lifting`: 2D keypoints to 3D, minutes on a CPU, for any camera. `image`: an image network (recipe
             `capture`) for these cameras. `both`.
         detector, model: of the 2D keypoints, where a recording has none (`vergence.detect`).
@@ -133,7 +133,7 @@ def learn(
         anyway: go on with recordings whose verdict is `doubtful`.
         device: of detector and image network.
         seed: of everything.
-        progress: told of every step.
+        progress: reports every step.
         each: called with every reconstruction that was made now and its folder, for its page.
 
     Raises:

@@ -55,9 +55,9 @@ class Run:
 
     Args:
         recipe: what to do.
-        folder: where; a folder of the same recipe goes on where it stopped.
+        folder: where; in a folder of the same recipe the run continues.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        progress: told of each stage's steps; what else is to be said, warnings too, goes to the logger of this module.
+        progress: reports each stage's steps; what else is to be said, warnings too, goes to the logger of this module.
         shared: what other runs made already, and where they find what this one makes.
         team: the processes that carry it out, each with a `Run` of its own; the first alone writes.
 

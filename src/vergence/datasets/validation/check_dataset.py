@@ -56,7 +56,7 @@ def check_dataset(path: Path | str, *, images: int = 100, split: str = "", progr
         path: the dataset's top folder, in any layout that `detect_format.KINDS` lists, or a JSON file in COCO's form.
         images: how many are decoded, spread over the dataset.
         split: the part that is checked, as the dataset's reader names it (`train`, `S1,S5`); empty: all that is there.
-        progress: told what was recognised, before the reading, which can take minutes.
+        progress: reports what was recognised, before the reading, which can take minutes.
 
     Raises:
         VergenceError: no such folder, nothing that is known, or no part of it that can be read.

@@ -132,7 +132,7 @@ def inspect(
         frames: images of each camera's stretch, 12 and more.
         device: of the detector.
         seed: of subsets and starts.
-        progress: told of every step.
+        progress: reports every step.
 
     Raises:
         VergenceError: the footage cannot be read. What it shows is no error, but a `no-go`.
