@@ -37,7 +37,7 @@ def learn(
         motion (FOLDER): motion capture (BVH, NPZ) to learn from as well.
         height (METRES): of the people, as in 1.78.
         steps: of the lifting model's training.
-        anyway: go on with recordings whose verdict is doubtful; the model says so.
+        anyway: also use recordings whose verdict is doubtful; the model's config says so.
         seed: of everything.
 
     What it is measured on (--held-out 0.3 --hold-out cam04):

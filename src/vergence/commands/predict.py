@@ -62,7 +62,7 @@ def predict(
         capture (PATH): folder or capture.toml with this camera; gives intrinsics, lens distortion and, where the input
             is this camera's own video, the subject's keypoints.
         camera (NAME): which camera of the capture.
-        fov (DEGREES): angle of view along the image's longer side; default: 55.
+        fov (DEGREES): angle of view along the image's longer side, where no capture gives it; default: 55.
         frames (A-B,C): which frames, as in 0-34,65-99; default: all.
         fps: frames per second; default: the video's own, 30 for a folder of images.
 

@@ -44,7 +44,7 @@ def search(
         apart (SECONDS): between hits of one camera; 0 shows neighbouring frames too.
 
     The footage, where it does not say itself (--box 100,50,200,400 --fps 50):
-        every: only every so many-th frame is indexed.
+        every: index only every Nth frame.
         frames (A-B,C): which frames, as in 0-34,65-99; default: all.
         box (X,Y,W,H): where the person is, px.
         boxes (FILE): person boxes per frame, COCO-style JSON or CSV with the columns frame,x,y,w,h.

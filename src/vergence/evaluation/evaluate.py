@@ -37,7 +37,7 @@ LEAST_SIZE = 16  # labels are compared; the size of the crops plays no part
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured.
+    """The result of `evaluate`.
 
     Attributes:
         results: plain values: `footage` (without truth), or `tests` (by test set the figures of the `model` and its

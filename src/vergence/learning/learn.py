@@ -82,7 +82,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Learned:
-    """What `learn` made.
+    """The result of `learn`.
 
     Attributes:
         folder: OUT.
@@ -125,12 +125,12 @@ def learn(
         student: `lifting`: 2D keypoints to 3D, minutes on a CPU, for any camera. `image`: an image network (recipe
             `capture`) for these cameras. `both`.
         detector, model: of the 2D keypoints, where a recording has none (`vergence.detect`).
-        motion: folder of motion capture to learn from as well; with no footage at all, the only thing learned from.
-        height: of the people, metres, where no calibration tells a length.
+        motion: folder of motion capture to learn from as well; without footage, only from it.
+        height: of the people, metres, where no calibration gives a length.
         held_out: share of each recording's time, in its middle, that is kept for measuring; 0 trains on everything.
-        hold_out: a camera's name, or several, that nothing is learned from: how good the model is for another camera.
-        steps: of the lifting model's training; as many as are usual where not given.
-        anyway: go on with recordings whose verdict is `doubtful`.
+        hold_out: name or names of cameras that are held out of training, to measure the model on a new camera.
+        steps: of the lifting model's training; default: the usual number.
+        anyway: also use recordings whose verdict is `doubtful`.
         device: of detector and image network.
         seed: of everything.
         progress: reports every step.

@@ -50,7 +50,7 @@ def reconstruct(
 
     A detector finds the keypoints of videos that have none. Known extrinsics give millimetres in their world (reference
     bones, where they are free of scale, as a `rig.toml` found from footage is). Without them the world is the first
-    camera's frame and the unit the person's trunk, since footage alone tells no size.
+    camera's frame and the unit the person's trunk, because footage alone does not give size.
 
     Args:
         capture: folder of videos, one with a capture.toml, or what `load_capture` read.

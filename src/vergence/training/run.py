@@ -51,20 +51,21 @@ log = logging.getLogger(__name__)
 
 
 class Run:
-    """The folder of a run and what is done in it.
+    """A run's folder, and the execution of its recipe.
 
     Args:
         recipe: what to do.
         folder: where; in a folder of the same recipe the run continues.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        progress: reports each stage's steps; what else is to be said, warnings too, goes to the logger of this module.
-        shared: what other runs made already, and where they find what this one makes.
-        team: the processes that carry it out, each with a `Run` of its own; the first alone writes.
+        progress: reports each stage's steps; other lines, warnings too, go to the logger of this module.
+        shared: folder of parts that several runs have in common.
+        team: the processes that execute it, each with a `Run` of its own; only the first writes.
 
     Attributes:
         method: the last trained one, once `execute` has returned.
-        seconds: each stage's, however often it was stopped and whoever made it, without opening images; `data`: that.
-        cpu_seconds: the same of the processor, over all threads: what a stage takes where nothing else runs.
+        seconds: wall clock of each stage, over all stops and also where another run made it, without opening images;
+            `data`: opening images.
+        cpu_seconds: the same in seconds of the processor, over all threads.
     """
 
     def __init__(

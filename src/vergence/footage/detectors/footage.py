@@ -22,9 +22,9 @@ def detect(
     again: bool = False,
     progress: Progress = silent,
 ) -> list[Detected]:
-    """2D keypoints of everybody in every video of a recording, where the other steps look for them.
+    """2D keypoints of everybody in every video of a recording, written where the other steps look for them.
 
-    What the same detector has written for the same video is not made again; what a kill left is gone on with.
+    A video that the same detector has processed is skipped. After a kill the same call continues.
 
     Args:
         footage: folder of videos (or of folders of images), a capture.toml, or one video.
