@@ -71,13 +71,13 @@ def test_everybody_has_files_that_name_the_person(two_people, small_blocks, tmp_
 def test_people_of_an_earlier_call_are_taken_away_and_other_files_named(two_people, tmp_path):
     saved(two_people, tmp_path, "one", formats=["npz", "csv"])
     gone = saved(two_people, tmp_path).notes[-1]
-    assert gone == "of an earlier call, of other people than this one's, and taken away: poses.csv, poses.npz"
+    assert gone == "removed files of an earlier call, of other people: poses.csv, poses.npz"
     kept = ["notes-3.npz", "poses-x.npz"]
     for name in ("poses-3.npz", "poses-12.bvh", *kept):
         (tmp_path / name).write_text("of somebody else")
     gone, left = saved(two_people, tmp_path, formats=["npz"]).notes[-2:]
-    assert gone.endswith("taken away: poses-12.bvh, poses-3.npz")
-    assert left.startswith("left there by an earlier call")
+    assert gone.endswith("of other people: poses-12.bvh, poses-3.npz")
+    assert left.startswith("files of an earlier call that remain")
     assert left.endswith("poses-1.csv, poses-1.json, poses-1.trc, poses-2.csv, poses-2.json, poses-2.trc")
     there = {file.name for file in tmp_path.iterdir()}
     assert {"poses-2.npz", *kept} <= there

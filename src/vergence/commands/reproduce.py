@@ -1,4 +1,4 @@
-"""`vergence reproduce`: a paper's table trained again, ours beside theirs."""
+"""`vergence reproduce`: reproduces a paper's table, our figures beside the published ones."""
 
 from __future__ import annotations
 

@@ -154,9 +154,9 @@ def _of_earlier_calls(out: Path, files: Path) -> Iterator[str]:
     for name in gone:
         (out / name).unlink()
     if gone:
-        yield f"of an earlier call, of other people than this one's, and taken away: {', '.join(gone)}"
+        yield f"removed files of an earlier call, of other people: {', '.join(gone)}"
     if kept := [name for name, _ in left if name not in gone]:
-        yield f"left there by an earlier call, and not of this one: {', '.join(kept)}"
+        yield f"files of an earlier call that remain: {', '.join(kept)}"
 
 
 def _asked(found: PredictedFrames, drawn: bool, window: int) -> dict[str, Any]:

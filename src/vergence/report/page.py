@@ -58,7 +58,7 @@ class Table:
 
     def __post_init__(self) -> None:
         if not self.protocol.strip():
-            remedy = "A figure without its protocol is not printed: say how it was measured."
+            remedy = "A figure is printed only with its protocol: say how it was measured."
             raise VergenceError(f"table {self.title!r} has no protocol", remedy)
         for row in self.rows:
             if len(row) != len(self.columns):

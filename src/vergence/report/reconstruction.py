@@ -206,7 +206,7 @@ def shown_up(found: Solution, up: Float[Array, " 3"] | None, world: World | None
         return up, ""
     if world is not None:
         return world.up, f"As in the files: {world.note}."
-    return level_up(found.rotation), "Which way is up is unknown: shown as if the cameras stood level."
+    return level_up(found.rotation), "Which way is up is unknown: shown as if the cameras were level."
 
 
 def shown_scale(unit: str, world: World | None) -> tuple[float, str, str]:
@@ -226,7 +226,7 @@ def _quality_table(found: Solution) -> Table:
     rows: list[list[Cell]] = [
         ["reprojection, median", f"{r.reprojection_median:.1f} px", "all input points, outliers included"],
         ["reprojection, 90th percentile", f"{r.reprojection_p90:.1f} px", ""],
-        ["noise of one coordinate", f"{r.noise_px:.1f} px", "robust, as the adjustment measured it"],
+        ["noise of one coordinate", f"{r.noise_px:.1f} px", "robust estimate of the adjustment"],
         ["coverage", _percent(r.coverage), of_seen],
         ["observations that agree", _percent(r.inlier_share), "with their joint"],
         ["thigh length, spread", _percent(r.thigh_cv), "standard deviation over mean, both thighs"],

@@ -34,10 +34,10 @@ LISTED = 10  # pairs of cameras on the screen
 MOMENTS = 40  # among which the one that is shown is chosen
 LEAD = "One moment in every camera, whole images; lines are the person's joints as seen (left blue, right orange)."
 STANDS = {
-    "no-go": "Nothing comes of this footage as it is.",
-    "doubtful": "This gives cameras and 3D; what follows speaks against relying on them.",
+    "no-go": "This footage gives no usable result.",
+    "doubtful": "This gives cameras and 3D, but they may be wrong, for the reasons below.",
 }
-NEXT = "Nothing speaks against it: vergence learn {}, or vergence reconstruct, goes on from here."
+NEXT = "No fault was found. Next: vergence learn {}, or vergence reconstruct."
 
 
 def inspection_page(found: Inspection) -> Page:
@@ -114,7 +114,7 @@ def _again(found: Inspection) -> Table:
         "What to film again",
         ["do this", "because"],
         rows,
-        "what is wrong first; notes are in the next table",
+        "the worst first; notes are in the next table",
         words=True,
     )
 
@@ -129,7 +129,7 @@ def _findings(found: Inspection) -> Table:
         ]
 
     bold = [i for i, one in enumerate(found.findings) if one.state == "wrong"]
-    protocol = "each limit stands beside its number; wrong: no result; doubtful: what speaks against relying on it"
+    protocol = "each figure has its limit; wrong: no result; doubtful: the result may be wrong"
     rows = [row(one) for one in found.findings]
     return Table("What was found", ["what", "state", "found", "better"], rows, protocol, highlight=bold, words=True)
 

@@ -28,9 +28,9 @@ ANGLES = {
 }
 HEIGHTS = ("ankle", "wrist")
 LEAD = (
-    "Angles are told from joint centres, without smoothing; 0 is standing straight with hanging arms. Bands are two standard "
-    "deviations on both sides, from keypoints' noise and the cameras' places; errors that all frames share are not in them: a "
-    "detector's bias, turned cameras, an assumed scale or vertical."
+    "Angles are computed from joint centres, without smoothing; 0 is standing straight with hanging arms. Bands are two "
+    "standard deviations on both sides, from keypoints' noise and the cameras' places. They do not contain errors that "
+    "all frames share: a detector's bias, turned cameras, an assumed scale or vertical."
 )
 
 

@@ -161,19 +161,19 @@ def _notes(found: PredictedFrames, people: Sequence[Final], saved: Saved) -> Tab
     ]
     shown = "" if poses.unit == unit else f"; shown here in {unit}"
     world = poses.known_world
-    root = "not known: poses stand relative to their root"
+    root = "not known: poses are relative to their root"
     if (sigma := _sigma(people[0])) is not None:
         root = f"in the camera's frame, by least squares on the joints' rays; standard deviation of the distance {sigma:.0%}"
-        root += ", and as far off as the assumed lens besides" if found.take.lens.camera is None else ""
+        root += ", plus the error of the assumed lens" if found.take.lens.camera is None else ""
     rows: list[list[Cell]] = [
-        ["the model", found.domain.words or "what it was taught by is not known"],
+        ["the model", found.domain.words or "the model's training data is not known"],
         ["its training", found.domain.verdict or "nobody gave a verdict"],
         ["unit of the files", files + shown],
         ["assumed or measured", world.note or "nothing had to be assumed"]
         if world is not None
         else ["scale", "unknown"],
         ["where people are", root],
-        ["smoothing", poses.smoothing or "none: poses are as the model gave them"],
+        ["smoothing", poses.smoothing or "none: the model's own poses"],
     ]
     told = (found.domain.words, *([world.note] if world is not None and world.note else []))
     said = [note for note in saved.notes if not any(one and note.endswith(one) for one in told)]
