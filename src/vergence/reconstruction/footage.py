@@ -177,7 +177,7 @@ def _better(
 
 def _kept(clocks: Sync) -> Sync:
     """What the motion says, where cameras are left as they are though it would have moved them."""
-    reason = "cameras fit together better as they are than with what the motion tells"
+    reason = "cameras fit better without the offsets of the motion"
     still = 0 * clocks.offset
     return replace(clocks, state="unknown", offset=still, drift=still, alternatives=(), zero_fits=True, reason=reason)
 
