@@ -26,7 +26,7 @@ def evaluate(
     command: str = "",
 ) -> None:
     """Measures a run on the recipe's own test sets, on a capture beside its reconstruction, on a dataset by a protocol, or on
-    footage whose truth nobody knows; or poses that others predicted.
+    footage without ground truth; or poses that others predicted.
 
     Example: vergence evaluate runs/mine
 
