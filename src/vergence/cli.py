@@ -150,12 +150,18 @@ def owned(function: Callable[..., int | None], values: Mapping[str, Any]) -> Ite
     from vergence.files import check_writable
     from vergence.folders import held
 
-    if getattr(function, "writes_file", False) or not {"RANK", "SLURM_PROCID"}.isdisjoint(os.environ):
+    if getattr(function, "writes_file", False) or rank() is not None:
         check_writable(wanted, folder=not getattr(function, "writes_file", False))
         yield
     else:
         with held(wanted):
             yield
+
+
+def rank() -> int | None:
+    """This process's number among those that `torchrun` or `srun` started; None where it was started by itself."""
+    number = os.environ.get("RANK", os.environ.get("SLURM_PROCID"))
+    return int(number) if number and number.isdigit() else None
 
 
 def call(function: Callable[..., int | None], verb: str, words: list[str]) -> int:

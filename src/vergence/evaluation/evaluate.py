@@ -20,7 +20,7 @@ from vergence.inference.estimator import Estimator, load
 from vergence.lifting.model import LiftingModel, is_lifting
 from vergence.networks.devices import resolve_device
 from vergence.plugins import load_plugins
-from vergence.progress import Progress, silent
+from vergence.progress import Progress, heard, silent
 from vergence.protocols.base import get_protocol
 from vergence.recipes.load import load_recipe
 from vergence.recipes.recipe import Recipe
@@ -110,7 +110,8 @@ def evaluate(
     if predictions is not None:
         if run is not None:
             raise VergenceError("predictions stand for a run", "Give one of both.")
-        return _of_predictions(predictions, data, protocol, skeleton, partial)
+        with heard(progress, "their data"):
+            return _of_predictions(predictions, data, protocol, skeleton, partial)
     if run is None:
         raise VergenceError("nothing to evaluate", "Give a run, or predictions.")
     if footage is not None:
