@@ -226,3 +226,18 @@ def test_options_that_messages_name_are_options_as_the_help_spells_them():
         if name.partition("no-")[2] not in known and name not in known
     ]
     assert wrong == []
+
+
+def test_verbs_that_take_long_say_so_before_they_load_anything(tmp_path):
+    """Each by its own line, or by `told`; not where --quiet is given."""
+    for verb in cli.VERBS:
+        function = cli.function_of(verb)
+        text = inspect.getsource(sys.modules[function.__module__])
+        assert getattr(function, "takes", "") or "told(quiet, " in text or verb in ("data", "completion", "doctor"), (
+            verb
+        )
+    words = ["reconstruct", str(tmp_path / "gone"), "--out", str(tmp_path / "out")]
+    status, _, text = loaded_by(words)
+    assert status == 2
+    assert "vergence reconstruct: cameras and 3D poses take mostly 10 to 60 s" in text.splitlines()[0]
+    assert "take mostly" not in loaded_by([*words, "--quiet"])[2]
