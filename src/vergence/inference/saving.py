@@ -133,9 +133,7 @@ def check_saving(
     Raises:
         VergenceError: a folder that is a file, or what is out of its range or not there.
     """
-    if next(path for path in (out, *out.absolute().parents) if path.exists()).is_file():
-        raise VergenceError(f"{out} is, or lies in, a file", "Give --out a folder, which is made where it is missing.")
-    check_writable(out)
+    check_writable(out, folder=True)
     _ = [exporters[name] for name in formats], outputs.height_mm(height), window_frames(smooth, 1.0)
     for given in (options or {}).values():
         outputs.check_markers(given.get("markers", ""))
