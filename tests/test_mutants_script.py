@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
+import importlib
 import json
 import subprocess
 import sys
@@ -12,10 +12,8 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "mutants.py"
-_spec = importlib.util.spec_from_file_location("mutants", SCRIPT)
-mutants = importlib.util.module_from_spec(_spec)
-sys.modules["mutants"] = mutants
-_spec.loader.exec_module(mutants)
+sys.path.insert(0, str(SCRIPT.parent))
+faults, mutants = importlib.import_module("faults"), importlib.import_module("mutants")
 
 MODULE = '''"""A docstring of 1 + 2."""
 LIMIT = 3.0  # a setting
@@ -38,8 +36,8 @@ def use(x, y):
 
 
 def changed(text: str = MODULE) -> list[str]:
-    source = mutants.Source("room/module.py", text.encode())
-    found = list(mutants.candidates(source, mutants.signatures_of([ast.parse(text)])))
+    source = faults.Source("room/module.py", text.encode())
+    found = list(faults.candidates(source, faults.signatures_of([ast.parse(text)])))
     for mutant in found:
         ast.parse(text.encode()[: mutant.start] + mutant.new.encode() + text.encode()[mutant.end :])
     return [mutant.after for mutant in found]
@@ -108,10 +106,9 @@ def test_a_fault_is_caught_by_name_or_survives_and_the_tree_is_left_alone(tree: 
     source.write_text(source.read_text() + "\n\nPARTS = [2]\n\n\ndef cut(x):\n    return x[\n        1:\n    ]\n")
     test.write_text(test.read_text() + "\n\ndef test_cut():\n    assert sums.cut([1, 2]) == sums.PARTS\n")
     program = f"""
-import importlib.util, pathlib, sys
-spec = importlib.util.spec_from_file_location("mutants", {str(SCRIPT)!r})
-mutants = sys.modules["mutants"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(mutants)
+import pathlib, sys
+sys.path.insert(0, {str(SCRIPT.parent)!r})
+import mutants
 mutants.ROOT = pathlib.Path({str(tree)!r})
 mutants.SHARES = {{"metrics": 1}}
 sys.argv[1:] = ["--count", "4", "--out", {str(tree / "out" / "found.jsonl")!r}]
