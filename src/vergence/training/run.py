@@ -270,6 +270,7 @@ class Run:
                 before = json.loads(done.read_text())
                 if before["made_by"] == made_by:
                     self._read_times(name, before)
+                    self._settle(name, folder)
                     return True
             if not (self.shared and self.shared.take(made_by, folder)):
                 return False
@@ -277,10 +278,15 @@ class Run:
 
     def _finish(self, name: str, folder: Path, **more: Any) -> None:
         write_json(folder / "done.json", {"made_by": self.prints[name], **self._times(name), **more})
-        for file in (self._clock_file(name), folder / "last.ckpt"):
-            file.unlink(missing_ok=True)
+        self._settle(name, folder)
+
+    def _settle(self, name: str, made: Path) -> None:
+        """What remains to be done of a stage that is whole, also where a kill came before it."""
+        self._clock_file(name).unlink(missing_ok=True)
+        if made.is_dir():
+            (made / "last.ckpt").unlink(missing_ok=True)
         if self.shared:
-            self.shared.put(self.prints[name], folder)
+            self.shared.put(self.prints[name], made)
 
     def _part(self, name: str, stage: TrainStage, count: int, whole: bool = False) -> Part:
         source = stage.source_of(name)
@@ -301,15 +307,13 @@ class Run:
         if path.exists() or (self.shared and self.shared.take(self.prints[name], path)):
             self.labels[name] = PseudoLabels.load(path)
             self._read_times(name, self.labels[name].report)
-            return
+            return self._settle(name, path)
         with self._clock(name):
             labels = self._make_labels(name, stage)
         report = {**labels.report, **self._times(name)}
         labels = replace(labels, report=report)
         labels.save(path)
-        self._clock_file(name).unlink(missing_ok=True)
-        if self.shared:
-            self.shared.put(self.prints[name], path)
+        self._settle(name, path)
         self.labels[name] = labels
         log.info("%s: %s", name, label_words(labels.report))
 
