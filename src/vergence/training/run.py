@@ -63,8 +63,7 @@ class Run:
 
     Attributes:
         method: the last trained one, once `execute` has returned.
-        seconds: wall clock of each stage, over all stops and also where another run made it, without opening images;
-            `data`: opening images.
+        seconds: wall clock of each stage over all stops, also where another run made it; `data`: of opening images.
         cpu_seconds: the same in seconds of the processor, over all threads.
     """
 
@@ -90,9 +89,8 @@ class Run:
         check_recipe(replace(recipe, network=self.network), weights=not self.kept)
         for name in recipe.stages:
             self.prints[name] = self._fingerprint(name)
-        team.check_same(
-            fingerprint(__version__, asdict(recipe)), "the recipe", "Give each the same command and version."
-        )
+        task = fingerprint(__version__, asdict(recipe))
+        team.check_same(task, "the recipe", "Give each the same command and version.")
         team.first(self._claim)
         if not (folder / "recipe.yaml").exists():
             remedy = "Put --out on a file system that all machines share."
@@ -271,21 +269,25 @@ class Run:
         """Whether a stage's folder holds its result, made before or found among what is shared."""
         done, made_by = folder / "done.json", self.prints[name]
         for _ in range(2):
-            if done.exists():
-                before = json.loads(done.read_text())
-                if before["made_by"] == made_by:
-                    self._read_times(name, before)
-                    return True
+            if done.exists() and (before := read_json(done))["made_by"] == made_by:
+                self._read_times(name, before)
+                self._settle(name, folder)
+                return True
             if not (self.shared and self.shared.take(made_by, folder)):
                 return False
         return False
 
     def _finish(self, name: str, folder: Path, **more: Any) -> None:
         write_json(folder / "done.json", {"made_by": self.prints[name], **self._times(name), **more})
-        for file in (self._clock_file(name), folder / "last.ckpt"):
-            file.unlink(missing_ok=True)
+        self._settle(name, folder)
+
+    def _settle(self, name: str, made: Path) -> None:
+        """What remains to be done of a stage that is whole, also where a kill came before it."""
+        self._clock_file(name).unlink(missing_ok=True)
+        if made.is_dir():
+            (made / "last.ckpt").unlink(missing_ok=True)
         if self.shared:
-            self.shared.put(self.prints[name], folder)
+            self.shared.put(self.prints[name], made)
 
     def _part(self, name: str, stage: TrainStage, count: int, whole: bool = False) -> Part:
         source = stage.source_of(name)
@@ -306,15 +308,12 @@ class Run:
         if path.exists() or (self.shared and self.shared.take(self.prints[name], path)):
             self.labels[name] = PseudoLabels.load(path)
             self._read_times(name, self.labels[name].report)
-            return
+            return self._settle(name, path)
         with self._clock(name), heard(self.progress, name):
             labels = self._make_labels(name, stage)
-        report = {**labels.report, **self._times(name)}
-        labels = replace(labels, report=report)
+        labels = replace(labels, report={**labels.report, **self._times(name)})
         labels.save(path)
-        self._clock_file(name).unlink(missing_ok=True)
-        if self.shared:
-            self.shared.put(self.prints[name], path)
+        self._settle(name, path)
         self.labels[name] = labels
         log.info("%s: %s", name, label_words(labels.report))
 
