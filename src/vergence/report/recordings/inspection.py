@@ -18,7 +18,8 @@ from vergence.reconstruction.inspection.findings import Finding
 from vergence.reconstruction.inspection.inspect import Inspection
 from vergence.report.overlay import ON_IMAGE, draw_skeleton, thickness
 from vergence.report.page import Cell, Page, Picture, RigScene, Table, Verdict
-from vergence.report.reconstruction import EMPTY_GROUND, relabelled, shown_scale, shown_up
+from vergence.report.reconstruction import relabelled, shown_scale, shown_up
+from vergence.report.recordings.cameras import EMPTY_GROUND
 from vergence.report.viewer import LONGEST_SIDE_PX
 from vergence.skeleton import H36M_17
 

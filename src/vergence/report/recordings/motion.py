@@ -84,4 +84,5 @@ def _chart(title: str, y_label: str, rows: Array, series: Mapping[str, tuple[Arr
     if not known:
         return None
     spread = {n: (v - BAND * sigma, v + BAND * sigma) for n, (v, sigma) in known.items() if np.isfinite(sigma).any()}
-    return Curve(title, "frame", y_label, {n: (rows, v) for n, (v, _) in known.items()}, spread=spread, band=True)
+    series = {n: (rows, v) for n, (v, _) in known.items()}
+    return Curve(title, "frame", y_label, series, spread=spread, band=True, clock="frame")
