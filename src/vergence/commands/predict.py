@@ -39,8 +39,8 @@ def predict(
 
     Example: vergence predict walk.mp4, or with a run of yours: vergence predict runs/mine walk.mp4 --keypoints walk_json
 
-    Writes poses.npz, poses.json, poses.csv, poses.trc, an overlay, a video (a PNG for one image), and report.html, a page to
-    look at; of all people poses-1.npz, poses-2.npz and so on. A call that was stopped goes on where it was.
+    Writes poses.npz, poses.json, poses.csv, poses.trc, angles.csv, an overlay, a video (a PNG for one image), and report.html,
+    a page to look at; of all people poses-1.npz, poses-2.npz and so on. A call that was stopped goes on where it was.
 
     Args:
         run: folder of a trained run; left out, or `lifting`: the model that comes with the package, which lifts the 2D
