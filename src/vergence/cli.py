@@ -41,9 +41,10 @@ VERBS = {
 PLACES = {"completion": "console.completion", "export": "models.export"}
 FORMERLY = {"adopt": "import-weights"}
 # Whose work a second call of the same command goes on with.
-RESUMED = ("demo", "learn", "detect", "train", "compare", "reproduce", "predict", "data")
+RESUMED = ("demo", "learn", "detect", "train", "compare", "reproduce", "predict", "batch", "data")
 STATUSES = (
-    "0: done; 1: done, and the answer is no (inspect, data check, doctor); 2: refused, with one sentence; 130: stopped"
+    "0: done; 1: done, and the answer is no (inspect, detect, batch, data check, doctor); 2: refused, with one sentence; "
+    "130: stopped"
 )
 
 
@@ -150,7 +151,7 @@ def owned(function: Callable[..., int | None], values: Mapping[str, Any]) -> Ite
     from vergence.files import check_writable
     from vergence.folders import held
 
-    if getattr(function, "writes_file", False) or not {"RANK", "SLURM_PROCID"}.isdisjoint(os.environ):
+    if getattr(function, "writes_file", False) or rank() is not None:
         check_writable(wanted, folder=not getattr(function, "writes_file", False))
         yield
     else:
@@ -158,12 +159,21 @@ def owned(function: Callable[..., int | None], values: Mapping[str, Any]) -> Ite
             yield
 
 
+def rank() -> int | None:
+    """This process's number among those that `torchrun` or `srun` started; None where it was started by itself."""
+    number = os.environ.get("RANK", os.environ.get("SLURM_PROCID"))
+    return int(number) if number and number.isdigit() else None
+
+
 def call(function: Callable[..., int | None], verb: str, words: list[str]) -> int:
-    """Reads `words` by the function's signature and calls it; one that reads words itself gets them."""
+    """Reads `words` by the function's signature, says how long it `takes`, and calls it; one that reads words itself gets
+    them."""
     if getattr(function, "takes_words", False):
         return int(function(words) or 0)
     parse = import_module("vergence.commands.console.options").parse
     values = parse(function, verb, words)
+    if (takes := getattr(function, "takes", "")) and not values.get("quiet") and not rank():
+        print(f"vergence {verb}: {takes}", flush=True)  # before libraries are loaded, which takes seconds
     with owned(function, values):
         return int(function(**values) or 0)
 

@@ -48,19 +48,23 @@ def compare(
     """
     from rich.console import Console
 
-    from vergence.commands.console.rows import following, save
-    from vergence.commands.console.tables import show_page_table
     from vergence.commands.console.terminal import told
-    from vergence.comparison.compare import Comparison, compare
-    from vergence.report.comparison import comparison_page, few_people, result_table, versus_table
-    from vergence.skeleton import get_skeleton
 
-    def page(so_far: Comparison) -> None:
-        results = {**so_far.results, "command": command}
-        skeleton = get_skeleton(so_far.plan.base.skeleton)
-        save(so_far, comparison_page(results, so_far.shown, so_far.tests(), skeleton), out, command)
+    many = f", each with {seeds} seeds" if seeds > 1 else ""
+    named = ", ".join(what) or "the built-in recipes"
+    begin = f"comparing {named}{many} in {out}: as long as each takes to train; the first says how long"
+    with told(quiet, begin) as progress:
+        from vergence.commands.console.rows import following, save
+        from vergence.commands.console.tables import show_page_table
+        from vergence.comparison.compare import Comparison, compare
+        from vergence.report.comparison import comparison_page, few_people, result_table, versus_table
+        from vergence.skeleton import get_skeleton
 
-    with told(quiet) as progress:
+        def page(so_far: Comparison) -> None:
+            results = {**so_far.results, "command": command}
+            skeleton = get_skeleton(so_far.plan.base.skeleton)
+            save(so_far, comparison_page(results, so_far.shown, so_far.tests(), skeleton), out, command)
+
         found = compare(
             what, out=out, only=listed(only), labels=listed(labels), overrides=overrides, seeds=seeds,
             reference=reference, data=data, device=device, progress=progress, after=following("vergence compare", page),

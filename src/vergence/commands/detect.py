@@ -68,3 +68,4 @@ def detect(
 
 
 detect.formerly = {"model": "detector_model"}  # type: ignore[attr-defined]
+detect.takes = "a few times as long as the videos last"  # type: ignore[attr-defined]

@@ -65,3 +65,4 @@ def import_weights(
 
 
 import_weights.named = ("out",)  # type: ignore[attr-defined]
+import_weights.takes = "5 to 20 s"  # type: ignore[attr-defined]

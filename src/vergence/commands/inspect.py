@@ -61,3 +61,4 @@ def inspect(
 
 
 inspect.formerly = {"model": "detector_model"}  # type: ignore[attr-defined]
+inspect.takes = "about a minute"  # type: ignore[attr-defined]

@@ -39,8 +39,8 @@ def predict(
 
     Example: vergence predict walk.mp4, or with a run of yours: vergence predict runs/mine walk.mp4 --keypoints walk_json
 
-    Writes poses.npz, poses.json, poses.csv, poses.trc, an overlay, a video (a PNG for one image), and report.html, a
-    page. With --people all: poses-1.npz, poses-2.npz and so on. After a stop the same command continues.
+    Writes poses.npz, poses.json, poses.csv, poses.trc, angles.csv, an overlay, a video (a PNG for one image), and
+    report.html, a page. With --people all: poses-1.npz, poses-2.npz and so on. After a stop the same command continues.
 
     Args:
         run: folder of a trained run; default, or `lifting`: the model that comes with the package, which lifts a
@@ -117,3 +117,4 @@ def predict(
 
 predict.placed = ("run",)  # type: ignore[attr-defined]
 predict.otherwise = {"run": Path("lifting")}  # type: ignore[attr-defined]
+predict.takes = "a video takes about as long as it lasts, a few times that where people are looked for"  # type: ignore[attr-defined]

@@ -78,12 +78,6 @@ def reconstruct(
 
     load_plugins(plugins.split(",") if plugins else ())
     start = time.perf_counter()
-    if not quiet:
-        print(
-            "finding cameras and 3D poses: mostly 10 to 60 s, longer for recordings of many minutes; before that, videos "
-            "without keypoints are looked at, a few times as long as they last",
-            flush=True,
-        )
     with bars(quiet) as progress:
         progress("cameras and 3D poses", 0, None)  # how long is not known: a line a minute, or a bar that moves
         found = vergence.reconstruct(
@@ -95,3 +89,9 @@ def reconstruct(
     write_page(out / "report.html", page_of(found))
     print_summary(found, results["files"])
     print(f"written to {out} in {time.perf_counter() - start:.1f} s")
+
+
+reconstruct.takes = (  # type: ignore[attr-defined]
+    "cameras and 3D poses take mostly 10 to 60 s, longer for recordings of many minutes; videos without keypoints are looked "
+    "at first, a few times as long as they last"
+)

@@ -39,24 +39,26 @@ def reproduce(
         device: auto, cpu, cuda or mps.
         quiet: no progress.
     """
-    from vergence.comparison.reproduce import Reproduction, overview, reproduce
-
     if not table:
+        from vergence.comparison.reproduce import overview
+
         print(overview())
         return
     from rich.console import Console
 
-    from vergence.commands.console.rows import following, save
-    from vergence.commands.console.tables import show_page_table
     from vergence.commands.console.terminal import told
-    from vergence.report.comparison import published_page, published_tables
-    from vergence.skeleton import get_skeleton
 
-    def page(so_far: Reproduction) -> None:
-        skeleton = get_skeleton(so_far.plan.entries[0].recipe.skeleton)
-        save(so_far, published_page({**so_far.results, "command": command}, skeleton), so_far.folder, command)
+    with told(quiet, f"training the rows of {table}, hours to days each; the first says how long") as progress:
+        from vergence.commands.console.rows import following, save
+        from vergence.commands.console.tables import show_page_table
+        from vergence.comparison.reproduce import Reproduction, reproduce
+        from vergence.report.comparison import published_page, published_tables
+        from vergence.skeleton import get_skeleton
 
-    with told(quiet) as progress:
+        def page(so_far: Reproduction) -> None:
+            skeleton = get_skeleton(so_far.plan.entries[0].recipe.skeleton)
+            save(so_far, published_page({**so_far.results, "command": command}, skeleton), so_far.folder, command)
+
         found = reproduce(
             table, data=data, out=out, only=listed(only), overrides=overrides, seeds=seeds, device=device, progress=progress,
             after=following(f"vergence reproduce {table}", page),

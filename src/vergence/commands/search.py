@@ -86,3 +86,4 @@ def search(
 
 
 search.named = ("footage",)  # type: ignore[attr-defined]
+search.takes = "footage that was not searched before is looked at, about as long as it lasts"  # type: ignore[attr-defined]

@@ -75,3 +75,6 @@ def synth(
             out, kind=kind, subjects=subjects, frames=frames, views=views, size=size, fps=fps, look=look, known=known,
             faults=faults, seed=seed, device=device, progress=progress,
         )  # fmt: skip
+
+
+synth.takes = "mostly 5 to 60 s, longer for many people"  # type: ignore[attr-defined]

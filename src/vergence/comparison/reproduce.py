@@ -22,7 +22,7 @@ from vergence.comparison.results import Measured, spread, total_seconds
 from vergence.comparison.runner import SoFar, Work, carried_out, each_row
 from vergence.errors import VergenceError, refusing
 from vergence.folders import held
-from vergence.progress import Progress, silent
+from vergence.progress import Progress, heard, silent
 from vergence.protocols.base import get_protocol
 from vergence.recipes.load import recipe_from
 from vergence.recipes.paper_tables import Published, Table, built_in_tables, read_table
@@ -237,7 +237,8 @@ def _open_all(plan: Plan, work: Work) -> None:
     for entry in plan.entries:
         recipe = entry.recipe
         for name, source in (*recipe.sources.items(), *recipe.test.items()):
-            with refusing(f"{entry.name}, {name} ({source.path})", "", VergenceError):
+            told = heard(work.progress, f"{entry.name}: {name}")
+            with refusing(f"{entry.name}, {name} ({source.path})", "", VergenceError), told:
                 work.shared.open(source, recipe.image_size, recipe.skeleton)
 
 

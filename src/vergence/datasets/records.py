@@ -33,6 +33,7 @@ from vergence.errors import VergenceError
 from vergence.footage.images import Video, read_image
 from vergence.footage.video import open_video
 from vergence.geometry.crops import CropCamera, CropMode, crop_cameras
+from vergence.progress import followed, hearing
 from vergence.skeleton import Skeleton
 
 OPEN_VIDEOS = 4  # a decoder holds some dozen full frames
@@ -218,7 +219,9 @@ def crop_index(records: Records, size: int, mode: CropMode = "virtual") -> Views
     Raises:
         VergenceError: a box without area, outside its image, or wider than a pinhole sees.
     """
-    parts = [_index_part(records[i : i + ROWS_AT_ONCE], size, mode) for i in range(0, len(records), ROWS_AT_ONCE)]
+    starts = range(0, len(records), ROWS_AT_ONCE)
+    told = followed(starts, f"labels of {ROWS_AT_ONCE} images each", len(starts), hearing())
+    parts = [_index_part(records[i : i + ROWS_AT_ONCE], size, mode) for i in told]
     return Views.cat(parts) if parts else Views.empty(0, len(records.skeleton), 0, 0)
 
 

@@ -27,7 +27,7 @@ from vergence.methods.base import Method, Prediction
 from vergence.methods.exported import FILE, SUFFIX, check_engine, read_exported
 from vergence.methods.refinement import Refined, RefinementUnit
 from vergence.methods.registry import build_method
-from vergence.networks.graphs import Graph
+from vergence.networks.graphs import opened
 from vergence.networks.pose_network import PoseNetwork
 from vergence.networks.quick import check_precision
 from vergence.networks.saved import save_weights
@@ -254,7 +254,7 @@ def load(
     folder = Path(run)
     engine = engine or ("onnxruntime" if folder.suffix == SUFFIX else "torch")
     check_engine(engine, device, precision)
-    if folder.is_dir() and is_lifting(folder):
+    if is_lifting(folder):
         raise VergenceError(
             f"{folder} is a lifting model, which sees no image", "Open it with `vergence.load_lifting`."
         )
@@ -294,7 +294,7 @@ def exported_file(run: Path) -> Path:
     again = f"Write it with `vergence export {run}`."
     if run.is_dir() and not path.is_file():
         raise VergenceError(f"{run} has no {FILE} for ONNX Runtime", again)
-    if run.is_dir() and Graph(path).metadata["weights"] != weights_identity(run):
+    if run.is_dir() and opened(path).metadata["weights"] != weights_identity(run):
         raise VergenceError(f"{path} was not exported from the weights that are in {run} now", again)
     return path
 

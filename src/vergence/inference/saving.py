@@ -30,6 +30,7 @@ from vergence.inference.recording.final import Final, SavedPerson, Stored, kind_
 from vergence.inference.recording.smoothing import window_frames
 from vergence.inference.recording.work import Rows, Work, blocks
 from vergence.inference.takes import Take
+from vergence.outputs.angles import write_angles
 from vergence.plugins import exporters
 from vergence.progress import Progress, followed, silent
 
@@ -71,8 +72,8 @@ def save_predicted(
 ) -> Saved:
     """Predicts a whole recording and writes its files. After a kill the same call continues.
 
-    One person's files are `poses.npz` and so on; where everybody was asked for, `poses-1.npz`, `poses-2.npz`, and
-    `people.json`, which lists them.
+    One person's files are `poses.npz` and so on, and `angles.csv`; where everybody was asked for, `poses-1.npz`,
+    `poses-2.npz`, and `people.json`, which lists them.
 
     Args:
         found: of `predict`, of which no frame was taken yet.
@@ -108,7 +109,9 @@ def save_predicted(
             stem = f"poses-{one.number}" if take.everybody else "poses"
             told = outputs.write(work.files, one.poses, formats, stem=stem, **(options or {}))
             said = {name: said.get(name) or note for name, note in told.items()}
-            saved.append(one.saved(tuple(f"{stem}.{name}" for name in formats)))
+            angles = f"{stem.replace('poses', 'angles')}.csv"
+            write_angles(work.files / angles, one.poses)
+            saved.append(one.saved((*(f"{stem}.{name}" for name in formats), angles)))
         if take.everybody:
             write_json(work.files / "people.json", {"people": saved})
         whole = Saved(out, tuple(saved), len(take.rows), overlay, (*found.notes, *outputs.notes_of_files(said)))
@@ -133,9 +136,7 @@ def check_saving(
     Raises:
         VergenceError: a folder that is a file, or what is out of its range or not there.
     """
-    if next(path for path in (out, *out.absolute().parents) if path.exists()).is_file():
-        raise VergenceError(f"{out} is, or lies in, a file", "Give --out a folder, which is made where it is missing.")
-    check_writable(out)
+    check_writable(out, folder=True)
     _ = [exporters[name] for name in formats], outputs.height_mm(height), window_frames(smooth, 1.0)
     for given in (options or {}).values():
         outputs.check_markers(given.get("markers", ""))
@@ -146,7 +147,7 @@ def _of_earlier_calls(out: Path, files: Path) -> Iterator[str]:
     new = {file.name for file in files.iterdir()}
     numbers = {name.split(".")[0] for name in new}
     kinds = "|".join(map(re.escape, exporters))
-    ours = re.compile(rf"(poses(-[1-9][0-9]*)?)\.({kinds})|(people)\.json|(overlay)\.(mp4|png)|report\.html")
+    ours = re.compile(rf"((?:poses|angles)(-[1-9][0-9]*)?)\.({kinds})|(people)\.json|(overlay)\.(mp4|png)|report\.html")
     left = [
         (name, one) for name in sorted({file.name for file in out.iterdir()} - new) if (one := ours.fullmatch(name))
     ]

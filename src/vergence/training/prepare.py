@@ -12,9 +12,10 @@ from pathlib import Path
 from vergence.datasets.shards.writer import Joined
 from vergence.datasets.shards.writer import prepare as write_shards
 from vergence.errors import VergenceError
+from vergence.files import check_writable
 from vergence.folders import held
 from vergence.networks.threads import cores
-from vergence.progress import Progress, counted, silent
+from vergence.progress import Progress, counted, heard, silent
 from vergence.skeleton import get_skeleton
 from vergence.training.sources import open_source, parse_source
 from vergence.training.stage_cache import images_of
@@ -75,10 +76,10 @@ def prepare(
         raise VergenceError(f"size is {size}", "Give 16 to 2048 px.")
     if workers < 1:
         raise VergenceError(f"workers is {workers}", "Give 1 or more processes.")
-    if out.is_file():
-        raise VergenceError(f"{out} is a file", "Choose another folder.")
+    check_writable(out, folder=True)
     joints, parsed = get_skeleton(skeleton), {text: parse_source(text) for text in sources}
-    opened = {text: open_source(source, size, joints.name) for text, source in parsed.items()}
+    with heard(progress, "sources"):
+        opened = {text: open_source(source, size, joints.name) for text, source in parsed.items()}
     dataset = Joined(opened) if len(opened) > 1 else next(iter(opened.values()))
     settings = {"sources": [images_of(source) for source in parsed.values()]}
     advance = counted("preparing", len(dataset), progress)

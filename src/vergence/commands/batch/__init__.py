@@ -61,3 +61,4 @@ def batch(
 
 
 batch.named = ("out",)  # type: ignore[attr-defined]
+batch.takes = "each recording as long as the verb alone; the first ones tell how long"  # type: ignore[attr-defined]

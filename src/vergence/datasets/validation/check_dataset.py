@@ -14,7 +14,7 @@ from vergence.datasets.validation.finding import Finding, is_valid
 from vergence.datasets.validation.readers import CAMERAS
 from vergence.errors import VergenceError
 from vergence.plugins import imported
-from vergence.progress import Progress, silent
+from vergence.progress import Progress, heard, silent
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,12 @@ def check_dataset(path: Path | str, *, images: int = 100, split: str = "", progr
         raise VergenceError(f"images is {images}", "Give at least 1.")
     kind = recognise(path)
     progress(f"{path} is {kind.title}", 0, None)
-    parts, refused = read_kind(kind, path, split)
-    records = joined([found for _, found in parts])
+    with heard(progress, "reading it"):
+        parts, refused = read_kind(kind, path, split)
+        records = joined([found for _, found in parts])
     opened = (imported(kind.pixels)(path) if kind.pixels else OpenFiles()) if len(records) else None
-    findings = check_records(records) + (check_images(records, images, opened) if opened else [])
+    with heard(progress, "checking it"):
+        findings = check_records(records) + (check_images(records, images, opened) if opened else [])
     findings += [Finding(_words(dict(part)), "note", f"not read: {e.problem}", e.remedy) for part, e in refused]
     return DatasetCheck(
         path,
