@@ -67,7 +67,7 @@ def reconstruct(
             them.
         height: of the person, metres: gives millimetres where nothing else does, and is compared where extrinsics do.
         detector, model, device: of 2D keypoints, where a video has none (`vergence.detect`).
-        keypoints: folder for what is detected; the user's cache where not given.
+        keypoints: folder for the detector's keypoints; default: the user's cache.
         progress: reports the detector's frames.
 
     Raises:
