@@ -152,3 +152,11 @@ def test_cameras_in_one_place_are_refused(make_scene) -> None:
     scene.keypoints[:, 1] = same.keypoints[:, 0]
     with pytest.raises(VergenceError, match="stand in one place"):
         estimate_rig(*flat(scene))
+
+
+def test_the_mirrors_gap_is_a_ratio_of_costs(make_scene) -> None:
+    """In pixels ten times as large it is the same."""
+    observed, weight, focal, frame = flat(make_scene(views=3, frames=20))
+    fine, coarse = (estimate_rig(k * observed, weight, k * focal, frame) for k in (1.0, 0.1))
+    assert np.isfinite(fine.mirror_gap)
+    assert fine.mirror_gap == pytest.approx(coarse.mirror_gap, rel=0.05)
