@@ -33,8 +33,8 @@ def reconstruct(
 
     Example: vergence reconstruct my_capture --out rec
 
-    Writes rig.toml (the cameras, anipose layout), poses.npz, poses.trc, poses.csv, results.json (figures, verdict and
-    everything that was decided on the way) and report.html, a page to look at.
+    Writes rig.toml (the cameras, anipose layout), poses.npz, poses.trc, poses.csv, angles.csv, results.json (figures, verdict
+    and everything that was decided on the way) and report.html, a page to look at.
 
     Args:
         capture: folder of videos, or one with a capture.toml.

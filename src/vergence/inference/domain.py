@@ -39,7 +39,7 @@ def domain_of(config: Mapping[str, Any], folder: Path | None = None) -> Domain:
     """Of a lifting model or a run, from what `config.json` holds; from the recipe in a run's folder where that is older."""
     if config.get("method") == "lifting":
         doubtful = config.get("doubtful")
-        why = ("the reconstruction that it learned from is doubtful, and was learned from all the same",)
+        why = ("it was trained on a doubtful reconstruction (--anyway)",)
         verdict = "" if doubtful is None else "doubtful" if doubtful else "good"
         return Domain(str(config.get("taught_by", UNPAIRED)), False, verdict, why if doubtful else ())
     sources = config.get("sources")

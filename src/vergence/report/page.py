@@ -69,7 +69,7 @@ class Table:
 @dataclass(frozen=True, eq=False)
 class Curve:
     """One chart of lines: `series` maps a name to its x and y, of one length; NaN breaks a line. `spread`: for some of the
-    series the least and the greatest at each x, drawn as a bar."""
+    series the least and the greatest at each x, drawn as a bar, or as one `band` behind the line."""
 
     title: str
     x_label: str
@@ -77,7 +77,10 @@ class Curve:
     series: Mapping[str, tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray]]
     log_y: bool = False
     log_x: bool = False
-    spread: Mapping[str, tuple[Sequence[float], Sequence[float]]] = field(default_factory=dict)
+    spread: Mapping[str, tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray]] = field(
+        default_factory=dict
+    )
+    band: bool = False
 
     def __post_init__(self) -> None:
         for name, (x, y) in self.series.items():
@@ -255,7 +258,7 @@ class Page:
         dots: charts beside the tables.
         strips: images with several methods' poses.
         pictures: images side by side; `pictures_lead` says what they are.
-        curves_title: heading of the curves' section.
+        curves_title, curves_lead: heading of the curves' section, and what is said below it.
         clip: people before one camera, over time.
         sections: which come, in which order; empty ones are left out.
     """
@@ -278,6 +281,7 @@ class Page:
     pictures: Sequence[Picture] = ()
     pictures_lead: str = ""
     curves_title: str = "Training"
+    curves_lead: str = ""
     clip: Clip | None = None
     sections: Sequence[Section] = SECTIONS
 

@@ -30,6 +30,7 @@ from vergence.reconstruction.inputs import REPORT_CONFIDENCE
 from vergence.reconstruction.result import Reconstruction
 from vergence.reconstruction.solve import Solution
 from vergence.report.page import Cell, Curve, Page, RigScene, Sample, Table, Verdict
+from vergence.report.recordings.motion import LEAD, motion_curves
 
 Array = np.ndarray
 Images = Callable[[int, int], UInt8[np.ndarray, "H W 3"]]
@@ -177,8 +178,19 @@ def reconstruction_page(
         verdict=verdict if verdict.reasons else replace(verdict, reasons=(NO_DOUBT,)),
         tables=[_quality_table(found)],
         details=[_joint_table(error, found, names, points), _limb_table(found, factor, unit, scale_note)],
-        curves=[Curve("Reprojection error, median over joints", "frame", "px", series)],
+        curves=[
+            *motion_curves(
+                found.pose * factor,
+                found.deviation * factor,
+                found.skeleton,
+                up,
+                unit,
+                float("nan") if world is None else world.ground * factor,
+            ),
+            Curve("Reprojection error, median over joints", "frame", "px", series),
+        ],
         curves_title="Over time",
+        curves_lead=f"{LEAD} {up_note} {scale_note}".strip(),
         samples=_samples(found, projected, observed, error, names, image_size, images, up, factor),
         samples_protocol=f"distance from the reprojected 3D joint to the observed keypoint, median over joints, {points}",
         pose_unit=unit,

@@ -312,7 +312,7 @@ def _cause(cameras: Sequence[CameraFigures], pairs: Sequence[PairFigures]) -> st
 def _geometry(made: Reconstruction, stride: int, cause: str) -> Iterator[Finding]:
     """What the reconstruction says against itself, in its own words."""
     for reason in made.report.reasons:
-        counted = f" (frames are every {stride}. of the recording)" if stride > 1 and " frame" in reason else ""
+        counted = f" (one frame here is {stride} frames of the recording)" if stride > 1 and " frame" in reason else ""
         again = TELL_TIME if reason.startswith(NOT_SYNCHRONOUS) else cause if reason.startswith(WEAK) else ""
         yield Finding("geometry", "doubtful", reason.rstrip(".") + counted, again)
     if made.report.verdict == "good":
