@@ -125,7 +125,7 @@ def test_other_keypoints_or_lenses_are_not_taken_for_the_same(learned, recording
 
 def test_its_model_predicts(learned, recording: Path) -> None:
     images = np.zeros((60, 100, 100, 3), np.uint8)
-    with pytest.raises(VergenceError, match="where the joints are"):
+    with pytest.raises(VergenceError, match="no keypoints are given"):
         vergence.predict(learned.folder / "model", images)
 
 
