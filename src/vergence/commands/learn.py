@@ -58,8 +58,9 @@ def learn(
     import vergence
     from vergence.plugins import load_plugins
     from vergence.report.bars import bars
-    from vergence.report.learned import learned_page, print_learned
+    from vergence.report.learned import print_learned
     from vergence.report.reconstruction import page_of
+    from vergence.report.recordings.learning import learned_page
     from vergence.report.render import write_page
 
     load_plugins(plugins.split(",") if plugins else ())

@@ -122,7 +122,7 @@ def evaluate(
         of_footage = measure_footage(
             own, footage, frames=frames, reconstruction=reconstruction, height=height, detector=detector, model=model,
             keypoints=keypoints, device=device, progress=progress,
-        )  # type: ignore[arg-type]  # fmt: skip
+        )  # fmt: skip
         return Evaluation(of_footage)
     for name, given in (("--height", height), ("--detector", detector), ("--detector-model", model)):
         if given not in (None, ""):
