@@ -191,6 +191,17 @@ def test_plain_folder_finds_keypoints_and_calibration(tmp_path: Path) -> None:
     np.testing.assert_array_equal(observe(again).keypoints, observe(capture).keypoints)
 
 
+def test_keypoints_of_a_linked_video_lie_beside_the_link(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    with VideoWriter(tmp_path / "far" / "walk.mp4", 25.0) as video:
+        for _ in range(3):
+            video.write(np.zeros((32, 32, 3), np.uint8))
+    (tmp_path / "cam.mp4").symlink_to(tmp_path / "far" / "walk.mp4")
+    (tmp_path / "cam.json").write_text('{"images": [], "annotations": []}')
+    capture = make_capture(tmp_path / "cam.mp4")
+    assert (capture.names, capture.cameras[0].keypoints) == (["cam"], tmp_path / "cam.json")
+
+
 def test_folders_of_images_need_a_frame_rate(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
