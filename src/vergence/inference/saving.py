@@ -23,7 +23,7 @@ from vergence.errors import VergenceError
 from vergence.files import check_writable, plain, write_json, write_text
 from vergence.folders import held
 from vergence.footage.detectors.detect import content
-from vergence.inference.frames import BLOCK, PredictedFrame, PredictedFrames, Tally
+from vergence.inference.frames import BLOCK, UNSURE, PredictedFrame, PredictedFrames, Tally
 from vergence.inference.person import Person
 from vergence.inference.recording.drawing import Draw, write_overlay
 from vergence.inference.recording.final import Final, SavedPerson, Stored, kind_of
@@ -225,6 +225,9 @@ def _nothing(kind: np.dtype) -> np.ndarray:
 def _put(records: np.ndarray, row: int, frame: PredictedFrame) -> None:
     records["pose"][row], records["keypoints"][row] = frame.pose, frame.keypoints
     records["confidence"][row] = frame.confidence
+    for name in UNSURE:
+        if (told := getattr(frame, name)) is not None:
+            records[name][row] = told
     if frame.box is not None:
         records["box"][row] = frame.box
     if frame.reliable is not None:
