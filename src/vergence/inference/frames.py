@@ -26,6 +26,7 @@ from vergence.inference.estimator import Estimator, weights_identity
 from vergence.inference.inputs import RGB
 from vergence.inference.takes import PersonCrop, Take
 from vergence.outputs import PoseSequence
+from vergence.outputs.sequence import UNSURE
 from vergence.progress import Progress, silent
 from vergence.skeleton import Skeleton
 

@@ -23,13 +23,14 @@ from vergence.errors import VergenceError
 from vergence.files import check_writable, plain, write_json, write_text
 from vergence.folders import held
 from vergence.footage.detectors.detect import content
-from vergence.inference.frames import BLOCK, UNSURE, PredictedFrame, PredictedFrames, Tally
+from vergence.inference.frames import BLOCK, PredictedFrame, PredictedFrames, Tally
 from vergence.inference.person import Person
 from vergence.inference.recording.drawing import Draw, write_overlay
 from vergence.inference.recording.final import Final, SavedPerson, Stored, kind_of
 from vergence.inference.recording.smoothing import window_frames
 from vergence.inference.recording.work import Rows, Work, blocks
 from vergence.inference.takes import Take
+from vergence.outputs.sequence import UNSURE
 from vergence.plugins import exporters
 from vergence.progress import Progress, followed, silent
 

@@ -10,8 +10,9 @@ for errors against labels like those: made labels err too, and with the same net
 coverage comes out lower (`benchmarks/uncertainty.py` says by how much).
 
 **Likeness.** The mean over the image of the backbone's two finest maps, and its Mahalanobis distance from the training images'
-(Lee et al. 2018; covariance shrunk towards its diagonal). Coarser maps have learned to ignore what an image looks like. One image says
-little: its distance is divided by the 99 % quantile of images that were not trained on; a recording's mean says much more.
+(Lee et al. 2018; covariance shrunk towards its diagonal). Coarser maps have learned to ignore what an image looks like. One
+image says little: its distance is divided by the 99 % quantile of images that were not trained on; a recording's mean says
+much more.
 """
 
 from __future__ import annotations

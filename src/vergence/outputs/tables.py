@@ -2,11 +2,13 @@
 
 NPZ     `pose` T J 3, `joint_names`, `fps`, `unit`, `up` (NaN where unknown), `frame`, `time`, and `keypoints`,
         `confidence`, `reliable`, `root` and `root_sigma` (T 3), `error` and `error_90` (T J, in `unit`), `strangeness`,
-        `person`, `smoothing` and `model` where there are any. Plain arrays: it opens without pickle. `placed`, a text in JSON, says how the poses stand in the world: up, floor and
-        scale, each with its source and uncertainty (`outputs.world.World`).
+        `person`, `smoothing` and `model` where there are any. Plain arrays: it opens without pickle. `placed`, a text in
+        JSON, says how the poses stand in the world: up, floor and scale, each with its source and uncertainty
+        (`outputs.world.World`).
 CSV     one row per frame: `frame`, `time`, then `<joint>_x`, `_y`, `_z`, and where they are known `reliable` (1, 0) and
-        `root_x`, `_y`, `_z`, `root_sigma_x`, `_y`, `_z`, `<joint>_error`, `<joint>_error_90`, `strangeness`; then, the same in every row, `unit`, `fps`, `up`, `person` and
-        `smoothing`; and in the first row alone what had to be assumed of the world (`placed_...`). Missing is an empty field.
+        `root_x`, `_y`, `_z`, `root_sigma_x`, `_y`, `_z`, `<joint>_error`, `<joint>_error_90`, `strangeness`; then, the same
+        in every row, `unit`, `fps`, `up`, `person` and `smoothing`; and in the first row alone what had to be assumed of the
+        world (`placed_...`). Missing is an empty field.
 JSON    the same keys as the NPZ; missing is null.
 """
 

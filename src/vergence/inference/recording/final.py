@@ -13,12 +13,13 @@ import numpy as np
 from jaxtyping import Bool
 
 from vergence.geometry.root import place_root
-from vergence.inference.frames import BLOCK, UNSURE, PredictedFrame, PredictedFrames
+from vergence.inference.frames import BLOCK, PredictedFrame, PredictedFrames
 from vergence.inference.inputs import RGB
 from vergence.inference.person import Person
 from vergence.inference.recording.smoothing import smoothed, words
 from vergence.inference.recording.work import Rows, Work, blocks, write_arrays
 from vergence.outputs import PoseSequence
+from vergence.outputs.sequence import UNSURE
 
 # Rows of which scale and vertical are told where a recording has more.
 TELLING_ROWS = 20_000
