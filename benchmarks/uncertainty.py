@@ -1,11 +1,11 @@
-"""Expected errors beside true ones on the built-in world: ranks, coverage of the 90 % radius, and how well images of the other look
-are told from the training's, one by one and by recordings.
+"""Expected errors beside true ones on the built-in world: ranks, coverage of the 90 % radius, and how well images of the other
+look are told from the training's, one by one and by recordings.
 
     python benchmarks/uncertainty.py [--seeds 0 1 2] [--runs FOLDER ...] [--quick] [--out uncertainty]
 
 Each seed trains the recipe `vergence` (about 6 minutes on 2 cores; `--quick`: a quarter of its steps and images), whose stage
-`errors` calibrates on made labels of people that it did not learn from. `--runs` are runs of the recipes `demo` or `vergence` that
-are finished: they are calibrated alone. `truth` is the same calibration from true poses: what the labels' own error costs.
+`errors` calibrates on made labels of people that it did not learn from. `--runs` are finished runs of the recipes `demo` or
+`vergence`: they are calibrated alone. `truth` is the same calibration from true poses: what the labels' own error costs.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Expected errors beside true ones: do they rank them, and do the intervals hold.
 
-Errors are root-relative distances after each true pose was divided by its own reference bone, as predictions are in reference
-bones; a joint that is the root has none. Two ranks are told apart, since that joints differ (a wrist from a hip) is easy to know:
-over all joints of all images, and over images of each joint alone.
+Errors are root-relative distances after each true pose was divided by its own reference bone, as predictions are in
+reference bones; a joint that is the root has none. Two ranks are told apart, since that joints differ (a wrist from a hip)
+is easy to know: over all joints of all images, and over images of each joint alone.
 """
 
 from __future__ import annotations
