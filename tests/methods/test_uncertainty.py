@@ -9,12 +9,13 @@ from safetensors.torch import load_file, save_file
 
 import vergence
 from vergence.errors import VergenceError
-from vergence.inference.estimator import load, save
+from vergence.inference.estimator import Estimator, load, save
 from vergence.methods.base import averaged_maps
 from vergence.methods.uncertainty import UNCERTAINTY, ErrorFit, Uncertainty, Usual, cues_of, fit_errors, fit_usual
 from vergence.networks.pose_network import Maps
 from vergence.outputs import read_npz
 from vergence.recipes.recipe import NetworkSettings
+from vergence.skeleton import H36M_17
 
 
 def drawn(count, seed):
@@ -90,7 +91,7 @@ def test_cues_are_logarithms_of_the_spread_and_of_how_far_the_mirror_image_is():
     assert float((narrow[0, 0, 0].exp() - 3e-3) * 64) == pytest.approx(4 * 2**0.5, rel=0.02)
     assert (wide[..., 0] > narrow[..., 0]).all()
     network = lambda image: blob(1.0)
-    both = averaged_maps(network, torch.zeros(1, 3, 64, 64), vergence.get_skeleton("h36m_17"))
+    both = averaged_maps(network, torch.zeros(1, 3, 64, 64), H36M_17)
     assert both.apart.abs().max() == 0  # 31.5 is the middle of 64
     assert cues_of(both, 64).shape == (1, 17, 8)
 
@@ -162,7 +163,7 @@ def test_frames_tell_images_that_are_unlike_and_their_errors(run, light_video):
     method = load(run).method
     method.uncertainty = uncertain(limit=1e-6)
     config = load(run).config
-    estimator = vergence.inference.estimator.Estimator(method, config)
+    estimator = Estimator(method, config)
     frames = vergence.predict(estimator, light_video, box=(0, 0, 60, 60), fov=50)
     poses = frames.collect()
     assert (poses.strangeness > 1).all()

@@ -22,6 +22,7 @@ from vergence.networks.hourglass import StackedHourglass
 from vergence.networks.pose_network import Maps, PoseNetwork
 from vergence.networks.quick import quickened
 from vergence.outputs import PoseSequence
+from vergence.outputs.sequence import UNSURE
 from vergence.plugins import exporters
 from vergence.recipes.recipe import TrainStage
 from vergence.skeleton import Skeleton
@@ -87,16 +88,15 @@ class Prediction:
         """
         if not self.joint_names:
             raise VergenceError("a prediction without joint names cannot be saved", "Save what an estimator gives.")
-        names = ("keypoints", "confidence", "error", "error_90")
+        names = ("keypoints", "confidence", *UNSURE)
         numbers = {n: getattr(self, n).double().cpu().numpy() for n in names if getattr(self, n) is not None}
-        sure = {n: getattr(self, n).cpu().numpy() for n in ("reliable", "unlike") if getattr(self, n) is not None}
         poses = PoseSequence(
             self.pose.double().cpu().numpy(),
             self.joint_names,
             fps,
             self.unit,
+            reliable=None if self.reliable is None else self.reliable.cpu().numpy(),
             **numbers,
-            **sure,
         )
         exporters[Path(path).suffix.lower().lstrip(".")](Path(path), poses)
 
