@@ -87,19 +87,19 @@ def blob(width):
 
 def test_cues_are_logarithms_of_the_spread_and_of_how_far_the_mirror_image_is():
     narrow, wide = (cues_of(blob(width), 64) for width in (1.0, 2.0))
-    assert narrow.shape == (1, 17, 4)
+    assert narrow.shape == (1, 17, 2)
     assert float((narrow[0, 0, 0].exp() - 3e-3) * 64) == pytest.approx(4 * 2**0.5, rel=0.02)
     assert (wide[..., 0] > narrow[..., 0]).all()
     network = lambda image: blob(1.0)
     both = averaged_maps(network, torch.zeros(1, 3, 64, 64), H36M_17)
     assert both.apart.abs().max() == 0  # 31.5 is the middle of 64
-    assert cues_of(both, 64).shape == (1, 17, 8)
+    assert cues_of(both, 64).shape == (1, 17, 4)
 
 
 def uncertain(joints=17, colours=16, limit=1e3):
     ways = [
         ErrorFit(torch.full((joints, n), 0.01), torch.linspace(-3, -1, joints), torch.full((joints,), 2.0))
-        for n in (4, 8)
+        for n in (2, 4)
     ]
     usual = Usual(torch.zeros(colours), torch.eye(colours), torch.tensor(limit), torch.tensor(0.1))
     return Uncertainty(*ways, usual)
