@@ -13,8 +13,8 @@ def demo(
 
     Example: vergence demo --out vergence-demo
 
-    Its model is for the built-in world, not for photographs. It takes 4 to 10 minutes on two cores. A stopped one goes on
-    where it was.
+    Its model is for the built-in world, not for photographs. It takes 4 to 10 minutes on two cores. After a stop the
+    same command continues.
 
     Args:
         out (FOLDER): for results.json, report.html and the run.

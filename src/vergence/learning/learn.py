@@ -82,7 +82,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Learned:
-    """What `learn` made.
+    """The result of `learn`.
 
     Attributes:
         folder: OUT.
@@ -121,19 +121,19 @@ def learn(
 
     Args:
         footage: folders of videos or captures, each one recording of one person.
-        out: folder for everything; the same call goes on where it was stopped.
+        out: folder for everything; after a stop the same call continues there.
         student: `lifting`: 2D keypoints to 3D, minutes on a CPU, for any camera. `image`: an image network (recipe
             `capture`) for these cameras. `both`.
         detector, model: of the 2D keypoints, where a recording has none (`vergence.detect`).
-        motion: folder of motion capture to learn from as well; with no footage at all, the only thing learned from.
-        height: of the people, metres, where no calibration tells a length.
+        motion: folder of motion capture to learn from as well; without footage, only from it.
+        height: of the people, metres, where no calibration gives a length.
         held_out: share of each recording's time, in its middle, that is kept for measuring; 0 trains on everything.
-        hold_out: a camera's name, or several, that nothing is learned from: how good the model is for another camera.
-        steps: of the lifting model's training; as many as are usual where not given.
-        anyway: go on with recordings whose verdict is `doubtful`.
+        hold_out: name or names of cameras that are held out of training, to measure the model on a new camera.
+        steps: of the lifting model's training; default: the usual number.
+        anyway: also use recordings whose verdict is `doubtful`.
         device: of detector and image network.
         seed: of everything.
-        progress: told of every step.
+        progress: reports every step.
         each: called with every reconstruction that was made now and its folder, for its page.
 
     Raises:

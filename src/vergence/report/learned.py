@@ -44,7 +44,7 @@ def held_tables(held: Held, title: str, protocol: str = PROTOCOL) -> list[Table]
             held.cameras, held.frames, model.n_mpjpe, model.p_mpjpe, model.n_mpjpe_others, model.p_mpjpe_others
         )
     ]
-    fooled = "A constant pose has steady limbs and no jitter: read them beside the reconstruction's own."
+    fooled = "A constant pose has steady limbs and no jitter: compare both with the reconstruction's."
     return [
         Table(f"{title}: against the reconstruction, N- and P-MPJPE, mm", columns, rows, protocol, highlight=(0,)),
         Table(f"{title}: against itself", ITSELF, own, protocol, fooled, highlight=(0,)),
@@ -98,11 +98,11 @@ def show_footage(found: Evaluation, folder: Path) -> None:
     about, held = found.results["footage"], held_from(found.results)
     found.save(folder / "results.json")
     learned = about["frames_learned_from"]
-    seen = f"; {learned} of these frames were learned from, so this is not held-out time" if learned else ""
+    seen = f"; {learned} of these frames were used in training, so this is not held-out time" if learned else ""
     tables = held_tables(held, Path(about["path"]).resolve().name, f"frames {about['frames']}{seen}. {PROTOCOL}")
     page = Page(
         title=f"Without truth: {about['run']}",
-        subtitle=f"measured on {about['path']}, whose truth nobody knows",
+        subtitle=f"measured on {about['path']}, without ground truth",
         skeleton=LIFTED,
         facts={"run": about["run"], "footage": about["path"], "frames": about["frames"] + seen,
                "held-out cameras": ", ".join(held.hidden) or "none"},

@@ -41,10 +41,10 @@ def predicted(
 
 
 def poses_to_refine(
-    method: Method, dataset: Dataset, rows: Tensor, goals: Views, device: str, half: bool
+    method: Method, dataset: Dataset, rows: Tensor, goals: Views, device: str, precision: str
 ) -> Float[Tensor, "N J 3"]:
     """A method's poses of the images for which there are goals; a `VergenceError` where they are not in the camera's frame."""
-    found = predicted(method, dataset, rows, goals.intrinsics, device, half=half)
+    found = predicted(method, dataset, rows, goals.intrinsics, device, half=precision == "bf16-mixed")
     if found is not None and found.frame != "camera":
         raise VergenceError(f"poses in a {found.frame} frame cannot be refined", "Refine another method.")
     return torch.zeros(0, len(method.skeleton), 3) if found is None else found.pose.float()

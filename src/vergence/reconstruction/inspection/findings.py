@@ -89,7 +89,7 @@ def findings_of(
     """
     found = [*_number(cameras), *_people(capture, cameras, seen), *_still(cameras), *_turned(cameras), *_times(cameras)]
     if seen is not None and len(cameras) == 1:
-        found += [*_alone(capture, seen, cameras[0]), *_joints(joints, 1)]
+        found += [*_alone(capture, seen, cameras[0]), *_joints(joints, 1), *_trembling(joints)]
     elif seen is not None:
         found += [
             *_together(capture, seen),
@@ -105,7 +105,10 @@ def findings_of(
 
 def _number(cameras: Sequence[CameraFigures]) -> Iterator[Finding]:
     if len(cameras) == 1:
-        again = "Film with two cameras or more at once; three or four are better. " + AROUND
+        again = (
+            "Film with two cameras or more at once, which reconstruct and learn need; three or four are better. "
+            + AROUND
+        )
         yield Finding("cameras", "wrong", "One camera gives no depth: a second one is missing", again)
         told = "From one video 3D can be estimated by a model, not measured: `vergence predict VIDEO` does"
         yield Finding("cameras", "note", told)
@@ -196,6 +199,15 @@ def _alone(capture: Capture, seen: Observations, camera: CameraFigures) -> Itera
         yield Finding("lens", "good", "The lens is given")
     else:
         yield Finding("lens", "note", "The lens is not given, and one camera alone does not tell it")
+
+
+def _trembling(joints: Sequence[JointFigures]) -> Iterator[Finding]:
+    """How far joints jump from frame to frame in the only camera."""
+    known = [j for j in joints if j.noise_px == j.noise_px]
+    if known:
+        middle, worst = float(np.median([j.noise_px for j in known])), max(known, key=lambda j: j.noise_px)
+        found = f"Joints tremble by {middle:.1f} px ({float(np.median([j.noise for j in known])):.1%} of the person)"
+        yield Finding("noise", "note", f"{found}, most the {worst.name.replace('_', ' ')}, by {worst.noise_px:.1f} px")
 
 
 def _together(capture: Capture, seen: Observations) -> Iterator[Finding]:
