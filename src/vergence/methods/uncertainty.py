@@ -4,10 +4,10 @@ image is like those of the training.
 **Errors.** A soft-argmax tells where a joint is and, by the width of its heatmap, how well that is known; a mirrored image is a
 second opinion. The logarithm of a joint's error is a linear function of a few such cues, fitted by ridge regression for each
 joint (with their means over the body beside them, ranks gained 0.01 and coverage lost 0.01). The targets are made labels
-(pseudo-labels) of images that no stage trained on: no truth. The radius is conformal: images are cut into `FOLDS` pieces by recording, each piece is predicted from the others, and a
-joint's 90 % quantile of error over predicted error makes its factor (conformal prediction). It holds for images like those, and
-for errors against labels like those: made labels err too, and with the same network's habits, so that against the truth
-coverage comes out lower (`benchmarks/uncertainty.py` says by how much).
+(pseudo-labels) of images that no stage trained on: no truth. The radius is conformal: images are cut into `FOLDS` pieces by
+recording, each piece is predicted from the others, and a joint's 90 % quantile of error over predicted error makes its factor
+(conformal prediction). It holds for images like those, and for errors against labels like those: made labels err too, and with
+the same network's habits, so that against the truth coverage comes out lower (`benchmarks/uncertainty.py` says by how much).
 
 **Likeness.** The mean over the image of the backbone's two finest maps, and its Mahalanobis distance from the training images'
 (Lee et al. 2018; covariance shrunk towards its diagonal). Coarser maps have learned to ignore what an image looks like. One

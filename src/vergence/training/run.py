@@ -392,7 +392,7 @@ class Run:
         return made_with
 
     def _goals(self, source: str, stage: RefineStage | CalibrateStage) -> tuple[Tensor, Views]:
-        """The rows of a source with visible 3D or pseudo-labels of the stage's label stages (no external 3D), and their index."""
+        """The rows of a source with visible 3D or pseudo-labels of the stage's label stages, none external, and their index."""
         before, views = self._visible(source, []), self._visible(source, stage.labels)
         rows = torch.nonzero((before.has_pose & ~before.pseudo) | (views.has_pose & ~before.has_pose))[:, 0]
         if 0 < stage.images < len(rows):
