@@ -139,7 +139,7 @@ class PoseNetwork(nn.Module):
             keypoints=keypoints - (stride - 1) / 2 if published else keypoints,
             depth=depth,
             confidence=depth.new_zeros(depth.shape) if self.training else best_window(heatmap),
-            features=depth.new_zeros(n, 0) if self.training else look_of(features),
+            features=depth.new_zeros(len(depth), 0) if self.training else look_of(features),
         )
 
 
