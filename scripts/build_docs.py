@@ -51,6 +51,7 @@ PARTS: dict[str, type] = {
     "stages.STAGE.train.multiview": settings.MultiView,
     "stages.STAGE.label": recipe.LabelStage,
     "stages.STAGE.refine": recipe.RefineStage,
+    "stages.STAGE.calibrate": recipe.CalibrateStage,
 }
 
 

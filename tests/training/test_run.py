@@ -20,6 +20,7 @@ from vergence.files import first_difference
 from vergence.inference.estimator import load
 from vergence.methods.refinement import Refined
 from vergence.recipes.recipe import (
+    CalibrateStage,
     LabelStage,
     NetworkSettings,
     Recipe,
@@ -29,6 +30,7 @@ from vergence.recipes.recipe import (
 )
 from vergence.recipes.settings import Augmentation, MultiView
 from vergence.recipes.typed import make_source
+from vergence.training.checks import check_recipe
 from vergence.training.run import Run
 from vergence.training.sources import open_source
 
@@ -442,3 +444,46 @@ def test_multi_view_consistency_with_made_2d_and_found_cameras(tmp_path):
     assert rows[0]["rotations_given"] == 1
     assert "reference_bone_tilt" in rows[0]
     assert load(tmp_path).method.predict(torch.zeros(1, 3, 32, 32), torch.eye(3)[None]).pose.shape == (1, 17, 3)
+
+
+def calibrating(**changes):
+    recipe = tiny()
+    studio = recipe.sources["studio"]
+    recipe.sources["held_out"] = dataclasses.replace(studio, seed=9, subjects=4)
+    stages = dict(recipe.stages)
+    stages["held_labels"] = Stage(label=LabelStage(source="held_out", keypoints="labelled"))
+    given = {"sources": ["held_out"], "labels": ["held_labels"], "usual": ["studio"], **changes}
+    return dataclasses.replace(recipe, stages={**stages, "errors": Stage(calibrate=CalibrateStage(**given))})
+
+
+def test_a_run_calibrates_itself_on_made_labels_and_keeps_that(tmp_path, monkeypatch):
+    run = carry_out(tmp_path / "run", calibrating())
+    images = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    found = load(run.folder)(images)
+    assert found.error_90.isfinite().any()
+    assert found.strangeness.isfinite().all()
+    monkeypatch.setattr("vergence.training.run.calibrated", None)
+    again = carry_out(tmp_path / "run", calibrating())
+    torch.testing.assert_close(load(again.folder)(images).error, found.error, equal_nan=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sources": ["studio"]}, "'studio' of stage 'errors' is trained on.*Give calibrate.sources"),
+        ({"sources": []}, "has no source"),
+        ({"usual": ["held_out"]}, "calls 'held_out' usual.*studio"),
+        ({"labels": ["none"]}, "no label stage 'none'"),
+    ],
+)
+def test_a_stage_that_would_flatter_is_refused(changes, message):
+    with pytest.raises(VergenceError, match=message):
+        check_recipe(calibrating(**changes))
+
+
+def test_it_comes_last():
+    recipe = calibrating()
+    stages = recipe.stages
+    recipe.stages = {"errors": stages.pop("errors"), **stages}
+    with pytest.raises(VergenceError, match="calibrates a finished method"):
+        check_recipe(recipe)

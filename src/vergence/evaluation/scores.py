@@ -21,6 +21,7 @@ from vergence import metrics
 from vergence.batches.dataset import Dataset, batches
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
+from vergence.evaluation.expected import uncertainty_figures
 from vergence.geometry.alignment import ridge_regression
 from vergence.geometry.camera import normalise, rotate
 from vergence.geometry.canonical import canonical_rotation
@@ -249,6 +250,8 @@ def evaluate(
         results[name] = score_(pose.expand_as(index.pose), index.pose).summary
     if found := retrieval_figures(prediction, index, skeleton):
         results["retrieval"] = found
+    if told := uncertainty_figures(prediction, index, skeleton):
+        results["uncertainty"] = told
     return results, prediction, scores
 
 

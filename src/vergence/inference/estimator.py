@@ -27,6 +27,7 @@ from vergence.methods.base import Method, Prediction
 from vergence.methods.exported import FILE, SUFFIX, check_engine, read_exported
 from vergence.methods.refinement import Refined, RefinementUnit
 from vergence.methods.registry import build_method
+from vergence.methods.uncertainty import UNCERTAINTY, Uncertainty
 from vergence.networks.graphs import opened
 from vergence.networks.pose_network import PoseNetwork
 from vergence.networks.quick import check_precision
@@ -85,6 +86,12 @@ class Estimator:
     def domain(self) -> Domain:
         """What the run was trained on, and the verdict of that."""
         return domain_of(self.config, self.folder)
+
+    @property
+    def strangest(self) -> float | None:
+        """The mean strangeness that no recording like those of the training exceeded; None where the run does not say."""
+        known = self.method.uncertainty
+        return None if known is None or known.usual is None else float(known.usual.together)
 
     def __repr__(self) -> str:
         place = f" of {self.folder}" if self.folder else ""
@@ -200,7 +207,8 @@ def _as_intrinsics(intrinsics: np.ndarray | Tensor | None, n: int, height: int, 
 
 
 def save(method: Method, folder: Path, name: str, network: NetworkSettings, image_size: int, **more: Any) -> None:
-    """Writes `model.safetensors` and `config.json` (and `refinement.safetensors`): all that `load` needs."""
+    """Writes all that `load` needs: `model.safetensors`, `config.json` and, where there are any, `refinement.safetensors` and
+    `uncertainty.safetensors`."""
     config = {
         "vergence": __version__,
         "method": name,
@@ -214,6 +222,10 @@ def save(method: Method, folder: Path, name: str, network: NetworkSettings, imag
     }
     if method.labelled is not None:
         config["labelled"] = method.labelled.plain(method.skeleton)
+    if method.uncertainty is not None:
+        method.uncertainty.save(folder / UNCERTAINTY)
+    else:
+        (folder / UNCERTAINTY).unlink(missing_ok=True)
     if isinstance(method, Refined):
         config["refinement"] = method.made_with
         save_weights(method.unit, folder / "refinement.safetensors")
@@ -285,6 +297,8 @@ def load(
             unit = RefinementUnit(method.skeleton, made_with["width"], made_with["dropout"], made_with["correct"])
             unit.load_state_dict(load_file(folder / "refinement.safetensors"))
             method = Refined(method, unit, made_with)
+        if (folder / UNCERTAINTY).is_file():
+            method.uncertainty = Uncertainty.load(folder / UNCERTAINTY)
         return Estimator(method, config, device, folder, precision)
 
 
@@ -304,6 +318,8 @@ def weights_identity(run: Path) -> str:
     digest = hashlib.sha256()
     for path in (run / "model.safetensors", run / "config.json") if run.is_dir() else (run,):
         digest.update(path.read_bytes())
+    if (run / UNCERTAINTY).is_file():
+        digest.update((run / UNCERTAINTY).read_bytes())
     return digest.hexdigest()[:12]
 
 

@@ -31,6 +31,9 @@ UNITS = {
     "root_depth": "reference bones",
     "reliable": "false where the depth had to be guessed",
     "embedding": "unit length",
+    "error": "reference bones; expected distance from the truth, root-relative",
+    "error_90": "reference bones; nine of ten joints are nearer",
+    "strangeness": "above 1 the image is unlike those that the poses were learned from",
 }
 
 

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, islice
+from typing import Any
 
 import cv2
 import numpy as np
@@ -25,10 +26,12 @@ from vergence.inference.estimator import Estimator, weights_identity
 from vergence.inference.inputs import RGB
 from vergence.inference.takes import PersonCrop, Take
 from vergence.outputs import PoseSequence
+from vergence.outputs.sequence import UNSURE
 from vergence.progress import Progress, silent
 from vergence.skeleton import Skeleton
 
 BATCH = 32
+
 BLOCK = 512  # frames that are worked out together, from a multiple of it on
 LONGEST_SIDE_PX = 960
 CANONICAL_UP = np.array([0.0, -1.0, 0.0])  # of `geometry.canonical`: y goes down the vertical
@@ -51,6 +54,8 @@ class PredictedFrame:
         size: (width, height) of the full image.
         image: a copy of it, at most 960 px long, to draw on.
         person: whose it is, counted from 1.
+        error, error_90: of each joint, as `methods.base.Prediction` has them; None where the run does not say.
+        strangeness: likewise; above 1 the image is unlike those that the run learned its poses from.
     """
 
     frame: int
@@ -63,6 +68,9 @@ class PredictedFrame:
     size: tuple[int, int]
     image: RGB
     person: int = 1
+    error: Float[np.ndarray, " J"] | None = None
+    error_90: Float[np.ndarray, " J"] | None = None
+    strangeness: float | None = None
 
     @property
     def seen(self) -> bool:
@@ -81,6 +89,8 @@ class Tally:
         outside: boxes beside their images.
         error: what was said of the first of these.
         canonical: poses are turned to a fixed heading.
+        judged, unlike, strangeness: images of which the run says how strange they are, those that it calls unlike its
+            training's, and the sum over all.
     """
 
     read: int = 0
@@ -89,10 +99,17 @@ class Tally:
     outside: int = 0
     error: tuple[str, str] | None = None
     canonical: bool = False
+    judged: int = 0
+    unlike: int = 0
+    strangeness: float = 0.0
 
-    def add(self, pose: np.ndarray, reliable: bool | None) -> None:
+    def add(self, pose: np.ndarray, reliable: bool | None, strangeness: float | None = None) -> None:
         self.seen += int(np.isfinite(pose).any())
         self.guessed += int(reliable is False)
+        if strangeness is not None:
+            self.judged += 1
+            self.unlike += int(strangeness > 1)
+            self.strangeness += strangeness
 
     def notes(self, rows: Sequence[int] | None, absent: Sequence[str] = ()) -> tuple[str, ...]:
         """As sentences; `rows` are the frames that were to be read, `absent` the joints that no label showed the run."""
@@ -102,6 +119,8 @@ class Tally:
         found += [f"{unread} of {len(rows or ())} frames cannot be read and have no pose"] if unread else []
         guessed = f"in {self.guessed} of {self.seen} frames depths had to be guessed (`reliable` is false there)"
         found += [guessed] if self.guessed else []
+        unlike = f"{self.unlike} of {self.judged} images of people are unlike those that the run learned its poses from"
+        found += [f"{unlike} (`strangeness` is above 1 there)"] if self.unlike else []
         return (*found, *([f"in {self.outside} frames {self.error[0]}: no pose there"] if self.error else []))
 
     def check_seen(self) -> None:
@@ -166,16 +185,16 @@ class PredictedFrames(Iterator[PredictedFrame]):
                 if crop.error is not None:
                     tally.outside += 1
                     tally.error = tally.error or (crop.error.problem, crop.error.remedy or "")
-                pose, keypoints, confidence, reliable = poses.get((crop.frame, crop.number)) or self._nobody()
-                tally.add(pose, reliable)
+                *found, more = poses.get((crop.frame, crop.number)) or (*self._nobody(), {})
+                tally.add(found[0], found[3], more.get("strangeness"))
                 box = None if crop.camera is None else crop.box
-                yield PredictedFrame(crop.frame, self.take.time(crop.frame), pose, keypoints, confidence, reliable, box,
-                                     size, crop.image, crop.number)  # fmt: skip
+                yield PredictedFrame(crop.frame, self.take.time(crop.frame), *found, box, size, crop.image, crop.number,
+                                     **more)  # fmt: skip
 
     def _predict(
         self, estimator: Estimator, crops: list[PersonCrop], flip: bool | None
-    ) -> dict[tuple[int, int], tuple[np.ndarray, np.ndarray, np.ndarray, bool | None]]:
-        """Pose, keypoints, confidence and `reliable` of the crops, by frame and person."""
+    ) -> dict[tuple[int, int], tuple[np.ndarray, np.ndarray, np.ndarray, bool | None, dict[str, Any]]]:
+        """Pose, keypoints, confidence, `reliable` and what there is of `UNSURE` of the crops, by frame and person."""
         cameras = [crop.camera for crop in crops if crop.camera is not None]
         if not cameras:
             return {}
@@ -192,7 +211,9 @@ class PredictedFrames(Iterator[PredictedFrame]):
                 confidence = found.confidence[i].double().numpy()
             reliable = None if found.reliable is None else bool(found.reliable[i])
             pose = pose if self.canonical else pose_from_crop(pose, camera)
-            out[crop.frame, crop.number] = pose, keypoints, confidence, reliable
+            more = {n: getattr(found, n)[i].double().numpy() for n in UNSURE if getattr(found, n, None) is not None}
+            more |= {"strangeness": float(more["strangeness"])} if "strangeness" in more else {}
+            out[crop.frame, crop.number] = pose, keypoints, confidence, reliable, more
         return out
 
     def _nobody(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, None]:
@@ -213,6 +234,12 @@ class PredictedFrames(Iterator[PredictedFrame]):
         said = (self.domain.words,) if self.domain.words else ()
         if self.domain.verdict == "doubtful":
             said = (*said, f"the training is doubtful: {'; '.join(self.domain.reasons)}")
+        limit = getattr(getattr(self, "_estimator", None), "strangest", None)
+        if limit is not None and self.tally.judged and self.tally.strangeness > limit * self.tally.judged:
+            said = (
+                *said,
+                "taken together the images are unlike those that the run learned its poses from: errors may be larger",
+            )
         return (*said, *self.take.notes, *self.tally.notes(self.take.rows, self.absent))
 
     def collect(self) -> PoseSequence:
@@ -223,6 +250,7 @@ class PredictedFrames(Iterator[PredictedFrame]):
         """
         taken: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         reliable: dict[int, bool] = {}
+        unsure: dict[str, dict[int, Any]] = {name: {} for name in UNSURE}
         first = self.take.person.number
         for frame in self:
             if frame.person != first:
@@ -230,12 +258,19 @@ class PredictedFrames(Iterator[PredictedFrame]):
             taken[frame.frame] = frame.pose, frame.keypoints, frame.confidence
             if frame.reliable is not None:
                 reliable[frame.frame] = frame.reliable
+            for name, told in unsure.items():
+                if (value := getattr(frame, name)) is not None:
+                    told[frame.frame] = value
         self.tally.check_seen()
         rows, nobody = np.array(list(taken) if self.take.rows is None else self.take.rows), self._nobody()[:3]
         pose, keypoints, confidence = (np.stack(part) for part in zip(*(taken.get(int(row), nobody) for row in rows)))
         sure = np.array([reliable.get(int(row), False) for row in rows]) if reliable else None
         poses = self.sequence(pose, keypoints, confidence, sure, rows)
-        return poses.seen_by(np.eye(3)[None])
+        told = {n: next(iter(values.values())) for n, values in unsure.items() if values}
+        more = {
+            n: np.stack([unsure[n].get(int(r), np.full_like(one, np.nan)) for r in rows]) for n, one in told.items()
+        }
+        return replace(poses, **more).seen_by(np.eye(3)[None])
 
     def sequence(
         self,

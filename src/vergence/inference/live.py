@@ -107,7 +107,7 @@ class LiveFrames(PredictedFrames):
                 out.append(self._estimated(self._model, one, image))
         self.tally.read += 1
         for one in out:
-            self.tally.add(one.pose, one.reliable)
+            self.tally.add(one.pose, one.reliable, one.strangeness)
         return out or [empty]
 
     def _lifted(
@@ -126,8 +126,9 @@ class LiveFrames(PredictedFrames):
         except VergenceError:  # a box beside the image
             return replace(one, box=None)
         crop = PersonCrop(one.frame, one.person, image, one.box, pixels, camera)
-        pose, keypoints, confidence, reliable = self._predict(model, [crop], self._flip)[one.frame, one.person]
-        return replace(one, pose=pose, keypoints=keypoints, confidence=confidence, reliable=reliable)
+        found = self._predict(model, [crop], self._flip)[one.frame, one.person]
+        pose, keypoints, confidence, reliable, more = found
+        return replace(one, pose=pose, keypoints=keypoints, confidence=confidence, reliable=reliable, **more)
 
 
 def _longest(past: Sequence[np.ndarray]) -> tuple[int, float]:

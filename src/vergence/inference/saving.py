@@ -31,6 +31,7 @@ from vergence.inference.recording.smoothing import window_frames
 from vergence.inference.recording.work import Rows, Work, blocks
 from vergence.inference.takes import Take
 from vergence.outputs.angles import write_angles
+from vergence.outputs.sequence import UNSURE
 from vergence.plugins import exporters
 from vergence.progress import Progress, followed, silent
 
@@ -226,6 +227,9 @@ def _nothing(kind: np.dtype) -> np.ndarray:
 def _put(records: np.ndarray, row: int, frame: PredictedFrame) -> None:
     records["pose"][row], records["keypoints"][row] = frame.pose, frame.keypoints
     records["confidence"][row] = frame.confidence
+    for name in UNSURE:
+        if (told := getattr(frame, name)) is not None:
+            records[name][row] = told
     if frame.box is not None:
         records["box"][row] = frame.box
     if frame.reliable is not None:

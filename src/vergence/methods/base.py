@@ -17,10 +17,12 @@ from vergence.errors import VergenceError
 from vergence.geometry.camera import normalise
 from vergence.geometry.canonical import canonical_pose
 from vergence.geometry.lifting import bone_vector, lift
+from vergence.methods.uncertainty import AveragedMaps, Uncertainty, cues_of
 from vergence.networks.hourglass import StackedHourglass
 from vergence.networks.pose_network import Maps, PoseNetwork
 from vergence.networks.quick import quickened
 from vergence.outputs import PoseSequence
+from vergence.outputs.sequence import UNSURE
 from vergence.plugins import exporters
 from vergence.recipes.recipe import TrainStage
 from vergence.skeleton import Skeleton
@@ -38,6 +40,12 @@ class Prediction:
         root_depth: distance of the root along the optical axis, in reference bones.
         embedding: of the pose, unit length; near for equal poses, whatever the view.
         reliable: False where the closed form had to be clamped or its root was ambiguous (reference bone foreshortened).
+        error: expected distance of each joint from where it truly is, in `unit`, root-relative; None where the run was not
+            calibrated (a recipe's `calibrate:` stage).
+        error_90: the distance that nine of ten joints stay within.
+        strangeness: how unlike the images that it learned its poses from an image is: 1 is the limit that 99 % of such images
+            stay within.
+        cues, look: what these are told from, until they are (`Method.learned`).
         joint_names: of the J joints, as an estimator gives them; empty where a method speaks.
         unit: of poses and depths.
     """
@@ -49,8 +57,18 @@ class Prediction:
     root_depth: Float[Tensor, " N"] | None = None
     reliable: Tensor | None = None
     embedding: Float[Tensor, "N E"] | None = None
+    error: Float[Tensor, "N J"] | None = None
+    error_90: Float[Tensor, "N J"] | None = None
+    strangeness: Float[Tensor, " N"] | None = None
+    cues: Float[Tensor, "N J C"] | None = None
+    look: Float[Tensor, "N D"] | None = None
     joint_names: tuple[str, ...] = ()
     unit: str = "reference_bone"
+
+    @property
+    def unlike(self) -> Tensor | None:
+        """Which images are unlike those that it learned its poses from."""
+        return None if self.strangeness is None else self.strangeness > 1
 
     def __repr__(self) -> str:
         count, joints = self.pose.shape[:2]
@@ -70,15 +88,15 @@ class Prediction:
         """
         if not self.joint_names:
             raise VergenceError("a prediction without joint names cannot be saved", "Save what an estimator gives.")
-        numbers = [None if x is None else x.double().cpu().numpy() for x in (self.keypoints, self.confidence)]
+        names = ("keypoints", "confidence", *UNSURE)
+        numbers = {n: getattr(self, n).double().cpu().numpy() for n in names if getattr(self, n) is not None}
         poses = PoseSequence(
             self.pose.double().cpu().numpy(),
             self.joint_names,
             fps,
             self.unit,
-            keypoints=numbers[0],
-            confidence=numbers[1],
             reliable=None if self.reliable is None else self.reliable.cpu().numpy(),
+            **numbers,
         )
         exporters[Path(path).suffix.lower().lstrip(".")](Path(path), poses)
 
@@ -123,12 +141,14 @@ class Method(nn.Module):
         makes_labels: its network's heatmaps may find the joints of which a label stage makes pseudo-labels.
         embeds: predictions have an embedding, from which evaluation fits poses anew (`refit_target`).
         labelled: joints that its training's labels show; None where that is not known: all are taken as learned.
+        uncertainty: what it knows of its own errors; None: predictions carry none.
     """
 
     whole_time_steps = False
     makes_labels = True
     embeds = False
     labelled: Labelled | None = None
+    uncertainty: Uncertainty | None = None
 
     def __init__(self, network: PoseNetwork | StackedHourglass, skeleton: Skeleton) -> None:
         super().__init__()
@@ -174,18 +194,25 @@ class Method(nn.Module):
         return pose if not absent else pose.index_fill(-2, torch.tensor(absent, device=pose.device), float("nan"))
 
     def learned(self, prediction: Prediction) -> Prediction:
-        """The prediction with NaN in place of joints that no label ever showed."""
+        """The prediction with its errors told, and NaN in place of joints that no label ever showed."""
+        if self.uncertainty is not None and prediction.cues is not None and prediction.look is not None:
+            error, radius, strangeness = self.uncertainty(prediction.cues, prediction.look)
+            told: dict[str, Any] = {"error": error, "error_90": radius, "strangeness": strangeness}
+            prediction = replace(prediction, **told, cues=None, look=None)
         if self.labelled is None:
             return prediction
         flat, deep = (
             known.to(prediction.pose.device) for known in self.labelled.taught(self.skeleton, prediction.frame)
         )
         points, trust, nan = prediction.keypoints, prediction.confidence, float("nan")
+        error, radius = prediction.error, prediction.error_90
         return replace(
             prediction,
             pose=torch.where(deep[:, None], prediction.pose, nan),
             keypoints=None if points is None else torch.where(flat[:, None], points, nan),
             confidence=None if trust is None else torch.where(flat, trust, nan),
+            error=None if error is None else torch.where(deep, error, nan),
+            error_90=None if radius is None else torch.where(deep, radius, nan),
         )
 
     def read(self, image: Tensor, flip: bool) -> Maps:
@@ -223,6 +250,8 @@ class Method(nn.Module):
             confidence=maps.confidence,
             root_depth=lifted.root_depth.to(depth.dtype),
             reliable=lifted.valid & ~lifted.ambiguous,
+            cues=None if self.uncertainty is None else cues_of(maps, image.shape[-1]),
+            look=None if self.uncertainty is None else maps.features,
         )
 
 
@@ -262,11 +291,13 @@ def averaged_maps(network: nn.Module, image: Tensor, skeleton: Skeleton) -> Maps
     mirror = list(skeleton.mirror)
     x = image.shape[-1] - 1 - other.keypoints[..., 0]
     keypoints = torch.stack([x, other.keypoints[..., 1]], -1)[:, mirror]
-    return Maps(
+    ours, theirs = relative_depth(maps.depth, skeleton), relative_depth(other.depth, skeleton)[:, mirror]
+    return AveragedMaps(
         log_heatmap=torch.logaddexp(maps.log_heatmap, other.log_heatmap.flip(-1)[:, mirror])
         - torch.log(torch.tensor(2.0)),
         keypoints=(maps.keypoints + keypoints) / 2,
-        depth=(relative_depth(maps.depth, skeleton) + relative_depth(other.depth, skeleton)[:, mirror]) / 2,
+        depth=(ours + theirs) / 2,
         confidence=(maps.confidence + other.confidence[:, mirror]) / 2,
         features=maps.features,
+        apart=torch.stack([(maps.keypoints - keypoints).norm(dim=-1), (ours - theirs).abs()], -1),
     )

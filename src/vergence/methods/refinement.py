@@ -38,6 +38,7 @@ from vergence.geometry.alignment import ridge_regression
 from vergence.geometry.lifting import bone_vector
 from vergence.methods.base import Method, Prediction
 from vergence.methods.losses import weighted_mean
+from vergence.methods.uncertainty import Uncertainty
 from vergence.recipes.recipe import RefineStage
 from vergence.skeleton import Skeleton
 
@@ -198,6 +199,15 @@ class Refined(Method):
         super().__init__(method.network, method.skeleton)
         self.method, self.unit, self.made_with = method, unit, renamed(made_with, RENAMED, "config.json")
         self.mirrored, self.labelled = method.mirrored, method.labelled
+
+    @property
+    def uncertainty(self) -> Uncertainty | None:  # type: ignore[override]
+        """The method's, fitted to the errors of refined poses."""
+        return self.method.uncertainty
+
+    @uncertainty.setter
+    def uncertainty(self, known: Uncertainty | None) -> None:
+        self.method.uncertainty = known
 
     @property
     def protocol(self) -> dict[str, Any]:

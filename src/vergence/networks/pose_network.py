@@ -32,14 +32,14 @@ class Maps:
         keypoints: expected pixel of each joint, crop pixels, `N J 2`; out of training under the squared heatmap.
         depth: depth of each joint in reference bones, relative to an origin common to the joints of an image, `N J`.
         confidence: probability in the best 3x3 cells, 0 to 1, `N J`; 0 in training, where nothing reads it.
-        features: coarsest map of the backbone, `N C h' w'`.
+        features: the backbone's two finest maps, meant over the image, `N C`; empty in training, where nothing reads it.
     """
 
     log_heatmap: Float[Tensor, "N J h w"]
     keypoints: Float[Tensor, "N J 2"]
     depth: Float[Tensor, "N J"]
     confidence: Float[Tensor, "N J"]
-    features: Float[Tensor, "N C a b"]
+    features: Float[Tensor, "N C"]
 
 
 class TopDown(nn.Module):
@@ -139,8 +139,13 @@ class PoseNetwork(nn.Module):
             keypoints=keypoints - (stride - 1) / 2 if published else keypoints,
             depth=depth,
             confidence=depth.new_zeros(depth.shape) if self.training else best_window(heatmap),
-            features=features[-1],
+            features=depth.new_zeros(len(depth), 0) if self.training else look_of(features),
         )
+
+
+def look_of(features: list[Tensor]) -> Float[Tensor, "N C"]:
+    """What an image looks like, whoever is in it: the two finest maps' means."""
+    return torch.cat([one.float().mean((-2, -1)) for one in features[:2]], 1)
 
 
 def best_window(heatmap: Float[Tensor, "N J h w"]) -> Float[Tensor, "N J"]:

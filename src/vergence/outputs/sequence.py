@@ -14,7 +14,8 @@ from vergence.outputs.world import ASSUMED, ASSUMED_STATURE_MM, World, find_worl
 from vergence.skeleton import Skeleton, skeleton_from_names
 
 UNITS = ("mm", "m", "reference_bone")
-PER_ROW = ("pose", "keypoints", "confidence", "frame", "time", "reliable", "root", "root_sigma")
+UNSURE = ("error", "error_90", "strangeness")
+PER_ROW = ("pose", "keypoints", "confidence", "frame", "time", "reliable", "root", "root_sigma", *UNSURE)
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,9 @@ class PoseSequence:
         reliable: False where the depths of a row had to be guessed (`methods.base.Prediction`); None where unknown.
         root: where the root is in the camera's frame, in `unit`; NaN where unknown.
         root_sigma: its standard deviation.
+        error: expected distance of each joint from where it truly is, root-relative, in `unit`; NaN where unknown.
+        error_90: the distance that nine of ten joints stay within.
+        strangeness: of each row's image: above 1 it is unlike those that the model learned its poses from.
         person: the number of the person, where people were told apart.
         smoothing: how the poses were smoothed, in words; empty where they were not.
         model: training data of the model that predicted them, in words; empty where there is none or it is unknown.
@@ -52,6 +56,9 @@ class PoseSequence:
     reliable: Bool[np.ndarray, " T"] | None = None
     root: Float[np.ndarray, "T 3"] | None = None
     root_sigma: Float[np.ndarray, "T 3"] | None = None
+    error: Float[np.ndarray, "T J"] | None = None
+    error_90: Float[np.ndarray, "T J"] | None = None
+    strangeness: Float[np.ndarray, " T"] | None = None
     person: int | None = None
     smoothing: str = ""
     model: str = ""
@@ -144,7 +151,7 @@ class PoseSequence:
             return self
         world = self.in_world(height)
         factor = world.mm_per_unit
-        lengths = {name: getattr(self, name) for name in ("pose", "root", "root_sigma")}
+        lengths = {name: getattr(self, name) for name in ("pose", "root", "root_sigma", "error", "error_90")}
         larger: dict[str, Any] = {
             n: np.asarray(v, dtype=np.float64) * factor for n, v in lengths.items() if v is not None
         }

@@ -1,12 +1,14 @@
 """Poses as NPZ, CSV and JSON.
 
 NPZ     `pose` T J 3, `joint_names`, `fps`, `unit`, `up` (NaN where unknown), `frame`, `time`, and `keypoints`,
-        `confidence`, `reliable`, `root` and `root_sigma` (T 3), `person`, `smoothing` and `model` where there are any. Plain
-        arrays: it opens without pickle. `placed`, a text in JSON, says how the poses stand in the world: up, floor and
-        scale, each with its source and uncertainty (`outputs.world.World`).
+        `confidence`, `reliable`, `root` and `root_sigma` (T 3), `error` and `error_90` (T J, in `unit`), `strangeness`,
+        `person`, `smoothing` and `model` where there are any. Plain arrays: it opens without pickle. `placed`, a text in
+        JSON, says how the poses stand in the world: up, floor and scale, each with its source and uncertainty
+        (`outputs.world.World`).
 CSV     one row per frame: `frame`, `time`, then `<joint>_x`, `_y`, `_z`, and where they are known `reliable` (1, 0) and
-        `root_x`, `_y`, `_z`, `root_sigma_x`, `_y`, `_z`; then, the same in every row, `unit`, `fps`, `up`, `person` and
-        `smoothing`; and in the first row alone what had to be assumed of the world (`placed_...`). Missing is an empty field.
+        `root_x`, `_y`, `_z`, `root_sigma_x`, `_y`, `_z`, `<joint>_error`, `<joint>_error_90`, `strangeness`; then, the same
+        in every row, `unit`, `fps`, `up`, `person` and `smoothing`; and in the first row alone what had to be assumed of the
+        world (`placed_...`). Missing is an empty field.
 JSON    the same keys as the NPZ; missing is null.
 """
 
@@ -25,10 +27,10 @@ from jaxtyping import Bool, Float, Int
 
 from vergence.errors import refusing
 from vergence.files import atomic_path, from_plain, plain, read_npz_as
-from vergence.outputs.sequence import PoseSequence
+from vergence.outputs.sequence import UNSURE, PoseSequence
 from vergence.outputs.world import World
 
-EXTRAS = ("keypoints", "confidence", "reliable", "root", "root_sigma")
+EXTRAS = ("keypoints", "confidence", "reliable", "root", "root_sigma", *UNSURE)
 
 
 def write_npz(path: Path | str, poses: PoseSequence) -> None:
@@ -73,6 +75,9 @@ class PoseFile:
     reliable: Bool[np.ndarray, " T"] | None = None
     root: Float[np.ndarray, "T 3"] | None = None
     root_sigma: Float[np.ndarray, "T 3"] | None = None
+    error: Float[np.ndarray, "T J"] | None = None
+    error_90: Float[np.ndarray, "T J"] | None = None
+    strangeness: Float[np.ndarray, " T"] | None = None
     person: int | None = None
     smoothing: str = ""
     model: str = ""
@@ -106,6 +111,9 @@ def write_csv(path: Path | str, poses: PoseSequence) -> None:
     once = _assumed(poses)
     last = [] if poses.reliable is None else ["reliable"]
     last += [f"{name}_{axis}" for name in ("root", "root_sigma") if getattr(poses, name) is not None for axis in "xyz"]
+    unsure = [name for name in UNSURE if getattr(poses, name) is not None]
+    last += [f"{joint}_{name}" for name in unsure if name != "strangeness" for joint in poses.joint_names]
+    last += [name for name in unsure if name == "strangeness"]
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as text:
         rows = csv.writer(text, lineterminator="\n")
         joints = [f"{name}_{axis}" for name in poses.joint_names for axis in "xyz"]
@@ -124,7 +132,7 @@ def _line(values: list[int | str]) -> str:
 
 
 def _csv_rows(poses: PoseSequence) -> Iterator[str]:
-    own = (poses.pose, poses.reliable, poses.root, poses.root_sigma)
+    own = (poses.pose, poses.reliable, poses.root, poses.root_sigma, *(getattr(poses, name) for name in UNSURE))
     columns = [np.asarray(values, dtype=float).reshape(len(poses.pose), -1) for values in own if values is not None]
     values = np.concatenate(columns, axis=1)
     line = "%d,%.6f" + ",%.6g" * values.shape[1]

@@ -275,30 +275,53 @@ class RefineStage(Limited):
 
 
 @dataclass
+class CalibrateStage(Limited):
+    """Expected errors of the finished method, from labels of images that no stage trained on (`methods.uncertainty`).
+
+    Args:
+        sources: whose images it predicts; none that a stage trains on.
+        labels: label stages whose poses its predictions are compared with; without any, the sources' visible 3D.
+        usual: sources that were trained on, whose images say what an image looks like; without any, no image is called unlike.
+        images: at most so many of each source, spread over it; 0 is all.
+    """
+
+    sources: list[str] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    usual: list[str] = field(default_factory=list)
+    images: int = 2000
+
+    LIMITS: ClassVar = {"images": ANY}
+    SAID: ClassVar = "calibrate."
+
+
+@dataclass
 class Stage:
-    """One step of a recipe: `train`, `label` or `refine`.
+    """One step of a recipe: `train`, `label`, `refine` or `calibrate`.
 
     Args:
         train: training.
         label: makes 3D labels.
         refine: a refinement unit, after the last training.
+        calibrate: expected errors, last of all.
     """
 
     train: TrainStage | None = None
     label: LabelStage | None = None
     refine: RefineStage | None = None
+    calibrate: CalibrateStage | None = None
 
     def __post_init__(self) -> None:
-        if sum(kind is not None for kind in (self.train, self.label, self.refine)) != 1:
-            raise VergenceError(
-                "a stage is none of `train:`, `label:` and `refine:`, or several", "Give exactly one of them."
-            )
+        if sum(kind is not None for kind in vars(self).values()) != 1:
+            kinds = ", ".join(f"`{name}:`" for name in vars(self))
+            raise VergenceError(f"a stage is none of {kinds}, or several", "Give exactly one of them.")
 
     @property
     def sources(self) -> list[str]:
         """Names of the sources it reads."""
         if self.train:
             return [self.train.source_of(name) for name in self.train.batch]
+        if self.calibrate:
+            return [*self.calibrate.sources, *self.calibrate.usual]
         return [self.label.source] if self.label else [*self.refine.sources, *self.refine.poses] if self.refine else []
 
 

@@ -21,6 +21,7 @@ from vergence.skeleton import Skeleton
 COLOURS = {"l": (0, 114, 178), "r": (213, 94, 0), "c": (60, 64, 74)}
 ON_IMAGE = {"l": (86, 180, 233), "r": (240, 137, 58), "c": (236, 238, 242)}
 BACKGROUND, GRID, INK = (251, 251, 249), (228, 228, 223), (92, 97, 107)
+RING = (176, 178, 186)
 # Half the height of what a 3D view shows, in reference bones: a person of 1.8 m with arms up is 4.6 of 480 mm.
 REACH = 2.6
 FAINT_CONFIDENCE = 0.2
@@ -39,6 +40,7 @@ def overlay(
     up: Float[np.ndarray, " 3"] | None = None,
     caption: str = "",
     size: tuple[int, int] | None = None,
+    radius: Float[np.ndarray, " J"] | None = None,
 ) -> RGB:
     """One frame of the overlay: the image with its 2D skeleton, and two views of the pose stacked on its right.
 
@@ -52,6 +54,7 @@ def overlay(
         caption: a line of text on the image.
         size: (width, height) of the image's part; its own, at most 960 px, where not given. An image of another
             shape is fitted into it on black.
+        radius: that nine of ten joints stay within, in reference bones: drawn around them in 3D.
 
     Returns:
         The frame, of even width and height.
@@ -67,8 +70,8 @@ def overlay(
     turn = display_rotation(up)
     shown = None if pose is None else np.asarray(pose, dtype=float) @ turn.T
     views = [
-        pose_view(shown, skeleton, side, 0.0, "as the camera sees it"),
-        pose_view(shown, skeleton, height - side, np.pi / 2, "from the right", width=side),
+        pose_view(shown, skeleton, side, 0.0, "as the camera sees it", radius=radius),
+        pose_view(shown, skeleton, height - side, np.pi / 2, "from the right", width=side, radius=radius),
     ]
     return np.ascontiguousarray(np.concatenate([canvas, np.concatenate(views)], axis=1))
 
@@ -86,9 +89,10 @@ def overlay_of_people(frames: Sequence[PredictedFrame], found: PredictedFrames, 
     image = first.image
     points = [(one.keypoints + 0.5) * (np.array(image.shape[1::-1]) / one.size) - 0.5 for one in frames]
     nobody = "" if any(one.box is not None for one in frames) else "  nobody seen"
-    caption = f"frame {first.frame}  {first.time:.2f} s{nobody}"
+    unlike = "  unlike the training" if any((one.strangeness or 0.0) > 1 for one in frames) else ""
+    caption = f"frame {first.frame}  {first.time:.2f} s{nobody}{unlike}"
     if not found.take.everybody:
-        return overlay(image, skeleton, points[0], first.confidence, first.pose, up, caption, size)
+        return overlay(image, skeleton, points[0], first.confidence, first.pose, up, caption, size, first.error_90)
     canvas, scale, shift = _fitted(image, *size)
     turn, side = display_rotation(up), size[1] // 2
     for one, own in zip(frames, points):
@@ -103,7 +107,7 @@ def overlay_of_people(frames: Sequence[PredictedFrame], found: PredictedFrames, 
     views = [
         pose_view(
             None if one is None or not one.seen else one.pose @ turn.T, skeleton, int(b - a), np.pi / 2,
-            "" if one is None else f"{one.person} from the right", width=side,
+            "" if one is None else f"{one.person} from the right", width=side, radius=None if one is None else one.error_90,
         )
         for one, a, b in zip(shown, edges, edges[1:])
     ]  # fmt: skip
@@ -117,6 +121,7 @@ def pose_view(
     azimuth: float,
     title: str = "",
     width: int | None = None,
+    radius: Float[np.ndarray, " J"] | None = None,
 ) -> RGB:
     """A pose seen without perspective.
 
@@ -127,6 +132,7 @@ def pose_view(
         azimuth: where the viewer stands, radians from the camera's place towards its right.
         title: written in the corner.
         width: px; `height` where not given.
+        radius: that nine of ten joints stay within, as the pose: rings around them.
     """
     width = width or height
     canvas = np.full((height, width, 3), BACKGROUND, np.uint8)
@@ -141,6 +147,9 @@ def pose_view(
         across = cosine * pose[:, 0] + sine * pose[:, 1]
         away = cosine * pose[:, 1] - sine * pose[:, 0]
         points = middle + scale * np.stack([across, -pose[:, 2]], axis=1)
+        for joint in () if radius is None else np.flatnonzero(np.isfinite(points).all(1) & (np.nan_to_num(radius) > 0)):
+            ring = round(min(scale * radius[joint], 2 * height) * (1 << SUBPIXEL_BITS))
+            cv2.circle(canvas, _fixed(points[joint]), ring, RING, 1, cv2.LINE_AA, SUBPIXEL_BITS)
         draw_skeleton(canvas, points, skeleton, COLOURS, thickness(2 * height), depth=away)
     if title:
         _text(canvas, title, (8, round(8 + 0.05 * height)), height * 2, INK)

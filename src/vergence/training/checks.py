@@ -21,7 +21,7 @@ from vergence.files import read_json
 from vergence.inference.estimator import BACKBONE
 from vergence.methods.base import Method
 from vergence.methods.registry import build_method, trained_as
-from vergence.recipes.recipe import NetworkSettings, Recipe, TrainStage
+from vergence.recipes.recipe import CalibrateStage, NetworkSettings, Recipe, TrainStage
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 NO_2D = "Set keypoints: true on the source, or keypoints: predicted on the stage."
@@ -82,6 +82,8 @@ def check_recipe(recipe: Recipe, weights: bool = True) -> None:
                 raise VergenceError(f"no trained network finds the joints for stage {name!r}", "Train one before it.")
         elif stage.refine:
             _check_refine(name, recipe)
+        elif stage.calibrate:
+            _check_calibrate(name, stage.calibrate, recipe)
         _check_labels(name, recipe)
     if not any(stage.train for stage in recipe.stages.values()):
         raise VergenceError("the recipe has no training stage", "Add one under stages:.")
@@ -110,7 +112,8 @@ def _terms(method: Method, recipe: Recipe) -> tuple[str, ...]:
 def _check_labels(name: str, recipe: Recipe) -> None:
     stage, names = recipe.stages[name], list(recipe.stages)
     earlier = [one for one in names[: names.index(name)] if recipe.stages[one].label]
-    reads = stage.train.labels if stage.train else stage.refine.labels if stage.refine else []
+    reader = stage.train or stage.refine or stage.calibrate
+    reads = reader.labels if reader else []
     if strange := [label for label in reads if label not in earlier]:
         raise VergenceError(
             f"no label stage {strange[0]!r} comes before stage {name!r}", f"There are {', '.join(earlier) or 'none'}."
@@ -126,6 +129,23 @@ def _check_refine(name: str, recipe: Recipe) -> None:
             + (f", but {later[0]!r} follows" if later else ", there is none"),
             "Put it behind the last training stage.",
         )
+
+
+def _check_calibrate(name: str, stage: CalibrateStage, recipe: Recipe) -> None:
+    learns = {n: s for n, s in recipe.stages.items() if s.train or s.refine}
+    taught = {source for s in learns.values() for source in s.sources}
+    if list(recipe.stages)[-1] != name or not any(s.train for s in learns.values()):
+        raise VergenceError(f"stage {name!r} calibrates a finished method", "Put it last, behind the training.")
+    if not stage.sources or (seen := [source for source in stage.sources if source in taught]):
+        problem = (
+            f"source {seen[0]!r} of stage {name!r} is trained on" if stage.sources else f"stage {name!r} has no source"
+        )
+        raise VergenceError(
+            problem, "Give calibrate.sources whose images no stage learns from: other people or frames."
+        )
+    if strange := [source for source in stage.usual if source not in taught]:
+        raise VergenceError(f"stage {name!r} calls {strange[0]!r} usual, which nothing learns from",
+                            f"These are learned from: {', '.join(sorted(taught))}.")  # fmt: skip
 
 
 def kept_backbone(network: NetworkSettings, folder: Path) -> tuple[NetworkSettings, bool]:

@@ -34,12 +34,14 @@ from vergence.inference.estimator import save
 from vergence.methods.base import Method
 from vergence.methods.refinement import Refined, RefinementUnit, make_pairs, train_unit
 from vergence.methods.registry import build_method, own_settings
+from vergence.methods.uncertainty import UNCERTAINTY, Uncertainty
 from vergence.networks.devices import resolve_device
 from vergence.networks.memory import keep_memory
 from vergence.networks.saved import save_weights
 from vergence.progress import Pace, Progress, heard, silent
-from vergence.recipes.recipe import Draw, LabelStage, Recipe, RefineStage, Source, TrainStage
+from vergence.recipes.recipe import CalibrateStage, Draw, LabelStage, Recipe, RefineStage, Source, TrainStage
 from vergence.skeleton import get_skeleton
+from vergence.training.calibrating import calibrated, poses_to_refine
 from vergence.training.checks import NO_2D, carrier, check_recipe, kept_backbone, stage_before, unfinished
 from vergence.training.labelling import find_keypoints, label_words, labelled_from, make_pseudo_labels
 from vergence.training.loop import train_stage
@@ -135,6 +137,8 @@ class Run:
                 self.team.in_turn(partial(self._label, name, stage.label))
             elif stage.refine:
                 method = self.team.in_turn(partial(self._refine, name, stage.refine))
+            elif stage.calibrate and method is not None:
+                self.team.in_turn(partial(self._calibrate, name, stage.calibrate, method))
         assert method is not None  # `check_recipe` looked
         self.method, recipe = method, self.recipe
         if self.kept:  # as it was saved: parts that no stage trained began as random numbers
@@ -194,6 +198,8 @@ class Run:
         elif stage.refine:
             about += [recipe.method, asdict(recipe.network), self.prints.get(stage_before(self.recipe, "", name))]
             about += [[self.prints.get(label) for label in stage.refine.labels]]
+        elif stage.calibrate:
+            about += list(self.prints.values())  # of all before it
         world = WORLD_VERSION if any(s.of_world for s in sources.values()) else ""
         about += self._foreign(method if stage.train else recipe.method if stage.refine else "", sources.values())
         return fingerprint(*about, asdict(stage), {n: asdict(source) for n, source in sources.items()}, world)
@@ -356,17 +362,27 @@ class Run:
         self._finish(name, folder, made_with=made_with)
         return Refined(method, unit, made_with)
 
+    def _calibrate(self, name: str, stage: CalibrateStage, method: Method) -> None:
+        """Gives the finished method its expected errors."""
+        file = self.folder / "stages" / name / UNCERTAINTY
+        if not self._is_done(name, file.parent):
+            with self._clock(name):
+                held = [(self.dataset(source), *self._goals(source, stage)) for source in stage.sources]
+                calibrated(method, held, [self.dataset(usual) for usual in stage.usual], self.device).save(file)
+            self._finish(name, file.parent)
+        method.uncertainty = Uncertainty.load(file)
+
     def _fit_unit(
         self, name: str, stage: RefineStage, method: Method, unit: RefinementUnit, folder: Path
     ) -> dict[str, Any]:
         """Trains a unit in place; returns what it was made with."""
         method = method.to(self.device)
-        found = [self._predicted(method, source, stage) for source in stage.sources]
+        found = [(self.dataset(source), *self._goals(source, stage)) for source in stage.sources]
+        poses = torch.cat([poses_to_refine(method, *own, self.device, self.recipe.precision) for own in found])
         method.cpu()
-        poses = torch.cat([pose for pose, _ in found])
         bare = [self._goals(source, replace(stage, labels=[], images=0))[1].pose for source in stage.poses]
         generator = torch.Generator().manual_seed(self.recipe.seed)
-        goals = Views.cat([goals for _, goals in found])
+        goals = Views.cat([goals for *_, goals in found])
         pairs = make_pairs(unit, poses, goals, torch.cat([poses[:0], *bare]), generator, stage.mirror)
         log.info("%s: a refinement unit from %d images", name, pairs.report["images"])
         curve = train_unit(unit, pairs, stage, self.recipe.seed, self.device)
@@ -376,25 +392,10 @@ class Run:
         write_text(folder / "metrics.jsonl", "".join(line + "\n" for line in lines))
         return made_with
 
-    def _goals(self, source: str, stage: RefineStage) -> tuple[Tensor, Views]:
-        """The rows of a source with visible 3D or with pseudo-labels of the stage's label stages, and their index with that 3D.
-        Poses of an external reconstruction are not used as targets."""
+    def _goals(self, source: str, stage: RefineStage | CalibrateStage) -> tuple[Tensor, Views]:
+        """The rows of a source with visible 3D or pseudo-labels of the stage's label stages, none external, and their index."""
         before, views = self._visible(source, []), self._visible(source, stage.labels)
         rows = torch.nonzero((before.has_pose & ~before.pseudo) | (views.has_pose & ~before.has_pose))[:, 0]
         if 0 < stage.images < len(rows):
             rows = rows[torch.linspace(0, len(rows) - 1, stage.images).round().long()]
         return rows, views[rows]
-
-    def _predicted(self, method: Method, source: str, stage: RefineStage) -> tuple[Tensor, Views]:
-        """The method's poses of a source's goals, and those."""
-        rows, goals = self._goals(source, stage)
-        found = [torch.zeros(0, len(method.skeleton), 3)]
-        half = self.recipe.precision == "bf16-mixed"
-        for chunk in torch.arange(len(rows)).split(64) if len(rows) else ():
-            image = self.dataset(source).read(rows[chunk]).image.to(self.device)
-            with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=half):
-                poses = method.predict(image, goals.intrinsics[chunk].to(self.device))
-            if poses.frame != "camera":
-                raise VergenceError(f"poses in a {poses.frame} frame cannot be refined", "Refine another method.")
-            found.append(poses.pose.cpu().float())
-        return torch.cat(found), goals

@@ -19,6 +19,7 @@ from vergence.inference.person import Person
 from vergence.inference.recording.smoothing import smoothed, words
 from vergence.inference.recording.work import Rows, Work, blocks, write_arrays
 from vergence.outputs import PoseSequence
+from vergence.outputs.sequence import UNSURE
 
 # Rows of which scale and vertical are told where a recording has more.
 TELLING_ROWS = 20_000
@@ -53,7 +54,8 @@ class Stored:
 def kind_of(joints: int) -> np.dtype:
     """A row: NaN and -1 where nothing is known."""
     points = [("pose", "<f8", (joints, 3)), ("keypoints", "<f8", (joints, 2)), ("confidence", "<f8", (joints,))]
-    return np.dtype([*points, ("box", "<f8", (4,)), ("reliable", "i1")])
+    unsure = [("error", "<f8", (joints,)), ("error_90", "<f8", (joints,)), ("strangeness", "<f8")]
+    return np.dtype([*points, *unsure, ("box", "<f8", (4,)), ("reliable", "i1")])
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,9 @@ class Final:
             del arrays["reliable"]
         if not any(np.isfinite(arrays["root"][a:b]).any() for a, b in _pieces(frames)):
             del arrays["root"], arrays["root_sigma"]
+        for name in UNSURE:
+            if not any(np.isfinite(arrays[name][a:b]).any() for a, b in _pieces(frames)):
+                del arrays[name]
         own: dict[str, Any] = {
             name: values.view(bool) if name == "reliable" else values for name, values in arrays.items()
         }
@@ -113,10 +118,12 @@ class Final:
         """To be drawn."""
         poses = self.poses
         box = self.boxes[row]
+        radius = None if poses.error_90 is None else poses.error_90[row] / self.bone
+        strange = None if poses.strangeness is None else float(poses.strangeness[row])
         return PredictedFrame(
             int(poses.frames[row]), float(poses.times[row]), poses.pose[row] / self.bone,
             poses.keypoints[row], poses.confidence[row], None,  # type: ignore[index]
-            None if np.isnan(box).any() else box, size, small, self.number,
+            None if np.isnan(box).any() else box, size, small, self.number, error_90=radius, strangeness=strange,
         )  # fmt: skip
 
 
@@ -141,5 +148,6 @@ def _part(
     return {
         "pose": pose[own] * bone, "keypoints": here["keypoints"], "confidence": here["confidence"],
         "reliable": np.where(here["reliable"] < 0, -1, here["reliable"]).astype("i1"), "box": here["box"],
+        "error": here["error"] * bone, "error_90": here["error_90"] * bone, "strangeness": here["strangeness"],
         "root": root[own] * bone, "root_sigma": sigma[own] * bone,
     }  # fmt: skip
