@@ -94,7 +94,7 @@ def _calibrated(
             raise VergenceError(f"{type(method).__name__} does not tell how sure it is", "Leave calibrate: out.")
         ways.append(fit_errors(found.cues, (found.pose - target).norm(dim=-1), order))
     looks = [_looks(method, images, device) for images in usual]
-    like = fit_usual(torch.cat(looks), found.look, order[:, 0]) if looks else None
+    like = fit_usual(torch.cat(looks), found.look, order[:, 0]) if looks and found.look is not None else None
     return Uncertainty(ways[0], ways[1] if method.mirrored else None, like)
 
 

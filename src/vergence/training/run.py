@@ -86,8 +86,7 @@ class Run:
         self.datasets: dict[str, Dataset] = {}
         self.labels: dict[str, PseudoLabels] = {}
         self.prints: dict[str, str] = {}
-        self.seconds: dict[str, float] = {}
-        self.cpu_seconds: dict[str, float] = {}
+        self.seconds, self.cpu_seconds = dict[str, float](), dict[str, float]()
         self.network, self.kept = kept_backbone(recipe.network, folder)
         check_recipe(replace(recipe, network=self.network), weights=not self.kept)
         for name in recipe.stages:
