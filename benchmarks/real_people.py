@@ -119,14 +119,11 @@ def recipe_of(method: str, footage: Path, budget: Budget) -> Recipe:
 
 
 def errors(pose: torch.Tensor, target: torch.Tensor) -> np.ndarray:
-    """N and P in mm of every image, `N 2`, over the joints that the lifting student has and the target knows."""
+    """N and P in mm of every image, `N 2`, over the joints that the lifting student has, of each pose those known."""
     ours, truth = (H36M_17.convert(x.double().numpy(), LIFTED) for x in (pose, target))
-    known = np.isfinite(truth).all((0, 2)) & np.isfinite(ours).all((0, 2))
-    names = [name for name, there in zip(LIFTED.joint_names, known, strict=True) if there]
-    root = [names.index(LIFTED.joint_names[j]) for j in LIFTED.root]
-    return np.stack(
-        [metrics.n_mpjpe(ours[:, known], truth[:, known], root), metrics.p_mpjpe(ours[:, known], truth[:, known])], 1
-    )
+    truth[~np.isfinite(ours)] = np.nan
+    ours = np.nan_to_num(ours)
+    return np.stack([metrics.n_mpjpe(ours, truth, LIFTED.root), metrics.p_mpjpe(ours, truth)], 1)
 
 
 def of_image(method: str, hidden: str, seed: int, out: Path, shared: Shared, budget: Budget) -> Row:
