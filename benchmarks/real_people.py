@@ -9,8 +9,9 @@ cameras and keypoints, at an assumed height of 1,700 mm, joint by joint those th
 
 The image methods are the built-in set's, with what the recipe `capture` has in the built-in world's place: this footage and
 nothing else, its own 2D visible, a smaller network. So the label-making 2D network has no part, and there are no second
-peaks: `vergence` is EpipolarPose with a refinement unit that learns from the same labels. All image methods have one 2D
-network and equal images and steps (`--steps` of 2D, as many of 3D). The lifting student is `vergence learn`'s,.
+peaks: `vergence` is EpipolarPose with a refinement unit that learns from the same labels. Iqbal's limb ratios stay the
+built-in world's. All image methods have one 2D network and equal images and steps (`--steps` of 2D, as many of 3D). The
+lifting student is `vergence learn`'s.
 
 What was trained and measured is kept in `--out`; the same command goes on, and seeds and cameras can be added. Cameras are
 the outer loop: a table of those that are whole is printed after each. One thread.
