@@ -35,7 +35,6 @@ from vergence.methods.base import Method
 from vergence.methods.refinement import Refined, RefinementUnit, make_pairs, train_unit
 from vergence.methods.registry import build_method, own_settings
 from vergence.networks.devices import resolve_device
-from vergence.networks.memory import keep_memory
 from vergence.networks.saved import save_weights
 from vergence.progress import Pace, Progress, heard, silent
 from vergence.recipes.recipe import Draw, LabelStage, Recipe, RefineStage, Source, TrainStage
@@ -124,7 +123,6 @@ class Run:
 
     def execute(self) -> Method:
         """All stages; returns the last trained method, saved in the folder."""
-        keep_memory()
         method: Method | None = None
         stages = self.recipe.stages
         work = {n: float(s.train.steps * sum(s.train.batch.values())) for n, s in stages.items() if s.train}
