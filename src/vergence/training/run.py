@@ -124,10 +124,9 @@ class Run:
     def execute(self) -> Method:
         """All stages; returns the last trained method, saved in the folder."""
         method: Method | None = None
-        stages = self.recipe.stages
-        work = {n: float(s.train.steps * sum(s.train.batch.values())) for n, s in stages.items() if s.train}
+        work = {n: float(t.steps * sum(t.batch.values())) for n, s in self.recipe.stages.items() if (t := s.train)}
         self.progress = Pace(self.progress, work, log.info)
-        for name, stage in stages.items():
+        for name, stage in self.recipe.stages.items():
             if stage.train:
                 method = self._train(name, stage.train)
             elif stage.label:
