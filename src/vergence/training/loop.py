@@ -37,6 +37,7 @@ from vergence.batches.views import Views
 from vergence.errors import VergenceError, refusing
 from vergence.files import remove_leftovers, write_text
 from vergence.methods.base import Method
+from vergence.networks.memory import keep_memory
 from vergence.progress import Progress, silent
 from vergence.recipes.recipe import TrainStage
 from vergence.training.keeping import Checkpoints, Whole, stopping
@@ -301,6 +302,7 @@ def train_stage(
         more.append(WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(stage.ema_decay)))
     more.append(_Told(progress, name, stage.steps))
     _quiet()
+    keep_memory()
     trainer = pl.Trainer(
         **team.trainer_settings(device, [Whole()]),
         precision=precision,  # type: ignore[arg-type, unused-ignore]

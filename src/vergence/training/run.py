@@ -36,7 +36,6 @@ from vergence.methods.refinement import Refined, RefinementUnit, make_pairs, tra
 from vergence.methods.registry import build_method, own_settings
 from vergence.methods.uncertainty import UNCERTAINTY, Uncertainty
 from vergence.networks.devices import resolve_device
-from vergence.networks.memory import keep_memory
 from vergence.networks.saved import save_weights
 from vergence.progress import Pace, Progress, heard, silent
 from vergence.recipes.recipe import CalibrateStage, Draw, LabelStage, Recipe, RefineStage, Source, TrainStage
@@ -125,7 +124,6 @@ class Run:
 
     def execute(self) -> Method:
         """All stages; returns the last trained method, saved in the folder."""
-        keep_memory()
         method: Method | None = None
         work = {n: float(t.steps * sum(t.batch.values())) for n, s in self.recipe.stages.items() if (t := s.train)}
         self.progress = Pace(self.progress, work, log.info)
