@@ -165,7 +165,7 @@ def test_the_overview_documents_exit_statuses(capsys):
 @pytest.mark.parametrize(
     ("stop", "verb", "said"),
     [
-        (KeyboardInterrupt, "train", "vergence train: stopped. The same command goes on where it was."),
+        (KeyboardInterrupt, "train", "vergence train: stopped. The same command continues."),
         (KeyboardInterrupt, "synth", "vergence synth: stopped."),
     ],
 )
@@ -182,7 +182,7 @@ def test_sigterm_stops_like_ctrl_c(capsys, monkeypatch):
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(cli, "run", lambda *_: signal.raise_signal(signal.SIGTERM))
     assert cli.main(["train"]) == 130
-    assert "goes on where it was" in capsys.readouterr().err
+    assert "The same command continues" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) == before
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vergence.geometry.cameras import skew
-from vergence.outputs.angles import joint_angles, write_angles
+from vergence.outputs.angles import angles_of, joint_angles, write_angles
 from vergence.outputs.sequence import PoseSequence
 from vergence.skeleton import BODY_25
 
@@ -99,3 +99,16 @@ def test_the_file_says_what_it_holds(tmp_path):
     assert (first["unit"], first["fps"], first["up"], first["up_from"]) == ("deg", "50", "0 0 1", "given")
     write_angles(tmp_path / "unknown.csv", poses)
     assert next(csv.DictReader((tmp_path / "unknown.csv").read_text().splitlines()))["left_knee_sigma"] == ""
+
+
+def test_a_long_sequence_is_read_in_pieces_and_gives_the_same():
+    pose = np.random.default_rng(5).normal(0, 300, (9000, len(NAMES), 3))
+    poses, up = PoseSequence(pose, NAMES, 50.0), np.array([0.0, 0, 1])
+    whole, pieces = (
+        joint_angles(pose, BODY_25, up, np.abs(pose[..., 0]) / 50),
+        angles_of(poses, up, np.abs(pose[..., 0]) / 50),
+    )
+    assert list(pieces) == list(whole)
+    for name, (angle, sigma) in whole.items():
+        np.testing.assert_array_equal(pieces[name][0], angle)
+        np.testing.assert_array_equal(pieces[name][1], sigma)

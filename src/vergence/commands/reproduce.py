@@ -1,4 +1,4 @@
-"""`vergence reproduce`: a paper's table trained again, ours beside theirs."""
+"""`vergence reproduce`: reproduces a paper's table, our figures beside the published ones."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def reproduce(
     overrides: list[str] = [],  # noqa: B006
     command: str = "",
 ) -> None:
-    """Trains all rows of a paper's table, measures each by the protocols of its published figures, and writes ours beside
-    theirs. Without a table it lists those there are.
+    """Trains all rows of a paper's table, measures each by the protocols of its published figures, and writes ours
+    beside theirs. Without a table it lists all tables.
 
     Example: vergence reproduce epipolar_pose_h36m --data /datasets --only full_r18
 
-    What rows have in common is made once. Stopped, the same command goes on where it was. Any key of a recipe is an option
-    that goes for all rows; `all` stands for every stage or source, as in --stages.all.train.steps 20.
+    Common parts of rows are made once. After a stop the same command continues. Any key of a recipe is an option for
+    all rows; `all` stands for every stage or source, as in --stages.all.train.steps 20.
 
     Args:
         table: a built-in table's name, or a file; none: list them.

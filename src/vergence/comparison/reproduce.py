@@ -198,8 +198,8 @@ def reproduce(
     progress: Progress = silent,
     after: Callable[[Reproduction], None] | None = None,
 ) -> Reproduction:
-    """Trains a table's rows and measures each by the protocols of its published figures. What rows, and tables, have in
-    common is made once; stopped, the same call goes on where it was.
+    """Trains a table's rows and measures each by the protocols of its published figures. Common parts of rows and
+    tables are made once. After a stop the same call continues.
 
     Args:
         table: a built-in table's name, or a file.
@@ -209,11 +209,11 @@ def reproduce(
         overrides: keys of every row's recipe, as on the command line.
         seeds: each row is trained with seeds 0 to `seeds - 1`.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        progress: told of each stage's steps.
+        progress: reports each stage's steps.
         after: called with the reproduction so far after each row and seed, before that is kept.
 
     Raises:
-        VergenceError: wrong names and keys, data that is not there or cannot be read.
+        VergenceError: wrong names and keys, data that is missing or cannot be read.
     """
     check_seeds(seeds)
     table = str(table)

@@ -51,7 +51,7 @@ _LABELS = ("keypoints", "confidence", "pose")
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """Where pixels lie.
+    """The place of an image's pixels.
 
     Attributes:
         path: an image file, or a video.
@@ -67,7 +67,7 @@ class Records:
     """What a dataset says about N people in images. Missing is NaN. Labels are kept as float32, cameras as float64.
 
     Attributes:
-        images: N, where the pixels lie; one image may show several people.
+        images: N image files or places; one image may show several people.
         size: N 2, width and height of the full image, px.
         box: N 4, x y width height in px of the full image (as `vergence.geometry.crops` takes it).
         keypoints: N J 2, px of the full image as recorded, lens distortion included.

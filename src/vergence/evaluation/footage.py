@@ -78,7 +78,7 @@ def measure_footage(
         detector, model: of 2D keypoints, where a video has none (`vergence.detect`).
         keypoints: folder for what is detected; the user's cache where not given.
         device: of an image run and the detector.
-        progress: told of every image.
+        progress: reports every image.
 
     Raises:
         VergenceError: no such run, footage or detector, or a reconstruction of another recording.

@@ -236,17 +236,17 @@ def load(
     precision: str = "fp32",
     engine: str = "",
 ) -> Estimator:
-    """The estimator of a run's folder. No code of the run is executed: what it needs of plug-ins is named by the caller.
+    """The estimator of a run's folder. No code of the run is executed: the caller names the plug-ins that it needs.
 
     Args:
         run: folder that `vergence train` wrote, or a file that `vergence export` wrote of one.
         device: of torch.
         plugins: Python files that register what the run was trained with.
-        precision: `fp32`, or `bf16`, which is faster and rougher where the processor has it.
-        engine: `torch`, or `onnxruntime` for the `model.onnx` in the run's folder; what the file asks for where not given.
+        precision: `fp32`, or `bf16`, which is faster and less exact, where the processor has it.
+        engine: `torch`, or `onnxruntime` for the `model.onnx` in the run's folder; default: what the file needs.
 
     Raises:
-        VergenceError: no finished model there, files that do not belong together, or a plug-in that is not named, or no
+        VergenceError: no finished model, files of different runs, or a plug-in that is not named, or no
             such precision or engine.
     """
     check_precision(precision, device)

@@ -35,11 +35,11 @@ SHIPPED = Path(__file__).parent / "data"
 
 @dataclass(frozen=True)
 class LiftingModel:
-    """Keypoints in, 3D out.
+    """2D keypoints to 3D poses.
 
     Attributes:
         network: trained; an exported file in its place where that was loaded.
-        fps: that it was taught at.
+        fps: frame rate of its training.
         config: what `config.json` holds.
         folder: where it was loaded from, or the exported file.
     """
@@ -128,10 +128,10 @@ def is_lifting(folder: Path | str) -> bool:
 
 
 def load_lifting(folder: Path | str | None = None) -> LiftingModel:
-    """A lifting model from its folder or its exported file; the one that comes with the package where none is given.
+    """A lifting model from its folder or its exported file; by default the one that comes with the package.
 
     Raises:
-        VergenceError: no model there, or files that do not belong together.
+        VergenceError: no such model, or files of different models.
     """
     folder = SHIPPED if folder is None else Path(folder)
     if folder.suffix == SUFFIX:

@@ -60,6 +60,20 @@ def joint_angles(
     return found
 
 
+def angles_of(
+    poses: PoseSequence, up: Float[Array, " 3"] | None = None, deviation: Float[Array, "T J"] | None = None
+) -> dict[str, tuple[Float[Array, " T"], Float[Array, " T"]]]:
+    """`joint_angles` of a sequence, in pieces, since its poses may be more than memory should hold."""
+    found, start = [], 0
+    for part in poses.parts():
+        stop = start + len(part.pose)
+        found.append(joint_angles(part.pose, poses.skeleton, up, None if deviation is None else deviation[start:stop]))
+        start = stop
+    names = found[0] if found else ()
+    return {name: (np.concatenate([one[name][0] for one in found]), np.concatenate([one[name][1] for one in found]))
+            for name in names}  # fmt: skip
+
+
 def write_angles(path: Path | str, poses: PoseSequence, deviation: Float[Array, "T J"] | None = None) -> None:
     """The table, atomically: `frame`, `time`, each angle and its `_sigma`, then `unit`, `fps` and, where the skeleton's
     trunk is measured against it, `up` and where that is from; missing is an empty field.
@@ -72,7 +86,7 @@ def write_angles(path: Path | str, poses: PoseSequence, deviation: Float[Array, 
     """
     world = poses.known_world
     up = poses.up if world is None else world.up
-    found = joint_angles(poses.pose, poses.skeleton, up, deviation)
+    found = angles_of(poses, up, deviation)
     own = ["deg", f"{poses.fps:g}"]
     own += (
         ["unknown", ""]

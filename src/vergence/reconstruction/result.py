@@ -55,16 +55,16 @@ class Reconstruction:
     Attributes:
         poses: joints over time, in the rig's world and unit; `poses.confidence` is each joint's weight in [0, 1].
         rig: the cameras in the footage's order, `x_cam = R x + t`.
-        report: figures, and what the geometry says against itself.
+        report: figures, and the reasons against the result.
         subject: how the person was chosen among all that were seen.
         extrinsics: `estimated`, `as given` by the footage, or `adjusted` from there.
         intrinsics: `estimated` (the focal lengths) or `given`.
         coverage_of_points: share of the input points with confidence above 0.3 whose joint was reconstructed.
-        notes: what was decided and put right while reading.
+        notes: decisions and corrections while reading.
         settings: of the call that made it.
-        seconds: that it took.
+        seconds: time that it took.
         version: of Vergence.
-        capture: the footage it is of, and `observations`, what was seen in it; None where it was loaded.
+        capture: its footage, and `observations`, the keypoints in it; None where it was loaded.
         solution: as it was solved, with each view's part in each joint; None where it was loaded.
         synchronisation: how the cameras' times were brought together, as results.json says it.
     """

@@ -57,7 +57,7 @@ def prepare(
     workers: int | None = None,
     progress: Progress = silent,
 ) -> Prepared:
-    """Crops the people of sources once; stopped or killed, the same call goes on where it was, or checks what is finished.
+    """Crops the people of sources once. After a stop or a kill the same call continues; it checks a finished folder.
 
     Args:
         sources: each a recipe's line `{kind: ..., path: ...}`, RECIPE:NAME, or the folder of a capture.
@@ -66,7 +66,7 @@ def prepare(
         skeleton: joints of the labels.
         skip_unreadable: leave out, and count, images that cannot be read, instead of stopping at the first.
         workers: processes; None: the cores this process may use.
-        progress: told of every file's rows.
+        progress: reports every file's rows.
 
     Raises:
         VergenceError: a number out of its range, no such source, a folder of something else, an unreadable image.

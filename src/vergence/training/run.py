@@ -35,6 +35,7 @@ from vergence.methods.base import Method
 from vergence.methods.refinement import Refined, RefinementUnit, make_pairs, train_unit
 from vergence.methods.registry import build_method, own_settings
 from vergence.networks.devices import resolve_device
+from vergence.networks.memory import keep_memory
 from vergence.networks.saved import save_weights
 from vergence.progress import Pace, Progress, heard, silent
 from vergence.recipes.recipe import Draw, LabelStage, Recipe, RefineStage, Source, TrainStage
@@ -51,20 +52,20 @@ log = logging.getLogger(__name__)
 
 
 class Run:
-    """The folder of a run and what is done in it.
+    """A run's folder, and the execution of its recipe.
 
     Args:
         recipe: what to do.
-        folder: where; a folder of the same recipe goes on where it stopped.
+        folder: where; in a folder of the same recipe the run continues.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        progress: told of each stage's steps; what else is to be said, warnings too, goes to the logger of this module.
-        shared: what other runs made already, and where they find what this one makes.
-        team: the processes that carry it out, each with a `Run` of its own; the first alone writes.
+        progress: reports each stage's steps; other lines, warnings too, go to the logger of this module.
+        shared: folder of parts that several runs have in common.
+        team: the processes that execute it, each with a `Run` of its own; only the first writes.
 
     Attributes:
         method: the last trained one, once `execute` has returned.
-        seconds: each stage's, however often it was stopped and whoever made it, without opening images; `data`: that.
-        cpu_seconds: the same of the processor, over all threads: what a stage takes where nothing else runs.
+        seconds: wall clock of each stage over all stops, also where another run made it; `data`: of opening images.
+        cpu_seconds: the same in seconds of the processor, over all threads.
     """
 
     def __init__(
@@ -89,9 +90,8 @@ class Run:
         check_recipe(replace(recipe, network=self.network), weights=not self.kept)
         for name in recipe.stages:
             self.prints[name] = self._fingerprint(name)
-        team.check_same(
-            fingerprint(__version__, asdict(recipe)), "the recipe", "Give each the same command and version."
-        )
+        task = fingerprint(__version__, asdict(recipe))
+        team.check_same(task, "the recipe", "Give each the same command and version.")
         team.first(self._claim)
         if not (folder / "recipe.yaml").exists():
             remedy = "Put --out on a file system that all machines share."
@@ -124,11 +124,11 @@ class Run:
 
     def execute(self) -> Method:
         """All stages; returns the last trained method, saved in the folder."""
+        keep_memory()
         method: Method | None = None
-        stages = self.recipe.stages
-        work = {n: float(s.train.steps * sum(s.train.batch.values())) for n, s in stages.items() if s.train}
+        work = {n: float(t.steps * sum(t.batch.values())) for n, s in self.recipe.stages.items() if (t := s.train)}
         self.progress = Pace(self.progress, work, log.info)
-        for name, stage in stages.items():
+        for name, stage in self.recipe.stages.items():
             if stage.train:
                 method = self._train(name, stage.train)
             elif stage.label:
@@ -270,21 +270,25 @@ class Run:
         """Whether a stage's folder holds its result, made before or found among what is shared."""
         done, made_by = folder / "done.json", self.prints[name]
         for _ in range(2):
-            if done.exists():
-                before = json.loads(done.read_text())
-                if before["made_by"] == made_by:
-                    self._read_times(name, before)
-                    return True
+            if done.exists() and (before := read_json(done))["made_by"] == made_by:
+                self._read_times(name, before)
+                self._settle(name, folder)
+                return True
             if not (self.shared and self.shared.take(made_by, folder)):
                 return False
         return False
 
     def _finish(self, name: str, folder: Path, **more: Any) -> None:
         write_json(folder / "done.json", {"made_by": self.prints[name], **self._times(name), **more})
-        for file in (self._clock_file(name), folder / "last.ckpt"):
-            file.unlink(missing_ok=True)
+        self._settle(name, folder)
+
+    def _settle(self, name: str, made: Path) -> None:
+        """What remains to be done of a stage that is whole, also where a kill came before it."""
+        self._clock_file(name).unlink(missing_ok=True)
+        if made.is_dir():
+            (made / "last.ckpt").unlink(missing_ok=True)
         if self.shared:
-            self.shared.put(self.prints[name], folder)
+            self.shared.put(self.prints[name], made)
 
     def _part(self, name: str, stage: TrainStage, count: int, whole: bool = False) -> Part:
         source = stage.source_of(name)
@@ -305,15 +309,12 @@ class Run:
         if path.exists() or (self.shared and self.shared.take(self.prints[name], path)):
             self.labels[name] = PseudoLabels.load(path)
             self._read_times(name, self.labels[name].report)
-            return
+            return self._settle(name, path)
         with self._clock(name), heard(self.progress, name):
             labels = self._make_labels(name, stage)
-        report = {**labels.report, **self._times(name)}
-        labels = replace(labels, report=report)
+        labels = replace(labels, report={**labels.report, **self._times(name)})
         labels.save(path)
-        self._clock_file(name).unlink(missing_ok=True)
-        if self.shared:
-            self.shared.put(self.prints[name], path)
+        self._settle(name, path)
         self.labels[name] = labels
         log.info("%s: %s", name, label_words(labels.report))
 

@@ -64,7 +64,7 @@ def _page(done: DatasetCheck) -> Page:
         **({"read with": ", ".join(f"{k}: {v}" for k, v in done.checked.items())} if done.checked else {}),
         **{f"the reader says ({i + 1})": report for i, (_, report) in enumerate(done.read) if report},
         **({"rig": "; ".join(done.cameras)} if done.cameras else {}),
-        "recipe": "; ".join(done.recipe) or "no source reads this: it is for looking at",
+        "recipe": "; ".join(done.recipe) or "no source reads this data",
     }
     return check_page(done.records, done.findings, facts, done.opened)
 

@@ -19,10 +19,11 @@ def export(
 
     Args:
         run: folder of a trained run or of a lifting model; `lifting` is the one that comes with the package.
-        out (FILE): to write; model.onnx in the run's folder where not given.
+        out (FILE): to write; default: model.onnx in the run's folder.
         format: of the file.
-        flip: the file averages with the mirrored image, which is slower; default: where the training mirrored, and lifting.
-        plugins (FILE,FILE): Python files, joined by commas, in which the run's method stands.
+        flip: the file averages with the mirrored image, which is slower; default: as in training; on for lifting
+            models.
+        plugins (FILE,FILE): Python files, joined by commas, with the run's method.
     """
     import json
 

@@ -50,16 +50,16 @@ class DatasetCheck:
 
 
 def check_dataset(path: Path | str, *, images: int = 100, split: str = "", progress: Progress = silent) -> DatasetCheck:
-    """Recognises what lies in a folder and checks files, images, 3D against 2D, units, frames, joint order, limbs, boxes.
+    """Detects the format of a folder and checks files, images, 3D against 2D, units, frames, joint order, limbs, boxes.
 
     Args:
         path: the dataset's top folder, in any layout that `detect_format.KINDS` lists, or a JSON file in COCO's form.
         images: how many are decoded, spread over the dataset.
-        split: the part that is checked, as the dataset's reader names it (`train`, `S1,S5`); empty: all that is there.
-        progress: told what was recognised, before the reading, which can take minutes.
+        split: the part that is checked, as the dataset's reader names it (`train`, `S1,S5`); empty: everything.
+        progress: reports what was recognised, before the reading, which can take minutes.
 
     Raises:
-        VergenceError: no such folder, nothing that is known, or no part of it that can be read.
+        VergenceError: no such folder, no known format, or nothing in it that can be read.
     """
     path = Path(path)
     if images < 1:
