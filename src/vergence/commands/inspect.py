@@ -56,7 +56,7 @@ def inspect(
     page = write_page(out / "report.html", inspection_page(found))
     console = Console(highlight=False, soft_wrap=True)
     print_inspection(found, console)
-    console.print(f"written to {page}")
+    console.print(f"written to {page}", markup=False)
     return int(found.verdict == "no-go")
 
 

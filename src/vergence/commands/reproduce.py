@@ -68,8 +68,8 @@ def reproduce(
     console = Console()
     for one in published_tables(found.results):
         show_page_table(one, console)
-        console.print(one.note, highlight=False)
-    console.print(f"{found.folder / 'report.html'}")
+        console.print(one.note, highlight=False, markup=False)
+    console.print(str(found.folder / "report.html"), markup=False, soft_wrap=True)
 
 
 reproduce.placed = ("table",)  # type: ignore[attr-defined]

@@ -63,6 +63,7 @@ def search(
         quiet: no progress.
     """
     from rich.console import Console
+    from rich.markup import escape
 
     import vergence
     from vergence.files import write_json
@@ -80,9 +81,9 @@ def search(
     write_json(folder / "results.json", found.values())
     write_search(folder / "report.html", found)
     for note in found.notes:
-        console.print(f"[dim]{note}[/dim]")
+        console.print(f"[dim]{escape(note)}[/dim]")
     print_search(console, found)
-    console.print(f"{folder / 'report.html'}")
+    console.print(str(folder / "report.html"), markup=False, soft_wrap=True)
 
 
 search.named = ("footage",)  # type: ignore[attr-defined]

@@ -97,9 +97,11 @@ def print_learned(learned: Learned, console: Console) -> None:
     if measured_of(learned):
         console.print(f"[dim]{PROTOCOL}[/dim]", highlight=False)
     if learned.model is not None:
-        console.print(f"vergence predict {learned.folder / 'model'} VIDEO", highlight=False, soft_wrap=True)
+        words = f"vergence predict {learned.folder / 'model'} VIDEO"
+        console.print(words, highlight=False, markup=False, soft_wrap=True)
     if learned.image_run is not None:
-        console.print(f"vergence predict {learned.image_run} VIDEO --keypoints FILE", highlight=False, soft_wrap=True)
+        words = f"vergence predict {learned.image_run} VIDEO --keypoints FILE"
+        console.print(words, highlight=False, markup=False, soft_wrap=True)
 
 
 def _narrow(table: Table) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as Lines
 
 from vergence import __version__
@@ -53,6 +54,6 @@ def print_search(console: Console, found: SearchResult) -> None:
     about = found.values()["protocol"]
     table = Lines("", "camera", "time s", "frame", "distance", title="Hits")
     for rank, hit in enumerate(found.hits, 1):
-        table.add_row(str(rank), hit.camera, f"{hit.time:.2f}", str(hit.frame), f"{hit.distance:.3f}")
+        table.add_row(str(rank), escape(hit.camera), f"{hit.time:.2f}", str(hit.frame), f"{hit.distance:.3f}")
     console.print(table)
     console.print(f"[dim]distance: {about['distance']}; {about['descriptor']}[/dim]")

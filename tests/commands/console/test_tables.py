@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,7 +11,10 @@ import pytest
 from rich.console import Console
 
 from vergence.commands.console import tables
+from vergence.commands.console.rows import line
+from vergence.comparison.results import Measured
 from vergence.metrics.retrieval import Retrieval
+from vergence.report.page import Table as PageTable
 from vergence.report.run_page import retrieval_rows
 
 FOUND = Retrieval({1: 51.2, 5: 80.0, 10: 90.1}, {1: 60.0}, {1: 40.0, 5: 45.0, 10: 50.0}, 88.0, 100, 50.0)
@@ -42,3 +46,22 @@ def test_other_runs_have_no_retrieval_table(shown):
     assert "retrieval" not in shown.getvalue()
     assert "next: vergence predict run VIDEO" in shown.getvalue()
     assert retrieval_rows(results("predicted_pose")["tests"]) == []
+
+
+def test_names_are_shown_as_they_are_written():
+    """Recipes, joints, recordings: what looks like rich's markup is neither taken away nor an error."""
+    name = "run [/bold] [red]one"
+    page = PageTable(name, ["", name], [[name, "68.1 [66.0, 70.2]"]], name)
+    protocol = {"protocol": {"name": name, "units": {"a": "mm"}}, "average": {"a": 1.0}, "poses": 3}
+    found = {"a": 1.0, "poses": 3.0}
+    text = io.StringIO()
+    console = Console(file=text, width=400)
+    tables.show_page_table(page, console)
+    assert " ".join(text.getvalue().split()).count(name) == 4
+    assert "68.1 [66.0, 70.2]" in text.getvalue()
+    with suppress(KeyError):  # how it was measured is another's, and comes last
+        tables.show_protocol(name, {**protocol, "tables": {"action": {name: found}}}, console)
+    assert " ".join(text.getvalue().split()).count(name) == 7
+    look = {name: {"model": {"n_mpjpe": 60.0}}}
+    console.print(line(Measured(name, 0, {"results": {"tests": look}, "seconds": {}}, {})))
+    assert " ".join(text.getvalue().split()).count(name) == 9

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import rich
+from rich.markup import escape
 
 from vergence.commands.console.export import write_tables
 from vergence.comparison.results import Measured, total_seconds
@@ -50,7 +51,7 @@ def line(one: Measured) -> str:
     look, found = next(iter(one.tests.items()))
     errors = found["model"]
     return (
-        f"[bold]{one.name}[/bold], seed {one.seed}: {look} "
+        f"[bold]{escape(one.name)}[/bold], seed {one.seed}: {escape(look)} "
         + ", ".join(f"{errors[key]:.1f} mm {word}" for key, word in SHOWN if errors.get(key) is not None)
         + f"; {total_seconds(one.about['seconds']):.0f} s"
     )

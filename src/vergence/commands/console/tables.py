@@ -42,7 +42,9 @@ def show(found: Evaluation, run: Path, page: Path) -> None:
         console.print(f"[dim]{how['alignment']}[/dim]")
         if unit := how.get("refinement_unit"):
             labels = "3D labels" if unit["uses_3d_labels"] else "pseudo-labels"
-            console.print(f"[bold]With a refinement unit trained on {labels} of {', '.join(unit['sources'])}.[/bold]")
+            console.print(
+                f"[bold]With a refinement unit trained on {labels} of {escape(', '.join(unit['sources']))}.[/bold]"
+            )
     more = [f"next: vergence predict {run} VIDEO --keypoints FILE"]
     if not results["tests"]:
         console.print("The recipe has no test sets: nothing was measured.", highlight=False)
@@ -55,14 +57,16 @@ def show_protocol(name: str, found: Mapping[str, Any], console: Console) -> None
     """A named protocol's table: a row for each action, subject or scene, and the average that papers print."""
     figures, protocol = list(found["average"]), found["protocol"]
     units = protocol["units"]
-    table = Table("", *(f"{f} {units[f]}" for f in figures), "poses", title=f"{name}: protocol {protocol['name']}")
+    table = Table(
+        "", *(f"{f} {units[f]}" for f in figures), "poses", title=escape(f"{name}: protocol {protocol['name']}")
+    )
     for rows in found["tables"].values():
         for value, row in rows.items():
-            table.add_row(value, *(f"{row[f]:.1f}" for f in figures), f"{row['poses']:.0f}")
+            table.add_row(escape(value), *(f"{row[f]:.1f}" for f in figures), f"{row['poses']:.0f}")
         table.add_section()
     table.add_row("average", *(f"{found['average'][f]:.1f}" for f in figures), str(found["poses"]), style="bold")
     console.print(table)
-    console.print(f"[dim]{protocol_words(found)}[/dim]")
+    console.print(f"[dim]{escape(protocol_words(found))}[/dim]")
 
 
 def show_predictions(name: str, results: Mapping[str, Any]) -> None:
@@ -75,10 +79,10 @@ def show_predictions(name: str, results: Mapping[str, Any]) -> None:
         scored, about = results["tests"]["predictions"], results["protocol"]["predictions"]
         columns = [n for n in ("mpjpe", "n_mpjpe", "p_mpjpe", "pck", "auc") if n in scored["model"]]
         headings = (f"{n.replace('_', '-').upper()} {'%' if n in ('pck', 'auc') else 'mm'}" for n in columns)
-        table = Table("", *headings, title=f"{name}: {scored['samples']} samples")
+        table = Table("", *headings, title=escape(f"{name}: {scored['samples']} samples"))
         for group, rows in scored.get("groups", {}).items():
             for value, row in rows.items():
-                table.add_row(f"{group} {value}", *(f"{row[n]:.1f}" for n in columns))
+                table.add_row(escape(f"{group} {value}"), *(f"{row[n]:.1f}" for n in columns))
             table.add_section()
         table.add_row("all", *(f"{scored['model'][n]:.1f}" for n in columns))
         console.print(table)
@@ -90,11 +94,11 @@ def show_predictions(name: str, results: Mapping[str, Any]) -> None:
 
 def show_page_table(table: PageTable, console: Console, keep: Sequence[int] = ()) -> None:
     """A page's table, or those of its columns that fit on a terminal, with its protocol."""
-    shown = Table(title=table.title, box=SIMPLE, padding=(0, 1, 0, 0))
+    shown = Table(title=escape(table.title), box=SIMPLE, padding=(0, 1, 0, 0))
     keep = keep or range(len(table.columns))
     for i in keep:
-        shown.add_column(table.columns[i], justify="right" if i else "left", no_wrap=not i)
+        shown.add_column(escape(table.columns[i]), justify="right" if i else "left", no_wrap=not i)
     for row in table.rows:
-        shown.add_row(*(cell_text(row[i]) for i in keep))
+        shown.add_row(*(escape(cell_text(row[i])) for i in keep))
     console.print(shown)
-    console.print(f"[dim]{table.protocol}[/dim]", highlight=False)
+    console.print(f"[dim]{escape(table.protocol)}[/dim]", highlight=False)

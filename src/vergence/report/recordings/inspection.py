@@ -87,7 +87,7 @@ def print_inspection(found: Inspection, console: Console) -> None:
         console.print(f"{escape(' and '.join(p.cameras))}: {angle}, {p.seconds:.1f} s in common{agree}")
     if len(found.pairs) > LISTED:
         console.print(f"{len(found.pairs) - LISTED} more pairs are on the page")
-    console.print(f"(by {found.basis})")
+    console.print(f"(by {found.basis})", markup=False)
     for one in found.findings:
         again = f" {escape(_sentence(one.again))}" if one.again else ""
         console.print(f"[{COLOURS[one.state]}]{one.state:<8}[/] {escape(_sentence(one.found))}{again}")
