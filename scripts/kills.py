@@ -63,7 +63,7 @@ def slow(model, device):
 RECIPES = {  # by where most of their time goes
     "train": ("epipolar_pose", 12, 60, 100),
     "label": ("epipolar_pose", 90, 5, 5),
-    "refine": ("epipolar_pose", 12, 5, 1500),
+    "refine": ("epipolar_pose", 12, 5, 150),
     "supervised": ("supervised", 12, 60, 100),
 }
 LIBRARIES = "torch lightning transformers cv2 av rich scipy.optimize vergence.commands.train vergence.commands.compare"

@@ -2,7 +2,7 @@
 
     python scripts/mutants.py --seed 1 --count 100 --out build/mutants-1.jsonl
 
-Which faults those are, and which a seed draws, is in `faults.py`.
+Which faults those are, and which a seed draws, is in `mutations.py`.
 
 Against each mutant run the tests that run its statement, until one fails: quick ones first, then the module's own file. Which
 those are is known from one run of each test file with coverage.py, kept in build/mutants until the file changes; before a
@@ -38,7 +38,7 @@ from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
-from faults import Mutant, Source, draw
+from mutations import Mutant, Source, draw
 
 ROOT = Path(__file__).resolve().parent.parent
 ROOMS = "geometry reconstruction footage datasets methods batches metrics outputs networks".split()

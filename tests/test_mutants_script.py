@@ -13,7 +13,7 @@ import pytest
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "mutants.py"
 sys.path.insert(0, str(SCRIPT.parent))
-faults, mutants = importlib.import_module("faults"), importlib.import_module("mutants")
+mutations, mutants = importlib.import_module("mutations"), importlib.import_module("mutants")
 
 MODULE = '''"""A docstring of 1 + 2."""
 LIMIT = 3.0  # a setting
@@ -36,8 +36,8 @@ def use(x, y):
 
 
 def changed(text: str = MODULE) -> list[str]:
-    source = faults.Source("room/module.py", text.encode())
-    found = list(faults.candidates(source, faults.signatures_of([ast.parse(text)])))
+    source = mutations.Source("room/module.py", text.encode())
+    found = list(mutations.candidates(source, mutations.signatures_of([ast.parse(text)])))
     for mutant in found:
         ast.parse(text.encode()[: mutant.start] + mutant.new.encode() + text.encode()[mutant.end :])
     return [mutant.after for mutant in found]

@@ -340,3 +340,21 @@ def test_windows_move_either_way_alike():
     numbers = Draw(uniform, torch.zeros(3, 2), torch.zeros(3), torch.zeros(3, 0, 12))
     _, _, centre = _window(numbers, Augmentation(shift=0.1), torch.Size([40, 60]))
     torch.testing.assert_close(centre, torch.tensor([[29.5, 19.5], [23.5, 15.5], [35.5, 23.5]]))
+
+
+def test_windows_roll_by_two_deviations_at_most():
+    normal = torch.tensor([[0.0, -3.0], [0.0, -1.5], [0.0, 1.5], [0.0, 3.0]])
+    numbers = Draw(torch.zeros(4, 14), normal, torch.zeros(4), torch.zeros(4, 0, 12))
+    _, roll, _ = _window(numbers, Augmentation(rotation=10.0, rotation_probability=1.0), torch.Size([40, 60]))
+    torch.testing.assert_close(roll.rad2deg(), torch.tensor([-20.0, -15.0, 15.0, 20.0]))
+
+
+def test_windows_that_cut_people_off_stay_within_the_image():
+    """Twice as near, a window's half sides are a quarter of the image's: its centre may move by as much."""
+    uniform = torch.full((3, 14), 0.5)
+    uniform[:, 3], uniform[:, 4] = 0.0, 1.0
+    uniform[1, 12:14], uniform[2, 12:14] = 0.0, 1.0
+    numbers = Draw(uniform, torch.zeros(3, 2), torch.zeros(3), torch.zeros(3, 0, 12))
+    zoom, _, centre = _window(numbers, Augmentation(truncation=1.0, truncation_zoom=2.0), torch.Size([40, 60]))
+    torch.testing.assert_close(zoom, torch.full((3,), 2.0))
+    torch.testing.assert_close(centre, torch.tensor([[29.5, 19.5], [14.5, 9.5], [44.5, 29.5]]))

@@ -229,6 +229,11 @@ def test_time_steps_that_are_not_one_moment_are_found(sound):
     found = wrong(replaced(sound, time_step=np.zeros(len(sound), dtype=int)))["time steps"]
     assert "repeat a view" in found
     assert "several subjects" in found
+    step = sound.time_step.copy()
+    first, other = sound.sequence == sound.sequence[0], sound.sequence != sound.sequence[0]
+    step[np.flatnonzero(other & (sound.view == 1))[0]] = step[np.flatnonzero(first & (sound.view == 0))[0]]
+    step[np.flatnonzero(first & (sound.view == 1))[0]] = step.max() + 1
+    assert "1 time steps have several sequences" in wrong(replaced(sound, time_step=step))["time steps"]
 
 
 def test_no_rows_are_unsound(sound):

@@ -199,12 +199,3 @@ def test_same_input_same_choice(person: Make, ring: Make, project: Make) -> None
     first, second = (choose_subject(tracks, views(cameras)) for _ in range(2))
     assert first[1] == second[1]
     np.testing.assert_array_equal(first[0], second[0])
-
-
-def test_a_track_of_nothing_is_no_candidate_in_short_footage(person: Make, ring: Make, project: Make) -> None:
-    cameras = ring(2)
-    tracks = [[project(person(10, 0), c)] for c in cameras]
-    tracks[0].append(np.full_like(tracks[0][0], np.nan))
-    keypoints, choice = choose_subject(tracks, views(cameras))
-    assert choice.candidates == (1, 1)
-    np.testing.assert_array_equal(keypoints[:, 0], tracks[0][0])

@@ -88,7 +88,7 @@ def batch(
 
     Raises:
         VergenceError: a manifest that cannot be read, an option that the verb does not have, no Ray. A recording's own
-        error is in its outcome.
+            error is in its outcome.
     """
     if verb not in INPUTS:
         raise VergenceError(f"a batch of {verb!r}", f"The verbs are {', '.join(INPUTS)}.")

@@ -31,7 +31,7 @@ def demo(
     from vergence.recipes.load import load_recipe
 
     recipe = load_recipe("demo").at_seed(seed)
-    with told(quiet, f"{plan(recipe)} in {out}, about six minutes on two cores") as progress:
+    with told(quiet, f"{plan(recipe)} in {out}, 4 to 10 minutes on two cores") as progress:
         from vergence.commands.console.export import write_tables
         from vergence.commands.console.tables import show
         from vergence.evaluation.evaluate import evaluate

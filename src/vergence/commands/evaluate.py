@@ -27,8 +27,8 @@ def evaluate(
     quiet: bool = False,
     command: str = "",
 ) -> None:
-    """Measures a run on the recipe's own test sets, on a capture beside its reconstruction, on a dataset by a protocol, or on
-    footage whose truth nobody knows; or poses that others predicted.
+    """Measures a run on the recipe's own test sets, on a capture beside its reconstruction, on a dataset by a protocol,
+    or on footage without ground truth. It can also measure given poses.
 
     Example: vergence evaluate runs/mine
 
@@ -53,18 +53,20 @@ def evaluate(
         frames (A-B,C): frames of the capture, as in 35-64; of --footage those that the run did not learn from.
         reconstruction (FOLDER): what `vergence reconstruct` wrote for the capture; --footage is reconstructed without it.
         height (METRES): of the person in --footage: gives its millimetres where the cameras do not.
-        detector (NAME): of 2D keypoints where there are none, rtmpose, mediapipe or vitpose; the first that is installed.
+        detector (NAME): rtmpose, mediapipe or vitpose, for 2D keypoints where there are none; default: the first that
+            is installed.
         detector_model (PATH): the detector's local weights.
 
     Poses that others predicted (--predictions poses.npz --data '{kind: shards, path: FOLDER}'):
         predictions (FILE): NPZ or JSON, keyed by sample; docs/datasets.md has the form.
-        skeleton: joints that are measured, which the file must give; default: the protocol's dataset's own, else h36m_17.
+        skeleton: joints that are measured; the file must have them; default: the protocol's dataset's own, else
+            h36m_17.
         partial: measure the samples that have a prediction, and say how many have none, instead of refusing.
 
     How it runs (--out measured --device cpu):
-        out (FOLDER): for results and page; default: RUN/evaluation, or the predictions' name with -evaluation behind.
+        out (FOLDER): for results and page; default: RUN/evaluation, or the predictions' name with -evaluation.
         device: auto, cpu, cuda or mps.
-        plugins (FILE,FILE): Python files, joined by commas, with protocols, metrics and methods of yours.
+        plugins (FILE,FILE): Python files, joined by commas, with your own protocols, metrics and methods.
         quiet: no progress.
     """
     from vergence.commands.console.terminal import told

@@ -45,7 +45,7 @@ def learn(
         hold_out (CAMERA): held out of training, to measure the model on a new camera; several are joined by commas.
 
     2D keypoints, where there are none (--detector rtmpose):
-        detector (NAME): rtmpose, mediapipe or vitpose; the first that is installed.
+        detector (NAME): rtmpose, mediapipe or vitpose; default: the first that is installed.
         detector_model (PATH): the detector's local weights.
         plugins (FILE,FILE): Python files, joined by commas, with a detector or a reader.
 
@@ -58,8 +58,9 @@ def learn(
     import vergence
     from vergence.plugins import load_plugins
     from vergence.report.bars import bars
-    from vergence.report.learned import learned_page, print_learned
+    from vergence.report.learned import print_learned
     from vergence.report.reconstruction import page_of
+    from vergence.report.recordings.learning import learned_page
     from vergence.report.render import write_page
 
     load_plugins(plugins.split(",") if plugins else ())

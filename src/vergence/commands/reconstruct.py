@@ -60,7 +60,7 @@ def reconstruct(
         trc_unit: of the TRC file, mm or m.
 
     2D keypoints, where there are none (--detector rtmpose):
-        detector (NAME): rtmpose, mediapipe or vitpose; the first that is installed.
+        detector (NAME): rtmpose, mediapipe or vitpose; default: the first that is installed.
         detector_model (PATH): the detector's local weights.
         plugins (FILE,FILE): Python files, joined by commas, with a detector or a reader.
 

@@ -80,7 +80,7 @@ def export(
 
     Raises:
         VergenceError: no finished run, another format, missing packages, a network with operations that ONNX lacks, or
-        a file whose outputs differ from the network's.
+            a file whose outputs differ from the network's.
     """
     if format not in FORMATS:
         raise VergenceError(f"a format of {format}", f"Use {' or '.join(FORMATS)}.")

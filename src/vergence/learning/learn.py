@@ -151,7 +151,9 @@ def learn(
     if not footage and motion is None:
         raise VergenceError("there is nothing to learn from", "Give recordings, or --motion.")
     if not footage and student != "lifting":
-        raise VergenceError("an image model cannot be taught by motion alone", "Give recordings, or --student lifting.")
+        raise VergenceError(
+            "an image model cannot be trained on motion alone", "Give recordings, or --student lifting."
+        )
     names = _names([Path(one) for one in footage])
     captures = [load_capture(one) for one in footage]
     if hidden:
@@ -168,7 +170,7 @@ def learn(
             told = "; ".join(f"{one.name}: {' '.join(one.reconstruction.reasons)}" for one in doubtful)
             raise VergenceError(
                 f"not every recording is good enough to learn from. {told}",
-                f"Look at {out / doubtful[0].name / 'reconstruction'}; film again, or go on with --anyway.",
+                f"Look at {out / doubtful[0].name / 'reconstruction'}; film again, or use --anyway.",
             )
         lifted = None
         if student != "image":
@@ -310,7 +312,7 @@ def _lifting(
         seed=seed,
         progress=progress,
     )
-    taught = "poses are lifted from 2D keypoints by a model that was taught by " + " and ".join(
+    taught = "poses are lifted from 2D keypoints by a model trained on " + " and ".join(
         [f"the multi-view reconstruction of {one.name} ({one.reconstruction.verdict})" for one in recordings]
         + ([f"{len(other)} files of motion capture"] if other else [])
         + (["the model that comes with the package (CMU motion capture)"] if own else [])

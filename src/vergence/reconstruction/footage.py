@@ -67,7 +67,7 @@ def reconstruct(
             them.
         height: of the person, metres: gives millimetres where nothing else does, and is compared where extrinsics do.
         detector, model, device: of 2D keypoints, where a video has none (`vergence.detect`).
-        keypoints: folder for what is detected; the user's cache where not given.
+        keypoints: folder for the detector's keypoints; default: the user's cache.
         progress: reports the detector's frames.
 
     Raises:
@@ -177,7 +177,7 @@ def _better(
 
 def _kept(clocks: Sync) -> Sync:
     """What the motion says, where cameras are left as they are though it would have moved them."""
-    reason = "cameras fit together better as they are than with what the motion tells"
+    reason = "cameras fit better without the offsets of the motion"
     still = 0 * clocks.offset
     return replace(clocks, state="unknown", offset=still, drift=still, alternatives=(), zero_fits=True, reason=reason)
 

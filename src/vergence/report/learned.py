@@ -1,4 +1,4 @@
-"""What a run is worth where nobody knows the truth: the page and the lines of `learn`, and of `evaluate --footage`."""
+"""What a run is worth where nobody knows the truth: tables, the lines of `learn`, and all of `evaluate --footage`."""
 
 from __future__ import annotations
 
@@ -52,45 +52,11 @@ def held_tables(held: Held, title: str, protocol: str = PROTOCOL) -> list[Table]
     ]
 
 
-def _measured(learned: Learned) -> list[tuple[str, Held]]:
+def measured_of(learned: Learned) -> list[tuple[str, Held]]:
     """The figures of every recording's held-out time, with their title."""
     found = [(one.name, one.figures) for one in learned.recordings]
     found += [(f"{one.name}, image model", one.image_figures) for one in learned.recordings]
     return [(f"{name}, held-out time", held) for name, held in found if held is not None]
-
-
-def learned_page(learned: Learned) -> Page:
-    """The page of a finished `learn`."""
-    tables = [table for title, held in _measured(learned) for table in held_tables(held, title)]
-    tables.append(
-        Table(
-            "Recordings",
-            ("", "verdict", "frames", "cameras", "held out", "worst rotation, degrees", "why"),
-            [
-                [
-                    one.name,
-                    one.reconstruction.verdict,
-                    len(one.held_out),
-                    len(one.reconstruction.rig.cameras),
-                    ", ".join(one.hidden) or None,
-                    one.reconstruction.report.predicted_rotation_deg,
-                    " ".join(one.reconstruction.reasons),
-                ]
-                for one in learned.recordings
-            ],
-            "predicted standard deviation of the worst pair's rotation; each recording's page is in its folder",
-            words=True,
-        )
-    )
-    reasons = [reason for one in learned.recordings for reason in one.reconstruction.reasons]
-    return Page(
-        title=f"Learned: {learned.folder.name}",
-        subtitle="A single-camera model from recordings of several cameras, without 3D labels",
-        skeleton=LIFTED,
-        facts={"model": str(learned.folder / "model"), "use": f"vergence predict {learned.folder / 'model'} VIDEO"},
-        tables=tables,
-        verdict=Verdict("doubtful" if learned.doubtful else "good", reasons),
-    )
 
 
 def show_footage(found: Evaluation, folder: Path) -> None:
@@ -126,9 +92,9 @@ def print_learned(learned: Learned, console: Console) -> None:
     for one in learned.recordings:
         why = f": {escape(' '.join(one.reconstruction.reasons))}" if one.reconstruction.reasons else ""
         console.print(f"{escape(one.name)}: {one.reconstruction.verdict}{why}", highlight=False, soft_wrap=True)
-    for title, held in _measured(learned):
+    for title, held in measured_of(learned):
         console.print(_on_screen(_narrow(held_tables(held, title)[0])))
-    if _measured(learned):
+    if measured_of(learned):
         console.print(f"[dim]{PROTOCOL}[/dim]", highlight=False)
     if learned.model is not None:
         console.print(f"vergence predict {learned.folder / 'model'} VIDEO", highlight=False, soft_wrap=True)

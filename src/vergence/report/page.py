@@ -19,8 +19,8 @@ from vergence.geometry.cameras import Camera
 from vergence.skeleton import Skeleton
 
 Cell = str | float | int | None
-Section = Literal["run", "results", "clip", "pictures", "samples", "rig", "curves", "details"]
-SECTIONS: tuple[Section, ...] = ("results", "clip", "pictures", "samples", "rig", "curves", "details", "run")
+Section = Literal["run", "results", "links", "clip", "pictures", "samples", "rig", "curves", "details"]
+SECTIONS: tuple[Section, ...] = ("results", "links", "clip", "pictures", "samples", "rig", "curves", "details", "run")
 
 
 def _check_shape(what: str, array: np.ndarray | None, *shape: int | None) -> None:
@@ -262,6 +262,15 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class Link:
+    """Another file or folder, by its way from the page's own folder, and what it holds."""
+
+    title: str
+    path: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Verdict:
     """`good`, `doubtful` or `refused`, and why, in sentences."""
 
@@ -285,6 +294,7 @@ class Page:
         pictures: images side by side; `pictures_lead` says what they are.
         curves_title, curves_lead: heading of the curves' section, and what is said below it.
         clip: people before one camera, over time.
+        links: what lies beside the page.
         sections: which come, in which order; empty ones are left out.
     """
 
@@ -308,6 +318,7 @@ class Page:
     curves_title: str = "Training"
     curves_lead: str = ""
     clip: Clip | None = None
+    links: Sequence[Link] = ()
     sections: Sequence[Section] = SECTIONS
 
     def __post_init__(self) -> None:

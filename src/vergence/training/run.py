@@ -36,6 +36,7 @@ from vergence.methods.refinement import Refined, RefinementUnit, make_pairs, tra
 from vergence.methods.registry import build_method, own_settings
 from vergence.methods.uncertainty import UNCERTAINTY, Uncertainty
 from vergence.networks.devices import resolve_device
+from vergence.networks.memory import keep_memory
 from vergence.networks.saved import save_weights
 from vergence.progress import Pace, Progress, heard, silent
 from vergence.recipes.recipe import CalibrateStage, Draw, LabelStage, Recipe, RefineStage, Source, TrainStage
@@ -125,11 +126,11 @@ class Run:
 
     def execute(self) -> Method:
         """All stages; returns the last trained method, saved in the folder."""
+        keep_memory()
         method: Method | None = None
-        stages = self.recipe.stages
-        work = {n: float(s.train.steps * sum(s.train.batch.values())) for n, s in stages.items() if s.train}
+        work = {n: float(t.steps * sum(t.batch.values())) for n, s in self.recipe.stages.items() if (t := s.train)}
         self.progress = Pace(self.progress, work, log.info)
-        for name, stage in stages.items():
+        for name, stage in self.recipe.stages.items():
             if stage.train:
                 method = self._train(name, stage.train)
             elif stage.label:

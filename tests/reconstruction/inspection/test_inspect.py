@@ -255,7 +255,7 @@ def test_a_camera_moves_beyond_the_limit_only(good: Inspection, moves: float, st
     ("state", "asked", "words"),
     [
         ("stated", False, ("good", "The capture states its cameras' times")),
-        ("synchronous", False, ("good", "The person's motion says that all cameras film at one time")),
+        ("synchronous", False, ("good", "The person's motion shows that all cameras film at one time")),
         ("found", True, ("good", "by how many frames: b +2.5")),
         ("found", False, ("note", "Cameras may not film at one time (by the motion, frames: b +2.5)")),
     ],

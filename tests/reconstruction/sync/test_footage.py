@@ -124,7 +124,7 @@ def test_what_the_motion_moves_must_leave_less_noise_under_given_cameras(
     np.testing.assert_array_equal(found.poses.pose, plain.poses.pose)
     assert found.reasons == plain.reasons == (told,)
     assert not any(camera["offset"] for camera in found.synchronisation["cameras"].values())
-    assert any("than with what the motion tells" in note for note in found.notes)
+    assert any("without the offsets of the motion" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(("late", "in_time"), [(0, True), (1, False), (3, False)])
