@@ -201,7 +201,7 @@ class Refined(Method):
         self.mirrored, self.labelled = method.mirrored, method.labelled
 
     @property
-    def uncertainty(self) -> Uncertainty | None:  # type: ignore[override]
+    def uncertainty(self) -> Uncertainty | None:
         """The method's, fitted to the errors of refined poses."""
         return self.method.uncertainty
 
