@@ -94,7 +94,7 @@ def test_shapes_and_ranges(size, neck, head):
     assert maps.log_heatmap.shape == (2, J, h, w)
     assert maps.keypoints.shape == (2, J, 2)
     assert maps.depth.shape == maps.confidence.shape == (2, J)
-    assert maps.features.shape[:2] == (2, 8)
+    assert maps.features.shape == (2, 10)  # of the two finest maps
     assert torch.allclose(maps.log_heatmap.exp().sum((-1, -2)), torch.ones(2, J), atol=1e-4)
     assert ((maps.keypoints > -0.5) & (maps.keypoints < size - 0.5)).all()
     assert ((maps.confidence > 0) & (maps.confidence <= 1)).all()

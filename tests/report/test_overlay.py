@@ -136,3 +136,12 @@ def test_everybody_is_drawn_with_a_number_and_a_view_of_his_own():
     np.testing.assert_array_equal(one[200:, 600:], blank)
     nine = overlay_of_people(people(*[(60 * n, 200) for n in range(1, 10)]), found, (600, 400))
     assert nine.shape == both.shape
+
+
+def test_the_radius_is_a_ring_around_a_joint_of_the_3d_view():
+    pose = np.zeros((17, 3))
+    bare = pose_view(pose, H36M_17, 260, 0.0)
+    ringed = pose_view(pose, H36M_17, 260, 0.0, radius=np.array([1.0, *[np.nan] * 16]))
+    changed = np.argwhere((bare != ringed).any(2)) - 129.5
+    np.testing.assert_allclose(np.linalg.norm(changed, axis=1), 260 / 2 / REACH, atol=2)
+    assert len(changed) > 200

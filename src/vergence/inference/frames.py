@@ -185,11 +185,12 @@ class PredictedFrames(Iterator[PredictedFrame]):
                 if crop.error is not None:
                     tally.outside += 1
                     tally.error = tally.error or (crop.error.problem, crop.error.remedy or "")
-                pose, keypoints, confidence, sure, more = poses.get((crop.frame, crop.number)) or (*self._nobody(), {})
-                tally.add(pose, sure, more.get("strangeness"))
+                found = poses.get((crop.frame, crop.number)) or (*self._nobody(), {})
+                pose, keypoints, confidence, reliable, more = found
+                tally.add(pose, reliable, more.get("strangeness"))
                 box = None if crop.camera is None else crop.box
-                yield PredictedFrame(crop.frame, self.take.time(crop.frame), pose, keypoints, confidence, sure, box, size,
-                                     crop.image, crop.number, **more)  # fmt: skip
+                yield PredictedFrame(crop.frame, self.take.time(crop.frame), pose, keypoints, confidence, reliable, box,
+                                     size, crop.image, crop.number, **more)  # fmt: skip
 
     def _predict(
         self, estimator: Estimator, crops: list[PersonCrop], flip: bool | None
@@ -266,11 +267,8 @@ class PredictedFrames(Iterator[PredictedFrame]):
         pose, keypoints, confidence = (np.stack(part) for part in zip(*(taken.get(int(row), nobody) for row in rows)))
         sure = np.array([reliable.get(int(row), False) for row in rows]) if reliable else None
         poses = self.sequence(pose, keypoints, confidence, sure, rows)
-        more: dict[str, Any] = {}
-        for name, told in unsure.items():
-            if told:
-                missing = np.full_like(next(iter(told.values())), np.nan)
-                more[name] = np.stack([told.get(int(row), missing) for row in rows])
+        some = {name: np.full_like(next(iter(of.values())), np.nan) for name, of in unsure.items() if of}
+        more: dict[str, Any] = {n: np.stack([unsure[n].get(int(r), nan) for r in rows]) for n, nan in some.items()}
         return replace(poses, **more).seen_by(np.eye(3)[None])
 
     def sequence(

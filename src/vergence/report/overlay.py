@@ -147,10 +147,10 @@ def pose_view(
         across = cosine * pose[:, 0] + sine * pose[:, 1]
         away = cosine * pose[:, 1] - sine * pose[:, 0]
         points = middle + scale * np.stack([across, -pose[:, 2]], axis=1)
-        around = np.zeros(len(points)) if radius is None else np.nan_to_num(radius)
-        for joint in np.flatnonzero(np.isfinite(points).all(1) & (around > 0)):
-            ring = round(min(scale * around[joint], 2 * height) * (1 << SUBPIXEL_BITS))
-            cv2.circle(canvas, _fixed(points[joint]).tolist(), ring, RING, 1, cv2.LINE_AA, SUBPIXEL_BITS)
+        for at, far in zip(points, () if radius is None else scale * np.nan_to_num(radius)):
+            if far > 0 and np.isfinite(at).all():
+                ring = round(min(far, 2 * height) * (1 << SUBPIXEL_BITS))
+                cv2.circle(canvas, _fixed(at).tolist(), ring, RING, 1, cv2.LINE_AA, SUBPIXEL_BITS)
         draw_skeleton(canvas, points, skeleton, COLOURS, thickness(2 * height), depth=away)
     if title:
         _text(canvas, title, (8, round(8 + 0.05 * height)), height * 2, INK)

@@ -32,6 +32,7 @@ def predicted(
     half: bool = False,
 ) -> Prediction | None:
     """Of some of a dataset's images, whose intrinsics are given row by row; None of no image."""
+    method.to(device)
     found = []
     for chunk in torch.arange(len(rows)).split(AT_ONCE) if len(rows) else ():
         image = dataset.read(rows[chunk]).image.to(device)
@@ -65,7 +66,6 @@ def calibrated(
         VergenceError: a method whose errors cannot be told from its heatmaps, or too few labels.
     """
     method.uncertainty = Uncertainty()  # from now on predictions carry what errors are told from
-    method.to(device)
     try:
         return _calibrated(method, held, usual, device)
     finally:
@@ -87,14 +87,17 @@ def _calibrated(
         :, None, None
     ]
     ways: list[ErrorFit] = []
+    look: Tensor | None = None
     for flip in (False, True)[: 1 + method.mirrored]:
         parts = [predicted(method, images, rows, labels.intrinsics, device, flip) for images, rows, labels in held]
         found = Prediction.cat([part for part in parts if part is not None])
-        if found.cues is None or found.look is None or found.frame != "camera":
+        look = found.look
+        if found.cues is None or look is None or found.frame != "camera":
             raise VergenceError(f"{type(method).__name__} does not tell how sure it is", "Leave calibrate: out.")
         ways.append(fit_errors(found.cues, (found.pose - target).norm(dim=-1), order))
+    assert look is not None
     looks = [_looks(method, images, device) for images in usual]
-    like = fit_usual(torch.cat(looks), found.look, order[:, 0]) if looks and found.look is not None else None
+    like = fit_usual(torch.cat(looks), look, order[:, 0]) if looks else None
     return Uncertainty(ways[0], ways[1] if method.mirrored else None, like)
 
 

@@ -373,7 +373,6 @@ class Run:
         self, name: str, stage: RefineStage, method: Method, unit: RefinementUnit, folder: Path
     ) -> dict[str, Any]:
         """Trains a unit in place; returns what it was made with."""
-        method = method.to(self.device)
         found = [(self.dataset(source), *self._goals(source, stage)) for source in stage.sources]
         poses = torch.cat([poses_to_refine(method, *own, self.device, self.recipe.precision) for own in found])
         method.cpu()
