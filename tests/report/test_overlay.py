@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vergence.inference.frames import PredictedFrame, preview_size
-from vergence.report.overlay import COLOURS, ON_IMAGE, draw_skeleton, overlay, overlay_of_people, pose_view
+from vergence.report.overlay import COLOURS, ON_IMAGE, REACH, draw_skeleton, overlay, overlay_of_people, pose_view
 from vergence.skeleton import H36M_17
 
 
