@@ -1,10 +1,12 @@
 """`predict` on a video end to end beside its stages alone: decoding, detector, drawing, coding, and what overlaps of them.
 
-    python benchmarks/predict_rate.py --footage VIDEO --task FILE.task [--frames 100] [--repeat 3] [--folder DIR]
+    python benchmarks/predict_rate.py --footage VIDEO --task FILE.task [--run RUN] [--frames 100] [--repeat 3] [--folder DIR]
 
 Each stage is run alone on the same frames, then the whole call (MediaPipe, the lifting model that comes with the package, with
-and without an overlay), stages and wholes in turn, so that other jobs on the machine meet all of them. Seconds are medians. The
-rate of the whole is given as a share of the slowest stage's own, and beside one thing done after the other.
+and without an overlay; with --run a run of images and a box), stages and wholes in turn, so that other jobs on the machine meet
+all of them. Seconds are medians. The rate of the whole is given as the median of its share of the slowest stage's own in each
+round, by the clock and by the processor's seconds (there the most that one core could do), and beside one thing done after
+the other.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--footage", type=Path, required=True)
     parser.add_argument("--task", required=True)
+    parser.add_argument("--run")
     parser.add_argument("--frames", type=int, default=100)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=Path("predict_rate"))
@@ -77,34 +80,56 @@ def main() -> None:
             for i in range(count):
                 coded.write(panel[i % len(panel)])
 
-    def whole(overlay: bool) -> None:
+    model = vergence.load(asked.run) if asked.run else None
+    crops = np.zeros((32, model.image_size, model.image_size, 3), np.uint8) if model else None
+    box = (size[0] // 4, 0, size[1], size[1])
+
+    def network() -> None:
+        assert model is not None
+        assert crops is not None
+        for start in range(0, count, len(crops)):
+            model(crops[: count - start])
+
+    def whole(overlay: bool, run: object = "lifting", **where: object) -> None:
         shutil.rmtree(CACHE, ignore_errors=True)
         shutil.rmtree(asked.folder / "out", ignore_errors=True)
-        found = vergence.predict("lifting", video, detector="mediapipe", detector_model=asked.task)
+        found = vergence.predict(run, video, **where)  # type: ignore[arg-type]
         vergence.save_predicted(found, asked.folder / "out", draw=overlay_of_people if overlay else None)
 
+    found = {"detector": "mediapipe", "detector_model": asked.task}
     acts: dict[str, Callable[[], None]] = {"decoding": decode, "detector": detect, "reduction": draw, "coding": code}
-    wholes: dict[str, Callable[[], None]] = {"no overlay": lambda: whole(False), "overlay": lambda: whole(True)}
+    wholes: dict[str, Callable[[], None]] = {
+        "no overlay": lambda: whole(False, **found),
+        "overlay": lambda: whole(True, **found),
+    }
+    if model:
+        acts["network"] = network
+        wholes["run"] = lambda: whole(False, model, box=box)
+        wholes["run, overlay"] = lambda: whole(True, model, box=box)
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in [*acts, *wholes]}
+    if model:
+        network()
     for _ in range(asked.repeat):
         for name, act in {**acts, **wholes}.items():
             taken[name].append(timed(act))
-    seconds = {name: statistics.median(s for s, _ in both) for name, both in taken.items()}
-    worked = {name: statistics.median(w for _, w in both) for name, both in taken.items()}
-    print(
-        f"{size[0]} x {size[1]}, {count} frames, {asked.repeat} times, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
-    )
-    for name in taken:
-        print(
-            f"  {name:10} {count / seconds[name]:7.1f} frames/s, {1000 * worked[name] / count:6.1f} ms of a core for each"
-        )
-    slowest = max(acts, key=lambda name: seconds[name])
-    after = (
-        sum(seconds[name] for name in acts) + seconds["decoding"]
-    )  # decoded for the detector, and again to be drawn on
+    load = f"{asked.repeat} times, load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"
+    print(f"{size[0]} x {size[1]}, {count} frames, {load}")
+    for name, both in taken.items():
+        seconds, worked = (statistics.median(part) for part in zip(*both, strict=True))
+        print(f"  {name:12} {count / seconds:7.1f} frames/s, {1000 * worked / count:6.1f} ms of a core for each")
     for name in wholes:
-        share, serial = seconds[slowest] / seconds[name], after / seconds[name]
-        print(f"  {name}: {share:.0%} of the rate of {slowest} alone; {serial:.2f} times one thing after the other")
+        parts = ["decoding", "network" if "run" in name else "detector"]
+        again = ["decoding", "reduction", "coding"] if "overlay" in name else []  # decoded again, to be drawn on
+        shares = []
+        for i, whole_taken in enumerate(taken[name]):
+            own = [[taken[part][i][k] for part in parts + again] for k in (0, 1)]
+            shares.append((max(own[0]) / whole_taken[0], max(own[1]) / whole_taken[1], sum(own[0]) / whole_taken[0]))
+        clock, core, serial = (statistics.median(part) for part in zip(*shares, strict=True))
+        print(
+            f"  {name}: {clock:.0%} of the rate of its slowest stage alone ({core:.0%} by the processor's seconds); ",
+            end="",
+        )
+        print(f"{serial:.2f} times one thing after the other")
     shutil.rmtree(CACHE, ignore_errors=True)
 
 

@@ -2,9 +2,10 @@
 
     python scripts/kills.py [--moments 30] [--seed 0] [--only train,predict]
 
-Not in CI: some minutes for each verb. Everything is tiny and made here; each call is a process of its own, killed by SIGKILL
-with all that it started. Compared are weights, arrays, videos and keypoint files; not the files that tell how long something
-took (`TIMED`). Exit status 1 where one differs, or a call after a kill does not end well; its words are printed then.
+Not in CI: half a minute for each verb. Everything is tiny and made here; each call is a process of its own, forked off this one
+after the libraries are imported, and killed by SIGKILL. Moments are of processor time. Compared are weights, arrays, videos and
+keypoint files; not the files that tell how long something took (`TIMED`). Exit status 1 where one differs, or a call after a
+kill does not end well; its words are printed then.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+import traceback
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +33,13 @@ network: {{embedding_size: 4, hidden_sizes: [4, 8], depths: [1, 1], width: 8}}
 checkpoint_every: 5
 sources:
   wild: {{kind: world_images, count: 20, seed: 1, keypoints: true}}
-  studio: {{kind: world_recordings, look: studio, subjects: 1, frames_per_subject: 12, views: [3], seed: 2, keypoints: true}}
+  studio: {{kind: world_recordings, look: studio, subjects: 1, frames_per_subject: {frames}, views: [3], seed: 2,
+           keypoints: true}}
 stages:
-  keypoints: {{train: {{steps: 60, batch: {{wild: 6}}, losses: {{heatmap: 1.0, coordinates: 0.1}}}}}}
+  keypoints: {{train: {{steps: {steps}, batch: {{wild: 6}}, losses: {{heatmap: 1.0, coordinates: 0.1}}}}}}
   labels: {{label: {{source: studio, keypoints: labelled}}}}
-  pose: {{train: {{steps: 60, batch: {{studio: 4}}, labels: [labels], losses: {{heatmap: 1.0, depth: 1.0}}}}}}
-  unit: {{refine: {{sources: [studio], labels: [labels], poses: [], steps: 100}}}}
+  pose: {{train: {{steps: {steps}, batch: {{studio: 4}}, labels: [labels], losses: {{heatmap: 1.0, depth: 1.0}}}}}}
+  unit: {{refine: {{sources: [studio], labels: [labels], poses: [], steps: {refine}}}}}
 test:
   studio: {{kind: world_recordings, look: studio, subjects: 1, frames_per_subject: 4, views: [3], seed: 9}}
 """
@@ -57,9 +60,18 @@ class Slow:
 def slow(model, device):
     return Slow()
 """
+RECIPES = {  # by where most of their time goes
+    "train": ("epipolar_pose", 12, 60, 100),
+    "label": ("epipolar_pose", 90, 5, 5),
+    "refine": ("epipolar_pose", 12, 5, 150),
+    "supervised": ("supervised", 12, 60, 100),
+}
+LIBRARIES = "torch lightning transformers cv2 av rich scipy.optimize vergence.commands.train vergence.commands.compare"
 VERBS = {
-    "train": "train {work}/epipolar_pose.yaml --out {out} --device cpu --quiet",
-    "compare": "compare {work}/epipolar_pose.yaml {work}/supervised.yaml --out {out} --device cpu --quiet",
+    "train": "train {work}/train.yaml --out {out} --device cpu --quiet",
+    "label": "train {work}/label.yaml --out {out} --device cpu --quiet",
+    "refine": "train {work}/refine.yaml --out {out} --device cpu --quiet",
+    "compare": "compare {work}/train.yaml {work}/supervised.yaml --out {out} --device cpu --quiet",
     "prepare": "data prepare {work}/capture --out {out} --size 64 --workers 2",
     "predict": "predict lifting {work}/capture/{video} --capture {work}/capture --camera {camera} --out {out} --quiet",
     "reconstruct": "reconstruct {work}/capture --out {out}",
@@ -68,22 +80,39 @@ VERBS = {
 }
 
 
-def call(words: str, kill_after: float | None = None) -> tuple[int, float, str]:
-    """Status, seconds and words of a command; the status is that of SIGKILL where it was killed."""
-    start, environment = time.monotonic(), {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "vergence.cli", *words.split()], env=environment, text=True, start_new_session=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    try:
-        told = process.communicate(timeout=kill_after)[0]
-    except subprocess.TimeoutExpired:
-        os.kill(process.pid, signal.SIGKILL)  # it alone: what it started must notice
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
-        told = ""
-    return process.returncode, time.monotonic() - start, told
+def spent(process: int) -> float:
+    """Seconds of processor time of a process and of those of its children that have ended."""
+    words = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return sum(map(int, words[11:15])) / os.sysconf("SC_CLK_TCK")
+
+
+def call(words: str, log: Path, kill_after: float = np.inf) -> tuple[int, float, str]:
+    """Status, seconds and words of a command in a process forked off this one, which is killed, it alone, after a time: what
+    it started must notice. Seconds are of the processor, so that a busy machine moves no moment."""
+    process = os.fork()
+    if process == 0:
+        status = 1
+        try:
+            os.setsid()
+            output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            sys.argv = ["vergence", *words.split()]
+            status = import_module("vergence.cli").main()
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(status)
+    seconds = 0.0
+    while (done := os.waitpid(process, os.WNOHANG))[0] == 0:
+        seconds = spent(process)
+        if seconds >= kill_after:
+            os.kill(process, signal.SIGKILL)
+        time.sleep(0.01)
+    return os.waitstatus_to_exitcode(done[1]), seconds, log.read_text()
 
 
 def contents(out: Path) -> dict[str, str]:
@@ -102,10 +131,11 @@ def contents(out: Path) -> dict[str, str]:
 
 def setup(work: Path) -> dict[str, str]:
     """Recipes, a detector and a capture."""
-    for method in ("epipolar_pose", "supervised"):
-        (work / f"{method}.yaml").write_text(RECIPE.format(method=method))
+    for name, (method, frames, steps, refine) in RECIPES.items():
+        (work / f"{name}.yaml").write_text(RECIPE.format(method=method, frames=frames, steps=steps, refine=refine))
     (work / "slow.py").write_text(DETECTOR)
-    status, _, told = call(f"synth {work}/capture --frames 100 --views 3 --size 160 --known cameras --quiet")
+    words = f"synth {work}/capture --frames 100 --views 3 --size 160 --known cameras --quiet"
+    status, _, told = call(words, work / "log")
     assert status == 0, told
     video = sorted((work / "capture").glob("*.mp4"))[0]
     return {"work": str(work), "video": video.name, "camera": video.stem}
@@ -117,6 +147,9 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default=",".join(VERBS))
     options = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    for library in LIBRARIES.split():
+        import_module(library)
     rng, wrong = random.Random(options.seed), 0
     names = options.only.split(",")
     with tempfile.TemporaryDirectory() as folder:
@@ -124,21 +157,23 @@ def main() -> int:
         given = setup(work)
         for number, name in enumerate(names):
             words = VERBS[name].format(out=work / name, **given)
-            status, seconds, told = call(words)
+            status, seconds, told = call(words, work / "log")
             if status:
                 print(f"{name}: status {status}\n{told}", flush=True)
                 wrong += 1
                 continue
             whole = contents(work / name)
-            for _ in range(len(range(number, options.moments, len(names)))):
-                shutil.rmtree(work / name)
-                moment = rng.uniform(0.2, 1.0) * seconds
-                call(words, moment)
-                status, _, told = call(words)
+            for _ in range(number, options.moments, len(names)):
+                shutil.rmtree(work / name, ignore_errors=True)
+                moment = rng.uniform(0, 1) * seconds
+                killed = call(words, work / "log", moment)[0]
+                left = len(contents(work / name)) if (work / name).exists() else 0
+                status, _, told = call(words, work / "log")
                 there = contents(work / name) if status == 0 else {}
                 differ = sorted(key for key in whole.keys() | there.keys() if whole.get(key) != there.get(key))
                 wrong += bool(differ)
-                print(f"{name}, killed after {moment:.1f} of {seconds:.1f} s: {differ or 'the same bytes'}", flush=True)
+                when = f"{moment:.1f} of {seconds:.1f} s" if killed else "not at all"
+                print(f"{name}, killed after {when}, {left} files left: {differ or 'the same bytes'}", flush=True)
                 if status:
                     print(told, flush=True)
     return int(wrong > 0)

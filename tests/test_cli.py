@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import signal
 import subprocess
 import sys
 from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -161,7 +165,7 @@ def test_the_overview_documents_exit_statuses(capsys):
 @pytest.mark.parametrize(
     ("stop", "verb", "said"),
     [
-        (KeyboardInterrupt, "train", "vergence train: stopped. The same command goes on where it was."),
+        (KeyboardInterrupt, "train", "vergence train: stopped. The same command continues."),
         (KeyboardInterrupt, "synth", "vergence synth: stopped."),
     ],
 )
@@ -178,7 +182,7 @@ def test_sigterm_stops_like_ctrl_c(capsys, monkeypatch):
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(cli, "run", lambda *_: signal.raise_signal(signal.SIGTERM))
     assert cli.main(["train"]) == 130
-    assert "goes on where it was" in capsys.readouterr().err
+    assert "The same command continues" in capsys.readouterr().err
     assert signal.getsignal(signal.SIGTERM) == before
 
 
@@ -189,3 +193,51 @@ def test_a_file_is_no_folder_for_results(words, tmp_path, capsys):
     assert cli.main([word.replace("FILE", str(file)) for word in words]) == 2
     assert "notes.txt is a file" in capsys.readouterr().err
     assert file.read_text() == "mine"
+
+
+def test_of_processes_started_together_the_first_speaks(capsys, monkeypatch, tmp_path):
+    from vergence.commands.console.terminal import told
+
+    for names, number in ((), None), (("RANK",), 0), (("RANK", "SLURM_PROCID"), 3), (("SLURM_PROCID",), 3):
+        for name in ("RANK", "SLURM_PROCID"):
+            monkeypatch.delenv(name, raising=False)
+        for name in names:
+            monkeypatch.setenv(name, str(number))
+        assert cli.rank() == number
+        with told(False, "training"):
+            pass
+        assert ("training" in capsys.readouterr().out) is (not number)
+        with cli.owned(cli.function_of("demo"), {"out": tmp_path / "run"}):
+            assert (tmp_path / "run").exists() is (number is None)  # held, of one process alone
+
+
+FOREIGN = {"nodes", "ntasks-per-node", "force-reinstall", "no-python", "nproc-per-node"}  # of sbatch, pip, torchrun
+
+
+def test_options_that_messages_name_are_options_as_the_help_spells_them():
+    data = [getattr(import_module(f"vergence.commands.data.{name}"), name) for name in ("check", "prepare")]
+    functions = [*(cli.function_of(verb) for verb in cli.VERBS if verb != "data"), *data]
+    names = {name.replace("_", "-") for one in functions for name in inspect.signature(one).parameters}
+    known = {"help", "version", "threads", *FOREIGN, *names}
+    wrong = [
+        f"{file.name}: --{name}"
+        for file in Path(cli.__file__).parent.rglob("*.py")
+        for name in re.findall(r"(?<![\w-])--([a-z]\w*+(?:-\w+)*+)(?![.-][\w{])", file.read_text())
+        if name.partition("no-")[2] not in known and name not in known
+    ]
+    assert wrong == []
+
+
+def test_verbs_that_take_long_say_so_before_they_load_anything(tmp_path):
+    """Each by its own line, or by `told`; not where --quiet is given."""
+    for verb in cli.VERBS:
+        function = cli.function_of(verb)
+        text = inspect.getsource(sys.modules[function.__module__])
+        assert getattr(function, "takes", "") or "told(quiet, " in text or verb in ("data", "completion", "doctor"), (
+            verb
+        )
+    words = ["reconstruct", str(tmp_path / "gone"), "--out", str(tmp_path / "out")]
+    status, _, text = loaded_by(words)
+    assert status == 2
+    assert "vergence reconstruct: cameras and 3D poses take mostly 10 to 60 s" in text.splitlines()[0]
+    assert "take mostly" not in loaded_by([*words, "--quiet"])[2]

@@ -36,9 +36,15 @@ def test_the_second_process_is_told_and_a_killed_one_is_not_in_the_way(tmp_path,
             held(out),
         ):
             pass
+        half, other = out / "tables" / ".poses.1234abcd.npz", out / ".mine.npz"
+        half.parent.mkdir()
+        half.touch()
+        other.touch()
         first.kill()
         first.wait()
         with held(out):
+            assert not half.exists()  # nobody goes on with what was not finished
+            assert other.exists()
             assert (out / LOCK).read_text().startswith(f"process {os.getpid()} ")
     finally:
         os.kill(worker, signal.SIGKILL)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
+import importlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,8 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "mutants.py"
-_spec = importlib.util.spec_from_file_location("mutants", SCRIPT)
-mutants = importlib.util.module_from_spec(_spec)
-sys.modules["mutants"] = mutants
-_spec.loader.exec_module(mutants)
+sys.path.insert(0, str(SCRIPT.parent))
+mutations, mutants = importlib.import_module("mutations"), importlib.import_module("mutants")
 
 MODULE = '''"""A docstring of 1 + 2."""
 LIMIT = 3.0  # a setting
@@ -37,8 +36,8 @@ def use(x, y):
 
 
 def changed(text: str = MODULE) -> list[str]:
-    source = mutants.Source("room/module.py", text.encode())
-    found = list(mutants.candidates(source, mutants.signatures_of([ast.parse(text)])))
+    source = mutations.Source("room/module.py", text.encode())
+    found = list(mutations.candidates(source, mutations.signatures_of([ast.parse(text)])))
     for mutant in found:
         ast.parse(text.encode()[: mutant.start] + mutant.new.encode() + text.encode()[mutant.end :])
     return [mutant.after for mutant in found]
@@ -82,7 +81,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "def half(x):\n    return x / 2\n\n\ndef less(x):\n    return x - 1\n"
     )
     (tmp_path / "tests/metrics/test_sums.py").write_text(
-        "def test_half():\n    from vergence.metrics.sums import half\n\n    assert half(3) == 1.5\n"
+        "from vergence.metrics import sums\n\n\ndef test_half():\n    assert sums.half(3) == 1.5\n"
     )
     monkeypatch.setattr(mutants, "ROOT", tmp_path)
     return tmp_path
@@ -100,28 +99,35 @@ def test_a_draw_is_a_sample_of_its_seed_and_does_not_change_with_what_stands_els
     assert draws == [[m.after for m in mutants.draw(tree / "src", seed, 2, {"metrics": 1})] for seed in range(20)]
 
 
-def test_tests_are_chosen_nearest_first() -> None:
-    root = SCRIPT.parent.parent
-    near, *others = mutants.stages("geometry/crops.py", root)
-    assert [file.relative_to(root / "tests").as_posix() for file in near] == ["geometry/test_crops.py"]
-    assert any(root / "tests/batches/test_crops.py" in files for files in others)
-    assert all(file.exists() for files in others for file in files)
-
-
 def test_a_fault_is_caught_by_name_or_survives_and_the_tree_is_left_alone(tree: Path) -> None:
+    """By tests that run its line only; one on import by a test of the module's file."""
+    pytest.importorskip("coverage")
+    source, test = tree / "src/vergence/metrics/sums.py", tree / "tests/metrics/test_sums.py"
+    source.write_text(source.read_text() + "\n\nPARTS = [2]\n\n\ndef cut(x):\n    return x[\n        1:\n    ]\n")
+    test.write_text(test.read_text() + "\n\ndef test_cut():\n    assert sums.cut([1, 2]) == sums.PARTS\n")
     program = f"""
-import importlib.util, pathlib, sys
-spec = importlib.util.spec_from_file_location("mutants", {str(SCRIPT)!r})
-mutants = sys.modules["mutants"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(mutants)
+import pathlib, sys
+sys.path.insert(0, {str(SCRIPT.parent)!r})
+import mutants
 mutants.ROOT = pathlib.Path({str(tree)!r})
-trial = mutants.Trial(pathlib.Path({str(tree)!r}) / "copy", 20, 20)
-for mutant in mutants.draw(mutants.ROOT / "src", 1, 2, {{"metrics": 1}}):
-    print(mutant.function, trial.catcher(mutant))
+mutants.SHARES = {{"metrics": 1}}
+sys.argv[1:] = ["--count", "4", "--out", {str(tree / "out" / "found.jsonl")!r}]
+mutants.main()
 """
     before = {file: file.read_bytes() for file in tree.rglob("*.py")}
-    said = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True
-    ).stdout.splitlines()
-    assert sorted(said) == ["half tests/metrics/test_sums.py::test_half", "less "]
+    for _ in range(2):  # the second goes on where the first ended: at its end
+        run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        said = [line for line in run.stdout.splitlines() if line[:1].isdigit() or "caught" in line]
+        by = "caught by tests/metrics/test_sums.py::test_"
+        assert sorted(line.partition(" ")[2] for line in said) == sorted([
+            f"metrics/sums.py:2 {by}half", "metrics/sums.py:6 SURVIVED", f"metrics/sums.py:9 {by}cut",
+            f"metrics/sums.py:14 {by}cut", "of 4 caught; 0 more cannot be noticed",
+        ])  # fmt: skip
+    noted = json.loads((tree / "build/mutants/tests/metrics/test_sums.py.json").read_text())
+    assert noted["lines"] == {
+        "metrics/sums.py return x / 2": ["tests/metrics/test_sums.py::test_half"],
+        "metrics/sums.py return x[": ["tests/metrics/test_sums.py::test_cut"],
+        "metrics/sums.py 1:": ["tests/metrics/test_sums.py::test_cut"],
+    }
+    assert len((tree / "out" / "found.jsonl").read_text().splitlines()) == 4
     assert all(file.read_bytes() == text for file, text in before.items())

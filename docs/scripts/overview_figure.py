@@ -165,7 +165,7 @@ def main() -> None:
     crops, found, up = footage()
     parts = [tile(*crops[i], 20 + (i % 2) * (TILE + 8), 70 + (i // 2) * (TILE + 8)) for i in range(4)]
     parts.append(rig_part(found, up))
-    captions = [(20, "Cameras, nobody knows where"), (400, "Rig and 3D, found from the person")]
+    captions = [(20, "Uncalibrated cameras"), (400, "Rig and 3D, found from the person")]
     arrows = [320]
     if len(sys.argv) > 1:
         parts.append(single_part(sys.argv[1]))

@@ -18,32 +18,33 @@ from vergence.errors import VergenceError, meant
 
 # In one line each, for `vergence --help`, which imports none of them; what a verb's own --help says is its docstring.
 VERBS = {
-    "demo": "the main job on the built-in world, with a report to open",
+    "demo": "the whole pipeline on the built-in world, with a report",
     "learn": "recordings of several cameras to a single-camera model, in one command",
-    "inspect": "whether footage will do, in a minute, and what to film again",
+    "inspect": "whether footage is good enough, in a minute, and what to film again",
     "detect": "2D keypoints of everybody in raw videos",
     "reconstruct": "cameras and 3D from uncalibrated footage; pose files and a quality report",
     "train": "any method, any mixture of supervision, from a recipe",
-    "evaluate": "a run measured on a test set, or on footage whose truth nobody knows",
+    "evaluate": "measures a run on a test set, or on footage without ground truth",
     "compare": "recipes and runs side by side, on equal data and tests",
-    "reproduce": "a paper's table trained again, ours beside theirs",
+    "reproduce": "reproduces a paper's table, our figures beside the published ones",
     "predict": "image, folder or video to 3D poses, overlay and files",
     "batch": "detect, reconstruct or predict over many recordings, here or on Ray",
     "search": "an image's or a clip's pose found in footage",
     "synth": "a dataset from the built-in world",
-    "data": "datasets on disk: what a folder holds, whether it is valid; prepared for fast reading",
+    "data": "datasets on disk: checks a folder, or prepares it for fast reading",
     "import-weights": "weights that others released, as a run",
     "completion": "what a shell needs to complete verbs and options",
     "export": "a run as one ONNX file, for programs without torch",
-    "doctor": "what is installed, what is wrong, how to mend it",
+    "doctor": "what is installed, what is wrong, how to fix it",
 }
 # Of verbs that have no module of their name in `commands/`.
 PLACES = {"completion": "console.completion", "export": "models.export"}
 FORMERLY = {"adopt": "import-weights"}
 # Whose work a second call of the same command goes on with.
-RESUMED = ("demo", "learn", "detect", "train", "compare", "reproduce", "predict", "data")
+RESUMED = ("demo", "learn", "detect", "train", "compare", "reproduce", "predict", "batch", "data")
 STATUSES = (
-    "0: done; 1: done, and the answer is no (inspect, data check, doctor); 2: refused, with one sentence; 130: stopped"
+    "0: done; 1: done, and the answer is no (inspect, detect, batch, data check, doctor); 2: refused, with one sentence; "
+    "130: stopped"
 )
 
 
@@ -69,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"vergence {verb}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        again = " The same command goes on where it was." if verb in RESUMED else ""
+        again = " The same command continues." if verb in RESUMED else ""
         print(f"\nvergence {verb}: stopped.{again}", file=sys.stderr)
         return 130
     except BrokenPipeError:
@@ -150,7 +151,7 @@ def owned(function: Callable[..., int | None], values: Mapping[str, Any]) -> Ite
     from vergence.files import check_writable
     from vergence.folders import held
 
-    if getattr(function, "writes_file", False) or not {"RANK", "SLURM_PROCID"}.isdisjoint(os.environ):
+    if getattr(function, "writes_file", False) or rank() is not None:
         check_writable(wanted, folder=not getattr(function, "writes_file", False))
         yield
     else:
@@ -158,12 +159,21 @@ def owned(function: Callable[..., int | None], values: Mapping[str, Any]) -> Ite
             yield
 
 
+def rank() -> int | None:
+    """This process's number among those that `torchrun` or `srun` started; None where it was started by itself."""
+    number = os.environ.get("RANK", os.environ.get("SLURM_PROCID"))
+    return int(number) if number and number.isdigit() else None
+
+
 def call(function: Callable[..., int | None], verb: str, words: list[str]) -> int:
-    """Reads `words` by the function's signature and calls it; one that reads words itself gets them."""
+    """Reads `words` by the function's signature, says how long it `takes`, and calls it; one that reads words itself gets
+    them."""
     if getattr(function, "takes_words", False):
         return int(function(words) or 0)
     parse = import_module("vergence.commands.console.options").parse
     values = parse(function, verb, words)
+    if (takes := getattr(function, "takes", "")) and not values.get("quiet") and not rank():
+        print(f"vergence {verb}: {takes}", flush=True)  # before libraries are loaded, which takes seconds
     with owned(function, values):
         return int(function(**values) or 0)
 

@@ -8,7 +8,7 @@ LONGEST = 600  # characters of a sentence
 
 
 class VergenceError(Exception):
-    """Bad input or a state that the user can mend.
+    """Bad input, or a state that the user can repair.
 
     The command line prints it as one sentence without a traceback; Python callers catch it by type.
 

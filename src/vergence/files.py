@@ -177,7 +177,7 @@ def inside(folder: Path, name: str) -> Path:
     Raises:
         VergenceError: it leads out of it.
     """
-    if not name.strip() or not Path(os.path.normpath(folder / name)).is_relative_to(os.path.normpath(folder)):
+    if not name.strip() or not Path(os.path.abspath(folder / name)).is_relative_to(os.path.abspath(folder)):
         raise VergenceError(f"{name!r} leads out of {folder}", "Name files by their path in the folder.")
     return folder / name
 

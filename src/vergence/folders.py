@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from vergence.errors import VergenceError, refusing
-from vergence.files import check_writable
+from vergence.files import check_writable, remove_leftovers
 
 try:
     import fcntl
@@ -90,6 +90,8 @@ def _locked(lock: Path, remedy: str) -> IO[str]:
             if os.path.samestat(os.fstat(file.fileno()), os.stat(lock)):
                 break
         file.close()
+    if file.seek(0, os.SEEK_END):  # whoever wrote it was killed
+        remove_leftovers(lock.parent)
     file.truncate(0)
     file.write(f"process {os.getpid()} on {platform.node()}")
     file.flush()

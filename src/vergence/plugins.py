@@ -5,11 +5,11 @@
     @plugins.methods.register("my_method")
     class MyMethod(Method): ...
 
-A file with such lines is named in a recipe (`plugins: [my_method.py]`) or on the command line; an installed package declares
-it as an entry point of the registry's group (`vergence.methods`, ...), and needs no line anywhere; `module:Class` of an
-installed package is a name by itself. What comes with Vergence stands in `built_in.toml` in the same form and is imported
-when it is first asked for. Code runs only where the user names it: a run's folder tells which plug-ins it was made with, and
-never loads them (`needed_by`). Examples: `examples/plugin/`.
+A file with such lines is named in a recipe (`plugins: [my_method.py]`) or on the command line; an installed package
+declares it as an entry point of the registry's group (`vergence.methods`, ...), and needs no such line; `module:Class`
+of an installed package is a name by itself. What comes with Vergence stands in `built_in.toml` in the same form and is
+imported when it is first asked for. Code runs only where the user names it: a run's folder tells which plug-ins it was
+made with, and never loads them (`needed_by`). Examples: `examples/plugin/`.
 """
 
 from __future__ import annotations

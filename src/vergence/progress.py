@@ -8,6 +8,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -21,6 +23,32 @@ Progress = Callable[[str, int, int | None], None]
 
 def silent(what: str, done: int, total: int | None) -> None:
     """Progress that nobody looks at."""
+
+
+_HEARD: ContextVar[Progress] = ContextVar("heard", default=silent)
+
+
+@contextmanager
+def heard(progress: Progress, what: str) -> Iterator[None]:
+    """Tells that the block runs, and passes on what is told to `hearing()` below it: for what stands behind a contract that
+    has no place for a callback, as a plug-in's source that opens itself.
+
+    Args:
+        progress: told of `what`, and of `what: PART` for each part that is counted.
+        what: is done in the block.
+    """
+    progress(what, 0, None)
+    token = _HEARD.set(lambda part, done, total: progress(f"{what}: {part}", done, total))
+    try:
+        yield
+    finally:
+        _HEARD.reset(token)
+    progress(what, 1, 1)
+
+
+def hearing() -> Progress:
+    """Whom `heard` lets listen, as seen by this thread; nobody, elsewhere."""
+    return _HEARD.get()
 
 
 def followed(items: Iterable[T], what: str, total: int | None, progress: Progress) -> Iterator[T]:

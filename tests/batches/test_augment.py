@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vergence.batches.augment import augment, mirror, move_window, occlude, to_float
+from vergence.batches.augment import Draw, _window, augment, mirror, move_window, occlude, to_float
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.recipes.settings import Augmentation
@@ -332,3 +332,29 @@ def test_each_colour_change_alone_is_what_it_says(name):
         assert not torch.equal(after[:, 0], after[:, 1])
     torch.testing.assert_close(moved.amax(0), extent, atol=0.005, rtol=0)
     torch.testing.assert_close(moved.amin(0), -extent, atol=0.005, rtol=0)
+
+
+def test_windows_move_either_way_alike():
+    uniform = torch.full((3, 14), 0.5)
+    uniform[1, 1:3], uniform[2, 1:3] = 0.0, 1.0
+    numbers = Draw(uniform, torch.zeros(3, 2), torch.zeros(3), torch.zeros(3, 0, 12))
+    _, _, centre = _window(numbers, Augmentation(shift=0.1), torch.Size([40, 60]))
+    torch.testing.assert_close(centre, torch.tensor([[29.5, 19.5], [23.5, 15.5], [35.5, 23.5]]))
+
+
+def test_windows_roll_by_two_deviations_at_most():
+    normal = torch.tensor([[0.0, -3.0], [0.0, -1.5], [0.0, 1.5], [0.0, 3.0]])
+    numbers = Draw(torch.zeros(4, 14), normal, torch.zeros(4), torch.zeros(4, 0, 12))
+    _, roll, _ = _window(numbers, Augmentation(rotation=10.0, rotation_probability=1.0), torch.Size([40, 60]))
+    torch.testing.assert_close(roll.rad2deg(), torch.tensor([-20.0, -15.0, 15.0, 20.0]))
+
+
+def test_windows_that_cut_people_off_stay_within_the_image():
+    """Twice as near, a window's half sides are a quarter of the image's: its centre may move by as much."""
+    uniform = torch.full((3, 14), 0.5)
+    uniform[:, 3], uniform[:, 4] = 0.0, 1.0
+    uniform[1, 12:14], uniform[2, 12:14] = 0.0, 1.0
+    numbers = Draw(uniform, torch.zeros(3, 2), torch.zeros(3), torch.zeros(3, 0, 12))
+    zoom, _, centre = _window(numbers, Augmentation(truncation=1.0, truncation_zoom=2.0), torch.Size([40, 60]))
+    torch.testing.assert_close(zoom, torch.full((3,), 2.0))
+    torch.testing.assert_close(centre, torch.tensor([[29.5, 19.5], [14.5, 9.5], [44.5, 29.5]]))

@@ -193,6 +193,7 @@ def test_2d_labels_keep_what_was_found_with_confidence_and_nothing_else():
     assert not seen.pseudo.any()
     assert (seen.pose[4] == 7).all()
     assert seen.pose[torch.arange(N) != 4].isnan().all()
+    assert torch.equal(made.weight, torch.where(trust >= 0.5, trust, 0.0))
     assert made.pose.shape == (N, 17, 3)
     assert made.report["joints_labelled"] == pytest.approx(float((trust >= 0.5).float().mean()))
 

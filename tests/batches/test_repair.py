@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vergence.batches.repair import repair
+from vergence.batches.repair import _nearest, repair
 from vergence.skeleton import COCO_17, H36M_17
 
 T, V = 40, 3
@@ -103,3 +103,9 @@ def test_joints_without_a_mirror_image_are_not_moved():
     found = repair(swapped, np.ones((6, 17)), points, np.zeros(6), np.arange(6), COCO_17.mirror)
     assert np.array_equal(found.keypoints[:, COCO_17.index("nose")], points[:, COCO_17.index("nose")])
     assert np.array_equal(found.keypoints, points)
+
+
+def test_the_nearest_frame_may_be_the_first_or_the_last():
+    numbers, wanted = np.array([30, 10, 20]), np.array([-5, 10, 14, 15, 16, 29, 30, 99])
+    assert _nearest(numbers, wanted).tolist() == [1, 1, 1, 1, 2, 0, 0, 0]
+    assert _nearest(np.array([4]), np.array([0, 4, 9])).tolist() == [0, 0, 0]

@@ -185,3 +185,19 @@ def test_a_reconstruction_does_not_wait_for_torch_to_load(recordings, tmp_path):
         "assert ours.recv()[0] == '' and 'torch' not in sys.modules\nimport os\nos._exit(0)\n"
     )
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+def test_the_server_has_all_that_a_task_imports(recordings, tmp_path):
+    """A name that it cannot import is left out without a word."""
+    script = (
+        "import gc, os, sys\nfrom importlib import import_module\nfrom multiprocessing import Pipe\n"
+        "from vergence.bulk import task\n"
+        "for name in [*task.ANYWAY, 'vergence.commands.reconstruct', *task.NEEDED['reconstruct'], *task.LAST]:\n"
+        "    import_module(name)\n"
+        "assert gc.get_freeze_count() > 1000\nbefore = set(sys.modules)\nours, theirs = Pipe()\n"
+        f"words = [{str(recordings / 'a')!r}, {'--out=' + str(tmp_path / 'out')!r}]\n"
+        f"task._work('reconstruct', words, {str(tmp_path / 'log.txt')!r}, 1, theirs)\n"
+        f"open({str(tmp_path / 'new.txt')!r}, 'w').write(' '.join(set(sys.modules) - before))\nos._exit(0)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+    assert len((tmp_path / "new.txt").read_text().split()) < 5

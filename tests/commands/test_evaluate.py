@@ -9,6 +9,7 @@ import fixtures_human36m
 import numpy as np
 import pytest
 import yaml
+from fixtures_told import SIDE, told, write_videos
 from scipy.io import savemat
 
 import vergence
@@ -16,6 +17,7 @@ from vergence.cli import main
 from vergence.commands.reconstruct import reconstruct
 from vergence.commands.synth import synth
 from vergence.evaluation.scores import predict_all
+from vergence.footage.detectors import footage as base
 from vergence.inference.estimator import load
 from vergence.metrics.keypoints import COCO_SIGMAS
 from vergence.protocols.base import get_protocol
@@ -24,6 +26,8 @@ from vergence.recipes.typed import make_source
 from vergence.skeleton import COCO_17, H36M_17
 from vergence.training.run import Run
 from vergence.training.sources import open_source
+
+__all__ = ["told"]
 
 RECIPE = """
 image_size: 32
@@ -276,13 +280,35 @@ def test_an_image_run_on_footage_without_truth(run, capture, tmp_path, capsys):
     assert found["figures"]["ways"]["zero depth"]["score"] == pytest.approx(1)
 
 
-def test_footage_without_keypoints_is_told_how_to_get_them(capture, tmp_path, capsys):
-    for video in (capture / "c").glob("*.mp4"):
-        (tmp_path / video.name).symlink_to(video)
-    assert main(["evaluate", "lifting", "--footage", str(tmp_path), "--quiet"]) == 2
-    said = capsys.readouterr().err
-    assert "Run `vergence detect" in said
-    assert "is found by itself" in said
+def test_keypoints_that_footage_lacks_are_detected(told, make_scene, tmp_path, monkeypatch, capsys):
+    """Into --out, once; beside a reconstruction as well, and not before footage of one camera is refused."""
+    told.keypoints = make_scene(views=3, frames=40, distortion=(0.0,) * 5, noise=1.0).keypoints * SIDE / 1000
+    (tmp_path / "footage").mkdir()
+    footage = write_videos(tmp_path / "footage", [40, 40, 40])
+    monkeypatch.setattr(base, "CACHE", tmp_path / "cache")
+    before = sorted(footage.iterdir())
+    words = ["evaluate", "lifting", "--footage", str(footage), "--detector", "told", "--quiet"]
+    assert main([*words, "--out", str(tmp_path / "e")]) == 0
+    assert sorted(footage.iterdir()) == before
+    assert len(list((tmp_path / "e" / "keypoints").glob("*.json"))) == 3
+    asked = vergence.evaluate("lifting", footage=footage, detector="told").results["footage"]["figures"]
+    reconstruct(footage, tmp_path / "rec", detector="told", quiet=True)
+    own = ["--reconstruction", str(tmp_path / "rec"), "--detector", "nobody is asked", "--out", str(tmp_path / "own")]
+    assert main([*words[:-3], *own]) == 0
+    found = [json.loads((tmp_path / n / "results.json").read_text())["footage"]["figures"] for n in ("e", "own")]
+    scores = [one["ways"]["model"]["score"] for one in (asked, *found)]
+    assert scores == pytest.approx(scores[:1] * 3, rel=1e-6)
+    for name in ("cam1.mp4", "cam2.mp4"):
+        (footage / name).unlink()
+    assert main(["evaluate", "lifting", "--footage", str(footage), "--out", str(tmp_path / "one")]) == 2
+    assert "one camera gives no depth" in capsys.readouterr().err
+
+
+def test_a_detector_without_footage_is_refused(run, capsys):
+    assert main(["evaluate", str(run), "--detector", "rtmpose"]) == 2
+    assert "--detector belongs to --footage" in capsys.readouterr().err
+    assert main(["evaluate", str(run), "--detector-model", "x.task"]) == 2
+    assert "--detector-model belongs to --footage" in capsys.readouterr().err
 
 
 def test_frames_that_an_image_run_learned_from_are_left_out(capture, tmp_path):

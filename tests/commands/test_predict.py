@@ -27,7 +27,7 @@ def test_a_video_with_boxes_gives_all_files(light_run, light_video, tmp_path, ca
     assert "counts frames from 1" in printed
     assert "assumed stature" in printed
     assert sorted(p.name for p in out.iterdir()) == [
-        "overlay.mp4", "poses.csv", "poses.json", "poses.npz", "poses.trc", "report.html",
+        "angles.csv", "overlay.mp4", "poses.csv", "poses.json", "poses.npz", "poses.trc", "report.html",
     ]  # fmt: skip
     with np.load(out / "poses.npz") as file:
         keys = "pose joint_names fps unit up keypoints confidence frame time placed reliable root root_sigma person"
@@ -150,7 +150,7 @@ def test_a_scene_without_a_person_in_it_named_is_refused(light_run, light_video,
 def test_crops_of_the_runs_size_need_no_box(light_run, tmp_path, capsys):
     Image.fromarray(np.full((64, 64, 3), 90, np.uint8)).save(tmp_path / "crop.png")
     assert main(["predict", str(light_run), str(tmp_path / "crop.png"), "--out", str(tmp_path / "out")]) == 0
-    assert "taken whole as a crop" in " ".join(capsys.readouterr().out.split())
+    assert "taken as a crop" in " ".join(capsys.readouterr().out.split())
     assert (
         main(["predict", str(light_run), str(tmp_path / "crop.png"), "--whole-image", "true", "--box", "1,1,9,9"]) == 2
     )

@@ -109,7 +109,7 @@ def test_a_stop_keeps_the_step_and_says_how_to_go_on(recipe, tmp_path, capsys, m
     with monkeypatch.context() as patch:
         patch.setattr(Mixture, "batch", batch)
         assert main(words) == 130
-    assert capsys.readouterr().err.strip() == "vergence train: stopped. The same command goes on where it was."
+    assert capsys.readouterr().err.strip() == "vergence train: stopped. The same command continues."
     monkeypatch.setattr(Mixture, "batch", lambda self, step: real(self, step) if step >= 5 else pytest.fail("again"))
     assert main(words) == 0
 

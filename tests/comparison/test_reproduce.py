@@ -90,7 +90,7 @@ def test_the_table_says_what_its_figures_are():
     assert "row: Published: table 2." in text
     assert "row: * Not comparable: 80 images are measured here" in text
     assert "row: Left out of the test data, missing views: 3." in text
-    assert "alone: No published figure could be read; ours stands alone." in text
+    assert "alone: No published figure could be read; only ours is shown." in text
     assert "every 64th frame" in text
 
 

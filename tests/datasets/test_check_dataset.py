@@ -24,7 +24,8 @@ def test_a_sound_folder_is_told_and_nothing_is_printed(images, capsys):
     told = []
     found = vergence.check_dataset(images, images=3, progress=lambda what, *_: told.append(what))
     assert found.valid
-    assert told == [f"{images} is images that `vergence synth --kind images` wrote"]
+    title = f"{images} is images that `vergence synth --kind images` wrote"
+    assert told == [title, *["reading it"] * 2, "checking it", *["checking it: images decoded"] * 4, "checking it"]
     assert len(found.records) == 25
     assert found.recipe == ()  # no source reads these
     assert capsys.readouterr() == ("", "")

@@ -82,6 +82,31 @@ def test_missing_images_are_counted(root):
     assert read_coco(root).report["left_out"]["people whose image is missing"] == 1
 
 
+@pytest.mark.parametrize("name", ["../other.jpg", "a/../../other.jpg", "..\\other.jpg", "{root}/other.jpg"])
+def test_names_of_images_stay_in_their_folder(root, data, name, monkeypatch):
+    content = coco(data)
+    (root / "other.jpg").write_bytes((root / "train2017" / "000000000003.jpg").read_bytes())
+    content["images"][3]["file_name"] = name.format(root=root)
+    (root / "train2017" / "labels.json").write_text(json.dumps(content))
+    monkeypatch.chdir(root / "train2017")  # seen from there a folder has no name that `..` could be held against
+    for file in ("labels.json", root / "train2017" / "labels.json"):
+        with pytest.raises(VergenceError, match="leads out of"):
+            read_coco(file)
+
+
+def test_names_of_another_machine_are_found_by_their_end_or_missing(root, data):
+    content = coco(data)
+    here = root / "train2017" / content["images"][3]["file_name"]
+    for i, image in enumerate(content["images"]):
+        image["file_name"] = f"D:\\data\\{image['file_name']}" if i % 2 else f"/nowhere/data/{image['file_name']}"
+    content["images"][3]["file_name"] = str(here)
+    (root / "train2017" / "labels.json").write_text(json.dumps(content))
+    whole = read_coco(root)
+    assert read_coco(root / "train2017" / "labels.json").images == whole.images
+    (root / "train2017" / "000000000002.jpg").unlink()
+    assert read_coco(root / "train2017" / "labels.json").report["left_out"]["people whose image is missing"] == 1
+
+
 def change(content, path, value):
     *steps, last = path
     for step in steps:

@@ -21,7 +21,7 @@ from vergence.batches.sampler import Mixture, Part
 from vergence.batches.views import Views
 from vergence.datasets.records import ImageDataset, ImageRef
 from vergence.datasets.shards import reader as shards
-from vergence.datasets.shards.reader import ShardDataset
+from vergence.datasets.shards.reader import ShardDataset, _with_full_cameras
 from vergence.datasets.shards.writer import Joined, prepare
 from vergence.errors import VergenceError
 from vergence.files import atomic_path
@@ -347,6 +347,17 @@ def test_a_folder_of_the_words_before_tells_its_full_cameras_by_its_crops(datase
     else:
         assert again.full_intrinsics.isnan().all()
         assert again.size.isnan().all()
+
+
+def test_the_size_of_an_image_that_is_wide_follows_from_its_crop():
+    full = torch.tensor([[200.0, 0, 79.5], [0, 200, 44.5], [0, 0, 1]])
+    crop = torch.tensor([[100.0, 0, 15.5], [0, 100, 15.5], [0, 0, 1]])
+    index = Views.empty(2, 17, 0, 0).replace(
+        intrinsics=crop.repeat(2, 1, 1), crop=(crop @ full.inverse()).repeat(2, 1, 1)
+    )
+    found = _with_full_cameras(index)
+    torch.testing.assert_close(found.size, torch.tensor([[160.0, 90.0]] * 2))
+    torch.testing.assert_close(found.full_intrinsics, full.repeat(2, 1, 1))
 
 
 def test_nothing_to_prepare_is_refused(tmp_path):

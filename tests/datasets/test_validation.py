@@ -229,6 +229,11 @@ def test_time_steps_that_are_not_one_moment_are_found(sound):
     found = wrong(replaced(sound, time_step=np.zeros(len(sound), dtype=int)))["time steps"]
     assert "repeat a view" in found
     assert "several subjects" in found
+    step = sound.time_step.copy()
+    first, other = sound.sequence == sound.sequence[0], sound.sequence != sound.sequence[0]
+    step[np.flatnonzero(other & (sound.view == 1))[0]] = step[np.flatnonzero(first & (sound.view == 0))[0]]
+    step[np.flatnonzero(first & (sound.view == 1))[0]] = step.max() + 1
+    assert "1 time steps have several sequences" in wrong(replaced(sound, time_step=step))["time steps"]
 
 
 def test_no_rows_are_unsound(sound):
@@ -303,3 +308,27 @@ def test_images_that_are_missing_damaged_or_of_another_size(sound):
     assert any("1 of 4 are missing" in text for text in found)
     assert any("cannot be decoded" in text and "1.jpg" in text for text in found)
     assert any("2.jpg is 64x128, not 64x64" in text for text in found)
+
+
+def test_poses_of_one_camera_alone_say_nothing_of_extrinsics(sound):
+    one = sound[sound.view == 0]
+    assert geometry.check_agreement(one) == []
+    mixed = replaced(sound, pose=np.where((sound.view == 0)[:, None, None], sound.pose, NAN))
+    assert geometry.check_agreement(mixed) == []
+
+
+def test_a_unit_is_named_only_where_with_it_the_views_agree(sound):
+    """Poses that lie 1.5 times the limit apart even so."""
+    off = replaced(sound, translation=sound.translation / 1e3)
+    noise = np.random.default_rng(0).normal(size=(len(sound), 1, 3))
+    for share, named in ((0.5, True), (1.5, False)):
+        scale = share * geometry.AGREEMENT_MM / geometry._apart(replaced(sound, pose=sound.pose + noise), 1.0)
+        (found,) = geometry.check_agreement(replaced(off, pose=off.pose + scale * noise))
+        assert ("the translations are in metres" in found.found) == named
+
+
+def test_sequences_are_named_where_the_others_are_sound(sound):
+    failing = sound.sequence == sound.sequence[0]
+    assert 0 < failing.mean() < 0.9
+    assert geometry._where(sound, failing) == f" (in 1 sequences, most in {sound.sequence[0]})"
+    assert geometry._where(sound, np.ones(len(sound), dtype=bool)) == ""

@@ -10,7 +10,8 @@ from PIL import Image
 
 from vergence.errors import VergenceError
 from vergence.footage.calibrations.writing import write_rig_toml
-from vergence.footage.capture import Capture, load_capture, make_capture
+from vergence.footage.capture import Capture, _check_span, load_capture, make_capture
+from vergence.footage.capture_camera import _rate
 from vergence.footage.capture_writer import write_capture
 from vergence.footage.observations import observe
 from vergence.footage.video import VideoWriter
@@ -190,6 +191,17 @@ def test_plain_folder_finds_keypoints_and_calibration(tmp_path: Path) -> None:
     np.testing.assert_array_equal(observe(again).keypoints, observe(capture).keypoints)
 
 
+def test_keypoints_of_a_linked_video_lie_beside_the_link(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    with VideoWriter(tmp_path / "far" / "walk.mp4", 25.0) as video:
+        for _ in range(3):
+            video.write(np.zeros((32, 32, 3), np.uint8))
+    (tmp_path / "cam.mp4").symlink_to(tmp_path / "far" / "walk.mp4")
+    (tmp_path / "cam.json").write_text('{"images": [], "annotations": []}')
+    capture = make_capture(tmp_path / "cam.mp4")
+    assert (capture.names, capture.cameras[0].keypoints) == (["cam"], tmp_path / "cam.json")
+
+
 def test_folders_of_images_need_a_frame_rate(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
@@ -278,3 +290,21 @@ def test_paths_as_windows_writes_them(tmp_path: Path, written: str, words: str) 
         return
     with pytest.raises(VergenceError, match=words):
         load_capture(tmp_path)
+
+
+def test_a_rate_that_the_times_bear_out_is_the_stated_one() -> None:
+    """Times of a container are rounded; what differs by more was filmed at another rate."""
+    assert _rate(np.arange(50) / 25.03, 25.0) == 25.0
+    assert _rate(np.arange(50) / 24.0, 25.0) == pytest.approx(24.0)
+    assert _rate(np.arange(2) / 24.0, 25.0) == 25.0
+
+
+def test_a_camera_that_turned_about_itself_has_no_wrong_unit() -> None:
+    lens = np.array([[1100.0, 0, 639.5], [0, 1100.0, 359.5], [0, 0, 1]])
+
+    def at(x: float) -> Camera:
+        return Camera("a", (1280, 720), lens, np.zeros(5), np.eye(3), np.array([x, 0.0, 0.0]))
+
+    _check_span([at(0.0), at(0.0)], "c")
+    with pytest.raises(VergenceError, match=r"at most 0\.001 mm apart"):
+        _check_span([at(0.0), at(0.001)], "c")

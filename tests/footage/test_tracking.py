@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vergence.footage.tracking import _movement, person_size, track_people
+from vergence.footage.tracking import _movement, follow_people, person_size, track_people
 
 Make = Callable[..., np.ndarray]
 FPS = 25.0
@@ -27,6 +27,15 @@ def test_two_people_are_followed(person: Make, ring: Make, project: Make) -> Non
     assert len(tracks) == 2
     np.testing.assert_array_equal(tracks[0], near)
     np.testing.assert_array_equal(tracks[1], far)
+
+
+def test_tracks_are_numbered_from_0_in_the_order_of_first_sight(person: Make, ring: Make, project: Make) -> None:
+    near, far = (project(person(20, seed, 1.0, place), ring(1)[0]) for seed, place in ((0, (0, 0)), (1, (0, 1500))))
+    frames = [np.stack([far[t], near[t]]) if t >= 5 else near[t][None] for t in range(20)]
+    followed = list(follow_people(frames, FPS))
+    assert [list(here) for here in followed[:5]] == [[0]] * 5
+    assert {tuple(sorted(here)) for here in followed[5:]} == {(0, 1)}
+    np.testing.assert_array_equal(followed[-1][0], near[-1])
 
 
 def test_a_long_absence_starts_a_new_track(person: Make, ring: Make, project: Make) -> None:

@@ -135,6 +135,15 @@ def test_impossible_depths_are_invalid_and_finite():
     assert xy.grad.isfinite().all()
 
 
+@pytest.mark.parametrize(("depth", "valid"), [(-0.5, True), (-0.999, True), (-1.001, False), (-1.5, False)])
+def test_a_bone_deeper_than_it_is_long_is_invalid(depth: float, valid: bool):
+    """A bone of length 1 aside of the axis, so that both of its ends are in front of the camera either way."""
+    xy = torch.tensor([[0.1, 0.0], [0.3, 0.0]], dtype=torch.float64)
+    lifted = lift(xy, torch.tensor([0.0, depth], dtype=torch.float64), ((0,), (1,)))
+    assert bool(lifted.valid) == valid
+    assert float(lifted.root_depth) + depth > 0
+
+
 def test_a_joint_behind_the_camera_is_invalid():
     flat = to_25d(poses(1, seed=5), ROOT, BONE)
     depth = flat.depth.clone()

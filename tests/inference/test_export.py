@@ -146,6 +146,16 @@ def test_a_folder_is_read_through_its_file(run, views):
             np.testing.assert_allclose(one.keypoints, other.keypoints, atol=1e-3)
 
 
+def test_a_run_s_file_is_opened_once(run, monkeypatch):
+    import onnxruntime
+
+    made, session = [], onnxruntime.InferenceSession
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *a, **k: made.append(a) or session(*a, **k))
+    graphs._opened.cache_clear()
+    load(run, engine="onnxruntime"), load(run / "model.onnx")
+    assert len(made) == 1
+
+
 def test_an_old_file_is_refused(run, tmp_path):
     folder = made(tmp_path / "run", seed=1)
     with pytest.raises(VergenceError, match=r"has no model.onnx .* `vergence export"):

@@ -171,7 +171,7 @@ def test_arrays_are_predicted_one_by_one_as_they_come():
     assert second.image.shape == (HEIGHT, WIDTH, 3)
     assert second.reliable is None
     assert len(taken) == BATCH
-    assert "taken whole" in frames.notes[0]
+    assert "taken as a crop" in frames.notes[0]
 
 
 def test_boxes_by_frame_and_frames_without_one():

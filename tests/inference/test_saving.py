@@ -20,6 +20,7 @@ from vergence.inference import frames, lifted, saving
 from vergence.inference.recording import drawing, final
 from vergence.inference.recording.work import NAME, Rows, Work, blocks, write_arrays
 from vergence.outputs import read_npz, read_trc
+from vergence.outputs.angles import joint_angles
 from vergence.report.overlay import overlay_of_people
 from vergence.report.recordings.prediction import prediction_html
 
@@ -44,7 +45,9 @@ def test_everybody_has_files_that_name_the_person(two_people, small_blocks, tmp_
     found = saved(two_people, tmp_path, smooth=0.3, height=1.8)
     assert [(one.number, one.frames, one.first) for one in found.people] == [(1, 23, 0.0), (2, 17, 0.24)]
     kinds = [f"poses-{n}.{kind}" for n in (1, 2) for kind in ("csv", "json", "npz", "trc")]
-    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["overlay.mp4", "people.json", *kinds])
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        ["angles-1.csv", "angles-2.csv", "overlay.mp4", "people.json", *kinds]
+    )
     smoothing = "Savitzky-Golay of order 2 over 9 frames (0.36 s)"
     for number in (1, 2):
         poses = read_npz(tmp_path / f"poses-{number}.npz")
@@ -62,7 +65,7 @@ def test_everybody_has_files_that_name_the_person(two_people, small_blocks, tmp_
         )
         assert "; scale from a height of 1800 mm" in note
     people = json.loads((tmp_path / "people.json").read_text())["people"]
-    assert people[1]["files"] == ["poses-2.npz", "poses-2.json", "poses-2.csv", "poses-2.trc"]
+    assert people[1]["files"] == ["poses-2.npz", "poses-2.json", "poses-2.csv", "poses-2.trc", "angles-2.csv"]
     with open_video(tmp_path / "overlay.mp4") as video:
         assert (len(video), video.fps) == (23, 25)
         assert [image[10, 10].max() // 10 for _, image in video][::5] == pytest.approx([0, 5, 10, 15, 20], abs=1)
@@ -71,18 +74,31 @@ def test_everybody_has_files_that_name_the_person(two_people, small_blocks, tmp_
 def test_people_of_an_earlier_call_are_taken_away_and_other_files_named(two_people, tmp_path):
     saved(two_people, tmp_path, "one", formats=["npz", "csv"])
     gone = saved(two_people, tmp_path).notes[-1]
-    assert gone == "of an earlier call, of other people than this one's, and taken away: poses.csv, poses.npz"
+    assert gone == "removed files of an earlier call, of other people: angles.csv, poses.csv, poses.npz"
     kept = ["notes-3.npz", "poses-x.npz"]
     for name in ("poses-3.npz", "poses-12.bvh", *kept):
         (tmp_path / name).write_text("of somebody else")
     gone, left = saved(two_people, tmp_path, formats=["npz"]).notes[-2:]
-    assert gone.endswith("taken away: poses-12.bvh, poses-3.npz")
-    assert left.startswith("left there by an earlier call")
+    assert gone.endswith("of other people: poses-12.bvh, poses-3.npz")
+    assert left.startswith("files of an earlier call that remain")
     assert left.endswith("poses-1.csv, poses-1.json, poses-1.trc, poses-2.csv, poses-2.json, poses-2.trc")
     there = {file.name for file in tmp_path.iterdir()}
     assert {"poses-2.npz", *kept} <= there
     saved(two_people, tmp_path, "one", formats=["npz"])
-    assert {file.name for file in tmp_path.iterdir()} == {"overlay.mp4", "poses.npz", *kept}
+    assert {file.name for file in tmp_path.iterdir()} == {"angles.csv", "overlay.mp4", "poses.npz", *kept}
+
+
+def test_angles_are_those_of_the_poses_and_have_no_deviation(two_people, small_blocks, tmp_path):
+    saved(two_people, tmp_path, smooth=0.3, formats=["npz"])
+    for number in (1, 2):
+        poses = read_npz(tmp_path / f"poses-{number}.npz")
+        knee, _ = joint_angles(poses.pose, poses.skeleton)["left_knee"]
+        with open(tmp_path / f"angles-{number}.csv", newline="") as table:
+            rows = list(csv.DictReader(table))
+        assert [int(row["frame"]) for row in rows] == poses.frames.tolist()
+        written = [float(row["left_knee"] or "nan") for row in rows]
+        np.testing.assert_allclose(written, knee, atol=0.006)
+        assert (np.isnan(knee).sum(), {row["left_knee_sigma"] for row in rows}) == ((0, 6)[number - 1], {""})
 
 
 def test_the_larger_person_is_nearer_and_both_are_on_their_side(two_people, tmp_path):

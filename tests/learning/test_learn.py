@@ -27,7 +27,7 @@ from vergence.learning.motions import bridged, motions_of
 from vergence.lifting import train as lifter_training
 from vergence.lifting.train import LIFTED
 from vergence.outputs import PoseSequence
-from vergence.report.learned import learned_page
+from vergence.report.recordings.learning import learned_page
 from vergence.skeleton import H36M_17
 
 NAMES = ("a", "b", "c")
@@ -71,9 +71,25 @@ def test_figures_stand_beside_simple_answers(learned) -> None:
     assert figures.frames == (12, 12, 12)
     model, zero = figures.mean("model"), figures.mean("zero depth")
     assert model[0] < 0.6 * zero[0]
-    first = learned_page(learned).tables[0]
+    page = learned_page(learned)
+    first = page.tables[0]
     assert [row[0] for row in first.rows][:3] == ["model", "without the footage", "zero depth"]
     assert all(np.isfinite(value) for row in first.rows for value in row[1:6])
+    assert f"the model is {model[0]:.1f} / {model[1]:.1f} mm from the reconstruction" in page.verdict.reasons[0]
+    assert list(page.dots[0].values["model"]) == list(figures.ways["model"].n_mpjpe)
+
+
+def test_its_page_shows_held_out_moments_of_every_camera_over_the_reconstruction(learned) -> None:
+    page, one = learned_page(learned), learned.recordings[0]
+    frames = {int(sample.title.rsplit(" ", 1)[1]) for sample in page.samples}
+    assert len(page.samples) == 3 * len(frames) == 9
+    assert all(one.held_out[frame] for frame in frames)
+    for sample in page.samples:
+        seen = np.isfinite(sample.keypoints + sample.keypoints_true).all(1)
+        assert np.abs(sample.keypoints - sample.keypoints_true)[seen].max() < 15  # px: the scene's noise is 1
+    near = np.mean([float(sample.errors["N-MPJPE"].split()[0]) for sample in page.samples])
+    assert near == pytest.approx(one.figures.mean("model")[0], rel=0.3)
+    assert {link.path for link in page.links} >= {"model/", "results.json", f"{one.name}/reconstruction/"}
 
 
 def test_the_same_call_makes_nothing_again(learned, recording: Path) -> None:
@@ -109,7 +125,7 @@ def test_other_keypoints_or_lenses_are_not_taken_for_the_same(learned, recording
 
 def test_its_model_predicts(learned, recording: Path) -> None:
     images = np.zeros((60, 100, 100, 3), np.uint8)
-    with pytest.raises(VergenceError, match="where the joints are"):
+    with pytest.raises(VergenceError, match="no keypoints are given"):
         vergence.predict(learned.folder / "model", images)
 
 

@@ -70,6 +70,21 @@ def test_predict_takes_it(folder, keypoints):
         np.testing.assert_allclose(model(keypoints, LIFTED, CAMERA, 30.0), expected, atol=1e-4)
 
 
+def test_a_file_is_opened_once(folder, tmp_path, keypoints, monkeypatch):
+    import onnxruntime
+
+    path, made, session = tmp_path / "a.onnx", [], onnxruntime.InferenceSession
+    path.write_bytes((folder / "model.onnx").read_bytes())
+    monkeypatch.setattr(onnxruntime, "InferenceSession", lambda *a, **k: made.append(a) or session(*a, **k))
+    model = open_model(path, "auto")
+    open_model(folder, "auto", engine="onnxruntime")
+    assert [args[0] for args in made] == [path, folder / "model.onnx"]
+    path.write_bytes((folder / "model.onnx").read_bytes() + b"\0")  # another file now, and none
+    with pytest.raises(VergenceError, match="cannot be opened"):
+        open_model(path, "auto")
+    assert np.isfinite(model(keypoints, LIFTED, CAMERA, 30.0)).any()
+
+
 def test_the_file_says_what_it_is(folder):
     about = Graph(folder / "model.onnx").metadata
     assert about["fps"] == "30.0"

@@ -12,6 +12,7 @@ from torch import nn
 from vergence.batches.views import Views
 from vergence.geometry.camera import project
 from vergence.methods.geometric_constraint import (
+    ASSUMED_FOCAL,
     CANONICAL_MM,
     REFERENCE_MM,
     GeometricConstraint,
@@ -211,6 +212,9 @@ def test_unknown_intrinsics_are_a_narrow_lens(views):
     found, sound = perspective_points(keypoints, true_depth(views), nowhere, SIDE, H36M_17)
     angle = 2 * math.degrees(math.atan(0.5 / 2.26))
     assert angle == pytest.approx(25, abs=0.1)
+    focal, centre = ASSUMED_FOCAL * SIDE, (SIDE - 1) / 2
+    lens = nowhere.new_tensor([[focal, 0, centre], [0, focal, centre], [0, 0, 1]]).expand_as(nowhere)
+    torch.testing.assert_close(found, perspective_points(keypoints, true_depth(views), lens, SIDE, H36M_17)[0])
     seen = sound[:, None].expand(-1, 17)
     known, both = perspective_points(keypoints, true_depth(views), views.intrinsics, SIDE, H36M_17)
     assert sound.float().mean() > 0.8

@@ -387,3 +387,10 @@ def test_unlabelled_images_change_no_pose_loss(method, views):
     alone = method.losses(views)["pose"]
     beside = method.losses(Views.cat([views, extra]))["pose"]
     assert float(alone.detach()) == pytest.approx(float(beside.detach()), rel=1e-5)
+
+
+def test_one_labelled_image_teaches_2d(method, views):
+    one = views.keypoints.clone()
+    one[1:] = torch.nan
+    terms = method.losses(views.replace(keypoints=one))
+    assert float(terms["heatmap"].detach()) > 0

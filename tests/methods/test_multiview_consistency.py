@@ -16,6 +16,7 @@ from vergence.geometry.limbs import limb_ratios, parent_limbs
 from vergence.methods.multiview_consistency import (
     MultiViewConsistency,
     Poses,
+    _spread,
     alarms,
     bend_loss,
     consistency_loss,
@@ -545,3 +546,10 @@ def test_alarms_of_figures_at_their_limits():
     nan = dict.fromkeys(("reference_bone_tilt", "root_depth_ratio", "limb_ratio"), math.nan)
     assert set(alarms(fine | nan)) == {"reference_bone", "root_depth", "limb_ratios"}
     assert set(alarms(fine | {"knees_forward": 0.5})) == {"mirrored_knees"}
+
+
+def test_the_spread_of_less_than_two_poses_is_none():
+    values = torch.tensor([[1.0, 2.0], [3.0, 2.0], [torch.nan, 5.0]])
+    assert _spread(values) == pytest.approx(math.sqrt(0.5))
+    assert _spread(values[1:]) == 0
+    assert _spread(values[2:]) == 0

@@ -16,11 +16,12 @@ from transformers import (
     SwinConfig,
     ViTConfig,
 )
+from transformers.utils.constants import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
 from vergence import plugins
 from vergence.errors import VergenceError
 from vergence.methods.registry import build_method
-from vergence.networks.backbone import RESNETS, Backbone
+from vergence.networks.backbone import IMAGENET_MEAN, IMAGENET_STD, RESNETS, Backbone
 from vergence.recipes.recipe import NetworkSettings
 
 # Parameters of He et al.'s networks without their classifier (torchvision prints 11.69, 21.80 and 25.56 M with it).
@@ -194,3 +195,8 @@ def test_a_vision_transformer_is_refused_with_the_reason(tmp_path):
     AutoModelForImageClassification.from_config(config).save_pretrained(tmp_path)
     with pytest.raises(VergenceError, match=r"a vit has one map at the end, no stages.*ResNet, ConvNeXt, Swin"):
         Backbone(NetworkSettings(backbone=str(tmp_path)))
+
+
+def test_colours_are_normalised_as_pretrained_weights_were():
+    assert list(IMAGENET_MEAN) == IMAGENET_DEFAULT_MEAN
+    assert list(IMAGENET_STD) == IMAGENET_DEFAULT_STD

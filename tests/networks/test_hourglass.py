@@ -27,6 +27,10 @@ def test_answers_for_any_side(side):
     assert found.depth.shape == found.confidence.shape == (2, 17)
     assert found.keypoints.shape == (2, 17, 2)
     assert torch.allclose(found.log_heatmap.exp().sum((-1, -2)), torch.ones(2, 17), atol=1e-4)
+    last = found.stacks[:, -1]
+    assert torch.equal(found.keypoints, highest_pixel(last, 4.0))
+    assert not torch.equal(found.keypoints, highest_pixel(found.stacks[:, 0], 4.0))
+    assert torch.equal(found.confidence, last.amax((-1, -2)).clamp(0, 1))
 
 
 def test_published_sizes():

@@ -58,3 +58,18 @@ def test_every_verb_takes_threads(monkeypatch):
     for words in (["--threads"], ["--threads", "none"], ["--threads=0"]):
         with pytest.raises(VergenceError, match="--threads"):
             cli.settled(words)
+
+
+def test_what_others_take_is_tried(monkeypatch):
+    passing = iter(i / 1000 for i in range(10**6))
+    monkeypatch.setattr(threads.time, "perf_counter", lambda: next(passing))
+    worked = iter([0.0, 0.05, 0.0, 0.05])
+    monkeypatch.setattr(threads.time, "thread_time", lambda: next(worked))
+    monkeypatch.setattr(threads, "cores", lambda: 1)
+    assert threads.others_running() == pytest.approx(0.5, abs=0.02)  # half of the time is another's
+
+    def refused(*_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threads.ThreadPoolExecutor, "submit", refused)
+    assert threads.others_running() is None

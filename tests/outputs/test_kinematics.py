@@ -90,3 +90,14 @@ def chain(joint: int) -> list[int]:
         joint = H36M_17.parents[joint]
         found.append(joint)
     return found
+
+
+def test_two_bones_from_one_joint_keep_their_angle():
+    """Of a foot whose heel stands out more than that of the rest pose."""
+    names = (*H36M_17.joint_names, "left_heel", "left_big_toe", "right_heel", "right_big_toe")
+    truth = standing(names)
+    truth[[names.index("left_heel"), names.index("right_heel")]] += [0, 3, -6]
+    motion = fit_kinematics(sequence(names, np.stack([truth] * 3)))
+    assert sorted(motion.parents).count(motion.joint_names.index("left_ankle")) == 2
+    found = motion.positions()[0][[motion.joint_names.index(name) for name in names]]
+    np.testing.assert_allclose(found, 10 * truth, atol=2)

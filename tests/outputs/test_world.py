@@ -12,6 +12,7 @@ from vergence.errors import VergenceError
 from vergence.files import plain
 from vergence.geometry.body import stature
 from vergence.outputs import PoseSequence, height_mm, read_npz, write_npz
+from vergence.outputs.world import y_up
 from vergence.skeleton import H36M_17
 
 NAMES = H36M_17.joint_names
@@ -76,3 +77,13 @@ def test_rows_become_frames_with_gaps() -> None:
 def test_nobody_at_all_has_no_frames() -> None:
     poses = PoseSequence(np.empty((0, 17, 3)), NAMES, 30.0, "mm", np.array([0, 0, 1.0]))
     assert poses.placed(poses.in_world()).pose.shape == (0, 17, 3)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_up_near_an_axis_goes_to_y_as_the_axis_does(axis: int, sign: int) -> None:
+    up = np.full(3, 0.1)
+    up[axis] = sign
+    turn, straight = y_up(up), y_up(sign * np.eye(3)[axis])
+    np.testing.assert_allclose(turn @ up / np.linalg.norm(up), [0, 1, 0], atol=1e-12)
+    assert np.degrees(np.arccos((np.trace(turn @ straight.T) - 1) / 2)) < 10

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 from fixtures_bundle import scene, shaken
 
@@ -19,6 +20,17 @@ def test_points_alone_leave_the_cameras() -> None:
     start = shaken(truth)
     found = replace(start, points=adjust_points(start, observed, weight))
     assert robust_cost(found, observed, weight, "cauchy", 1.0) < robust_cost(start, observed, weight, "cauchy", 1.0)
+
+
+@pytest.mark.parametrize("loss", ["cauchy", "soft_l1"])
+def test_the_robust_loss_bends_at_its_scale(loss: str) -> None:
+    """In pixels four times as large it bends at a quarter of the residual."""
+    truth, observed, weight = scene(noise=3.0)
+    start = shaken(truth)
+    found = adjust_points(start, observed, weight, loss=loss, scale=4.0)
+    coarse = adjust_points(replace(start, focal=start.focal / 4), observed / 4, weight, loss=loss, scale=1.0)
+    np.testing.assert_allclose(found, coarse, atol=1e-9)
+    assert np.abs(found - adjust_points(start, observed, weight, loss=loss, scale=1.0)).max() > 1e-4
 
 
 def test_predicted_point_deviation_is_what_many_runs_show() -> None:

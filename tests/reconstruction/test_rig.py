@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from vergence.errors import VergenceError
 from vergence.geometry.camera import normalise
+from vergence.reconstruction import rig as rigs
 from vergence.reconstruction.bundle import Bundle, project_points
 from vergence.reconstruction.rig import (
     check_connected,
@@ -86,7 +87,16 @@ def test_in_first_camera_changes_no_image(make_scene) -> None:
     np.testing.assert_allclose(project_points(moved)[0], project_points(bundle)[0], atol=1e-6)
 
 
-def test_descend_mends_a_rig_that_is_ten_degrees_off(make_scene) -> None:
+def test_descend_mends_a_rig_that_is_ten_degrees_off(make_scene, monkeypatch) -> None:
+    """The loss is first as wide as the residuals are; where these are of the noise's size, there is one adjustment."""
+    scales: list[float] = []
+    real = rigs.adjust
+
+    def adjust(*args, **how):
+        scales.append(how["scale"])
+        return real(*args, **how)
+
+    monkeypatch.setattr(rigs, "adjust", adjust)
     scene = make_scene(frames=25, noise=2.0)
     observed, weight, _, _ = flat(scene)
     good = truth(scene)
@@ -94,6 +104,10 @@ def test_descend_mends_a_rig_that_is_ten_degrees_off(make_scene) -> None:
     start = replace(good, rotation=turn @ good.rotation)
     assert np.degrees(rotation_gap(start, good)) > 9
     assert np.degrees(rotation_gap(descend(start, observed, weight, 2.0), good)) < 2
+    wide, last = scales
+    assert wide > 1.5 * last
+    descend(good, observed, weight, 2.0)
+    assert scales[2:] == [last]
 
 
 def test_residual_sigma_is_the_noise_whatever_the_views(make_scene) -> None:
@@ -152,3 +166,11 @@ def test_cameras_in_one_place_are_refused(make_scene) -> None:
     scene.keypoints[:, 1] = same.keypoints[:, 0]
     with pytest.raises(VergenceError, match="stand in one place"):
         estimate_rig(*flat(scene))
+
+
+def test_the_mirrors_gap_is_a_ratio_of_costs(make_scene) -> None:
+    """In pixels ten times as large it is the same."""
+    observed, weight, focal, frame = flat(make_scene(views=3, frames=20))
+    fine, coarse = (estimate_rig(k * observed, weight, k * focal, frame) for k in (1.0, 0.1))
+    assert np.isfinite(fine.mirror_gap)
+    assert fine.mirror_gap == pytest.approx(coarse.mirror_gap, rel=0.05)

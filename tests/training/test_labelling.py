@@ -17,6 +17,7 @@ from vergence.methods.registry import build_method
 from vergence.recipes.recipe import LabelStage
 from vergence.recipes.sources import Source
 from vergence.skeleton import H36M_17
+from vergence.training import labelling
 from vergence.training.labelling import find_keypoints, label_words, make_pseudo_labels
 from vergence.world import recordings
 
@@ -80,6 +81,24 @@ def test_noise_leaves_what_it_is_worth_at_the_person(film, cameras):
         found = label_scores(labels.pose[rows], film[rows], H36M_17)
         assert found["n_mpjpe"] < limit
         assert found["joints_labelled"] > 0.9
+
+
+def test_limbs_are_held_once_where_two_peaks_are_given(monkeypatch):
+    """The rig of the first reconstruction, from which the views choose their peaks, knows no limbs."""
+    film, held, reconstruct = recordings(1, 6, 4, 32, seed=51), [], labelling.reconstruct_keypoints
+
+    def told(*given, **settings):
+        held.append(settings.get("hold_limbs", True))
+        return reconstruct(*given, **settings)
+
+    monkeypatch.setattr(labelling, "reconstruct_keypoints", told)
+    dataset = MemoryDataset(noisy(film, 0.2))
+    visible = withhold(dataset.index, HIDDEN)
+    peaks, trust = visible.keypoints[:, :, None], visible.confidence[:, :, None]
+    two = torch.cat([peaks, peaks + 9], 2), torch.cat([trust, 0.1 * trust], 2)
+    made = [make_pseudo_labels(dataset, visible, *given, LABELLED, H36M_17) for given in ((peaks, trust), two)]
+    assert held == [True, False, True]
+    assert float((made[0].pose - made[1].pose).norm(dim=-1).nanmedian()) < 0.02  # reference bones
 
 
 def test_one_frame_at_a_time_is_worse_than_pooled_frames():

@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
+from transformers import AutoBackbone, ResNetConfig
 
 import vergence.training.run as runs
 from vergence.batches.pseudo_labels import PseudoLabels
@@ -182,6 +183,29 @@ def test_finished_stages_are_not_done_again(whole, tmp_path, monkeypatch):
     again = carry_out(tmp_path / "again")
     assert_same(whole.folder, tmp_path / "again")
     assert torch.equal(again.labels["labels"].key, whole.labels["labels"].key)
+
+
+@pytest.mark.parametrize("method", ["supervised", "mcss"])
+def test_a_finished_run_needs_its_backbone_s_folder_no_more(tmp_path, method):
+    """The same command again gives the same model, also where a part of it was never trained."""
+    config = ResNetConfig(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], layer_type="basic")
+    AutoBackbone.from_config(config).save_pretrained(tmp_path / "weights")
+    stages = {"pose": Stage(train=TrainStage(steps=2, batch={"wild": 3}, losses={"heatmap": 1.0, "coordinates": 0.1}))}
+    network = NetworkSettings(backbone=str(tmp_path / "weights"), width=8)
+    recipe = tiny(method=method, network=network, stages=stages)
+    before = carry_out(tmp_path / "run", recipe)
+    kept = {file.name: file.read_bytes() for file in before.folder.iterdir() if file.is_file()}
+    shutil.rmtree(tmp_path / "weights")
+    again = carry_out(tmp_path / "run", recipe)
+    assert {file.name: file.read_bytes() for file in before.folder.iterdir() if file.is_file()} == kept
+    want = before.method.state_dict()
+    assert all(torch.equal(value, want[name]) for name, value in again.method.state_dict().items())
+    assert again.seconds["pose"] == before.seconds["pose"]
+    shutil.rmtree(tmp_path / "run" / "stages")  # now it would have to be trained, from weights that are gone
+    with pytest.raises(VergenceError, match=r"backbone .*weights' could not be loaded"):
+        carry_out(tmp_path / "run", recipe)
+    with pytest.raises(VergenceError, match=r"backbone .*weights' could not be loaded"):
+        carry_out(tmp_path / "new", recipe)
 
 
 def test_another_recipe_in_the_same_folder_is_refused_with_the_first_difference(whole):

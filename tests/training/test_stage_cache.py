@@ -320,6 +320,25 @@ def test_a_killed_stage_goes_on_and_is_shared_when_it_is_whole(first, tmp_path, 
     assert len(list(shared.folder.glob("*"))) == 3  # two stages and a label file
 
 
+def test_a_kill_between_a_stage_and_its_sharing_is_made_good(first, tmp_path, monkeypatch):
+    shared = Shared(tmp_path / "shared")
+
+    def copy(*_):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shared_module.shutil, "copyfile", copy)
+        with pytest.raises(Killed):
+            carry_out(recipe_of("supervised"), tmp_path / "cut", shared)
+    (half,) = shared.folder.iterdir()
+    checkpoint = tmp_path / "cut" / "stages" / "keypoints" / "last.ckpt"
+    checkpoint.touch()  # as by a kill just before
+    carry_out(recipe_of("supervised"), tmp_path / "cut", shared)
+    assert not half.exists()
+    assert not checkpoint.exists()
+    assert len(list(shared.folder.iterdir())) == 3
+
+
 def test_images_are_opened_once_for_all_who_see_different_labels(tmp_path, monkeypatch):
     opened = []
     real = shared_module.open_source

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
+from vergence.progress import followed, hearing
 from vergence.recipes.recipe import Source
 
 
@@ -60,7 +61,8 @@ class Selected:
 
 def batches(dataset: Dataset, size: int) -> Iterator[Views]:
     """All rows in order."""
-    for start in range(0, len(dataset), size):
+    starts = range(0, len(dataset), size)
+    for start in followed(starts, f"batches of {size} images", len(starts), hearing()):
         yield dataset.read(torch.arange(start, min(start + size, len(dataset))))
 
 

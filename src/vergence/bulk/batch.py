@@ -31,7 +31,7 @@ RETRIES = 2  # of a task whose machine or worker was lost
 
 @dataclass(frozen=True)
 class Batch:
-    """What became of a manifest's recordings.
+    """The result for a manifest's recordings.
 
     Attributes:
         path: folder or URL of the results: a folder for each recording, and `batch/manifest.json`.
@@ -69,7 +69,7 @@ def batch(
 ) -> Batch:
     """Does many recordings, each by itself; what an earlier call has done with the same options is not done again.
 
-    In a script it stands below `if __name__ == "__main__":`, as whatever starts processes.
+    In a script, call it below `if __name__ == "__main__":`, because it starts processes.
 
     Args:
         verb: `detect`, `reconstruct` or `predict`; each recording has the files that it writes.
@@ -79,16 +79,16 @@ def batch(
         root: folder or URL that the recordings' paths are relative to and must lie in; the manifest's own.
         workers: recordings at once; the cores that this process may use (Ray: as many as its machines hold).
         engine: `processes` of this machine, or `ray`: the cluster of `RAY_ADDRESS`, or one of this machine.
-        timeout: seconds after which a recording is given up.
-        keep_failed: leave those that failed before as they are, instead of trying them again.
-        progress: told of each recording.
+        timeout: time limit for each recording, seconds.
+        keep_failed: do not try failed recordings again.
+        progress: reports each recording.
 
     Returns:
         Names of what is done, and reasons of what failed; `batch/manifest.json` says the same.
 
     Raises:
-        VergenceError: a manifest that cannot be read, an option that the verb does not have, no Ray. What is wrong with one
-            recording is its outcome.
+        VergenceError: a manifest that cannot be read, an option that the verb does not have, no Ray. A recording's own
+            error is in its outcome.
     """
     if verb not in INPUTS:
         raise VergenceError(f"a batch of {verb!r}", f"The verbs are {', '.join(INPUTS)}.")

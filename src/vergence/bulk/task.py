@@ -26,15 +26,22 @@ from typing import Any, Literal
 from vergence.bulk import places
 from vergence.bulk.manifest import OWN_PATHS, STATE, Recording
 from vergence.errors import VergenceError
+from vergence.networks.memory import keep_memory
 from vergence.networks.threads import COUNTS
 
 LOOK_S = 0.25  # between two looks whether to stop
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-ANYWAY = ("vergence.cli", "vergence.commands.console.options", "rich.console", "PIL.JpegImagePlugin",
+ANYWAY = ("vergence.cli", "vergence.commands.console.options", "rich.progress", "numpy.ma", "numpy.random", "cv2",
           "vergence.footage.keypoint_formats.hdf5", "vergence.footage.keypoint_formats.mmpose")  # fmt: skip
+LAST = ("vergence.bulk.task", "av.subtitles.stream", "vergence.bulk.ready")
 NEEDED = {
     "detect": ["vergence.footage.detectors.footage"],
-    "reconstruct": ["vergence.reconstruction.footage", "vergence.report.reconstruction", "vergence.report.render"],
+    "reconstruct": [
+        "vergence.reconstruction.footage",
+        "vergence.report.reconstruction",
+        "vergence.report.render",
+        "vergence.report.bars",
+    ],
     "predict": ["vergence.inference.predict", "vergence.inference.saving", "vergence.report.overlay"],
 }  # without which a process would import for seconds
 State = Literal["done", "failed", "waiting"]
@@ -216,7 +223,7 @@ def _starting(task: Task) -> Any:
         os.environ.update(dict.fromkeys(COUNTS, str(task.threads)))
         if METHOD == "forkserver":
             verbs = [f"vergence.commands.{task.verb}", *NEEDED[task.verb]]
-            multiprocessing.set_forkserver_preload([*ANYWAY, *verbs])
+            multiprocessing.set_forkserver_preload([*ANYWAY, *verbs, *LAST])
         try:
             yield
         finally:
@@ -233,6 +240,7 @@ def _work(verb: str, words: list[str], log: str, threads: int, answer: Connectio
     threading.Thread(target=_end_with, args=(answer,), daemon=True).start()
     import cv2
 
+    keep_memory()
     cv2.setNumThreads(threads)
     os.environ.update(dict.fromkeys(COUNTS, str(threads)))
     if "torch" in sys.modules:  # a second to load, and `reconstruct` needs none of it

@@ -24,8 +24,8 @@ def compare(
 
     Example: vergence compare demo supervised runs/old --seeds 3
 
-    What several recipes have in common is made once. Stopped, the same command goes on where it was. Any key of a recipe is
-    an option that goes for all of them, as in --stages.pose.train.steps 2000.
+    Common parts of several recipes are made once. After a stop the same command continues. Any key of a recipe is an
+    option for all of them, as in --stages.pose.train.steps 2000.
 
     Args:
         what (RECIPE|SET|RUN): a recipe's file or built-in name, a row of a table (TABLE/ROW), a set of recipes, or the folder
@@ -33,12 +33,13 @@ def compare(
 
     What is compared (--only supervised,mcss --labels 1,2,all):
         seeds: train each with seeds 0 to N - 1.
-        only (NAME,NAME): only these of all that is named.
-        labels (N,N,all): train each recipe that uses 3D labels once for every number of people whose 3D it sees.
-        reference (NAME): what the others are held against (default: supervised; with --labels that of most labels).
+        only (NAME,NAME): only these names.
+        labels (N,N,all): train each recipe that uses 3D labels once for every number of people with visible 3D.
+        reference (NAME): the method that the others are compared with (default: supervised; with --labels that of most
+            labels).
 
     What it reads and writes (--out comparison):
-        data (ROOT): folder that relative paths of datasets are in.
+        data (ROOT): folder of the datasets, for relative paths.
         out (FOLDER): for report.html, results.json, results.md, tables/ (CSV, LaTeX) and the runs.
 
     How it runs (--device cpu):
@@ -47,19 +48,23 @@ def compare(
     """
     from rich.console import Console
 
-    from vergence.commands.console.rows import following, save
-    from vergence.commands.console.tables import show_page_table
     from vergence.commands.console.terminal import told
-    from vergence.comparison.compare import Comparison, compare
-    from vergence.report.comparison import comparison_page, few_people, result_table, versus_table
-    from vergence.skeleton import get_skeleton
 
-    def page(so_far: Comparison) -> None:
-        results = {**so_far.results, "command": command}
-        skeleton = get_skeleton(so_far.plan.base.skeleton)
-        save(so_far, comparison_page(results, so_far.shown, so_far.tests(), skeleton), out, command)
+    many = f", each with {seeds} seeds" if seeds > 1 else ""
+    named = ", ".join(what) or "the built-in recipes"
+    begin = f"comparing {named}{many} in {out}: as long as each takes to train; the first says how long"
+    with told(quiet, begin) as progress:
+        from vergence.commands.console.rows import following, save
+        from vergence.commands.console.tables import show_page_table
+        from vergence.comparison.compare import Comparison, compare
+        from vergence.report.comparison import comparison_page, few_people, result_table, versus_table
+        from vergence.skeleton import get_skeleton
 
-    with told(quiet) as progress:
+        def page(so_far: Comparison) -> None:
+            results = {**so_far.results, "command": command}
+            skeleton = get_skeleton(so_far.plan.base.skeleton)
+            save(so_far, comparison_page(results, so_far.shown, so_far.tests(), skeleton), out, command)
+
         found = compare(
             what, out=out, only=listed(only), labels=listed(labels), overrides=overrides, seeds=seeds,
             reference=reference, data=data, device=device, progress=progress, after=following("vergence compare", page),

@@ -13,8 +13,8 @@ def demo(
 
     Example: vergence demo --out vergence-demo
 
-    Its model is for the built-in world, not for photographs. It takes 4 to 10 minutes on two cores. A stopped one goes on
-    where it was.
+    Its model is for the built-in world, not for photographs. It takes 4 to 10 minutes on two cores. After a stop the
+    same command continues.
 
     Args:
         out (FOLDER): for results.json, report.html and the run.
@@ -31,7 +31,7 @@ def demo(
     from vergence.recipes.load import load_recipe
 
     recipe = load_recipe("demo").at_seed(seed)
-    with told(quiet, f"{plan(recipe)} in {out}, about six minutes on two cores") as progress:
+    with told(quiet, f"{plan(recipe)} in {out}, 4 to 10 minutes on two cores") as progress:
         from vergence.commands.console.export import write_tables
         from vergence.commands.console.tables import show
         from vergence.evaluation.evaluate import evaluate

@@ -19,20 +19,20 @@ def detect(
 
     Example: vergence detect my_capture
 
-    On a CPU it takes a few times as long as the videos last. A kill loses one batch of images at most: the same command goes
-    on from there. Videos whose keypoints the same detector has written are left as they are. Exit status 0, or 1 where nobody
-    is in any of the videos.
+    On a CPU it takes a few times as long as the videos last. A kill loses one batch of images at most; then the same
+    command continues. Videos whose keypoints the same detector has written are skipped. Exit status 0, or 1
+    where nobody is in any of the videos.
 
     Args:
         footage: folder of videos (or of folders of images), a capture.toml, or one video.
-        out (FOLDER): for the files; beside each video where not given.
+        out (FOLDER): for the files; default: beside each video.
         again: also for cameras that have keypoints from elsewhere.
 
     The detector (--detector rtmpose --detector-model FOLDER):
-        detector (NAME): rtmpose (26 joints), mediapipe (33) or vitpose (17); the first that is installed where not given.
+        detector (NAME): rtmpose (26 joints), mediapipe (33) or vitpose (17); default: the first that is installed.
         detector_model (PATH): local weights (mediapipe: a .task file; rtmpose: a folder with det.onnx and pose.onnx;
-            vitpose: a folder with detector and pose); the detector's own download where not given.
-        plugins (FILE,FILE): Python files, joined by commas, in which a detector stands.
+            vitpose: a folder with detector and pose); default: the detector's own download.
+        plugins (FILE,FILE): Python files, joined by commas, with a detector.
 
     How it runs (--device cpu):
         device: auto, cpu or cuda.
@@ -68,3 +68,4 @@ def detect(
 
 
 detect.formerly = {"model": "detector_model"}  # type: ignore[attr-defined]
+detect.takes = "a few times as long as the videos last"  # type: ignore[attr-defined]

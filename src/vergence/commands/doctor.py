@@ -1,4 +1,4 @@
-"""`vergence doctor`: what is installed, what is wrong, how to mend it."""
+"""`vergence doctor`: what is installed, what is wrong, how to fix it."""
 
 from __future__ import annotations
 

@@ -19,14 +19,16 @@ def evaluate(
     predictions: Path | None = None,
     skeleton: str = "",
     partial: bool = False,
+    detector: str = "",
+    detector_model: str = "",
     out: Path | None = None,
     device: str = "auto",
     plugins: str = "",
     quiet: bool = False,
     command: str = "",
 ) -> None:
-    """Measures a run on the recipe's own test sets, on a capture beside its reconstruction, on a dataset by a protocol, or on
-    footage whose truth nobody knows; or poses that others predicted.
+    """Measures a run on the recipe's own test sets, on a capture beside its reconstruction, on a dataset by a protocol,
+    or on footage without ground truth. It can also measure given poses.
 
     Example: vergence evaluate runs/mine
 
@@ -46,65 +48,65 @@ def evaluate(
             by each pose's own (true) or its root's distance (depth), which use ground truth.
 
     On footage (--footage my_capture, or --data my_capture --reconstruction rec):
-        footage (FOLDER): a capture with 2D keypoints, or a recording's folder in what `vergence learn` wrote: held-out time
-            and cameras, agreement between views, limbs and jitter; needs no truth.
+        footage (FOLDER): a capture, or a recording's folder in what `vergence learn` wrote: held-out time and cameras,
+            agreement between views, limbs and jitter; needs no truth.
         frames (A-B,C): frames of the capture, as in 35-64; of --footage those that the run did not learn from.
         reconstruction (FOLDER): what `vergence reconstruct` wrote for the capture; --footage is reconstructed without it.
         height (METRES): of the person in --footage: gives its millimetres where the cameras do not.
+        detector (NAME): rtmpose, mediapipe or vitpose, for 2D keypoints where there are none; default: the first that
+            is installed.
+        detector_model (PATH): the detector's local weights.
 
     Poses that others predicted (--predictions poses.npz --data '{kind: shards, path: FOLDER}'):
         predictions (FILE): NPZ or JSON, keyed by sample; docs/datasets.md has the form.
-        skeleton: joints that are measured, which the file must give; default: the protocol's dataset's own, else h36m_17.
+        skeleton: joints that are measured; the file must have them; default: the protocol's dataset's own, else
+            h36m_17.
         partial: measure the samples that have a prediction, and say how many have none, instead of refusing.
 
     How it runs (--out measured --device cpu):
-        out (FOLDER): for results and page; default: RUN/evaluation, or the predictions' name with -evaluation behind.
+        out (FOLDER): for results and page; default: RUN/evaluation, or the predictions' name with -evaluation.
         device: auto, cpu, cuda or mps.
-        plugins (FILE,FILE): Python files, joined by commas, with protocols, metrics and methods of yours.
+        plugins (FILE,FILE): Python files, joined by commas, with your own protocols, metrics and methods.
         quiet: no progress.
     """
-    from vergence.commands.console.export import write_tables
-    from vergence.commands.console.tables import show, show_predictions
     from vergence.commands.console.terminal import told
     from vergence.errors import VergenceError
-    from vergence.evaluation.evaluate import evaluate
     from vergence.files import check_writable
-    from vergence.report.learned import show_footage
-    from vergence.report.run_page import write_run_page
 
     if run is None and predictions is None:
         raise VergenceError("there is nothing to evaluate", "Give a run, or --predictions FILE --data DATA.")
-    files = [file for file in plugins.split(",") if file]
+    plan = f"measuring {predictions or run} on {footage or data or 'the test sets of its recipe'}, mostly 10 s to 3 min"
+    plan += "; videos without keypoints are looked at first, a few times as long as they last" if footage else ""
     if predictions is not None:
         folder = out or predictions.with_name(predictions.stem + "-evaluation")
-    elif footage:
-        beside = (
-            Path("evaluation")
-            if str(run) == "lifting"
-            else Path(run or "") / "evaluation" / Path(footage).resolve().name
-        )
-        folder = out or beside
     else:
-        folder = out or Path(run or "") / "evaluation"
-    check_writable(folder)
-    with told(quiet) as progress:
+        shipped, own = str(run) == "lifting", Path(footage).resolve().name if footage else ""
+        folder = out or (Path("evaluation") if shipped else Path(run or "") / "evaluation" / own)
+    check_writable(folder, folder=True)
+    with told(quiet, plan) as progress:
+        from vergence.commands.console.export import write_tables
+        from vergence.commands.console.tables import show, show_predictions
+        from vergence.evaluation.evaluate import evaluate
+        from vergence.report.learned import show_footage
+        from vergence.report.run_page import write_run_page
+
         found = evaluate(
             run, data=data, footage=footage or None, frames=frames, reconstruction=reconstruction, height=height,
-            protocol=protocol, scale=scale, predictions=predictions, skeleton=skeleton, partial=partial, device=device,
-            plugins=files, progress=progress,
+            protocol=protocol, scale=scale, predictions=predictions, skeleton=skeleton, partial=partial, detector=detector,
+            model=detector_model, keypoints=folder / "keypoints", device=device, progress=progress,
+            plugins=[file for file in plugins.split(",") if file],
         )  # fmt: skip
     if predictions is not None:
         found.save(folder / "results.json")
         show_predictions(predictions.name, found.results)
         print(folder / "results.json")
-        return
-    assert run is not None
-    if footage:
+    elif footage:
         show_footage(found, folder)
-        return
-    found.save(folder / "results.json", command=command)
-    write_tables(write_run_page(found, folder / "report.html", command), folder)
-    show(found, run, folder / "report.html")
+    else:
+        assert run is not None
+        found.save(folder / "results.json", command=command)
+        write_tables(write_run_page(found, folder / "report.html", command), folder)
+        show(found, run, folder / "report.html")
 
 
 evaluate.placed = ("run",)  # type: ignore[attr-defined]

@@ -25,7 +25,7 @@ def import_weights(
         image_size: side of the crops it was trained on, px.
         depth_bins: slices of its volume.
         box_mm (MM): depth of its volume, mm.
-        bone_mm (MM): pelvis to thorax, mm: turns the volume's depth into the reference bones that predictions are in.
+        bone_mm (MM): pelvis to thorax, mm: converts the volume's depth to reference bones, the unit of predictions.
     """
     from dataclasses import asdict
 
@@ -65,3 +65,4 @@ def import_weights(
 
 
 import_weights.named = ("out",)  # type: ignore[attr-defined]
+import_weights.takes = "5 to 20 s"  # type: ignore[attr-defined]

@@ -16,21 +16,23 @@ def inspect(
     plugins: str = "",
     quiet: bool = False,
 ) -> int:
-    """Whether a recording of several cameras will do: go, doubtful or no-go, why, and what to film again. In about a minute.
+    """Says whether a recording of several cameras is good enough: go, doubtful or no-go, why, and what to film again.
+    In about a minute.
 
     Example: vergence inspect my_videos
 
     Writes report.html, with one image of every camera, and results.json. Exit status 0, or 1 for no-go.
 
     Args:
-        footage: folder of videos, or one with a capture.toml; one video: what can be said of it.
+        footage: folder of videos, or one with a capture.toml; or one video.
         out: folder to write to.
 
     The detector (--detector mediapipe --frames 200):
-        detector (NAME): of 2D keypoints where there are none, rtmpose, mediapipe or vitpose; the first that is installed.
+        detector (NAME): rtmpose, mediapipe or vitpose, for 2D keypoints where there are none; default: the first that
+            is installed.
         detector_model (PATH): the detector's local weights.
-        frames: images of each camera that follow each other and are looked at, where there are no keypoints.
-        plugins (FILE,FILE): Python files, joined by commas, in which a detector or a reader stands.
+        frames: consecutive images of each camera that are looked at, where there are no keypoints.
+        plugins (FILE,FILE): Python files, joined by commas, with a detector or a reader.
 
     How it runs (--device cpu):
         device: of the detector, auto, cpu or cuda.
@@ -59,3 +61,4 @@ def inspect(
 
 
 inspect.formerly = {"model": "detector_model"}  # type: ignore[attr-defined]
+inspect.takes = "about a minute"  # type: ignore[attr-defined]

@@ -23,13 +23,13 @@ def learn(
     plugins: str = "",
     quiet: bool = False,
 ) -> None:
-    """A single-camera 3D model from recordings of several uncalibrated cameras: 2D keypoints, cameras and 3D, training, and
-    figures in held-out time. A stopped call goes on where it was.
+    """A single-camera 3D model from recordings of several uncalibrated cameras: 2D keypoints, cameras and 3D, training,
+    and figures in held-out time. After a stop the same command continues.
 
     Example: vergence learn my_videos --out learned; then vergence predict learned/model new_video.mp4
 
     Args:
-        footage: folders of videos, one for each recording; without any, --motion is all that is learned from.
+        footage: folders of videos, one for each recording; without any, only --motion is learned from.
         out: folder for everything.
 
     What is learned (--student image --motion bvh_folder --height 1.78):
@@ -37,17 +37,17 @@ def learn(
         motion (FOLDER): motion capture (BVH, NPZ) to learn from as well.
         height (METRES): of the people, as in 1.78.
         steps: of the lifting model's training.
-        anyway: go on with recordings whose verdict is doubtful; the model says so.
+        anyway: also use recordings whose verdict is doubtful; the model's config says so.
         seed: of everything.
 
     What it is measured on (--held-out 0.3 --hold-out cam04):
         held_out (SHARE): of each recording's time that is kept for measuring.
-        hold_out (CAMERA): nothing is learned from it, to see how good the model is for another; several by commas.
+        hold_out (CAMERA): held out of training, to measure the model on a new camera; several are joined by commas.
 
     2D keypoints, where there are none (--detector rtmpose):
-        detector (NAME): rtmpose, mediapipe or vitpose; the first that is installed.
+        detector (NAME): rtmpose, mediapipe or vitpose; default: the first that is installed.
         detector_model (PATH): the detector's local weights.
-        plugins (FILE,FILE): Python files, joined by commas, in which a detector or a reader stands.
+        plugins (FILE,FILE): Python files, joined by commas, with a detector or a reader.
 
     How it runs (--device cuda):
         device: of detector and image network, auto, cpu, cuda or mps.
@@ -58,8 +58,9 @@ def learn(
     import vergence
     from vergence.plugins import load_plugins
     from vergence.report.bars import bars
-    from vergence.report.learned import learned_page, print_learned
+    from vergence.report.learned import print_learned
     from vergence.report.reconstruction import page_of
+    from vergence.report.recordings.learning import learned_page
     from vergence.report.render import write_page
 
     load_plugins(plugins.split(",") if plugins else ())
@@ -76,3 +77,7 @@ def learn(
 
 learn.placed = ("footage",)  # type: ignore[attr-defined]
 learn.formerly = {"model": "detector_model"}  # type: ignore[attr-defined]
+learn.takes = (  # type: ignore[attr-defined]
+    "cameras and 3D poses take mostly 10 to 60 s for a recording, a lifting model 2 to 10 minutes, an image model longer; "
+    "videos without keypoints are looked at first, a few times as long as they last"
+)

@@ -39,37 +39,37 @@ def predict(
 
     Example: vergence predict walk.mp4, or with a run of yours: vergence predict runs/mine walk.mp4 --keypoints walk_json
 
-    Writes poses.npz, poses.json, poses.csv, poses.trc, an overlay, a video (a PNG for one image), and report.html, a page to
-    look at; of all people poses-1.npz, poses-2.npz and so on. A call that was stopped goes on where it was.
+    Writes poses.npz, poses.json, poses.csv, poses.trc, angles.csv, an overlay, a video (a PNG for one image), and
+    report.html, a page. With --people all: poses-1.npz, poses-2.npz and so on. After a stop the same command continues.
 
     Args:
-        run: folder of a trained run; left out, or `lifting`: the model that comes with the package, which lifts the 2D
-            keypoints that a detector finds and was taught by motion capture.
-        input: image, folder of images, or video; a number: that camera, live in a window, of which nothing is written.
-        out: folder for the results; the input's name with `-poses` behind, where not given.
+        run: folder of a trained run; default, or `lifting`: the model that comes with the package, which lifts a
+            detector's 2D keypoints and was trained on motion capture.
+        input: image, folder of images, or video; or a camera's number, live in a window; then nothing is written.
+        out: folder for the results; default: the input's name with `-poses`.
 
     Where the person is (--box 100,50,200,400):
         box (X,Y,W,H): in every image, px.
         boxes (FILE): person boxes per frame, COCO-style JSON or CSV with the columns frame,x,y,w,h.
         keypoints (PATH): 2D keypoints that say where the person is, OpenPose folder or COCO-style JSON.
         whole_image: every image is a crop of one person; else --box, --boxes, --keypoints or --capture say where the person is.
-        detector (NAME): rtmpose, mediapipe or vitpose: looks for people where nothing else says where they are; the first of
-            them that is installed where not given.
+        detector (NAME): rtmpose, mediapipe or vitpose: finds people where no other option says where they are; default:
+            the first that is installed.
         detector_model (PATH): the detector's local weights.
         people: one: who is longest, largest and most surely in view; all: everybody, each with a number.
 
     The camera and its images (--capture my_capture --camera cam01, or --fov 70):
-        capture (PATH): folder or capture.toml that knows this camera; gives intrinsics, lens distortion and, where the input
+        capture (PATH): folder or capture.toml with this camera; gives intrinsics, lens distortion and, where the input
             is this camera's own video, the subject's keypoints.
         camera (NAME): which camera of the capture.
-        fov (DEGREES): angle that the image's longer side spans; 55 is assumed where nothing is known.
-        frames (A-B,C): which frames, as in 0-34,65-99; all where not given.
-        fps: frames per second; the video's own where not given, 30 for a folder of images.
+        fov (DEGREES): angle of view along the image's longer side, where no capture gives it; default: 55.
+        frames (A-B,C): which frames, as in 0-34,65-99; default: all.
+        fps: frames per second; default: the video's own, 30 for a folder of images.
 
     The poses and the files (--height 1.78 --formats npz,bvh --smooth 0.2):
         height (METRES): of the person, as in 1.78: poses are then in mm, else in reference bones.
-        smooth (SECONDS): over which poses are smoothed, as in 0.2; the files say so.
-        flip: average with the mirrored image, which is slower and 3 to 4 mm better; default: where the training mirrored.
+        smooth (SECONDS): time over which poses are smoothed, as in 0.2.
+        flip: average with the mirrored image, which is slower and 3 to 4 mm better; default: as in training.
         formats (A,B): of the poses, joined by commas: npz, json, csv, trc, c3d, bvh, usd.
         markers (NAME|FILE): names in TRC and C3D: pose2sim, opensim, or a TOML file with lines such as right_hip = "RHJC".
         trc_unit: of the TRC file, mm or m.
@@ -77,9 +77,9 @@ def predict(
 
     How it runs (--device cuda):
         device: auto, cpu, cuda or mps.
-        precision: fp32, or bf16, which is faster and rougher where the processor has it.
+        precision: fp32, or bf16, which is faster and less exact, where the processor has it.
         engine: torch, or onnxruntime for the model.onnx that `vergence export` wrote into the run's folder.
-        plugins (FILE,FILE): Python files, joined by commas, in which the run's method or a reader of keypoints stands.
+        plugins (FILE,FILE): Python files, joined by commas, with the run's method or a reader of keypoints.
         quiet: no progress.
     """
     from rich.console import Console
@@ -117,3 +117,4 @@ def predict(
 
 predict.placed = ("run",)  # type: ignore[attr-defined]
 predict.otherwise = {"run": Path("lifting")}  # type: ignore[attr-defined]
+predict.takes = "a video takes about as long as it lasts, a few times that where people are looked for"  # type: ignore[attr-defined]

@@ -29,38 +29,40 @@ def reconstruct(
 ) -> None:
     """Cameras and 3D poses of the person in a capture, from 2D keypoints alone; no calibration is needed.
 
-    A detector finds the keypoints of videos that have none, into OUT/keypoints; that takes a few times as long as they last.
+    A detector finds the keypoints of videos that have none, into OUT/keypoints; this takes a few times as long as the
+    videos.
 
     Example: vergence reconstruct my_capture --out rec
 
-    Writes rig.toml (the cameras, anipose layout), poses.npz, poses.trc, poses.csv, results.json (figures, verdict and
-    everything that was decided on the way) and report.html, a page to look at.
+    Writes rig.toml (the cameras, anipose layout), poses.npz, poses.trc, poses.csv, angles.csv, results.json (figures,
+    verdict and all decisions) and report.html, a page.
 
     Args:
         capture: folder of videos, or one with a capture.toml.
         out: folder to write to.
 
     The cameras (--fov 60 --focal shared, or --ignore-extrinsics):
-        ignore_extrinsics: find the cameras even where the capture says where they stand.
-        refine: adjust the capture's extrinsics instead of using them as they are.
-        fov (DEGREES): degrees along the image's longer side where intrinsics are missing; a start for the search.
-        fov_fixed: take --fov as the truth.
-        focal: with missing intrinsics, one focal length for all cameras (shared), one for each, or as the
-            footage tells (auto).
-        sync: auto brings cameras to one time by the person's motion where nothing states their times; off leaves them.
+        ignore_extrinsics: find the cameras even where the capture has their extrinsics.
+        refine: adjust the capture's extrinsics; by default they are used unchanged.
+        fov (DEGREES): angle of view along the image's longer side, degrees, where intrinsics are missing; the search
+            starts there.
+        fov_fixed: keep --fov fixed.
+        focal: with missing intrinsics, one focal length for all cameras (shared), one for each, or the footage decides
+            (auto).
+        sync: auto synchronises cameras by the person's motion where nothing states their times; off leaves them.
         per_frame: solve every frame by itself, as EpipolarPose does; for comparison.
         seed: of subsets and starts.
 
     The person and the files (--height 1.78 --formats npz,trc,bvh):
-        height (METRES): of the person, as in 1.78: gives millimetres where nothing else does.
+        height (METRES): of the person, as in 1.78: gives millimetres where nothing else gives a scale.
         formats (A,B): of the poses, joined by commas: npz (always written), json, csv, trc, c3d, bvh, usd.
         markers: names in TRC and C3D: pose2sim, opensim, or a TOML file with lines such as right_hip = "RHJC".
         trc_unit: of the TRC file, mm or m.
 
     2D keypoints, where there are none (--detector rtmpose):
-        detector (NAME): rtmpose, mediapipe or vitpose; the first that is installed.
+        detector (NAME): rtmpose, mediapipe or vitpose; default: the first that is installed.
         detector_model (PATH): the detector's local weights.
-        plugins (FILE,FILE): Python files, joined by commas, in which a detector or a reader stands.
+        plugins (FILE,FILE): Python files, joined by commas, with a detector or a reader.
 
     How it runs (--device cpu):
         device: of the detector, auto, cpu or cuda.
@@ -76,12 +78,6 @@ def reconstruct(
 
     load_plugins(plugins.split(",") if plugins else ())
     start = time.perf_counter()
-    if not quiet:
-        print(
-            "finding cameras and 3D poses: mostly 10 to 60 s, longer for recordings of many minutes; before that, videos "
-            "without keypoints are looked at, a few times as long as they last",
-            flush=True,
-        )
     with bars(quiet) as progress:
         progress("cameras and 3D poses", 0, None)  # how long is not known: a line a minute, or a bar that moves
         found = vergence.reconstruct(
@@ -93,3 +89,9 @@ def reconstruct(
     write_page(out / "report.html", page_of(found))
     print_summary(found, results["files"])
     print(f"written to {out} in {time.perf_counter() - start:.1f} s")
+
+
+reconstruct.takes = (  # type: ignore[attr-defined]
+    "cameras and 3D poses take mostly 10 to 60 s, longer for recordings of many minutes; videos without keypoints are looked "
+    "at first, a few times as long as they last"
+)

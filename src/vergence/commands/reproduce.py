@@ -1,4 +1,4 @@
-"""`vergence reproduce`: a paper's table trained again, ours beside theirs."""
+"""`vergence reproduce`: reproduces a paper's table, our figures beside the published ones."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ def reproduce(
     overrides: list[str] = [],  # noqa: B006
     command: str = "",
 ) -> None:
-    """Trains all rows of a paper's table, measures each by the protocols of its published figures, and writes ours beside
-    theirs. Without a table it lists those there are.
+    """Trains all rows of a paper's table, measures each by the protocols of its published figures, and writes ours
+    beside theirs. Without a table it lists all tables.
 
     Example: vergence reproduce epipolar_pose_h36m --data /datasets --only full_r18
 
-    What rows have in common is made once. Stopped, the same command goes on where it was. Any key of a recipe is an option
-    that goes for all rows; `all` stands for every stage or source, as in --stages.all.train.steps 20.
+    Common parts of rows are made once. After a stop the same command continues. Any key of a recipe is an option for
+    all rows; `all` stands for every stage or source, as in --stages.all.train.steps 20.
 
     Args:
         table: a built-in table's name, or a file; none: list them.
@@ -39,24 +39,26 @@ def reproduce(
         device: auto, cpu, cuda or mps.
         quiet: no progress.
     """
-    from vergence.comparison.reproduce import Reproduction, overview, reproduce
-
     if not table:
+        from vergence.comparison.reproduce import overview
+
         print(overview())
         return
     from rich.console import Console
 
-    from vergence.commands.console.rows import following, save
-    from vergence.commands.console.tables import show_page_table
     from vergence.commands.console.terminal import told
-    from vergence.report.comparison import published_page, published_tables
-    from vergence.skeleton import get_skeleton
 
-    def page(so_far: Reproduction) -> None:
-        skeleton = get_skeleton(so_far.plan.entries[0].recipe.skeleton)
-        save(so_far, published_page({**so_far.results, "command": command}, skeleton), so_far.folder, command)
+    with told(quiet, f"training the rows of {table}, hours to days each; the first says how long") as progress:
+        from vergence.commands.console.rows import following, save
+        from vergence.commands.console.tables import show_page_table
+        from vergence.comparison.reproduce import Reproduction, reproduce
+        from vergence.report.comparison import published_page, published_tables
+        from vergence.skeleton import get_skeleton
 
-    with told(quiet) as progress:
+        def page(so_far: Reproduction) -> None:
+            skeleton = get_skeleton(so_far.plan.entries[0].recipe.skeleton)
+            save(so_far, published_page({**so_far.results, "command": command}, skeleton), so_far.folder, command)
+
         found = reproduce(
             table, data=data, out=out, only=listed(only), overrides=overrides, seeds=seeds, device=device, progress=progress,
             after=following(f"vergence reproduce {table}", page),

@@ -39,18 +39,18 @@ def search(
         footage: folder of images, video, or a capture (folder or capture.toml).
 
     What is shown (--top 50 --apart 0):
-        out (FOLDER): for the results; the footage's name with `-search` behind, where not given.
+        out (FOLDER): for the results; default: the footage's name with `-search`.
         top: number of hits.
         apart (SECONDS): between hits of one camera; 0 shows neighbouring frames too.
 
     The footage, where it does not say itself (--box 100,50,200,400 --fps 50):
-        every: only every so many-th frame is indexed.
-        frames (A-B,C): which frames, as in 0-34,65-99; all where not given.
+        every: index only every Nth frame.
+        frames (A-B,C): which frames, as in 0-34,65-99; default: all.
         box (X,Y,W,H): where the person is, px.
         boxes (FILE): person boxes per frame, COCO-style JSON or CSV with the columns frame,x,y,w,h.
         keypoints (PATH): 2D keypoints that say where the person is, OpenPose folder or COCO-style JSON.
-        fov (DEGREES): angle that the longer side of an image spans, where a capture does not say.
-        fps: frames per second of footage that does not say.
+        fov (DEGREES): angle of view along an image's longer side, where no capture gives it.
+        fps: frames per second, where the footage does not give them.
 
     The query (--query-box 80,40,200,420):
         query_box (X,Y,W,H): where the person is in the query, px.
@@ -59,7 +59,7 @@ def search(
 
     How it runs (--device cpu):
         device: auto, cpu, cuda or mps.
-        plugins (FILE,FILE): Python files, joined by commas, in which the run's method or a reader of keypoints stands.
+        plugins (FILE,FILE): Python files, joined by commas, with the run's method or a reader of keypoints.
         quiet: no progress.
     """
     from rich.console import Console
@@ -86,3 +86,4 @@ def search(
 
 
 search.named = ("footage",)  # type: ignore[attr-defined]
+search.takes = "footage that was not searched before is looked at, about as long as it lasts"  # type: ignore[attr-defined]

@@ -38,7 +38,7 @@ def synth(
     Args:
         out: folder, new or empty.
         kind (capture|images): what to write (images were called pictures).
-        seed: of people, motion, cameras and faults, 0 to 999; people of two seeds never meet.
+        seed: of people, motion, cameras and faults, 0 to 999; two seeds have no people in common.
 
     How much, and how it looks (--subjects 5 --frames 100 --views 3):
         subjects: people; default: 1 for a capture, 1000 for images.
@@ -47,7 +47,7 @@ def synth(
         size: side of the square images, px; default: 640 for a capture, 256 for images.
         fps: frames per second of a capture.
         look: studio or wild; default: studio for a capture, wild for images.
-        known: what capture.toml tells of the cameras: nothing, intrinsics, or cameras (intrinsics, R and t).
+        known: what capture.toml states of the cameras: nothing, intrinsics, or cameras (intrinsics, R and t).
 
     Faults (--noise-px 2 --missing-joints 0.05):
         noise_px (PX): standard deviation of the keypoints' error, px.
@@ -55,7 +55,7 @@ def synth(
         swapped_sides: share of images whose keypoints have left and right exchanged.
         dropped_views: share of a capture's images without any keypoint.
         focal_error: standard deviation of the error of a capture's stated focal lengths, as a share; one for each camera.
-        occlusion: share of images with an object before the person; default: the look's own. Only for images.
+        occlusion: share of images with an object in front of the person; default: the look's own. Only for images.
         truncation: share of images that cut the person off; default: the look's own. Only for images.
 
     How it runs (--device cpu):
@@ -75,3 +75,6 @@ def synth(
             out, kind=kind, subjects=subjects, frames=frames, views=views, size=size, fps=fps, look=look, known=known,
             faults=faults, seed=seed, device=device, progress=progress,
         )  # fmt: skip
+
+
+synth.takes = "mostly 5 to 60 s, longer for many people"  # type: ignore[attr-defined]

@@ -20,11 +20,11 @@ def train(
     overrides: list[str] = [],  # noqa: B006
     command: str = "",
 ) -> None:
-    """Carries a recipe out: a YAML file, a built-in recipe's name, or a row of a table, as TABLE/ROW.
+    """Executes a recipe: a YAML file, a built-in recipe's name, or a row of a table, as TABLE/ROW.
 
     Example: vergence train demo --out runs/mine
 
-    A run that was stopped goes on where it was. Any key of the recipe is an option too; --print-config shows them all.
+    After a stop the same command continues. Any key of the recipe is an option too; --print-config shows them all.
 
     Example: vergence train capture --sources.footage.path my_capture --stages.pose.train.steps 2000
 
@@ -34,7 +34,7 @@ def train(
         recipe: file, name of a built-in recipe, or TABLE/ROW (`vergence reproduce` lists them).
 
     What it reads and writes (--data /datasets --out runs/mine):
-        data (ROOT): folder that relative paths of datasets are in.
+        data (ROOT): folder of the datasets, for relative paths.
         out (FOLDER): the run's folder (default: runs/RECIPE).
         print_config: print the resolved recipe and stop.
 

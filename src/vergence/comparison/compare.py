@@ -149,8 +149,8 @@ def compare(
     progress: Progress = silent,
     after: Callable[[Comparison], None] | None = None,
 ) -> Comparison:
-    """Trains recipes on the same data and measures them on the same tests. What several have in common is made once;
-    stopped, the same call goes on where it was.
+    """Trains recipes on the same data and measures them on the same tests. Common parts are made once. After a stop the
+    same call continues.
 
     Args:
         what: recipes (files, built-in names, `TABLE/ROW`), sets of recipes, folders of finished runs, which are only
@@ -160,14 +160,14 @@ def compare(
         labels: numbers of people, and `all`: recipes that use 3D labels are trained once for each.
         overrides: keys of every recipe, as on the command line.
         seeds: each is trained with seeds 0 to `seeds - 1`.
-        reference: what the others are held against; default `supervised`, where that is compared.
+        reference: the method that the others are compared with; default `supervised`, where that is compared.
         data: folder that relative paths of datasets are in.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        progress: told of each stage's steps.
+        progress: reports each stage's steps.
         after: called with the comparison so far after each entry and seed, before that is kept.
 
     Raises:
-        VergenceError: wrong names and keys, tests that differ, data that is not there, `out` of another comparison.
+        VergenceError: wrong names and keys, tests that differ, missing data, `out` of another comparison.
     """
     amounts = [str(amount) for amount in labels]
     for amount in amounts:

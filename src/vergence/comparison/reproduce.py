@@ -22,7 +22,7 @@ from vergence.comparison.results import Measured, spread, total_seconds
 from vergence.comparison.runner import SoFar, Work, carried_out, each_row
 from vergence.errors import VergenceError, refusing
 from vergence.folders import held
-from vergence.progress import Progress, silent
+from vergence.progress import Progress, heard, silent
 from vergence.protocols.base import get_protocol
 from vergence.recipes.load import recipe_from
 from vergence.recipes.paper_tables import Published, Table, built_in_tables, read_table
@@ -198,8 +198,8 @@ def reproduce(
     progress: Progress = silent,
     after: Callable[[Reproduction], None] | None = None,
 ) -> Reproduction:
-    """Trains a table's rows and measures each by the protocols of its published figures. What rows, and tables, have in
-    common is made once; stopped, the same call goes on where it was.
+    """Trains a table's rows and measures each by the protocols of its published figures. Common parts of rows and
+    tables are made once. After a stop the same call continues.
 
     Args:
         table: a built-in table's name, or a file.
@@ -209,11 +209,11 @@ def reproduce(
         overrides: keys of every row's recipe, as on the command line.
         seeds: each row is trained with seeds 0 to `seeds - 1`.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        progress: told of each stage's steps.
+        progress: reports each stage's steps.
         after: called with the reproduction so far after each row and seed, before that is kept.
 
     Raises:
-        VergenceError: wrong names and keys, data that is not there or cannot be read.
+        VergenceError: wrong names and keys, data that is missing or cannot be read.
     """
     check_seeds(seeds)
     table = str(table)
@@ -237,7 +237,8 @@ def _open_all(plan: Plan, work: Work) -> None:
     for entry in plan.entries:
         recipe = entry.recipe
         for name, source in (*recipe.sources.items(), *recipe.test.items()):
-            with refusing(f"{entry.name}, {name} ({source.path})", "", VergenceError):
+            told = heard(work.progress, f"{entry.name}: {name}")
+            with refusing(f"{entry.name}, {name} ({source.path})", "", VergenceError), told:
                 work.shared.open(source, recipe.image_size, recipe.skeleton)
 
 

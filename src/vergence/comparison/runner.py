@@ -203,8 +203,9 @@ def _measure_run(work: Work, entry: Entry, base: Recipe, seed: int, made_by: str
     estimator = load(entry.run, resolve_device(work.device))
     entry.recipe.test = base.test
     results, tested = measure_tests(
-        entry.recipe, estimator.method, estimator.device, folder=work.structure(entry, seed), open_=work.shared.open
-    )
+        entry.recipe, estimator.method, estimator.device, folder=work.structure(entry, seed), open_=work.shared.open,
+        progress=lambda what, done, total: work.progress(f"{entry.name}, seed {seed}: {what}", done, total),
+    )  # fmt: skip
     seconds = {key: estimator.config.get(key, {}) for key in ("seconds", "cpu_seconds")}
     about = {"results": results, **seconds, **labels_3d(entry.recipe, work.shared)}
     return _measured(entry, seed, about, tested, made_by)

@@ -23,6 +23,7 @@ from jaxtyping import Float
 from vergence.datasets.people import Person, flat_records
 from vergence.datasets.records import Records
 from vergence.errors import VergenceError
+from vergence.files import inside
 from vergence.footage.formats.coco import (
     Coco,
     ImageRow,
@@ -155,13 +156,19 @@ def _person(
 
 
 def _image_path(folder: Path, name: str) -> Path:
-    """The image of a name that may have been written on another machine: the longest end of it that is there."""
+    """The image of a name that may have been written on another machine: the longest end of it that is there.
+
+    Raises:
+        VergenceError: it leads out of the folder.
+    """
     parts = name.replace("\\", "/").split("/")
-    if len(parts) > 1 and ("\\" in name or parts[0].endswith(":") or not parts[0]):
+    if ".." not in parts and len(parts) > 1 and ("\\" in name or parts[0].endswith(":") or not parts[0]):
         for start in range(len(parts)):
             if parts[start] and (folder / "/".join(parts[start:])).exists():
                 return folder / "/".join(parts[start:])
-    return folder / "/".join(parts)
+        if not Path("/".join(parts)).exists():
+            return folder / parts[-1]  # on no machine that is here: one that is missing
+    return inside(folder, "/".join(parts))
 
 
 def _broken(file: Path, number: int, problem: str) -> VergenceError:

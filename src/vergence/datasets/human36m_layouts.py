@@ -28,6 +28,7 @@ from vergence.datasets.formats.pickles import load_npz
 from vergence.datasets.human36m_cameras import CAMERAS, Cameras
 from vergence.datasets.records import ImageRef
 from vergence.errors import VergenceError, refusing
+from vergence.progress import followed, hearing
 
 ACTIONS = (
     "Directions Discussion Eating Greeting Phoning Photo Posing Purchases Sitting SittingDown Smoking Waiting WalkDog "
@@ -167,7 +168,7 @@ def official_clips(root: Path, wanted: Wanted, cameras: Cameras, left: Left) -> 
         VergenceError: no 3D of a wanted subject, or a damaged CDF file.
     """
     images = Images(root, left)
-    for subject in wanted.subjects:
+    for subject in followed(wanted.subjects, "subjects", len(wanted.subjects), hearing()):
         folders = official_folders(root, subject)
         kind = "D3_Positions_mono" if "D3_Positions_mono" in folders else "D3_Positions"
         if kind not in folders:
@@ -233,7 +234,7 @@ def videopose_clips(file: Path, wanted: Wanted, cameras: Cameras, left: Left) ->
         raise VergenceError(
             f"{file} holds no positions_3d by subject", "Make it with VideoPose3D's preparation script."
         )
-    for subject in wanted.subjects:
+    for subject in followed(wanted.subjects, "subjects", len(wanted.subjects), hearing()):
         if f"S{subject}" not in content:
             raise _no_subject(file, subject)
         for name in sorted(content[f"S{subject}"]):
@@ -292,7 +293,7 @@ def mmpose_clips(root: Path, wanted: Wanted, left: Left) -> Iterator[Clip]:
         frames = np.array([int(m[4]) - 1 for m in parsed if m])
         order = np.lexsort((frames, clip_of))
         starts = np.searchsorted(clip_of[order], np.arange(len(keys) + 1))
-        for i, key in enumerate(keys.tolist()):
+        for i, key in enumerate(followed(keys.tolist(), "clips", len(keys), hearing())):
             number, name, camera = key.split("|")
             subject, stem = int(number), canonical_stem(name)
             if subject not in wanted.subjects or camera not in wanted.cameras or not is_sequence(stem):

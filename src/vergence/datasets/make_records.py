@@ -27,17 +27,17 @@ def make_records(
     camera: Camera | None = None,
     **known: Any,
 ) -> Records:
-    """Records of N people in images, of which only some things are known.
+    """Records of N people in images; unknown values are left out.
 
     Args:
-        images: N, where the pixels lie; one image may show several people.
+        images: N image files or places; one image may show several people.
         skeleton: of keypoints and poses.
         box: of each person, x y width height in px of the full image.
         keypoints: px of the full image, NaN where there is no label.
         camera: of all images: their size, intrinsics, distortion, rotation and translation.
-        known: any other field of `Records`, for each row, or one value for all of them. What is not given is NaN; a keypoint
-            has confidence 1; everybody is a subject, a recording and a time step of their own, in the first view; sizes are
-            read from the image files.
+        known: any other field of `Records`, for each row, or one value for all of them. Missing values are NaN. By
+            default a keypoint has confidence 1, each person is a subject, a recording and a time step of their own, in
+            the first view, and sizes are read from the image files.
 
     Raises:
         VergenceError: an array of another shape, or an image whose size cannot be read.

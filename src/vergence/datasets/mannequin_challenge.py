@@ -42,6 +42,7 @@ from vergence.geometry.body import stature
 from vergence.geometry.crops import person_boxes
 from vergence.geometry.triangulation import reprojection_error, triangulate_robust
 from vergence.outputs.world import ASSUMED_STATURE_MM
+from vergence.progress import followed, hearing
 from vergence.skeleton import Skeleton
 
 PARALLAX_DEG = 5.0
@@ -90,7 +91,7 @@ def read_mannequin_challenge(path: Path | str, parallax: float = PARALLAX_DEG) -
     people: Counter[str] = Counter()
     reasons: list[str] = []
     parts: list[Records] = []
-    for number, file in enumerate(files):
+    for number, file in enumerate(followed(files, "clips", len(files), hearing())):
         try:
             part = _clip(file, number, parallax, people)
         except VergenceError as error:

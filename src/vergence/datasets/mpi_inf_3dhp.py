@@ -36,6 +36,7 @@ from vergence.datasets.records import ImageRef, Records
 from vergence.errors import VergenceError
 from vergence.geometry.cameras import Camera
 from vergence.geometry.crops import person_boxes
+from vergence.progress import followed, hearing
 from vergence.skeleton import MPI_INF_17, MPI_INF_28
 
 CAMERA_SETS = {"all": tuple(range(14)), "vnect": (0, 1, 2, 4, 5, 6, 7, 8), "chest": (0, 2, 4, 7, 8)}
@@ -103,7 +104,7 @@ def _train(
 ) -> list[Records]:
     base = _find(root, "S", subjects, ("", "mpi_inf_3dhp"))
     parts = []
-    for subject in subjects:
+    for subject in followed(subjects, "subjects", len(subjects), hearing()):
         for sequence in SEQUENCES:
             folder = base / f"S{subject}" / f"Seq{sequence}"
             if folder.is_dir():

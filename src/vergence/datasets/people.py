@@ -18,6 +18,7 @@ from vergence.datasets.formats.media import image_size
 from vergence.datasets.make_records import make_records
 from vergence.datasets.records import ROWS_AT_ONCE, Records, record_crops
 from vergence.errors import VergenceError
+from vergence.progress import followed, hearing
 from vergence.skeleton import Skeleton
 
 T = TypeVar("T")
@@ -99,7 +100,7 @@ def flat_records(
     listed: dict[Path, set[str]] = {}
     sizes: dict[Path, tuple[int, int] | None] = {}
     kept: list[Person] = []
-    for person in people:
+    for person in followed(people, "people", len(people), hearing()):
         folder = person.path.parent
         if folder not in listed:
             listed[folder] = {p.name for p in folder.iterdir()} if folder.is_dir() else set()

@@ -33,6 +33,7 @@ from vergence.errors import VergenceError
 from vergence.footage.images import Video, read_image
 from vergence.footage.video import open_video
 from vergence.geometry.crops import CropCamera, CropMode, crop_cameras
+from vergence.progress import followed, hearing
 from vergence.skeleton import Skeleton
 
 OPEN_VIDEOS = 4  # a decoder holds some dozen full frames
@@ -50,7 +51,7 @@ _LABELS = ("keypoints", "confidence", "pose")
 
 @dataclass(frozen=True, slots=True)
 class ImageRef:
-    """Where pixels lie.
+    """The place of an image's pixels.
 
     Attributes:
         path: an image file, or a video.
@@ -66,7 +67,7 @@ class Records:
     """What a dataset says about N people in images. Missing is NaN. Labels are kept as float32, cameras as float64.
 
     Attributes:
-        images: N, where the pixels lie; one image may show several people.
+        images: N image files or places; one image may show several people.
         size: N 2, width and height of the full image, px.
         box: N 4, x y width height in px of the full image (as `vergence.geometry.crops` takes it).
         keypoints: N J 2, px of the full image as recorded, lens distortion included.
@@ -218,7 +219,9 @@ def crop_index(records: Records, size: int, mode: CropMode = "virtual") -> Views
     Raises:
         VergenceError: a box without area, outside its image, or wider than a pinhole sees.
     """
-    parts = [_index_part(records[i : i + ROWS_AT_ONCE], size, mode) for i in range(0, len(records), ROWS_AT_ONCE)]
+    starts = range(0, len(records), ROWS_AT_ONCE)
+    told = followed(starts, f"labels of {ROWS_AT_ONCE} images each", len(starts), hearing())
+    parts = [_index_part(records[i : i + ROWS_AT_ONCE], size, mode) for i in told]
     return Views.cat(parts) if parts else Views.empty(0, len(records.skeleton), 0, 0)
 
 

@@ -20,7 +20,7 @@ from vergence.inference.estimator import Estimator, load
 from vergence.lifting.model import LiftingModel, is_lifting
 from vergence.networks.devices import resolve_device
 from vergence.plugins import load_plugins
-from vergence.progress import Progress, silent
+from vergence.progress import Progress, heard, silent
 from vergence.protocols.base import get_protocol
 from vergence.recipes.load import load_recipe
 from vergence.recipes.recipe import Recipe
@@ -37,7 +37,7 @@ LEAST_SIZE = 16  # labels are compared; the size of the crops plays no part
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was measured.
+    """The result of `evaluate`.
 
     Attributes:
         results: plain values: `footage` (without truth), or `tests` (by test set the figures of the `model` and its
@@ -70,56 +70,67 @@ def evaluate(
     predictions: str | Path | Mapping[str, Any] | None = None,
     skeleton: str = "",
     partial: bool = False,
+    detector: str = "",
+    model: str = "",
+    keypoints: str | Path | None = None,
     device: str = "auto",
     plugins: Sequence[str | Path] = (),
     progress: Progress = silent,
 ) -> Evaluation:
-    """Measures a run on its recipe's test sets, on a capture beside its reconstruction, on footage without any truth, or on a
-    dataset by a protocol; or poses that somebody predicted.
+    """Measures a run on its recipe's test sets, on a capture beside its reconstruction, on footage without ground
+    truth, or on a dataset by a protocol. It can also measure given poses.
 
     Args:
-        run: a run's folder, what `vergence.train` or `vergence.load` gave, with `footage` also a lifting model or its folder;
-            none with `predictions`.
+        run: a run's folder, or the result of `vergence.train` or `vergence.load`; with `footage` also a lifting model
+            or its folder; None with `predictions`.
         data: a capture's folder, a recipe's line as `{kind: shards, path: FOLDER}`, `RECIPE:NAME`, or with `protocol` a
             dataset's folder or shards made of it. Left out: the test sets of the run's recipe.
         protocol: name of a published protocol, or of a registered one: which images, joints, alignment and average.
-        footage: folder of a capture with 2D keypoints, or of a recording in what `vergence.learn` wrote: held-out time and
-            cameras, agreement between views, limbs and jitter, where nobody knows the truth (`evaluation.without_truth`).
-        frames: frames of the capture, as `35-64`; of `footage` those that the run did not learn from, where not given.
+        footage: folder of a capture, or of a recording in what `vergence.learn` wrote: held-out time and
+            cameras, agreement between views, limbs and jitter; needs no ground truth (`evaluation.without_truth`).
+        frames: frames of the capture, as `35-64`; of `footage`, default: those that the run did not learn from.
         reconstruction: folder that `vergence.reconstruct` filled for the capture; `footage` is reconstructed without one.
-        height: of the person in `footage`, metres: its millimetres, where the cameras give none.
-        scale: how poses get their millimetres where a protocol needs them: the `training` people's mean limb lengths, or by
-            the truth each pose's own (`true`) or its root's distance (`depth`). None: as the recipe's tests say.
+        height: of the person in `footage`, metres: gives its millimetres where the cameras do not.
+        scale: how scale-free predictions are converted to mm under a protocol: by the `training` people's mean limb
+            lengths, or by each pose's own (`true`) or its root's distance (`depth`), which use ground truth. None: as
+            in the recipe's tests.
         predictions: NPZ or JSON file, or its arrays by name (`evaluation.external` has the form): measured instead of a run.
         skeleton: joints that predictions are measured on; default the protocol's dataset's own, else `h36m_17`.
         partial: measure the samples that have a prediction instead of refusing where some have none.
+        detector, model: of the 2D keypoints of videos in `footage` that have none (`vergence.detect`).
+        keypoints: folder for the detector's keypoints; default: the user's cache.
         device: `auto`, `cpu`, `cuda` or `mps`.
         plugins: files whose protocols, metrics and methods are registered first.
-        progress: told of the test sets.
+        progress: reports the test sets.
 
     Raises:
-        VergenceError: nothing to measure or to compare with, data that is not there, a protocol of other data.
+        VergenceError: nothing to measure or to compare with, missing data, a protocol of another dataset.
     """
     load_plugins(plugins)
     data = "" if data is None else str(data)
     if predictions is not None:
         if run is not None:
             raise VergenceError("predictions stand for a run", "Give one of both.")
-        return _of_predictions(predictions, data, protocol, skeleton, partial)
+        with heard(progress, "their data"):
+            return _of_predictions(predictions, data, protocol, skeleton, partial)
     if run is None:
         raise VergenceError("nothing to evaluate", "Give a run, or predictions.")
     if footage is not None:
         if data or protocol:
             raise VergenceError("--footage stands alone", "Leave --data and --protocol out.")
         own = run.folder if isinstance(run, Run) else run
-        options = {"frames": frames, "reconstruction": reconstruction, "height": height, "device": device}
-        return Evaluation(measure_footage(own, footage, **options, progress=progress))  # type: ignore[arg-type]
-    if height is not None:
-        raise VergenceError("--height belongs to --footage", "Give --footage, or leave --height out.")
+        of_footage = measure_footage(
+            own, footage, frames=frames, reconstruction=reconstruction, height=height, detector=detector, model=model,
+            keypoints=keypoints, device=device, progress=progress,
+        )  # fmt: skip
+        return Evaluation(of_footage)
+    for name, given in (("--height", height), ("--detector", detector), ("--detector-model", model)):
+        if given not in (None, ""):
+            raise VergenceError(f"{name} belongs to --footage", f"Give --footage, or leave {name} out.")
     if isinstance(run, LiftingModel) or (isinstance(run, str | Path) and (is_lifting(run) or str(run) == "lifting")):
         raise VergenceError(
             f"{run if isinstance(run, str | Path) else 'this'} is a lifting model, which is measured on footage",
-            "Give --footage: a capture with 2D keypoints.",
+            "Give --footage: the folder of a capture.",
         )
     if not data and (frames or reconstruction):
         raise VergenceError("--frames and --reconstruction belong to a capture", "Give --data: the capture's folder.")

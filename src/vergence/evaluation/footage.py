@@ -8,8 +8,9 @@ out are named; other footage is measured whole. The reconstruction that stands f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from vergence.evaluation.without_truth import PROTOCOL, Held, flat_poses, measur
 from vergence.files import from_plain, plain
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.detectors.detect import content
-from vergence.footage.observations import Observations, check_keypoints, observe
+from vergence.footage.detectors.footage import with_keypoints
+from vergence.footage.observations import Observations, observe
 from vergence.footage.video import wanted_frames
 from vergence.geometry.body import stature
 from vergence.geometry.cameras import Camera
@@ -34,6 +36,7 @@ from vergence.outputs.world import HEIGHT, PROPORTIONS_SIGMA
 from vergence.progress import Progress, silent
 from vergence.recipes.load import load_recipe
 from vergence.reconstruction.footage import HEIGHT_TOLERANCE, reconstruct
+from vergence.reconstruction.inputs import check_views
 from vergence.reconstruction.result import Reconstruction
 from vergence.skeleton import Skeleton
 
@@ -57,6 +60,9 @@ def measure_footage(
     frames: str = "",
     reconstruction: str | Path = "",
     height: float | None = None,
+    detector: str = "",
+    model: str = "",
+    keypoints: str | Path | None = None,
     device: str = "auto",
     progress: Progress = silent,
 ) -> dict[str, Any]:
@@ -65,20 +71,23 @@ def measure_footage(
     Args:
         run: folder of a lifting model or of an image run, `lifting` for the model that comes with the package, or either
             one loaded.
-        footage: folder of a capture with 2D keypoints of every camera, or a recording's folder in what `learn` wrote.
+        footage: folder of a capture, or a recording's folder in what `learn` wrote.
         frames: as `35-64`; where not given, those that the run did not learn from.
         reconstruction: folder that `reconstruct` wrote of this footage.
         height: of the person, metres: the figures' scale, where cameras do not give one.
-        device: of an image run.
-        progress: told of every image.
+        detector, model: of 2D keypoints, where a video has none (`vergence.detect`).
+        keypoints: folder for what is detected; the user's cache where not given.
+        device: of an image run and the detector.
+        progress: reports every image.
 
     Raises:
-        VergenceError: no such run or footage, footage without keypoints, or a reconstruction of another recording.
+        VergenceError: no such run, footage or detector, or a reconstruction of another recording.
     """
     height_mm(height)
     opened = open_model(run, device)
-    own = Path(footage)
-    one = _recording(own, opened, Path(reconstruction) if reconstruction else None, height)
+    own, place = Path(footage), None if keypoints is None else Path(keypoints)
+    whole = partial(with_keypoints, folder=place, detector=detector, model=model, device=device, progress=progress)
+    one = _recording(own, opened, Path(reconstruction) if reconstruction else None, height, whole)
     taught, hidden = _learned(opened, one)
     count = len(one.seen.keypoints)
     rows = np.zeros(count, dtype=bool)
@@ -136,18 +145,24 @@ def lifted(
     return ways
 
 
-def _recording(own: Path, run: LiftingModel | Estimator, given: Path | None, height: float | None) -> Recording:
-    """The footage, with its keypoints and its reconstruction from where they are."""
+def _recording(
+    own: Path,
+    run: LiftingModel | Estimator,
+    given: Path | None,
+    height: float | None,
+    whole: Callable[[Capture], Capture],
+) -> Recording:
+    """The footage and its reconstruction from where they are; `whole` gives it the keypoints that it lacks."""
     capture = load_capture(own)
     if given and not all((given / file).is_file() for file in FILES):
         raise VergenceError(f"{given} holds no reconstruction", "Give a folder that vergence reconstruct wrote.")
     for folder in [given] if given else _places(own, run):
         if (there := _at_one_time(folder, capture)) is not None:
-            return _fitting(there, _by_height(Reconstruction.load(folder), height_mm(height), folder), folder)
+            return _fitting(whole(there), _by_height(Reconstruction.load(folder), height_mm(height), folder), folder)
     if given:
         raise VergenceError(f"{given} is of other footage than {own}", "Give the reconstruction of this very footage.")
-    check_keypoints(capture)  # a detector has options, which belong to the verbs that look for people
-    found = reconstruct(capture, height=height)
+    check_views(len(capture.cameras))
+    found = reconstruct(whole(capture), height=height)
     assert found.capture is not None
     assert found.observations is not None
     return Recording(found.capture, found, found.observations)

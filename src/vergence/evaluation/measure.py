@@ -96,7 +96,7 @@ def measure_protocol(
     kept = tuple(f for f in protocol.figures if f.name not in missing)
     if not kept and unlearned:
         raise VergenceError(
-            f"protocol {protocol.name} asks for joints of which {next(iter(unlearned.values()))}",
+            f"protocol {protocol.name} cannot be measured: {next(iter(unlearned.values()))}",
             "Train with labels that have them, or measure without --protocol.",
         )
     if not kept:
@@ -123,9 +123,7 @@ def _unlearned(protocol: Protocol, prediction: Prediction, skeleton: Skeleton) -
     given = prediction.pose.isfinite().all(-1).any(0).tolist()
     absent = {name for name, known in zip(skeleton.joint_names, given) if not known}
     asked = {f.name: absent & set(f.joints or protocol.joints) for f in protocol.figures}
-    return {
-        name: f"no label showed {', '.join(sorted(joints))} in training" for name, joints in asked.items() if joints
-    }
+    return {name: f"training had no labels of {', '.join(sorted(joints))}" for name, joints in asked.items() if joints}
 
 
 def measure_without_truth(

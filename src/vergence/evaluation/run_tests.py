@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from vergence.evaluation.scores import (
 from vergence.geometry.crops import full_pixels
 from vergence.methods.base import Method, Prediction
 from vergence.metrics import Clusters
-from vergence.progress import Progress, followed, silent
+from vergence.progress import Progress, heard, silent
 from vergence.protocols.base import Protocol, get_protocol
 from vergence.protocols.keypoints import KeypointProtocol
 from vergence.recipes.recipe import Recipe, Source
@@ -86,15 +86,16 @@ def measure_tests(
     # Recordings where there are any; the world tells their truth without drawing them.
     sources = {n: s for n, s in recipe.sources.items() if s.kind != "world_images"} or recipe.sources
     already, size = opened or {}, recipe.image_size
-    training = [(already.get(n) or open_(s, size, recipe.skeleton)).index for n, s in sources.items()]
-    training = [index.replace(pose=method.learnable(index.pose)) for index in training]
-    known = [index for index in training if not index.pose.isnan().all()]
-    refit = _refit(recipe, method, already, device, open_)
+    with heard(progress, "what the baselines learn from"):
+        training = [(already.get(n) or open_(s, size, recipe.skeleton)).index for n, s in sources.items()]
+        training = [index.replace(pose=method.learnable(index.pose)) for index in training]
+        known = [index for index in training if not index.pose.isnan().all()]
+        refit = _refit(recipe, method, already, device, open_)
     results: dict[str, Any] = {"tests": {}, "labels": {}, "protocol": {}}
     true = [index for index in known if not index.pseudo.all()]
     bones_mm = mean_bone_sum(true, skeleton)
     tested, absent = {}, method.absent()
-    for name, source in followed(recipe.test.items(), "tests", len(recipe.test), progress):
+    for name, source in _each(recipe.test, progress):
         dataset = open_(source, recipe.image_size, recipe.skeleton)
         named = get_protocol(source.protocol) if source.protocol else None
         if named and named.without_3d:
@@ -121,6 +122,13 @@ def measure_tests(
             joints=[joint for joint in skeleton.joint_names if joint not in absent], joints_never_labelled=list(absent),
         )  # fmt: skip
     return results, tested
+
+
+def _each(tests: Mapping[str, Source], progress: Progress) -> Iterator[tuple[str, Source]]:
+    """The tests, each while it is told of."""
+    for name, source in tests.items():
+        with heard(progress, f"test {name}"):
+            yield name, source
 
 
 def _without_3d(named: Protocol, method: Method, dataset: Dataset, skeleton: Skeleton, device: str) -> dict[str, Any]:

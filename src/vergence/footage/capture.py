@@ -77,9 +77,9 @@ class Capture:
         keypoint_file: NPZ of all cameras, or None.
         skeleton: where stated, else None (the keypoint files decide).
         up: unit vector in the world of the given extrinsics; None where unknown.
-        notes: what was decided and put right while reading.
+        notes: decisions and corrections while reading.
         unit: of the cameras' translations: `mm`, or a word for a rig that is free of scale.
-        synchronised: somebody said that the cameras' times are known.
+        synchronised: True where the capture states that the cameras' times are known.
     """
 
     folder: Path
@@ -164,7 +164,7 @@ class Capture:
 
 
 def load_capture(path: Path | str) -> Capture:
-    """A capture from its folder or its `capture.toml`; a plain folder of videos is taken as it stands.
+    """A capture from its folder or its `capture.toml`; a plain folder of videos is a capture too.
 
     Raises:
         VergenceError: naming the key, the value and what it should be.
@@ -192,7 +192,10 @@ def make_capture(folder: Path | str) -> Capture:
     Raises:
         VergenceError: nothing there that is a video.
     """
-    place = Path(folder).resolve()
+    place = Path(folder)
+    place = (
+        place.parent.resolve() / place.name if place.is_file() else place.resolve()
+    )  # a link's keypoints lie beside it
     alone, folder = place.is_file(), place.parent if place.is_file() else place
     there = [place] if alone else [p for p in folder.iterdir() if not p.name.startswith(".")]
     entries = sorted(there, key=lambda p: natural_key(p.name))

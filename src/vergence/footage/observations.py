@@ -47,7 +47,7 @@ class Observations:
         skeleton: the joints.
         subject: who was chosen among the people in view, and how sure that is.
         notes: decisions and corrections, as sentences.
-        people: per camera, the tracks T J 3 of all that were seen, the one most is seen of first.
+        people: per camera, the tracks T J 3 of all people, the most seen person first.
     """
 
     keypoints: Float[np.ndarray, "T V J 3"]

@@ -142,8 +142,8 @@ class Rig:
         unit: of the translations: `mm`, `reference_bone` (a rig found without a length), or what a file calls it; None
             where nothing is known of it.
         up: gravity's opposite in the world, of length 1; None where not known.
-        notes: what was decided when the rig was read, as sentences.
-        aliases: what else a file calls its cameras, one for each; none where it calls them by one name.
+        notes: decisions when the rig was read, as sentences.
+        aliases: other names of its cameras in the file, one for each; empty where there are none.
     """
 
     cameras: tuple[Camera, ...]

@@ -15,7 +15,7 @@ from typing import Any
 from vergence.files import read_yaml
 
 DRAWN = "world_"  # kinds of sources that the built-in world draws begin so
-UNPAIRED = "poses are lifted from 2D keypoints by a model that motion capture taught, unpaired with any image"
+UNPAIRED = "poses are lifted from 2D keypoints by a model trained on motion capture, without images"
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ def domain_of(config: Mapping[str, Any], folder: Path | None = None) -> Domain:
     """Of a lifting model or a run, from what `config.json` holds; from the recipe in a run's folder where that is older."""
     if config.get("method") == "lifting":
         doubtful = config.get("doubtful")
-        why = ("the reconstruction that it learned from is doubtful, and was learned from all the same",)
+        why = ("it was trained on a doubtful reconstruction (--anyway)",)
         verdict = "" if doubtful is None else "doubtful" if doubtful else "good"
         return Domain(str(config.get("taught_by", UNPAIRED)), False, verdict, why if doubtful else ())
     sources = config.get("sources")
@@ -50,7 +50,7 @@ def domain_of(config: Mapping[str, Any], folder: Path | None = None) -> Domain:
     drawn = bool(seen) and set(seen) == {_shown({"kind": DRAWN})}
     words = f"the run was trained on {' and '.join(seen)}" if seen else ""
     if drawn:
-        words += " only: what it says of people in real images is not to be relied on"
+        words += " only: on real images its poses are wrong"
     return Domain(words, drawn, *_verdict(config.get("labels")))
 
 

@@ -27,7 +27,7 @@ from vergence.methods.base import Method, Prediction
 from vergence.methods.exported import FILE, SUFFIX, check_engine, read_exported
 from vergence.methods.refinement import Refined, RefinementUnit
 from vergence.methods.registry import build_method
-from vergence.networks.graphs import Graph
+from vergence.networks.graphs import opened
 from vergence.networks.pose_network import PoseNetwork
 from vergence.networks.quick import check_precision
 from vergence.networks.saved import save_weights
@@ -236,17 +236,17 @@ def load(
     precision: str = "fp32",
     engine: str = "",
 ) -> Estimator:
-    """The estimator of a run's folder. No code of the run is executed: what it needs of plug-ins is named by the caller.
+    """The estimator of a run's folder. No code of the run is executed: the caller names the plug-ins that it needs.
 
     Args:
         run: folder that `vergence train` wrote, or a file that `vergence export` wrote of one.
         device: of torch.
         plugins: Python files that register what the run was trained with.
-        precision: `fp32`, or `bf16`, which is faster and rougher where the processor has it.
-        engine: `torch`, or `onnxruntime` for the `model.onnx` in the run's folder; what the file asks for where not given.
+        precision: `fp32`, or `bf16`, which is faster and less exact, where the processor has it.
+        engine: `torch`, or `onnxruntime` for the `model.onnx` in the run's folder; default: what the file needs.
 
     Raises:
-        VergenceError: no finished model there, files that do not belong together, or a plug-in that is not named, or no
+        VergenceError: no finished model, files of different runs, or a plug-in that is not named, or no
             such precision or engine.
     """
     check_precision(precision, device)
@@ -254,7 +254,7 @@ def load(
     folder = Path(run)
     engine = engine or ("onnxruntime" if folder.suffix == SUFFIX else "torch")
     check_engine(engine, device, precision)
-    if folder.is_dir() and is_lifting(folder):
+    if is_lifting(folder):
         raise VergenceError(
             f"{folder} is a lifting model, which sees no image", "Open it with `vergence.load_lifting`."
         )
@@ -294,7 +294,7 @@ def exported_file(run: Path) -> Path:
     again = f"Write it with `vergence export {run}`."
     if run.is_dir() and not path.is_file():
         raise VergenceError(f"{run} has no {FILE} for ONNX Runtime", again)
-    if run.is_dir() and Graph(path).metadata["weights"] != weights_identity(run):
+    if run.is_dir() and opened(path).metadata["weights"] != weights_identity(run):
         raise VergenceError(f"{path} was not exported from the weights that are in {run} now", again)
     return path
 

@@ -54,11 +54,12 @@ def export(
     flip: bool | None = None,
     plugins: Sequence[str | Path] = (),
 ) -> Path:
-    """Writes a run as one file that ONNX Runtime, and whatever else reads ONNX, predicts with; `load` reads it too.
+    """Writes a run as one ONNX file, for ONNX Runtime and other programs; `load` reads it too.
 
-    Inputs: `image` `N 3 S S`, float32, RGB, 0 to 1 (the normalisation is inside), square around one person, and `intrinsics`
-    `N 3 3` of the crop. Outputs: what `Prediction` has of the run. The metadata holds crop size, joint names, units,
-    normalisation and the run's whole config. The file is run beside the network on drawn images before it is kept.
+    Inputs: `image` `N 3 S S`, float32, RGB, 0 to 1 (the normalisation is inside), square around one person, and
+    `intrinsics` `N 3 3` of the crop. Outputs: what `Prediction` has of the run. The metadata holds crop size, joint
+    names, units, normalisation and the run's whole config. Before it is kept, the file is compared with the network on
+    rendered images.
 
     A lifting model's inputs: `points` `T J 2`, joints over time in the image plane (x/z, y/z, lens undone), at the metadata's
     `fps`, and `seen` `T J`, 1 or 0 for each, at least one in every frame; its output is `pose` `T J 3`.
@@ -75,8 +76,8 @@ def export(
         The file.
 
     Raises:
-        VergenceError: no finished run, another format, packages that are missing, a network that has no counterpart in ONNX,
-            or whose file does not predict the same.
+        VergenceError: no finished run, another format, missing packages, a network with operations that ONNX lacks, or
+            a file whose outputs differ from the network's.
     """
     if format not in FORMATS:
         raise VergenceError(f"a format of {format}", f"Use {' or '.join(FORMATS)}.")

@@ -98,7 +98,7 @@ class Tally:
         """As sentences; `rows` are the frames that were to be read, `absent` the joints that no label showed the run."""
         unread = 0 if rows is None else len(rows) - self.read
         found = ["poses are turned to a fixed heading, not in the camera's frame"] if self.canonical else []
-        found += [f"no label showed the run {', '.join(absent)}: missing in all poses"] if absent else []
+        found += [f"training had no labels of {', '.join(absent)}: missing in all poses"] if absent else []
         found += [f"{unread} of {len(rows or ())} frames cannot be read and have no pose"] if unread else []
         guessed = f"in {self.guessed} of {self.seen} frames depths had to be guessed (`reliable` is false there)"
         found += [guessed] if self.guessed else []
@@ -119,7 +119,7 @@ class PredictedFrames(Iterator[PredictedFrame]):
         estimator: of a run.
         take: the images, the camera that took them and where the people are.
         flip: average with the mirrored image; None where the training saw mirrored images.
-        progress: told of every image.
+        progress: reports every image.
 
     Attributes:
         skeleton: the joints.

@@ -37,7 +37,7 @@ class LiftedFrames(PredictedFrames):
         model: of keypoints.
         take: the images, the camera and the people, whose keypoints must be known (`Person.track`).
         flip: average with the mirrored keypoints' poses; None does.
-        progress: told of every image.
+        progress: reports every image.
 
     Raises:
         VergenceError: the person's keypoints are not known.
@@ -46,7 +46,7 @@ class LiftedFrames(PredictedFrames):
     def __init__(self, model: LiftingModel, take: Take, flip: bool | None = None, progress: Progress = silent) -> None:
         if take.person.track is None:
             raise VergenceError(
-                f"nothing says where the joints are in {take.name}, and this model lifts 2D keypoints",
+                f"no keypoints are given for {take.name}, and this model lifts 2D keypoints",
                 "Give --keypoints, or install a detector (pip install 'vergence[rtmpose]') for a video.",
             )
         self._begin(model.skeleton, take, (), domain_of(model.config))

@@ -104,7 +104,7 @@ def find_people(
     if detect is not None and footage.path is not None and not whole_image:
         skeleton, people, source = detect(footage.path)
         return _persons(Sightings(people, skeleton, footage.fps), source, everybody)
-    note = "every image is taken whole, as a crop of one person; whether anybody is there was not looked at"
+    note = "every image is taken as a crop of one person; nobody checked that a person is in it"
     return (Person(lambda frame, size: whole_image_box(size[1], size[0]), (note,), True if whole_image else None),)
 
 

@@ -54,20 +54,21 @@ def predict(
 
     Args:
         run: folder of a trained run, a file that `vergence export` wrote of one, or its estimator (`vergence.load`);
-            `lifting`: the model that comes with the package, which lifts 2D keypoints and was taught by motion capture.
+            `lifting`: the model that comes with the package, which lifts 2D keypoints and was trained on motion
+            capture.
         source: path of an image, a folder of images or a video; or RGB arrays, H W 3 of uint8, whose iterator may be endless.
         box: x, y, width, height of the person in every frame, px.
         boxes: COCO-style JSON or CSV (frame,x,y,w,h), or a box for each frame number; of several people one is followed.
         keypoints: of the person, px: OpenPose folder, COCO-style JSON or what a plug-in reads.
-        capture: that knows the camera: intrinsics, lens distortion, up and, of its own video, the subject.
+        capture: with the camera: intrinsics, lens distortion, up and, of its own video, the subject.
         camera: its name there, where there are several.
-        fov: angle that the longer side spans, degrees, where no capture says; 55 where nothing does.
+        fov: angle of view along the longer side, degrees, where no capture gives it; default: 55.
         frames: which frames, as in `0-34,65-99`; all where empty.
         fps: frames per second; the video's own, else 30.
-        whole_image: every image is a crop of one person. Images of the run's own crop size are taken so anyway; of all others
-            something must say where the person is.
-        detector: finds people's 2D keypoints where nothing else says where they are (`vergence.detect`): its name; empty
-            for the first that is installed. None does the same for files of which a run needs to be told.
+        whole_image: every image is a crop of one person. Images of the run's own crop size are always taken as such;
+            for others an argument or a detector must give the person's place.
+        detector: finds people where no other argument says where they are (`vergence.detect`): its name; empty for the
+            first that is installed. None does the same for files where a run needs the person's place.
         detector_model: its local weights.
         people: `one`: who is longest, largest and most surely in view; `all`: everybody, each with a number and a result in
             every frame.
@@ -76,14 +77,14 @@ def predict(
         precision: of a run: `fp32`, or `bf16`, faster where the processor has it; an estimator keeps its own.
         engine: of a run or a lifting model: `torch`, or `onnxruntime` for the `model.onnx` in its folder, on the CPU; an
             exported file is run by ONNX Runtime.
-        plugins: files that the run's method, or the reader of the keypoints, stands in.
-        progress: told of every image.
+        plugins: files with the run's method or the reader of the keypoints.
+        progress: reports every image.
 
     Returns:
         An iterator of frames, with `notes` and `collect`.
 
     Raises:
-        VergenceError: what was given cannot be read or does not fit together.
+        VergenceError: inputs that cannot be read or do not fit together.
     """
     load_plugins(plugins)
     model = open_model(run, device, plugins, precision, engine)

@@ -30,6 +30,7 @@ from vergence.inference.recording.final import Final, SavedPerson, Stored, kind_
 from vergence.inference.recording.smoothing import window_frames
 from vergence.inference.recording.work import Rows, Work, blocks
 from vergence.inference.takes import Take
+from vergence.outputs.angles import write_angles
 from vergence.plugins import exporters
 from vergence.progress import Progress, followed, silent
 
@@ -69,10 +70,10 @@ def save_predicted(
     page: Page | None = None,
     progress: Progress = silent,
 ) -> Saved:
-    """Predicts a whole recording and writes its files; a call that was killed goes on where it was.
+    """Predicts a whole recording and writes its files. After a kill the same call continues.
 
-    One person's files are `poses.npz` and so on; where everybody was asked for, `poses-1.npz`, `poses-2.npz`, and
-    `people.json`, which lists them.
+    One person's files are `poses.npz` and so on, and `angles.csv`; where everybody was asked for, `poses-1.npz`,
+    `poses-2.npz`, and `people.json`, which lists them.
 
     Args:
         found: of `predict`, of which no frame was taken yet.
@@ -83,7 +84,7 @@ def save_predicted(
         options: by format, what its exporter takes (`outputs.options`).
         draw: makes a frame of the overlay; none is made without.
         page: makes `report.html`; none is made without.
-        progress: told of every frame.
+        progress: reports every frame.
 
     Raises:
         VergenceError: nobody was seen, arrays instead of a file, or a file that cannot be written.
@@ -108,7 +109,9 @@ def save_predicted(
             stem = f"poses-{one.number}" if take.everybody else "poses"
             told = outputs.write(work.files, one.poses, formats, stem=stem, **(options or {}))
             said = {name: said.get(name) or note for name, note in told.items()}
-            saved.append(one.saved(tuple(f"{stem}.{name}" for name in formats)))
+            angles = f"{stem.replace('poses', 'angles')}.csv"
+            write_angles(work.files / angles, one.poses)
+            saved.append(one.saved((*(f"{stem}.{name}" for name in formats), angles)))
         if take.everybody:
             write_json(work.files / "people.json", {"people": saved})
         whole = Saved(out, tuple(saved), len(take.rows), overlay, (*found.notes, *outputs.notes_of_files(said)))
@@ -133,9 +136,7 @@ def check_saving(
     Raises:
         VergenceError: a folder that is a file, or what is out of its range or not there.
     """
-    if next(path for path in (out, *out.absolute().parents) if path.exists()).is_file():
-        raise VergenceError(f"{out} is, or lies in, a file", "Give --out a folder, which is made where it is missing.")
-    check_writable(out)
+    check_writable(out, folder=True)
     _ = [exporters[name] for name in formats], outputs.height_mm(height), window_frames(smooth, 1.0)
     for given in (options or {}).values():
         outputs.check_markers(given.get("markers", ""))
@@ -146,7 +147,7 @@ def _of_earlier_calls(out: Path, files: Path) -> Iterator[str]:
     new = {file.name for file in files.iterdir()}
     numbers = {name.split(".")[0] for name in new}
     kinds = "|".join(map(re.escape, exporters))
-    ours = re.compile(rf"(poses(-[1-9][0-9]*)?)\.({kinds})|(people)\.json|(overlay)\.(mp4|png)|report\.html")
+    ours = re.compile(rf"((?:poses|angles)(-[1-9][0-9]*)?)\.({kinds})|(people)\.json|(overlay)\.(mp4|png)|report\.html")
     left = [
         (name, one) for name in sorted({file.name for file in out.iterdir()} - new) if (one := ours.fullmatch(name))
     ]
@@ -154,9 +155,9 @@ def _of_earlier_calls(out: Path, files: Path) -> Iterator[str]:
     for name in gone:
         (out / name).unlink()
     if gone:
-        yield f"of an earlier call, of other people than this one's, and taken away: {', '.join(gone)}"
+        yield f"removed files of an earlier call, of other people: {', '.join(gone)}"
     if kept := [name for name, _ in left if name not in gone]:
-        yield f"left there by an earlier call, and not of this one: {', '.join(kept)}"
+        yield f"files of an earlier call that remain: {', '.join(kept)}"
 
 
 def _asked(found: PredictedFrames, drawn: bool, window: int) -> dict[str, Any]:

@@ -128,19 +128,19 @@ def search(
         index: file that the index is kept in, and found in while run, footage and options are the same; None keeps none.
         top: number of hits.
         apart: seconds between hits of one camera.
-        every: only every so many-th frame of the footage is looked at.
+        every: with 5, only every 5th frame of the footage is used.
         frames: which of them, as in `0-34,65-99`; all where empty.
         box, boxes, keypoints: where the person is in the footage, px; see `predict`.
-        fov: angle that the longer side spans, degrees, where a capture does not say.
-        fps: frames per second of footage that does not say.
+        fov: angle of view along the longer side, degrees, where no capture gives it.
+        fps: frames per second, where the footage does not give them.
         query_box, query_frames: the same of the query.
-        whole_image: query and footage of which nothing else says where the person is are crops of one person.
+        whole_image: query, and footage without box, boxes or keypoints, are crops of one person.
         device: `auto`, `cpu`, `cuda` or `mps`; an estimator stays where it is.
-        plugins: files that the run's method, or the reader of the keypoints, stands in.
-        progress: told of every image of the footage.
+        plugins: files with the run's method or the reader of the keypoints.
+        progress: reports every image of the footage.
 
     Raises:
-        VergenceError: what was given cannot be read or does not fit together, or nobody was seen.
+        VergenceError: inputs that cannot be read or do not fit together, or nobody was seen.
     """
     started = time.perf_counter()
     if top < 1 or every < 1 or not 0 <= apart < 1e9:

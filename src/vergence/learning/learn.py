@@ -82,7 +82,7 @@ class Recording:
 
 @dataclass(frozen=True)
 class Learned:
-    """What `learn` made.
+    """The result of `learn`.
 
     Attributes:
         folder: OUT.
@@ -121,19 +121,19 @@ def learn(
 
     Args:
         footage: folders of videos or captures, each one recording of one person.
-        out: folder for everything; the same call goes on where it was stopped.
+        out: folder for everything; after a stop the same call continues there.
         student: `lifting`: 2D keypoints to 3D, minutes on a CPU, for any camera. `image`: an image network (recipe
             `capture`) for these cameras. `both`.
         detector, model: of the 2D keypoints, where a recording has none (`vergence.detect`).
-        motion: folder of motion capture to learn from as well; with no footage at all, the only thing learned from.
-        height: of the people, metres, where no calibration tells a length.
+        motion: folder of motion capture to learn from as well; without footage, only from it.
+        height: of the people, metres, where no calibration gives a length.
         held_out: share of each recording's time, in its middle, that is kept for measuring; 0 trains on everything.
-        hold_out: a camera's name, or several, that nothing is learned from: how good the model is for another camera.
-        steps: of the lifting model's training; as many as are usual where not given.
-        anyway: go on with recordings whose verdict is `doubtful`.
+        hold_out: name or names of cameras that are held out of training, to measure the model on a new camera.
+        steps: of the lifting model's training; default: the usual number.
+        anyway: also use recordings whose verdict is `doubtful`.
         device: of detector and image network.
         seed: of everything.
-        progress: told of every step.
+        progress: reports every step.
         each: called with every reconstruction that was made now and its folder, for its page.
 
     Raises:
@@ -151,7 +151,9 @@ def learn(
     if not footage and motion is None:
         raise VergenceError("there is nothing to learn from", "Give recordings, or --motion.")
     if not footage and student != "lifting":
-        raise VergenceError("an image model cannot be taught by motion alone", "Give recordings, or --student lifting.")
+        raise VergenceError(
+            "an image model cannot be trained on motion alone", "Give recordings, or --student lifting."
+        )
     names = _names([Path(one) for one in footage])
     captures = [load_capture(one) for one in footage]
     if hidden:
@@ -168,7 +170,7 @@ def learn(
             told = "; ".join(f"{one.name}: {' '.join(one.reconstruction.reasons)}" for one in doubtful)
             raise VergenceError(
                 f"not every recording is good enough to learn from. {told}",
-                f"Look at {out / doubtful[0].name / 'reconstruction'}; film again, or go on with --anyway.",
+                f"Look at {out / doubtful[0].name / 'reconstruction'}; film again, or use --anyway.",
             )
         lifted = None
         if student != "image":
@@ -310,7 +312,7 @@ def _lifting(
         seed=seed,
         progress=progress,
     )
-    taught = "poses are lifted from 2D keypoints by a model that was taught by " + " and ".join(
+    taught = "poses are lifted from 2D keypoints by a model trained on " + " and ".join(
         [f"the multi-view reconstruction of {one.name} ({one.reconstruction.verdict})" for one in recordings]
         + ([f"{len(other)} files of motion capture"] if other else [])
         + (["the model that comes with the package (CMU motion capture)"] if own else [])

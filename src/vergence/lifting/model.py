@@ -22,7 +22,7 @@ from vergence.files import read_json, write_json
 from vergence.geometry.cameras import Camera
 from vergence.lifting.exported import ExportedLifter, of_lifting
 from vergence.lifting.network import Lifter, LifterSettings, lift
-from vergence.networks.graphs import SUFFIX, Graph
+from vergence.networks.graphs import SUFFIX, opened
 from vergence.networks.saved import save_weights
 from vergence.skeleton import Skeleton, skeleton_from_names
 
@@ -35,11 +35,11 @@ SHIPPED = Path(__file__).parent / "data"
 
 @dataclass(frozen=True)
 class LiftingModel:
-    """Keypoints in, 3D out.
+    """2D keypoints to 3D poses.
 
     Attributes:
         network: trained; an exported file in its place where that was loaded.
-        fps: that it was taught at.
+        fps: frame rate of its training.
         config: what `config.json` holds.
         folder: where it was loaded from, or the exported file.
     """
@@ -120,7 +120,7 @@ def describe(network: Lifter, fps: float, **more: Any) -> LiftingModel:
 def is_lifting(folder: Path | str) -> bool:
     """Whether a folder holds a lifting model, or a file is an exported one."""
     if Path(folder).suffix == SUFFIX and Path(folder).is_file():
-        return of_lifting(Graph(Path(folder)))
+        return of_lifting(opened(Path(folder)))
     try:
         return bool(json.loads((Path(folder) / "config.json").read_text())["method"] == "lifting")
     except (OSError, ValueError, KeyError, TypeError):
@@ -128,14 +128,14 @@ def is_lifting(folder: Path | str) -> bool:
 
 
 def load_lifting(folder: Path | str | None = None) -> LiftingModel:
-    """A lifting model from its folder or its exported file; the one that comes with the package where none is given.
+    """A lifting model from its folder or its exported file; by default the one that comes with the package.
 
     Raises:
-        VergenceError: no model there, or files that do not belong together.
+        VergenceError: no such model, or files of different models.
     """
     folder = SHIPPED if folder is None else Path(folder)
     if folder.suffix == SUFFIX:
-        graph = Graph(folder)
+        graph = opened(folder)
         if not of_lifting(graph):
             raise VergenceError(f"{folder} is not of a lifting model", "Open it with `vergence.load`.")
         exported = ExportedLifter(graph)

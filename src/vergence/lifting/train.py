@@ -72,7 +72,7 @@ def train_lifter(
         start: a trained network to begin from; its settings count.
         checkpoint: file that a stopped training goes on from; removed at the end.
         seed: of weights and samples.
-        progress: told of every step.
+        progress: reports every step.
 
     Raises:
         VergenceError: no motions, motions with missing joints, or a checkpoint of another training.

@@ -159,6 +159,8 @@ class Method(nn.Module):
         parts = [f"network.{part}" for part in ("backbone", "neck", "head")]
         whole = not isinstance(self.network, PoseNetwork)
         made: Method = quickened(self, ["network"] if whole else parts, device, precision)
+        if isinstance(made.network, PoseNetwork) and device == "cpu":
+            made.network.hasten(precision == "bf16")
         return made
 
     def absent(self, frame: str = "camera") -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from vergence.batches.labelled import Labelled
 from vergence.errors import VergenceError, refusing
 from vergence.methods.base import Method, Prediction
-from vergence.networks.graphs import SUFFIX, Graph
+from vergence.networks.graphs import SUFFIX, Graph, opened
 from vergence.plugins import needed_by
 from vergence.skeleton import Skeleton, get_skeleton
 
@@ -57,13 +57,9 @@ def read_exported(path: Path) -> tuple[ExportedMethod, dict[str, Any]]:
     """The method and the config of a file.
 
     Raises:
-        VergenceError: as `Graph`; a file of a lifting model; a skeleton of a plug-in that is not loaded.
+        VergenceError: as `Graph`; a skeleton of a plug-in that is not loaded.
     """
-    graph = Graph(path)
-    if graph.metadata.get("method") == "lifting":
-        raise VergenceError(
-            f"{path} is of a lifting model, which sees no image", "Open it with `vergence.load_lifting`."
-        )
+    graph = opened(path)
     with refusing(f"the metadata of {path} cannot be read", "Write the file again with `vergence export RUN`."):
         config = json.loads(graph.metadata["config"])
         with needed_by(path, config.get("plugins") or []):

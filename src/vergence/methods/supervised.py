@@ -15,7 +15,7 @@ from vergence.networks.pose_network import Maps
 
 
 class Supervised(Method):
-    """2.5D regression from whatever labels the views carry."""
+    """2.5D regression from all visible labels of the views."""
 
     TWO_DIMENSIONAL = frozenset({"heatmap", "coordinates"})  # the terms that need no third dimension
 

@@ -1,5 +1,5 @@
-"""Metrics: one value per pose, numpy or torch in and out, float64. `position` for errors, `plausibility` for why,
-`structure` for the kind of pose, `keypoints` for joints in images (numpy; over a whole set)."""
+"""Metrics: one value per pose, numpy or torch in and out, float64. `position` for errors, `plausibility` for their
+causes, `structure` for the kind of pose, `keypoints` for joints in images (numpy; over a whole set)."""
 
 from vergence.metrics.keypoints import (
     COCO_SIGMAS,

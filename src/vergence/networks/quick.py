@@ -17,15 +17,17 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.models.resnet.modeling_resnet import ResNetBasicLayer, ResNetBottleNeckLayer, ResNetConvLayer
 
 from vergence.errors import VergenceError
 
 PRECISIONS = ("fp32", "bf16")
+MANY = 1024  # channels
 _BF16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")  # a processor's instructions
 
 log = logging.getLogger("vergence")
@@ -65,6 +67,7 @@ def quickened(module: nn.Module, parts: Sequence[str], device: str, precision: s
         part.to(memory_format=torch.channels_last)
         if packs:
             part = made_of_packed(part, kind)
+            _join(part)
             made.set_submodule(name, part)
         if precision == "bf16":
             part.forward = torch.autocast(device, torch.bfloat16)(part.forward)
@@ -84,8 +87,47 @@ def _fold(part: nn.Module) -> None:
                 setattr(inner, second, nn.Identity())
 
 
+def _join(part: nn.Module) -> None:
+    """ReLUs and residual sums become part of the convolution before them: a pass over memory less for each."""
+    for inner in list(part.modules()):
+        chain = isinstance(inner, nn.Sequential | ResNetConvLayer)
+        last: Packed | Spread | None = None
+        for name, layer in list(inner.named_children()) if chain else ():
+            if isinstance(layer, nn.ReLU) and last is not None:
+                last.after = "relu"
+                setattr(inner, name, nn.Identity())
+            elif not isinstance(layer, nn.Identity):
+                last = layer if isinstance(layer, Packed | Spread) else None
+    for inner in list(part.modules()):
+        for name, layer in list(inner.named_children()):
+            if isinstance(layer, ResNetBasicLayer | ResNetBottleNeckLayer) and Residual.fits(layer):
+                setattr(inner, name, Residual(layer))
+
+
+class Residual(nn.Module):
+    """A residual block of transformers' ResNets whose sum and ReLU are done by its last convolution."""
+
+    def __init__(self, block: Any) -> None:
+        super().__init__()
+        self.first, self.shortcut = block.layer[:-1], block.shortcut
+        self.last: Packed = block.layer[-1].convolution
+
+    @staticmethod
+    def fits(block: Any) -> bool:
+        last = block.layer[-1]
+        packed = isinstance(last.convolution, Packed) and isinstance(last.normalization, nn.Identity)
+        return packed and isinstance(last.activation, nn.Identity) and type(block.activation) is nn.ReLU
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.first(x), self.shortcut(x))
+
+
 class Packed(nn.Module):
-    """A convolution, also a transposed one, whose weights lie as oneDNN wants them."""
+    """A convolution, also a transposed one, whose weights lie as oneDNN wants them.
+
+    Attributes:
+        after: `relu`, or `none`.
+    """
 
     def __init__(self, layer: nn.Conv2d | nn.ConvTranspose2d, kind: torch.dtype) -> None:
         super().__init__()
@@ -98,26 +140,68 @@ class Packed(nn.Module):
         self.weight = self.packed = layer.weight.detach().to(kind)
         self.bias = None if layer.bias is None else layer.bias.detach().to(kind)
         self.shape: list[int] = []
+        self.after = "none"
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """The convolution, and what comes after; with a residual its sum with that, and a ReLU."""
         x = x.to(self.weight.dtype)
         if self.shape != list(x.shape):
             self.shape = list(x.shape)
             self.packed = self.pack(self.weight, *self.given, self.shape)
-        return self.run(x, self.packed, self.bias, *self.given, "none", [], "")
+        if residual is not None:
+            residual = residual.to(self.weight.dtype)
+            return self.run.binary(x, residual, self.packed, self.bias, *self.given, "add", 1.0, "relu", [], "")
+        return self.run(x, self.packed, self.bias, *self.given, self.after, [], "")
+
+
+class Spread(nn.Module):
+    """A transposed convolution of 4x4, stride 2, padding 1, from many channels, as one product of matrices.
+
+    Each input cell gives 4x4 output cells, which are added up where they meet. oneDNN's own needs twice as long or more from
+    2048 channels of 8x8 cells, and half as long from 256.
+    """
+
+    after = "none"
+
+    def __init__(self, layer: nn.ConvTranspose2d, kind: torch.dtype) -> None:
+        super().__init__()
+        self.weight = layer.weight.detach().to(kind).permute(0, 2, 3, 1).flatten(1).contiguous()
+        self.bias = None if layer.bias is None else layer.bias.detach().to(kind)
+
+    @staticmethod
+    def fits(layer: Any) -> bool:
+        sizes = layer.kernel_size, layer.stride, layer.padding, layer.output_padding, layer.dilation, layer.groups
+        known = sizes == ((4, 4), (2, 2), (1, 1), (0, 0), (1, 1), 1)
+        return known and layer.in_channels >= MANY
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, channels, h, w = x.shape
+        cells = x.to(self.weight.dtype).permute(0, 2, 3, 1).reshape(-1, channels) @ self.weight
+        parts = cells.view(n, h, w, 4, 4, -1).permute(0, 1, 3, 2, 4, 5)
+        out = parts.new_zeros((n, h + 1, 2, w + 1, 2, parts.shape[-1]))  # with a margin of a pixel, which is cut off
+        for i, j in product(range(2), repeat=2):
+            out[:, i : i + h, :, j : j + w] += parts[:, :, 2 * i : 2 * i + 2, :, 2 * j : 2 * j + 2]
+        out = out.view(n, 2 * h + 2, 2 * w + 2, -1)[:, 1:-1, 1:-1]
+        out = out if self.bias is None else out + self.bias
+        return (out.relu() if self.after == "relu" else out).permute(0, 3, 1, 2)
 
 
 def made_of_packed(part: nn.Module, kind: torch.dtype) -> nn.Module:
-    """The part with `Packed` in place of its convolutions; the part itself where it is one."""
+    """The part with `Packed` (or `Spread`) in place of its convolutions; the part itself where it is one."""
 
     def fits(layer: nn.Module) -> bool:
         kinds = type(layer) in (nn.Conv2d, nn.ConvTranspose2d)
         return kinds and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
 
+    def made(layer: Any) -> Packed | Spread:
+        return (
+            Spread(layer, kind) if isinstance(layer, nn.ConvTranspose2d) and Spread.fits(layer) else Packed(layer, kind)
+        )
+
     if fits(part):
-        return Packed(part, kind)  # type: ignore[arg-type]
+        return made(part)
     for inner in list(part.modules()):
         for name, layer in list(inner.named_children()):
             if fits(layer):
-                setattr(inner, name, Packed(layer, kind))  # type: ignore[arg-type]
+                setattr(inner, name, made(layer))
     return part

@@ -2,23 +2,25 @@
 
 OpenMP's threads wait for each other at the end of every operation, and spin while they do. On free cores that is fast. Where
 other programs have a core, all threads spin until the one that lost it gets it back: two threads were 20 to 90 times slower
-than one. So before torch is loaded the cores that nobody uses are counted; with fewer than two of them torch gets one thread,
-and what other libraries wait for, they wait for asleep. Whoever sets `--threads` or OMP_NUM_THREADS has decided already.
+than one. So before torch is loaded it is tried how many cores this process gets; with fewer than two of them torch gets one
+thread, and what other libraries wait for, they wait for asleep: beside four jobs on two cores one thread was the fastest, or
+within a third of the fastest. Whoever sets `--threads` or OMP_NUM_THREADS has decided already.
 The number is kept for the process: sums of another number of threads differ in their last bits.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections.abc import MutableMapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from vergence.errors import VergenceError
 
-LOOKS = 8  # at the machine, evenly over
-LOOK_S = 0.1
+LOOK_S, TURNS = 0.1, 3000  # seconds, of pieces of 1.5 ms
 COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -51,15 +53,21 @@ def cores() -> int:
 
 
 def others_running() -> float | None:
-    """Threads of other programs that want a core, on average over a moment; None where the system does not tell."""
-    running = []
+    """Cores' worth of time that other programs keep from this one, by trying: as many threads as it has cores work for a
+    moment. So what runs at a lower priority hardly counts, and a container's limit does. None where it cannot be tried."""
     try:
-        for _ in range(LOOKS):
-            running.append(int(Path("/proc/loadavg").read_text().split()[3].split("/")[0]) - 1)
-            time.sleep(LOOK_S / LOOKS)
-    except (OSError, ValueError, IndexError):
+        with ThreadPoolExecutor(count := cores()) as pool:
+            return count - sum(pool.map(_share_of_a_core, range(count)))
+    except (OSError, RuntimeError):
         return None
-    return sum(running) / len(running)
+
+
+def _share_of_a_core(_: int) -> float:
+    """That this thread gets: its own time over that of the clock, doing what lets other threads of Python work."""
+    begun, worked = time.perf_counter(), time.thread_time()
+    while (passed := time.perf_counter() - begun) < LOOK_S:
+        hashlib.pbkdf2_hmac("sha256", b"", b"", TURNS)
+    return (time.thread_time() - worked) / passed
 
 
 def choose(given: int = 0, environ: MutableMapping[str, str] = os.environ) -> Choice:
@@ -79,12 +87,12 @@ def choose(given: int = 0, environ: MutableMapping[str, str] = os.environ) -> Ch
         return Choice(given, given > count, "as asked for")
     if environ.get("OMP_NUM_THREADS", "").isdigit():
         return Choice(int(environ["OMP_NUM_THREADS"]), False, "as OMP_NUM_THREADS says")
-    others = others_running()
-    if others is None:
-        return Choice(0, False, "this system does not tell what else runs")
-    free = max(0, min(count, round((os.cpu_count() or count) - others)))
     if count == 1:
         return Choice(0, False, "there is one core")
+    others = others_running()
+    if others is None:
+        return Choice(0, False, "it cannot be tried what else runs")
+    free = max(0, min(count, round(count - others)))
     if free >= 2:
         return Choice(free if free < count else 0, False, f"{free} of {count} cores are free")
     return Choice(1, True, f"{free} of {count} cores are free: one thread does not wait for others")

@@ -1,6 +1,6 @@
 """Pose files: NPZ, JSON, CSV, TRC, C3D, BVH and USD, and what plug-ins add.
 
-All carry units, joint names, frame rate and up axis, and stand in the world that `outputs.world` decides on.
+All have units, joint names, frame rate and up axis, in the world that `outputs.world` decides.
 """
 
 from collections.abc import Iterable, Mapping

@@ -31,13 +31,13 @@ class PoseSequence:
         confidence: of each joint, 0 to 1.
         frame: number of each row in its footage; counted from 0 where not given.
         time: seconds; frame / fps where not given.
-        reliable: False where the depths of a row had to be guessed (`methods.base.Prediction`); None where nobody says.
+        reliable: False where the depths of a row had to be guessed (`methods.base.Prediction`); None where unknown.
         root: where the root is in the camera's frame, in `unit`; NaN where unknown.
         root_sigma: its standard deviation.
         person: the number of the person, where people were told apart.
-        smoothing: what was done to the poses, in words; empty where nothing was.
-        model: what the model that predicted them was taught by, in words; empty where none did or nobody knows.
-        world: how the poses stand in the world (`in_world`); None: told from them alone when it is asked for.
+        smoothing: how the poses were smoothed, in words; empty where they were not.
+        model: training data of the model that predicted them, in words; empty where there is none or it is unknown.
+        world: place of the poses in the world (`in_world`); None: estimated from the poses when it is needed.
     """
 
     pose: Float[np.ndarray, "T J 3"]

@@ -32,10 +32,10 @@ class NetworkSettings(Limited):
         head: `depth_map` (2.5D heatmap and depth map), `volume` (soft-argmax over three axes), or a plug-in's name.
         depth_bins: slices of the volume.
         depth_box: depth of the volume in reference bones; EpipolarPose's 2,000 mm are 4.2 of 480 mm.
-        cells: where the joints are read in the heatmap; at the cells' `centre`, or as EpipolarPose's released weights were
-            trained (`published`: cell i at pixel i times the stride, from the heatmap itself).
+        cells: where the joints are read in the heatmap: at the cells' `centre`, or as EpipolarPose's released weights
+            were trained (`published`: cell i at pixel i times the stride, from the heatmap itself).
         stacks: hourglasses one after the other (`hourglass` only).
-        modules: residual modules at each of its places (`hourglass` only).
+        modules: residual modules at each place of the hourglass (`hourglass` only).
         pose_embedding: size of the embedding (`mcss` only).
         pose_hidden: width of the layers before and after the embedding (`mcss` only).
         pose_grid: cells a side that the backbone's last map is averaged into before the embedding; 1 is the whole map
@@ -69,8 +69,8 @@ class Draw:
     """How a batch takes a source's images; without one, all of them in random order.
 
     Args:
-        source: whose images; empty means the source of the batch's own name. A second name lets one batch take the same
-            source twice, in two ways.
+        source: the source of the images; empty means the source of the batch's own name. A second name lets one batch
+            take the same source twice, in two ways.
         labelled: only images with visible 3D labels.
         time_steps: time steps of each clip; then the batch is clips x time steps x views. 0: single images.
         apart: seconds between any two time steps of one clip (the papers' temporal distance tau).
@@ -102,8 +102,8 @@ class MetricLoss:
         margin: between the distances of a positive and its hardest negative, on the unit sphere (`hardnet`).
         temperature: of the softmax (`infonce`).
         negatives: time steps of the same `clip`, of `others` only, or of `all`.
-        apart: seconds within which two time steps of one clip are no negatives (tau).
-        floor: where both poses are labelled, mean joint distance in reference bones below which they are no negatives.
+        apart: two time steps of one clip that are closer than this, in seconds, are not negatives (tau).
+        floor: two labelled poses that are closer than this are not negatives; mean joint distance in reference bones.
     """
 
     kind: Literal["hardnet", "infonce"] = "hardnet"
@@ -138,14 +138,14 @@ class TrainStage(Limited):
         optimizer: `adamw`; `rmsprop` (Zhou 2017; decay 0.99, no momentum); or `muon` for kernels and matrices with AdamW
             for the rest: learns from fewer steps, from scratch.
         schedule: of the learning rate: `cosine`, a linear warm-up over 3 % and then a cosine to 1 % of the peak; or
-            `steps`, constant but for its `milestones`.
-        milestones: shares of the stage at which the rate becomes a tenth of what it was (`steps`).
+            `steps`, constant between its `milestones`.
+        milestones: shares of the stage after which the rate is divided by ten (`steps`).
         learning_rate: the peak; with `muon`, AdamW's.
         muon_rate: Muon's peak of the same schedule.
         weight_decay: decoupled; RMSprop has none.
         ema_decay: decay of the running average of weights that is kept as the result; 0 keeps the last weights.
         grad_clip: largest gradient norm.
-        augmentation: what is done to the images.
+        augmentation: how images are changed at random.
         no_augment: names in `batch` whose images are not augmented.
         multiview: how views of one time step teach each other (`multiview_consistency`).
     """
@@ -205,11 +205,11 @@ class LabelStage(Limited):
         cameras: `unknown` or `known` extrinsics.
         frames: at most this many time steps are pooled for one estimate of the cameras.
         per_frame: each frame alone, as in the paper, for comparison.
-        peaks: of each joint's heatmap, between which the views choose once the cameras are known; 1 is the highest alone,
-            the paper's way (and that of `per_frame`).
+        peaks: how many peaks of each joint's heatmap are kept; the views choose one when the cameras are known. 1 is
+            the highest alone, the paper's way (and that of `per_frame`).
         stores: what is kept: `pose` (3D, its 2D and the cameras' rotations), `cameras` (the rotations alone), or
             `keypoints`: the 2D that the network found, no geometry.
-        confidence: with `keypoints`, joints found with less are left out.
+        confidence: with `stores: keypoints`, joints of less confidence are left out.
     """
 
     source: str = ""
@@ -245,13 +245,14 @@ class RefineStage(Limited):
         labels: label stages whose poses are targets.
         images: at most so many of each source, spread over it; 0 is all.
         poses: more sources, of which the visible 3D alone is used: their poses get an error like the method's.
-        mirror: every pair is learned mirrored as well (the paper's is not).
+        mirror: every pair is also learned mirrored (not in the paper).
         steps: number of batches.
         batch: poses in a batch.
         learning_rate: Adam's, with a cosine to 0.
         width: of the hidden layers.
         dropout: share of features dropped in training.
-        correct: the unit's answers are added to its input; False is the paper's form, which wants far more labels and steps.
+        correct: the unit's output is added to its input; False is the paper's form, which needs far more labels and
+            steps.
     """
 
     sources: list[str] = field(default_factory=list)
@@ -279,7 +280,7 @@ class Stage:
 
     Args:
         train: training.
-        label: making 3D labels.
+        label: makes 3D labels.
         refine: a refinement unit, after the last training.
     """
 
@@ -312,7 +313,7 @@ class Recipe(Limited):
         image_size: side of the crops, pixels.
         network: sizes of the network.
         sources: images by name.
-        stages: what is done, in this order.
+        stages: the steps of the recipe, in this order.
         test: sources that the finished model is measured on.
         precision: Lightning's; `bf16-mixed` is 1.7 times as fast where the processor has bf16.
         checkpoint_every: steps between checkpoints to resume from.

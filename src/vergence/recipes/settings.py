@@ -37,19 +37,18 @@ class Limited:
 
 @dataclass(frozen=True)
 class Augmentation(Limited):
-    """How training images are changed. Everything is off unless named; what each setting does to the geometry is told
-    in `vergence.batches.augment`.
+    """How training images are changed. Everything is off unless named. `vergence.batches.augment` has the geometry.
 
     EpipolarPose's paper is `rotation=30, rotation_probability=0.6, scale=0.25, gain=0.2, occlusion=1, occluders=7`.
 
     Args:
         rotation: standard deviation of the roll about the optical axis, degrees; clipped at twice this.
         rotation_probability: share of images that are rolled.
-        scale: standard deviation of the zoom factor about 1; clipped at once this (0.25: from 0.75 to 1.25).
+        scale: standard deviation of the zoom factor about 1; clipped at this (0.25: from 0.75 to 1.25).
         shift: largest move of the window, as a share of its width and height, each uniform in both directions.
         truncation: share of images cut closer, so that part of the person leaves the image.
-        truncation_zoom: largest extra zoom of those, uniform from 1.2; the window stays within the image there was.
-        mirror: share of time steps shown as in a mirror, left and right joints exchanged; whole time steps only.
+        truncation_zoom: largest extra zoom of those, uniform from 1.2; the window stays within the original image.
+        mirror: share of time steps that are mirrored, with left and right joints exchanged; whole time steps only.
         gain: colour; each channel is multiplied by a factor uniform in 1 - gain to 1 + gain.
         brightness: added to all channels, uniform in both directions; 1 is the whole range.
         contrast: factor on the distance from the image's mean, uniform in 1 - contrast to 1 + contrast.
@@ -98,14 +97,15 @@ class MultiView(Limited):
     The defaults are the paper's plain form; what the paper does not have says so.
 
     Args:
-        root_depth: in training; `closed_form`, the paper's, from the length of the reference bone, or `limbs`: from the 2D
-            lengths of all limbs, which no predicted depth can move (ours).
-        shield: the 3D losses do not move the 2D keypoints (ours).
+        root_depth: in training; `closed_form`, the paper's, from the length of the reference bone, or `limbs`: from the
+            2D lengths of all limbs, which do not depend on predicted depth (ours).
+        shield: the 3D losses do not change the 2D keypoints (ours).
         rotations: of one view against another; `free`, the paper's: the best for each pair of poses, or `given`: the
             cameras' own where both are visible, true or found by a label stage, else free (ours).
-        residual: of two views' poses; `squared`, or `absolute`: distances, which wrong 2D pulls less (ours).
+        residual: between two views' poses; `squared`, or `absolute`: distances, on which wrong 2D has less effect
+            (ours).
         ramp: share of the stage over which the consistency term grows from 0 to its weight.
-        confidence: a joint whose heatmap holds less than this in its best 3 x 3 cells is left out.
+        confidence: a joint is left out if the best 3 x 3 cells of its heatmap sum to less than this.
         tilt: a view whose reference bone leans more than this out of the image (as a sine, by its 2D length) makes no
             pair, since its root depth is a guess; with `closed_form` only.
         limb_ratios: length of a limb in reference bones by the name of the joint that ends it, without side (`knee`: the

@@ -73,7 +73,7 @@ class World(Source):
 
     Args:
         look: the world's look.
-        seed: the world's seed; people and cameras of different seeds never meet.
+        seed: the world's seed; different seeds have no people or cameras in common.
         occlusion: share of images with an object in front of the person; empty: the look's own.
         truncation: share of images that cut the person off; empty: the look's own.
     """
@@ -168,8 +168,8 @@ class CaptureFolder(Files):
 
     Args:
         frames: frames of the capture to use, as `0-34,65-99`; empty means all.
-        reconstruction: folder that `vergence reconstruct` wrote for the capture; its poses are what a model is measured
-            against, and they count as made, never as truth.
+        reconstruction: folder that `vergence reconstruct` wrote for the capture; a model is measured against its poses,
+            and they count as pseudo-labels, never as truth.
     """
 
     kind: str = "capture"
@@ -185,7 +185,7 @@ class MannequinChallenge(Files):
     """People who stand still, seen by a moving camera.
 
     Args:
-        parallax: least angle in degrees between any two images kept of a person.
+        parallax: any two images kept of a person are at least this angle apart, degrees.
     """
 
     kind: str = "mannequin_challenge"
@@ -225,9 +225,9 @@ class Human36M(MeasuredFiles):
 
     Args:
         split: `train`, `test`, or names of subjects, as `S1,S5`.
-        step: every so many frames.
+        step: one frame of so many; 5 is every 5th.
         cameras: `all`, the names it has for some of them (`frontal`), or names joined by commas.
-        faulty: what becomes of sequences whose labels are known to be wrong: `keep`, `drop` or `repair`.
+        faulty: sequences whose labels are known to be wrong: `keep`, `drop` or `repair`.
     """
 
     kind: str = "human36m"
@@ -243,7 +243,7 @@ class MpiInf3dhp(MeasuredFiles):
 
     Args:
         split: `train`, `test`, or names of subjects, as `S1,S5`.
-        step: every so many frames.
+        step: one frame of so many; 5 is every 5th.
         cameras: `all`, the names it has for some of them, or names joined by commas.
         universal: 3D at its one body size (the official evaluation's), not at each person's own.
     """

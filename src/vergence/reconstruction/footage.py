@@ -50,24 +50,25 @@ def reconstruct(
 
     A detector finds the keypoints of videos that have none. Known extrinsics give millimetres in their world (reference
     bones, where they are free of scale, as a `rig.toml` found from footage is). Without them the world is the first
-    camera's frame and the unit the person's trunk, since footage alone tells no size.
+    camera's frame and the unit the person's trunk, because footage alone does not give size.
 
     Args:
         capture: folder of videos, one with a capture.toml, or what `load_capture` read.
-        ignore_extrinsics: find the cameras even where the capture says where they stand.
-        refine: adjust the capture's extrinsics instead of using them as they are.
-        fov: degrees along the image's longer side where intrinsics are missing; a start for the search.
-        fov_fixed: take `fov` as the truth.
-        focal: with missing intrinsics, one focal length for all cameras (`shared`), one for each, or what the footage
-            tells (`auto`).
+        ignore_extrinsics: find the cameras even where the capture has their extrinsics.
+        refine: adjust the capture's extrinsics; by default they are used unchanged.
+        fov: angle of view along the image's longer side, degrees, where intrinsics are missing; the search starts
+            there.
+        fov_fixed: keep `fov` fixed.
+        focal: with missing intrinsics, one focal length for all cameras (`shared`), one for each, or the footage
+            decides (`auto`).
         per_frame: solve every frame by itself, as EpipolarPose does; for comparison.
         seed: of subsets and starts.
-        sync: `auto` brings cameras to one time by the person's motion, unless the capture states their times; `off` leaves
+        sync: `auto` synchronises cameras by the person's motion, unless the capture states their times; `off` leaves
             them.
         height: of the person, metres: gives millimetres where nothing else does, and is compared where extrinsics do.
         detector, model, device: of 2D keypoints, where a video has none (`vergence.detect`).
-        keypoints: folder for what is detected; the user's cache where not given.
-        progress: told of the detector's frames.
+        keypoints: folder for the detector's keypoints; default: the user's cache.
+        progress: reports the detector's frames.
 
     Raises:
         VergenceError: the capture cannot be read, the options contradict it, or nothing can be reconstructed.
@@ -176,7 +177,7 @@ def _better(
 
 def _kept(clocks: Sync) -> Sync:
     """What the motion says, where cameras are left as they are though it would have moved them."""
-    reason = "cameras fit together better as they are than with what the motion tells"
+    reason = "cameras fit better without the offsets of the motion"
     still = 0 * clocks.offset
     return replace(clocks, state="unknown", offset=still, drift=still, alternatives=(), zero_fits=True, reason=reason)
 

@@ -193,7 +193,7 @@ def doubts(
     if estimated and moved < MIN_MOTION:
         found.append(
             f"The person hardly moves ({moved:.2f} of a trunk length): all frames show the same points, "
-            "so the cameras hang on a few joints. Film the person walking about."
+            "so the cameras depend on a few joints. Film the person walking about."
         )
     if estimated and not predicted_deg <= MAX_UNCERTAINTY_DEG:
         found.append(

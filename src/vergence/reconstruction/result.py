@@ -4,6 +4,7 @@
     Calib.toml, camera_array.toml   the same for Pose2Sim and caliscope; never read back
     poses.npz     the poses to the last bit, with unit, frame rate and each joint's weight
     poses.csv, poses.trc, ...   the same for other tools; never read back
+    angles.csv    joint angles with their deviations; never read back
     results.json  figures, verdict and everything that was decided on the way
     capture.toml  the footage, where its cameras' offsets were found in the motion or its keypoints lie in this folder
 
@@ -32,6 +33,7 @@ from vergence.footage.observations import Observations
 from vergence.footage.subject import SubjectChoice
 from vergence.geometry.cameras import Rig
 from vergence.outputs import ASSUMED_STATURE_MM, PoseSequence
+from vergence.outputs.angles import write_angles
 from vergence.outputs.world import GIVEN
 from vergence.reconstruction.inputs import REPORT_CONFIDENCE
 from vergence.reconstruction.quality import Report
@@ -53,16 +55,16 @@ class Reconstruction:
     Attributes:
         poses: joints over time, in the rig's world and unit; `poses.confidence` is each joint's weight in [0, 1].
         rig: the cameras in the footage's order, `x_cam = R x + t`.
-        report: figures, and what the geometry says against itself.
+        report: figures, and the reasons against the result.
         subject: how the person was chosen among all that were seen.
         extrinsics: `estimated`, `as given` by the footage, or `adjusted` from there.
         intrinsics: `estimated` (the focal lengths) or `given`.
         coverage_of_points: share of the input points with confidence above 0.3 whose joint was reconstructed.
-        notes: what was decided and put right while reading.
+        notes: decisions and corrections while reading.
         settings: of the call that made it.
-        seconds: that it took.
+        seconds: time that it took.
         version: of Vergence.
-        capture: the footage it is of, and `observations`, what was seen in it; None where it was loaded.
+        capture: its footage, and `observations`, the keypoints in it; None where it was loaded.
         solution: as it was solved, with each view's part in each joint; None where it was loaded.
         synchronisation: how the cameras' times were brought together, as results.json says it.
     """
@@ -171,6 +173,7 @@ class Reconstruction:
         if self.capture is not None and (self._moved or _keeps_keypoints(folder, self.capture)):
             write_capture(folder / "capture.toml", self.capture)
         self._write_rigs(folder)
+        write_angles(folder / "angles.csv", self.poses, None if self.solution is None else self.solution.deviation)
         said = {name: note for name, note in notes.items() if note}
         results = self.results() | {"trc": self._trc(notes), "seconds": self.seconds}
         results |= {"files": said, "placed": self.poses.known_world}

@@ -136,8 +136,8 @@ def reconstruct_keypoints(
         fps: frames a second; not needed, kept for callers that have it.
         rotation, translation: known extrinsics, used as they are (mm), or with `refine` as the start of the adjustment.
         fov: degrees along the image's longer side, a start where intrinsics are missing, the truth with `fov_fixed`.
-        focal: with missing intrinsics, one focal length for all cameras (`shared`), one for each, or what the footage
-            tells (`auto`).
+        focal: with missing intrinsics, one focal length for all cameras (`shared`), one for each, or the footage
+            decides (`auto`).
         per_frame: EpipolarPose's variant: every frame by itself, for comparison.
         repair: exchange left and right labels back where the views say so.
         hold_limbs: drop joints that break their limbs, and move the rest within their noise so that limbs keep their

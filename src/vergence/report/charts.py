@@ -85,6 +85,17 @@ def _polyline(x: np.ndarray, y: np.ndarray) -> str:
     return "".join(f"{'L' if b else 'M'}{px:.1f} {py:.1f}{'' if a or b else 'h.01'}" for px, py, b, a in points)
 
 
+def _area(x: np.ndarray, low: np.ndarray, high: np.ndarray) -> str:
+    """An SVG path around what lies between two lines; a new one after every gap."""
+    known = np.flatnonzero(np.isfinite(low + high))
+    path = ""
+    for part in np.split(known, np.flatnonzero(np.diff(known) > 1) + 1):
+        there, back = zip(x[part], high[part]), zip(x[part][::-1], low[part][::-1])
+        around = "L".join(f"{a:.1f} {b:.1f}" for a, b in (*there, *back))
+        path += f"M{around}Z" if around else ""
+    return path
+
+
 def curve_svg(curve: Curve) -> str:
     """A chart as inline SVG. Values that a log scale cannot show (0 and below) break the line, as NaN does."""
     series = {}
@@ -105,8 +116,12 @@ def curve_svg(curve: Curve) -> str:
     y_ticks = log_ticks(low, high) if curve.log_y else linear_ticks(low, high, 5)
     lines = []
     for name, (x, y) in series.items():
-        paths = [_polyline(at_x(x), at_y(y))]
-        if name in curve.spread:
+        paths, band = [_polyline(at_x(x), at_y(y))], ""
+        if name in curve.spread and curve.band:
+            band = _area(
+                at_x(np.asarray(curve.series[name][0], dtype=float)), *(at_y(np.asarray(v)) for v in curve.spread[name])
+            )
+        elif name in curve.spread:
             bars = zip(curve.series[name][0], *curve.spread[name], strict=True)
             paths.append(
                 "".join(f"M{at_x(a):.1f} {at_y(b):.1f}V{at_y(c):.1f}" for a, b, c in bars if np.isfinite(b + c))
@@ -114,10 +129,10 @@ def curve_svg(curve: Curve) -> str:
         share = [np.round(at(v) / PLOT * 100, 2).tolist() for at, v in ((at_x, x), (at_y, y))]
         points = [[*place, format_number(float(a)), format_number(float(b))]
                   for *place, a, b in zip(*share, x, y) if np.isfinite(a) and np.isfinite(b)]  # fmt: skip
-        lines.append({"name": name, "paths": paths, "points": points})
+        lines.append({"name": name, "paths": paths, "points": points, "band": band})
     about = f"{curve.title}: {curve.y_label} against {curve.x_label}; {', '.join(curve.series) or 'no data'}"
     ticks = ([(t, float(at(t)) / PLOT) for t in own] for at, own in ((at_x, x_ticks), (at_y, y_ticks)))
-    return draw("curve", curve, about, PLOT, *ticks, lines)
+    return draw("curve", curve, about, PLOT, *ticks, lines, f"{x_low:.9g} {x_high:.9g}")
 
 
 def dots_svg(chart: Dots) -> str:

@@ -66,7 +66,7 @@ def _notes(found: Mapping[str, Any]) -> list[str]:
         for reason in one["not_comparable"]:
             notes.setdefault(f"{NOT_COMPARABLE} Not comparable: {reason}", []).append(name)
         if not any(_theirs(one, key) is not None for key in one["figures"]):
-            notes.setdefault("No published figure could be read; ours stands alone.", []).append(name)
+            notes.setdefault("No published figure could be read; only ours is shown.", []).append(name)
     return [text if len(names) == len(found) else f"{', '.join(names)}: {text}" for text, names in notes.items()]
 
 
@@ -75,7 +75,7 @@ def published_page(results: Mapping[str, Any], skeleton: Skeleton) -> Page:
     facts = {"command": results["command"], "version": f"vergence {results['version']}"}
     return Page(
         title=results["title"],
-        subtitle="Trained again: ours beside the published figures",
+        subtitle="Reproduced: our figures beside the published ones",
         skeleton=skeleton,
         facts={**facts, "seeds": ", ".join(map(str, results["seeds"])), "table": results["table"]},
         tables=published_tables(results),

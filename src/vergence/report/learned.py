@@ -1,4 +1,4 @@
-"""What a run is worth where nobody knows the truth: the page and the lines of `learn`, and of `evaluate --footage`."""
+"""What a run is worth where nobody knows the truth: tables, the lines of `learn`, and all of `evaluate --footage`."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def held_tables(held: Held, title: str, protocol: str = PROTOCOL) -> list[Table]
             held.cameras, held.frames, model.n_mpjpe, model.p_mpjpe, model.n_mpjpe_others, model.p_mpjpe_others
         )
     ]
-    fooled = "A constant pose has steady limbs and no jitter: read them beside the reconstruction's own."
+    fooled = "A constant pose has steady limbs and no jitter: compare both with the reconstruction's."
     return [
         Table(f"{title}: against the reconstruction, N- and P-MPJPE, mm", columns, rows, protocol, highlight=(0,)),
         Table(f"{title}: against itself", ITSELF, own, protocol, fooled, highlight=(0,)),
@@ -52,45 +52,11 @@ def held_tables(held: Held, title: str, protocol: str = PROTOCOL) -> list[Table]
     ]
 
 
-def _measured(learned: Learned) -> list[tuple[str, Held]]:
+def measured_of(learned: Learned) -> list[tuple[str, Held]]:
     """The figures of every recording's held-out time, with their title."""
     found = [(one.name, one.figures) for one in learned.recordings]
     found += [(f"{one.name}, image model", one.image_figures) for one in learned.recordings]
     return [(f"{name}, held-out time", held) for name, held in found if held is not None]
-
-
-def learned_page(learned: Learned) -> Page:
-    """The page of a finished `learn`."""
-    tables = [table for title, held in _measured(learned) for table in held_tables(held, title)]
-    tables.append(
-        Table(
-            "Recordings",
-            ("", "verdict", "frames", "cameras", "held out", "worst rotation, degrees", "why"),
-            [
-                [
-                    one.name,
-                    one.reconstruction.verdict,
-                    len(one.held_out),
-                    len(one.reconstruction.rig.cameras),
-                    ", ".join(one.hidden) or None,
-                    one.reconstruction.report.predicted_rotation_deg,
-                    " ".join(one.reconstruction.reasons),
-                ]
-                for one in learned.recordings
-            ],
-            "predicted standard deviation of the worst pair's rotation; each recording's page is in its folder",
-            words=True,
-        )
-    )
-    reasons = [reason for one in learned.recordings for reason in one.reconstruction.reasons]
-    return Page(
-        title=f"Learned: {learned.folder.name}",
-        subtitle="A single-camera model from recordings of several cameras, without 3D labels",
-        skeleton=LIFTED,
-        facts={"model": str(learned.folder / "model"), "use": f"vergence predict {learned.folder / 'model'} VIDEO"},
-        tables=tables,
-        verdict=Verdict("doubtful" if learned.doubtful else "good", reasons),
-    )
 
 
 def show_footage(found: Evaluation, folder: Path) -> None:
@@ -98,11 +64,11 @@ def show_footage(found: Evaluation, folder: Path) -> None:
     about, held = found.results["footage"], held_from(found.results)
     found.save(folder / "results.json")
     learned = about["frames_learned_from"]
-    seen = f"; {learned} of these frames were learned from, so this is not held-out time" if learned else ""
+    seen = f"; {learned} of these frames were used in training, so this is not held-out time" if learned else ""
     tables = held_tables(held, Path(about["path"]).resolve().name, f"frames {about['frames']}{seen}. {PROTOCOL}")
     page = Page(
         title=f"Without truth: {about['run']}",
-        subtitle=f"measured on {about['path']}, whose truth nobody knows",
+        subtitle=f"measured on {about['path']}, without ground truth",
         skeleton=LIFTED,
         facts={"run": about["run"], "footage": about["path"], "frames": about["frames"] + seen,
                "held-out cameras": ", ".join(held.hidden) or "none"},
@@ -126,9 +92,9 @@ def print_learned(learned: Learned, console: Console) -> None:
     for one in learned.recordings:
         why = f": {escape(' '.join(one.reconstruction.reasons))}" if one.reconstruction.reasons else ""
         console.print(f"{escape(one.name)}: {one.reconstruction.verdict}{why}", highlight=False, soft_wrap=True)
-    for title, held in _measured(learned):
+    for title, held in measured_of(learned):
         console.print(_on_screen(_narrow(held_tables(held, title)[0])))
-    if _measured(learned):
+    if measured_of(learned):
         console.print(f"[dim]{PROTOCOL}[/dim]", highlight=False)
     if learned.model is not None:
         console.print(f"vergence predict {learned.folder / 'model'} VIDEO", highlight=False, soft_wrap=True)

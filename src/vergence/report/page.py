@@ -19,8 +19,8 @@ from vergence.geometry.cameras import Camera
 from vergence.skeleton import Skeleton
 
 Cell = str | float | int | None
-Section = Literal["run", "results", "clip", "pictures", "samples", "rig", "curves", "details"]
-SECTIONS: tuple[Section, ...] = ("results", "clip", "pictures", "samples", "rig", "curves", "details", "run")
+Section = Literal["run", "results", "links", "clip", "pictures", "samples", "rig", "curves", "details"]
+SECTIONS: tuple[Section, ...] = ("results", "links", "clip", "pictures", "samples", "rig", "curves", "details", "run")
 
 
 def _check_shape(what: str, array: np.ndarray | None, *shape: int | None) -> None:
@@ -58,7 +58,7 @@ class Table:
 
     def __post_init__(self) -> None:
         if not self.protocol.strip():
-            remedy = "A figure without its protocol is not printed: say how it was measured."
+            remedy = "A figure is printed only with its protocol: say how it was measured."
             raise VergenceError(f"table {self.title!r} has no protocol", remedy)
         for row in self.rows:
             if len(row) != len(self.columns):
@@ -69,7 +69,8 @@ class Table:
 @dataclass(frozen=True, eq=False)
 class Curve:
     """One chart of lines: `series` maps a name to its x and y, of one length; NaN breaks a line. `spread`: for some of the
-    series the least and the greatest at each x, drawn as a bar."""
+    series the least and the greatest at each x, drawn as a bar, or as one `band` behind the line. `clock`: x is the frame or
+    the time of what the page shows in 3D, whose moment the chart marks and sets."""
 
     title: str
     x_label: str
@@ -77,7 +78,11 @@ class Curve:
     series: Mapping[str, tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray]]
     log_y: bool = False
     log_x: bool = False
-    spread: Mapping[str, tuple[Sequence[float], Sequence[float]]] = field(default_factory=dict)
+    spread: Mapping[str, tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray]] = field(
+        default_factory=dict
+    )
+    band: bool = False
+    clock: Literal["", "frame", "time"] = ""
 
     def __post_init__(self) -> None:
         for name, (x, y) in self.series.items():
@@ -159,6 +164,25 @@ class Sample:
 
 
 @dataclass(frozen=True, eq=False)
+class CameraView:
+    """What one camera of a `RigScene` saw at some of its moments, all in px of images of `size`.
+
+    Attributes:
+        size: (width, height).
+        rows: of the scene's poses, rising.
+        images: one for each row, made smaller or not; None where there is none.
+        keypoints: the scene's joints in this camera's images.
+        keypoints_true: what was seen there.
+    """
+
+    size: tuple[int, int]
+    rows: Sequence[int]
+    images: Sequence[UInt8[np.ndarray, "H W 3"] | None]
+    keypoints: Float[np.ndarray, "R J 2"]
+    keypoints_true: Float[np.ndarray, "R J 2"]
+
+
+@dataclass(frozen=True, eq=False)
 class RigScene:
     """Cameras around a person over time, in one world frame.
 
@@ -171,6 +195,7 @@ class RigScene:
         frames: the number of each frame; 0, 1, 2 ... where not given.
         note: where the unit comes from, or anything else.
         up_note: where `up` comes from, where it is not gravity.
+        views: what each of the cameras saw; none where that is not shown.
     """
 
     cameras: Sequence[Camera]
@@ -182,12 +207,15 @@ class RigScene:
     frames: Sequence[int] | np.ndarray | None = None
     note: str = ""
     up_note: str = ""
+    views: Sequence[CameraView] = ()
 
     def __post_init__(self) -> None:
         _check_shape("the rig scene's poses", self.poses, None, None, 3)
         _check_shape("the rig scene's true poses", self.poses_true, *np.shape(self.poses))
         if self.frames is not None and len(self.frames) != len(self.poses):
             raise VergenceError(f"the rig scene has {len(self.poses)} poses and {len(self.frames)} frame numbers")
+        if self.views and len(self.views) != len(self.cameras):
+            raise VergenceError(f"the rig scene has {len(self.cameras)} cameras and {len(self.views)} views")
         if not self.fps > 0:
             raise VergenceError(f"the rig scene's frame rate is {self.fps}", "It must be above 0.")
 
@@ -234,6 +262,15 @@ class Clip:
 
 
 @dataclass(frozen=True)
+class Link:
+    """Another file or folder, by its way from the page's own folder, and what it holds."""
+
+    title: str
+    path: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
 class Verdict:
     """`good`, `doubtful` or `refused`, and why, in sentences."""
 
@@ -255,8 +292,9 @@ class Page:
         dots: charts beside the tables.
         strips: images with several methods' poses.
         pictures: images side by side; `pictures_lead` says what they are.
-        curves_title: heading of the curves' section.
+        curves_title, curves_lead: heading of the curves' section, and what is said below it.
         clip: people before one camera, over time.
+        links: what lies beside the page.
         sections: which come, in which order; empty ones are left out.
     """
 
@@ -278,7 +316,9 @@ class Page:
     pictures: Sequence[Picture] = ()
     pictures_lead: str = ""
     curves_title: str = "Training"
+    curves_lead: str = ""
     clip: Clip | None = None
+    links: Sequence[Link] = ()
     sections: Sequence[Section] = SECTIONS
 
     def __post_init__(self) -> None:

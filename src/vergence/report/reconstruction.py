@@ -9,12 +9,12 @@ bent can reproject as well), hence limb lengths and the verdict's own figures st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as ScreenTable
@@ -30,14 +30,14 @@ from vergence.reconstruction.inputs import REPORT_CONFIDENCE
 from vergence.reconstruction.result import Reconstruction
 from vergence.reconstruction.solve import Solution
 from vergence.report.page import Cell, Curve, Page, RigScene, Sample, Table, Verdict
+from vergence.report.recordings.cameras import Images, Seen, Window, camera_views, read_images, shown_rows
+from vergence.report.recordings.motion import LEAD, motion_curves
+from vergence.report.viewer import MAX_FRAMES
 
 Array = np.ndarray
-Images = Callable[[int, int], UInt8[np.ndarray, "H W 3"]]
-
 MOMENTS = 4  # shown from every camera
 WORST = 6  # shown beside them, at most
 MARGIN = 0.2  # of the person's size, around the cut-out
-EMPTY_GROUND = (30, 32, 38)
 NO_DOUBT = (
     "Camera angles, other possible rigs, motion, limb lengths, coverage and agreement are all within their limits."
 )
@@ -168,6 +168,13 @@ def reconstruction_page(
     rig = Rig.of(names, image_size, found.intrinsics, found.rotation, found.translation, found.distortion)
     rig = rig.scaled(factor, unit)
     series = {name: (np.arange(len(error)), median(error[:, v], 1)) for v, name in enumerate(names)}
+    even, worst = _moments(error)
+    wanted = [(names[v], f, v) for v in range(len(names)) for f in even] + [("worst", f, v) for f, v in worst]
+    windows = {(v, f): cut_out(projected[f, v], observed[f, v], image_size[v]) for _, f, v in wanted}
+    known, stride = np.isfinite(found.pose).all(-1).any(-1), max(1, -(-len(error) // MAX_FRAMES))
+    rows = shown_rows(known, stride, len(names), images is not None)
+    read = read_images(windows, [(v, row) for v in range(len(names)) for row in rows], images)
+    views = camera_views(read, rows, projected, observed, image_size)
     return Page(
         title=title,
         subtitle=f"{report.cameras} cameras and {report.frames:,} frames of one person. "
@@ -177,14 +184,25 @@ def reconstruction_page(
         verdict=verdict if verdict.reasons else replace(verdict, reasons=(NO_DOUBT,)),
         tables=[_quality_table(found)],
         details=[_joint_table(error, found, names, points), _limb_table(found, factor, unit, scale_note)],
-        curves=[Curve("Reprojection error, median over joints", "frame", "px", series)],
+        curves=[
+            *motion_curves(
+                found.pose * factor,
+                found.deviation * factor,
+                found.skeleton,
+                up,
+                unit,
+                float("nan") if world is None else world.ground * factor,
+            ),
+            Curve("Reprojection error, median over joints", "frame", "px", series, clock="frame"),
+        ],
         curves_title="Over time",
-        samples=_samples(found, projected, observed, error, names, image_size, images, up, factor),
+        curves_lead=f"{LEAD} {up_note} {scale_note}".strip(),
+        samples=_samples(found, projected, observed, error, names, wanted, windows, read, up, factor),
         samples_protocol=f"distance from the reprojected 3D joint to the observed keypoint, median over joints, {points}",
         pose_unit=unit,
         labels=("reprojected 3D", "observed 2D"),
-        rig=RigScene(rig.cameras, found.pose * factor, fps, up, unit, note=scale_note, up_note=up_note),
-        sections=("results", "rig", "samples", "curves", "details", "run"),
+        rig=RigScene(rig.cameras, found.pose * factor, fps, up, unit, note=scale_note, up_note=up_note, views=views),
+        sections=("results", "rig", "curves", "samples", "details", "run"),
     )
 
 
@@ -194,7 +212,7 @@ def shown_up(found: Solution, up: Float[Array, " 3"] | None, world: World | None
         return up, ""
     if world is not None:
         return world.up, f"As in the files: {world.note}."
-    return level_up(found.rotation), "Which way is up is unknown: shown as if the cameras stood level."
+    return level_up(found.rotation), "Which way is up is unknown: shown as if the cameras were level."
 
 
 def shown_scale(unit: str, world: World | None) -> tuple[float, str, str]:
@@ -214,7 +232,7 @@ def _quality_table(found: Solution) -> Table:
     rows: list[list[Cell]] = [
         ["reprojection, median", f"{r.reprojection_median:.1f} px", "all input points, outliers included"],
         ["reprojection, 90th percentile", f"{r.reprojection_p90:.1f} px", ""],
-        ["noise of one coordinate", f"{r.noise_px:.1f} px", "robust, as the adjustment measured it"],
+        ["noise of one coordinate", f"{r.noise_px:.1f} px", "robust estimate of the adjustment"],
         ["coverage", _percent(r.coverage), of_seen],
         ["observations that agree", _percent(r.inlier_share), "with their joint"],
         ["thigh length, spread", _percent(r.thigh_cv), "standard deviation over mean, both thighs"],
@@ -284,16 +302,13 @@ def _samples(
     observed: Array,
     error: Array,
     names: Sequence[str],
-    image_size: Sequence[tuple[int, int]],
-    images: Images | None,
+    wanted: Sequence[tuple[str, int, int]],
+    windows: Mapping[tuple[int, int], Window],
+    images: Seen,
     up: Array,
     factor: float,
 ) -> list[Sample]:
     """The chosen moments as cut-outs around the person, with the pose in that camera's frame."""
-    even, worst = _moments(error)
-    wanted = [(names[v], f, v) for v in range(len(names)) for f in even] + [("worst", f, v) for f, v in worst]
-    windows = {(v, f): cut_out(projected[f, v], observed[f, v], image_size[v]) for _, f, v in wanted}
-    cuts, missing = _cut_images(windows, images)
     samples = []
     for group, frame, view in wanted:
         left, top, _, _ = windows[view, frame]
@@ -303,34 +318,16 @@ def _samples(
             Sample(
                 title=f"{names[view]}, frame {frame}",
                 group=group,
-                image=cuts[view, frame],
+                image=images.cuts[view, frame],
                 keypoints=projected[frame, view] - [left, top],
                 keypoints_true=observed[frame, view] - [left, top],
                 pose=(found.pose[frame] @ found.rotation[view].T + found.translation[view]) * factor,
                 errors=shown,
                 up=found.rotation[view] @ np.asarray(up, dtype=float),
-                note=missing.get((view, frame), ""),
+                note=images.missing.get((view, frame), ""),
             )
         )
     return samples
-
-
-def _cut_images(
-    windows: Mapping[tuple[int, int], tuple[int, int, int, int]], images: Images | None
-) -> tuple[dict[tuple[int, int], UInt8[Array, "H W 3"]], dict[tuple[int, int], str]]:
-    """The cut-outs by (camera, frame), read in the order in which the videos hold them, and why some have no image.
-
-    Those, and all where there are no images, are drawn on an empty ground: one damaged frame costs no report.
-    """
-    cuts, missing = {}, {}
-    for (view, frame), (left, top, right, bottom) in sorted(windows.items()):
-        cuts[view, frame] = np.broadcast_to(np.array(EMPTY_GROUND, dtype=np.uint8), (bottom - top, right - left, 3))
-        if images is not None:
-            try:
-                cuts[view, frame] = images(view, frame)[top:bottom, left:right].copy()
-            except VergenceError as error:
-                missing[view, frame] = f"No image: {error.problem}."
-    return cuts, missing
 
 
 def cut_out(

@@ -27,7 +27,7 @@ from vergence.report.templates import asset, draw, templates
 from vergence.report.viewer import MAX_FRAMES, display_rotation, encode_image, page_data
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{}'"
-SCRIPTS = ("view3d.js", "clip.js", "page.js")
+SCRIPTS = ("view3d.js", "clock.js", "clip.js", "rig.js", "page.js")
 LONG = 60  # characters of a protocol or note that are not said twice on a page
 
 

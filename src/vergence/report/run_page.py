@@ -179,7 +179,7 @@ def label_tables(labels: Mapping[str, Any]) -> list[Table]:
             rows.append([name, found["recordings"], verdicts, sum(found["refused"].values()), 100 * found["joints_labelled"],
                          found.get("n_mpjpe"), found.get("p_mpjpe")])  # fmt: skip
     columns = ["", "recordings", "verdicts", "refused", "joints labelled %", "N-MPJPE mm", "P-MPJPE mm"]
-    note = "The truth measures these labels here; training never saw it."
+    note = "The truth is used here to measure these labels, never for training."
     return [Table("Labels made from several views", columns, rows, PROTOCOL, note)] if rows else []
 
 

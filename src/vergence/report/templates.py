@@ -12,6 +12,7 @@ from contextlib import suppress
 from functools import cache
 from importlib.resources import files
 from typing import Any
+from urllib.parse import quote
 
 from jinja2 import BytecodeCache, Environment, FileSystemBytecodeCache, FunctionLoader
 from markupsafe import Markup
@@ -51,7 +52,7 @@ def templates() -> Environment:
     ):  # compiling takes as long as drawing; without a folder of one's own it is done anew
         kept = FileSystemBytecodeCache()
     found = Environment(loader=loader, autoescape=True, finalize=_escaped, bytecode_cache=kept)
-    found.filters.update(number=format_number, tick=_tick_label, share="{:.2%}".format, series=_series)
+    found.filters.update(way=quote, number=format_number, tick=_tick_label, share="{:.2%}".format, series=_series)
     return found
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,13 +23,14 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from vergence.geometry.cameras import Camera
-from vergence.report.page import Clip, Page, RigScene, Sample, format_number
+from vergence.report.page import CameraView, Clip, Page, RigScene, Sample, format_number
 from vergence.skeleton import Skeleton
 
 LONGEST_SIDE_PX = 720  # an image fills at most half a laptop's screen
 PNG_BELOW_PX = 160  # small crops: JPEG's blocks would show, and PNG costs nothing
 JPEG_QUALITY = 85
-STILL_SIDE_PX, STILL_QUALITY = 480, 70  # a clip holds many images
+STILL_SIDE_PX, STILL_QUALITY = 480, 70  # a clip or rig holds many images
+STILLS_BYTES = 6_000_000  # of a rig's images together; where they are more, every second is left out, and again
 MAX_FRAMES = 900  # of a rig scene in a page; longer ones are shown every n-th frame, and the page says so
 
 CAMERA_TO_DISPLAY = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
@@ -188,7 +190,30 @@ def rig_data(rig: RigScene, skeleton: Skeleton) -> dict[str, Any]:
     }
     if rig.poses_true is not None:
         data["posesTrue"] = numbers(points_only(rig.poses_true[::stride]) @ turn.T, digits)
+    if rig.views:
+        data["views"] = _views_data(rig.views, stride)
     return data
+
+
+def _views_data(views: Sequence[CameraView], stride: int) -> list[dict[str, Any]]:
+    """What the cameras saw, in images of `STILLS_BYTES` at most."""
+    every = [[None if image is None else encode_image(image, STILL_SIDE_PX, STILL_QUALITY)[0] for image in one.images]
+             for one in views]  # fmt: skip
+    step = 1
+    while sum(len(image or "") for own in every for image in own[::step]) > STILLS_BYTES:
+        step *= 2
+    found = []
+    for one, images in zip(views, every):
+        factor = min(1.0, STILL_SIDE_PX / max(one.size))
+        size = [max(1, round(side * factor)) for side in one.size]
+        scale = size[0] / one.size[0], size[1] / one.size[1]
+        points = {
+            key: [numbers(rescale_keypoints(points_only(own), scale), 1) for own in many[::step]]
+            for key, many in (("kp", one.keypoints), ("kpTrue", one.keypoints_true))
+        }
+        rows = [int(row) // stride for row in one.rows[::step]]
+        found.append({"size": size, "rows": rows, "images": images[::step], **points})
+    return found
 
 
 def clip_data(clip: Clip) -> dict[str, Any]:

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import torch
 
+from vergence import plugins
 from vergence.batches.views import Views
 from vergence.errors import VergenceError, meant
 from vergence.files import read_json
+from vergence.inference.estimator import BACKBONE
 from vergence.methods.base import Method
 from vergence.methods.registry import build_method, trained_as
-from vergence.recipes.recipe import Recipe, TrainStage
+from vergence.recipes.recipe import NetworkSettings, Recipe, TrainStage
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 NO_2D = "Set keypoints: true on the source, or keypoints: predicted on the stage."
@@ -124,6 +126,15 @@ def _check_refine(name: str, recipe: Recipe) -> None:
             + (f", but {later[0]!r} follows" if later else ", there is none"),
             "Put it behind the last training stage.",
         )
+
+
+def kept_backbone(network: NetworkSettings, folder: Path) -> tuple[NetworkSettings, bool]:
+    """The settings with the backbone that a finished run describes in its folder, and whether it is that one: where the
+    backbone's own folder is gone, or a hub would be asked for weights that are not needed any more."""
+    there = network.backbone in plugins.backbones or Path(network.backbone).exists()
+    if there or not all((place / "config.json").is_file() for place in (folder, folder / BACKBONE)):
+        return network, False
+    return replace(network, backbone=str(folder / BACKBONE)), True
 
 
 def unfinished(folder: Path, prints: Mapping[str, str]) -> bool:

@@ -203,9 +203,12 @@ def _label_recording(
         "skeleton": skeleton,
         "seed": seed,
     }
-    result = reconstruct_keypoints(points[..., 0, :], trust[..., 0], per_frame=settings.per_frame, **rig, **extrinsics)
+    choose, alone = points.shape[3] > 1 and not settings.per_frame, settings.per_frame
+    result = reconstruct_keypoints(
+        points[..., 0, :], trust[..., 0], per_frame=alone, hold_limbs=not choose, **rig, **extrinsics
+    )
     verdict = result.report.verdict
-    if points.shape[3] > 1 and not settings.per_frame:
+    if choose:  # of the first result the rig and its noise alone are used, which limbs do not move
         rig |= {"intrinsics": result.intrinsics, "rotation": result.rotation, "translation": result.translation}
         agreed, likely = _agreed(points, trust, result)
         result = reconstruct_keypoints(agreed, likely, **rig)

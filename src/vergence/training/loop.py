@@ -47,7 +47,7 @@ from vergence.training.split import Split, drawing
 WARM_UP = 0.03  # share of the steps over which the learning rate rises
 FINAL_RATE = 0.01  # of the peak, at the last step
 LOG_EVERY = 10
-NO_SPACE = "Free some space; the same command goes on from the last checkpoint."
+NO_SPACE = "Free some space; the same command continues from the last checkpoint."
 ALARM_LASTS = 3  # logged steps that an alarm must last before it is said
 LOST = re.compile("gloo|NCCL|[Cc]onnection|peer")  # what gloo and NCCL say where a process has gone
 

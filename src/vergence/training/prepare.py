@@ -12,9 +12,10 @@ from pathlib import Path
 from vergence.datasets.shards.writer import Joined
 from vergence.datasets.shards.writer import prepare as write_shards
 from vergence.errors import VergenceError
+from vergence.files import check_writable
 from vergence.folders import held
 from vergence.networks.threads import cores
-from vergence.progress import Progress, counted, silent
+from vergence.progress import Progress, counted, heard, silent
 from vergence.skeleton import get_skeleton
 from vergence.training.sources import open_source, parse_source
 from vergence.training.stage_cache import images_of
@@ -56,7 +57,7 @@ def prepare(
     workers: int | None = None,
     progress: Progress = silent,
 ) -> Prepared:
-    """Crops the people of sources once; stopped or killed, the same call goes on where it was, or checks what is finished.
+    """Crops the people of sources once. After a stop or a kill the same call continues; it checks a finished folder.
 
     Args:
         sources: each a recipe's line `{kind: ..., path: ...}`, RECIPE:NAME, or the folder of a capture.
@@ -65,7 +66,7 @@ def prepare(
         skeleton: joints of the labels.
         skip_unreadable: leave out, and count, images that cannot be read, instead of stopping at the first.
         workers: processes; None: the cores this process may use.
-        progress: told of every file's rows.
+        progress: reports every file's rows.
 
     Raises:
         VergenceError: a number out of its range, no such source, a folder of something else, an unreadable image.
@@ -75,10 +76,10 @@ def prepare(
         raise VergenceError(f"size is {size}", "Give 16 to 2048 px.")
     if workers < 1:
         raise VergenceError(f"workers is {workers}", "Give 1 or more processes.")
-    if out.is_file():
-        raise VergenceError(f"{out} is a file", "Choose another folder.")
+    check_writable(out, folder=True)
     joints, parsed = get_skeleton(skeleton), {text: parse_source(text) for text in sources}
-    opened = {text: open_source(source, size, joints.name) for text, source in parsed.items()}
+    with heard(progress, "sources"):
+        opened = {text: open_source(source, size, joints.name) for text, source in parsed.items()}
     dataset = Joined(opened) if len(opened) > 1 else next(iter(opened.values()))
     settings = {"sources": [images_of(source) for source in parsed.values()]}
     advance = counted("preparing", len(dataset), progress)

@@ -35,11 +35,12 @@ from vergence.methods.base import Method
 from vergence.methods.refinement import Refined, RefinementUnit, make_pairs, train_unit
 from vergence.methods.registry import build_method, own_settings
 from vergence.networks.devices import resolve_device
+from vergence.networks.memory import keep_memory
 from vergence.networks.saved import save_weights
-from vergence.progress import Pace, Progress, silent
+from vergence.progress import Pace, Progress, heard, silent
 from vergence.recipes.recipe import Draw, LabelStage, Recipe, RefineStage, Source, TrainStage
 from vergence.skeleton import get_skeleton
-from vergence.training.checks import NO_2D, carrier, check_recipe, stage_before, unfinished
+from vergence.training.checks import NO_2D, carrier, check_recipe, kept_backbone, stage_before, unfinished
 from vergence.training.labelling import find_keypoints, label_words, labelled_from, make_pseudo_labels
 from vergence.training.loop import train_stage
 from vergence.training.processes import ALONE, Team, check_alone
@@ -51,20 +52,20 @@ log = logging.getLogger(__name__)
 
 
 class Run:
-    """The folder of a run and what is done in it.
+    """A run's folder, and the execution of its recipe.
 
     Args:
         recipe: what to do.
-        folder: where; a folder of the same recipe goes on where it stopped.
+        folder: where; in a folder of the same recipe the run continues.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        progress: told of each stage's steps; what else is to be said, warnings too, goes to the logger of this module.
-        shared: what other runs made already, and where they find what this one makes.
-        team: the processes that carry it out, each with a `Run` of its own; the first alone writes.
+        progress: reports each stage's steps; other lines, warnings too, go to the logger of this module.
+        shared: folder of parts that several runs have in common.
+        team: the processes that execute it, each with a `Run` of its own; only the first writes.
 
     Attributes:
         method: the last trained one, once `execute` has returned.
-        seconds: each stage's, however often it was stopped and whoever made it, without opening images; `data`: that.
-        cpu_seconds: the same of the processor, over all threads: what a stage takes where nothing else runs.
+        seconds: wall clock of each stage over all stops, also where another run made it; `data`: of opening images.
+        cpu_seconds: the same in seconds of the processor, over all threads.
     """
 
     def __init__(
@@ -85,12 +86,12 @@ class Run:
         self.prints: dict[str, str] = {}
         self.seconds: dict[str, float] = {}
         self.cpu_seconds: dict[str, float] = {}
-        check_recipe(recipe)
+        self.network, self.kept = kept_backbone(recipe.network, folder)
+        check_recipe(replace(recipe, network=self.network), weights=not self.kept)
         for name in recipe.stages:
             self.prints[name] = self._fingerprint(name)
-        team.check_same(
-            fingerprint(__version__, asdict(recipe)), "the recipe", "Give each the same command and version."
-        )
+        task = fingerprint(__version__, asdict(recipe))
+        team.check_same(task, "the recipe", "Give each the same command and version.")
         team.first(self._claim)
         if not (folder / "recipe.yaml").exists():
             remedy = "Put --out on a file system that all machines share."
@@ -115,18 +116,19 @@ class Run:
             started, cpu = time.monotonic(), time.process_time()
             log.info("source %s: opening its images", name)
             open_ = self.shared.open if self.shared else open_source
-            self.datasets[name] = open_(self.recipe.sources[name], self.recipe.image_size, self.recipe.skeleton)
+            with heard(self.progress, f"source {name}"):
+                self.datasets[name] = open_(self.recipe.sources[name], self.recipe.image_size, self.recipe.skeleton)
             self.seconds["data"] = self.seconds.get("data", 0.0) + time.monotonic() - started
             self.cpu_seconds["data"] = self.cpu_seconds.get("data", 0.0) + time.process_time() - cpu
         return self.datasets[name]
 
     def execute(self) -> Method:
         """All stages; returns the last trained method, saved in the folder."""
+        keep_memory()
         method: Method | None = None
-        stages = self.recipe.stages
-        work = {n: float(s.train.steps * sum(s.train.batch.values())) for n, s in stages.items() if s.train}
+        work = {n: float(t.steps * sum(t.batch.values())) for n, s in self.recipe.stages.items() if (t := s.train)}
         self.progress = Pace(self.progress, work, log.info)
-        for name, stage in stages.items():
+        for name, stage in self.recipe.stages.items():
             if stage.train:
                 method = self._train(name, stage.train)
             elif stage.label:
@@ -134,17 +136,18 @@ class Run:
             elif stage.refine:
                 method = self.team.in_turn(partial(self._refine, name, stage.refine))
         assert method is not None  # `check_recipe` looked
-        recipe = self.recipe
+        self.method, recipe = method, self.recipe
+        if self.kept:  # as it was saved: parts that no stage trained began as random numbers
+            bare = method.method if isinstance(method, Refined) else method
+            bare.load_state_dict(load_file(self.folder / "model.safetensors"))
+            return method
         made_with: dict[str, Any] = {"plugins": [Path(file).name for file in recipe.plugins]} if recipe.plugins else {}
         made_with |= {"processes": self.team.size} if self.team.size > 1 else {}
-        sources = {
-            name: {"kind": source.kind, "path": Path(source.path).name} for name, source in recipe.sources.items()
-        }
+        sources = {n: {"kind": source.kind, "path": Path(source.path).name} for n, source in recipe.sources.items()}
         labels = {name: labels.report for name, labels in self.labels.items()}
         self.team.first(lambda: save(
             method, self.folder, recipe.method, recipe.network, recipe.image_size, seed=recipe.seed, labels=labels,
             seconds=self.seconds, cpu_seconds=self.cpu_seconds, sources=sources, **made_with))  # fmt: skip
-        self.method = method
         return method
 
     @contextmanager
@@ -205,7 +208,7 @@ class Run:
 
     def _fresh(self, method: str = "") -> Method:
         torch.manual_seed(self.recipe.seed)
-        return build_method(method or self.recipe.method, self.recipe.network, self.recipe.skeleton)
+        return build_method(method or self.recipe.method, self.network, self.recipe.skeleton, not self.kept)
 
     def _trained(self, wanted: str, before: str, made_by: str = "") -> Method | None:
         """The run's method (or `made_by`, where that made it) as a training stage left it: the one named, else the last one
@@ -230,6 +233,7 @@ class Run:
         if self.team.first(lambda: self._is_done(name, folder)):
             log.info("%s: done before", name)
             return self._left_by(name, self.recipe.method)
+        self.network, self.kept = self.recipe.network, False
         carried = carrier(self.recipe, name)
         before = self._trained(stage.start, name, carried) if stage.start != "scratch" else None
         method = before or self._fresh(carried)
@@ -266,21 +270,25 @@ class Run:
         """Whether a stage's folder holds its result, made before or found among what is shared."""
         done, made_by = folder / "done.json", self.prints[name]
         for _ in range(2):
-            if done.exists():
-                before = json.loads(done.read_text())
-                if before["made_by"] == made_by:
-                    self._read_times(name, before)
-                    return True
+            if done.exists() and (before := read_json(done))["made_by"] == made_by:
+                self._read_times(name, before)
+                self._settle(name, folder)
+                return True
             if not (self.shared and self.shared.take(made_by, folder)):
                 return False
         return False
 
     def _finish(self, name: str, folder: Path, **more: Any) -> None:
         write_json(folder / "done.json", {"made_by": self.prints[name], **self._times(name), **more})
-        for file in (self._clock_file(name), folder / "last.ckpt"):
-            file.unlink(missing_ok=True)
+        self._settle(name, folder)
+
+    def _settle(self, name: str, made: Path) -> None:
+        """What remains to be done of a stage that is whole, also where a kill came before it."""
+        self._clock_file(name).unlink(missing_ok=True)
+        if made.is_dir():
+            (made / "last.ckpt").unlink(missing_ok=True)
         if self.shared:
-            self.shared.put(self.prints[name], folder)
+            self.shared.put(self.prints[name], made)
 
     def _part(self, name: str, stage: TrainStage, count: int, whole: bool = False) -> Part:
         source = stage.source_of(name)
@@ -301,15 +309,12 @@ class Run:
         if path.exists() or (self.shared and self.shared.take(self.prints[name], path)):
             self.labels[name] = PseudoLabels.load(path)
             self._read_times(name, self.labels[name].report)
-            return
-        with self._clock(name):
+            return self._settle(name, path)
+        with self._clock(name), heard(self.progress, name):
             labels = self._make_labels(name, stage)
-        report = {**labels.report, **self._times(name)}
-        labels = replace(labels, report=report)
+        labels = replace(labels, report={**labels.report, **self._times(name)})
         labels.save(path)
-        self._clock_file(name).unlink(missing_ok=True)
-        if self.shared:
-            self.shared.put(self.prints[name], path)
+        self._settle(name, path)
         self.labels[name] = labels
         log.info("%s: %s", name, label_words(labels.report))
 

@@ -64,6 +64,8 @@ class Shared:
         if not made.is_dir():
             _copy(made, kept)
             return
+        for left in self.folder.glob(f".{made_by}.*"):  # by a kill
+            shutil.rmtree(left, ignore_errors=True)
         partial = self.folder / f".{made_by}.{uuid.uuid4().hex[:8]}"
         try:
             partial.mkdir(parents=True)

@@ -27,7 +27,7 @@ def train(
     device: str = "auto",
     progress: Progress = silent,
 ) -> Run:
-    """Carries a recipe out in a folder, or goes on where that was stopped.
+    """Executes a recipe in a folder, or continues a stopped run there.
 
     Where `torchrun` or SLURM's `srun` started several processes, each calls this, and they divide every batch between them
     (`docs/training.md`). The first writes, and is the one to measure: `run.team.rank` is 0 there.
@@ -38,14 +38,14 @@ def train(
         overrides: keys of the recipe, as on the command line: `["--stages.pose.train.steps", "2000"]`.
         data: folder that relative paths of datasets are in.
         device: `auto`, `cpu`, `cuda` or `mps`.
-        progress: told of each stage's steps.
+        progress: reports each stage's steps.
 
     Returns:
         The finished run: `run.folder`, `run.method`, its pseudo-labels and its seconds. `vergence.evaluate(run)` measures it.
 
     Raises:
-        VergenceError: a wrong key or value of the recipe, data that is not there, a folder with another recipe's run,
-            training that cannot go on.
+        VergenceError: a wrong key or value of the recipe, missing data, a folder with another recipe's run,
+            training that cannot continue.
     """
     loaded = resolve_recipe(recipe, overrides).under(None if data is None else Path(data))
     check_present([loaded])

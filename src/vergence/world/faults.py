@@ -22,7 +22,7 @@ _MARGIN = 0.02
 
 @dataclass(frozen=True)
 class Faults:
-    """What goes wrong, beyond what the look brings. Shares are probabilities per image unless said otherwise.
+    """Faults of the data, in addition to those of the look. Shares are probabilities per image unless said otherwise.
 
     Attributes:
         occlusion: images with an object in front of the person; None: the look's own (studio 0, wild 0.22).

@@ -16,6 +16,7 @@ from torch import Tensor
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.geometry.crops import crop_cameras
+from vergence.progress import counted, hearing
 from vergence.world.backgrounds import look_up
 from vergence.world.body import Posed
 from vergence.world.faults import Faults, annotated
@@ -206,12 +207,14 @@ def _draw_all(scenes: Scenes, backdrops: Backdrops, size: int, device: Device) -
     out = torch.empty(len(scenes), 3, size, size, dtype=torch.uint8)
     textures = backdrops.textures.to(device)
     chunk = max(1, CHUNK_PIXELS // (size * size))
+    advance = counted("images drawn", len(scenes), hearing())
 
     def fill(start: int) -> None:
         part = slice(start, start + chunk)
         which, to_texture = backdrops.which[part].to(device), backdrops.to_texture[part].to(device)
         background = look_up(textures, which, to_texture, size, size)
         out[part] = unpack(draw(scenes[part].to(device), background)).cpu()
+        advance(len(out[part]))
 
     spread(fill, range(0, len(scenes), chunk))
     return out

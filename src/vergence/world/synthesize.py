@@ -219,12 +219,12 @@ def synthesize(
         size: side of the square images, px; default: 640 for a capture, 256 for images.
         fps: frames per second of a capture.
         look: default: studio for a capture, wild for images.
-        known: what capture.toml tells of the cameras: nothing, intrinsics, or cameras (intrinsics, R and t).
-        faults: of what is stated, never of the truth; occlusion and truncation are for images, dropped views and a focal
-            error for captures.
-        seed: of people, motion, cameras and faults, 0 to 999; people of two seeds never meet.
+        known: what capture.toml states of the cameras: nothing, intrinsics, or cameras (intrinsics, R and t).
+        faults: of the given data, never of the truth; occlusion and truncation are for images, dropped views and a
+            focal error for captures.
+        seed: of people, motion, cameras and faults, 0 to 999; two seeds have no people in common.
         device: where to draw: auto, cpu, cuda or mps.
-        progress: told of every frame.
+        progress: reports every frame.
 
     Returns:
         The folders: `out`, or `out/person01` and on for the captures of several people.

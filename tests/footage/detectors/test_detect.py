@@ -147,6 +147,10 @@ def test_uprightness() -> None:
     assert uprightness(person, COCO_17) == pytest.approx(0.9, abs=0.01)
     assert uprightness(person * [1, -1, 1], COCO_17) == pytest.approx(-0.9, abs=0.01)
     assert uprightness(person[:, [1, 0, 2]], COCO_17) == pytest.approx(0, abs=0.3)
+    for joints in (("nose", "eye", "ear"), ("hip", "ankle")):  # of two places, the less sure one counts
+        less = person.copy()
+        less[[i for i, name in enumerate(COCO_17.joint_names) if name.endswith(joints)], 2] = 0.3
+        assert uprightness(less, COCO_17) < 0.85
 
 
 def test_the_largest_person_says_how_people_stand() -> None:

@@ -1,9 +1,11 @@
 """How sure two cameras can be that they show one person."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
-from vergence.footage.people.agreement import SIGMA_SHARE, common_points, noise_of
+from vergence.footage.people.agreement import CHANCE_AGREEMENT, SIGMA_SHARE, all_pairs, common_points, noise_of
 from vergence.footage.tracking import person_size
 from vergence.geometry.cameras import Camera
 
@@ -29,3 +31,15 @@ def test_points_are_of_all_joints_and_times_where_a_stride_would_fall_in_with_th
     assert np.bincount(joint, minlength=25).min() > 12
     assert np.bincount(frame % 100 // 10, minlength=10).min() > 40  # of a film that repeats every 100 frames
     assert np.bincount(frame * 10 // frames).tolist() == [60] * 10
+
+
+def test_support_is_agreement_beyond_chance_in_the_share_of_frames_that_both_see(
+    person: Callable, ring: Callable, project: Callable
+) -> None:
+    cameras = ring(2)
+    tracks = [[project(person(60, 0), camera)] for camera in cameras]
+    tracks[1][0][45:] = np.nan
+    pairs = all_pairs(tracks, [Camera("a", None, camera["K"], np.zeros(5)) for camera in cameras])
+    (agreement,), (support,) = pairs.agreement[0, 1][0], pairs.support[0, 1][0]
+    assert agreement > 0.9
+    assert support == pytest.approx((agreement - CHANCE_AGREEMENT) / (1 - CHANCE_AGREEMENT) * 45 / 60)

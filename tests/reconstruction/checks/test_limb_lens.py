@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
-from vergence.reconstruction.bundle import Bundle
-from vergence.reconstruction.checks.limb_lens import MOST_TURN_DEG, _add_limbs, _Film, _Normal, focal_doubt
+from vergence.reconstruction.bundle import Bundle, project_points
+from vergence.reconstruction.checks.limb_lens import MOST_TURN_DEG, _add_limbs, _adjusted, _Film, _Normal, focal_doubt
 from vergence.reconstruction.inputs import check_joints
 from vergence.reconstruction.solve import reconstruct_keypoints
 from vergence.skeleton import H36M_17
@@ -100,3 +102,23 @@ def test_noise_does_not_pass_for_longer_lenses_where_cameras_face_each_other(
     found = faults.run(Path(os.environ["VERGENCE_DATA"]), row, "cmu", 14)
     assert (found["verdict"] == "good") == (factor == 1.0), found["reasons"]
     assert (found["deg"] > MOST_TURN_DEG) == (factor != 1.0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_focal_lengths_of_an_exact_film_are_found_from_afar(seed: int) -> None:
+    """Two cameras see a chain of limbs without noise; the first steps may lead uphill."""
+    rng, frames = np.random.default_rng(seed), 12
+    points = np.cumsum(rng.normal(0, 0.3, (frames, 1, 3)), 0).repeat(4, 1)
+    for joint, length in enumerate((0.7, 0.7, 1.0), 1):
+        way = rng.normal(size=(frames, 3))
+        points[:, joint:] += (length * way / np.linalg.norm(way, axis=1, keepdims=True))[:, None]
+    turn = Rotation.from_euler("y", [[0], [60]], degrees=True).as_matrix()
+    truth = Bundle(turn, np.array([[0, 0, 8.0]] * 2), np.full((2, 2), 1000.0), points.reshape(-1, 3))
+    observed, spread = project_points(truth)[0], np.full(3, 0.05)
+    film = _Film(
+        observed, np.ones((2, 4 * frames)), 1.0, 4, np.array([[0, 1], [1, 2], [2, 3]]), np.array([0, 0, 1]), spread
+    )
+    shaken = truth.points + rng.normal(0, 0.1, truth.points.shape)
+    found, normal = _adjusted(film, replace(truth, focal=1.3 * truth.focal, points=shaken))
+    assert normal.cost < 1e-6
+    np.testing.assert_allclose(found.focal, 1000, rtol=1e-4)

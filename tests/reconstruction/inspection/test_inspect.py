@@ -16,7 +16,7 @@ from fixtures_told import SIDE, Told, told, write_videos
 import vergence
 from vergence.errors import VergenceError
 from vergence.footage.observations import observe
-from vergence.reconstruction.inspection.findings import MOVES, findings_of
+from vergence.reconstruction.inspection.findings import MOVES, _sync, findings_of
 from vergence.reconstruction.inspection.inspect import Inspection
 from vergence.reconstruction.inspection.measure import turn_of
 from vergence.skeleton import H36M_17
@@ -249,3 +249,18 @@ def test_a_camera_moves_beyond_the_limit_only(good: Inspection, moves: float, st
     cameras = [replace(camera, moves=moves, filmed=True) for camera in good.cameras]
     found = findings_of(good.capture, cameras, good.pairs, good.joints, good.observations, good.reconstruction, {}, 1)
     assert [one.state for one in found if one.what == "tripod"] == [state]
+
+
+@pytest.mark.parametrize(
+    ("state", "asked", "words"),
+    [
+        ("stated", False, ("good", "The capture states its cameras' times")),
+        ("synchronous", False, ("good", "The person's motion shows that all cameras film at one time")),
+        ("found", True, ("good", "by how many frames: b +2.5")),
+        ("found", False, ("note", "Cameras may not film at one time (by the motion, frames: b +2.5)")),
+    ],
+)
+def test_what_is_known_of_the_cameras_times_is_said(state: str, asked: bool, words: tuple[str, str]) -> None:
+    (finding,) = _sync({"state": state, "cameras": {"a": {"offset": 0.0}, "b": {"offset": 2.5}}}, asked)
+    assert finding.state == words[0]
+    assert words[1] in finding.found

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from vergence.reconstruction.sync import find
 from vergence.reconstruction.sync.find import _drifting, _excluded, _verdict, find_sync
 from vergence.reconstruction.sync.motion import smoothed
 from vergence.reconstruction.sync.together import Timing, adjust_time
@@ -137,3 +138,17 @@ def test_a_clock_that_runs_fast_is_followed_from_a_window_to_the_whole_footage(m
     for t in (0, steps - 1):
         shown = t + grown.offset + grown.drift * (t - twice_middle / 2)
         np.testing.assert_allclose(shown, [t, (t - 3) / 1.0008, t], atol=0.1)
+
+
+@pytest.mark.parametrize("place", [-5, -3, 4, 5])
+def test_offsets_of_one_camera_that_fit_nearly_as_well_are_tried_up_to_the_ends(monkeypatch, place: int) -> None:
+    def total(curves, offset):
+        late, other = (int(offset[v] - offset[0]) for v in (1, 2))
+        return {0: 0.0, place: 1.0}.get(late, 2.0) + 0.01 * abs(late) + 5.0 * (other != 0)
+
+    monkeypatch.setattr(find, "_total", total)
+    monkeypatch.setattr(find, "starts", lambda curves, views, reach: [np.zeros(views, dtype=int)])
+    monkeypatch.setattr(find, "settled", lambda total, start, *_: start)
+    tried = [tuple(offset) for offset in find._candidates(None, 3, 6)]
+    assert tried[0] == (0, 0, 0)
+    assert (0, place, 0) in tried

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -123,7 +124,7 @@ def test_what_the_motion_moves_must_leave_less_noise_under_given_cameras(
     np.testing.assert_array_equal(found.poses.pose, plain.poses.pose)
     assert found.reasons == plain.reasons == (told,)
     assert not any(camera["offset"] for camera in found.synchronisation["cameras"].values())
-    assert any("than with what the motion tells" in note for note in found.notes)
+    assert any("without the offsets of the motion" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(("late", "in_time"), [(0, True), (1, False), (3, False)])
@@ -140,3 +141,18 @@ def test_a_late_camera_is_brought_in_time_under_given_cameras_too(tmp_path: Path
     found = vergence.reconstruct(placed(write(tmp_path, walk, (0, LATE, 0)), walk))
     assert found.synchronisation["cameras"]["c1"]["offset"] == pytest.approx(-LATE, abs=0.25)
     assert found.verdict == "good"
+
+
+def test_how_much_a_track_tells_is_the_sum_of_its_joints_steps_without_strays() -> None:
+    rng = np.random.default_rng(0)
+    track = np.dstack([rng.normal(0, 100, (6, 5, 2)), np.ones((6, 5))])
+    track[:, :, :2] = track[0, :, :2] + np.cumsum(rng.normal(0, 8, (6, 5, 2)), 0)
+    track[3:, 1] = np.nan
+    track[2, 4, :2] += 500  # a stray: twice the most
+    size = np.median([np.hypot(*np.ptp(one[np.isfinite(one[:, 0]), :2], axis=0)) for one in track])
+    told = 0.0
+    for before, after in pairwise(track):
+        for a, b in zip(before, after):
+            if np.isfinite(a[0]) and np.isfinite(b[0]):
+                told += min(np.hypot(b[0] - a[0], b[1] - a[1]) / size, footage.MOST_STEP)
+    assert footage._movement(track) == pytest.approx(told)

@@ -45,6 +45,23 @@ def test_the_page_answers_and_shows_every_camera(found: Inspection) -> None:
     assert "What to film again" in html if found.film_again else "vergence learn" in html
 
 
+def test_the_page_of_one_camera_says_what_it_is_good_for_and_shows_no_empty_columns(
+    told: type[Told], make_scene: Callable[..., Scene], tmp_path: Path
+) -> None:
+    scene = make_scene(views=2, frames=30, distortion=(0.0,) * 5, noise=1.0)
+    told.keypoints = scene.keypoints * SIDE / 1000
+    page = inspection_page(vergence.inspect(write_videos(tmp_path, (0, 30)) / "cam1.mp4", detector="told", frames=30))
+    assert page.verdict is not None
+    first = page.verdict.reasons[0]
+    assert "reconstruct and learn need two cameras" in first
+    assert first.endswith("vergence predict cam1.mp4.")
+    cameras, joints = page.details
+    assert {"error", "lens"} & set(cameras.columns) == {"lens"}
+    assert joints.columns == ["joint", "seen", "noise", "of the person"]
+    assert len(joints.rows) == len(H36M_17)
+    assert "trembles" in joints.protocol
+
+
 def test_of_one_camera_and_of_nobody_there_is_a_page_too(told: type[Told], tmp_path: Path) -> None:
     told.keypoints = np.full((10, 1, 17, 2), np.nan)
     found = vergence.inspect(write_videos(tmp_path, (10,)), detector="told", frames=12)

@@ -13,7 +13,8 @@ from fixtures_browser import CHROMIUM, browse, with_script
 import vergence
 from vergence.inference.domain import Domain
 from vergence.inference.recording.final import Final
-from vergence.report.recordings import prediction
+from vergence.outputs.angles import joint_angles
+from vergence.report.recordings import motion, prediction
 from vergence.report.recordings.prediction import prediction_html, prediction_page
 
 with_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
@@ -68,7 +69,7 @@ def test_it_shows_all_frames_of_everybody_and_says_what_to_know(made):
     ):
         assert said in html
     assert "2 people in two.json" in html
-    assert "nobody gave a verdict" in html
+    assert "no verdict on its training is known" in html
 
 
 def test_a_long_recording_is_shown_in_stretches_of_bounded_size(made, monkeypatch):
@@ -83,6 +84,25 @@ def test_a_long_recording_is_shown_in_stretches_of_bounded_size(made, monkeypatc
     assert "3 stretches of 0.16 s" in clip.lead
     monkeypatch.setattr(prediction, "STRETCH_S", 0.6)
     assert prediction_page(*made[1]).clip.frames == list(range(23))
+
+
+def test_angles_of_who_is_most_in_view_stand_over_the_clips_time(made, monkeypatch):
+    page = prediction_page(*made[1])
+    knee = next(curve for curve in page.curves if curve.title == "Knee flexion")
+    poses = made[1][1][0].poses
+    x, left = knee.series["left"]
+    np.testing.assert_array_equal(x, poses.times)
+    np.testing.assert_array_equal(left, joint_angles(poses.pose, poses.skeleton)["left_knee"][0])
+    assert {curve.clock for curve in page.curves} == {"time"}
+    assert "person 1's; the others' are in angles-2.csv" in page.curves_lead
+    monkeypatch.setattr(prediction, "MAX_FRAMES", 5)
+    monkeypatch.setattr(motion, "MAX_FRAMES", 5)
+    long = prediction_page(*made[1])
+    knee = next(curve for curve in long.curves if curve.title == "Knee flexion")
+    low, high = knee.spread["left"]
+    assert (len(low), low[0], high[0]) == (5, left[:5].min(), left[:5].max())
+    assert knee.series["left"][1][0] == np.median(left[:5])
+    assert "the median of 5 frames" in long.curves_lead
 
 
 def test_drawn_people_and_a_doubtful_training_are_said_first(made):
@@ -105,7 +125,7 @@ def test_poses_without_roots_are_shown_alone(made):
              for one in people]  # fmt: skip
     page = prediction_page(found, alone, saved)
     assert page.clip.roots is None
-    assert page.curves == []
+    assert not any("Distance" in curve.title for curve in page.curves)
     assert page.tables[1].rows[0][3] is None
 
 

@@ -19,8 +19,8 @@ def batch(
     quiet: bool = False,
     overrides: list[str] = [],  # noqa: B006
 ) -> int:
-    """A verb over many recordings, each by itself: what crashes or does not end fails alone, and the same command again does
-    what is missing. All other options are the verb's own, as in --formats npz,trc.
+    """Runs a verb over many recordings, each by itself. A recording that crashes or does not end fails alone. The same
+    command again does what is missing. All other options are the verb's own, as in --formats npz,trc.
 
     Example: vergence batch reconstruct list.txt --out results --formats npz,trc
 
@@ -30,13 +30,13 @@ def batch(
 
     Where recordings and results are (--out results):
         out (FOLDER|URL): a recording's results are in the folder of its name.
-        root (FOLDER|URL): that the recordings lie in (default: the manifest's).
+        root (FOLDER|URL): folder of the recordings (default: the manifest's).
 
     How it runs (--workers 4 --timeout 600):
         workers: recordings at once (default: the cores).
         engine: of this machine, or the cluster of RAY_ADDRESS.
-        timeout (SECONDS): after which a recording is given up.
-        keep_failed: do not try those again that failed.
+        timeout (SECONDS): time limit for each recording.
+        keep_failed: do not try failed recordings again.
         quiet: no progress.
     """
     from rich.console import Console
@@ -61,3 +61,4 @@ def batch(
 
 
 batch.named = ("out",)  # type: ignore[attr-defined]
+batch.takes = "each recording as long as the verb alone; the first ones tell how long"  # type: ignore[attr-defined]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import rich
 from rich.markup import escape
 
+from vergence.cli import rank
 from vergence.progress import Progress
 from vergence.report.bars import bars
 
@@ -33,7 +33,7 @@ def told(quiet: bool, begin: str = "") -> Iterator[Progress]:
     log.addHandler(lines)
     log.setLevel(lines.level)
     try:
-        if begin and os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
+        if begin and not rank():
             log.info("%s; loading libraries", begin)
         with bars(quiet) as progress:
             yield progress

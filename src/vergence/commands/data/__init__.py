@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 ACTIONS = {
-    "check": "what a folder holds, whether it is valid, and the recipe line that uses it",
+    "check": "says what a folder holds, whether it is valid, and which recipe line reads it",
     "prepare": "crops and labels of sources, written once into shards that are read fast",
 }
 

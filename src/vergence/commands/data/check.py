@@ -27,9 +27,20 @@ def check(path: Path, split: str = "", images: int = 100, out: Path | None = Non
         out (PAGE.html): contact sheet (default: check-NAME.html, here).
     """
     from vergence.datasets.validation.check_dataset import check_dataset
+    from vergence.report.bars import bars
     from vergence.report.render import write_page
 
-    done = check_dataset(path, images=images, split=split, progress=lambda what, *_: print(what, flush=True))
+    said: list[str] = []
+    with bars() as progress:
+
+        def tell(what: str, done: int, total: int | None) -> None:
+            if said:
+                progress(what, done, total)
+            else:  # what the folder is, before minutes of reading
+                print(what, flush=True)
+            said.append(what)
+
+        done = check_dataset(path, images=images, split=split, progress=tell)
     for part, report in done.read:
         if report:
             print(f"read{''.join(f' {k} {v}' for k, v in part.items())}: {report}")
@@ -53,7 +64,7 @@ def _page(done: DatasetCheck) -> Page:
         **({"read with": ", ".join(f"{k}: {v}" for k, v in done.checked.items())} if done.checked else {}),
         **{f"the reader says ({i + 1})": report for i, (_, report) in enumerate(done.read) if report},
         **({"rig": "; ".join(done.cameras)} if done.cameras else {}),
-        "recipe": "; ".join(done.recipe) or "no source reads this: it is for looking at",
+        "recipe": "; ".join(done.recipe) or "no source reads this data",
     }
     return check_page(done.records, done.findings, facts, done.opened)
 

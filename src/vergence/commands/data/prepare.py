@@ -19,7 +19,7 @@ def prepare(
 
     Example: vergence data prepare '{kind: human36m, path: /datasets/human36m}' --out shards
 
-    Stopped or killed, the same command goes on where it was; on a finished folder it checks every file.
+    After a stop or a kill the same command continues. On a finished folder it checks every file.
 
     Args:
         sources (SOURCE): a recipe's line '{kind: ..., path: ...}', RECIPE:NAME, or the folder of a capture.
@@ -49,3 +49,4 @@ def prepare(
 
 
 prepare.named = ("out",)  # type: ignore[attr-defined]
+prepare.takes = "a few minutes for 100,000 images; the first ones tell how long"  # type: ignore[attr-defined]

@@ -19,17 +19,17 @@ def export(
 
     Args:
         run: folder of a trained run or of a lifting model; `lifting` is the one that comes with the package.
-        out (FILE): to write; model.onnx in the run's folder where not given.
+        out (FILE): to write; default: model.onnx in the run's folder.
         format: of the file.
-        flip: the file averages with the mirrored image, which is slower; default: where the training mirrored, and lifting.
-        plugins (FILE,FILE): Python files, joined by commas, in which the run's method stands.
+        flip: the file averages with the mirrored image, which is slower; default: as in training; on for lifting
+            models.
+        plugins (FILE,FILE): Python files, joined by commas, with the run's method.
     """
     import json
 
     import vergence
     from vergence.networks.graphs import Graph
 
-    print("writing it and comparing it with the run: mostly 5 to 20 s", flush=True)
     path = vergence.export(run, out, format=format, flip=flip, plugins=plugins.split(",") if plugins else ())
     about = Graph(path).metadata
     joints = len(json.loads(about["joint_names"]))
@@ -40,3 +40,4 @@ def export(
 
 
 export.writes_file = True  # type: ignore[attr-defined]
+export.takes = "writing it and comparing it with the run takes mostly 5 to 20 s"  # type: ignore[attr-defined]

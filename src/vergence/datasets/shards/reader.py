@@ -144,8 +144,8 @@ def open_h5(path: Path) -> Any:
 
 
 class _Forgiving(io.FileIO):
-    """A file that takes every write, and keeps the first error for whoever asks: HDF5 itself does not survive a disk that is
-    full, nor says it once."""
+    """A file that takes every write and every new length, and keeps the first error for whoever asks: HDF5 itself does not
+    survive a disk that is full, nor says it once."""
 
     failed: OSError | None = None
 
@@ -157,6 +157,13 @@ class _Forgiving(io.FileIO):
         except OSError as error:
             self.failed = error
         return len(view)
+
+    def truncate(self, size: int | None = None) -> int:
+        try:
+            return super().truncate(size)
+        except OSError as error:
+            self.failed = self.failed or error
+            return size or 0
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from vergence.datasets.validation.finding import Finding, is_valid
 from vergence.datasets.validation.readers import CAMERAS
 from vergence.errors import VergenceError
 from vergence.plugins import imported
-from vergence.progress import Progress, silent
+from vergence.progress import Progress, heard, silent
 
 
 @dataclass(frozen=True)
@@ -50,26 +50,28 @@ class DatasetCheck:
 
 
 def check_dataset(path: Path | str, *, images: int = 100, split: str = "", progress: Progress = silent) -> DatasetCheck:
-    """Recognises what lies in a folder and checks files, images, 3D against 2D, units, frames, joint order, limbs, boxes.
+    """Detects the format of a folder and checks files, images, 3D against 2D, units, frames, joint order, limbs, boxes.
 
     Args:
         path: the dataset's top folder, in any layout that `detect_format.KINDS` lists, or a JSON file in COCO's form.
         images: how many are decoded, spread over the dataset.
-        split: the part that is checked, as the dataset's reader names it (`train`, `S1,S5`); empty: all that is there.
-        progress: told what was recognised, before the reading, which can take minutes.
+        split: the part that is checked, as the dataset's reader names it (`train`, `S1,S5`); empty: everything.
+        progress: reports what was recognised, before the reading, which can take minutes.
 
     Raises:
-        VergenceError: no such folder, nothing that is known, or no part of it that can be read.
+        VergenceError: no such folder, no known format, or nothing in it that can be read.
     """
     path = Path(path)
     if images < 1:
         raise VergenceError(f"images is {images}", "Give at least 1.")
     kind = recognise(path)
     progress(f"{path} is {kind.title}", 0, None)
-    parts, refused = read_kind(kind, path, split)
-    records = joined([found for _, found in parts])
+    with heard(progress, "reading it"):
+        parts, refused = read_kind(kind, path, split)
+        records = joined([found for _, found in parts])
     opened = (imported(kind.pixels)(path) if kind.pixels else OpenFiles()) if len(records) else None
-    findings = check_records(records) + (check_images(records, images, opened) if opened else [])
+    with heard(progress, "checking it"):
+        findings = check_records(records) + (check_images(records, images, opened) if opened else [])
     findings += [Finding(_words(dict(part)), "note", f"not read: {e.problem}", e.remedy) for part, e in refused]
     return DatasetCheck(
         path,

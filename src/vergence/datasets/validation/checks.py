@@ -22,6 +22,7 @@ from vergence.datasets.records import ImageReader, OpenFiles, Records
 from vergence.datasets.validation import arrays, geometry
 from vergence.datasets.validation.finding import Finding, is_valid, percent
 from vergence.errors import VergenceError
+from vergence.progress import followed, hearing
 
 
 def check_records(records: Records) -> list[Finding]:
@@ -73,7 +74,7 @@ def _decode(records: Records, rows: ndarray, opened: ImageReader) -> tuple[list[
     damaged, other = [], []
     order = sorted(rows.tolist(), key=lambda i: (str(records.images[i].path), records.images[i].frame or 0))
     once = lru_cache(1)(opened.read)
-    for row in order:
+    for row in followed(order, "images decoded", len(order), hearing()):
         image = records.images[row]
         try:
             height, width = once(image).shape[:2]

@@ -62,7 +62,7 @@ def detect_video(
         video: file, or folder of images.
         out: the JSON file to write.
         detector: as `open_detector` gives it.
-        progress: told of every frame.
+        progress: reports every frame.
 
     Raises:
         VergenceError: a video that cannot be read, or a file that cannot be written.

@@ -22,9 +22,9 @@ def detect(
     again: bool = False,
     progress: Progress = silent,
 ) -> list[Detected]:
-    """2D keypoints of everybody in every video of a recording, where the other steps look for them.
+    """2D keypoints of everybody in every video of a recording, written where the other steps look for them.
 
-    What the same detector has written for the same video is not made again; what a kill left is gone on with.
+    A video that the same detector has processed is skipped. After a kill the same call continues.
 
     Args:
         footage: folder of videos (or of folders of images), a capture.toml, or one video.
@@ -33,7 +33,7 @@ def detect(
         model: local weights, as the detector takes them; its own download where not given.
         device: `auto`, `cpu` or `cuda`.
         again: also for cameras that have keypoints from elsewhere.
-        progress: told of every frame.
+        progress: reports every frame.
 
     Returns:
         A result for each video, in the cameras' order.
@@ -63,7 +63,7 @@ def with_keypoints(
         capture: of which some cameras may have no keypoints.
         folder: for `CAMERA.json`; where not given, the user's cache.
         detector, model, device: as `detect` takes them.
-        progress: told of every frame.
+        progress: reports every frame.
 
     Raises:
         VergenceError: a camera has neither, no detector, or files that cannot be written.

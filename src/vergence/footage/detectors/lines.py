@@ -125,7 +125,7 @@ def _begun(path: Path, about: dict[str, Any]) -> tuple[int, int | None, int]:
 
 def _append(path: Path, rows: Line, size: int) -> int:
     """The file's bytes with one line more."""
-    remedy = "Free some space; the same command goes on from there."
+    remedy = "Free some space; the same command continues from there."
     with refusing(f"{path} could not be written", remedy, OSError), open(path, "ab") as file:
         if file.tell() != size:
             raise VergenceError(f"{path} is being written by another call", "Wait for it, then call again.")

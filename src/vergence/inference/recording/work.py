@@ -22,7 +22,7 @@ from vergence.errors import refusing
 from vergence.files import plain, write_json
 
 NAME = ".unfinished"
-NO_SPACE = "Free some space; the same command goes on from there."
+NO_SPACE = "Free some space; the same command continues from there."
 
 
 class Work:

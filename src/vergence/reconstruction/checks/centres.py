@@ -45,8 +45,8 @@ def centre_doubt(
     v = loose[0]
     return (
         f"The given principal point of {names[v]} lies {np.linalg.norm(away[v]):.0f} px from the middle of its image, "
-        f"{angle[v]:.1f} degrees (limit {MOST_DEG:.0f}), and this footage cannot tell whether it does: if it does not, the "
-        "camera's rotation is off by as much. Is its calibration of images of this size and cut?"
+        f"{angle[v]:.1f} degrees (limit {MOST_DEG:.0f}), and this footage cannot check it. If it is wrong, "
+        "the camera's rotation is off by as much. Is its calibration of images of this size and cut?"
     )
 
 

@@ -144,7 +144,7 @@ def _turning(film: _Film, start: Bundle, best: Array, information: Array) -> tup
 
 def _unconfirmed(why: str) -> str:
     return (
-        f"Two cameras cannot confirm the given focal lengths on this footage, and their rotation hangs on them: {why}. "
+        f"Two cameras cannot confirm the given focal lengths on this footage, and their rotation depends on them: {why}. "
         "Add a camera, or film the person turning and walking to and fro."
     )
 

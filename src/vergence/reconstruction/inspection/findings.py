@@ -89,7 +89,7 @@ def findings_of(
     """
     found = [*_number(cameras), *_people(capture, cameras, seen), *_still(cameras), *_turned(cameras), *_times(cameras)]
     if seen is not None and len(cameras) == 1:
-        found += [*_alone(capture, seen, cameras[0]), *_joints(joints, 1)]
+        found += [*_alone(capture, seen, cameras[0]), *_joints(joints, 1), *_trembling(joints)]
     elif seen is not None:
         found += [
             *_together(capture, seen),
@@ -105,7 +105,10 @@ def findings_of(
 
 def _number(cameras: Sequence[CameraFigures]) -> Iterator[Finding]:
     if len(cameras) == 1:
-        again = "Film with two cameras or more at once; three or four are better. " + AROUND
+        again = (
+            "Film with two cameras or more at once, which reconstruct and learn need; three or four are better. "
+            + AROUND
+        )
         yield Finding("cameras", "wrong", "One camera gives no depth: a second one is missing", again)
         told = "From one video 3D can be estimated by a model, not measured: `vergence predict VIDEO` does"
         yield Finding("cameras", "note", told)
@@ -176,7 +179,7 @@ def _turned(cameras: Sequence[CameraFigures]) -> Iterator[Finding]:
 def _times(cameras: Sequence[CameraFigures]) -> Iterator[Finding]:
     lost = [f"{c.name} at {c.holes} place{'s' if c.holes > 1 else ''}" for c in cameras if c.holes]
     if lost:
-        found = f"Frames were dropped while filming: {_list(lost)}; their time stamps tell where"
+        found = f"Frames were dropped while filming: {_list(lost)}; their time stamps show where"
         yield Finding("frames", "note", found, "A card or phone that is fast enough, or fewer pixels, loses none")
     rates = sorted({float(f"{c.rate:.3g}") for c in cameras})
     if rates[-1] > (1 + SAME_RATE) * rates[0]:
@@ -195,7 +198,16 @@ def _alone(capture: Capture, seen: Observations, camera: CameraFigures) -> Itera
     if camera.lens == "given":
         yield Finding("lens", "good", "The lens is given")
     else:
-        yield Finding("lens", "note", "The lens is not given, and one camera alone does not tell it")
+        yield Finding("lens", "note", "The lens is not given, and one camera alone does not show it")
+
+
+def _trembling(joints: Sequence[JointFigures]) -> Iterator[Finding]:
+    """How far joints jump from frame to frame in the only camera."""
+    known = [j for j in joints if j.noise_px == j.noise_px]
+    if known:
+        middle, worst = float(np.median([j.noise_px for j in known])), max(known, key=lambda j: j.noise_px)
+        found = f"Joints tremble by {middle:.1f} px ({float(np.median([j.noise for j in known])):.1%} of the person)"
+        yield Finding("noise", "note", f"{found}, most the {worst.name.replace('_', ' ')}, by {worst.noise_px:.1f} px")
 
 
 def _together(capture: Capture, seen: Observations) -> Iterator[Finding]:
@@ -255,26 +267,24 @@ def _sync(sync: dict[str, Any], asked: bool) -> Iterator[Finding]:
     if state == "stated":
         yield Finding("time", "good", "The capture states its cameras' times")
     elif state == "synchronous":
-        yield Finding("time", "good", "The person's motion says that all cameras film at one time")
+        yield Finding("time", "good", "The person's motion shows that all cameras film at one time")
     elif state == "found":
         told = _list([f"{n} {c['offset']:+.1f}" for n, c in sync["cameras"].items() if c["offset"]])
         if asked:
-            found = f"Cameras began at different times, and the motion tells by how many frames: {told}"
+            found = f"Cameras began at different times, and the motion shows by how many frames: {told}"
             yield Finding("time", "good", found)
         else:
             yield Finding(
                 "time", "note", f"Cameras may not film at one time (by the motion, frames: {told})", TELL_TIME
             )
     elif asked:
-        yield Finding("time", "note", f"When the cameras filmed is not sure: {reason}", TELL_TIME)
+        yield Finding("time", "note", f"The cameras' times are not sure: {reason}", TELL_TIME)
     elif state == "unsure" and not any(c["offset"] for c in sync["cameras"].values()):
         within = 2 * max(c["deviation"] for c in sync["cameras"].values())
-        found = (
-            f"Nothing speaks against cameras that film at one time; the motion tells it to about {within:.1f} frames"
-        )
+        found = f"No sign that cameras film at different times; the motion shows it to about {within:.1f} frames"
         yield Finding("time", "note", found)
     elif state != "not asked":
-        found = "Nothing speaks against cameras that film at one time, but the motion does not tell"
+        found = "No sign that cameras film at different times, but the motion cannot show it"
         yield Finding("time", "note", f"{found}: {reason}", TELL_TIME)
 
 
@@ -283,12 +293,12 @@ def _lenses(made: Reconstruction) -> Iterator[Finding]:
     if made.intrinsics == "given":
         yield Finding("lens", "good", "The lenses are given")
     elif deviations and max(deviations) <= MAX_FOCAL_DEVIATION:
-        found = f"Lenses are not given; the footage tells focal lengths to {max(deviations):.0%}"
-        yield Finding("lens", "note", found, "A calibration of the lenses makes everything surer")
+        found = f"Lenses are not given; the footage gives focal lengths to {max(deviations):.0%}"
+        yield Finding("lens", "note", found, "A calibration of the lenses makes everything more reliable")
     else:
         told = f" (to {max(deviations):.0%}, limit {MAX_FOCAL_DEVIATION:.0%})" if deviations else ""
         again = "Film a chessboard with each camera for its lens, or give --fov, or let the person come nearer and walk more"
-        yield Finding("lens", "doubtful", f"Lenses are not given, and the footage hardly tells them{told}", again)
+        yield Finding("lens", "doubtful", f"Lenses are not given, and the footage hardly shows them{told}", again)
 
 
 def _moved(made: Reconstruction) -> Iterator[Finding]:
@@ -312,7 +322,7 @@ def _cause(cameras: Sequence[CameraFigures], pairs: Sequence[PairFigures]) -> st
 def _geometry(made: Reconstruction, stride: int, cause: str) -> Iterator[Finding]:
     """What the reconstruction says against itself, in its own words."""
     for reason in made.report.reasons:
-        counted = f" (frames are every {stride}. of the recording)" if stride > 1 and " frame" in reason else ""
+        counted = f" (one frame here is {stride} frames of the recording)" if stride > 1 and " frame" in reason else ""
         again = TELL_TIME if reason.startswith(NOT_SYNCHRONOUS) else cause if reason.startswith(WEAK) else ""
         yield Finding("geometry", "doubtful", reason.rstrip(".") + counted, again)
     if made.report.verdict == "good":

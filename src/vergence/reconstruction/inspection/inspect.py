@@ -44,14 +44,14 @@ MOST = 0.75  # of the images: as good as all
 
 @dataclass(frozen=True, eq=False)
 class Inspection:
-    """What was understood of a recording, and whether it will do.
+    """The figures of a recording, and whether it is good enough.
 
     Attributes:
-        verdict: `go`; `doubtful`: there will be results, and something speaks against relying on them; `no-go`: none.
-        findings: what was looked at, what is wrong first.
+        verdict: `go`; `doubtful`: there will be results, but they may be wrong; `no-go`: there will be none.
+        findings: all findings, the worst first.
         cameras, pairs, joints: figures of each.
-        basis: what the answer rests on, in words.
-        notes: what was decided and put right while reading.
+        basis: the images that were used, in words.
+        notes: decisions and corrections while reading.
         synchronisation: of the cameras' times, as a reconstruction's results.json says it, in time steps of the recording.
         look: what was looked at, with its images.
         observations: the subject's keypoints; None where nobody is seen.
@@ -120,22 +120,22 @@ def inspect(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Inspection:
-    """Whether a recording of several cameras will do, and what to film again.
+    """Says whether a recording of several cameras is good enough, and what to film again.
 
-    With keypoints all of them are used. Where a camera has none, a detector looks at few images: some spread over the
+    Given keypoints are all used. Where a camera has none, a detector looks at few images: some spread over the
     recording, and one stretch of `frames` images in each camera.
 
     Args:
-        footage: folder of videos, one with a capture.toml, or what `load_capture` read; one video: it is told what can be
-            told of it, and that a second camera is missing.
+        footage: folder of videos, one with a capture.toml, or what `load_capture` read; or one video: the result then
+            says what one camera shows, and that a second one is missing.
         detector, model: of 2D keypoints where there are none (`vergence.detect`).
         frames: images of each camera's stretch, 12 and more.
         device: of the detector.
         seed: of subsets and starts.
-        progress: told of every step.
+        progress: reports every step.
 
     Raises:
-        VergenceError: the footage cannot be read. What it shows is no error, but a `no-go`.
+        VergenceError: the footage cannot be read. Unusable footage is not an error: the verdict is then `no-go`.
     """
     if frames < LEAST_FRAMES:
         raise VergenceError(f"frames is {frames}", f"Give {LEAST_FRAMES} or more; {FRAMES} are usual.")

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from vergence.errors import VergenceError
 from vergence.footage.capture import Capture
 from vergence.footage.capture_camera import CaptureCamera, holes_of
-from vergence.footage.detectors.turns import TURNS, turned_back, uprightness
+from vergence.footage.detectors.turns import BETTER, TURNS, turned_back, uprightness
 from vergence.footage.keypoint_formats.confidences import much
 from vergence.footage.observations import Observations
 from vergence.footage.tracking import present
@@ -31,6 +31,7 @@ from vergence.reconstruction.solve import Solution
 Array = np.ndarray
 
 NAN = float("nan")
+LEAST_JUMPS = 8  # of a joint, for its trembling
 TURN_FRAMES = 60  # in which it is asked which way up people are
 
 
@@ -110,7 +111,8 @@ class JointFigures:
         name: of it.
         seen: share of (time step, camera) in which it is seen with confidence, while the subject is.
         together: share of the time steps with the subject in which two cameras see it so; NaN of one camera.
-        noise_px: median distance from its reprojection; NaN where nothing was reconstructed.
+        noise_px: median distance from its reprojection; of one camera, by how much it trembles from frame to frame; NaN where
+            neither can be told.
         noise: the same in parts of the subject's size in the image.
     """
 
@@ -194,7 +196,7 @@ def _extent(person: Float[Array, "N J 3"]) -> Float[Array, " N"]:
 
 
 def turn_of(own: Float[Array, "T J 3"], seen: Observations, camera: CaptureCamera) -> int | None:
-    """Quarter turns after which the subject stands best; None where neither way is clear."""
+    """Quarter turns after which the subject stands; None where no way is clear: who leans or lies is not turned."""
     there = np.flatnonzero(present(own))
     some = (
         own[there[np.linspace(0, len(there) - 1, min(len(there), TURN_FRAMES)).astype(int)]] if len(there) else own[:0]
@@ -205,8 +207,11 @@ def turn_of(own: Float[Array, "T J 3"], seen: Observations, camera: CaptureCamer
         back = (4 - turn) % 4
         size = (width, height) if turn % 2 == 0 else (height, width)
         upright.append(sum(uprightness(turned_back(one[None], back, size)[0], seen.skeleton) for one in some))
+    if not upright or upright[0] > 0.5 * len(some):
+        return 0 if upright and len(some) else None
     best = int(np.argmax(upright))
-    return TURNS[best] if len(some) and upright[best] > 0.5 * len(some) else None
+    clear = upright[best] > max(0.5 * len(some), BETTER * upright[0])
+    return TURNS[best] if len(some) and clear else None
 
 
 def pairs_of(
@@ -271,6 +276,8 @@ def _geometry(capture: Capture, seen: Observations, solution: Solution | None, a
 def joints_of(seen: Observations, errors: Mapping[str, float]) -> tuple[JointFigures, ...]:
     """Figures of every joint; `errors` are their reprojection errors, px, empty where nothing was reconstructed."""
     sure = surely(seen)
+    if sure.shape[1] == 1:
+        errors = trembling(np.where(sure[..., None], seen.keypoints[..., :2], NAN)[:, 0], seen.skeleton.joint_names)
     there = np.isfinite(seen.keypoints[..., 2]).any(2)
     steps, nothing = there.sum(1) >= 2, 0.0 if there.shape[1] > 1 else NAN
     size = float(np.median(_extent(seen.keypoints[there]))) if there.any() else NAN
@@ -284,6 +291,20 @@ def joints_of(seen: Observations, errors: Mapping[str, float]) -> tuple[JointFig
         )
         for j, name in enumerate(seen.skeleton.joint_names)
     )
+
+
+def trembling(points: Float[Array, "T J 2"], names: Sequence[str]) -> dict[str, float]:
+    """By joint, the standard deviation of a coordinate, px, of what smooth motion hardly has: third differences in time.
+
+    What all frames share (a joint that is set too high) does not show, nor what a detector that smooths has taken away.
+    """
+    jumps = np.diff(points, n=3, axis=0) / np.sqrt(20)  # 1 + 9 + 9 + 1: of equal noise in every frame
+    found = {}
+    for j, name in enumerate(names):
+        own = jumps[:, j][np.isfinite(jumps[:, j]).all(-1)]
+        if len(own) >= LEAST_JUMPS:
+            found[name] = float(1.4826 * np.median(np.abs(own)))
+    return found
 
 
 def surely(seen: Observations) -> Bool[Array, "T V J"]:

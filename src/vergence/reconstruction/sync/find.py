@@ -357,5 +357,5 @@ def _verdict(
         reason = f"frames seem to be lost while recording (cameras stay together to {wanders:.1f} frames only)"
         return replace(found, reason=reason, zero_fits=False)
     if deviation.max() > SURE_DEVIATION:
-        return replace(found, reason=f"the motion tells offsets to {2 * deviation.max():.1f} frames only")
+        return replace(found, reason=f"the motion shows offsets to {2 * deviation.max():.1f} frames only")
     return replace(found, state="synchronous" if still[:, base].all() else "found")

@@ -148,7 +148,7 @@ def words(sync: Sync | None, capture: Capture) -> tuple[tuple[str, ...], tuple[s
         return (), (f"Cameras may not be synchronous, and were left as they are: {sync.reason}.",)
     if sync.state == "unsure":
         return (
-            f"cameras are synchronous as far as the motion tells, within {2 * sync.deviation.max():.1f} frames",
+            f"cameras are synchronous as far as the motion shows, within {2 * sync.deviation.max():.1f} frames",
         ), ()
     if sync.state == "unknown":
         return (f"whether cameras are synchronous was not found out: {sync.reason}; left as they are",), ()

@@ -13,7 +13,7 @@ function buildClip(clip) {
   })) : null;
   const beside = (person) => 1.7 * reach * (person - (clip.people.length - 1) / 2);
   const inRow = clip.poses.map((own, p) => own.map((pose) => pose.map((joint) => joint.includes(null) ? joint : [joint[0] + beside(p), joint[1], joint[2]])));
-  let row = 0, playing = null, room = false, shown = null;
+  let row = 0, room = false, shown = null;
   function frame3d() { // what fits into the view
     const points = (room ? inRoom : inRow).flat(2).filter((p) => !p.includes(null)), z = span(points, 2), x = span(points, 0), y = span(points, 1);
     view.floor = z[0]; view.top = Math.max(z[1], z[0] + 1e-9);
@@ -55,35 +55,21 @@ function buildClip(clip) {
       view.labels.push({ at: [eye[0], eye[1], Math.max(...corners.map((p) => p[2]))], text: "camera" });
       clip.roots.forEach((own) => view.lines.push({ points: own.slice(start(), end()).map((p) => p.includes(null) ? null : [p[0], p[1], view.floor]), colour: css("--faint"), width: 1.4, alpha: 0.7 }));
     }
-    let seen = 0;
     (room ? inRoom : inRow).forEach((own, p) => {
       const k = skeletonItems(own[row], data.bones, room ? { ...predictedStyle(), width: 3.2, dot: 1.6 } : predictedStyle()), known = knownPoints(own[row]);
       view.lines.push(...k.lines); view.dots.push(...k.dots);
-      seen += known.length > 0;
       if (many && known.length) view.labels.push({ at: [known.reduce((s, q) => s + q[0] / known.length, 0), known.reduce((s, q) => s + q[1] / known.length, 0), Math.max(...known.map((q) => q[2]))], text: String(clip.people[p]) });
     });
     view.draw();
     showStill(still());
-    $("clip-frame").value = row;
-    $("clip-label").textContent = "frame " + clip.frames[row] + " · " + clip.times[row].toFixed(2) + " s" + (seen ? "" : " · nobody");
-    Object.assign(document.body.dataset, { clipBones: view.drawn, clipRow: row, clipStill: still() ? still().row : "", clipRoom: room, clipPlaying: playing !== null });
+    Object.assign(document.body.dataset, { clipBones: view.drawn, clipRow: row, clipStill: still() ? still().row : "", clipRoom: room, clipPlaying: clock.playing !== null });
   }
   const start = () => clip.starts.filter((s) => s <= row).pop() || 0, end = () => clip.starts.find((s) => s > row) || rows;
-  function stop() { cancelAnimationFrame(playing); playing = null; $("clip-play").textContent = "▶"; $("clip-play").setAttribute("aria-label", "Play"); draw(); }
-  function play() {
-    $("clip-play").textContent = "❚❚"; $("clip-play").setAttribute("aria-label", "Pause");
-    const from = performance.now() - row / clip.fps * 1000;
-    const tick = (now) => { row = Math.floor(Math.max(0, now - from) / 1000 * clip.fps) % rows; playing = requestAnimationFrame(tick); draw(); };
-    playing = requestAnimationFrame(tick);
-  }
-  const go = (to) => { stop(); row = Math.max(0, Math.min(rows - 1, to)); draw(); };
-  $("clip-transport").hidden = rows < 2;
-  $("clip-frame").max = Math.max(0, rows - 1);
-  $("clip-frame").oninput = (e) => go(+e.target.value);
-  $("clip-play").onclick = () => playing === null ? play() : stop();
+  const nobody = (at) => !clip.poses.some((own) => knownPoints(own[at]).length);
+  const clock = new Clock("clip-", rows, clip.fps, (at) => ({ frame: clip.frames[at], time: clip.times[at], note: nobody(at) ? " · nobody" : "" }), (at) => { row = at; draw(); });
   document.addEventListener("keydown", (e) => {
     if (e.altKey || e.ctrlKey || e.metaKey || e.shiftKey || ["INPUT", "BUTTON", "A"].includes(e.target.tagName) || scrolls(e.target)) return;
-    if (e.key === " ") $("clip-play").click(); else if (e.key === "ArrowLeft") go(row - 1); else if (e.key === "ArrowRight") go(row + 1); else return;
+    if (e.key === " ") $("clip-play").click(); else if (e.key === "ArrowLeft") clock.go(row - 1); else if (e.key === "ArrowRight") clock.go(row + 1); else return;
     e.preventDefault();
   });
   sideKeys($("clip-legend"));
@@ -96,9 +82,9 @@ function buildClip(clip) {
   }
   view.onTheme = draw;
   addEventListener("resize", draw);
-  const fromHash = () => { const m = /moment=(\d+)/.exec(location.hash); if (m) go(+m[1]); if (/room/.test(location.hash) && clip.roots) $("clip-legend").querySelector("button:last-child").click(); };
+  const fromHash = () => { const m = /moment=(\d+)/.exec(location.hash); if (m) clock.go(+m[1]); if (/room/.test(location.hash) && clip.roots) $("clip-legend").querySelector("button:last-child").click(); };
   addEventListener("hashchange", fromHash);
   frame3d();
-  draw();
+  clock.go(0);
   fromHash();
 }

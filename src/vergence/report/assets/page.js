@@ -22,23 +22,23 @@ function sideKeys(host) { host.append(key("person’s left", "--left"), key("rig
 
 // --- samples ------------------------------------------------------------------------------------------------------
 // A skeleton over an image, as SVG in the image's own pixels: (0, 0) is the centre of its top-left pixel.
-function overlay(s, thin, box, scale) {
+function overlay(s, thin, box, scale, shown = state) {
   const out = [], k = scale || 1;
   const path = (k) => (side) => data.bones.filter(([a, b, d]) => d === side && k[a] && k[b] && !k[a].includes(null) && !k[b].includes(null))
     .map(([a, b]) => "M" + k[a] + "L" + k[b]).join("");
   const dots = (k) => knownPoints(k).map((p) => "M" + p + "h.001").join("");
-  if (s.kp && state.prediction) {
+  if (s.kp && shown.prediction) {
     const at = path(s.kp), all = at("l") + at("r") + at("c") + dots(s.kp);
     out.push('<path d="' + all + '" stroke="#0b0c0f" stroke-opacity=".6" stroke-width="' + (thin ? 3 : 6 * k) + '"/>');
     for (const [side, colour] of [["c", "#f4f5f7"], ["r", "#ff8a2b"], ["l", "#35a7f0"]]) out.push('<path d="' + at(side) + '" stroke="' + colour + '" stroke-width="' + (thin ? 1.7 : 3.4 * k) + '"/>');
     if (!thin) out.push('<path d="' + dots(s.kp) + '" stroke="#fff" stroke-width="' + 4.5 * k + '"/>');
   }
-  if (s.kpTrue && state.truth && !thin) {
+  if (s.kpTrue && shown.truth && !thin) {
     const at = path(s.kpTrue), all = at("l") + at("r") + at("c");
     out.push('<path d="' + all + '" stroke="#0b0c0f" stroke-opacity=".75" stroke-width="' + 2.8 * k + '"/><path d="' + all + '" stroke="#7dffb2" stroke-width="' + 1.4 * k + '" stroke-dasharray="' + 4 * k + '"/>');
     out.push('<path d="' + dots(s.kpTrue) + '" stroke="#0b0c0f" stroke-width="' + 6 * k + '"/><path d="' + dots(s.kpTrue) + '" stroke="#7dffb2" stroke-width="' + 3.6 * k + '"/>');
   }
-  if (s.kp && s.kpTrue && state.differences && !thin) {
+  if (s.kp && s.kpTrue && shown.differences && !thin) {
     const d = s.kp.map((p, i) => (p && s.kpTrue[i] && !p.includes(null) && !s.kpTrue[i].includes(null)) ? "M" + p + "L" + s.kpTrue[i] : "").join("");
     out.push('<path d="' + d + '" stroke="#ff4d5e" stroke-width="1.6"/>');
   }
@@ -178,85 +178,6 @@ function buildSamples() {
   return view;
 }
 
-// --- the rig ------------------------------------------------------------------------------------------------------
-function buildRig(rig) {
-  const view = new View3D($("rig-canvas"), [0.5, 0.42]), frames = rig.poses.length;
-  view.unit = rig.unit;
-  const eyes = rig.cameras.map((c) => c.points[0]), path = knownPoints(rig.path), people = rig.poses.flatMap(knownPoints);
-  const all = [...eyes, ...people, ...path, ...(rig.posesTrue || []).flatMap(knownPoints)], heights = people.map((p) => p[2]).sort((a, b) => a - b);
-  const ends = (i) => all.reduce(([low, high], p) => [Math.min(low, p[i]), Math.max(high, p[i])], [Infinity, -Infinity]);
-  const at = (i) => path.length ? path.map((p) => p[i]).sort((a, b) => a - b)[Math.floor(path.length / 2)] : 0;
-  const person = [at(0), at(1)], reach = (list, from) => list.reduce((m, p) => Math.max(m, Math.hypot(p[0] - from[0], p[1] - from[1])), 1e-9);
-  view.floor = heights.length ? heights[Math.floor(heights.length * 0.01)] : Math.min(...eyes.map((p) => p[2]));
-  view.top = Math.max(...eyes.map((p) => p[2]), heights.length ? heights[Math.floor(heights.length * 0.99)] : -Infinity);
-  const middle = [0, 1].map((i) => (ends(i)[0] + ends(i)[1]) / 2);
-  view.centre = [...middle, (view.floor + view.top) / 2];
-  view.across = reach(all, middle);
-  view.rect = [0, 1].map((i) => [ends(i)[0] - 0.05 * view.across, ends(i)[1] + 0.05 * view.across]);
-  const size = 0.16 * view.across, tops = [];
-  const frusta = [];
-  for (const camera of rig.cameras) {
-    const [eye, ...rest] = camera.points, corners = rest.map((p) => sum3(eye, sum3(p, eye, -1), size));
-    for (let i = 0; i < 4; i++) frusta.push([eye, corners[i]], [corners[i], corners[(i + 1) % 4]]);
-    const mid = sum3(corners[0], sum3(corners[1], corners[0], -1), 0.5), under = sum3(corners[3], sum3(corners[2], corners[3], -1), 0.5);
-    const peak = sum3(mid, sum3(mid, under, -1), 0.28); // the roof: which way is up in the image
-    frusta.push([corners[0], peak], [peak, corners[1]]);
-    const all = [eye, ...corners, peak];
-    tops.push([0, 1].map((i) => all.reduce((s, p) => s + p[i] / all.length, 0)).concat(Math.max(...all.map((p) => p[2]))));
-  }
-  let frame = 0, playing = null;
-  function draw() {
-    view.lines = frusta.map((points) => ({ points, colour: css("--accent"), width: 1.6 }));
-    view.dots = eyes.map((at) => ({ at, size: 3, colour: css("--accent") }));
-    for (const at of eyes) view.lines.push({ points: [at, [at[0], at[1], view.floor]], colour: css("--line"), width: 1, dash: [2, 4] });
-    view.labels = rig.cameras.map((c, i) => ({ at: tops[i], text: c.name }));
-    if (rig.path.length > 1) {
-      const ground = rig.path.map((p) => p && !p.includes(null) ? [p[0], p[1], view.floor] : null);
-      view.lines.push({ points: ground, colour: css("--faint"), width: 1.4, alpha: 0.7 });
-    }
-    const add = (pose, style) => { const k = skeletonItems(pose, data.bones, style); view.lines.push(...k.lines); view.dots.push(...k.dots); };
-    if (rig.posesTrue && frames) add(rig.posesTrue[frame], trueStyle());
-    if (frames) add(rig.poses[frame], { ...predictedStyle(), width: 3.2, dot: 1.6 });
-    view.draw();
-    document.body.dataset.rigBones = String(view.drawn);
-    document.body.dataset.frame = String(frame);
-    if (frames) $("frame-label").textContent = "frame " + rig.frames[frame] + " · " + (frame / rig.fps).toFixed(2) + " s";
-  }
-  function closeTo(pose) {
-    const known = knownPoints(pose).map((p) => view.project(p)).filter(Boolean);
-    if (!known.length) return;
-    const [x, y, half] = extent(known);
-    view.scale(0.4 * Math.min(view.width, view.height) / Math.max(half, 1), x, y);
-    view.move(view.width / 2 - x, view.height / 2 - y);
-  }
-  function stop() { cancelAnimationFrame(playing); playing = null; $("play").textContent = "▶"; $("play").setAttribute("aria-label", "Play"); }
-  function play() {
-    $("play").textContent = "❚❚"; $("play").setAttribute("aria-label", "Pause");
-    const start = performance.now() - frame / rig.fps * 1000;
-    const tick = (now) => {
-      frame = Math.floor(Math.max(0, now - start) / 1000 * rig.fps) % frames;
-      $("frame").value = frame; draw(); playing = requestAnimationFrame(tick);
-    };
-    playing = requestAnimationFrame(tick);
-  }
-  $("transport").hidden = frames < 2;
-  $("frame").max = Math.max(0, frames - 1);
-  $("frame").oninput = (e) => { stop(); frame = +e.target.value; draw(); };
-  $("play").onclick = () => playing === null ? play() : stop();
-  if (frames) sideKeys($("rig-legend"));
-  if (rig.posesTrue) $("rig-legend").append(key("truth", "--true"));
-  $("rig-legend").append(key("cameras", "--accent"), ...(rig.path.length > 1 ? [key("the root’s path on the floor", "--faint")] : []));
-  VIEWS.whole = [0.5, 0.42];
-  viewButtons($("rig-views"), view, ["whole", "front", "side", "top"]);
-  if (frames) $("rig-views").prepend(make("button", { type: "button", textContent: "person", onclick: () => closeTo(rig.poses[frame]) }));
-  view.onTheme = draw;
-  const fromHash = () => { const m = /frame=(\d+)/.exec(location.hash); if (m && frames) { frame = Math.min(+m[1], frames - 1); $("frame").value = frame; } };
-  addEventListener("hashchange", () => { fromHash(); draw(); });
-  fromHash();
-  draw();
-  return view;
-}
-
 // --- curves: the values under the pointer, or from one to the next by the arrow keys --------------------------------
 for (const svg of document.querySelectorAll("svg.chart")) {
   const series = JSON.parse(svg.dataset.series), g = svg.querySelector(".reading");
@@ -268,13 +189,13 @@ for (const svg of document.querySelectorAll("svg.chart")) {
     const first = hits.find(Boolean);
     g.replaceChildren();
     if (!first) return;
-    at = first[0];
+    svg.dataset.at = at = first[0];
     const right = at > 50;
     draw("line", { x1: at + "%", x2: at + "%", y1: 0, y2: "100%" });
     hits.forEach((p, i) => { if (p) draw("circle", { class: "s" + i % 8, cx: p[0] + "%", cy: p[1] + "%", r: 3.5 }); });
     hits.forEach((p, i) => { if (p) draw("text", { x: at + "%", y: 12 + 16 * i, dx: right ? -8 : 8, "text-anchor": right ? "end" : "start" }, series[i].name + " " + p[3] + " at " + p[2]); });
   }
-  const leave = () => { g.replaceChildren(); at = null; };
+  const leave = () => { g.replaceChildren(); at = null; delete svg.dataset.at; };
   svg.addEventListener("pointerleave", leave);
   svg.addEventListener("blur", leave);
   for (const kind of ["pointermove", "pointerdown"]) svg.addEventListener(kind, (e) => { const area = svg.getBoundingClientRect(); read((e.clientX - area.left) / area.width * 100); });

@@ -18,7 +18,8 @@ from vergence.reconstruction.inspection.findings import Finding
 from vergence.reconstruction.inspection.inspect import Inspection
 from vergence.report.overlay import ON_IMAGE, draw_skeleton, thickness
 from vergence.report.page import Cell, Page, Picture, RigScene, Table, Verdict
-from vergence.report.reconstruction import EMPTY_GROUND, relabelled, shown_scale, shown_up
+from vergence.report.reconstruction import relabelled, shown_scale, shown_up
+from vergence.report.recordings.cameras import EMPTY_GROUND
 from vergence.report.viewer import LONGEST_SIDE_PX
 from vergence.skeleton import H36M_17
 
@@ -33,11 +34,12 @@ COLOURS = {
 LISTED = 10  # pairs of cameras on the screen
 MOMENTS = 40  # among which the one that is shown is chosen
 LEAD = "One moment in every camera, whole images; lines are the person's joints as seen (left blue, right orange)."
+ALONE = "reconstruct and learn need two cameras or more at once. 3D of this video alone can be estimated: vergence predict {}."
 STANDS = {
-    "no-go": "Nothing comes of this footage as it is.",
-    "doubtful": "This gives cameras and 3D; what follows speaks against relying on them.",
+    "no-go": "This footage gives no usable result.",
+    "doubtful": "This gives cameras and 3D, but they may be wrong, for the reasons below.",
 }
-NEXT = "Nothing speaks against it: vergence learn {}, or vergence reconstruct, goes on from here."
+NEXT = "No fault was found. Next: vergence learn {}, or vergence reconstruct."
 
 
 def inspection_page(found: Inspection) -> Page:
@@ -100,7 +102,21 @@ def _reasons(found: Inspection) -> list[str]:
     spoken = [one for one in found.findings if one.state in ("wrong", "doubtful")]
     if not spoken:
         return [NEXT.format(found.look.source.folder.name)]
+    if len(found.cameras) == 1 and found.observations is not None:
+        return [ALONE.format(_given(found)), *(_sentence(one.found) for one in spoken)]
     return [STANDS[found.verdict], *(_sentence(one.found) for one in spoken)]
+
+
+def _given(found: Inspection) -> str:
+    """The only camera's video, as a command line has it."""
+    video = found.look.source.cameras[0].video
+    return "VIDEO" if video is None else video.name
+
+
+def _known(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> tuple[list[str], list[list[Cell]]]:
+    """Without columns in which nothing is known."""
+    kept = [i for i in range(len(columns)) if not i or any(row[i] is not None for row in rows)]
+    return [columns[i] for i in kept], [[row[i] for i in kept] for row in rows]
 
 
 def _again(found: Inspection) -> Table:
@@ -114,7 +130,7 @@ def _again(found: Inspection) -> Table:
         "What to film again",
         ["do this", "because"],
         rows,
-        "what is wrong first; notes are in the next table",
+        "the worst first; notes are in the next table",
         words=True,
     )
 
@@ -129,7 +145,7 @@ def _findings(found: Inspection) -> Table:
         ]
 
     bold = [i for i, one in enumerate(found.findings) if one.state == "wrong"]
-    protocol = "each limit stands beside its number; wrong: no result; doubtful: what speaks against relying on it"
+    protocol = "each figure has its limit; wrong: no result; doubtful: the result may be wrong"
     rows = [row(one) for one in found.findings]
     return Table("What was found", ["what", "state", "found", "better"], rows, protocol, highlight=bold, words=True)
 
@@ -149,18 +165,17 @@ def _cameras(found: Inspection) -> Table:
         time = "time stamps" if c.stamped else "frame numbers"
         time += f", begins {c.begins:.2f} s late" if c.begins else ""
         time += f", dropped at {c.holes}" if c.holes else ""
-        turn = "–" if c.turn is None else "upright" if not c.turn else f"turned by {c.turn * 90}°"
-        still = "–" if c.moves != c.moves else f"{c.moves:.1%}"
+        turn = None if c.turn is None else "upright" if not c.turn else f"turned by {c.turn * 90}°"
+        still = None if c.moves != c.moves else f"{c.moves:.1%}"
         frames = f"{c.frames:,} at {c.rate:.4g}"
         rows.append([c.name, f"{c.image_size[0]} × {c.image_size[1]}", frames, time,
                      _lens(c.lens, c.view_deg, c.focal_deviation), turn, still, c.people, f"{c.seen:.0%}", _px(c.height_px),
                      _px(c.error_px)])  # fmt: skip
     columns = ["camera", "image, px", "frames, a second", "time by", "lens", "people", "moves",
                "most at once", "person seen", "person's height", "error"]  # fmt: skip
-    protocol = (
-        "moves: how far corners of the image move, of its longer side; error: median reprojection, px of the full image"
-    )
-    return Table("Cameras", columns, rows, protocol)
+    protocol = "moves: how far corners of the image move, of its longer side; height in px of the full image"
+    protocol += "; error: median reprojection" if len(found.cameras) > 1 else ""
+    return Table("Cameras", *_known(columns, rows), protocol)
 
 
 def _px(value: float) -> str | None:
@@ -193,14 +208,16 @@ def _joints(found: Inspection) -> list[Table]:
         ]
         for j in found.joints
     ]
-    columns = ["joint", "seen", "by two cameras", "noise", "of the person"]
-    protocol = (
-        "seen: share of images with the person that show the joint with confidence above 0.3; by two cameras: of time "
-    )
-    protocol += (
-        "steps in which two see the person; noise: median reprojection error, and its share of the person's size"
-    )
-    return [Table("Joints", columns, rows, protocol)] if rows else []
+    columns, several = ["joint", "seen", "by two cameras", "noise", "of the person"], len(found.cameras) > 1
+    protocol = "seen: share of images with the person that show the joint with confidence above 0.3; "
+    if several:
+        protocol += "by two cameras: of time steps in which two see the person; noise: median reprojection error"
+    else:
+        protocol += (
+            "noise: how much it trembles from frame to frame, standard deviation of a coordinate by third differences"
+        )
+    protocol += ", and its share of the person's size"
+    return [Table("Joints", *_known(columns, rows), protocol)] if rows else []
 
 
 def _pictures(found: Inspection) -> list[Picture]:

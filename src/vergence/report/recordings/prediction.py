@@ -18,8 +18,11 @@ from rich.markup import escape
 from vergence.inference.frames import PredictedFrames, reduced_image
 from vergence.inference.recording.final import Final
 from vergence.inference.saving import Saved
+from vergence.outputs.angles import angles_of
 from vergence.report.page import Cell, Clip, Curve, Page, Still, Table, Verdict
+from vergence.report.recordings.motion import angle_curves, binned
 from vergence.report.render import render_page
+from vergence.report.viewer import MAX_FRAMES
 
 WHOLE_S = 24.0  # a recording of at most this length is shown whole
 STRETCHES, STRETCH_S = 6, 4.0  # of a longer one
@@ -44,10 +47,11 @@ def prediction_page(found: PredictedFrames, people: Sequence[Final], saved: Save
         facts=facts,
         verdict=verdict,
         tables=[_notes(found, people, saved), _people(people, saved)],
-        curves=_distances(people),
+        curves=[*_angles(people[0]), *_distances(people)],
         curves_title="Over time",
+        curves_lead=_curves_lead(people),
         clip=clip,
-        sections=("clip", "results", "curves", "run"),
+        sections=("clip", "curves", "results", "run"),
     )
 
 
@@ -161,19 +165,19 @@ def _notes(found: PredictedFrames, people: Sequence[Final], saved: Saved) -> Tab
     ]
     shown = "" if poses.unit == unit else f"; shown here in {unit}"
     world = poses.known_world
-    root = "not known: poses stand relative to their root"
+    root = "not known: poses are relative to their root"
     if (sigma := _sigma(people[0])) is not None:
         root = f"in the camera's frame, by least squares on the joints' rays; standard deviation of the distance {sigma:.0%}"
-        root += ", and as far off as the assumed lens besides" if found.take.lens.camera is None else ""
+        root += ", plus the error of the assumed lens" if found.take.lens.camera is None else ""
     rows: list[list[Cell]] = [
-        ["the model", found.domain.words or "what it was taught by is not known"],
-        ["its training", found.domain.verdict or "nobody gave a verdict"],
+        ["the model", found.domain.words or "the model's training data is not known"],
+        ["its training", found.domain.verdict or "no verdict on its training is known"],
         ["unit of the files", files + shown],
         ["assumed or measured", world.note or "nothing had to be assumed"]
         if world is not None
         else ["scale", "unknown"],
         ["where people are", root],
-        ["smoothing", poses.smoothing or "none: poses are as the model gave them"],
+        ["smoothing", poses.smoothing or "none: the model's own poses"],
     ]
     told = (found.domain.words, *([world.note] if world is not None and world.note else []))
     said = [note for note in saved.notes if not any(one and note.endswith(one) for one in told)]
@@ -205,6 +209,30 @@ def _people(people: Sequence[Final], saved: Saved) -> Table:
     return Table("Who was found", columns, rows, protocol)
 
 
+def _angles(one: Final) -> list[Curve]:
+    """Joint angles of who is most in view; of a long recording by stretches."""
+    angles = {name: values for name, (values, _) in angles_of(one.poses, _up(one)).items()}
+    if len(one.seen) < 2:
+        return []
+    x, nothing = one.poses.times, np.full(len(one.seen), np.nan)
+    lines = {name: (values, nothing, nothing) for name, values in angles.items()}
+    if len(x) > MAX_FRAMES:
+        lines, x = binned(angles, x)
+    return angle_curves(lines, x, "time, s", "time")
+
+
+def _curves_lead(people: Sequence[Final]) -> str:
+    """What the charts of angles are of."""
+    first = people[0]
+    lead = "Angles are told from joint centres; 0 is standing straight with hanging arms."
+    if len(people) > 1:
+        lead += f" They are person {first.number}'s; the others' are in angles-2.csv and so on."
+    if len(first.seen) > MAX_FRAMES:
+        each = -(-len(first.seen) // MAX_FRAMES)
+        lead += f" A value is the median of {each} frames, its band from their least to their greatest; the CSV file has all."
+    return lead + " How wrong the model's angles are is not known here."
+
+
 def _distances(people: Sequence[Final]) -> list[Curve]:
     """How far away everybody is, with the standard deviation."""
     scale, unit = _scale(people)
@@ -221,4 +249,13 @@ def _distances(people: Sequence[Final]) -> list[Curve]:
         spread[name] = ((depth - bars).tolist(), (depth + bars).tolist())
     if not series:
         return []
-    return [Curve("Distance from the camera, bars of one standard deviation", "time, s", unit, series, spread=spread)]
+    return [
+        Curve(
+            "Distance from the camera, bars of one standard deviation",
+            "time, s",
+            unit,
+            series,
+            spread=spread,
+            clock="time",
+        )
+    ]
