@@ -16,18 +16,19 @@ from __future__ import annotations
 
 import copy
 import logging
+import sys
 from collections.abc import Sequence
 from itertools import pairwise, product
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.models.resnet.modeling_resnet import ResNetBasicLayer, ResNetBottleNeckLayer, ResNetConvLayer
 
 from vergence.errors import VergenceError
 
 PRECISIONS = ("fp32", "bf16")
 MANY = 1024  # channels
+RESNETS = "transformers.models.resnet.modeling_resnet"  # a second to import; whoever holds such a block has done so
 _BF16 = ("avx512_bf16", "amx_bf16", "bf16", "sve_bf16")  # a processor's instructions
 
 log = logging.getLogger("vergence")
@@ -89,8 +90,11 @@ def _fold(part: nn.Module) -> None:
 
 def _join(part: nn.Module) -> None:
     """ReLUs and residual sums become part of the convolution before them: a pass over memory less for each."""
+    resnets: Any = sys.modules.get(RESNETS)
+    chains = (nn.Sequential,) if resnets is None else (nn.Sequential, resnets.ResNetConvLayer)
+    blocks = () if resnets is None else (resnets.ResNetBasicLayer, resnets.ResNetBottleNeckLayer)
     for inner in list(part.modules()):
-        chain = isinstance(inner, nn.Sequential | ResNetConvLayer)
+        chain = isinstance(inner, chains)
         last: Packed | Spread | None = None
         for name, layer in list(inner.named_children()) if chain else ():
             if isinstance(layer, nn.ReLU) and last is not None:
@@ -100,7 +104,7 @@ def _join(part: nn.Module) -> None:
                 last = layer if isinstance(layer, Packed | Spread) else None
     for inner in list(part.modules()):
         for name, layer in list(inner.named_children()):
-            if isinstance(layer, ResNetBasicLayer | ResNetBottleNeckLayer) and Residual.fits(layer):
+            if isinstance(layer, blocks) and Residual.fits(layer):
                 setattr(inner, name, Residual(layer))
 
 
