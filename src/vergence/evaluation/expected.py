@@ -17,13 +17,13 @@ from vergence.batches.views import Views
 from vergence.geometry.lifting import bone_vector
 from vergence.methods.base import Prediction
 from vergence.skeleton import Skeleton
+from vergence.training.calibrating import errors_of
 
 
 def true_errors(prediction: Prediction, index: Views, skeleton: Skeleton) -> Float[Tensor, "N J"]:
     """Distances from the truth, in reference bones; NaN where it is not known."""
     bone = bone_vector(index.pose, skeleton.reference_bone).norm(dim=-1)
-    truth = (index.pose - index.pose[:, list(skeleton.root)].mean(1, keepdim=True)) / bone[:, None, None]
-    return (prediction.pose - truth).norm(dim=-1)
+    return errors_of(prediction, index.pose, bone, skeleton)
 
 
 def uncertainty_figures(prediction: Prediction, index: Views, skeleton: Skeleton) -> dict[str, float]:

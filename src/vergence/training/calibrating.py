@@ -17,6 +17,7 @@ from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.methods.base import Method, Prediction, label_bone
 from vergence.methods.uncertainty import LEAST_ROWS, ErrorFit, Uncertainty, fit_errors, fit_usual
+from vergence.skeleton import Skeleton
 
 AT_ONCE = 64
 USUAL_IMAGES = 2000  # of a source, spread over it
@@ -51,6 +52,15 @@ def poses_to_refine(
     return torch.zeros(0, len(method.skeleton), 3) if found is None else found.pose.float()
 
 
+def errors_of(
+    found: Prediction, pose: Float[Tensor, "N J 3"], bone: Float[Tensor, " N"], skeleton: Skeleton
+) -> Float[Tensor, "N J"]:
+    """Root-relative distances of predictions from poses whose reference bone is `bone` long, in reference bones; NaN where a
+    pose is."""
+    target = (pose - pose[:, list(skeleton.root)].mean(1, keepdim=True)) / bone[:, None, None]
+    return (found.pose - target).norm(dim=-1)
+
+
 def calibrated(
     method: Method, held: Sequence[tuple[Dataset, Tensor, Views]], usual: Sequence[Dataset], device: str
 ) -> Uncertainty:
@@ -82,10 +92,7 @@ def _calibrated(
         raise VergenceError(problem, f"Give calibrate.sources with {LEAST_ROWS} at least, and label stages for them.")
     apart = [labels.sequence + (number << 40) for number, (_, _, labels) in enumerate(held)]  # sources count alike
     order = torch.stack([torch.cat(apart), goals.frame], 1)
-    root = list(method.skeleton.root)
-    target = (goals.pose - goals.pose[:, root].mean(1, keepdim=True)) / label_bone(goals, method.skeleton)[
-        :, None, None
-    ]
+    bone = label_bone(goals, method.skeleton)
     ways: list[ErrorFit] = []
     look: Tensor | None = None
     for flip in (False, True)[: 1 + method.mirrored]:
@@ -94,7 +101,7 @@ def _calibrated(
         look = found.look
         if found.cues is None or look is None or found.frame != "camera":
             raise VergenceError(f"{type(method).__name__} does not tell how sure it is", "Leave calibrate: out.")
-        ways.append(fit_errors(found.cues, (found.pose - target).norm(dim=-1), order))
+        ways.append(fit_errors(found.cues, errors_of(found, goals.pose, bone, method.skeleton), order))
     assert look is not None
     looks = [_looks(method, images, device) for images in usual]
     like = fit_usual(torch.cat(looks), look, order[:, 0]) if looks else None

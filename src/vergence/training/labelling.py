@@ -203,9 +203,14 @@ def _label_recording(
         "skeleton": skeleton,
         "seed": seed,
     }
-    choose, alone = points.shape[3] > 1 and not settings.per_frame, settings.per_frame
+    choose = points.shape[3] > 1 and not settings.per_frame
     result = reconstruct_keypoints(
-        points[..., 0, :], trust[..., 0], per_frame=alone, hold_limbs=not choose, **rig, **extrinsics
+        points[..., 0, :],
+        trust[..., 0],
+        per_frame=settings.per_frame,
+        hold_limbs=not choose,
+        **rig,
+        **extrinsics,
     )
     verdict = result.report.verdict
     if choose:  # of the first result the rig and its noise alone are used, which limbs do not move
