@@ -59,6 +59,13 @@ def measured_of(learned: Learned) -> list[tuple[str, Held]]:
     return [(f"{name}, held-out time", held) for name, held in found if held is not None]
 
 
+def uses(learned: Learned) -> dict[str, str]:
+    """The commands that use what was learned, by which student it is: `lifting`, `image`."""
+    found = {} if learned.model is None else {"lifting": f"vergence predict {learned.folder / 'model'} VIDEO"}
+    image = {"image": f"vergence predict {learned.image_run} VIDEO --keypoints FILE"}
+    return found if learned.image_run is None else found | image
+
+
 def show_footage(found: Evaluation, folder: Path) -> None:
     """Writes results.json and the page of a run measured on footage, and prints its tables."""
     about, held = found.results["footage"], held_from(found.results)
@@ -96,11 +103,7 @@ def print_learned(learned: Learned, console: Console) -> None:
         console.print(_on_screen(_narrow(held_tables(held, title)[0])))
     if measured_of(learned):
         console.print(f"[dim]{PROTOCOL}[/dim]", highlight=False)
-    if learned.model is not None:
-        words = f"vergence predict {learned.folder / 'model'} VIDEO"
-        console.print(words, highlight=False, markup=False, soft_wrap=True)
-    if learned.image_run is not None:
-        words = f"vergence predict {learned.image_run} VIDEO --keypoints FILE"
+    for words in uses(learned).values():
         console.print(words, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -113,13 +113,18 @@ def centred(pose: np.ndarray, true: np.ndarray | None, skeleton: Skeleton) -> np
     return pose - pose[shared].mean(axis=0) + (true[shared].mean(axis=0) - root_position(true, skeleton))
 
 
+def shown_size(size: Sequence[int], longest: int) -> tuple[int, int]:
+    """(width, height) of an image in a page: its longer side is at most `longest` px."""
+    factor = min(1.0, longest / max(size))
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
 def encode_image(
     pixels: UInt8[np.ndarray, "H W 3"], longest: int = LONGEST_SIDE_PX, quality: int = JPEG_QUALITY
 ) -> tuple[str, tuple[int, int], tuple[float, float]]:
     """An image as a data URI, its width and height there, and the factors by which x and y were scaled."""
     height, width = pixels.shape[:2]
-    factor = min(1.0, longest / max(height, width))
-    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    size = shown_size((width, height), longest)
     empty = pixels.strides[:2] == (0, 0)  # one colour, broadcast
     image = Image.fromarray(np.ascontiguousarray(np.broadcast_to(pixels[0, 0], (*size[::-1], 3)) if empty else pixels))
     if image.size != size:
@@ -204,8 +209,7 @@ def _views_data(views: Sequence[CameraView], stride: int) -> list[dict[str, Any]
         step *= 2
     found = []
     for one, images in zip(views, every):
-        factor = min(1.0, STILL_SIDE_PX / max(one.size))
-        size = [max(1, round(side * factor)) for side in one.size]
+        size = list(shown_size(one.size, STILL_SIDE_PX))
         scale = size[0] / one.size[0], size[1] / one.size[1]
         points = {
             key: [numbers(rescale_keypoints(points_only(own), scale), 1) for own in many[::step]]

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from vergence.errors import VergenceError
 from vergence.report.page import CameraView
-from vergence.report.viewer import STILL_SIDE_PX
+from vergence.report.viewer import STILL_SIDE_PX, shown_size
 
 Array = np.ndarray
 Images = Callable[[int, int], UInt8[np.ndarray, "H W 3"]]
@@ -77,16 +77,15 @@ def read_images(
             ground = np.broadcast_to(np.array(EMPTY_GROUND, dtype=np.uint8), (bottom - top, right - left, 3))
             seen.cuts[key] = ground if image is None else image[top:bottom, left:right].copy()
         if key in shown and image is not None:
-            seen.small[key] = _small(image)
+            seen.small[key] = shrunk(image, STILL_SIDE_PX)
     return seen
 
 
-def _small(image: UInt8[Array, "H W 3"]) -> UInt8[Array, "h w 3"]:
-    """As large as a page shows it, so that many fit into memory."""
-    factor = STILL_SIDE_PX / max(image.shape[:2])
-    if factor >= 1:
+def shrunk(image: UInt8[Array, "H W 3"], longest: int) -> UInt8[Array, "h w 3"]:
+    """A copy of an image as large as a page shows it, so that many fit into memory."""
+    size = shown_size(image.shape[1::-1], longest)
+    if size == image.shape[1::-1]:
         return image.copy()
-    size = [max(1, round(side * factor)) for side in image.shape[1::-1]]
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
 
 

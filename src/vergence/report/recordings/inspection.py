@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from rich.console import Console
 from rich.markup import escape
@@ -19,7 +18,7 @@ from vergence.reconstruction.inspection.inspect import Inspection
 from vergence.report.overlay import ON_IMAGE, draw_skeleton, thickness
 from vergence.report.page import Cell, Page, Picture, RigScene, Table, Verdict
 from vergence.report.reconstruction import relabelled, shown_scale, shown_up
-from vergence.report.recordings.cameras import EMPTY_GROUND
+from vergence.report.recordings.cameras import EMPTY_GROUND, shrunk
 from vergence.report.viewer import LONGEST_SIDE_PX
 from vergence.skeleton import H36M_17
 
@@ -234,7 +233,8 @@ def _pictures(found: Inspection) -> list[Picture]:
         except VergenceError as error:
             width, height = camera.image_size
             image, note = np.full((height, width, 3), EMPTY_GROUND, np.uint8), f"No image: {error.problem}. "
-        image, scale = _small(image)
+        full, image = image, shrunk(image, LONGEST_SIDE_PX)
+        scale = np.array(image.shape[1::-1]) / full.shape[1::-1]
         if keypoints is not None and seen is not None and np.isfinite(keypoints[v, :, 2]).any():
             who = f"The person is {shown.height_px:.0f} px high"
             points = (keypoints[v, :, :2] + 0.5) * scale - 0.5
@@ -242,15 +242,6 @@ def _pictures(found: Inspection) -> list[Picture]:
             draw_skeleton(image, points, seen.skeleton, ON_IMAGE, width, keypoints[v, :, 2], halo=True)
         out.append(Picture(f"{camera.name}, {_time(found, step)}", image, f"{note}{_sentence(who)}"))
     return out
-
-
-def _small(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The image as a page holds it, to be drawn on, and the factors on x and y."""
-    height, width = image.shape[:2]
-    factor = min(1.0, LONGEST_SIDE_PX / max(height, width))
-    size = max(1, round(width * factor)), max(1, round(height * factor))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if factor < 1 else image.copy()
-    return np.ascontiguousarray(small), np.array(size) / (width, height)
 
 
 def _time(found: Inspection, step: int) -> str:

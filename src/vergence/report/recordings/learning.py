@@ -17,13 +17,17 @@ from vergence.footage.observations import observe
 from vergence.learning.learn import Learned, Recording
 from vergence.lifting.model import LiftingModel
 from vergence.lifting.train import LIFTED
-from vergence.report.learned import held_tables, measured_of
+from vergence.report.learned import held_tables, measured_of, uses
 from vergence.report.page import Cell, Dots, Link, Page, Sample, Table, Verdict, format_number
 from vergence.report.reconstruction import cut_out
 from vergence.report.recordings.cameras import read_images
 from vergence.report.run_page import at_scale_of
 
 Array = np.ndarray
+USES = {
+    "lifting": "3D from one camera, with a page, files and an overlay",
+    "image": "the image model, for these cameras",
+}
 MOMENTS, MOST_SAMPLES = 3, 24  # of each recording's held-out time; of all recordings and cameras
 SAMPLES = (
     "time that the model did not learn from, evenly spread; N-MPJPE: root-aligned, one least-squares scale, against the "
@@ -75,14 +79,7 @@ def _worth(title: str, held: Held) -> str:
 
 def _next_steps(learned: Learned) -> Table:
     """Commands, and why."""
-    rows: list[list[Cell]] = []
-    if learned.model is not None:
-        why = "3D from one camera, with a page, files and an overlay"
-        rows.append([f"vergence predict {learned.folder / 'model'} VIDEO", why])
-    if learned.image_run is not None:
-        rows.append(
-            [f"vergence predict {learned.image_run} VIDEO --keypoints FILE", "the image model, for these cameras"]
-        )
+    rows: list[list[Cell]] = [[words, USES[student]] for student, words in uses(learned).items()]
     for one in learned.recordings:
         if one.reconstruction.verdict != "good":
             why = "says what to film again: the cameras of this recording are not known well enough to rely on them"
