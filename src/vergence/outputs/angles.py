@@ -25,6 +25,7 @@ from jaxtyping import Float
 
 from vergence.files import atomic_path
 from vergence.outputs.sequence import PoseSequence
+from vergence.outputs.tables import up_words
 from vergence.skeleton import Skeleton
 
 Array = np.ndarray
@@ -87,12 +88,8 @@ def write_angles(path: Path | str, poses: PoseSequence, deviation: Float[Array, 
     world = poses.known_world
     up = poses.up if world is None else world.up
     found = angles_of(poses, up, deviation)
-    own = ["deg", f"{poses.fps:g}"]
-    own += (
-        ["unknown", ""]
-        if up is None
-        else [" ".join(f"{v:.6g}" for v in up), "given" if world is None else world.up_from]
-    )
+    source = "" if up is None else "given" if world is None else world.up_from
+    own = ["deg", f"{poses.fps:g}", up_words(up), source]
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as text:
         rows = csv.writer(text, lineterminator="\n")
         rows.writerow(["frame", "time", *(c for n in found for c in (n, f"{n}_sigma")), "unit", "fps", "up", "up_from"])

@@ -106,8 +106,7 @@ def _world(text: str, path: Path | str) -> World:
 
 def write_csv(path: Path | str, poses: PoseSequence) -> None:
     """Writes the table atomically; a `VergenceError` where it cannot be written."""
-    up = "unknown" if poses.up is None else " ".join(f"{value:.6g}" for value in poses.up)
-    own = {"unit": poses.unit, "fps": f"{poses.fps:g}", "up": up, **_words(poses)}
+    own = {"unit": poses.unit, "fps": f"{poses.fps:g}", "up": up_words(poses.up), **_words(poses)}
     once = _assumed(poses)
     last = [] if poses.reliable is None else ["reliable"]
     last += [f"{name}_{axis}" for name in ("root", "root_sigma") if getattr(poses, name) is not None for axis in "xyz"]
@@ -123,6 +122,11 @@ def write_csv(path: Path | str, poses: PoseSequence) -> None:
             for row in _csv_rows(part):
                 text.write(f"{row},{first}")
                 first = after
+
+
+def up_words(up: Float[np.ndarray, " 3"] | None) -> str:
+    """A direction as one field."""
+    return "unknown" if up is None else " ".join(f"{value:.6g}" for value in up)
 
 
 def _line(values: list[int | str]) -> str:
