@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures_browser import CHROMIUM, browse, with_script
+from fixtures_browser import browse, with_browser, with_script
 from PIL import Image
 
 from vergence.geometry.cameras import Camera
@@ -14,7 +14,7 @@ from vergence.report.page import Curve, Page, RigScene, Sample, Table, Verdict
 from vergence.report.render import write_page
 from vergence.skeleton import H36M_17
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+pytestmark = with_browser
 
 
 def attributes(dom: str) -> dict[str, str]:

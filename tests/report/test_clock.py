@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures_browser import CHROMIUM, Browser, driven
+from fixtures_browser import Browser, driven, with_browser
 from fixtures_pages import odd_file
 
 from vergence.geometry.cameras import Camera
@@ -47,8 +47,6 @@ def page(bare: bool = False) -> Page:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine")
     with driven(tmp_path_factory.mktemp("profile")) as found:
         yield found
 
@@ -74,6 +72,7 @@ def moment(browser: Browser) -> dict:
     })()""")
 
 
+@with_browser
 def test_the_slider_moves_3d_images_and_charts(opened):
     opened.value(
         """{ const e = document.getElementById("frame"); e.value = 22; e.dispatchEvent(new Event("input")); }"""
@@ -87,6 +86,7 @@ def test_the_slider_moves_3d_images_and_charts(opened):
     assert opened.said == []
 
 
+@with_browser
 def test_at_an_images_own_moment_nothing_is_added(opened):
     opened.value(
         """{ const e = document.getElementById("frame"); e.value = 30; e.dispatchEvent(new Event("input")); }"""
@@ -96,6 +96,7 @@ def test_at_an_images_own_moment_nothing_is_added(opened):
     assert found["grey"] == pytest.approx(150, abs=2)
 
 
+@with_browser
 def test_a_click_and_a_key_in_a_chart_move_the_clock(opened):
     opened.value("""{ const e = document.querySelector(".chart[data-clock=time]"), box = e.getBoundingClientRect();
       e.dispatchEvent(new MouseEvent("click", { clientX: box.left + 0.5 * box.width })); }""")
@@ -107,6 +108,7 @@ def test_a_click_and_a_key_in_a_chart_move_the_clock(opened):
     assert opened.value("document.querySelectorAll('.chart:not([data-clock]) .now').length") == 0
 
 
+@with_browser
 def test_playing_moves_on_and_the_clock_stays_in_view(opened):
     opened.value("document.getElementById('play').click()")
     opened.value("""new Promise((done) => {
@@ -121,6 +123,7 @@ def test_playing_moves_on_and_the_clock_stays_in_view(opened):
     assert [opened.value(f"({inside})('{place}')") for place in ("#rig", "#curves")] == [True, True]
 
 
+@with_browser
 def test_a_tile_grows_when_it_is_pressed(opened):
     width = "document.querySelector('.tile .stack').clientWidth"
     before = opened.value(width)

@@ -9,7 +9,7 @@ from pathlib import Path
 import fixtures_pages as pages
 import numpy as np
 import pytest
-from fixtures_browser import CHROMIUM, Browser, driven
+from fixtures_browser import Browser, driven, with_browser
 from fixtures_scene import Scene
 from fixtures_told import Told
 
@@ -18,7 +18,7 @@ from vergence.plugins import detectors
 KINDS = ("inspect", "reconstruct", "learn", "footage", "predict", "run", "compare", "reproduce", "search", "check",
          "everything", "strips")  # fmt: skip
 AUDIT = Path(__file__).with_name("audit.js").read_text()
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+pytestmark = with_browser
 
 
 @pytest.fixture(scope="module")

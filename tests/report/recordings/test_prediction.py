@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fixtures_browser import CHROMIUM, browse, with_script
+from fixtures_browser import browse, with_browser, with_script
 
 import vergence
 from vergence.inference.domain import Domain
@@ -16,8 +16,6 @@ from vergence.inference.recording.final import Final
 from vergence.outputs.angles import joint_angles
 from vergence.report.recordings import motion, prediction
 from vergence.report.recordings.prediction import prediction_html, prediction_page
-
-with_browser = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 
 
 @pytest.fixture(scope="module")
