@@ -151,8 +151,9 @@ def owned(function: Callable[..., int | None], values: Mapping[str, Any]) -> Ite
     from vergence.files import check_writable
     from vergence.folders import held
 
-    if getattr(function, "writes_file", False) or rank() is not None:
-        check_writable(wanted, folder=not getattr(function, "writes_file", False))
+    file = getattr(function, "writes_file", False)
+    if file or rank() is not None:
+        check_writable(wanted, folder=not file)
         yield
     else:
         with held(wanted):

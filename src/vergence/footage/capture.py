@@ -193,9 +193,8 @@ def make_capture(folder: Path | str) -> Capture:
         VergenceError: nothing there that is a video.
     """
     place = Path(folder)
-    place = (
-        place.parent.resolve() / place.name if place.is_file() else place.resolve()
-    )  # a link's keypoints lie beside it
+    # The keypoints of a link to a video lie beside the link.
+    place = place.parent.resolve() / place.name if place.is_file() else place.resolve()
     alone, folder = place.is_file(), place.parent if place.is_file() else place
     there = [place] if alone else [p for p in folder.iterdir() if not p.name.startswith(".")]
     entries = sorted(there, key=lambda p: natural_key(p.name))

@@ -147,10 +147,13 @@ class PredictedFrames(Iterator[PredictedFrame]):
         tally: what the frames taken so far have shown.
     """
 
+    _strangest: float | None = None  # what the mean over a recording may be
+
     def __init__(self, estimator: Estimator, take: Take, flip: bool | None = None, progress: Progress = silent) -> None:
         # Whatever predicts may stand for an estimator.
         self._begin(estimator.skeleton, take, getattr(estimator, "absent", ()), getattr(estimator, "domain", Domain()))
         self._estimator, self._flip = estimator, flip
+        self._strangest = getattr(estimator, "strangest", None)
         self._frames = self.of_crops(take.crops(estimator.image_size, progress=progress))
 
     def _begin(self, skeleton: Skeleton, take: Take, absent: Sequence[str], domain: Domain) -> None:
@@ -212,7 +215,7 @@ class PredictedFrames(Iterator[PredictedFrame]):
                 confidence = found.confidence[i].double().numpy()
             reliable = None if found.reliable is None else bool(found.reliable[i])
             pose = pose if self.canonical else pose_from_crop(pose, camera)
-            more = {n: getattr(found, n)[i].double().numpy() for n in UNSURE if getattr(found, n, None) is not None}
+            more = {n: getattr(found, n)[i].double().numpy() for n in UNSURE if getattr(found, n) is not None}
             more |= {"strangeness": float(more["strangeness"])} if "strangeness" in more else {}
             out[crop.frame, crop.number] = pose, keypoints, confidence, reliable, more
         return out
@@ -235,7 +238,7 @@ class PredictedFrames(Iterator[PredictedFrame]):
         said = (self.domain.words,) if self.domain.words else ()
         if self.domain.verdict == "doubtful":
             said = (*said, f"the training is doubtful: {'; '.join(self.domain.reasons)}")
-        limit = getattr(getattr(self, "_estimator", None), "strangest", None)
+        limit = self._strangest
         if limit is not None and self.tally.judged and self.tally.strangeness > limit * self.tally.judged:
             said = (
                 *said,

@@ -145,7 +145,7 @@ class PoseNetwork(nn.Module):
 
 def look_of(features: list[Tensor]) -> Float[Tensor, "N C"]:
     """What an image looks like, whoever is in it: the two finest maps' means."""
-    return torch.cat([one.float().mean((-2, -1)) for one in features[:2]], 1)
+    return torch.cat([one.mean((-2, -1), dtype=torch.float32) for one in features[:2]], 1)
 
 
 def best_window(heatmap: Float[Tensor, "N J h w"]) -> Float[Tensor, "N J"]:
