@@ -15,7 +15,6 @@ import re
 import warnings
 import zlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -38,6 +37,7 @@ from vergence.errors import VergenceError, refusing
 from vergence.files import remove_leftovers, write_text
 from vergence.methods.base import Method
 from vergence.networks.memory import keep_memory
+from vergence.networks.threads import helper
 from vergence.progress import Progress, silent
 from vergence.recipes.recipe import TrainStage
 from vergence.training.keeping import Checkpoints, Whole, stopping
@@ -65,7 +65,7 @@ class _Steps(IterableDataset):
         self.steps, self.start = steps, 0
 
     def __iter__(self) -> Iterator[Views]:
-        with ThreadPoolExecutor(1, "reading") as reader:
+        with helper("reading") as reader:
             batch = reader.submit(self.read, self.start)
             for step in range(self.start + 1, self.steps):
                 batch, ready = reader.submit(self.read, step), batch
