@@ -73,3 +73,15 @@ def test_what_others_take_is_tried(monkeypatch):
 
     monkeypatch.setattr(threads.ThreadPoolExecutor, "submit", refused)
     assert threads.others_running() is None
+
+
+def test_a_helper_leaves_the_cores_to_its_caller():
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with threads.helper("reading") as pool:
+            assert pool.submit(lambda: (torch.rand(400_000).exp().sum(), torch.get_num_threads())[1]).result() == 1
+            assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -58,8 +58,8 @@ class Backbone(nn.Module):
     def forward(self, image: Tensor) -> list[Tensor]:
         """`N 3 H W`, uint8 or 0 to 1, to maps `N C_i H/s_i W/s_i`."""
         brightest = 255.0 if image.dtype == torch.uint8 else 1.0
-        x = image.to(torch.float32, memory_format=torch.channels_last)
-        x = torch.addcmul(-self.mean / self.std, x, 1 / (brightest * self.std))
+        x = torch.addcmul(-self.mean / self.std, image.float(), 1 / (brightest * self.std))
+        x = x.contiguous(memory_format=torch.channels_last)
         return _maps(self.model(x))
 
 

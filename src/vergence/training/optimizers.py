@@ -43,13 +43,16 @@ def orthogonalise(matrix: Float[Tensor, "R C"], rounds: int = ROUNDS) -> Float[T
     x = matrix if wide else matrix.mT
     x = x / x.norm().clamp(min=1e-12)
     gram = x @ x.mT
-    identity = torch.eye(len(x), dtype=x.dtype, device=x.device)
-    product = identity
-    for _ in range(rounds):
-        polynomial = a * identity + torch.addmm(gram, gram, gram, beta=b, alpha=c)
-        product = polynomial @ product
-        gram = polynomial @ gram @ polynomial
-    return product @ x if wide else (product @ x).mT
+    product = None
+    for left in reversed(range(rounds)):
+        polynomial = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        polynomial.diagonal().add_(a)
+        product = polynomial if product is None else polynomial @ product
+        if left:
+            gram = polynomial @ gram @ polynomial
+    if product is not None:
+        x = product @ x
+    return x if wide else x.mT
 
 
 class Muon(torch.optim.Optimizer):
