@@ -21,6 +21,7 @@ from jaxtyping import Float
 from vergence.errors import VergenceError
 from vergence.footage.images import ahead
 from vergence.geometry.crops import keypoints_from_crop, pose_from_crop
+from vergence.geometry.root import place_root
 from vergence.inference.domain import Domain
 from vergence.inference.estimator import Estimator, weights_identity
 from vergence.inference.inputs import RGB
@@ -247,7 +248,8 @@ class PredictedFrames(Iterator[PredictedFrame]):
         return (*said, *self.take.notes, *self.tally.notes(self.take.rows, self.absent))
 
     def collect(self) -> PoseSequence:
-        """All frames as one sequence, NaN where there is no pose, in reference bones; of several people the first one's.
+        """All frames as one sequence, NaN where there is no pose, in reference bones, with the root's place in the camera's
+        frame; of several people the first one's.
 
         Raises:
             VergenceError: nobody was seen in any frame.
@@ -255,10 +257,11 @@ class PredictedFrames(Iterator[PredictedFrame]):
         taken: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         reliable: dict[int, bool] = {}
         unsure: dict[str, dict[int, Any]] = {name: {} for name in UNSURE}
-        first = self.take.person.number
+        first, size = self.take.person.number, (0, 0)
         for frame in self:
             if frame.person != first:
                 continue
+            size = frame.size
             taken[frame.frame] = frame.pose, frame.keypoints, frame.confidence
             if frame.reliable is not None:
                 reliable[frame.frame] = frame.reliable
@@ -272,7 +275,24 @@ class PredictedFrames(Iterator[PredictedFrame]):
         poses = self.sequence(pose, keypoints, confidence, sure, rows)
         some = {name: np.full_like(next(iter(of.values())), np.nan) for name, of in unsure.items() if of}
         more: dict[str, Any] = {n: np.stack([unsure[n].get(int(r), nan) for r in rows]) for n, nan in some.items()}
+        root, sigma = self.roots(pose, keypoints, confidence, size)
+        if np.isfinite(root).any():
+            more |= {"root": root, "root_sigma": sigma}
         return replace(poses, **more).seen_by(np.eye(3)[None])
+
+    def roots(
+        self,
+        pose: Float[np.ndarray, "T J 3"],
+        keypoints: Float[np.ndarray, "T J 2"],
+        confidence: Float[np.ndarray, "T J"],
+        size: tuple[int, int],
+    ) -> tuple[Float[np.ndarray, "T 3"], Float[np.ndarray, "T 3"]]:
+        """Where the root is in the frame of the camera of images of (width, height), and its standard deviation; NaN where
+        unknown."""
+        if self.canonical:
+            unknown = np.full((len(pose), 3), np.nan)
+            return unknown, unknown
+        return place_root(pose, self.take.camera(size).normalise(np.array(keypoints)), confidence)
 
     def sequence(
         self,

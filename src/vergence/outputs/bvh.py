@@ -14,7 +14,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from vergence.files import write_text
-from vergence.outputs.kinematics import Kinematics, fit_kinematics
+from vergence.outputs.kinematics import Kinematics, animate
 from vergence.outputs.sequence import PoseSequence
 from vergence.outputs.world import ASSUMED_STATURE_MM
 
@@ -36,11 +36,10 @@ def write_bvh(path: Path | str, poses: PoseSequence, stature_mm: float = ASSUMED
     Raises:
         VergenceError: it cannot be written, or the pelvis never turns into view.
     """
-    world = poses.in_world(stature_mm)
-    motion = fit_kinematics(poses.placed(world, CM_PER_MM))
+    motion, note = animate(poses, stature_mm, CM_PER_MM)
     lines, order = _hierarchy(motion)
     write_text(path, "\n".join([*lines, *_motion(motion, order, poses.fps)]) + "\n")
-    return motion.said(world)
+    return note
 
 
 def _hierarchy(motion: Kinematics) -> tuple[list[str], list[int]]:

@@ -20,7 +20,7 @@ from scipy.spatial.transform import Rotation
 from vergence.errors import VergenceError
 from vergence.geometry.cameras import skew
 from vergence.outputs.sequence import PoseSequence
-from vergence.outputs.world import World, shortest_turn
+from vergence.outputs.world import shortest_turn
 from vergence.skeleton import skeleton_from_names
 
 Array = np.ndarray
@@ -46,7 +46,7 @@ class Kinematics:
         offsets: J 3, from the parent in the rest pose, in the sequence's unit.
         rotation: T J 3 3, of each joint in its parent's frame.
         root: T 3, place of the root.
-        held: frames that show nobody and hold the pose before them.
+        held: frames that show nobody and hold the pose before them; the first ones the pose after them.
     """
 
     joint_names: tuple[str, ...]
@@ -60,10 +60,28 @@ class Kinematics:
         """Where the joints are: forward kinematics."""
         return _forward(self.parents, self.offsets, self.rotation, self.root)[0]
 
-    def said(self, world: World) -> str:
-        """What was assumed of the world or filled, as a sentence; empty where nothing was."""
-        held = f"{self.held} frames show nobody and hold the pose before them" if self.held else ""
-        return "; ".join(filter(None, (world.note, held)))
+
+def animate(poses: PoseSequence, stature_mm: float, per_mm: float) -> tuple[Kinematics, str]:
+    """What an animation file holds: the person walks through the room, on a floor at height 0 where feet are seen.
+
+    Args:
+        poses: of one person.
+        stature_mm: the person's height, used only where the scale is not known.
+        per_mm: the file's unit of length over a millimetre.
+
+    Returns:
+        The motion, and what was assumed, filled or left shaking, as a sentence; empty where nothing was.
+
+    Raises:
+        VergenceError: hips and trunk are never seen together.
+    """
+    told = poses.travelling(stature_mm)
+    world = told.in_world(stature_mm)
+    motion = fit_kinematics(told.placed(world, per_mm))
+    held = f"{motion.held} frames show nobody and hold the pose before them (the first ones the pose after them)"
+    shaking = told is not poses and len(poses.pose) > 1 and not poses.smoothing
+    notes = world.note, held if motion.held else "", "not smoothed: --smooth 0.2 calms the motion" if shaking else ""
+    return motion, "; ".join(filter(None, notes))
 
 
 def fit_kinematics(poses: PoseSequence) -> Kinematics:
