@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fixtures_scene import walking
+from scipy.spatial.transform import Rotation
 
 from vergence.errors import VergenceError
 from vergence.outputs import PoseSequence
@@ -134,6 +135,28 @@ def test_one_image_stands_on_the_floor() -> None:
     poses, truth = camera_walk()
     one = replace(poses, pose=poses.pose[:1], root=poses.root[:1]).travelling()
     assert one.in_world().place(one.pose)[0, :, 1].min() == pytest.approx(truth[0, :, 1].min(), abs=40)
+
+
+def test_what_is_not_seen_lies_between_its_neighbours(tmp_path: Path) -> None:
+    """An arm that turns evenly, hidden for ten frames, and four frames with nobody: no jump, and the first frames stand."""
+    poses = walk()
+    still = np.repeat(poses.pose[:1], 40, axis=0)
+    shoulder, elbow, wrist = (H36M_17.index(f"left_{joint}") for joint in ("shoulder", "elbow", "wrist"))
+    angle = np.linspace(0, 1.2, 40)
+    across = np.array([1.0, 0.0, 0.0])
+    turn = Rotation.from_rotvec(angle[:, None] * across).as_matrix()
+    for joint in (elbow, wrist):
+        still[:, joint] = still[:, shoulder] + np.einsum("tij,j->ti", turn, still[0, joint] - still[0, shoulder])
+    hidden = still.copy()
+    hidden[10:20, [elbow, wrist]] = np.nan
+    hidden[30:34] = np.nan
+    hidden[:2] = np.nan
+    motion = fit_kinematics(replace(poses, pose=hidden))
+    error = np.linalg.norm(placed(motion, H36M_17.joint_names) - still, axis=-1)
+    assert error[2:].max() < 12
+    np.testing.assert_allclose(motion.positions()[0], motion.positions()[2], atol=6)
+    assert motion.empty == 6
+    assert "6 frames show nobody and lead" in write_bvh(tmp_path / "a.bvh", replace(poses, pose=hidden))
 
 
 def test_a_c3d_is_read_back(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from vergence.geometry.root import place_root
 from vergence.inference.domain import Domain
 from vergence.inference.estimator import Estimator, weights_identity
 from vergence.inference.inputs import RGB
+from vergence.inference.recording.smoothing import smoothed, window_frames, words
 from vergence.inference.takes import PersonCrop, Take
 from vergence.outputs import PoseSequence
 from vergence.outputs.sequence import UNSURE
@@ -55,6 +56,8 @@ class PredictedFrame:
         size: (width, height) of the full image.
         image: a copy of it, at most 960 px long, to draw on.
         person: whose it is, counted from 1.
+        root: where the root is in the camera's frame, in reference bones; None where unknown, and in blocks and images that
+            are not taken one by one.
         error, error_90: of each joint, as `methods.base.Prediction` has them; None where the run does not say.
         strangeness: likewise; above 1 the image is unlike those that the run learned its poses from.
     """
@@ -69,6 +72,7 @@ class PredictedFrame:
     size: tuple[int, int]
     image: RGB
     person: int = 1
+    root: Float[np.ndarray, " 3"] | None = None
     error: Float[np.ndarray, " J"] | None = None
     error_90: Float[np.ndarray, " J"] | None = None
     strangeness: float | None = None
@@ -163,7 +167,11 @@ class PredictedFrames(Iterator[PredictedFrame]):
         self.take, self.tally = take, Tally()
 
     def __next__(self) -> PredictedFrame:
-        return next(self._frames)
+        frame = next(self._frames)
+        if not frame.seen:
+            return frame
+        root, _ = self.roots(frame.pose[None], frame.keypoints[None], frame.confidence[None], frame.size)
+        return replace(frame, root=root[0]) if np.isfinite(root).all() else frame
 
     @property
     def identity(self) -> str:
@@ -247,19 +255,23 @@ class PredictedFrames(Iterator[PredictedFrame]):
             )
         return (*said, *self.take.notes, *self.tally.notes(self.take.rows, self.absent))
 
-    def collect(self) -> PoseSequence:
+    def collect(self, smooth: float = 0.0) -> PoseSequence:
         """All frames as one sequence, NaN where there is no pose, in reference bones, with the root's place in the camera's
         frame; of several people the first one's.
 
+        Args:
+            smooth: seconds over which poses are smoothed, at most 2; 0 for not at all.
+
         Raises:
-            VergenceError: nobody was seen in any frame.
+            VergenceError: nobody was seen in any frame, or a time out of its range.
         """
+        window = window_frames(smooth, self.take.footage.fps)
         taken: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         reliable: dict[int, bool] = {}
         unsure: dict[str, dict[int, Any]] = {name: {} for name in UNSURE}
         first, size = self.take.person.number, (0, 0)
-        for frame in self:
-            if frame.person != first:
+        for frame in self._frames:
+            if self.take.everybody and frame.person != first:
                 continue
             size = frame.size
             taken[frame.frame] = frame.pose, frame.keypoints, frame.confidence
@@ -271,13 +283,15 @@ class PredictedFrames(Iterator[PredictedFrame]):
         self.tally.check_seen()
         rows, nobody = np.array(list(taken) if self.take.rows is None else self.take.rows), self._nobody()[:3]
         pose, keypoints, confidence = (np.stack(part) for part in zip(*(taken.get(int(row), nobody) for row in rows)))
+        pose = smoothed(pose.reshape(len(rows), -1), rows, window).reshape(pose.shape)
         sure = np.array([reliable.get(int(row), False) for row in rows]) if reliable else None
         poses = self.sequence(pose, keypoints, confidence, sure, rows)
         some = {name: np.full_like(next(iter(of.values())), np.nan) for name, of in unsure.items() if of}
         more: dict[str, Any] = {n: np.stack([unsure[n].get(int(r), nan) for r in rows]) for n, nan in some.items()}
         root, sigma = self.roots(pose, keypoints, confidence, size)
         if np.isfinite(root).any():
-            more |= {"root": root, "root_sigma": sigma}
+            more |= {"root": smoothed(root, rows, window), "root_sigma": sigma}
+        more["smoothing"] = words(window, self.take.footage.fps)
         return replace(poses, **more).seen_by(np.eye(3)[None])
 
     def roots(

@@ -1,8 +1,8 @@
 """BVH, the animation file that Blender, MotionBuilder and game engines read: y up, centimetres, rotations only.
 
 Only the root has position channels: below it Blender replaces bones' offsets by them. A file has no gaps: frames that
-show nobody hold the pose before them, and the note says how many. Nor has it a place for words: what was assumed of the
-world stands in the note only.
+show nobody lead from the pose before them to the one after, and the note says how many. Nor has it a place for words: what
+was assumed of the world stands in the note only.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from vergence.errors import VergenceError
 from vergence.geometry.body import stature
 from vergence.geometry.vertical import floor_below
-from vergence.outputs.world import ASSUMED, ASSUMED_STATURE_MM, World, find_world
+from vergence.outputs.world import ASSUMED, ASSUMED_STATURE_MM, World, find_world, places_between
 from vergence.skeleton import Skeleton, skeleton_from_names
 
 UNITS = ("mm", "m", "reference_bone")
@@ -170,8 +170,7 @@ class PoseSequence:
         known = np.zeros(len(self.pose), dtype=bool) if self.root is None else np.isfinite(self.root).all(1)
         if self.root is None or not known.any():
             return self
-        frames, seen, world = self.frames, np.asarray(self.root)[known], self.in_world(stature_mm)
-        root = np.stack([np.interp(frames, frames[known], axis) for axis in seen.T], 1)
+        root, world = places_between(np.asarray(self.root), known, self.frames), self.in_world(stature_mm)
         pose = np.asarray(self.pose, dtype=np.float64) + root[:, None]
         ground, sigma = floor_below(pose, self.skeleton, world.up, stature(pose, self.skeleton))
         world = replace(world, ground=ground, ground_sigma=sigma)
