@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from vergence.errors import VergenceError, refusing
+from vergence.errors import VergenceError, meant, refusing
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,11 @@ def test_what_was_told_already_keeps_its_remedy_behind_where_it_happened():
     with pytest.raises(VergenceError) as found, refusing("row 3", "Look there.", VergenceError):
         raise VergenceError("the unit is 'x'", "Give mm.")
     assert str(found.value) == "row 3: the unit is 'x'. Give mm."
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("BVH", "Did you mean bvh?"), (" bvh", "Did you mean bvh?"), ("Pose", "Did you mean POSE?"), ("fbx", "none")],
+)
+def test_capital_letters_and_spaces_hide_no_name(word, said):
+    assert meant(word, ["npz", "bvh", "POSE"], "none") == said

@@ -50,11 +50,13 @@ class refusing:
 
 
 def meant(word: str, names: Iterable[str], otherwise: str = "") -> str:
-    """A question after the name that is nearest to a word; what is said otherwise, where none is near."""
+    """A question after the name that is nearest to a word, in small or capital letters; what is said otherwise, where none is
+    near."""
     import difflib
 
-    near = difflib.get_close_matches(word, list(names), n=1)
-    return f"Did you mean {near[0]}?" if near else otherwise
+    written = {name.casefold(): name for name in names}
+    near = difflib.get_close_matches(word.strip().casefold(), list(written), n=1)
+    return f"Did you mean {written[near[0]]}?" if near else otherwise
 
 
 def said(error: BaseException) -> str:

@@ -100,3 +100,71 @@ def test_a_cameras_images_are_rgb_and_the_camera_is_let_go(monkeypatch):
     fake.images = None
     with pytest.raises(VergenceError, match="there is no camera 3"):
         next(camera_images(3))
+
+
+@pytest.fixture
+def known_detector(two_people, monkeypatch):
+    """The detector that `predict` opens."""
+    monkeypatch.setattr("vergence.inference.predict.open_detector", lambda *asked: Known(two_people[1]))
+
+
+def test_arrays_are_looked_at_as_they_come(two_people, images, known_detector):
+    """An iterator gives the results of a live camera, at the rate that it says; only the image that is asked for is taken."""
+    taken = []
+
+    def camera():
+        for image in images:
+            taken.append(image)
+            yield image
+
+    expected = list(live(vergence.load_lifting(), images, two_people[1], False))
+    found = vergence.predict("lifting", camera(), fov=60, fps=25)
+    first = next(found)
+    assert len(taken) == 1
+    rest = list(found)
+    assert [one.time for one in (first, *rest)] == pytest.approx([0.04 * frame for frame in range(23)])
+    for own, other in zip(rest[-3:], expected[-3:]):
+        np.testing.assert_allclose(own.keypoints, other.keypoints)
+        np.testing.assert_allclose(own.pose, other.pose, atol=0.02)  # the clock says 25 a second, or nearly
+        assert 0 < own.root[2] < 30
+
+
+def test_arrays_become_a_sequence_with_a_root_smoothed_where_asked(two_people, images, known_detector):
+    """As of the file: the same root but for the poses, which know nothing of later images."""
+    whole = vergence.predict("lifting", two_people[0], keypoints=two_people[1], fov=60).collect()
+    shaking = vergence.predict("lifting", images, fov=60, fps=whole.fps).collect()
+    calm = vergence.predict("lifting", images, fov=60, fps=whole.fps).collect(smooth=0.4)
+    np.testing.assert_allclose(shaking.pose[-1], whole.pose[-1], atol=1e-5)
+    np.testing.assert_allclose(shaking.root[-1], whole.root[-1], atol=1e-4)
+    shakes = [np.abs(np.diff(one, 2, axis=0)).mean() for one in (calm.root, shaking.root)]
+    assert shakes[0] < 0.7 * shakes[1]
+    assert (bool(calm.smoothing), shaking.smoothing) == (True, "")
+
+
+def test_everybody_in_arrays(images, known_detector):
+    people = [one.person for one in vergence.predict("lifting", images, fov=60, fps=25, people="all")]
+    assert people == [1] * 6 + [1, 2] * 17
+
+
+def test_a_run_looks_for_people_in_arrays_where_a_detector_is_named(two_people, images, light_run, known_detector):
+    found = list(vergence.predict(light_run, images, fov=60, fps=25, detector="", device="cpu"))
+    assert all(one.seen for one in found)
+    assert [one.box is not None for one in found] == [True] * 23
+
+
+@pytest.mark.parametrize(
+    ("source", "more", "said"),
+    [
+        ([np.zeros((4, 4, 3))], {}, "Give H W 3 of uint8"),
+        ([np.zeros((4, 4, 3), np.uint8)], {"frames": "0-3"}, "frames 0-3 of arrays"),
+        (3, {}, "the source 3"),
+    ],
+)
+def test_arrays_that_nobody_can_look_at(known_detector, source, more, said):
+    with pytest.raises(VergenceError, match=said):
+        list(vergence.predict("lifting", source, **more))
+
+
+def test_the_name_of_the_shipped_model_is_no_estimators():
+    with pytest.raises(VergenceError, match=r"lifting model, which sees no image.*vergence\.predict"):
+        vergence.load("lifting")

@@ -116,7 +116,7 @@ def test_files_are_those_of_collect(two_people, small_blocks, tmp_path):
     saved(two_people, tmp_path, "one")
     whole = vergence.predict("lifting", video, keypoints=keypoints, fov=60).collect()
     poses = read_npz(tmp_path / "poses.npz")
-    for name in ("pose", "keypoints", "confidence", "frame", "time"):
+    for name in ("pose", "keypoints", "confidence", "frame", "time", "root", "root_sigma"):
         np.testing.assert_allclose(getattr(poses, name), getattr(whole, name), atol=1e-6)
     assert poses.world.up == pytest.approx(whole.world.up)
     assert poses.world.mm_per_unit == pytest.approx(whole.world.mm_per_unit)

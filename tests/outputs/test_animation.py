@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fixtures_scene import walking
+from scipy.spatial.transform import Rotation
 
 from vergence.errors import VergenceError
 from vergence.outputs import PoseSequence
@@ -84,6 +86,77 @@ def test_what_a_bvh_assumes_is_said(tmp_path: Path) -> None:
     assert "assumed stature 1700 mm" in note
     assert "up unknown" in note
     assert "2 frames show nobody" in note
+
+
+def camera_walk(roots: np.ndarray | None = None) -> tuple[PoseSequence, np.ndarray]:
+    """A walk as a level camera 1.2 m above the floor predicts it, and where its joints are: mm, y up, floor at 0."""
+    truth = walking(40) @ y_up(Z_UP).T
+    pelvis = truth[:, H36M_17.index("pelvis")]
+    camera = np.array([1.0, -1.0, -1.0])  # x right, y down, z forward
+    root = (pelvis - [0.0, 1200.0, 5000.0]) * camera if roots is None else roots
+    poses = PoseSequence(
+        (truth - pelvis[:, None]) * camera, H36M_17.joint_names, 30.0, "mm", np.array([0.0, -1.0, 0.0]), root=root
+    )
+    return poses, truth
+
+
+def test_a_predicted_person_walks_over_the_floor(tmp_path: Path) -> None:
+    """The path is the root's, heights begin at the floor under the feet; the ankles' heights are the walk's own to 3 cm."""
+    poses, truth = camera_walk()
+    note = write_bvh(tmp_path / "a.bvh", poses)
+    bvh = read_bvh(tmp_path / "a.bvh")
+    joints = 10 * bvh.positions[:, [bvh.names.index(name) for name in H36M_17.joint_names]]
+    error = np.linalg.norm((joints - joints[:1, :1]) - (truth - truth[:1, :1]), axis=-1)
+    assert np.median(error) < 3
+    assert np.abs(joints[..., 1] - truth[..., 1]).max() < 40
+    assert "floor from the feet" in note
+    assert "--smooth" in note
+    assert "--smooth" not in write_bvh(tmp_path / "b.bvh", replace(poses, smoothing="a filter"))
+
+
+def test_a_root_between_two_that_are_known_is_between_them() -> None:
+    poses, _ = camera_walk()
+    poses.root[5:10] = np.nan
+    poses.root[-1] = np.nan
+    pelvis = poses.travelling().pose[:, H36M_17.index("pelvis")]
+    np.testing.assert_allclose(pelvis[5:10], np.linspace(pelvis[4], pelvis[10], 7)[1:-1], atol=1e-9)
+    np.testing.assert_allclose(pelvis[-1], pelvis[-2], atol=1e-9)
+
+
+def test_without_a_root_nobody_walks() -> None:
+    poses, _ = camera_walk(np.full((40, 3), np.nan))
+    assert poses.travelling() is poses
+    no_feet, _ = camera_walk()
+    no_feet.pose[:, [H36M_17.index(f"{side}_ankle") for side in ("left", "right")]] = np.nan
+    assert np.isnan(no_feet.travelling().in_world().ground)
+
+
+def test_one_image_stands_on_the_floor() -> None:
+    poses, truth = camera_walk()
+    one = replace(poses, pose=poses.pose[:1], root=poses.root[:1]).travelling()
+    assert one.in_world().place(one.pose)[0, :, 1].min() == pytest.approx(truth[0, :, 1].min(), abs=40)
+
+
+def test_what_is_not_seen_lies_between_its_neighbours(tmp_path: Path) -> None:
+    """An arm that turns evenly, hidden for ten frames, and four frames with nobody: no jump, and the first frames stand."""
+    poses = walk()
+    still = np.repeat(poses.pose[:1], 40, axis=0)
+    shoulder, elbow, wrist = (H36M_17.index(f"left_{joint}") for joint in ("shoulder", "elbow", "wrist"))
+    angle = np.linspace(0, 1.2, 40)
+    across = np.array([1.0, 0.0, 0.0])
+    turn = Rotation.from_rotvec(angle[:, None] * across).as_matrix()
+    for joint in (elbow, wrist):
+        still[:, joint] = still[:, shoulder] + np.einsum("tij,j->ti", turn, still[0, joint] - still[0, shoulder])
+    hidden = still.copy()
+    hidden[10:20, [elbow, wrist]] = np.nan
+    hidden[30:34] = np.nan
+    hidden[:2] = np.nan
+    motion = fit_kinematics(replace(poses, pose=hidden))
+    error = np.linalg.norm(placed(motion, H36M_17.joint_names) - still, axis=-1)
+    assert error[2:].max() < 12
+    np.testing.assert_allclose(motion.positions()[0], motion.positions()[2], atol=6)
+    assert motion.empty == 6
+    assert "6 frames show nobody and lead" in write_bvh(tmp_path / "a.bvh", replace(poses, pose=hidden))
 
 
 def test_a_c3d_is_read_back(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ def test_turns_of_every_joint_are_followed_and_frames_without_anybody_counted():
     found = motion.positions()[:, [motion.joint_names.index(name) for name in names]]
     seen = np.isfinite(pose)
     assert np.abs(found - truth)[seen].max() < 1
-    assert motion.held == 1
+    assert motion.empty == 1
     assert np.isfinite(motion.positions()).all()
 
 

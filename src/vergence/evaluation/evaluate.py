@@ -17,7 +17,7 @@ from vergence.evaluation.scores import label_scores
 from vergence.evaluation.scores import protocol as protocol_of
 from vergence.files import write_json
 from vergence.inference.estimator import Estimator, load
-from vergence.lifting.model import LiftingModel, is_lifting
+from vergence.lifting.model import SHIPPED_RUN, LiftingModel, is_lifting
 from vergence.networks.devices import resolve_device
 from vergence.plugins import load_plugins
 from vergence.progress import Progress, heard, silent
@@ -127,7 +127,7 @@ def evaluate(
     for name, given in (("--height", height), ("--detector", detector), ("--detector-model", model)):
         if given not in (None, ""):
             raise VergenceError(f"{name} belongs to --footage", f"Give --footage, or leave {name} out.")
-    if isinstance(run, LiftingModel) or (isinstance(run, str | Path) and (is_lifting(run) or str(run) == "lifting")):
+    if isinstance(run, LiftingModel) or (isinstance(run, str | Path) and (is_lifting(run) or str(run) == SHIPPED_RUN)):
         raise VergenceError(
             f"{run if isinstance(run, str | Path) else 'this'} is a lifting model, which is measured on footage",
             "Give --footage: the folder of a capture.",

@@ -187,14 +187,30 @@ def _ground(pose: Array, skeleton: Skeleton, up: Array, length: float, feet: Arr
     """Height of the floor below the feet's joints, and how well it is known."""
     if not len(_contacts(feet, pose, skeleton, up)):
         return float("nan"), float("nan")
-    tall = _STATURE_OF_AXIS * length
-    lowest = []
-    for side in ("left", "right"):
-        for part, share in _FOOT_HEIGHT.items():
-            if skeleton.has(f"{side}_{part}"):
-                lowest.append(_of(pose, skeleton, f"{side}_{part}") @ up - share * tall)
-    heights = np.stack(lowest, 1)
+    return floor_below(pose, skeleton, up, _STATURE_OF_AXIS * length)
+
+
+def floor_below(
+    pose: Float[Array, "T J 3"], skeleton: Skeleton, up: Float[Array, " 3"], tall: float
+) -> tuple[float, float]:
+    """Height along `up` of the floor that a person stands on, and its standard deviation; NaN where no foot is seen.
+
+    Args:
+        pose: in a frame that does not move; NaN = missing.
+        skeleton: of the joints.
+        up: unit vector.
+        tall: the person's height, in the poses' unit.
+    """
+    lowest = [
+        _of(pose, skeleton, f"{side}_{part}") @ up - share * tall
+        for side in ("left", "right")
+        for part, share in _FOOT_HEIGHT.items()
+        if skeleton.has(f"{side}_{part}")
+    ]
+    heights = np.stack(lowest, 1) if lowest else np.full((len(pose), 1), np.nan)
     heights = np.where(np.isfinite(heights), heights, np.inf).min(1)
     heights = heights[np.isfinite(heights)]
+    if not len(heights):
+        return float("nan"), float("nan")
     ground = float(np.percentile(heights, 30))
     return ground, float(np.hypot(0.015 * tall, np.percentile(np.abs(heights - ground), 50)))

@@ -22,7 +22,7 @@ from vergence.errors import VergenceError, refusing
 from vergence.files import read_yaml, write_json
 from vergence.footage.images import read_image
 from vergence.inference.domain import Domain, domain_of
-from vergence.lifting.model import is_lifting
+from vergence.lifting.model import SHIPPED_RUN, is_lifting
 from vergence.methods.base import Method, Prediction
 from vergence.methods.exported import FILE, SUFFIX, check_engine, read_exported
 from vergence.methods.refinement import Refined, RefinementUnit
@@ -266,9 +266,10 @@ def load(
     folder = Path(run)
     engine = engine or ("onnxruntime" if folder.suffix == SUFFIX else "torch")
     check_engine(engine, device, precision)
-    if is_lifting(folder):
+    if is_lifting(folder) or (str(run) == SHIPPED_RUN and not folder.exists()):
         raise VergenceError(
-            f"{folder} is a lifting model, which sees no image", "Open it with `vergence.load_lifting`."
+            f"{folder} is a lifting model, which sees no image",
+            "Open it with `vergence.load_lifting`, or give `vergence.predict` the images: a detector looks at them.",
         )
     if engine == "onnxruntime":
         path = exported_file(folder)

@@ -21,9 +21,11 @@ from jaxtyping import Float
 from vergence.errors import VergenceError
 from vergence.footage.images import ahead
 from vergence.geometry.crops import keypoints_from_crop, pose_from_crop
+from vergence.geometry.root import place_root
 from vergence.inference.domain import Domain
 from vergence.inference.estimator import Estimator, weights_identity
 from vergence.inference.inputs import RGB
+from vergence.inference.recording.smoothing import smoothed, window_frames, words
 from vergence.inference.takes import PersonCrop, Take
 from vergence.outputs import PoseSequence
 from vergence.outputs.sequence import UNSURE
@@ -54,6 +56,8 @@ class PredictedFrame:
         size: (width, height) of the full image.
         image: a copy of it, at most 960 px long, to draw on.
         person: whose it is, counted from 1.
+        root: where the root is in the camera's frame, in reference bones; None where unknown, and in blocks and images that
+            are not taken one by one.
         error, error_90: of each joint, as `methods.base.Prediction` has them; None where the run does not say.
         strangeness: likewise; above 1 the image is unlike those that the run learned its poses from.
     """
@@ -68,6 +72,7 @@ class PredictedFrame:
     size: tuple[int, int]
     image: RGB
     person: int = 1
+    root: Float[np.ndarray, " 3"] | None = None
     error: Float[np.ndarray, " J"] | None = None
     error_90: Float[np.ndarray, " J"] | None = None
     strangeness: float | None = None
@@ -162,7 +167,11 @@ class PredictedFrames(Iterator[PredictedFrame]):
         self.take, self.tally = take, Tally()
 
     def __next__(self) -> PredictedFrame:
-        return next(self._frames)
+        frame = next(self._frames)
+        if not frame.seen:
+            return frame
+        root, _ = self.roots(frame.pose[None], frame.keypoints[None], frame.confidence[None], frame.size)
+        return replace(frame, root=root[0]) if np.isfinite(root).all() else frame
 
     @property
     def identity(self) -> str:
@@ -246,19 +255,25 @@ class PredictedFrames(Iterator[PredictedFrame]):
             )
         return (*said, *self.take.notes, *self.tally.notes(self.take.rows, self.absent))
 
-    def collect(self) -> PoseSequence:
-        """All frames as one sequence, NaN where there is no pose, in reference bones; of several people the first one's.
+    def collect(self, smooth: float = 0.0) -> PoseSequence:
+        """All frames as one sequence, NaN where there is no pose, in reference bones, with the root's place in the camera's
+        frame; of several people the first one's.
+
+        Args:
+            smooth: seconds over which poses are smoothed, at most 2; 0 for not at all.
 
         Raises:
-            VergenceError: nobody was seen in any frame.
+            VergenceError: nobody was seen in any frame, or a time out of its range.
         """
+        window = window_frames(smooth, self.take.footage.fps)
         taken: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         reliable: dict[int, bool] = {}
         unsure: dict[str, dict[int, Any]] = {name: {} for name in UNSURE}
-        first = self.take.person.number
-        for frame in self:
-            if frame.person != first:
+        first, size = self.take.person.number, (0, 0)
+        for frame in self._frames:
+            if self.take.everybody and frame.person != first:
                 continue
+            size = frame.size
             taken[frame.frame] = frame.pose, frame.keypoints, frame.confidence
             if frame.reliable is not None:
                 reliable[frame.frame] = frame.reliable
@@ -268,11 +283,30 @@ class PredictedFrames(Iterator[PredictedFrame]):
         self.tally.check_seen()
         rows, nobody = np.array(list(taken) if self.take.rows is None else self.take.rows), self._nobody()[:3]
         pose, keypoints, confidence = (np.stack(part) for part in zip(*(taken.get(int(row), nobody) for row in rows)))
+        pose = smoothed(pose.reshape(len(rows), -1), rows, window).reshape(pose.shape)
         sure = np.array([reliable.get(int(row), False) for row in rows]) if reliable else None
         poses = self.sequence(pose, keypoints, confidence, sure, rows)
         some = {name: np.full_like(next(iter(of.values())), np.nan) for name, of in unsure.items() if of}
         more: dict[str, Any] = {n: np.stack([unsure[n].get(int(r), nan) for r in rows]) for n, nan in some.items()}
+        root, sigma = self.roots(pose, keypoints, confidence, size)
+        if np.isfinite(root).any():
+            more |= {"root": smoothed(root, rows, window), "root_sigma": sigma}
+        more["smoothing"] = words(window, self.take.footage.fps)
         return replace(poses, **more).seen_by(np.eye(3)[None])
+
+    def roots(
+        self,
+        pose: Float[np.ndarray, "T J 3"],
+        keypoints: Float[np.ndarray, "T J 2"],
+        confidence: Float[np.ndarray, "T J"],
+        size: tuple[int, int],
+    ) -> tuple[Float[np.ndarray, "T 3"], Float[np.ndarray, "T 3"]]:
+        """Where the root is in the frame of the camera of images of (width, height), and its standard deviation; NaN where
+        unknown."""
+        if self.canonical:
+            unknown = np.full((len(pose), 3), np.nan)
+            return unknown, unknown
+        return place_root(pose, self.take.camera(size).normalise(np.array(keypoints)), confidence)
 
     def sequence(
         self,

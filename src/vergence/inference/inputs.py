@@ -96,6 +96,8 @@ def open_footage(source: Path | str | Iterable[RGB], fps: float | None) -> Foota
 
 def _open_arrays(images: Iterable[RGB], fps: float | None) -> Footage:
     """RGB arrays, `H W 3` of uint8, one after the other; of an iterator they are taken as they come, once."""
+    if not isinstance(images, Iterable):
+        raise VergenceError(f"the source {images!r}", "Give a path, or RGB arrays: a list or an iterator of them.")
     if isinstance(images, np.ndarray) and images.ndim == 3:
         images = images[None]
     count = len(images) if isinstance(images, Sized) else None

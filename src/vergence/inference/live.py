@@ -24,7 +24,7 @@ from vergence.geometry.cameras import Camera
 from vergence.inference.domain import domain_of
 from vergence.inference.estimator import Estimator
 from vergence.inference.frames import PredictedFrame, PredictedFrames, reduced_image
-from vergence.inference.inputs import RGB, Footage, Lens
+from vergence.inference.inputs import ASSUMED_FPS, RGB, Footage, Lens
 from vergence.inference.people import box_around
 from vergence.inference.person import Person
 from vergence.inference.takes import PersonCrop, Take
@@ -48,6 +48,7 @@ class LiveFrames(PredictedFrames):
         everybody: all people, else who has been in view longest.
         flip: average with the mirrored image; of a lifting model None does.
         clock: seconds.
+        fps: images per second, where they come at a rate that is known; 0: as the clock tells.
     """
 
     def __init__(
@@ -59,13 +60,15 @@ class LiveFrames(PredictedFrames):
         everybody: bool = False,
         flip: bool | None = None,
         clock: Clock = time.monotonic,
+        fps: float = 0.0,
     ) -> None:
-        footage = Footage("camera", None, 30.0, lambda rows: enumerate(images))
+        footage = Footage("camera", None, fps or ASSUMED_FPS, lambda rows: enumerate(images))
         take = Take("camera", footage, lens, (Person(lambda frame, size: None),), None, everybody=everybody)
         absent = model.absent if isinstance(model, Estimator) else ()
         domain = model.domain if isinstance(model, Estimator) else domain_of(model.config)
         self._begin(model.skeleton, take, absent, domain)
-        self._model, self._detector, self._flip, self._clock = model, detector, flip, clock
+        self._model, self._detector, self._flip = model, detector, flip
+        self._clock, self._fps = clock, fps
         self._frames = chain.from_iterable(self.images())
 
     def images(self) -> Iterator[list[PredictedFrame]]:
@@ -73,12 +76,12 @@ class LiveFrames(PredictedFrames):
         current: list[RGB] = []
         kept: dict[int, deque[np.ndarray]] = {}
         begun = before = self._clock()
-        gap = 1 / 30
+        gap = 1 / self.take.footage.fps
 
         def seen() -> Iterator[People]:
-            for _, image in self.take.footage.images(None):
-                current[:] = [image]
-                yield self._detector([image])[0]
+            for _, full in self.take.footage.images(None):
+                current[:] = [self.take.fitted(full)]
+                yield self._detector(current)[0]
 
         for frame, here in enumerate(follow_people(seen(), self.take.footage.fps, moving=True)):
             now = self._clock()
@@ -90,7 +93,8 @@ class LiveFrames(PredictedFrames):
             for track, person in here.items():
                 kept.setdefault(track, deque([person], maxlen=REMEMBERED))
             tracks = list(here) if self.take.everybody else sorted(here, key=lambda n: _longest(kept[n]))[-1:]
-            yield self._results(frame, now - begun, current[0], {n: kept[n] for n in tracks}, 1 / gap)
+            seconds, fps = (frame / self._fps, self._fps) if self._fps else (now - begun, 1 / gap)
+            yield self._results(frame, seconds, current[0], {n: kept[n] for n in tracks}, fps)
 
     def _results(
         self, frame: int, seconds: float, image: RGB, people: dict[int, deque[np.ndarray]], fps: float

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
 from vergence.errors import VergenceError
 from vergence.footage.capture import Capture
-from vergence.footage.detectors.base import PACKAGES, PREFERRED
+from vergence.footage.detectors.base import PACKAGES, PREFERRED, open_detector
 from vergence.inference.estimator import Estimator, exported_file, load
 from vergence.inference.frames import PredictedFrames
-from vergence.inference.inputs import RGB
+from vergence.inference.inputs import ASSUMED_FPS, RGB, find_lens, open_footage
 from vergence.inference.lifted import LiftedFrames
+from vergence.inference.live import LiveFrames
 from vergence.inference.takes import Take, open_take
-from vergence.lifting.model import LiftingModel, is_lifting, load_lifting
+from vergence.lifting.model import SHIPPED_RUN, LiftingModel, is_lifting, load_lifting
 from vergence.methods.exported import SUFFIX, check_engine
 from vergence.networks.devices import resolve_device
 from vergence.plugins import load_plugins
-from vergence.progress import Progress, silent
-
-SHIPPED_RUN = "lifting"
+from vergence.progress import Progress, followed, silent
 
 
 def predict(
@@ -64,11 +63,12 @@ def predict(
         camera: its name there, where there are several.
         fov: angle of view along the longer side, degrees, where no capture gives it; default: 55.
         frames: which frames, as in `0-34,65-99`; all where empty.
-        fps: frames per second; the video's own, else 30.
+        fps: frames per second; the video's own, else 30. Images of an iterator that a detector looks at: as they come.
         whole_image: every image is a crop of one person. Images of the run's own crop size are always taken as such;
             for others an argument or a detector must give the person's place.
         detector: finds people where no other argument says where they are (`vergence.detect`): its name; empty for the
-            first that is installed. None does the same for files where a run needs the person's place.
+            first that is installed. None does the same for files where a run needs the person's place, and for a lifting
+            model. In arrays it looks at each image as it comes, and a pose knows nothing of later images.
         detector_model: its local weights.
         people: `one`: who is longest, largest and most surely in view; `all`: everybody, each with a number and a result in
             every frame.
@@ -93,6 +93,17 @@ def predict(
         "frames": frames, "fps": fps, "whole_image": whole_image, "detector_model": detector_model, "device": device,
         "people": people, "progress": progress,
     }  # fmt: skip
+    placed = whole_image or any(place is not None for place in (box, boxes, keypoints))
+    looked_for = isinstance(model, LiftingModel) or detector is not None or bool(detector_model)
+    if looked_for and not placed and not isinstance(source, str | Path):
+        if frames:
+            raise VergenceError(
+                f"frames {frames} of arrays that are taken as they come", "Leave out the others yourself."
+            )
+        rate = fps or (ASSUMED_FPS if isinstance(source, Sized) else 0.0)
+        images = followed((image for _, image in open_footage(source, fps).images(None)), "images", None, progress)
+        finds, lens = open_detector(detector or "", detector_model, device), find_lens(capture, camera, fov)
+        return LiveFrames(model, images, finds, lens, people == "all", flip, fps=rate)
     if isinstance(model, LiftingModel):
         return LiftedFrames(model, open_take(source, detector=detector or "", **given), flip, progress)
     take = open_take(source, detector=detector, **given)

@@ -1,8 +1,8 @@
 """BVH, the animation file that Blender, MotionBuilder and game engines read: y up, centimetres, rotations only.
 
 Only the root has position channels: below it Blender replaces bones' offsets by them. A file has no gaps: frames that
-show nobody hold the pose before them, and the note says how many. Nor has it a place for words: what was assumed of the
-world stands in the note only.
+show nobody lead from the pose before them to the one after, and the note says how many. Nor has it a place for words: what
+was assumed of the world stands in the note only.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from vergence.files import write_text
-from vergence.outputs.kinematics import Kinematics, fit_kinematics
+from vergence.outputs.kinematics import Kinematics, animate
 from vergence.outputs.sequence import PoseSequence
 from vergence.outputs.world import ASSUMED_STATURE_MM
 
@@ -36,11 +36,10 @@ def write_bvh(path: Path | str, poses: PoseSequence, stature_mm: float = ASSUMED
     Raises:
         VergenceError: it cannot be written, or the pelvis never turns into view.
     """
-    world = poses.in_world(stature_mm)
-    motion = fit_kinematics(poses.placed(world, CM_PER_MM))
+    motion, note = animate(poses, stature_mm, CM_PER_MM)
     lines, order = _hierarchy(motion)
     write_text(path, "\n".join([*lines, *_motion(motion, order, poses.fps)]) + "\n")
-    return motion.said(world)
+    return note
 
 
 def _hierarchy(motion: Kinematics) -> tuple[list[str], list[int]]:

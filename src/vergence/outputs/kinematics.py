@@ -3,7 +3,7 @@
 Positions of single frames have bones that breathe; an animation has one length for each. Lengths are the medians over
 time; rotations are found top down (a joint with several children by the best turn of all of them, a joint with one by
 the shortest), then all of them and the root's place together by least squares on the positions, so that errors do not
-add up along a limb. What is missing in a frame keeps the rotation it last had.
+add up along a limb. What is missing in a frame is on the shortest way between its neighbours in time.
 
 The rest pose is a T: facing +z, y up, arms sideways. How children sit on a joint that has several (hips on the pelvis,
 shoulders on the thorax) is measured, not assumed.
@@ -15,12 +15,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy.spatial.transform import Rotation
+from scipy.spatial.transform import Rotation, Slerp
 
 from vergence.errors import VergenceError
 from vergence.geometry.cameras import skew
 from vergence.outputs.sequence import PoseSequence
-from vergence.outputs.world import World, shortest_turn
+from vergence.outputs.world import places_between, shortest_turn
 from vergence.skeleton import skeleton_from_names
 
 Array = np.ndarray
@@ -46,7 +46,7 @@ class Kinematics:
         offsets: J 3, from the parent in the rest pose, in the sequence's unit.
         rotation: T J 3 3, of each joint in its parent's frame.
         root: T 3, place of the root.
-        held: frames that show nobody and hold the pose before them.
+        empty: frames that show nobody and lead from the pose before them to the one after.
     """
 
     joint_names: tuple[str, ...]
@@ -54,16 +54,34 @@ class Kinematics:
     offsets: Float[Array, "J 3"]
     rotation: Float[Array, "T J 3 3"]
     root: Float[Array, "T 3"]
-    held: int
+    empty: int
 
     def positions(self) -> Float[Array, "T J 3"]:
         """Where the joints are: forward kinematics."""
         return _forward(self.parents, self.offsets, self.rotation, self.root)[0]
 
-    def said(self, world: World) -> str:
-        """What was assumed of the world or filled, as a sentence; empty where nothing was."""
-        held = f"{self.held} frames show nobody and hold the pose before them" if self.held else ""
-        return "; ".join(filter(None, (world.note, held)))
+
+def animate(poses: PoseSequence, stature_mm: float, per_mm: float) -> tuple[Kinematics, str]:
+    """What an animation file holds: the person walks through the room, on a floor at height 0 where feet are seen.
+
+    Args:
+        poses: of one person.
+        stature_mm: the person's height, used only where the scale is not known.
+        per_mm: the file's unit of length over a millimetre.
+
+    Returns:
+        The motion, and what was assumed, filled or left shaking, as a sentence; empty where nothing was.
+
+    Raises:
+        VergenceError: hips and trunk are never seen together.
+    """
+    told = poses.travelling(stature_mm)
+    world = told.in_world(stature_mm)
+    motion = fit_kinematics(told.placed(world, per_mm))
+    empty = f"{motion.empty} frames show nobody and lead from the pose before them to the one after"
+    shaking = told is not poses and len(poses.pose) > 1 and not poses.smoothing
+    notes = world.note, empty if motion.empty else "", "not smoothed: --smooth 0.2 calms the motion" if shaking else ""
+    return motion, "; ".join(filter(None, notes))
 
 
 def fit_kinematics(poses: PoseSequence) -> Kinematics:
@@ -151,12 +169,17 @@ def _best_turn(
     return (u * sign[:, None]) @ vt
 
 
-def _filled(values: Array, known: Array) -> Array:
-    """What is not known as the last known before it, else the first after it."""
-    if not known.any():
-        return values
-    index = np.maximum.accumulate(np.where(known, np.arange(len(known)), -1))
-    return values[np.where(index < 0, int(np.argmax(known)), index)]
+def _turns_between(turns: Float[Array, "T 3 3"], known: Array) -> Float[Array, "T 3 3"]:
+    """What is not known on the shortest way from the last known before it to the first after it; at an end the nearest."""
+    rows = np.flatnonzero(known)
+    if len(rows) in (0, len(known)):
+        return turns
+    if len(rows) == 1:
+        return np.repeat(turns[rows], len(known), axis=0)
+    way = Slerp(rows, Rotation.from_matrix(turns[rows]))
+    out = np.array(turns)
+    out[~known] = way(np.clip(np.flatnonzero(~known), rows[0], rows[-1])).as_matrix()
+    return out
 
 
 def _top_down(parents: tuple[int, ...], offsets: Array, points: Array) -> tuple[Array, Array]:
@@ -179,10 +202,10 @@ def _top_down(parents: tuple[int, ...], offsets: Array, points: Array) -> tuple[
             turn[known] = shortest_turn(start[known], bones[known, 0]) @ above[known]
         else:
             known, turn = np.ones(frames, dtype=bool), above
-        local[:, j] = _filled(above.transpose(0, 2, 1) @ turn, known)
+        local[:, j] = _turns_between(above.transpose(0, 2, 1) @ turn, known)
         world[:, j] = above @ local[:, j]
     known = np.isfinite(points[:, 0]).all(1)
-    return local, _filled(points[:, 0], known)
+    return local, places_between(points[:, 0], known, np.arange(frames))
 
 
 def _forward(parents: tuple[int, ...], offsets: Array, local: Array, root: Array) -> tuple[Array, Array]:

@@ -10,7 +10,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from vergence.errors import VergenceError
-from vergence.outputs.world import ASSUMED, ASSUMED_STATURE_MM, World, find_world
+from vergence.geometry.body import stature
+from vergence.geometry.vertical import floor_below
+from vergence.outputs.world import ASSUMED, ASSUMED_STATURE_MM, World, find_world, places_between
 from vergence.skeleton import Skeleton, skeleton_from_names
 
 UNITS = ("mm", "m", "reference_bone")
@@ -156,6 +158,23 @@ class PoseSequence:
             n: np.asarray(v, dtype=np.float64) * factor for n, v in lengths.items() if v is not None
         }
         return replace(self, **larger, unit="mm", world=world.measured())
+
+    def travelling(self, stature_mm: float = ASSUMED_STATURE_MM) -> PoseSequence:
+        """The poses where the person is in the camera's frame, over the floor below the feet; unchanged without a `root`.
+
+        Frames whose root is unknown have it between those of their neighbours.
+
+        Raises:
+            VergenceError: scale-free, and neither a leg nor the trunk was ever seen.
+        """
+        known = np.zeros(len(self.pose), dtype=bool) if self.root is None else np.isfinite(self.root).all(1)
+        if self.root is None or not known.any():
+            return self
+        root, world = places_between(np.asarray(self.root), known, self.frames), self.in_world(stature_mm)
+        pose = np.asarray(self.pose, dtype=np.float64) + root[:, None]
+        ground, sigma = floor_below(pose, self.skeleton, world.up, stature(pose, self.skeleton))
+        world = replace(world, ground=ground, ground_sigma=sigma)
+        return replace(self, pose=pose, root=None, root_sigma=None, world=world)
 
     def placed(self, world: World, scale: float = 1.0) -> PoseSequence:
         """The poses as `world` places them (mm times `scale`, y up), a row for every frame from the first to the last."""

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from scipy.spatial.transform import Rotation
 
 from vergence.files import write_text
-from vergence.outputs.kinematics import Kinematics, fit_kinematics
+from vergence.outputs.kinematics import Kinematics, animate
 from vergence.outputs.sequence import PoseSequence
 from vergence.outputs.world import ASSUMED_STATURE_MM
 
@@ -37,11 +37,9 @@ def write_usd(path: Path | str, poses: PoseSequence, stature_mm: float = ASSUMED
     Raises:
         VergenceError: it cannot be written, or the pelvis never turns into view.
     """
-    world = poses.in_world(stature_mm)
-    placed = poses.placed(world, M_PER_MM)
-    motion = fit_kinematics(placed)
-    note = motion.said(world)
-    write_text(path, _stage(motion, placed.frames, poses.fps, poses.told(note)))
+    motion, note = animate(poses, stature_mm, M_PER_MM)
+    frames = (poses.frames[0] if len(poses.pose) else 0) + np.arange(len(motion.root))
+    write_text(path, _stage(motion, frames, poses.fps, poses.told(note)))
     return note
 
 

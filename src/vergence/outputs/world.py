@@ -158,3 +158,8 @@ def shortest_turn(a: Float[Array, "*N 3"], b: Float[Array, "*N 3"]) -> Float[Arr
     a, b = (v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-12) for v in (a, b))
     across = skew(np.cross(a, b))
     return np.eye(3) + across + across @ across / np.maximum(1 + (a * b).sum(-1), 1e-9)[..., None, None]
+
+
+def places_between(places: Float[Array, "T 3"], known: Array, times: Array) -> Float[Array, "T 3"]:
+    """What is not known on the straight line between its neighbours in time; at an end the nearest."""
+    return np.stack([np.interp(times, times[known], axis) for axis in places[known].T], 1) if known.any() else places

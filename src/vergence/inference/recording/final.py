@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from vergence.geometry.root import place_root
 from vergence.inference.frames import BLOCK, PredictedFrame, PredictedFrames
 from vergence.inference.inputs import RGB
 from vergence.inference.person import Person
@@ -140,11 +139,8 @@ def _part(
     own = slice(start - low, stop - low)
     here = around[own]
     pose = smoothed(around["pose"].reshape(high - low, -1), frames[low:high], window).reshape(around["pose"].shape)
-    root = sigma = np.full((high - low, 3), np.nan)
-    if not found.canonical:
-        rays = found.take.camera(found.take.size).normalise(np.array(around["keypoints"]))
-        root, sigma = place_root(pose, rays, around["confidence"])
-        root = smoothed(root, frames[low:high], window)
+    root, sigma = found.roots(pose, around["keypoints"], around["confidence"], found.take.size)
+    root = smoothed(root, frames[low:high], window)
     return {
         "pose": pose[own] * bone, "keypoints": here["keypoints"], "confidence": here["confidence"],
         "reliable": np.where(here["reliable"] < 0, -1, here["reliable"]).astype("i1"), "box": here["box"],
