@@ -120,6 +120,14 @@ def test_nothing_known_but_intrinsics(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "verdict: good" in capsys.readouterr().out
 
 
+def test_formats_and_markers_are_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vergence.reconstruct", lambda *args, **options: pytest.fail("it was begun"))
+    for wrong, named in (({"formats": "npz,cvs"}, "'cvs'"), ({"formats": "trc", "markers": "mine.toml"}, "mine.toml")):
+        with pytest.raises(VergenceError, match=named):
+            reconstruct(make_capture(tmp_path), tmp_path / "out", **wrong)
+    assert not (tmp_path / "out").exists()
+
+
 def test_known_extrinsics_give_millimetres_in_their_world(tmp_path: Path) -> None:
     reconstruct(make_capture(tmp_path, up="up = [0.0, -1.0, 0.0]"), tmp_path / "out")
     results = json.loads((tmp_path / "out" / "results.json").read_text())

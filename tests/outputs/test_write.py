@@ -38,6 +38,15 @@ def test_all_formats_and_what_they_assume(tmp_path: Path) -> None:
     assert notes["trc"] == words
 
 
+def test_a_format_whose_package_is_missing_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    for ask in (vergence.outputs.check, lambda formats: vergence.outputs.write(tmp_path, poses(), formats)):
+        with pytest.raises(vergence.VergenceError, match="C3D files need ezc3d") as error:
+            ask(["npz", "csv", "c3d"])
+        assert error.value.remedy == "pip install vergence[c3d]"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_unknown_format_writes_nothing(tmp_path: Path) -> None:
     with pytest.raises(vergence.VergenceError, match="no exporter is called 'cvs'") as error:
         vergence.outputs.write(tmp_path, poses(), ["npz", "cvs"])

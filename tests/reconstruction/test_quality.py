@@ -11,6 +11,7 @@ from vergence.skeleton import H36M_17
 
 FINE = {
     "predicted_deg": 0.2,
+    "worst_pair": ("camera 1", "camera 3"),
     "gap": 3.0,
     "mirror_gap": 3.0,
     "bend": 0.1,
@@ -32,7 +33,7 @@ def test_nothing_speaks_against_a_good_run() -> None:
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"predicted_deg": 0.9}, "0.90 degrees"),
+        ({"predicted_deg": 0.9}, "of the worst pair of cameras, camera 1 and camera 3, is known to 0.90 degrees"),
         ({"predicted_deg": float("nan")}, "degrees"),
         ({"gap": 1.05, "mirror_gap": 1.05}, "mirror image"),
         ({"gap": 1.05}, "another arrangement"),
@@ -88,7 +89,7 @@ def test_errors_are_medians_of_what_counts_by_camera_and_by_joint() -> None:
     side[0, 1, [2, 5]] = 5, 2
     optics = Optics("given", "", (0.0,) * 3, (60.0,) * 3, (np.nan, np.nan))
     found = quality.measured_report(
-        given, rng.normal(size=(9, 17, 3)), residual, weight > 0, 1.0, 0.0, None, H36M_17, side, None, optics
+        given, rng.normal(size=(9, 17, 3)), residual, weight > 0, 1.0, np.zeros((3, 3)), None, H36M_17, side, None, optics
     )  # fmt: skip
     some = np.where((weight > 0) & counted, residual, np.nan)
     assert found.reprojection_median == pytest.approx(np.nanmedian(some))

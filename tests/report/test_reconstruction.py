@@ -108,6 +108,20 @@ def test_projections_are_opencvs():
         np.testing.assert_allclose(ours[2, v], theirs[:, 0], atol=1e-6)
 
 
+def test_each_camera_has_its_errors_and_when_it_began():
+    slow, (_, keypoints) = errors_slowly(), recording()
+    table = page().tables[1]
+    assert table.columns == ["camera", "reprojection, px", "90 %, px", "person seen"]
+    later = page(offsets={"front": 0.0, "left": -8.39, "right": 2.5}).tables[1]
+    assert [row[4] for row in later.rows] == ["+0.00", "+8.39", "-2.50"]
+    for v, row in enumerate(table.rows):
+        own = np.concatenate([slow[v, j] for j in range(17)])
+        np.testing.assert_allclose(row[1:3], np.percentile(own, [50, 90]), atol=1e-6)
+        seen = [bool((keypoints[t, v, :, 2] > 0.3).any()) for t in range(FRAMES)]
+        assert row[3] == f"{np.mean(seen):.0%}"
+        assert later.rows[v][:4] == row
+
+
 def test_the_joint_table_is_the_median_of_every_distance():
     table, slow = page().details[0], errors_slowly()
     assert table.columns == ["", *NAMES, "all cameras"]

@@ -76,7 +76,7 @@ def evaluate(
     if run is None and predictions is None:
         raise VergenceError("there is nothing to evaluate", "Give a run, or --predictions FILE --data DATA.")
     plan = f"measuring {predictions or run} on {footage or data or 'the test sets of its recipe'}, mostly 10 s to 3 min"
-    plan += "; videos without keypoints are looked at first, a few times as long as they last" if footage else ""
+    plan += "; finding 2D keypoints in videos comes first and takes a few times as long as they last" if footage else ""
     if predictions is not None:
         folder = out or predictions.with_name(predictions.stem + "-evaluation")
     else:

@@ -73,11 +73,12 @@ def learn(
         )  # fmt: skip
     write_page(out / "report.html", learned_page(found))
     print_learned(found, Console())
+    print(out / "report.html")
 
 
 learn.placed = ("footage",)  # type: ignore[attr-defined]
 learn.formerly = {"model": "detector_model"}  # type: ignore[attr-defined]
 learn.takes = (  # type: ignore[attr-defined]
     "cameras and 3D poses take mostly 10 to 60 s for a recording, a lifting model 2 to 10 minutes, an image model longer; "
-    "videos without keypoints are looked at first, a few times as long as they last"
+    "finding 2D keypoints in videos comes first and takes a few times as long as they last"
 )

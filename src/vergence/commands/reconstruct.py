@@ -77,6 +77,8 @@ def reconstruct(
     from vergence.report.render import write_page
 
     load_plugins(plugins.split(",") if plugins else ())
+    wanted, options = formats.split(","), vergence.outputs.options(markers, trc_unit)
+    vergence.outputs.check(wanted, options)
     start = time.perf_counter()
     with bars(quiet) as progress:
         progress("cameras and 3D poses", 0, None)  # how long is not known: a line a minute, or a bar that moves
@@ -85,13 +87,13 @@ def reconstruct(
             per_frame=per_frame, seed=seed, sync=sync, height=height,
             detector=detector, model=detector_model, device=device, keypoints=out / "keypoints", progress=progress,
         )  # fmt: skip
-    results = found.save(out, formats.split(","), **vergence.outputs.options(markers, trc_unit))
+    results = found.save(out, wanted, **options)
     write_page(out / "report.html", page_of(found))
     print_summary(found, results["files"])
     print(f"written to {out} in {time.perf_counter() - start:.1f} s")
 
 
 reconstruct.takes = (  # type: ignore[attr-defined]
-    "cameras and 3D poses take mostly 10 to 60 s, longer for recordings of many minutes; videos without keypoints are looked "
-    "at first, a few times as long as they last"
+    "cameras and 3D poses take mostly 10 to 60 s, longer for recordings of many minutes; finding 2D keypoints "
+    "in videos comes first and takes a few times as long as they last"
 )

@@ -30,16 +30,20 @@ from vergence.reconstruction.solve import reconstruct_keypoints
 from vergence.skeleton import Skeleton, skeleton_from_names
 
 Array = np.ndarray
-PROTOCOL = (
+AGAINST = (  # what the figures against the reconstruction are
     "mm at the reconstruction's scale (assumed or given height), root-relative, over joints that both have. N: each pose "
     "scaled to fit; P: also rotated; every camera's own images against the reconstruction by all cameras. others: against "
     "the reconstruction by the other cameras alone; hidden: the same for cameras held out of training. score: error against "
     "the others as a share of zero depth's, mean of N and P over cameras; a frame without a pose counts as zero depth; "
-    "above 1, or above the mean pose's, the model learned nothing. views: mm between poses of one moment from two cameras, "
-    "each scaled to one size, turned by the rig or by the best rotation; share: views divided by the same between moments at "
-    "least half a second apart (1 for a constant pose). limbs: standard deviation over mean of each limb's share of the sum "
-    "of lengths; jitter: mean acceleration of the joints, m/s2; diversity: spread divided by the reconstruction's"
+    "above 1, or above the mean pose's, the model learned nothing"
 )
+ITSELF = (  # and those of a run against itself
+    "views: mm between poses of one moment from two cameras, each scaled to one size, turned by the rig or by the best "
+    "rotation; share: views divided by the same between moments at least half a second apart (1 for a constant pose). limbs: "
+    "standard deviation over mean of each limb's share of the sum of lengths; jitter: mean acceleration of the joints, m/s2; "
+    "diversity: spread divided by the reconstruction's"
+)
+PROTOCOL = f"{AGAINST}. {ITSELF}"
 APART_S = 0.5  # moments this far apart show different poses, if anything does
 NOTHING_MM = 1.0  # differences below this are none
 LEAST_KNOWN = 0.5  # of the joints, for an error

@@ -203,9 +203,11 @@ def make_capture(folder: Path | str) -> Capture:
         p for p in entries if not videos and p.is_dir() and any(f.suffix.lower() in IMAGE_SUFFIXES for f in p.iterdir())
     ]
     if not videos and not images:
+        held = [p.name for p in entries if p.is_dir() and _holds_recording(p)]
+        again = "Put the recording's videos, one per camera, there."
         raise VergenceError(
             f"folder {folder} holds neither a capture.toml nor videos",
-            "Put the recording's videos, one per camera, there.",
+            f"Give one of its folders that do: {', '.join(held[:4])}." if held else again,
         )
     table: dict[str, Any] = {"capture": {}, "cameras": {}}
     beside: list[str] = []
@@ -359,3 +361,7 @@ def _frame_rate(
     if found and given is not None and abs(found / fps - 1) > FPS_TOLERANCE:
         notes.append(f"fps is {fps:g} as {name} says, although the videos say {found:g}")
     return fps, videos
+
+
+def _holds_recording(folder: Path) -> bool:
+    return any(file.name == "capture.toml" or file.suffix.lower() in VIDEO_SUFFIXES for file in folder.iterdir())

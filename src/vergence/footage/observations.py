@@ -10,6 +10,7 @@ another recording.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -60,8 +61,9 @@ class Observations:
 def where_keypoints_go(capture: Capture) -> str:
     """How a capture comes by its 2D keypoints, and under which name they are found."""
     name = next((camera.video.stem for camera in capture.cameras if camera.video is not None), "cam01")
+    folder = shlex.quote(str(capture.folder))
     return (
-        f"Run `vergence detect {capture.folder}`, or another detector: {name}.json (COCO-style) or a folder {name}_json "
+        f"Run `vergence detect {folder}`, or another detector: {name}.json (COCO-style) or a folder {name}_json "
         "(OpenPose) beside the video is found by itself; other names go under `keypoints` in a capture.toml."
     )
 

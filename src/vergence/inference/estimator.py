@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -306,7 +307,7 @@ def load(
 def exported_file(run: Path) -> Path:
     """An exported file, or the one in a run's folder, which must be of the weights there."""
     path = run / FILE if run.is_dir() else run
-    again = f"Write it with `vergence export {run}`."
+    again = f"Write it with `vergence export {shlex.quote(str(run))}`."
     if run.is_dir() and not path.is_file():
         raise VergenceError(f"{run} has no {FILE} for ONNX Runtime", again)
     if run.is_dir() and opened(path).metadata["weights"] != weights_identity(run):

@@ -246,7 +246,7 @@ class PredictedFrames(Iterator[PredictedFrame]):
         """What was assumed, and what the frames taken so far have shown, as sentences."""
         said = (self.domain.words,) if self.domain.words else ()
         if self.domain.verdict == "doubtful":
-            said = (*said, f"the training is doubtful: {'; '.join(self.domain.reasons)}")
+            said = (*said, f"the training is doubtful: {' '.join(self.domain.reasons)}")
         limit = self._strangest
         if limit is not None and self.tally.judged and self.tally.strangeness > limit * self.tally.judged:
             said = (

@@ -138,9 +138,8 @@ def check_saving(
         VergenceError: a folder that is a file, or what is out of its range or not there.
     """
     check_writable(out, folder=True)
-    _ = [exporters[name] for name in formats], outputs.height_mm(height), window_frames(smooth, 1.0)
-    for given in (options or {}).values():
-        outputs.check_markers(given.get("markers", ""))
+    outputs.check(formats, options)
+    _ = outputs.height_mm(height), window_frames(smooth, 1.0)
 
 
 def _of_earlier_calls(out: Path, files: Path) -> Iterator[str]:

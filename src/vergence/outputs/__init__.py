@@ -20,6 +20,7 @@ __all__ = [
     "PoseSequence",
     "Trc",
     "World",
+    "check",
     "check_markers",
     "find_world",
     "height_mm",
@@ -40,6 +41,19 @@ FORMATS = ("npz", "json", "csv", "trc")
 def options(markers: str | Path = "", trc_unit: str = "mm") -> dict[str, dict[str, Any]]:
     """By format, what `write` passes on to its exporter: names of markers (TRC, C3D) and the TRC file's unit."""
     return {"trc": {"markers": markers, "unit": trc_unit}, "c3d": {"markers": markers}}
+
+
+def check(formats: Iterable[str], options: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+    """Checks what `write` is asked, which needs no pose: before the minutes that poses take.
+
+    Raises:
+        VergenceError: no exporter has that name, it needs a package that is not installed (its attribute `check`, a
+            function, says so), or no such markers.
+    """
+    for name in formats:
+        getattr(exporters[name], "check", lambda: None)()
+    for given in (options or {}).values():
+        check_markers(given.get("markers", ""))
 
 
 def write(
@@ -63,8 +77,10 @@ def write(
         By format, what had to be assumed to write it; empty where nothing had.
 
     Raises:
-        VergenceError: no exporter has that name (then nothing is written), or a file cannot be written.
+        VergenceError: no exporter has that name or it lacks a package (then nothing is written), or a file cannot be written.
     """
+    formats = list(formats)
+    check(formats)
     writers = {name: exporters[name] for name in formats}
     return {
         name: writer(Path(folder) / f"{stem}.{name}", poses, **options.get(name, {})) or ""

@@ -6,6 +6,7 @@ frames in 16 bits.
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,14 @@ from vergence.outputs.world import ASSUMED_STATURE_MM
 
 MOST_FRAMES = 65535
 _Z_UP = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])  # y up to z up, axes exchanged cyclically
+
+
+def check_installed() -> None:
+    """Raises:
+    VergenceError: ezc3d is not installed.
+    """
+    if importlib.util.find_spec("ezc3d") is None:
+        raise VergenceError("C3D files need ezc3d, which is not installed", "pip install vergence[c3d]")
 
 
 def write_c3d(
@@ -37,10 +46,9 @@ def write_c3d(
     Raises:
         VergenceError: ezc3d is not installed, too many frames, or the file cannot be written.
     """
-    try:
-        import ezc3d
-    except ImportError:
-        raise VergenceError("C3D files need ezc3d, which is not installed", "pip install vergence[c3d]") from None
+    check_installed()
+    import ezc3d
+
     world = poses.in_world(stature_mm)
     placed = poses.placed(world)
     frames = len(placed.pose)
@@ -64,3 +72,6 @@ def write_c3d(
     with atomic_path(path) as temporary:
         file.write(str(temporary))
     return world.note
+
+
+write_c3d.check = check_installed  # type: ignore[attr-defined]

@@ -45,7 +45,7 @@ class Report:
         coverage: share of (frame, joint) reconstructed; `coverage_of_seen` of those that two views or more see.
         noise_px: noise of one coordinate that the adjustment measured.
         predicted_rotation_deg: predicted rms error of the relative rotation, worst pair of cameras; 0 for known
-            cameras.
+            cameras. worst_pair: their names; empty for known cameras.
         parallax: smallest over the pairs, see `PairPose.parallax`; NaN for known cameras.
         conditioning: largest over the pairs of `PairPose.conditioning`; NaN for known cameras.
         gap, mirror_gap: cost of the next best rig (of the mirrored rig) over the winner's; infinity where there is
@@ -96,6 +96,7 @@ class Report:
     frames: int
     cameras: int
     focal_mode: str = "given"
+    worst_pair: tuple[str, ...] = ()
     focal_evidence: str = ""
     focal_deviation: tuple[float, ...] = ()
     view_deg: tuple[float, ...] = ()
@@ -176,6 +177,7 @@ def travel(pose: Float[Array, "T J 3"], skeleton: Skeleton) -> float:
 def doubts(
     *,
     predicted_deg: float,
+    worst_pair: tuple[str, ...],
     gap: float,
     mirror_gap: float,
     bend: float,
@@ -197,8 +199,8 @@ def doubts(
         )
     if estimated and not predicted_deg <= MAX_UNCERTAINTY_DEG:
         found.append(
-            f"The relative rotation of the worst pair of cameras is known to {predicted_deg:.2f} degrees only "
-            f"(limit {MAX_UNCERTAINTY_DEG}). More frames, more travel or sharper keypoints would help."
+            f"The relative rotation of the worst pair of cameras, {' and '.join(worst_pair)}, is known to {predicted_deg:.2f} "
+            f"degrees only (limit {MAX_UNCERTAINTY_DEG}). More frames, more travel or sharper keypoints would help."
         )
     if estimated and gap < MIN_GAP:
         what = "its mirror image in depth" if mirror_gap <= gap else "another arrangement of the cameras"
@@ -231,7 +233,7 @@ def measured_report(
     residual: Array,
     inlier: Array,
     sigma: float,
-    predicted: float,
+    predicted: Float[Array, "V V"],
     rig: Rig | None,
     skeleton: Skeleton,
     side: Array,
@@ -244,7 +246,7 @@ def measured_report(
         given: the joints, sides exchanged back.
         pose: T J 3 in the output's unit.
         residual, inlier: T V J, px and whether a view agrees.
-        sigma, predicted: noise (px), and the rotation error of the worst pair (degrees).
+        sigma, predicted: noise (px), and the rotation error of every pair (degrees); 0 for known cameras.
         rig: as it was found; None for known cameras.
         skeleton: of the joints.
         side: T V J, as `consensus.repair_sides` gives it.
@@ -266,8 +268,11 @@ def measured_report(
     }
     bend, moved = handedness(pose, skeleton), motion(pose, skeleton)
     per_camera = tuple(percentile(error[:, v], 50) for v in range(error.shape[1]))
+    worst = np.unravel_index(int(np.argmax(predicted)), predicted.shape)
+    worst_pair = tuple(given.names[v] for v in worst) if rig else ()
     reasons = doubts(
-        predicted_deg=predicted,
+        predicted_deg=float(predicted.max()),
+        worst_pair=worst_pair,
         bend=bend,
         moved=moved,
         camera_errors=tuple(e / f for e, f in zip(per_camera, given.focal.mean(1), strict=True)),
@@ -287,7 +292,8 @@ def measured_report(
         reprojection_per_joint={name: percentile(error[:, :, j], 50) for j, name in enumerate(skeleton.joint_names)},
         coverage_of_seen=float(done[seen.sum(1) >= 2].mean()) if (seen.sum(1) >= 2).any() else float("nan"),
         noise_px=sigma,
-        predicted_rotation_deg=predicted,
+        predicted_rotation_deg=float(predicted.max()),
+        worst_pair=worst_pair,
         conditioning=max(p.conditioning for p in rig.pairs.values()) if rig else float("nan"),
         handedness=bend,
         limb_cv=limb_cv,

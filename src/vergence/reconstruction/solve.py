@@ -190,7 +190,7 @@ def reconstruct_keypoints(
         if (side != np.arange(side.shape[2])).any():
             given = as_given.exchanged(side)
             cameras, sigma = _adjust(cameras, given, some, sigma) if move else measure(cameras, given)
-    predicted, optics = 0.0, None
+    predicted, optics = np.zeros((len(cameras.rotation),) * 2), None
     if move:
         cameras, predicted, optics = _finish(cameras, given, some, sigma, evidence, skeleton)
     points = robust_points(cameras, given.observed, given.flat_weight, sigma)
@@ -277,7 +277,8 @@ def _per_frame(given: Joints, skeleton: Skeleton) -> Solution:
         deviation=np.where(found, SOFT_DEVIATION, np.nan),
     )
     side = np.broadcast_to(np.arange(shape[2]), shape)
-    result = _assemble(given, cameras, points, float("nan"), float("nan"), None, None, skeleton, side)
+    unknown = np.full((shape[1], shape[1]), np.nan)
+    result = _assemble(given, cameras, points, float("nan"), unknown, None, None, skeleton, side)
     report = replace(result.report, verdict="doubtful", reasons=(PER_FRAME_REASON,))
     return replace(result, report=report)
 
@@ -313,8 +314,8 @@ def _finish(
     sigma: float,
     evidence: Evidence | None,
     skeleton: Skeleton,
-) -> tuple[Bundle, float, Optics]:
-    """A last adjustment from robust points, the predicted rotation error of the worst pair (degrees), and the lenses."""
+) -> tuple[Bundle, Array, Optics]:
+    """A last adjustment from robust points, the predicted rotation error of every pair (V V, degrees), and the lenses."""
     observed, weight = given.observed[:, :, some], given.flat_weight[:, some]
     position = robust_points(cameras, observed, weight, sigma).position
     known = np.isfinite(position).all(1)
@@ -330,7 +331,7 @@ def _finish(
     wish = preferred_lens(sound, observed, trust, sigma=sigma, widened=widened, mode=mode, **points_of)
     bone = reference_length(pose.reshape(*given.weight.shape[::2], 3), skeleton)
     optics = describe(given, result, sigma, bone, evidence, spread, wish)
-    return result, float(np.degrees(rotation_uncertainty(result, spread).max())), optics
+    return result, np.degrees(rotation_uncertainty(result, spread)), optics
 
 
 def _assemble(
@@ -338,7 +339,7 @@ def _assemble(
     cameras: Bundle,
     points: Points,
     sigma: float,
-    predicted: float,
+    predicted: Array,
     rig: Rig | None,
     known: Bundle | None,
     skeleton: Skeleton,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from rich.table import Table as ScreenTable
 
 from vergence.evaluation.evaluate import Evaluation
 from vergence.evaluation.footage import held_from
+from vergence.evaluation.without_truth import AGAINST as HOW_AGAINST
+from vergence.evaluation.without_truth import ITSELF as HOW_ITSELF
 from vergence.evaluation.without_truth import PROTOCOL, Held
 from vergence.learning.learn import Learned
 from vergence.lifting.train import LIFTED
@@ -24,7 +27,7 @@ HIDDEN = ("N hidden", "P hidden")
 ITSELF = ("", "views", "turned", "share", "limbs, %", "jitter", "diversity")
 
 
-def held_tables(held: Held, title: str, protocol: str = PROTOCOL) -> list[Table]:
+def held_tables(held: Held, title: str, about: str = "") -> list[Table]:
     """Against the reconstruction, against itself, and by camera."""
     rows: list[list[Cell]] = []
     for way, found in held.ways.items():
@@ -46,9 +49,15 @@ def held_tables(held: Held, title: str, protocol: str = PROTOCOL) -> list[Table]
     ]
     fooled = "A constant pose has steady limbs and no jitter: compare both with the reconstruction's."
     return [
-        Table(f"{title}: against the reconstruction, N- and P-MPJPE, mm", columns, rows, protocol, highlight=(0,)),
-        Table(f"{title}: against itself", ITSELF, own, protocol, fooled, highlight=(0,)),
-        Table(f"{title}: the model by camera", ("camera", "frames", *AGAINST[1:5]), by_camera, protocol),
+        Table(
+            f"{title}: against the reconstruction, N- and P-MPJPE, mm",
+            columns,
+            rows,
+            about + HOW_AGAINST,
+            highlight=(0,),
+        ),
+        Table(f"{title}: against itself", ITSELF, own, about + HOW_ITSELF, fooled, highlight=(0,)),
+        Table(f"{title}: the model by camera", ("camera", "frames", *AGAINST[1:5]), by_camera, about + HOW_AGAINST),
     ]
 
 
@@ -61,8 +70,12 @@ def measured_of(learned: Learned) -> list[tuple[str, Held]]:
 
 def uses(learned: Learned) -> dict[str, str]:
     """The commands that use what was learned, by which student it is: `lifting`, `image`."""
-    found = {} if learned.model is None else {"lifting": f"vergence predict {learned.folder / 'model'} VIDEO"}
-    image = {"image": f"vergence predict {learned.image_run} VIDEO --keypoints FILE"}
+    found = (
+        {}
+        if learned.model is None
+        else {"lifting": f"vergence predict {shlex.quote(str(learned.folder / 'model'))} VIDEO"}
+    )
+    image = {"image": f"vergence predict {shlex.quote(str(learned.image_run))} VIDEO --keypoints FILE"}
     return found if learned.image_run is None else found | image
 
 
@@ -72,7 +85,7 @@ def show_footage(found: Evaluation, folder: Path) -> None:
     found.save(folder / "results.json")
     learned = about["frames_learned_from"]
     seen = f"; {learned} of these frames were used in training, so this is not held-out time" if learned else ""
-    tables = held_tables(held, Path(about["path"]).resolve().name, f"frames {about['frames']}{seen}. {PROTOCOL}")
+    tables = held_tables(held, Path(about["path"]).resolve().name, f"frames {about['frames']}{seen}. ")
     page = Page(
         title=f"Without truth: {about['run']}",
         subtitle=f"measured on {about['path']}, without ground truth",
@@ -102,7 +115,7 @@ def print_learned(learned: Learned, console: Console) -> None:
     for title, held in measured_of(learned):
         console.print(_on_screen(_narrow(held_tables(held, title)[0])))
     if measured_of(learned):
-        console.print(f"[dim]{PROTOCOL}[/dim]", highlight=False)
+        console.print(f"[dim]{HOW_AGAINST}[/dim]", highlight=False)
     for words in uses(learned).values():
         console.print(words, highlight=False, markup=False, soft_wrap=True)
 

@@ -95,6 +95,7 @@ def page_of(found: Reconstruction) -> Page:
         world=found.poses.world,
         verdict=Verdict(found.verdict, found.reasons),
         notes=found.notes,
+        offsets={n: at["offset"] for n, at in found.synchronisation.get("cameras", {}).items()},
     )
 
 
@@ -115,14 +116,15 @@ def print_summary(found: Reconstruction, file_notes: Mapping[str, str]) -> None:
     limbs = {name: value for name, value in report.limb_cv.items() if value == value}
     worst = max(limbs, key=lambda name: limbs[name], default=None)
     uncertainty = report.predicted_rotation_deg if np.isfinite(report.predicted_rotation_deg) else 0.0
+    pair = f" ({escape(' and '.join(report.worst_pair))})" if report.worst_pair else ""
     steady = f"; least steady limb {escape(worst)}, {limbs[worst]:.1%} of its length" if worst else ""
-    said = f"joints reconstructed {report.coverage:.1%}; rotation uncertainty {uncertainty:.2f} deg{steady}"
+    said = f"joints reconstructed {report.coverage:.1%}; rotation uncertainty {uncertainty:.2f} deg{pair}{steady}"
     console.print(said, **plain)
     console.print(f"subject: {subject.verdict}, {escape(subject.reason)}", **plain)
     for note in found.notes:
         console.print(f"note: {escape(note)}", **plain)
     colour = "green" if found.verdict == "good" else "yellow"
-    reasons = f": {'; '.join(found.reasons)}" if found.reasons else ""
+    reasons = f": {' '.join(found.reasons)}" if found.reasons else ""
     console.print(f"verdict: [{colour}]{found.verdict}[/]{escape(reasons)}", **plain)
     for note in notes_of_files(file_notes):
         console.print(escape(note), **plain)
@@ -142,6 +144,7 @@ def reconstruction_page(
     world: World | None = None,
     verdict: Verdict | None = None,
     notes: Sequence[str] = (),
+    offsets: Mapping[str, float] | None = None,
 ) -> Page:
     """Everything that a reader needs to judge a reconstruction.
 
@@ -154,6 +157,7 @@ def reconstruction_page(
         world: where it was taken to be then, and how long a millimetre is, as in the files.
         verdict: where more is known than the geometry's own report says, e.g. about the choice of the subject.
         notes: what was decided and put right while reading.
+        offsets: of the cameras whose times were found, in time steps (`CaptureCamera.offset`).
     """
     up, up_note = shown_up(found, up, world)
     factor, unit, scale_note = shown_scale(found.unit, world)
@@ -182,7 +186,7 @@ def reconstruction_page(
         skeleton=found.skeleton,
         facts={**facts, **({"notes": "\n".join(notes)} if notes else {})},
         verdict=verdict if verdict.reasons else replace(verdict, reasons=(NO_DOUBT,)),
-        tables=[_quality_table(found)],
+        tables=[_quality_table(found), _camera_table(error, counted, names, offsets, points)],
         details=[_joint_table(error, found, names, points), _limb_table(found, factor, unit, scale_note)],
         curves=[
             *motion_curves(
@@ -239,8 +243,8 @@ def _quality_table(found: Solution) -> Table:
     ]  # fmt: skip
     if r.starts:
         gap = f"the next best rig costs {r.gap:.2f} times as much" if np.isfinite(r.gap) else "no other rig was found"
-        error = f"{r.predicted_rotation_deg:.2f}°"
-        rows.append(["camera rotation, predicted error", error, "root mean square, worst pair of cameras"])
+        error, pair = f"{r.predicted_rotation_deg:.2f}°", " and ".join(r.worst_pair)
+        rows.append(["camera rotation, predicted error", error, f"root mean square, worst pair of cameras ({pair})"])
         rows.append(["starts that agree", f"{r.agreeing_starts} of {r.starts}", gap])
     if r.swapped_sides:
         rows.append(["left and right exchanged back", _percent(r.swapped_sides), "of images"])
@@ -253,6 +257,25 @@ def _quality_table(found: Solution) -> Table:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %" if np.isfinite(share) else "–"
+
+
+def _camera_table(
+    error: Array, counted: Array, names: Sequence[str], offsets: Mapping[str, float] | None, points: str
+) -> Table:
+    """Which camera is bad: its errors, how often it sees the person, and by how much it began later than the first."""
+    offsets = offsets or {}
+    rows: list[list[Cell]] = []
+    for v, name in enumerate(names):
+        own = error[:, v][np.isfinite(error[:, v])]
+        middle, most = (float(x) for x in np.percentile(own, [50, 90])) if len(own) else (None, None)
+        row: list[Cell] = [name, middle, most, f"{counted[:, v].any(1).mean():.0%}"]
+        rows.append([*row, f"{-offsets.get(name, 0.0):+z.2f}"] if any(offsets.values()) else row)
+    columns = ["camera", "reprojection, px", "90 %, px", "person seen"]
+    protocol = f"median and 90th percentile over joints and frames; {points}"
+    if any(offsets.values()):
+        columns.append("began later")
+        protocol += "; began later: frames after the cameras that have 0, found from the person's motion"
+    return Table("By camera", columns, rows, protocol)
 
 
 def _joint_table(error: Array, found: Solution, names: Sequence[str], points: str) -> Table:

@@ -18,7 +18,7 @@ from vergence.errors import VergenceError
 from vergence.footage.observations import observe
 from vergence.reconstruction.inspection.findings import MOVES, _sync, findings_of
 from vergence.reconstruction.inspection.inspect import Inspection
-from vergence.reconstruction.inspection.measure import turn_of
+from vergence.reconstruction.inspection.measure import looked_at, share_of, turn_of
 from vergence.skeleton import H36M_17
 
 __all__ = ["told"]
@@ -189,6 +189,31 @@ def test_lost_frames_and_unknown_lenses_are_said(good: Inspection) -> None:
     assert "trigger" in told["time"].again
 
 
+def test_a_video_with_wrong_times_is_named_as_what_is_wrong(good: Inspection) -> None:
+    frames, rate = good.cameras[1].frames, good.cameras[1].rate
+    for factor, named in ((91.0, True), (2.0, False)):
+        cameras = [good.cameras[0], replace(good.cameras[1], rate=factor * rate), *good.cameras[2:]]
+        found = findings_of(good.capture, cameras, good.pairs, good.joints, good.observations, None, {}, 1)
+        wrong = [one for one in found if one.state == "wrong"]
+        assert bool(wrong) == named
+        if named:
+            assert f"c1 {91 * rate:g} frames a second, so it lasts {frames / rate / 91:.2f} s" in wrong[0].found
+            assert "ffmpeg" in wrong[0].again
+
+
+def test_shares_are_of_the_time_that_a_camera_filmed(good: Inspection) -> None:
+    """The second camera has 30 images and began 10 steps later: it sees the person in all of its own time."""
+    cameras = [replace(camera, frame_count=20) for camera in good.capture.cameras]
+    cameras[1] = replace(cameras[1], frame_count=30, offset=-10.0)
+    capture = replace(good.capture, cameras=tuple(cameras))
+    looked = looked_at(capture, 45)
+    assert looked[:, 0].tolist() == [True] * 20 + [False] * 25
+    assert looked[:, 1].tolist() == [False] * 10 + [True] * 30 + [False] * 5
+    assert share_of(looked[:, 1], looked[:, 1]) == 1.0
+    assert share_of(np.arange(45) < 20, looked[:, 1]) == pytest.approx(10 / 30)
+    assert share_of(looked[:, 1], np.zeros(45, bool)) == 0.0
+
+
 @pytest.mark.parametrize(("people", "told"), [(0, "nobody is seen there"), (2, "people are seen there, but none")])
 def test_a_camera_that_films_somebody_else_is_not_said_to_be_empty(good: Inspection, people: int, told: str) -> None:
     cameras = [replace(good.cameras[0], seen=0.0, people=people), *good.cameras[1:]]
@@ -201,6 +226,12 @@ def test_a_camera_that_films_somebody_else_is_not_said_to_be_empty(good: Inspect
 def test_bad_input_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(VergenceError, match="there is no capture"):
         vergence.inspect(tmp_path / "nothing")
+    for name in ("take 1/cam1.mp4", "take 2/capture.toml", "papers/a.pdf"):
+        (tmp_path / "day" / name).parent.mkdir(parents=True)
+        (tmp_path / "day" / name).write_text("")
+    with pytest.raises(VergenceError, match="holds neither a capture") as error:
+        vergence.inspect(tmp_path / "day")
+    assert error.value.remedy == "Give one of its folders that do: take 1, take 2."
     with pytest.raises(VergenceError, match="frames is 3"):
         vergence.inspect(tmp_path, frames=3)
     with pytest.raises(VergenceError, match="holds neither a capture"):
@@ -256,8 +287,8 @@ def test_a_camera_moves_beyond_the_limit_only(good: Inspection, moves: float, st
     [
         ("stated", False, ("good", "The capture states its cameras' times")),
         ("synchronous", False, ("good", "The person's motion shows that all cameras film at one time")),
-        ("found", True, ("good", "by how many frames: b +2.5")),
-        ("found", False, ("note", "Cameras may not film at one time (by the motion, frames: b +2.5)")),
+        ("found", True, ("good", "by how much: b 2.5 frames earlier")),
+        ("found", False, ("note", "Cameras may not film at one time (by the motion: b 2.5 frames earlier)")),
     ],
 )
 def test_what_is_known_of_the_cameras_times_is_said(state: str, asked: bool, words: tuple[str, str]) -> None:

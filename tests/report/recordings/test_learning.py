@@ -39,6 +39,9 @@ def test_a_model_that_learned_nothing_is_not_advised(tmp_path):
 
 def test_doubtful_footage_is_to_be_inspected_and_another_camera_to_be_held_out(tmp_path):
     assert f"vergence inspect {tmp_path / 'walk'}" in advice(learned(tmp_path, verdict="doubtful"))
+    spaced = learned(tmp_path, "my walk", verdict="doubtful")
+    assert f"vergence inspect '{tmp_path / 'my walk'}'" in advice(spaced)
+    assert learned_page(spaced).title == "Model of my walk"
     said = advice(learned(tmp_path))
     assert "vergence inspect" not in said
     assert "--hold-out cam1" in said

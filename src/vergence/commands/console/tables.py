@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,10 +46,12 @@ def show(found: Evaluation, run: Path, page: Path) -> None:
             console.print(
                 f"[bold]With a refinement unit trained on {labels} of {escape(', '.join(unit['sources']))}.[/bold]"
             )
-    more = [f"next: vergence predict {run} VIDEO --keypoints FILE"]
+    more = [f"next: vergence predict {shlex.quote(str(run))} VIDEO --keypoints FILE"]
     if not results["tests"]:
         console.print("The recipe has no test sets: nothing was measured.", highlight=False)
-        more.insert(0, f"next: vergence evaluate {run} --footage CAPTURE, which needs no ground truth")
+        more.insert(
+            0, f"next: vergence evaluate {shlex.quote(str(run))} --footage CAPTURE, which needs no ground truth"
+        )
     for line in [*more, str(page)]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 

@@ -19,7 +19,13 @@ from vergence.footage.observations import Observations
 from vergence.geometry.body import reference_length
 from vergence.reconstruction.checks.timing import NOT_SYNCHRONOUS
 from vergence.reconstruction.inputs import MIN_MOVING_FRAMES
-from vergence.reconstruction.inspection.measure import CameraFigures, JointFigures, PairFigures
+from vergence.reconstruction.inspection.measure import (
+    CameraFigures,
+    JointFigures,
+    PairFigures,
+    looked_at,
+    share_of,
+)
 from vergence.reconstruction.lenses import MAX_FOCAL_DEVIATION
 from vergence.reconstruction.quality import MIN_MOTION
 from vergence.reconstruction.result import Reconstruction
@@ -37,6 +43,7 @@ SIDE_BY_SIDE_DEG, NARROW_DEG, WIDE_DEG = (
     20.0,
     40.0,
 )  # of two cameras, seen from the person, or from opposite sides
+SHORT, FAST = 0.25, 4.0  # of the others' length and rate: a file so much shorter and faster has wrong times
 MOVES, MOVES_FAR = 0.01, 0.04  # of an image's corners, in parts of its longer side
 LISTED = 6  # of things in one sentence
 STAYS = 2.0  # trunk lengths that somebody travels who stays in place
@@ -46,6 +53,7 @@ WEAK = ("The person hardly moves", "The relative rotation of the worst pair", "B
 TELL_TIME = "Start all cameras by one trigger, or let the person walk about unevenly (turn, stop, raise an arm)"
 NEARER = "Bring the cameras nearer, zoom in, or film at a higher resolution"
 LONGER = "Film for half a minute, with the person walking about in view of all cameras"
+TRUE_RATE = "Write it again at the rate at which it was filmed (ffmpeg -r RATE -i FILE ...), or copy it from the camera"
 WHOLE_PERSON = "Step back, so that the person is whole in the image from head to foot, and nothing stands in front"
 AROUND = "Stand the cameras around the person, 45 to 120 degrees from one to the next"
 
@@ -181,10 +189,21 @@ def _times(cameras: Sequence[CameraFigures]) -> Iterator[Finding]:
     if lost:
         found = f"Frames were dropped while filming: {_list(lost)}; their time stamps show where"
         yield Finding("frames", "note", found, "A card or phone that is fast enough, or fewer pixels, loses none")
+    if brief := _brief(cameras):
+        told = _list([f"{c.name} {c.rate:g} frames a second, so it lasts {c.frames / c.rate:.2f} s" for c in brief])
+        found = f"The times in a video are wrong: {told}, a small part of what the others last"
+        yield Finding("frames", "wrong", found, TRUE_RATE)
+        return
     rates = sorted({float(f"{c.rate:.3g}") for c in cameras})
     if rates[-1] > (1 + SAME_RATE) * rates[0]:
         found = f"Cameras have different frame rates ({', '.join(f'{rate:g}' for rate in rates)})"
         yield Finding("frames", "note", found, "One rate for all is better: between frames joints are interpolated")
+
+
+def _brief(cameras: Sequence[CameraFigures]) -> list[CameraFigures]:
+    """Those whose files say that they are far shorter and far faster than the others."""
+    long, rate = (float(np.median(x)) for x in zip(*((c.frames / c.rate, c.rate) for c in cameras)))
+    return [c for c in cameras if c.frames / c.rate < SHORT * long and c.rate > FAST * rate]
 
 
 def _alone(capture: Capture, seen: Observations, camera: CameraFigures) -> Iterator[Finding]:
@@ -212,7 +231,8 @@ def _trembling(joints: Sequence[JointFigures]) -> Iterator[Finding]:
 
 def _together(capture: Capture, seen: Observations) -> Iterator[Finding]:
     both = np.isfinite(seen.keypoints[..., 2]).any(2).sum(1) >= 2
-    count, share, seconds = int(both.sum()), float(both.mean()), float(both.sum() / capture.fps)
+    looked = looked_at(capture, len(both)).sum(1) >= 2
+    count, share, seconds = int(both.sum()), share_of(both, looked), float(both.sum() / capture.fps)
     told = f"Two cameras or more see the person in {share:.0%} of the time, {seconds:.1f} s"
     again = LONGER
     if count < MIN_MOVING_FRAMES:
@@ -269,14 +289,12 @@ def _sync(sync: dict[str, Any], asked: bool) -> Iterator[Finding]:
     elif state == "synchronous":
         yield Finding("time", "good", "The person's motion shows that all cameras film at one time")
     elif state == "found":
-        told = _list([f"{n} {c['offset']:+.1f}" for n, c in sync["cameras"].items() if c["offset"]])
+        told = _list([_begins(n, c["offset"]) for n, c in sync["cameras"].items() if c["offset"]])
         if asked:
-            found = f"Cameras began at different times, and the motion shows by how many frames: {told}"
+            found = f"Cameras began at different times, and the motion shows by how much: {told}"
             yield Finding("time", "good", found)
         else:
-            yield Finding(
-                "time", "note", f"Cameras may not film at one time (by the motion, frames: {told})", TELL_TIME
-            )
+            yield Finding("time", "note", f"Cameras may not film at one time (by the motion: {told})", TELL_TIME)
     elif asked:
         yield Finding("time", "note", f"The cameras' times are not sure: {reason}", TELL_TIME)
     elif state == "unsure" and not any(c["offset"] for c in sync["cameras"].values()):
@@ -286,6 +304,10 @@ def _sync(sync: dict[str, Any], asked: bool) -> Iterator[Finding]:
     elif state != "not asked":
         found = "No sign that cameras film at different times, but the motion cannot show it"
         yield Finding("time", "note", f"{found}: {reason}", TELL_TIME)
+
+
+def _begins(name: str, offset: float) -> str:
+    return f"{name} {abs(offset):.1f} frames {'later' if offset < 0 else 'earlier'}"
 
 
 def _lenses(made: Reconstruction) -> Iterator[Finding]:

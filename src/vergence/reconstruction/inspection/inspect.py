@@ -173,7 +173,7 @@ def _inspected(looked: Look, seed: int, progress: Progress) -> Inspection:
     sync = _in_steps(sync, looked.stride)
     solution = None if made is None else made.solution
     report = None if made is None else made.report
-    cameras = cameras_of(looked, now, solution, () if report is None else report.reprojection_per_camera)
+    cameras = cameras_of(looked, capture, now, solution, () if report is None else report.reprojection_per_camera)
     pairs = pairs_of(capture, now, solution, sync) if now is not None and len(cameras) > 1 else ()
     joints = joints_of(now, {} if report is None else report.reprojection_per_joint) if now is not None else ()
     findings = findings_of(capture, cameras, pairs, joints, now, made, sync, looked.stride)

@@ -54,7 +54,7 @@ class CameraFigures:
         filmed: its images are there to be looked at.
         moves: how far the image's corners move during the recording, in parts of its longer side; NaN unknown.
         people: most people at once.
-        seen: share of the time steps in which the subject is seen.
+        seen: share of the time steps that were looked at in which the subject is seen.
         height_px: the subject's box, longer side, median.
         error_px: median reprojection error; NaN where nothing was reconstructed.
     """
@@ -124,12 +124,13 @@ class JointFigures:
 
 
 def cameras_of(
-    look: Look, seen: Observations | None, solution: Solution | None, errors: Sequence[float]
+    look: Look, at: Capture, seen: Observations | None, solution: Solution | None, errors: Sequence[float]
 ) -> tuple[CameraFigures, ...]:
     """Figures of every camera.
 
     Args:
         look: what was looked at.
+        at: the capture whose time steps are those of `seen`.
         seen: the subject; None where nobody is.
         solution: None where nothing could be reconstructed.
         errors: of each camera, px; empty without a solution.
@@ -158,12 +159,32 @@ def cameras_of(
                 filmed=bool(look.scenes and look.scenes[v]),
                 moves=movement(look.scenes[v]) if look.scenes else NAN,
                 people=_most(look, seen, v),
-                seen=float(there.mean()) if len(there) else 0.0,
+                seen=share_of(there, looked_at(at, len(there))[:, v]),
                 height_px=NAN if own is None or not there.any() else float(np.median(_extent(own[there]))),
                 error_px=errors[v] if len(errors) else NAN,
             )
         )
     return tuple(out)
+
+
+def looked_at(capture: Capture, steps: int) -> Bool[Array, "T V"]:
+    """In which time steps each camera has an image that was looked at; cameras without images: in all.
+
+    Args:
+        capture: of inspection, whose videos hold what was looked at.
+        steps: from the first.
+    """
+    out = np.ones((steps, len(capture.cameras)), dtype=bool)
+    for v, camera in enumerate(capture.cameras):
+        if camera.frame_count:
+            own = camera.own_frames(np.arange(steps, dtype=float))
+            out[:, v] = (own > -1) & (own < camera.frame_count)
+    return out
+
+
+def share_of(there: Bool[Array, " T"], looked: Bool[Array, " T"]) -> float:
+    """Share of the time steps that were looked at; 0 where none was."""
+    return float((there & looked).sum() / max(looked.sum(), 1))
 
 
 def _lens(camera: CaptureCamera, solution: Solution | None, v: int) -> tuple[str, float, float]:

@@ -130,7 +130,7 @@ def words(sync: Sync | None, capture: Capture) -> tuple[tuple[str, ...], tuple[s
     told = ", ".join(
         f"{name} by {offset:+.2f} frames"
         + (f" and {drift * PPM:+.0f} ppm" if drift else "")
-        + f" (within {spread:.2f})"
+        + f" ({'began later' if offset < 0 else 'began earlier'}, within {spread:.2f})"
         for name, offset, drift, spread in zip(names, sync.offset, sync.drift, sync.deviation)
         if offset or drift
     )

@@ -6,6 +6,7 @@ front, and what a camera shows beside.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 import numpy as np
@@ -100,7 +101,7 @@ def _sentence(text: str) -> str:
 def _reasons(found: Inspection) -> list[str]:
     spoken = [one for one in found.findings if one.state in ("wrong", "doubtful")]
     if not spoken:
-        return [NEXT.format(found.look.source.folder.name)]
+        return [NEXT.format(shlex.quote(found.look.source.folder.name))]
     if len(found.cameras) == 1 and found.observations is not None:
         return [ALONE.format(_given(found)), *(_sentence(one.found) for one in spoken)]
     return [STANDS[found.verdict], *(_sentence(one.found) for one in spoken)]
@@ -109,7 +110,7 @@ def _reasons(found: Inspection) -> list[str]:
 def _given(found: Inspection) -> str:
     """The only camera's video, as a command line has it."""
     video = found.look.source.cameras[0].video
-    return "VIDEO" if video is None else video.name
+    return "VIDEO" if video is None else shlex.quote(video.name)
 
 
 def _known(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> tuple[list[str], list[list[Cell]]]:

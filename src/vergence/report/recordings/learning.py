@@ -6,6 +6,7 @@ so the reconstruction's own verdict stands first, and its page is one click away
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
 import numpy as np
@@ -40,9 +41,9 @@ def learned_page(learned: Learned) -> Page:
     measured = measured_of(learned)
     tables = [table for title, held in measured for table in held_tables(held, title)]
     reasons = [reason for one in learned.recordings for reason in one.reconstruction.reasons]
-    many = len(learned.recordings)
+    many, names = len(learned.recordings), ", ".join(one.name for one in learned.recordings)
     return Page(
-        title=f"Learned: {learned.folder.name}",
+        title=f"Model of {names or 'motion capture'}",
         subtitle="A single-camera model from "
         + (f"{many} recordings" if many != 1 else "one recording" if many else "motion capture")
         + ", without 3D labels. Nobody knows the truth here: it is held against what all cameras together say.",
@@ -83,7 +84,7 @@ def _next_steps(learned: Learned) -> Table:
     for one in learned.recordings:
         if one.reconstruction.verdict != "good":
             why = "says what to film again: the cameras of this recording are not known well enough to rely on them"
-            rows.append([f"vergence inspect {learned.folder / one.name}", why])
+            rows.append([f"vergence inspect {shlex.quote(str(learned.folder / one.name))}", why])
     for name, held in measured_of(learned):
         score = {way: figures.score for way, figures in held.ways.items()}
         if score["model"] >= min(score["zero depth"], score.get("mean pose", np.inf)):
@@ -95,7 +96,10 @@ def _next_steps(learned: Learned) -> Table:
     if learned.recordings and not any(one.hidden for one in learned.recordings):
         camera = learned.recordings[0].capture.names[-1]
         rows.append(
-            [f"vergence learn ... --hold-out {camera} --out ANOTHER", "how good it is where no camera taught it"]
+            [
+                f"vergence learn ... --hold-out {shlex.quote(camera)} --out ANOTHER",
+                "how good it is where no camera taught it",
+            ]
         )
     if learned.recordings:
         rows.append(
