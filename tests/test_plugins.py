@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -24,6 +25,7 @@ class Mine(Source):
 def restored(monkeypatch):
     """Registries as they were."""
     monkeypatch.setattr(plugins, "_loaded", dict(plugins._loaded))
+    monkeypatch.setattr(plugins, "_digests", dict(plugins._digests))
     for registry in (plugins.methods, plugins.datasets, plugins.heads, plugins.backbones):
         monkeypatch.setattr(registry, "_found", dict(registry._found))
         monkeypatch.setattr(registry, "_named", dict(registry._named))
@@ -58,7 +60,10 @@ def test_two_of_one_name_are_refused(tmp_path):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("x = 1\nx.y\n", r"failed, line 2 of bad\.py: AttributeError"), ("x = (", "failed.*SyntaxError")],
+    [
+        ("x = 1\nx.y\n", r"bad\.py failed, line 2: AttributeError: 'int' object has no attribute 'y'\. Mend the file"),
+        ("x = 1\n\nx = (\n", r"bad\.py failed, line 3: SyntaxError: '\(' was never closed"),
+    ],
 )
 def test_a_file_that_fails_is_one_sentence_with_its_line(tmp_path, text, said):
     (tmp_path / "bad.py").write_text(text)
@@ -66,6 +71,21 @@ def test_a_file_that_fails_is_one_sentence_with_its_line(tmp_path, text, said):
         plugins.load_plugins([tmp_path / "bad.py"])
     with pytest.raises(VergenceError, match="no plug-in nothing"):
         plugins.load_plugins(["nothing.py"])
+
+
+def test_an_error_in_a_plug_ins_code_names_its_line_and_other_errors_pass(tmp_path):
+    (tmp_path / "deep.py").write_text("import numpy as np\n\n\ndef add(a, b):\n    return np.add(a, b)\n")
+    plugins.load_plugins([tmp_path / "deep.py"])
+    (name,) = [name for name, path in plugins._loaded.items() if path.name == "deep.py"]
+    add = sys.modules[name].add
+    with (
+        pytest.raises(VergenceError, match=r"deep\.py failed, line 5: ValueError: operands") as caught,
+        plugins.blaming(),
+    ):
+        add([1, 2], [1, 2, 3])
+    assert isinstance(caught.value.__cause__, ValueError)
+    with pytest.raises(ZeroDivisionError), plugins.blaming():
+        _ = 1 / 0
 
 
 def test_unknown_names_say_what_is_near_or_all():
@@ -106,11 +126,15 @@ def test_what_needs_a_plug_in_says_what_to_type(tmp_path):
         raise VergenceError("broken")
 
 
-def test_changed_code_is_another_digest(tmp_path):
+def test_changed_code_is_another_digest_once_it_is_loaded(tmp_path):
     file = plugin(tmp_path)
     plugins.load_plugins([file])
-    before = plugins.code_of(plugins.datasets["mine"])
-    file.write_text(file.read_text() + "# more\n")
+    first = plugins.datasets["mine"]
+    before = plugins.code_of(first)
+    file.write_text(file.read_text().replace("path: str", "steps: int = 7\n    path: str"))
     assert len(before) == 12
-    assert plugins.code_of(plugins.datasets["mine"]) != before
+    assert plugins.code_of(plugins.datasets["mine"]) == before  # the code that runs is still the old one
+    plugins.load_plugins([file])
+    assert plugins.datasets["mine"](path="x").steps == 7
+    assert plugins.code_of(plugins.datasets["mine"]) not in (before, "")
     assert plugins.code_of(plugins.datasets["coco"]) == ""

@@ -19,6 +19,7 @@ import importlib.util
 import re
 import sys
 import tomllib
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
@@ -32,6 +33,7 @@ from vergence.errors import VergenceError, meant, refusing
 
 T = TypeVar("T")
 _loaded: dict[str, Path] = {}  # plug-in files by the name of their module
+_digests: dict[str, str] = {}  # of their code as it was when it was loaded
 
 
 class Registry:
@@ -109,7 +111,7 @@ def imported(place: str) -> Any:
 
 
 def load_plugins(files: Sequence[str | Path]) -> None:
-    """Imports plug-in files, each once; what they register is found from then on.
+    """Imports plug-in files, each once, and again when it has changed; what they register is found from then on.
 
     Raises:
         VergenceError: no such file, or it fails; names the line.
@@ -117,28 +119,41 @@ def load_plugins(files: Sequence[str | Path]) -> None:
     for file in files:
         path = Path(file).resolve()
         name = f"vergence_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
-        if name in _loaded:
+        code = hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else ""
+        if name in _loaded and _digests[name] == code:
             continue
         spec = importlib.util.spec_from_file_location(name, path) if path.suffix == ".py" and path.is_file() else None
         if spec is None or spec.loader is None:
             raise VergenceError(f"there is no plug-in {file}", "Give the path of a Python file.")
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module  # dataclasses look their module up while it is being imported
+        _loaded[name], _digests[name] = path, code
         try:
-            spec.loader.exec_module(module)
-        except VergenceError:
-            del sys.modules[name]
+            with blaming():
+                spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name], _loaded[name], _digests[name]
             raise
-        except Exception as error:
-            del sys.modules[name]
-            last = error.__traceback__
-            while last is not None and last.tb_next is not None:
-                last = last.tb_next
-            line = f", line {last.tb_lineno} of {Path(last.tb_frame.f_code.co_filename).name}" if last else ""
-            raise VergenceError(
-                f"plug-in {file} failed{line}: {type(error).__name__}: {error}", "Mend the file."
-            ) from error
-        _loaded[name] = path
+
+
+@contextmanager
+def blaming() -> Iterator[None]:
+    """Within it an error that passed through a plug-in's file becomes one that names the file and its innermost line; the
+    whole trace is its `__cause__`. Other errors pass as they are."""
+    try:
+        yield
+    except VergenceError:
+        raise
+    except Exception as error:
+        own = {str(path) for path in _loaded.values()}
+        places = [(frame.filename, frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+        if isinstance(error, SyntaxError):  # the file was never run: it has no frame
+            places.append((str(error.filename), error.lineno))
+        if not (ours := [place for place in places if place[0] in own]):
+            raise
+        file, line = ours[-1]
+        said = f"plug-in {file} failed, line {line}: {type(error).__name__}: {error}"
+        raise VergenceError(said, "Mend the file.") from error
 
 
 def _built_in(place: str, name: str) -> Any:
@@ -166,8 +181,7 @@ def needed_by(run: Path | str, files: Sequence[str]) -> Iterator[None]:
 def code_of(thing: Any) -> str:
     """A digest of the plug-in file that something stands in, so that results of changed code are not taken for its own;
     empty for what is installed, which has a version."""
-    path = _loaded.get(getattr(thing, "__module__", ""))
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path else ""
+    return _digests.get(getattr(thing, "__module__", ""), "")
 
 
 def _place(thing: Any) -> tuple[str, str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import zlib
 
 import pytest
 
 import vergence
+from vergence import plugins
 from vergence.batches.sampler import Mixture
 from vergence.errors import VergenceError
 from vergence.recipes.load import recipe_from
@@ -113,3 +115,84 @@ def test_somebody_elses_recipe_file_is_not_written_over(tmp_path):
     with pytest.raises(VergenceError, match="another recipe"):
         vergence.train(recipe(), tmp_path, device="cpu")
     assert (tmp_path / "recipe.yaml").read_text() == "method: supervised\n"
+
+
+PLUGIN = """
+import torch
+from torch import nn
+
+from vergence import Supervised, plugins
+
+@plugins.methods.register("{name}")
+class Mine(Supervised):
+    def terms(self, views, maps):
+        {body}
+
+@plugins.backbones.register("{name}_net")
+class Net(nn.Module):
+    def __init__(self, settings, pretrained):
+        super().__init__()
+        self.layer = nn.Conv2d(3, 4, 3, stride=4, padding=1)
+        {channels}
+
+    def forward(self, image):
+        return {maps}
+"""
+GOOD = {"body": "return {**super().terms(views, maps), 'own': maps.depth.square().mean()}",
+        "channels": "self.channels = [4]", "maps": "[self.layer(image)]"}  # fmt: skip
+
+
+def with_plugin(tmp_path, monkeypatch, name, *words, **parts):
+    """A recipe of a plug-in of these parts."""
+    monkeypatch.setattr(plugins, "_loaded", dict(plugins._loaded))
+    monkeypatch.setattr(plugins, "_digests", dict(plugins._digests))
+    for registry in (plugins.methods, plugins.backbones):
+        monkeypatch.setattr(registry, "_found", dict(registry._found))
+    file = tmp_path / "mine.py"
+    file.write_text(PLUGIN.format(name=name, **GOOD | parts))
+    own = [f"plugins=[{file}]", f"method={name}", f"network.backbone={name}_net", "stages.second.train.losses.own=1"]
+    return recipe(*own, *words)
+
+
+def test_a_plug_in_of_method_and_backbone_trains(tmp_path, monkeypatch):
+    run = vergence.train(with_plugin(tmp_path, monkeypatch, "good"), tmp_path / "run", device="cpu")
+    assert type(run.method).__name__ == "Mine"
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        (
+            {"body": "return {'own': maps.depth.square()}"},
+            r"loss term 'own' of Mine is a tensor of shape \(2, 17\)\. .*mean",
+        ),
+        ({"body": "return {'own': 0.5}"}, "loss term 'own' of Mine is of type float.*tensor of one number"),
+        (
+            {"body": "return maps.depth.mean()"},
+            r"Mine gives as its loss terms is a tensor of shape \(\)\. .*dictionary",
+        ),
+        ({"body": "pass"}, "Mine gives as its loss terms is of type NoneType"),
+        ({"channels": "self.channels = [5]"}, r"says channels \[5\].*\(1, 4, 32, 32\).*Set self\.channels = \[4\]"),
+        ({"channels": "pass"}, r"has no `channels`.*Set self\.channels = \[4\]"),
+        ({"maps": "self.layer(image)"}, r"maps of \[\(4, 32, 32\)\].*list of maps N C h w"),
+        ({"maps": "[self.layer(image).flatten(1)]"}, r"maps of \[\(1, 4096\)\].*list of maps N C h w"),
+        ({"maps": "[self.layer(image), image]", "channels": "self.channels = [4, 3]"}, "the coarsest last"),
+        ({"channels": "self.channels = [four]"}, r"mine\.py failed, line 17: NameError: name 'four' is not defined"),
+        ({"maps": "[self.layer(image) @ image]"}, r"mine\.py failed, line 20: RuntimeError"),
+    ],
+)
+def test_a_plug_in_that_breaks_its_contract_is_one_sentence_before_the_first_step(parts, said, tmp_path, monkeypatch):
+    name = f"bad{zlib.crc32(said.encode())}"
+    monkeypatch.setattr(Mixture, "batch", lambda *_: pytest.fail("a step was made"))
+    with pytest.raises(VergenceError, match=said):
+        vergence.train(with_plugin(tmp_path, monkeypatch, name, **parts), tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_error_in_a_loss_names_the_plug_ins_line_and_a_nan_the_term(tmp_path, monkeypatch):
+    body = "return {**super().terms(views, maps), 'own': (maps.depth @ maps.depth).mean()}"
+    with pytest.raises(VergenceError, match=r"mine\.py failed, line 10: RuntimeError: mat1 and mat2.*Mend the file"):
+        vergence.train(with_plugin(tmp_path, monkeypatch, "shapes", body=body), tmp_path / "run", device="cpu")
+    body = "return {**super().terms(views, maps), 'own': (maps.depth * float('nan')).mean()}"
+    with pytest.raises(VergenceError, match=r"loss at step 0 is nan.*own must leave out labels that are NaN"):
+        vergence.train(with_plugin(tmp_path, monkeypatch, "nans", body=body), tmp_path / "run2", device="cpu")

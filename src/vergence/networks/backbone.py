@@ -46,13 +46,13 @@ class Backbone(nn.Module):
         super().__init__()
         model = _build(settings, pretrained)
         self.model = model
-        self.channels: list[int] = list(model.channels)
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD)[:, None, None], persistent=False)
         with torch.no_grad():
             training = self.model.training
             maps = _maps(self.model.eval()(torch.zeros(1, 3, 128, 128)))
             self.model.train(training)
+        self.channels = _checked(settings.backbone, getattr(model, "channels", None), maps)
         self.strides = [128 // m.shape[-1] for m in maps]
 
     def forward(self, image: Tensor) -> list[Tensor]:
@@ -66,6 +66,26 @@ class Backbone(nn.Module):
 def _maps(found: Any) -> list[Tensor]:
     """The maps of transformers' output, or of a backbone that gives them as they are."""
     return list(getattr(found, "feature_maps", found))
+
+
+def _checked(name: str, channels: Any, maps: list[Tensor]) -> list[int]:
+    """The channels of a backbone's maps; refuses maps that no neck can read, which one from outside may give.
+
+    Raises:
+        VergenceError: not a list of maps `N C h w` with those channels, the coarsest last.
+    """
+    shapes = [tuple(one.shape) for one in maps]
+    sizes = [shape[-1] for shape in shapes]
+    if any(len(shape) != 4 for shape in shapes) or sizes != sorted(sizes, reverse=True):
+        raise VergenceError(
+            f"backbone {name!r} turns an image of 1 3 128 128 into maps of {shapes}",
+            "It must return a list of maps N C h w, the coarsest last.",
+        )
+    if channels is None or list(channels) != [shape[1] for shape in shapes]:
+        found = "has no `channels`" if channels is None else f"says channels {list(channels)}"
+        remedy = f"Set self.channels = {[shape[1] for shape in shapes]}."
+        raise VergenceError(f"backbone {name!r} {found}, its maps are of {shapes}", remedy)
+    return list(channels)
 
 
 def _build(settings: NetworkSettings, pretrained: bool) -> Any:

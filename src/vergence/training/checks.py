@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from vergence import plugins
 from vergence.batches.views import Views
@@ -62,6 +63,11 @@ def check_recipe(recipe: Recipe, weights: bool = True) -> None:
         VergenceError: a backbone that there is not, a loss term or a part that the method does not have, stages that
             cannot follow each other.
     """
+    with plugins.blaming():
+        _check_stages(recipe, weights)
+
+
+def _check_stages(recipe: Recipe, weights: bool) -> None:
     torch.manual_seed(recipe.seed)
     if not weights and HUB_NAME.fullmatch(recipe.network.backbone) and not Path(recipe.network.backbone).exists():
         recipe = replace(recipe, network=replace(recipe.network, backbone="resnet18"))
@@ -103,10 +109,37 @@ def _terms(method: Method, recipe: Recipe) -> tuple[str, ...]:
     """Names of a method's loss terms; () where it does not tell without labels."""
     size = recipe.image_size
     try:
-        return tuple(method.losses(Views.empty(2, len(method.skeleton), size, size)))
+        return tuple(terms_of(method, Views.empty(2, len(method.skeleton), size, size)))
+    except VergenceError:
+        raise
     except Exception:  # a plug-in may want what a first batch has
         log.debug("%s does not tell its loss terms without labels", recipe.method, exc_info=True)
         return ()
+
+
+def terms_of(method: Method, views: Views) -> dict[str, Tensor]:
+    """A method's loss terms of a batch.
+
+    Raises:
+        VergenceError: they are not numbers by name; a plug-in's may be anything.
+    """
+    terms, who = method.losses(views), type(method).__name__
+    if not isinstance(terms, Mapping):
+        raise VergenceError(
+            f"what {who} gives as its loss terms is {_kind(terms)}",
+            "Return a dictionary from names to scalar tensors: {**super().terms(views, maps), 'mine': x.mean()}.",
+        )
+    for name, term in terms.items():
+        if not (isinstance(term, Tensor) and term.numel() == 1):
+            raise VergenceError(
+                f"loss term {name!r} of {who} is {_kind(term)}", "It must be a tensor of one number: take the mean."
+            )
+    return dict(terms)
+
+
+def _kind(value: object) -> str:
+    """What a value is, in words."""
+    return f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"of type {type(value).__name__}"
 
 
 def _check_labels(name: str, recipe: Recipe) -> None:

@@ -38,8 +38,10 @@ from vergence.files import remove_leftovers, write_text
 from vergence.methods.base import Method
 from vergence.networks.memory import keep_memory
 from vergence.networks.threads import helper
+from vergence.plugins import blaming
 from vergence.progress import Progress, silent
 from vergence.recipes.recipe import TrainStage
+from vergence.training.checks import terms_of
 from vergence.training.keeping import Checkpoints, Whole, stopping
 from vergence.training.optimizers import Muon
 from vergence.training.processes import ALONE, Team
@@ -134,7 +136,7 @@ class _Module(pl.LightningModule):
             batch = self._augmented(batch, generator)
             batch = self.split.whole(batch) if self.split else batch
         self.method.progress = self.global_step / self.stage.steps
-        terms = self.method.losses(batch)
+        terms = terms_of(self.method, batch)
         unknown = set(self.stage.losses) - set(terms)
         if unknown:
             raise VergenceError(f"no loss term is called {sorted(unknown)}", f"The method has {', '.join(terms)}.")
@@ -144,8 +146,10 @@ class _Module(pl.LightningModule):
         if not torch.isfinite(loss):
             values = {name: float(term.detach()) for name, term in terms.items()}
             alone = " A method that reads images beside its network trains in one process." if self.split else ""
-            found = f"the loss at step {self.global_step} is {float(loss)}: {values}"
-            raise NotFinite(found, f"Lower learning_rate.{alone}")
+            wrong = [name for name, value in values.items() if not math.isfinite(value)]
+            unlearned = f"{' and '.join(wrong)} must leave out labels that are NaN (unknown)"
+            remedy = f"No step was made yet: {unlearned}." if wrong and not self.global_step else "Lower learning_rate."
+            raise NotFinite(f"the loss at step {self.global_step} is {loss.item()}: {values}", f"{remedy}{alone}")
         if self.global_step % LOG_EVERY == 0:
             values = {name: float(term.detach()) for name, term in {"loss": loss, **terms}.items()}
             watch = self.method.watch()
@@ -324,7 +328,7 @@ def train_stage(
         module.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"])
     else:
         try:
-            with stopping(kept), split.over(method) if split else nullcontext():
+            with blaming(), stopping(kept), split.over(method) if split else nullcontext():
                 loader = DataLoader(dataset, batch_size=None)
                 trainer.fit(module, loader, ckpt_path=checkpoint if dataset.start else None)
         except NotFinite:

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import yaml
 
+from vergence import plugins
 from vergence.batches.dataset import Dataset, MemoryDataset, numbered_apart
 from vergence.batches.views import Views
 from vergence.datasets.records import ImageDataset, Records
@@ -81,7 +82,8 @@ def open_source(source: Source, image_size: int, skeleton: str) -> Dataset:
     """Images with the whole truth about them, at the run's crop size and in its skeleton."""
     if source.protocol and source.kind != "shards":
         source = as_protocol(source)
-    found = source.open(image_size, get_skeleton(skeleton))
+    with plugins.blaming():
+        found = source.open(image_size, get_skeleton(skeleton))
     if hasattr(found, "read") and hasattr(found, "index"):
         return cast(Dataset, found)
     if not isinstance(found, Records):
