@@ -125,6 +125,9 @@ def test_what_footage_can_tell_less_of_is_held_against_given_cameras_less(make_s
         (0.65, 1.92, False),
         (9.0, 1.1, False),
         (0.1, 2.6, True),
+        (0.9, 1.5, True),
+        (0.9, 1.45, False),
+        (1.2, 1.19, False),
     ],
 )
 def test_more_noise_makes_up_for_a_smaller_gap(far: float, ratio: float, stale: bool) -> None:

@@ -85,3 +85,11 @@ def test_a_picture_says_its_number() -> None:
 
     assert numbers(picture(3, 200)) == (3, 200)
     assert picture(0, 0)[BLOCK + 1 :].std() > 20
+
+
+def test_the_stretch_lies_in_the_middle_of_what_is_filmed(told: type[Told], tmp_path: Path) -> None:
+    """55 time steps in 48 looks, of each one: the middle is 27, and half of the 47 steps between the looks lie before it."""
+    told.keypoints = moving(55, 1)
+    found = look(load_capture(write_videos(tmp_path, (55,), fps=60.0)), tmp_path, told(), 48)
+    assert (found.stride, len(found.frames[0])) == (1, 48)
+    assert found.start == 4  # of 3.5 either side

@@ -152,3 +152,24 @@ def test_offsets_of_one_camera_that_fit_nearly_as_well_are_tried_up_to_the_ends(
     tried = [tuple(offset) for offset in find._candidates(None, 3, 6)]
     assert tried[0] == (0, 0, 0)
     assert (0, place, 0) in tried
+
+
+@pytest.mark.parametrize(
+    ("seen", "z", "ratio"),
+    [
+        (((0, 18), (0, 18)), 45 / np.sqrt(18), 1 + 45 / 36),
+        (((0, 6), (0, 6)), 18 / 1e-9, 2.0),
+        (((6, 12), (0, 6)), np.inf, np.inf),
+    ],
+)
+def test_offsets_are_compared_where_two_blocks_of_time_show_both(seen, z: float, ratio: float) -> None:
+    """By hand, of three blocks of 6 steps and three joints: camera 1 has moved by a block, so that its frames 0 to 5 lie in
+    the second. Under the other offset each square that is seen has half of the noise's more: 3 in a camera, block and joint,
+    over the 6 of camera 1's. All of it: 3, 6, 6 for each joint, z is 45 over the root of 3 (4 + 1 + 1)."""
+    frame, joint = (part.ravel() for part in np.meshgrid(np.arange(18), np.arange(3), indexing="ij"))
+    noise = np.array([0.002, 0.002])
+    square = noise[:, None] ** 2 * np.ones((2, 54))
+    best = Timing(np.zeros(2), np.zeros(2), np.zeros((4, 4)), square, np.ones((2, 54)), frame, joint, noise, None)
+    shown = np.array([(frame >= low) & (frame < high) for low, high in seen])
+    other = replace(best, offset=np.array([0.0, 6.0]), square=np.where(shown, 1.5 * square, np.nan))
+    assert _excluded(best, other, 1.5) == (pytest.approx(z), pytest.approx(ratio))
