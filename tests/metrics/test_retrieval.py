@@ -247,6 +247,8 @@ def test_random_finds_the_person_as_often_as_the_person_is_in_the_database():
     for a, b in itertools.permutations(range(3), 2):
         queries, items = (np.flatnonzero(g.view.numpy() == v) for v in (a, b))
         own = [float((g.subject[items] == g.subject[q]).double().mean()) for q in queries]
-        assert found.by_pair[f"{a}-{b}"].same_person_at_1 == pytest.approx(100 * np.mean(own))
+        one = found.by_pair[f"{a}-{b}"]
+        assert one.same_person_at_1 == pytest.approx(100 * np.mean(own))
+        assert (one.queries, one.database) == (len(queries), len(items))
         shares.append(np.mean(own))
     assert found.same_person_at_1 == pytest.approx(100 * np.mean(shares))
