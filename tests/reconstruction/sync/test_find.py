@@ -173,3 +173,43 @@ def test_offsets_are_compared_where_two_blocks_of_time_show_both(seen, z: float,
     shown = np.array([(frame >= low) & (frame < high) for low, high in seen])
     other = replace(best, offset=np.array([0.0, 6.0]), square=np.where(shown, 1.5 * square, np.nan))
     assert _excluded(best, other, 1.5) == (pytest.approx(z), pytest.approx(ratio))
+
+
+def verdict(drift: float = 0.0, spread: float = 0.0, others: tuple = (), wanders: float = 0.0):
+    """Of two cameras, the second 4 steps late at step 50."""
+    none, each = np.empty(0), np.diag([0.0, spread**2, 0.0, 0.0])
+    timing = Timing(np.array([0.0, 4.0]), np.array([0.0, drift]), each, none, none, none, none, none, None)
+    timings = [replace(timing, offset=np.array([0.0, one])) for one in others]
+    return _verdict(timing, timings, 3.0, 100, wanders, 0.1)
+
+
+def test_what_a_timing_means() -> None:
+    """Offsets that fit as well, clocks that no camera has, lost frames, and how exactly the motion tells."""
+    assert verdict().state == "found"
+    assert verdict().offset.tolist() == [0.0, 4.0]
+    np.testing.assert_allclose(verdict(spread=0.03).between, [[0, 0.05], [0.05, 0]])
+    several = verdict(others=(12.0, -4.256))
+    assert (several.state, several.alternatives) == ("ambiguous", ((0.0, 4.0), (0.0, 12.0), (0.0, -4.26)))
+    assert (several.zero_fits, several.offset.tolist()) == (False, [0.0, 4.0])
+    none = verdict(others=(12.0, 0.05))
+    assert (none.state, none.zero_fits, none.offset.tolist()) == ("ambiguous", True, [0.0, 0.0])
+    clock = verdict(drift=2e-3)
+    assert (clock.state, clock.zero_fits, clock.drift.tolist()) == ("unsure", False, [0.0, 0.0])
+    assert "another rate" in clock.reason
+    assert verdict(drift=0.9e-3).state == "found"
+    lost = verdict(wanders=1.2)
+    assert (lost.state, lost.zero_fits) == ("unsure", False)
+    assert "stay together to 1.2 frames" in lost.reason
+    assert verdict(wanders=0.9).state == "found"
+    vague = verdict(spread=0.3)
+    assert (vague.state, vague.zero_fits) == ("unsure", False)
+    assert f"offsets to {2 * np.hypot(0.3, 0.04):.1f} frames only" in vague.reason
+    assert verdict(spread=0.6).state == "unknown"
+
+
+def test_of_long_footage_the_stretch_is_taken_in_which_all_cameras_see_most() -> None:
+    course = np.full((find.WINDOW + 50, 2, 3, 2), 1.0)
+    assert find._window(course[:-50]) == slice(0, find.WINDOW)
+    course[:20, 1, 0] = np.nan  # one joint in one camera
+    course[-7:, 0] = np.nan
+    assert find._window(course) == slice(20, 20 + find.WINDOW)
