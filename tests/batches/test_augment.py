@@ -358,3 +358,17 @@ def test_windows_that_cut_people_off_stay_within_the_image():
     zoom, _, centre = _window(numbers, Augmentation(truncation=1.0, truncation_zoom=2.0), torch.Size([40, 60]))
     torch.testing.assert_close(zoom, torch.full((3,), 2.0))
     torch.testing.assert_close(centre, torch.tensor([[29.5, 19.5], [14.5, 9.5], [44.5, 29.5]]))
+
+
+@pytest.mark.parametrize(("wide", "period"), [(0.0, 2.0), (0.5, 12.0), (1.0, 22.0)])
+def test_an_occluders_stripes_are_of_the_width_asked(wide: float, period: float):
+    """Of 2 px to 2 and an eighth of the image: the first colour where the sine of the way across is above 0."""
+    views = Views.empty(1, 17, 120, 160).replace(image=torch.full((1, 3, 120, 160), 0.25))
+    numbers = torch.full((1, 1, 12), 1.0)
+    numbers[..., :2], numbers[..., 4], numbers[..., 5] = 0.5, 0.0, wide
+    numbers[..., 6:9], numbers[..., 9:12] = 1.0, 0.0
+    after = occlude(views, Augmentation(occlusion=1, occluder_size=1.0), torch.zeros(1), torch.zeros(1), numbers)
+    for x in range(1, 159):
+        way = (x - 80) / period % 1
+        if min(way, abs(way - 0.5), 1 - way) > 1e-3:  # no edge, of which rounding decides
+            assert float(after.image[0, 0, 60, x]) == (1.0 if way < 0.5 else 0.0), x

@@ -332,3 +332,14 @@ def test_sequences_are_named_where_the_others_are_sound(sound):
     assert 0 < failing.mean() < 0.9
     assert geometry._where(sound, failing) == f" (in 1 sequences, most in {sound.sequence[0]})"
     assert geometry._where(sound, np.ones(len(sound), dtype=bool)) == ""
+
+
+@pytest.mark.parametrize(("unit", "off", "found"), [(1.0, 0.2, True), (1.0, 0.4, False), (1e-3, 0.2, True)])
+def test_a_root_is_at_the_origin_to_a_thousandth_of_a_limb_in_whatever_unit(
+    sound, unit: float, off: float, found: bool
+):
+    """The world's limbs are some 250 to 430 mm long."""
+    length = np.concatenate(list(geometry.limb_lengths_of(sound).values()))
+    assert 220 < np.nanmedian(length) < 390
+    pose = (sound.pose - sound.pose[:, :1] + [off, 0, 0]) * unit
+    assert bool(geometry._root_relative(replaced(sound, pose=pose), np.arange(len(sound)))) is found

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from vergence.errors import VergenceError
+from vergence.footage import subject
 from vergence.footage.subject import choose_subject
 from vergence.footage.tracking import track_people
 from vergence.geometry.cameras import Camera
@@ -199,3 +200,23 @@ def test_same_input_same_choice(person: Make, ring: Make, project: Make) -> None
     first, second = (choose_subject(tracks, views(cameras)) for _ in range(2))
     assert first[1] == second[1]
     np.testing.assert_array_equal(first[0], second[0])
+
+
+def test_the_best_other_choice_is_of_tracks_that_are_there() -> None:
+    """By hand, two cameras with two tracks each: who else is best, and what is left where tracks are not there."""
+    support = {(0, 1): np.array([[0.9, 0.2], [0.1, 0.6]])}
+    everybody = [[True, True], [True, True]]
+    assert subject._runner_up(support, (2, 2), (0, 0), everybody) == ((1, 1), 0.6)
+    assert subject._runner_up(support, (2, 2), (0, 0), [[True, True], [True, False]]) == ((1, 0), 0.1)
+    assert subject._runner_up(support, (2, 2), (0, 0), [[False, True], [True, True]]) == ((1, 1), 0.6)
+    assert subject._runner_up(support, (2, 2), (0, 0), [[True, False], [True, False]]) == ((), 0.0)
+
+
+def test_a_stranger_agrees_with_nobody_by_much_less_than_the_others_do() -> None:
+    """By hand: the last camera's mean with the others is 0.5 of theirs, then 0.75 (the limit is 0.7)."""
+    for value, found in ((0.4, [2]), (0.6, [])):
+        table = {(0, 1): np.array([[0.8]]), (0, 2): np.array([[value]]), (1, 2): np.array([[value]])}
+        assert subject._strangers(table, (0, 0, 0)) == found
+    assert subject._strangers({(0, 1): np.array([[0.8]])}, (0, 0)) == []
+    table = {(0, 1): np.array([[0.8]]), (0, 2): np.array([[0.0]]), (1, 2): np.array([[0.0]])}
+    assert subject._strangers(table, (0, 0, 0)) == []  # too little in common to tell

@@ -1,6 +1,7 @@
 """Videos and folders of images: order, turning, damage, and writing."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -290,3 +291,24 @@ def test_an_image_is_a_video_of_one_frame(tmp_path: Path) -> None:
         assert (len(video), video.size, video[0].max()) == (1, (40, 30), 7)
         assert [i for i, _ in video] == [0]
         assert list(video.frames(1)) == []
+
+
+@pytest.mark.parametrize(
+    ("stamps", "packets", "kept", "noted"),
+    [
+        ([0, 1, 3], 3, [0, 1, 3], False),
+        ([0, None, 3], 3, [], False),
+        ([0, 3, 1], 3, [], False),
+        ([0, 0, 1], 3, [], False),
+        ([0, 1, 3], 4, [0, 1, 3], True),
+        ([0, 1, 3], 6, [0, 1, 3], False),  # two fields of each frame
+        ([0, 1, 3], 5, [0, 1, 3], False),  # of which one is missing
+    ],
+)
+def test_frames_that_must_be_decoded_to_be_counted(tmp_path: Path, stamps, packets: int, kept, noted: bool) -> None:
+    with open_video(write(tmp_path / "a.mp4")) as video:
+        video._count, video.notes = packets, []
+        video._decoded_anew = lambda: iter([SimpleNamespace(pts=stamp) for stamp in stamps])
+        assert video._counted() == kept
+        assert video._count == 3
+        assert [f"{packets} packets hold 3 frames" in note for note in video.notes] == [True] * noted

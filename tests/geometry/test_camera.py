@@ -228,3 +228,14 @@ def test_a_pixel_that_no_fisheye_ray_reaches_is_nan():
     pixels = torch.tensor([[0.0, 0.0], [0.5, 0.0], [0.9, 0.0], [1.6, 0.0]], dtype=F64)
     assert undistort(pixels, folds).isnan().any(1).tolist() == [False, False, True, True]
     assert undistort(pixels, wide).isnan().any(1).tolist() == [False, False, False, True]  # past 90 degrees
+
+
+@pytest.mark.parametrize(("kind", "x", "y"), [(torch.float32, 0.012, 0.011), (F64, 8e-5, -6e-5)])
+def test_small_turns_keep_the_second_order(kind: torch.dtype, x: float, y: float):
+    """About (x, y, 0) by a: R01 is xy (1 - cos a) / a^2 and R02 is y sin a / a, to the last digits of either kind."""
+    angle = math.hypot(x, y)
+    matrix = axis_angle_to_matrix(torch.tensor([x, y, 0.0], dtype=kind))
+    exact = 4 * torch.finfo(kind).eps
+    assert float(matrix[0, 1]) == pytest.approx(x * y * 2 * (math.sin(angle / 2) / angle) ** 2, rel=exact)
+    assert float(matrix[0, 2]) == pytest.approx(y * math.sin(angle) / angle, rel=exact)
+    assert float(matrix[2, 1]) == pytest.approx(x * math.sin(angle) / angle, rel=exact)

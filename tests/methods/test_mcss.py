@@ -265,6 +265,16 @@ def test_labelled_poses_that_are_alike_are_no_negatives():
     weight[2] = 0  # unlabelled: nothing is known of it
     found = negatives(batch, anchor, MetricLoss(floor=0.1), target, weight)
     assert found.int().tolist() == [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
+    # by hand: joints of the first two time steps lie 5 apart on average, those of the others 10
+    target, weight = torch.zeros(6, 17, 3), torch.ones(6, 17)
+    target[0:2], target[2:4], target[4:] = (
+        torch.tensor([8.0, 0, 0]),
+        torch.tensor([5.0, 4, 0]),
+        torch.tensor([-2.0, 0, 0]),
+    )
+    for floor, alike in ((4.9, False), (5.1, True)):
+        found = negatives(batch, anchor, MetricLoss(floor=floor), target, weight)
+        assert found.int().tolist() == [[0, int(not alike), 1], [int(not alike), 0, 1], [1, 1, 0]]
 
 
 def test_pairs_are_two_views_of_one_time_step(views):

@@ -293,3 +293,14 @@ def test_a_refined_method_changes_the_pose_alone_and_says_that_it_saw_labels(pos
     assert method.protocol == {}
     with pytest.raises(VergenceError, match="finished"):
         refined.losses(None)
+
+
+def test_a_coordinate_that_was_never_known_has_no_scale():
+    net = unit()
+    known = torch.randn(9, 48, generator=torch.Generator().manual_seed(0))
+    known[:, 5], known[0, 7] = math.nan, math.nan
+    net.fit_scales(known, known)
+    for mean, std in ((net.input_mean, net.input_std), (net.target_mean, net.target_std)):
+        assert (float(mean[5]), float(std[5])) == (0.0, pytest.approx(1e-3))
+        assert float(mean[7]) == pytest.approx(float(known[1:, 7].mean()), rel=1e-5)
+        assert float(std[7]) == pytest.approx(float(known[1:, 7].std()), rel=1e-5)

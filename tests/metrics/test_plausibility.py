@@ -156,3 +156,15 @@ def test_flipping_twice_is_root_relative_identity():
     pose = poses()
     twice = flip_depth(flip_depth(pose, (1, 4)), (1, 4))
     np.testing.assert_allclose(twice, pose - pose[:, [1, 4]].mean(1, keepdims=True), atol=1e-9)
+
+
+@pytest.mark.parametrize(("size", "depth", "flat"), [(1e3, 1e-10, True), (1e-3, 1e-10, False), (1e3, 1e-6, False)])
+def test_a_depth_is_flat_where_it_varies_by_rounding_of_the_poses_own_size_alone(size: float, depth: float, flat: bool):
+    """Float64 keeps 16 digits: 1e-10 is rounding of 1000, and no rounding of 0.001."""
+    target = np.zeros((2, 3, 3))
+    target[:, 1:, 0] = size
+    target[0, 1, 2] = target[1, 2, 2] = depth
+    real = np.zeros((2, 3, 3))
+    real[0, 1] = real[1, 2] = 0, 0, 100.0
+    assert math.isnan(depth_correlation(real, target)) is flat
+    assert depth_correlation(target, real) == pytest.approx(0.0 if flat else 1.0)

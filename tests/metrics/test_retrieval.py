@@ -238,3 +238,17 @@ def test_one_image_in_each_of_two_cameras_find_each_other():
     g = gallery(subjects=1, time_steps=1, views=2)
     for found in (retrieval.oracle(g, ks=(1,)), retrieval.random(g, ks=(1,))):
         assert (found.queries, found.detection[1], found.database) == (2, 100, 1)
+
+
+def test_random_finds_the_person_as_often_as_the_person_is_in_the_database():
+    """People of whom unequally much is filmed: each query counts once, by its own person's share of the other cameras'."""
+    g = gallery(subjects=3, time_steps=7, views=3, seed=4, drop=0.45)
+    found, shares = retrieval.random(g, "all", KS, 0.4), []
+    for a, b in itertools.permutations(range(3), 2):
+        queries, items = (np.flatnonzero(g.view.numpy() == v) for v in (a, b))
+        own = [float((g.subject[items] == g.subject[q]).double().mean()) for q in queries]
+        one = found.by_pair[f"{a}-{b}"]
+        assert one.same_person_at_1 == pytest.approx(100 * np.mean(own))
+        assert (one.queries, one.database) == (len(queries), len(items))
+        shares.append(np.mean(own))
+    assert found.same_person_at_1 == pytest.approx(100 * np.mean(shares))

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from scipy.stats import chi2
 
 from vergence.reconstruction import lenses
 from vergence.reconstruction.lenses import FIELDS_OF_VIEW, Wish, view_deg
@@ -147,3 +148,9 @@ def test_distortion_that_nobody_gave_is_seen(make_scene: Callable, known: bool) 
 def test_fields_of_view_are_along_the_longer_side() -> None:
     k = np.array([[[500.0, 0, 499.5], [0, 500.0, 999.5], [0, 0, 1]]])
     assert view_deg(np.array([[1000.0, 1000.0]]), k) == pytest.approx([90.0])
+
+
+@pytest.mark.parametrize("free", [1, 2, 3, 4, 5, 8])
+@pytest.mark.parametrize("gain", [-3.0, 0.0, 0.3, 1.0, 4.0, 25.0, 90.0])
+def test_the_chance_of_a_gain_is_the_tail_of_the_chi_square_distribution(gain: float, free: int) -> None:
+    assert lenses._log_chance(gain, free) == pytest.approx(chi2.logsf(max(gain, 0.0), free), rel=1e-9, abs=1e-12)

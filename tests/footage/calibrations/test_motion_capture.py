@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -125,3 +126,19 @@ def test_what_is_none(tmp_path: Path, name: str, text: str, message: str) -> Non
     (tmp_path / name).write_text(text)
     with pytest.raises(VergenceError, match=message):
         read_calibration(tmp_path / name)
+
+
+def test_a_vicon_lens_is_the_best_of_opencvs_over_the_image(tmp_path: Path) -> None:
+    """Least squares of OpenCV's own projection over 31 x 31 pixels from the first to the last, each coefficient by itself."""
+    lens = 'VICON_RADIAL2="ViconRadial2 1000 500 3e-8 2e-14 0"'
+    (tmp_path / "a.xcp").write_text(XCP.format(quaternion="0 0 0 1", lens=lens))
+    (camera,) = read_calibration(tmp_path / "a.xcp").cameras
+    x, y = np.meshgrid(np.linspace(0, 1919, 31), np.linspace(0, 1079, 31))
+    pixels = np.stack([x.ravel(), y.ravel()], 1)
+    r2 = ((pixels - [1000, 500]) ** 2).sum(1, keepdims=True)
+    ideal = ([1000, 500] + (pixels - [1000, 500]) * (1 + 3e-8 * r2 + 2e-14 * r2**2) - [960, 540]) / 1400
+    rays, still = np.concatenate([ideal, np.ones((961, 1))], 1), np.zeros(3)
+    each = [cv2.projectPoints(rays, still, still, np.eye(3), one)[0][:, 0] - ideal for one in np.eye(5)]
+    wanted = (pixels - [960, 540]) / 1400 - ideal
+    best = np.linalg.lstsq(np.stack([one.ravel() for one in each], 1), wanted.ravel(), rcond=None)[0]
+    np.testing.assert_allclose(camera.distortion[:5], best, rtol=1e-6)

@@ -1,6 +1,7 @@
 """What is said of a rig."""
 
 import numpy as np
+import pytest
 import torch
 
 from vergence.footage.calibrations.summary import described
@@ -34,3 +35,19 @@ def test_scale_free_unposed_and_fisheye() -> None:
     assert head == "2 cameras, 1 with intrinsics, 0 with extrinsics"
     assert "fisheye lens, place not known" in line
     assert bare == "b: no intrinsics, place not known"
+
+
+def test_a_camera_that_leans_and_looks_up_with_a_lens() -> None:
+    """20 degrees up, then rolled by 30 about its axis; in world axes z is up."""
+    up, roll = np.radians(20), np.radians(30)
+    forward, level = np.array([np.cos(up), 0, np.sin(up)]), np.array([0.0, -1, 0])
+    down = np.cross(forward, level)
+    right = np.cos(roll) * level - np.sin(roll) * down
+    turn = np.stack([right, np.cross(forward, right), forward])
+    assert np.linalg.det(turn) == pytest.approx(1)
+    k, lens = intrinsics_from_fov(np.radians(60), 1280, 720).numpy(), np.array([-0.123, 0, 0, 0, 0])
+    leaning = Camera("a", (1280, 720), k, lens, turn, -turn @ [0, 0, 500.0])
+    line = described(Rig((leaning, camera("b", [3000.0, 0.0, 1000.0])), up=np.array([0.0, 0.0, 2.0])))[1]
+    assert line.endswith("lens k1 -0.123, 0.50 m high, looks 20 degrees up, turned by 30 degrees")
+    bare = Camera("c", None, k, np.zeros(5))
+    assert described(Rig((bare,)))[1] == f"c: focal length {640 / np.tan(np.radians(30)):.0f} px, place not known"

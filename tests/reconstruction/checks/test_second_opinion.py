@@ -125,6 +125,9 @@ def test_what_footage_can_tell_less_of_is_held_against_given_cameras_less(make_s
         (0.65, 1.92, False),
         (9.0, 1.1, False),
         (0.1, 2.6, True),
+        (0.9, 1.5, True),
+        (0.9, 1.45, False),
+        (1.2, 1.19, False),
     ],
 )
 def test_more_noise_makes_up_for_a_smaller_gap(far: float, ratio: float, stale: bool) -> None:
@@ -145,3 +148,30 @@ def test_one_descent_where_given_cameras_lie_in_the_basin_that_is_found(
     descents.clear()
     rotation, translation = turned(scene.rotation, scene.translation, 1, 40.0)
     assert asked(scene, rotation, translation).doubts()
+
+
+def test_orders_of_many_cameras_are_exchanges_of_two_all_moved_on_and_all_reversed() -> None:
+    assert module._exchanges(4) == [
+        (1, 2, 3, 0), (2, 3, 0, 1), (3, 0, 1, 2),
+        (1, 0, 2, 3), (2, 1, 0, 3), (3, 1, 2, 0), (0, 2, 1, 3), (0, 3, 2, 1), (0, 1, 3, 2),
+        (3, 2, 1, 0),
+    ]  # fmt: skip
+
+
+def test_gaps_of_rotations_and_directions_by_hand() -> None:
+    """Camera 1 is turned by 3 degrees about y; the way from it to camera 0, along x and 2 long, is then turned by as much."""
+    turn = Rotation.from_euler("y", 3, degrees=True).as_matrix()
+    shift = np.array([[0.0, 0, 0], [-2, 0, 0]])
+    known = Bundle(np.stack([np.eye(3)] * 2), shift, np.ones((2, 2)), np.zeros((0, 3)))
+    rotated = replace(known, rotation=np.stack([np.eye(3), turn]))
+    rotation, direction = module._gaps(known, rotated)
+    np.testing.assert_allclose(np.degrees(rotation), [[0, 3], [0, 0]], atol=1e-9)
+    np.testing.assert_allclose(np.degrees(direction), [[0, 3], [0, 0]], atol=1e-9)
+    moved = replace(known, translation=np.array([[0.0, 0, 0], [-2, 2 * np.tan(np.radians(7)), 0]]))
+    rotation, direction = module._gaps(known, moved)
+    np.testing.assert_allclose(np.degrees(direction - rotation), [[0, 7], [0, 0]], atol=1e-9)
+    assert np.degrees(module._gap(known, moved)) == pytest.approx(7)
+    sure = np.zeros((2, 2)), np.zeros((2, 2))
+    assert module._far(known, moved, sure) == pytest.approx(7 / module.MOST_GAP_DEG)
+    loose = np.zeros((2, 2)), np.full((2, 2), np.radians(4))
+    assert module._far(known, moved, loose) == pytest.approx(7 / (4 * module.MOST_GAP_SIGMA))

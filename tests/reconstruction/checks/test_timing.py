@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from vergence.reconstruction.checks import timing
 from vergence.reconstruction.checks.lag import lag
 from vergence.reconstruction.checks.timing import _at, _total, _vertex, find_lateness, late_words
 
@@ -147,3 +148,17 @@ def test_the_vertex_of_a_parabola_between_frames() -> None:
     assert _vertex(costs, np.array([0, 0]), 0) == pytest.approx(-0.3)
     assert _vertex(costs, np.array([0, -1]), 1) == pytest.approx(0.5)
     assert _vertex({(0, 1): np.full(5, 0.2)}, np.array([0, 0]), 1) == 0
+
+
+def test_a_course_of_shifts_changes_where_that_is_worth_its_price() -> None:
+    """By hand, of three shifts: leaving the middle one costs the price, and pays from there on."""
+    price = timing.CHANGE_PRICE
+    table = np.zeros((3, 6))
+    table[1, 3:] = price  # the middle shift costs three prices in the second half
+    table[0], table[2, :3] = 10 * price, 10 * price
+    cost, shifts = timing._course(table)
+    assert cost == pytest.approx(price)
+    assert shifts.tolist() == [0, 0, 0, 1, 1, 1]
+    table[1, 3:] = price / 4  # now three quarters of one
+    cost, shifts = timing._course(table)
+    assert (cost, shifts.tolist()) == (pytest.approx(0.75 * price), [0] * 6)

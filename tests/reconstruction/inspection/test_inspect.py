@@ -16,6 +16,7 @@ from fixtures_told import SIDE, Told, told, write_videos
 import vergence
 from vergence.errors import VergenceError
 from vergence.footage.observations import observe
+from vergence.reconstruction.inspection import inspect
 from vergence.reconstruction.inspection.findings import MOVES, _sync, findings_of
 from vergence.reconstruction.inspection.inspect import Inspection
 from vergence.reconstruction.inspection.measure import looked_at, share_of, turn_of
@@ -295,3 +296,20 @@ def test_what_is_known_of_the_cameras_times_is_said(state: str, asked: bool, wor
     (finding,) = _sync({"state": state, "cameras": {"a": {"offset": 0.0}, "b": {"offset": 2.5}}}, asked)
     assert finding.state == words[0]
     assert words[1] in finding.found
+
+
+def test_times_of_some_frames_are_told_in_steps_of_all() -> None:
+    """Of every third frame: offsets and their deviations are three times as many steps; rates are as they are."""
+    sync = {
+        "state": "ambiguous",
+        "pairs": [{"cameras": ["a", "b"], "deviation": 0.2}],
+        "cameras": {"a": {}, "b": {"offset": -1.5, "deviation": 0.1, "drift": 20.0}},
+        "alternatives": [{"a": 0.0, "b": 4.0}],
+    }
+    assert inspect._in_steps(sync, 1) is sync
+    assert inspect._in_steps({"state": "unknown"}, 3) == {"state": "unknown"}
+    found = inspect._in_steps(sync, 3)
+    assert found["pairs"] == [{"cameras": ["a", "b"], "deviation": pytest.approx(0.6)}]
+    assert found["cameras"]["b"] == {"offset": -4.5, "deviation": pytest.approx(0.3), "drift": 20.0}
+    assert found["alternatives"] == [{"a": 0.0, "b": 12.0}]
+    assert found["state"] == "ambiguous"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from fixtures_told import BLOCK, Told, numbers, told, write_videos
 from vergence.errors import VergenceError
 from vergence.footage.capture import load_capture
 from vergence.footage.observations import observe
+from vergence.reconstruction.inspection import look as module
 from vergence.reconstruction.inspection.look import SPREAD, look
 
 __all__ = ["told"]
@@ -85,3 +87,42 @@ def test_a_picture_says_its_number() -> None:
 
     assert numbers(picture(3, 200)) == (3, 200)
     assert picture(0, 0)[BLOCK + 1 :].std() > 20
+
+
+def test_the_stretch_lies_in_the_middle_of_what_is_filmed(told: type[Told], tmp_path: Path) -> None:
+    """55 time steps in 48 looks, of each one: the middle is 27, and half of the 47 steps between the looks lie before it."""
+    told.keypoints = moving(55, 1)
+    found = look(load_capture(write_videos(tmp_path, (55,), fps=60.0)), tmp_path, told(), 48)
+    assert (found.stride, len(found.frames[0])) == (1, 48)
+    assert found.start == 4  # of 3.5 either side
+
+
+@pytest.mark.parametrize(
+    ("frames", "fps", "asked", "expected"),
+    [
+        (55, 60.0, 48, (1, 48, 55)),  # every second would leave 27, of which 48 are needed
+        (200, 60.0, 48, (2, 48, 200)),
+        (500, 100.0, 100, (4, 100, 500)),  # 25 a second at least
+        (500, 100.0, 250, (2, 250, 500)),
+        (150, 100.0, 48, (3, 48, 150)),
+        (30, 25.0, 48, (1, 30, 30)),
+    ],
+)
+def test_how_far_apart_and_how_many_time_steps_are_looked_at(
+    frames: int, fps: float, asked: int, expected: tuple
+) -> None:
+    capture = SimpleNamespace(fps=fps, cameras=[SimpleNamespace(frame_steps=1.0)])
+    assert module._stride(capture, 0.0, frames - 1.0, asked) == expected
+    assert module._stride(capture, 0.2, frames + 0.9, asked)[2] == frames
+
+
+def test_what_is_looked_at_besides() -> None:
+    """Eight moments apart by a ninth of the way; the busiest is in the middle of those in which most cameras see somebody."""
+    assert module.spread_steps(10, 100).tolist() == [20, 30, 40, 50, 60, 70, 80, 90]
+    somebody, nobody = SimpleNamespace(boxes=np.zeros((1, 4))), SimpleNamespace(boxes=np.zeros((0, 4)))
+    first = [nobody, somebody, somebody, somebody, somebody]
+    second = [somebody, somebody, nobody, somebody]  # ends before the other
+    moments = np.array([10.0, 20, 30, 40, 50])
+    assert module._busiest([first, second], moments) == 40
+    assert module._busiest([first], moments) == 40
+    assert module._busiest([second], moments[:4]) == 20

@@ -152,3 +152,64 @@ def test_offsets_of_one_camera_that_fit_nearly_as_well_are_tried_up_to_the_ends(
     tried = [tuple(offset) for offset in find._candidates(None, 3, 6)]
     assert tried[0] == (0, 0, 0)
     assert (0, place, 0) in tried
+
+
+@pytest.mark.parametrize(
+    ("seen", "z", "ratio"),
+    [
+        (((0, 18), (0, 18)), 45 / np.sqrt(18), 1 + 45 / 36),
+        (((0, 6), (0, 6)), 18 / 1e-9, 2.0),
+        (((6, 12), (0, 6)), np.inf, np.inf),
+    ],
+)
+def test_offsets_are_compared_where_two_blocks_of_time_show_both(seen, z: float, ratio: float) -> None:
+    """By hand, of three blocks of 6 steps and three joints: camera 1 has moved by a block, so that its frames 0 to 5 lie in
+    the second. Under the other offset each square that is seen has half of the noise's more: 3 in a camera, block and joint,
+    over the 6 of camera 1's. All of it: 3, 6, 6 for each joint, z is 45 over the root of 3 (4 + 1 + 1)."""
+    frame, joint = (part.ravel() for part in np.meshgrid(np.arange(18), np.arange(3), indexing="ij"))
+    noise = np.array([0.002, 0.002])
+    square = noise[:, None] ** 2 * np.ones((2, 54))
+    best = Timing(np.zeros(2), np.zeros(2), np.zeros((4, 4)), square, np.ones((2, 54)), frame, joint, noise, None)
+    shown = np.array([(frame >= low) & (frame < high) for low, high in seen])
+    other = replace(best, offset=np.array([0.0, 6.0]), square=np.where(shown, 1.5 * square, np.nan))
+    assert _excluded(best, other, 1.5) == (pytest.approx(z), pytest.approx(ratio))
+
+
+def verdict(drift: float = 0.0, spread: float = 0.0, others: tuple = (), wanders: float = 0.0):
+    """Of two cameras, the second 4 steps late at step 50."""
+    none, each = np.empty(0), np.diag([0.0, spread**2, 0.0, 0.0])
+    timing = Timing(np.array([0.0, 4.0]), np.array([0.0, drift]), each, none, none, none, none, none, None)
+    timings = [replace(timing, offset=np.array([0.0, one])) for one in others]
+    return _verdict(timing, timings, 3.0, 100, wanders, 0.1)
+
+
+def test_what_a_timing_means() -> None:
+    """Offsets that fit as well, clocks that no camera has, lost frames, and how exactly the motion tells."""
+    assert verdict().state == "found"
+    assert verdict().offset.tolist() == [0.0, 4.0]
+    np.testing.assert_allclose(verdict(spread=0.03).between, [[0, 0.05], [0.05, 0]])
+    several = verdict(others=(12.0, -4.256))
+    assert (several.state, several.alternatives) == ("ambiguous", ((0.0, 4.0), (0.0, 12.0), (0.0, -4.26)))
+    assert (several.zero_fits, several.offset.tolist()) == (False, [0.0, 4.0])
+    none = verdict(others=(12.0, 0.05))
+    assert (none.state, none.zero_fits, none.offset.tolist()) == ("ambiguous", True, [0.0, 0.0])
+    clock = verdict(drift=2e-3)
+    assert (clock.state, clock.zero_fits, clock.drift.tolist()) == ("unsure", False, [0.0, 0.0])
+    assert "another rate" in clock.reason
+    assert verdict(drift=0.9e-3).state == "found"
+    lost = verdict(wanders=1.2)
+    assert (lost.state, lost.zero_fits) == ("unsure", False)
+    assert "stay together to 1.2 frames" in lost.reason
+    assert verdict(wanders=0.9).state == "found"
+    vague = verdict(spread=0.3)
+    assert (vague.state, vague.zero_fits) == ("unsure", False)
+    assert f"offsets to {2 * np.hypot(0.3, 0.04):.1f} frames only" in vague.reason
+    assert verdict(spread=0.6).state == "unknown"
+
+
+def test_of_long_footage_the_stretch_is_taken_in_which_all_cameras_see_most() -> None:
+    course = np.full((find.WINDOW + 50, 2, 3, 2), 1.0)
+    assert find._window(course[:-50]) == slice(0, find.WINDOW)
+    course[:20, 1, 0] = np.nan  # one joint in one camera
+    course[-7:, 0] = np.nan
+    assert find._window(course) == slice(20, 20 + find.WINDOW)
