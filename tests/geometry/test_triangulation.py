@@ -174,6 +174,16 @@ def test_parallel_rays_give_no_point():
     assert triangulate_optimal(xy, torch.stack([camera, camera])).isnan().all()
 
 
+def test_a_point_between_two_cameras_spoils_no_other():
+    first = projection_matrix(torch.eye(3, dtype=F64), torch.zeros(3, dtype=F64))
+    ahead = projection_matrix(torch.eye(3, dtype=F64), torch.tensor([0.0, 0, -1000], dtype=F64))
+    world = torch.tensor([[0.0, 0, 5000], [700, -300, 5000]], dtype=F64)
+    cameras = torch.stack([first, ahead])
+    found = triangulate_optimal(observe(world, cameras), cameras)
+    assert found[0].isnan().all()
+    torch.testing.assert_close(found[1], world[1])
+
+
 def test_linear_gradient():
     points, cameras = world(3), rig(3)[2]
     xy = observe(points, cameras, 5.0).requires_grad_()

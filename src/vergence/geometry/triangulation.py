@@ -32,6 +32,8 @@ from torch import Tensor
 from vergence.errors import VergenceError
 from vergence.geometry.two_view import essential_of_cameras
 
+ON_BASELINE = 1e-12  # length of a point's epipolar line, in that of the essential matrix
+
 
 def _check(points: Tensor, cameras: Tensor) -> None:
     if points.ndim < 2 or points.shape[-1] != 2 or cameras.ndim < 3 or cameras.shape[-2:] != (3, 4):
@@ -227,14 +229,19 @@ def triangulate_optimal(points: Float[Tensor, "... 2 2"], cameras: Float[Tensor,
 
 def correct_matches(points: Float[Tensor, "... 2 2"], cameras: Float[Tensor, "2 3 4"]) -> Float[Tensor, "... 2 2"]:
     """The closest pairs of points (sum of squared distances) whose rays meet exactly, by OpenCV: the error of two views can
-    have three minima, and the roots of one polynomial of degree six are all of them. NaN where a view is missing."""
+    have three minima, and the roots of one polynomial of degree six are all of them. NaN where a view is missing;
+    unchanged where both points look along the line between the cameras, for which OpenCV has no answer."""
     first, second = cameras.double().cpu().numpy()
     essential = essential_of_cameras(first[:, :3], first[:, 3], second[:, :3], second[:, 3])
     seen, out = points.isfinite().all(-1).all(-1), torch.full_like(points, math.nan)
     pairs = np.ascontiguousarray(points[seen].double().cpu().numpy().reshape(-1, 2, 2).swapaxes(0, 1))
-    if pairs.size:
-        moved = np.concatenate(cv2.correctMatches(essential, pairs[:1], pairs[1:])).swapaxes(0, 1)
-        out[seen] = torch.from_numpy(moved).to(out).reshape(points[seen].shape)
+    whole = np.concatenate([pairs, np.ones_like(pairs[..., :1])], -1)
+    lines = np.maximum(np.abs(whole[0] @ essential.T), np.abs(whole[1] @ essential)).max(-1)
+    meant = lines > ON_BASELINE * np.linalg.norm(essential)
+    if meant.any():
+        some = np.ascontiguousarray(pairs[:, meant])
+        pairs[:, meant] = np.concatenate(cv2.correctMatches(essential, some[:1], some[1:]))
+    out[seen] = torch.from_numpy(pairs.swapaxes(0, 1)).to(out).reshape(points[seen].shape)
     return out
 
 
