@@ -112,10 +112,10 @@ def test_cameras_that_end_early(tmp_path: Path, points: np.ndarray) -> None:
     capture_toml(tmp_path)
     seen = observe(load_capture(tmp_path))
     assert np.isnan(seen.keypoints[-2:, 1]).all()
-    assert any("b ends after 28 frames, a after 30" in note for note in seen.notes)
+    assert any("b ends after 28 frames of 1/25 s, a after 30" in note for note in seen.notes)
     openpose(tmp_path / "c", points[:12, 1])
     (tmp_path / "capture.toml").write_text((tmp_path / "capture.toml").read_text().replace('"b"', '"c"'))
-    with pytest.raises(VergenceError, match="b ends after 12 frames, a after 30"):
+    with pytest.raises(VergenceError, match="b ends after 12 frames of 1/25 s, a after 30"):
         observe(load_capture(tmp_path))
 
 

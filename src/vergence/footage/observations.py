@@ -264,12 +264,15 @@ def _timeline(capture: Capture, counts: Mapping[str, int], notes: list[str], kno
     sure = {name: end for name, end in ends.items() if known is None or name in known}
     if len(sure) > 1 and max(sure.values()) - min(sure.values()) >= 1:
         shortest, longest = min(sure, key=lambda n: sure[n]), max(sure, key=lambda n: sure[n])
-        problem = f"cameras differ in length: {shortest} ends after {sure[shortest]:g} frames"
+        problem = f"cameras differ in length: {shortest} ends after {sure[shortest]:g} frames of 1/{capture.fps:g} s"
         problem += f", {longest} after {sure[longest]:g}"
         begun = capture.synchronised and not any(camera.offset for camera in capture.cameras)
         share = LENGTH_SHARE if begun else UNTIMED_SHARE
         if sure[longest] - sure[shortest] > max(2.0, share * sure[longest]):
-            raise VergenceError(problem, "Trim the recordings to one start and end, or give each camera's offset.")
+            raise VergenceError(
+                problem,
+                "Trim the recordings to one start and end, give each camera's offset, or correct a frame rate that is wrong.",
+            )
         notes.append(f"{problem}; what is missing counts as not seen")
     length = math.floor(max(ends.values()) + 1e-6)
     if length < 1:
