@@ -117,7 +117,10 @@ def test_nothing_known_but_intrinsics(tmp_path: Path, capsys: pytest.CaptureFixt
     assert np.median(thigh) == pytest.approx(1700 * 0.245, rel=0.12)
     first = next(csv.DictReader((tmp_path / "out" / "poses.csv").read_text().splitlines()))
     assert (first["unit"], first["fps"], first["up"]) == ("reference_bone", "50", "unknown")
-    assert "verdict: good" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "verdict: good" in said
+    assert f"rotation uncertainty {results['report']['predicted_rotation_deg']:.2f} deg (c" in said
+    assert len(results["report"]["worst_pair"]) == 2
 
 
 def test_formats_and_markers_are_refused_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,13 +131,14 @@ def test_formats_and_markers_are_refused_before_the_work(tmp_path: Path, monkeyp
     assert not (tmp_path / "out").exists()
 
 
-def test_known_extrinsics_give_millimetres_in_their_world(tmp_path: Path) -> None:
+def test_known_extrinsics_give_millimetres_in_their_world(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     reconstruct(make_capture(tmp_path, up="up = [0.0, -1.0, 0.0]"), tmp_path / "out")
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     poses = read_npz(tmp_path / "out" / "poses.npz")
     assert results["unit"] == poses.unit == "mm"
     np.testing.assert_allclose(poses.up, [0, -1, 0])
     assert np.nanmedian(np.linalg.norm(poses.pose - moving_person(), axis=-1)) < 10
+    assert "cameras as given" in capsys.readouterr().out
     np.testing.assert_allclose(results["cameras"]["c1"]["t"], rig(3)[1][2], atol=1e-6)
     trc = read_trc(tmp_path / "out" / "poses.trc")
     assert trc.note == ""

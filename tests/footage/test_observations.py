@@ -112,10 +112,10 @@ def test_cameras_that_end_early(tmp_path: Path, points: np.ndarray) -> None:
     capture_toml(tmp_path)
     seen = observe(load_capture(tmp_path))
     assert np.isnan(seen.keypoints[-2:, 1]).all()
-    assert any("b ends after 28 frames, a after 30" in note for note in seen.notes)
+    assert any("b ends after 28 frames of 1/25 s, a after 30" in note for note in seen.notes)
     openpose(tmp_path / "c", points[:12, 1])
     (tmp_path / "capture.toml").write_text((tmp_path / "capture.toml").read_text().replace('"b"', '"c"'))
-    with pytest.raises(VergenceError, match="b ends after 12 frames, a after 30"):
+    with pytest.raises(VergenceError, match="b ends after 12 frames of 1/25 s, a after 30"):
         observe(load_capture(tmp_path))
 
 
@@ -154,6 +154,41 @@ def test_file_that_says_another_size(tmp_path: Path, points: np.ndarray) -> None
     (tmp_path / "capture.toml").write_text(text.replace('keypoints = "b"', 'keypoints = "b.json"'))
     with pytest.raises(VergenceError, match="images of 640 x 360, its image_size is 1280 x 720"):
         observe(load_capture(tmp_path))
+
+
+@pytest.mark.parametrize(("size", "factor", "shift"), [((1288, 720), 1.0, 4.0), ((640, 360), 0.5, -0.25)])
+def test_keypoints_in_the_pixels_of_a_video_of_another_size(
+    tmp_path: Path, points: np.ndarray, size: tuple[int, int], factor: float, shift: float
+) -> None:
+    """As a detector writes them of a video that is wider, or half as large, than the calibration's images."""
+    plain = observed_of(tmp_path / "plain", points, (1280, 720))
+    other = points.copy()
+    other[..., 0] = factor * points[..., 0] + shift
+    other[..., 1] = factor * points[..., 1] + (shift if factor < 1 else 0.0)
+    np.testing.assert_allclose(observed_of(tmp_path / "other", other, size), plain, atol=1e-3)
+
+
+def observed_of(folder: Path, points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    folder.mkdir()
+    for v, name in enumerate("ab"):
+        images = [{"id": i, "file_name": f"{i}.png", "width": size[0], "height": size[1]} for i in range(FRAMES)]
+        rows = [{"image_id": i, "keypoints": np.nan_to_num(points[i, v]).ravel().tolist()} for i in range(FRAMES)]
+        (folder / f"{name}.json").write_text(json.dumps({"images": images, "annotations": rows}))
+        with VideoWriter(folder / f"{name}.mp4", 25) as writer:
+            for _ in range(FRAMES):
+                writer.write(np.zeros((size[1], size[0], 3), np.uint8))
+    capture_toml(
+        folder,
+        {
+            name: f'video = "{name}.mp4"\nintrinsics = [[900.0, 0, 639.5], [0, 900.0, 359.5], [0, 0, 1]]'
+            for name in "ab"
+        },
+    )
+    text = (folder / "capture.toml").read_text()
+    for name in "ab":
+        text = text.replace(f'keypoints = "{name}"', f'keypoints = "{name}.json"')
+    (folder / "capture.toml").write_text(text)
+    return observe(load_capture(folder)).keypoints
 
 
 def test_one_camera_without_keypoints(tmp_path: Path, points: np.ndarray) -> None:

@@ -268,10 +268,11 @@ def in_time(
                 )
             camera = replace(camera, stamps=steps)
         if late.get(camera.name):
-            notes.append(
-                f"{camera.name}: begins {1000 * late[camera.name]:.0f} ms after the first by its time stamps; a given offset "
-                "goes before"
-            )
+            if 1000 * late[camera.name] >= 0.5:  # less reads as 0 ms
+                notes.append(
+                    f"{camera.name}: begins {1000 * late[camera.name]:.0f} ms after the first by its time stamps; a given "
+                    "offset goes before"
+                )
             camera = replace(camera, offset=-late[camera.name] * rate)
         out.append(camera)
     return tuple(out)

@@ -158,7 +158,7 @@ def _from_cameras(capture: Capture, notes: list[str]) -> tuple[Skeleton, list[li
         read = read_keypoints(camera.keypoints, capture.skeleton)
         found[camera.name] = read.in_order_of(next(iter(found.values()), read).skeleton)
         notes += found[camera.name].notes
-        _check_file_size(camera, found[camera.name])
+        found[camera.name] = _in_its_pixels(camera, found[camera.name])
     found = own_frames(
         found,
         {camera.name: camera.numbering for camera in capture.cameras},
@@ -264,12 +264,15 @@ def _timeline(capture: Capture, counts: Mapping[str, int], notes: list[str], kno
     sure = {name: end for name, end in ends.items() if known is None or name in known}
     if len(sure) > 1 and max(sure.values()) - min(sure.values()) >= 1:
         shortest, longest = min(sure, key=lambda n: sure[n]), max(sure, key=lambda n: sure[n])
-        problem = f"cameras differ in length: {shortest} ends after {sure[shortest]:g} frames"
+        problem = f"cameras differ in length: {shortest} ends after {sure[shortest]:g} frames of 1/{capture.fps:g} s"
         problem += f", {longest} after {sure[longest]:g}"
         begun = capture.synchronised and not any(camera.offset for camera in capture.cameras)
         share = LENGTH_SHARE if begun else UNTIMED_SHARE
         if sure[longest] - sure[shortest] > max(2.0, share * sure[longest]):
-            raise VergenceError(problem, "Trim the recordings to one start and end, or give each camera's offset.")
+            raise VergenceError(
+                problem,
+                "Trim the recordings to one start and end, give each camera's offset, or correct a frame rate that is wrong.",
+            )
         notes.append(f"{problem}; what is missing counts as not seen")
     length = math.floor(max(ends.values()) + 1e-6)
     if length < 1:
@@ -300,14 +303,23 @@ def _rows(track: np.ndarray, index: np.ndarray) -> np.ndarray:
     return out
 
 
-def _check_file_size(camera: CaptureCamera, detections: Detections) -> None:
-    size = detections.image_size
-    if size is not None and size != camera.image_size:
+def _in_its_pixels(camera: CaptureCamera, detections: Detections) -> Detections:
+    """Keypoints that their file gives in the video's pixels, brought to the camera's as the video's images are.
+
+    Raises:
+        VergenceError: they are for images of another size.
+    """
+    size, fit = detections.image_size, camera.fit
+    if size is None or size == camera.image_size:
+        return detections
+    if fit is None or size != fit.source:
         raise VergenceError(
             f"keypoints of camera {camera.name} are for images of {size[0]} x {size[1]}, its image_size is "
             f"{camera.image_size[0]} x {camera.image_size[1]}",
             "Set image_size (and intrinsics) to the size that the keypoints are for.",
         )
+    people = {frame: fit.moved(points) for frame, points in detections.people.items()}
+    return replace(detections, people=people, image_size=fit.target)
 
 
 def _check_extent(tracks: Sequence[np.ndarray], camera: CaptureCamera) -> None:

@@ -63,6 +63,12 @@ class ImageFit:
         out[y0:y1, x0:x1] = image[y0 - y : y1 - y, x0 - x : x1 - x]
         return out
 
+    def moved(self, points: Float[np.ndarray, "*N 3"]) -> Float[np.ndarray, "*N 3"]:
+        """Keypoints (x, y, confidence) of the source in the target's pixels."""
+        out = np.array(points, dtype=float)
+        out[..., :2] = out[..., :2] * np.diag(self.matrix)[:2] + self.matrix[:2, 2]
+        return out
+
     def describe(self, what: str) -> str:
         """The note for the report."""
         width, height = self.source

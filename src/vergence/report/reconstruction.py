@@ -115,10 +115,12 @@ def print_summary(found: Reconstruction, file_notes: Mapping[str, str]) -> None:
     console.print(table)
     limbs = {name: value for name, value in report.limb_cv.items() if value == value}
     worst = max(limbs, key=lambda name: limbs[name], default=None)
-    uncertainty = report.predicted_rotation_deg if np.isfinite(report.predicted_rotation_deg) else 0.0
-    pair = f" ({escape(' and '.join(report.worst_pair))})" if report.worst_pair else ""
+    pair = " and ".join(report.worst_pair)
+    sure = (
+        f"rotation uncertainty {report.predicted_rotation_deg:.2f} deg ({escape(pair)})" if pair else "cameras as given"
+    )
     steady = f"; least steady limb {escape(worst)}, {limbs[worst]:.1%} of its length" if worst else ""
-    said = f"joints reconstructed {report.coverage:.1%}; rotation uncertainty {uncertainty:.2f} deg{pair}{steady}"
+    said = f"joints reconstructed {report.coverage:.1%}; {sure}{steady}"
     console.print(said, **plain)
     console.print(f"subject: {subject.verdict}, {escape(subject.reason)}", **plain)
     for note in found.notes:

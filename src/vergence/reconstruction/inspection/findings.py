@@ -100,7 +100,7 @@ def findings_of(
         found += [*_alone(capture, seen, cameras[0]), *_joints(joints, 1), *_trembling(joints)]
     elif seen is not None:
         found += [
-            *_together(capture, seen),
+            *(() if _brief(cameras) else _together(capture, seen)),
             *_joints(joints, len(cameras)),
             *_angles(pairs, made is not None),
             *_sync(sync, made is not None and made.synchronisation.get("state") != "not asked"),
