@@ -380,7 +380,8 @@ def first_difference(old: Any, new: Any, path: str = "") -> str:
             if found := first_difference(old.get(key), new.get(key), f"{path}.{key}" if path else str(key)):
                 return found
         return ""
-    return "" if old == new else f"{path} is {old!r} there and {new!r} here"
+    a, b = (str(value).lower() if isinstance(value, bool) else repr(value) for value in (old, new))  # as YAML has it
+    return "" if old == new else f"{path} is {a} there and {b} here"
 
 
 def renamed(values: Mapping[str, Any], names: Mapping[str, str], file: Path | str) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import yaml
+from transformers import AutoBackbone, ResNetConfig
 
 import vergence.training.run as runs
 from vergence.batches.sampler import Mixture
@@ -162,6 +164,23 @@ def test_a_finished_comparison_is_only_told_again(where, monkeypatch, capsys):
     assert main(words(where, "--seeds", "2")) == 0
     assert json.loads((where / "out" / "results.json").read_text()) == before
     assert "supervised, seed 1: studio" in capsys.readouterr().out
+
+
+def test_a_finished_row_needs_its_backbones_folder_no_more(tmp_path, capsys):
+    config = ResNetConfig(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], layer_type="basic")
+    AutoBackbone.from_config(config).save_pretrained(tmp_path / "weights")
+    raw = yaml.safe_load(SET)
+    raw["methods"] = {"supervised": raw["methods"]["supervised"]}
+    raw["methods"]["supervised"]["network"] = {"backbone": str(tmp_path / "weights")}
+    raw["base"]["test"].pop("wild")
+    (tmp_path / "set.yaml").write_text(yaml.safe_dump(raw))
+    assert main(words(tmp_path)) == 0
+    before = json.loads((tmp_path / "out" / "results.json").read_text())
+    shutil.rmtree(tmp_path / "weights")
+    assert main(words(tmp_path)) == 0
+    assert json.loads((tmp_path / "out" / "results.json").read_text())["methods"] == before["methods"]
+    assert main(words(tmp_path, "--seeds", "2")) == 2  # the second seed has to be trained
+    assert "weights' could not be loaded" in capsys.readouterr().err
 
 
 def test_a_finished_run_is_measured_on_the_tests_of_its_seed_and_left_alone(where, tmp_path, monkeypatch):

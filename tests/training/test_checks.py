@@ -46,6 +46,8 @@ def recipe(*words: str):
         (["network.head=no_such_head"], "no head is called 'no_such_head'"),
         (["method=no_such_method"], "no method is called"),
         (["skeleton=no_such_skeleton"], "no_such_skeleton"),
+        (["sources.wild.keypoints=false", "sources.wild.pose=none"],
+         "stage 'first' learns nothing: no label of wild is visible to it.*keypoints: true"),
     ],
 )  # fmt: skip
 def test_what_a_later_stage_could_not_do_is_told_before_the_first_and_leaves_no_folder(
@@ -115,6 +117,31 @@ def test_somebody_elses_recipe_file_is_not_written_over(tmp_path):
     with pytest.raises(VergenceError, match="another recipe"):
         vergence.train(recipe(), tmp_path, device="cpu")
     assert (tmp_path / "recipe.yaml").read_text() == "method: supervised\n"
+
+
+HELD = {"kind": "capture", "path": "footage"}
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "values", "said"),
+    [
+        ("stages", "third", {"label": {"source": "wild", "keypoints": "labelled"}},
+         r"stage 'third' makes 3D of several views, but source 'wild' \(world_images\) has single images"),
+        ("sources", "mine", {"kind": "coco", "path": "footage", "pose": "all"},
+         r"sources\.mine\.pose is all, but a source of kind coco has no 3D labels\. Leave pose out"),
+        ("test", "held", {**HELD, "reconstruction": "rec"},
+         r"held has no reconstruction in rec\. Make it: vergence reconstruct footage --out rec"),
+        ("test", "held", {**HELD, "path": "gone"}, r"capture is not there: no gone\..*ROOT, --test\.held\.path FOLDER\)"),
+        ("test", "held", HELD, "^test held: .*footage"),
+    ],
+)  # fmt: skip
+def test_what_a_source_lacks_is_told_before_the_first_step(part, name, values, said, tmp_path, monkeypatch):
+    monkeypatch.setattr(Mixture, "batch", lambda *_: pytest.fail("a step was made"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "footage").mkdir()
+    with pytest.raises(VergenceError, match=said):
+        vergence.train({**BASE, part: {**BASE.get(part, {}), name: values}}, "run", device="cpu")
+    assert not (tmp_path / "run").exists()
 
 
 PLUGIN = """

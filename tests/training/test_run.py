@@ -291,6 +291,7 @@ def test_labelled_2d_that_is_withheld_cannot_be_used(tmp_path):
 def test_the_first_difference_is_named_where_it_lies():
     assert first_difference({"a": {"b": 1}}, {"a": {"b": 1}}) == ""
     assert first_difference({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}) == "a.c is 2 there and 3 here"
+    assert first_difference({"a": True}, {"a": False}) == "a is true there and false here"
     assert first_difference({"a": 1}, {"a": 1, "b": [2]}) == "b is None there and [2] here"
     assert first_difference({"a": [1, 2]}, {"a": [1]}) == "a is [1, 2] there and [1] here"
 

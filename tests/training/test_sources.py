@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from vergence.errors import VergenceError
+from vergence.recipes.load import recipe_from
 from vergence.recipes.recipe import Source
 from vergence.recipes.typed import make_source
-from vergence.training.sources import as_protocol, open_source
+from vergence.training.sources import as_protocol, check_readable, open_source, same_images
 
 
 def film(**settings) -> Source:
@@ -123,3 +124,38 @@ def test_a_protocol_says_which_images_and_contradicts_nobody():
         make_source(kind="human36m")
     with pytest.raises(VergenceError, match="step is 0"):
         make_source(kind="human36m", path="x", step=0)
+
+
+@pytest.mark.parametrize(
+    ("frames", "others", "same"),
+    [
+        ("", "5", True),
+        ("0-9", "10-19", False),
+        ("0-9,30", "25-40", True),
+        ("0-9", "9", True),
+        ("12", "0-9,13-20", False),
+    ],
+)
+def test_two_parts_of_a_capture_have_images_in_common_where_their_frames_meet(tmp_path, frames, others, same):
+    a, b = (make_source("capture", path=str(tmp_path), frames=text) for text in (frames, others))
+    assert same_images(a, b) is same
+    assert same_images(b, a) is same
+    assert not same_images(a, make_source("capture", path=str(tmp_path / "other")))
+
+
+def test_what_a_test_shares_with_training_is_a_warning_and_what_cannot_be_read_names_its_source(tmp_path, caplog):
+    film = {"kind": "world_recordings", "look": "studio", "seed": 2, "pose": "all"}
+    stages = {"only": {"train": {"batch": {"film": 4}, "losses": {"depth": 1.0}}}}
+    raw = {"sources": {"film": film, "unread": film}, "test": {"new": {**film, "seed": 3}}, "stages": stages}
+    check_readable(recipe_from(raw, "x"), opened := [].append, open_source)
+    assert not caplog.records
+    check_readable(recipe_from({**raw, "test": {"old": film}}, "x"), opened, open_source)
+    (line,) = caplog.messages
+    assert line == "the test old has images of the source film: its figures are not of new images"
+    raw["sources"]["film"] = {"kind": "coco", "path": str(tmp_path), "keypoints": True}
+
+    def fails(name):
+        raise VergenceError("no annotations", "Add them.")
+
+    with pytest.raises(VergenceError, match=r"^source film: no annotations\. Add them"):
+        check_readable(recipe_from(raw, "x"), fails, open_source)

@@ -25,6 +25,7 @@ def train(
     Example: vergence train demo --out runs/mine
 
     After a stop the same command continues. Any key of the recipe is an option too; --print-config shows them all.
+    --plugins FILE,FILE loads your own methods, sources and backbones.
 
     Example: vergence train capture --sources.footage.path my_capture --stages.pose.train.steps 2000
 

@@ -57,7 +57,7 @@ class Plan:
     ) -> Plan:
         found = read_entries(words, only, overrides)
         entries = [entry if entry.run else replace(entry, recipe=entry.recipe.under(data)) for entry in found]
-        check_present(entry.recipe for entry in entries if not entry.run)
+        check_present([entry.recipe for entry in entries if not entry.run])
         if amounts:
             entries = ladder(entries, amounts)
         check_comparable(entries)
@@ -177,10 +177,10 @@ def compare(
     words = [str(word) for word in ([what] if isinstance(what, str | Path) else what)]
     plan = Plan.of(words, only, amounts, overrides, seeds, reference, None if data is None else Path(data))
     out = Path(out)
-    check_entries(plan.entries)
+    work = Work(out, device, progress, one_structure=True)
+    check_entries(plan.entries, work, seeds)
     with nothing_left(out), held(out):
         claim(out / "comparison.yaml", measured_like(plan.base), "another comparison")
-        work = Work(out, device, progress, one_structure=True)
         rows = each_row(work, plan.entries, plan.seeds_of, lambda entry: plan.base)
         return carried_out(
             rows, plan.entries, lambda measured, row: Comparison(measured, row, plan, work.shared), after

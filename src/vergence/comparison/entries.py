@@ -20,8 +20,9 @@ from vergence.files import first_difference, read_yaml
 from vergence.protocols.base import get_protocol
 from vergence.recipes.load import load_recipe, raw_recipe, recipe_from, recipe_path, with_plugin_paths
 from vergence.recipes.paper_tables import is_row, merged
-from vergence.recipes.recipe import Recipe, Source
-from vergence.training.stage_cache import Shared, images_of
+from vergence.recipes.recipe import Recipe
+from vergence.training.sources import same_images
+from vergence.training.stage_cache import Shared
 
 BUILT_IN = "sets/compare.yaml"
 
@@ -177,20 +178,12 @@ def slot_of(entry: Entry, base: Recipe, seeds: int) -> int:
             return seed
     for name, test in base.test.items():
         for other, source in entry.recipe.sources.items():
-            if _same_people(test, source):
+            if same_images(test, source):
                 raise VergenceError(
                     f"{entry.name} was trained on {other!r}, whose people are those of the test {name!r}",
                     "Give another seed to the test, or compare it on its own tests: name it first.",
                 )
     return 0
-
-
-def _same_people(a: Source, b: Source) -> bool:
-    """Whether two sources may show the same people: same world and seed; captures and datasets: the same part of a folder."""
-    if not (a.of_world and b.of_world):
-        part = [(s.kind, Path(s.path).resolve(), s.frames, s.split, s.protocol) for s in (a, b)]
-        return part[0] == part[1]
-    return images_of(a)["seed"] == images_of(b)["seed"] and a.kind == b.kind
 
 
 def labels_3d(recipe: Recipe, shared: Shared) -> dict[str, int]:

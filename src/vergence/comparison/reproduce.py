@@ -155,7 +155,7 @@ class Plan:
         entries = [
             Entry(row.name, recipe_from(row.recipe, f"{table.name}/{row.name}", overrides).under(data)) for row in rows
         ]
-        check_present(entry.recipe for entry in entries)
+        check_present([entry.recipe for entry in entries])
         return Plan(table, entries, overrides, seeds)
 
 

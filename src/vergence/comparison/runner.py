@@ -31,7 +31,7 @@ from vergence.networks.devices import resolve_device
 from vergence.progress import Progress, silent
 from vergence.recipes.recipe import Recipe
 from vergence.skeleton import get_skeleton
-from vergence.training.checks import check_recipe
+from vergence.training.checks import check_recipe, kept_backbone
 from vergence.training.run import Run
 from vergence.training.stage_cache import Shared
 from vergence.world.scenes import WORLD_VERSION
@@ -113,16 +113,21 @@ class SoFar(ABC):
         write_json(path, {**self.results, **more})
 
 
-def check_entries(entries: Sequence[Entry]) -> None:
-    """Refuses recipes of which some stage could not begin, before the first is trained.
+def check_entries(entries: Sequence[Entry], work: Work, seeds: int) -> None:
+    """Refuses recipes of which some stage could not begin, before the first is trained. Of one that is trained with every
+    seed the backbone's own folder is not needed any more.
 
     Raises:
         VergenceError: with the entry in front.
     """
     for entry in entries:
         if not entry.run:
+            network = entry.recipe.network
+            kept = [kept_backbone(network, work.run_folder(entry, seed)) for seed in range(seeds)]
+            whole = all(own for _, own in kept)
+            recipe = replace(entry.recipe, network=kept[0][0] if whole else network)
             with refusing(entry.name, "", VergenceError):
-                check_recipe(entry.recipe)
+                check_recipe(recipe, weights=not whole)
 
 
 def each_row(

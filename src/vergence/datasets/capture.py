@@ -8,6 +8,8 @@ them; a crop that was made once is kept in a file (`batches.kept`), so that memo
 
 from __future__ import annotations
 
+import logging
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,6 +34,8 @@ from vergence.reconstruction.result import Reconstruction
 from vergence.reconstruction.sync.footage import synchronise
 from vergence.skeleton import Skeleton
 
+log = logging.getLogger(__name__)
+
 
 def read_capture(source: Source, image_size: int, skeleton: Skeleton) -> Kept:
     """All wanted frames of all cameras as crops.
@@ -50,6 +54,9 @@ def read_capture(source: Source, image_size: int, skeleton: Skeleton) -> Kept:
             raise VergenceError(f"camera {camera.name} has no images", "Give `video` or `frames` in capture.toml.")
     capture, seen, _ = synchronise(capture, observe(capture))
     frames = wanted_frames(source.frames, len(seen.keypoints), "frames:")
+    last = max(map(int, re.findall(r"\d+", source.frames)), default=0)
+    if last >= len(seen.keypoints):
+        log.warning("frames: %s: %s has frames 0 to %d", source.frames, source.path, len(seen.keypoints) - 1)
     pose, report = None, dict[str, Any]()
     if source.reconstruction:
         pose, fixed = _reconstruction(Path(source.reconstruction), capture, seen)

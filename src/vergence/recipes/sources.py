@@ -41,6 +41,8 @@ class Source(Limited):
     path = protocol = frames = split = reconstruction = ""
     subjects = seed = 0
     of_world = False  # drawn by the built-in world, not read from files
+    has_pose = True  # may have 3D labels
+    has_views = True  # may show one time step by several cameras
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -101,6 +103,7 @@ class WorldImages(World):
     kind: str = "world_images"
     count: int = 1000
 
+    has_views = False
     LIMITS: ClassVar = World.LIMITS | {"count": SOME}
 
 
@@ -191,6 +194,8 @@ class MannequinChallenge(Files):
     kind: str = "mannequin_challenge"
     parallax: float = 5.0
 
+    has_pose = False
+
 
 @dataclass
 class MeasuredFiles(Files):
@@ -266,6 +271,8 @@ class Mpii(MeasuredFiles):
     kind: str = "mpii"
     split: str = "train"
 
+    has_pose = has_views = False
+
 
 @dataclass
 class Coco(MeasuredFiles):
@@ -277,6 +284,8 @@ class Coco(MeasuredFiles):
 
     kind: str = "coco"
     split: str = "train"
+
+    has_pose = has_views = False
 
 
 def settings_of(kind: str) -> type[Source]:

@@ -22,7 +22,7 @@ from vergence.files import read_json
 from vergence.inference.estimator import BACKBONE
 from vergence.methods.base import Method
 from vergence.methods.registry import build_method, trained_as
-from vergence.recipes.recipe import CalibrateStage, NetworkSettings, Recipe, TrainStage
+from vergence.recipes.recipe import CalibrateStage, LabelStage, NetworkSettings, Recipe, TrainStage
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 NO_2D = "Set keypoints: true on the source, or keypoints: predicted on the stage."
@@ -71,13 +71,19 @@ def _check_stages(recipe: Recipe, weights: bool) -> None:
     torch.manual_seed(recipe.seed)
     if not weights and HUB_NAME.fullmatch(recipe.network.backbone) and not Path(recipe.network.backbone).exists():
         recipe = replace(recipe, network=replace(recipe.network, backbone="resnet18"))
+    for name, own in recipe.sources.items():
+        if own.pose != "none" and not own.has_pose:
+            problem = f"sources.{name}.pose is {own.pose}, but a source of kind {own.kind} has no 3D labels"
+            raise VergenceError(problem, "Leave pose out.")
     methods = {recipe.method: build_method(recipe.method, recipe.network, recipe.skeleton, weights)}
     for name, stage in recipe.stages.items():
         if stage.train:
             if (carried := carrier(recipe, name)) not in methods:
                 methods[carried] = build_method(carried, recipe.network, recipe.skeleton, pretrained=False)
             _check_train(name, stage.train, recipe, methods[carried])
-        elif stage.label and stage.label.keypoints == "labelled":
+        if stage.label:
+            _check_views(name, stage.label, recipe)
+        if stage.label and stage.label.keypoints == "labelled":
             source = stage.label.source
             if not recipe.sources[source].keypoints:
                 raise VergenceError(
@@ -95,10 +101,31 @@ def _check_stages(recipe: Recipe, weights: bool) -> None:
         raise VergenceError("the recipe has no training stage", "Add one under stages:.")
 
 
+def _check_views(name: str, stage: LabelStage, recipe: Recipe) -> None:
+    if stage.stores != "keypoints" and not recipe.sources[stage.source].has_views:
+        raise VergenceError(
+            f"stage {name!r} makes 3D of several views, but source {stage.source!r} "
+            f"({recipe.sources[stage.source].kind}) has single images",
+            "Name a source of several cameras, or set stores: keypoints.",
+        )
+
+
+def _check_visible(name: str, stage: TrainStage, recipe: Recipe) -> None:
+    """Refuses a stage that would learn nothing: it has but losses on labels, and sees none."""
+    read = [stage.source_of(one) for one, count in stage.batch.items() if count]
+    seen = [one for one in read if recipe.sources[one].keypoints or recipe.sources[one].pose != "none"]
+    if not seen and not stage.labels and set(stage.losses) <= {"heatmap", "coordinates", "depth"}:
+        raise VergenceError(
+            f"stage {name!r} learns nothing: no label of {', '.join(read) or 'its batch'} is visible to it",
+            "Set keypoints: true or pose: on a source of its batch, or give it a label stage under labels:.",
+        )
+
+
 def _check_train(name: str, stage: TrainStage, recipe: Recipe, method: Method) -> None:
     parts = [part for part, _ in method.named_children()]
     if strange := [part for part in stage.frozen if part not in parts]:
         raise VergenceError(f"stages.{name}.train.frozen names {strange[0]!r}", f"The method has {', '.join(parts)}.")
+    _check_visible(name, stage, recipe)
     terms = _terms(method, recipe)
     if terms and (strange := [term for term in stage.losses if term not in terms]):
         where = f"no loss term is called {strange[0]!r} (stages.{name}.train.losses)"

@@ -45,7 +45,7 @@ from vergence.training.checks import NO_2D, carrier, check_recipe, kept_backbone
 from vergence.training.labelling import find_keypoints, label_words, labelled_from, make_pseudo_labels
 from vergence.training.loop import train_stage
 from vergence.training.processes import ALONE, Team, check_alone
-from vergence.training.sources import open_source
+from vergence.training.sources import check_readable, open_source
 from vergence.training.stage_cache import Shared
 from vergence.world.scenes import WORLD_VERSION
 
@@ -127,6 +127,8 @@ class Run:
         method: Method | None = None
         work = {n: float(t.steps * sum(t.batch.values())) for n, s in self.recipe.stages.items() if (t := s.train)}
         self.progress = Pace(self.progress, work, log.info)
+        if not (self.folder / "config.json").exists():
+            check_readable(self.recipe, self.dataset, self.shared.open if self.shared else open_source)
         for name, stage in self.recipe.stages.items():
             if stage.train:
                 method = self._train(name, stage.train)

@@ -4,7 +4,9 @@ on the command line: a recipe's, a recipe line, or a folder that says itself wha
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+import logging
+import math
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +26,8 @@ from vergence.recipes.typed import make_source
 from vergence.skeleton import H36M_17, Skeleton, get_skeleton
 from vergence.world.faults import Faults
 from vergence.world.scenes import recordings, single_images, static_clips
+
+log = logging.getLogger(__name__)
 
 FORMS = (
     "Give a recipe's line, as '{kind: capture, path: FOLDER}' (`vergence data check FOLDER` prints it), a recipe and the "
@@ -94,23 +98,75 @@ def open_source(source: Source, image_size: int, skeleton: str) -> Dataset:
     return ImageDataset(found, image_size, get_skeleton(skeleton))
 
 
-def check_present(recipes: Iterable[Recipe]) -> None:
+def check_present(recipes: Collection[Recipe]) -> None:
     """Refuses recipes of which a source's files are not there, before anything is trained.
 
     Raises:
         VergenceError: names each dataset that is missing and its folder.
     """
-    missing = {}
+    missing: dict[str, str] = {}
+    keys: dict[str, None] = {}
     for recipe in recipes:
-        for source in (*recipe.sources.values(), *recipe.test.values()):
-            if source.path and not Path(source.path).exists():
-                missing[source.path] = source.kind
+        for part, sources in (("sources", recipe.sources), ("test", recipe.test)):
+            for name, source in sources.items():
+                if source.path and not Path(source.path).exists():
+                    missing[source.path] = source.kind
+                    keys[f"--{part}.{name}.path FOLDER"] = None
     if missing:
         raise VergenceError(
             "; ".join(f"{kind} is not there: no {path}" for path, kind in missing.items()),
-            "Put it there, or a link to it, or say where it lies (--data ROOT, --sources.NAME.path FOLDER); "
+            f"Put it there, or a link to it, or say where it lies (--data ROOT, {', '.join(keys)}); "
             "docs/datasets.md says what the folder holds.",
         )
+    for recipe in recipes:
+        for name, source in (*recipe.sources.items(), *recipe.test.items()):
+            if source.reconstruction and not (Path(source.reconstruction) / "poses.npz").is_file():
+                raise VergenceError(
+                    f"{name} has no reconstruction in {source.reconstruction}",
+                    f"Make it: vergence reconstruct {source.path} --out {source.reconstruction}",
+                )
+
+
+def check_readable(recipe: Recipe, of_run: Callable[[str], object], open_: Callable[..., object]) -> None:
+    """Opens what is read from files, so that what is wrong with it is known before hours of training.
+
+    Args:
+        recipe: to be carried out.
+        of_run: opens a source by its name, and keeps it.
+        open_: opens a test, of which only its being readable matters.
+
+    Raises:
+        VergenceError: with the name of the source or the test in front.
+    """
+    read = {name for stage in recipe.stages.values() for name in stage.sources}
+    for name in (name for name, source in recipe.sources.items() if name in read and not source.of_world):
+        with refusing(f"source {name}", "", VergenceError):
+            of_run(name)
+    for name, source in recipe.test.items():
+        if not source.of_world:
+            with refusing(f"test {name}", "", VergenceError):
+                open_(source, recipe.image_size, recipe.skeleton)
+        for other in read:
+            if same_images(source, recipe.sources[other]):
+                log.warning("the test %s has images of the source %s: its figures are not of new images", name, other)
+
+
+def same_images(a: Source, b: Source) -> bool:
+    """Whether two sources may have people in common: same kind, world and seed; of files: the same part of a folder."""
+    if a.kind != b.kind:
+        return False
+    if a.of_world and b.of_world:
+        return a.seed == b.seed
+    part = [(Path(source.path).resolve(), source.split, source.protocol) for source in (a, b)]
+    return part[0] == part[1] and any(
+        low <= last and first <= high for low, high in _spans(a.frames) for first, last in _spans(b.frames)
+    )
+
+
+def _spans(frames: str) -> list[tuple[float, float]]:
+    """First and last frame of each part of `0-34,65-99`; everything where empty."""
+    parts = [part.strip().partition("-") for part in frames.split(",")] if frames.strip() else []
+    return [(float(low), float(high or low)) for low, _, high in parts] or [(0.0, math.inf)]
 
 
 def as_protocol(source: Source) -> Source:

@@ -46,12 +46,13 @@ def show(found: Evaluation, run: Path, page: Path) -> None:
             console.print(
                 f"[bold]With a refinement unit trained on {labels} of {escape(', '.join(unit['sources']))}.[/bold]"
             )
-    more = [f"next: vergence predict {shlex.quote(str(run))} VIDEO --keypoints FILE"]
+    plugins = [str(file) for file in found.recipe.plugins] if found.recipe else []
+    own = f" --plugins {shlex.quote(','.join(plugins))}" if plugins else ""
+    opened = shlex.quote(str(run))
+    more = [f"next: vergence predict {opened} VIDEO --keypoints FILE{own}"]
     if not results["tests"]:
         console.print("The recipe has no test sets: nothing was measured.", highlight=False)
-        more.insert(
-            0, f"next: vergence evaluate {shlex.quote(str(run))} --footage CAPTURE, which needs no ground truth"
-        )
+        more.insert(0, f"next: vergence evaluate {opened} --footage CAPTURE{own}, which needs no ground truth")
     for line in [*more, str(page)]:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
