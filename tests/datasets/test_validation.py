@@ -343,3 +343,26 @@ def test_a_root_is_at_the_origin_to_a_thousandth_of_a_limb_in_whatever_unit(
     assert 220 < np.nanmedian(length) < 390
     pose = (sound.pose - sound.pose[:, :1] + [off, 0, 0]) * unit
     assert bool(geometry._root_relative(replaced(sound, pose=pose), np.arange(len(sound)))) is found
+
+
+def test_sequences_in_which_knees_bend_backward_are_named_where_the_others_bend_forward(sound):
+    """By loops: of a fifth of the rows, in a sequence of their own, the sides are exchanged in 3D."""
+    few = np.arange(len(sound)) % 5 == 0
+    pose = np.where(few[:, None, None], sound.pose[:, list(H36M_17.mirror)], sound.pose)
+    bends = geometry.knee_bends(pose, H36M_17)
+    bent = np.abs(bends) > 0.06
+    assert (bends[few][bent[few]] < 0).mean() > 0.5
+    (note,) = geometry.check_knees(replaced(sound, pose=pose, sequence=np.where(few, 77, 5)))
+    assert note.state == "note"
+    assert f"of {int(bent.sum())} bent knees" in note.found
+    assert "not in sequences 77: left and right" in note.found
+
+
+def test_joints_are_in_a_box_that_is_a_quarter_larger_on_every_side(sound):
+    """A box of 40 x 80 px at (100, 200) reaches from 90 to 150 and from 180 to 300: by hand, of five known joints three."""
+    one, k = sound[:1], np.array([[[1000.0, 0, 0], [0, 1000, 0], [0, 0, 1]]])
+    pixels = np.array([[91.0, 181], [149, 299], [120, 240], [89, 240], [120, 301]])
+    pose = np.full((1, 17, 3), NAN)
+    pose[0, :5] = np.concatenate([pixels, np.full((5, 1), 1000.0)], 1)
+    records = replaced(one, pose=pose, intrinsics=k, box=np.array([[100.0, 200, 40, 80]]))
+    assert geometry._inside(records, pose) == pytest.approx(3 / 5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from vergence.footage.capture import load_capture
 from vergence.geometry.body import reference_length
 from vergence.geometry.camera import fisheye_lens
 from vergence.geometry.cameras import Rig
+from vergence.reconstruction import footage
 from vergence.report.reconstruction import page_of
 from vergence.skeleton import BODY_25, H36M_17
 
@@ -218,3 +220,15 @@ def test_the_array_function_is_public() -> None:
     from vergence.reconstruction import reconstruct_keypoints
 
     assert reconstruct_keypoints.__module__ == "vergence.reconstruction.solve"
+
+
+@pytest.mark.parametrize(
+    ("told", "words"),
+    [(1600.0, ""), (1500.0, "1.80 m tall, by the given height 1.50 m"), (2100.0, ""), (2200.0, "given height 2.20 m")],
+)
+def test_a_height_may_be_a_seventh_off_the_given_cameras_one(monkeypatch, told: float, words: str) -> None:
+    """A person of 1.80 m by the cameras; the share is of the height that was told."""
+    monkeypatch.setattr(footage, "stature", lambda pose, skeleton: 1800.0)
+    doubts = footage._height_doubt(SimpleNamespace(unit="mm", pose=None, skeleton=None), told)
+    assert [words in doubt for doubt in doubts] == [True] * bool(words)
+    assert footage._height_doubt(SimpleNamespace(unit="reference_bone"), told) == ()

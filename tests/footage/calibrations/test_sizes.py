@@ -10,6 +10,8 @@ import pytest
 
 from vergence.errors import VergenceError
 from vergence.files import write_json
+from vergence.footage import keypoints
+from vergence.footage.calibrations import sizes
 from vergence.footage.calibrations.sizes import check_corner
 from vergence.footage.calibrations.writing import write_rig_toml
 from vergence.footage.capture import Capture, load_capture
@@ -153,3 +155,23 @@ def test_a_fisheye_lens_in_capture_toml(recorded, tmp_path: Path) -> None:
     for line, message in (("fisheye = true\n", "without distortion"), ('fisheye = "yes"\n', "bool")):
         with pytest.raises(VergenceError, match=message):
             load_capture(recorded(None, 1000, toml=fisheye(f"image_size = [1000, 1000]\n{line}")))
+
+
+def test_known_keypoints_of_each_camera_of_one_file_or_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One file holds the first two of three cameras; of several files each tells its size."""
+    table = np.arange(2 * 2 * 3 * 3, dtype=float).reshape(2, 2, 3, 3)
+    table[1, 0, 2, 1] = np.nan
+    monkeypatch.setattr(keypoints, "read_keypoint_table", lambda path: SimpleNamespace(keypoints=table))
+    cameras = [SimpleNamespace(keypoints=None)] * 3
+    first, second, third = sizes._reaches(cameras, Path("all.npz"), None)
+    assert first[0].tolist() == [[0, 1], [3, 4], [6, 7], [18, 19], [21, 22]]
+    assert second[0].tolist() == [[9, 10], [12, 13], [15, 16], [27, 28], [30, 31], [33, 34]]
+    assert third[0].shape == (0, 2)
+    assert [size for _, size in (first, second, third)] == [None] * 3
+    people = {0: table[0], 4: table[1][:1], 5: []}
+    one = SimpleNamespace(people=people, image_size=(640, 480))
+    monkeypatch.setattr(keypoints, "read_keypoints", lambda path, skeleton: one)
+    (nothing, unknown), (points, size) = sizes._reaches([cameras[0], SimpleNamespace(keypoints="a")], None, None)
+    assert (nothing.shape, unknown, size) == ((0, 2), None, (640, 480))
+    expected = [[0, 1], [3, 4], [6, 7], [9, 10], [12, 13], [15, 16], [18, 19], [21, 22]]
+    assert points.tolist() == expected

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from vergence.errors import VergenceError
+from vergence.footage.clocks import files
 from vergence.footage.clocks.files import frame_times
 
 
@@ -29,3 +30,28 @@ def test_files_that_are_no_times(tmp_path: Path, text: str) -> None:
     (tmp_path / "timestamps.csv").write_text(text)
     with pytest.raises(VergenceError, match=r"timestamps\.csv"):
         frame_times(tmp_path, [None], ["0"])
+
+
+@pytest.mark.parametrize("between", [",", ";", "\t"])
+@pytest.mark.parametrize("name", ["a_timestamps.csv", "a.timestamps.txt"])
+def test_a_column_among_others_after_remarks(tmp_path: Path, name: str, between: str) -> None:
+    rows = [("frame", "Time_s", "drops"), ("7", "0.5", "0"), ("8", "0.54", "0"), ("9", "0.62", "1")]
+    (tmp_path / name).write_text("# by a logger\n\n" + "\n".join(between.join(row) for row in rows) + "\n")
+    file, times = frame_times(tmp_path, [tmp_path / "a.mp4"], ["cam"])["cam"]
+    assert (file.name, times.tolist()) == (name, [0.5, 0.54, 0.62])
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "found"),
+    [
+        ("left", ["left", "0"], "left"),
+        ("cam_02", ["1", "2"], "2"),
+        ("cam2b", ["02", "1"], "02"),
+        ("cam10_3", ["10", "3"], "3"),
+        ("cam2", ["2", "02"], None),  # two are the same number
+        ("left", ["0"], None),
+        ("cam1", ["a1"], None),
+    ],
+)
+def test_a_camera_is_known_by_its_name_or_the_number_at_its_end(name: str, keys: list[str], found: str | None) -> None:
+    assert files._matching(name, keys) == found
