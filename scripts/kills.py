@@ -2,10 +2,11 @@
 
     python scripts/kills.py [--moments 30] [--seed 0] [--only train,predict]
 
-Not in CI: half a minute for each verb. Everything is tiny and made here; each call is a process of its own, forked off this one
-after the libraries are imported, and killed by SIGKILL. Moments are of processor time. Compared are weights, arrays, videos and
-keypoint files; not the files that tell how long something took (`TIMED`). Exit status 1 where one differs, or a call after a
-kill does not end well; its words are printed then.
+Not in CI: a minute for each verb. Everything is tiny and made here; each call is a process of its own, forked off this one
+after the libraries are imported, and killed by SIGKILL. Moments are of processor time; of verbs that let other processes
+work (`WAITING`) of the clock. Compared are all files of verbs that say no times (`TIMELESS`); of the others weights, arrays,
+videos and keypoint files, not those that tell how long something took (`TIMED`). Exit status 1 where one differs, or a call
+after a kill does not end well; its words are printed then.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from pathlib import Path
 import numpy as np
 
 TIMED = {"results.json", "report.html", "results.md", "config.json", "done.json", "recipe.yaml"}
+TIMELESS = ("learn", "inspect", "synth", "synth_images", "prepare", "detect", "export")
+WAITING = ("prepare", "detect", "batch")
 RECIPE = """
 method: {method}
 image_size: 32
@@ -60,11 +63,23 @@ class Slow:
 def slow(model, device):
     return Slow()
 """
+QUICK = """
+import vergence.learning.learn as learning
+
+whole = learning.train
+small = "--stages.pose.train.steps 40 --stages.pose.train.batch.footage 4 --image_size 32 --checkpoint_every 5"
+
+def train(recipe, folder, overrides, **more):
+    return whole(recipe, folder, overrides=[*overrides, *small.split()], **more)
+
+learning.train = train
+"""
 RECIPES = {  # by where most of their time goes
     "train": ("epipolar_pose", 12, 60, 100),
     "label": ("epipolar_pose", 90, 5, 5),
     "refine": ("epipolar_pose", 12, 5, 150),
     "supervised": ("supervised", 12, 60, 100),
+    "short": ("supervised", 12, 2, 2),
 }
 LIBRARIES = "torch lightning transformers cv2 av rich scipy.optimize vergence.commands.train vergence.commands.compare"
 VERBS = {
@@ -77,6 +92,14 @@ VERBS = {
     "reconstruct": "reconstruct {work}/capture --out {out}",
     "detect": "detect {work}/capture --again --out {out} --detector slow --plugins {work}/slow.py --quiet",
     "learn": "learn {work}/capture --out {out} --student lifting --steps 60 --anyway --quiet",
+    "learn_image": "learn {work}/capture --out {out} --student image --anyway --quiet --plugins {work}/quick.py --device cpu",
+    "batch": "batch reconstruct {work}/list.txt --out {out} --quiet --workers 2",
+    "inspect": "inspect {work}/capture --out {out} --quiet",
+    "synth": "synth {out} --frames 40 --views 2 --size 160 --quiet",
+    "synth_images": "synth {out} --kind images --subjects 400 --size 64 --quiet",
+    "export": "export {work}/run --out {out}/model.onnx",
+    "search": "search {work}/run {work}/capture/{video} --query-box 0,0,160,160 --query-frames 0-9 --footage {work}/capture "
+    "--out {out} --quiet",
 }
 
 
@@ -86,9 +109,10 @@ def spent(process: int) -> float:
     return sum(map(int, words[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
-def call(words: str, log: Path, kill_after: float = np.inf) -> tuple[int, float, str]:
+def call(words: str, log: Path, kill_after: float = np.inf, waiting: bool = False) -> tuple[int, float, str]:
     """Status, seconds and words of a command in a process forked off this one, which is killed, it alone, after a time: what
-    it started must notice. Seconds are of the processor, so that a busy machine moves no moment."""
+    it started must notice. Seconds are of the processor, so that a busy machine moves no moment; or of the clock."""
+    start = time.monotonic()
     process = os.fork()
     if process == 0:
         status = 1
@@ -108,18 +132,18 @@ def call(words: str, log: Path, kill_after: float = np.inf) -> tuple[int, float,
             os._exit(status)
     seconds = 0.0
     while (done := os.waitpid(process, os.WNOHANG))[0] == 0:
-        seconds = spent(process)
+        seconds = time.monotonic() - start if waiting else spent(process)
         if seconds >= kill_after:
             os.kill(process, signal.SIGKILL)
         time.sleep(0.01)
     return os.waitstatus_to_exitcode(done[1]), seconds, log.read_text()
 
 
-def contents(out: Path) -> dict[str, str]:
-    """A digest of every file but those that tell times; of an NPZ its arrays but the report."""
+def contents(out: Path, whole: bool) -> dict[str, str]:
+    """A digest of every file, or of all but those that tell times; of an NPZ its arrays but the report."""
     found = {}
-    for path in sorted(path for path in out.rglob("*") if path.is_file() and path.name not in TIMED):
-        if "tables" in path.parts or "measured" in path.parts:
+    for path in sorted(path for path in out.rglob("*") if path.is_file()):
+        if not whole and (path.name in TIMED or {"tables", "measured", "batch"} & {*path.relative_to(out).parts}):
             continue
         data = path.read_bytes()
         if path.suffix == ".npz":
@@ -129,14 +153,25 @@ def contents(out: Path) -> dict[str, str]:
     return found
 
 
+def told_of(differ: list[str]) -> str:
+    return f"{len(differ)} files differ: {', '.join(differ[:6])}" if differ else "the same bytes"
+
+
 def setup(work: Path) -> dict[str, str]:
-    """Recipes, a detector and a capture."""
+    """Recipes, a detector, a capture, a list of its copies and a trained run."""
     for name, (method, frames, steps, refine) in RECIPES.items():
         (work / f"{name}.yaml").write_text(RECIPE.format(method=method, frames=frames, steps=steps, refine=refine))
     (work / "slow.py").write_text(DETECTOR)
-    words = f"synth {work}/capture --frames 100 --views 3 --size 160 --known cameras --quiet"
-    status, _, told = call(words, work / "log")
-    assert status == 0, told
+    (work / "quick.py").write_text(QUICK)
+    for words in (
+        f"synth {work}/capture --frames 100 --views 3 --size 160 --known cameras --quiet",
+        f"train {work}/short.yaml --out {work}/run --device cpu --quiet",
+    ):
+        status, _, told = call(words, work / "log")
+        assert status == 0, told
+    for number in range(4):
+        shutil.copytree(work / "capture", work / f"capture{number}")
+    (work / "list.txt").write_text("".join(f"capture{number}\n" for number in range(4)))
     video = sorted((work / "capture").glob("*.mp4"))[0]
     return {"work": str(work), "video": video.name, "camera": video.stem}
 
@@ -156,25 +191,27 @@ def main() -> int:
         work = Path(folder)
         given = setup(work)
         for number, name in enumerate(names):
-            words = VERBS[name].format(out=work / name, **given)
-            status, seconds, told = call(words, work / "log")
-            if status:
+            words, whole, waiting = VERBS[name].format(out=work / name, **given), name in TIMELESS, name in WAITING
+            status, seconds, told = call(words, work / "log", waiting=waiting)
+            if status not in (0, 1) or "Traceback" in told:  # 1: done, and the answer is no
                 print(f"{name}: status {status}\n{told}", flush=True)
                 wrong += 1
                 continue
-            whole = contents(work / name)
+            expected = status, contents(work / name, whole)
             for _ in range(number, options.moments, len(names)):
                 shutil.rmtree(work / name, ignore_errors=True)
                 moment = rng.uniform(0, 1) * seconds
-                killed = call(words, work / "log", moment)[0]
-                left = len(contents(work / name)) if (work / name).exists() else 0
+                killed = call(words, work / "log", moment, waiting)[0]
+                left = len(contents(work / name, whole)) if (work / name).exists() else 0
                 status, _, told = call(words, work / "log")
-                there = contents(work / name) if status == 0 else {}
-                differ = sorted(key for key in whole.keys() | there.keys() if whole.get(key) != there.get(key))
+                there = contents(work / name, whole) if status == expected[0] else {}
+                differ = sorted(
+                    key for key in expected[1].keys() | there.keys() if expected[1].get(key) != there.get(key)
+                )
                 wrong += bool(differ)
-                when = f"{moment:.1f} of {seconds:.1f} s" if killed else "not at all"
-                print(f"{name}, killed after {when}, {left} files left: {differ or 'the same bytes'}", flush=True)
-                if status:
+                when = f"{moment:.1f} of {seconds:.1f} s" if killed < 0 else "not at all"
+                print(f"{name}, killed after {when}, {left} files left: {told_of(differ)}", flush=True)
+                if status != expected[0]:
                     print(told, flush=True)
     return int(wrong > 0)
 

@@ -241,3 +241,31 @@ def test_verbs_that_take_long_say_so_before_they_load_anything(tmp_path):
     assert status == 2
     assert "vergence reconstruct: cameras and 3D poses take mostly 10 to 60 s" in text.splitlines()[0]
     assert "take mostly" not in loaded_by([*words, "--quiet"])[2]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "evaluate --predictions gone --data .",
+        "evaluate gone",
+        "evaluate lifting --footage gone",
+        "evaluate lifting --data gone",
+        "compare gone",
+        "reproduce gone",
+        "predict gone",
+        "predict lifting . --boxes gone",
+        "export gone",
+        "search . . --footage gone",
+        "learn gone",
+        "detect gone",
+        "inspect gone",
+        "import-weights gone --out new",
+        "data check gone",
+        "data prepare gone --out new",
+        "train demo --data gone",
+    ],
+)
+def test_what_is_not_there_is_told_before_any_library_is_loaded(words, tmp_path):
+    status, heavy, text = loaded_by([word if word != "new" else str(tmp_path / "new") for word in words.split()])
+    assert (status, heavy - {"numpy", "rich"}) == (2, set())
+    assert re.search(r"(there is no|no) .*gone'?\. ", text), text

@@ -10,6 +10,7 @@ import re
 import shlex
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ import vergence
 from vergence import cli, plugins
 from vergence.bulk.manifest import INPUTS
 from vergence.commands.console import options
+from vergence.commands.data import ACTIONS
 from vergence.recipes.load import load_recipe
 from vergence.recipes.recipe import Recipe
 from vergence.recipes.settings import Limited
@@ -25,6 +27,10 @@ from vergence.recipes.sources import Source
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
+FOREIGN = {  # of OpenPose, tensorboard, Slurm and torchrun
+    "write_json", "display", "video", "logdir", "signal", "gpus-per-task", "ntasks-per-node", "nproc-per-node", "nodes",
+    "nnodes", "no-python", "master-addr", "master-port", "node-rank",
+}  # fmt: skip
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.glob("*.md"))]
 SELF_CONTAINED = ("vergence.Camera(", "vergence.metrics.n_mpjpe(np.random", 'vergence.load("nothing")')
 
@@ -77,6 +83,24 @@ def test_commands_in_the_documentation_are_spelled_as_the_verbs_take_them(page):
         elif verb not in cli.FORMERLY:
             wrong.append((command, verb))
     assert wrong == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_options_that_the_text_names_are_spelled_as_somebody_takes_them(page):
+    """Commands in blocks are held to their verb above; here the text: options of a verb, of our scripts, keys of recipes."""
+    data = [getattr(import_module(f"vergence.commands.data.{name}"), name) for name in ACTIONS]
+    functions = [*(cli.function_of(verb) for verb in cli.VERBS), *data]
+    known = {name.replace("_", "-") for one in functions for name in options.parameters(one)}
+    for file in (
+        file for folder in ("scripts", "benchmarks", "findings", "docs") for file in (ROOT / folder).rglob("*.py")
+    ):
+        known |= set(re.findall(r"--([a-z][a-z-]*)", file.read_text("utf-8")))
+    known |= {"help", "threads", "version", "any.key", *FOREIGN}
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    named = {
+        name for part in re.findall(r"`([^`]+)`", text) for name in re.findall(r"(?<![\w-])--([a-z][\w.-]*\w)", part)
+    }
+    assert [n for n in sorted(named - {"no"}) if n.removeprefix("no-") not in known and not is_key(n)] == []
 
 
 def is_key(name: str) -> bool:

@@ -11,7 +11,7 @@ import pytest
 
 from vergence import folders
 from vergence.errors import VergenceError
-from vergence.folders import LOCK, held, new_folder, nothing_left
+from vergence.folders import LOCK, UNFINISHED, begun, held, new_folder, nothing_left
 
 CHILD = """
 import os, sys, time
@@ -69,3 +69,20 @@ def test_a_refused_call_leaves_no_folder_but_what_took_time(tmp_path, name, stay
         raise VergenceError("no")
     assert (out / name).exists() == stays
     assert (tmp_path / "a").exists() == stays
+
+
+def test_what_did_not_end_begins_anew_with_the_same_values_only(tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(KeyError), begun(out, {"size": 64}):  # noqa: PT012
+        (out / "0.jpg").touch()
+        raise KeyError
+    with (
+        pytest.raises(VergenceError, match="what another call did not end: size is 64 there and 65 here"),
+        begun(out, {"size": 65}),
+    ):
+        pass
+    with begun(out, {"size": 64}):
+        assert [path.name for path in sorted(out.iterdir())] == ["0.jpg", UNFINISHED]
+    assert [path.name for path in out.iterdir()] == ["0.jpg"]
+    with pytest.raises(VergenceError, match="is not empty"), begun(out, {"size": 64}):
+        pass

@@ -171,11 +171,13 @@ def call(function: Callable[..., int | None], verb: str, words: list[str]) -> in
     them."""
     if getattr(function, "takes_words", False):
         return int(function(words) or 0)
-    parse = import_module("vergence.commands.console.options").parse
-    values = parse(function, verb, words)
+    options = import_module("vergence.commands.console.options")
+    values = options.parse(function, verb, words)
     if (takes := getattr(function, "takes", "")) and not values.get("quiet") and not rank():
         print(f"vergence {verb}: {takes}", flush=True)  # before libraries are loaded, which takes seconds
     with owned(function, values):
+        if not values.get("print_config"):
+            options.check_there(function, values)
         return int(function(**values) or 0)
 
 

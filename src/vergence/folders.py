@@ -13,13 +13,15 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+import yaml
 
 from vergence.errors import VergenceError, refusing
-from vergence.files import check_writable, remove_leftovers
+from vergence.files import check_writable, claim, remove_leftovers, write_text
 
 try:
     import fcntl
@@ -27,6 +29,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".vergence.lock"
+UNFINISHED = "unfinished.yaml"  # what a call fills the folder with, until it has
 PATIENCE_S = 1.0  # in which processes of a killed call end
 RESULTS = (".npz", ".safetensors", ".ckpt", ".pt", ".h5", ".jsonl")  # what took time to make
 REMEDY = "Wait until it has ended, or choose another --out."
@@ -119,6 +122,23 @@ def new_folder(path: Path) -> None:
         taken = not is_empty(path)
     if taken:
         raise VergenceError(f"{path} is not empty", "Choose a new folder, or empty it.")
+
+
+@contextmanager
+def begun(folder: Path, values: Mapping[str, Any]) -> Iterator[None]:
+    """A folder that the block fills: new or empty, or one in which a call with the same values did not end, which begins anew.
+
+    Raises:
+        VergenceError: it holds something else, or cannot be made.
+    """
+    about = folder / UNFINISHED
+    if about.is_file():
+        claim(about, values, "what another call did not end")
+    else:
+        new_folder(folder)
+        write_text(about, yaml.safe_dump(dict(values), sort_keys=False))
+    yield
+    about.unlink()
 
 
 @contextmanager

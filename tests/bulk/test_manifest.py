@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
+from pathlib import Path
+from typing import get_args, get_type_hints
+
 import pytest
 
-from vergence.bulk.manifest import check_options, read_manifest
+from vergence.bulk.manifest import CODE, INPUTS, OWN_PATHS, Recording, check_options, read_manifest
 from vergence.bulk.places import inside
+from vergence.bulk.task import Task, _words
+from vergence.cli import function_of
 from vergence.errors import VergenceError
 
 
@@ -74,3 +80,25 @@ def test_options_are_the_verbs():
             check_options("predict", {name: 1})
     with pytest.raises(VergenceError, match="no option 'plugins' for a recording of a manifest"):
         check_options("predict", {"plugins": "mine.py"}, own=True)
+
+
+@pytest.mark.parametrize("verb", INPUTS)
+def test_paths_of_a_recordings_options_stay_in_the_folder(verb, tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "mine.toml").touch()
+    for name in OWN_PATHS[verb]:
+        task = Task(verb, Recording("a", "a", {name: "/etc/hostname"}), str(tmp_path), str(tmp_path / "out"), {})
+        with pytest.raises(VergenceError, match="'/etc/hostname' leads out of"):
+            _words(task, tmp_path, tmp_path / "out")
+        task = Task(verb, Recording("a", "a", {name: "a/mine.toml"}), str(tmp_path), str(tmp_path / "out"), {})
+        assert f"--{name}={tmp_path / 'a' / 'mine.toml'}" in _words(task, tmp_path, tmp_path / "out")
+    task = Task(verb, Recording("a", "a", {"markers": "opensim"}), str(tmp_path), str(tmp_path / "out"), {})
+    assert "--markers=opensim" in _words(task, tmp_path, tmp_path / "out")
+
+
+@pytest.mark.parametrize("verb", INPUTS)
+def test_every_option_of_a_recording_that_is_a_path_is_held_to_its_folder(verb):
+    function = function_of(verb)
+    paths = {name for name, hint in get_type_hints(function).items() if Path in (hint, *get_args(hint))}
+    paths |= {"markers"} & set(inspect.signature(function).parameters)  # a preset or a file
+    assert paths - {"out", INPUTS[verb], *CODE} == set(OWN_PATHS[verb])

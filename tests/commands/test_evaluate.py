@@ -87,7 +87,7 @@ def test_twice_gives_the_same_figures(run, tmp_path):
     ("words", "said"),
     [
         (["--data", "CAPTURE"], "Give --reconstruction"),
-        (["--data", "nowhere", "--reconstruction", "x"], "nowhere"),
+        (["--data", "nowhere", "--reconstruction", "x"], "there is no x"),
         (["--data", "CAPTURE", "--reconstruction", "x"], "x"),
         (["--data", "CAPTURE", "--reconstruction", "FOUND", "--frames", "99"], "frames"),
         (["--dta", "x"], "--dta"),
@@ -233,7 +233,7 @@ def test_on_the_recipes_own_protocol(human36m):
         (["--protocol", "h36m"], "Give --data"),
         (["--protocol", "h36n", "--data", "DATA"], "h36n"),
         (["--protocol", "h36m", "--data", "DATA", "--frames", "3"], "no --frames"),
-        (["--protocol", "h36m", "--data", "nowhere"], "holds no Human3.6M"),
+        (["--protocol", "h36m", "--data", "nowhere"], "there is no folder nowhere"),
         (["--protocol", "h36m", "--data", "DATA", "--scale", "mine"], "scale"),
     ],
 )

@@ -28,7 +28,7 @@ def test_the_verb_writes_page_and_results_and_its_status_says_whether_to_go_on(
         assert (json.loads((out / "results.json").read_text())["verdict"] == "no-go") is bool(status)
         assert f"written to {out / 'report.html'}" in capsys.readouterr().out
     assert main(["inspect", str(tmp_path / "nothing"), "--detector", "told"]) == 2
-    assert "there is no capture" in capsys.readouterr().err
+    assert "FOOTAGE is: folder of videos, or one with a capture.toml" in capsys.readouterr().err
     assert main(["inspect", str(tmp_path / "one"), "--out", str(out), "--detector", "told", "--quiet"]) == 1
     assert "no-go" in capsys.readouterr().out  # results are never hidden
     assert main(["inspect", str(tmp_path / "three" / "cam1.mp4"), "--out", str(out), "--detector", "told"]) == 1

@@ -92,7 +92,8 @@ def test_without_overlay_and_with_frames(light_run, light_video, tmp_path):
     ],
 )
 def test_what_files_are_asked_for_is_checked_before_any_image_is_read(tmp_path, capsys, words, message):
-    assert main(["predict", str(tmp_path / "none.mp4"), "--out", str(tmp_path / "out"), *words]) == 2
+    (tmp_path / "empty.mp4").touch()
+    assert main(["predict", str(tmp_path / "empty.mp4"), "--out", str(tmp_path / "out"), *words]) == 2
     assert message in capsys.readouterr().err
 
 
@@ -108,8 +109,8 @@ def test_a_folder_of_videos_is_told_to_name_one(light_run, light_video, tmp_path
         (["--box", "1,2,3"], "--box 1,2,3"),
         (["--box", "1,2,-3,4"], "Give four numbers"),
         (["--box", "900,10,20,30"], "outside the 320x240 image"),
-        (["--box", "1,2,3,4", "--keypoints", "x"], "given twice"),
-        (["--boxes", "none.csv"], "there is no boxes file"),
+        (["--box", "1,2,3,4", "--keypoints", "."], "given twice"),
+        (["--boxes", "none.csv"], "there is no none.csv. --boxes is: person boxes"),
         (["--fov", "200"], "between 0 and 180"),
         (["--camera", "cam"], "without a capture"),
         (["--frames", "50-60"], "frames 0 to 11"),
@@ -130,8 +131,8 @@ def test_missing_run_and_missing_input(light_run, light_video, tmp_path, capsys)
     assert main(["predict", str(light_run), str(tmp_path / "no.png")]) == 2
     errors = capsys.readouterr().err
     assert "is not a finished run" in errors
-    assert "there is no video" in errors
-    assert "there is no image" in errors
+    assert "no.mp4. INPUT is: image, folder of images, or video" in errors
+    assert "no.png. INPUT is" in errors
 
 
 def test_a_scene_without_a_person_in_it_named_is_refused(light_run, light_video, tmp_path, capsys):

@@ -120,3 +120,9 @@ def test_damage_is_one_sentence(tmp_path):
         (tmp_path / "a.npz").write_bytes(text)
         with pytest.raises(VergenceError, match="not a whole NPZ"):
             load_npz(tmp_path / "a.npz")
+
+
+def test_an_archive_that_grows_is_refused(tmp_path):
+    np.savez_compressed(tmp_path / "a.npz", x=np.zeros(32 << 20, np.uint8))
+    with pytest.raises(VergenceError, match=r"a\.npz has .* MiB and would take 32 MiB of memory"):
+        load_npz(tmp_path / "a.npz")

@@ -116,6 +116,6 @@ INPUTS = {
 CODE = ("plugins", "model", "detector_model", "run")  # named by whoever calls, never by a manifest
 OWN_PATHS = {
     "detect": (),
-    "reconstruct": (),
-    "predict": ("boxes", "keypoints", "capture"),
+    "reconstruct": ("markers",),
+    "predict": ("boxes", "keypoints", "capture", "markers"),
 }  # beside it, in the manifest

@@ -28,6 +28,7 @@ from vergence.bulk.manifest import OWN_PATHS, STATE, Recording
 from vergence.errors import VergenceError
 from vergence.networks.memory import keep_memory
 from vergence.networks.threads import COUNTS
+from vergence.outputs.markers import PRESETS
 
 LOOK_S = 0.25  # between two looks whether to stop
 METHOD = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
@@ -156,7 +157,7 @@ def _words(task: Task, folder: Path, out: Path) -> list[str]:
         return found
 
     own = {
-        name: here(str(value), name) if name in OWN_PATHS[task.verb] else value
+        name: here(str(value), name) if name in OWN_PATHS[task.verb] and value not in PRESETS else value
         for name, value in task.recording.options.items()
     }
     options = {**task.options, **own}

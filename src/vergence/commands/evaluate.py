@@ -10,9 +10,9 @@ from vergence.recipes.sources import Scale
 def evaluate(
     run: Path | None = None,
     data: str = "",
-    footage: str = "",
+    footage: Path | None = None,
     frames: str = "",
-    reconstruction: str = "",
+    reconstruction: Path | None = None,
     height: float | None = None,
     protocol: str = "",
     scale: Scale = "training",
@@ -69,18 +69,20 @@ def evaluate(
         plugins (FILE,FILE): Python files, joined by commas, with your own protocols, metrics and methods.
         quiet: no progress.
     """
+    from vergence.commands.console.options import check_source
     from vergence.commands.console.terminal import told
     from vergence.errors import VergenceError
     from vergence.files import check_writable
 
     if run is None and predictions is None:
         raise VergenceError("there is nothing to evaluate", "Give a run, or --predictions FILE --data DATA.")
+    check_source(data)
     plan = f"measuring {predictions or run} on {footage or data or 'the test sets of its recipe'}, mostly 10 s to 3 min"
     plan += "; finding 2D keypoints in videos comes first and takes a few times as long as they last" if footage else ""
     if predictions is not None:
         folder = out or predictions.with_name(predictions.stem + "-evaluation")
     else:
-        shipped, own = str(run) == "lifting", Path(footage).resolve().name if footage else ""
+        shipped, own = str(run) == "lifting", footage.resolve().name if footage else ""
         folder = out or (Path("evaluation") if shipped else Path(run or "") / "evaluation" / own)
     check_writable(folder, folder=True)
     with told(quiet, plan) as progress:
@@ -91,7 +93,7 @@ def evaluate(
         from vergence.report.run_page import write_run_page
 
         found = evaluate(
-            run, data=data, footage=footage or None, frames=frames, reconstruction=reconstruction, height=height,
+            run, data=data, footage=footage, frames=frames, reconstruction=reconstruction or "", height=height,
             protocol=protocol, scale=scale, predictions=predictions, skeleton=skeleton, partial=partial, detector=detector,
             model=detector_model, keypoints=folder / "keypoints", device=device, progress=progress,
             plugins=[file for file in plugins.split(",") if file],

@@ -47,7 +47,9 @@ def reproduce(
     from rich.console import Console
 
     from vergence.commands.console.terminal import told
+    from vergence.recipes.paper_tables import read_table
 
+    read_table(table)  # refused before libraries are loaded
     with told(quiet, f"training the rows of {table}, hours to days each; the first says how long") as progress:
         from vergence.commands.console.rows import following, save
         from vergence.commands.console.tables import show_page_table

@@ -22,6 +22,7 @@ from vergence.outputs.sequence import PoseSequence
 from vergence.skeleton import Skeleton, canonical_name
 
 Markers = str | Path | Mapping[str, str]
+PRESETS = ("pose2sim", "opensim")
 
 _CENTRES = {
     "hip": "HJC", "knee": "KJC", "ankle": "AJC", "shoulder": "SJC", "elbow": "EJC", "wrist": "WJC", "heel": "CAL",
@@ -75,7 +76,7 @@ def _joints(poses: PoseSequence, markers: Markers) -> tuple[list[str], Float[np.
 
 
 def _names(joints: list[str], skeleton: Skeleton, markers: Markers) -> list[str]:
-    if isinstance(markers, str) and markers in ("", "pose2sim", "opensim"):
+    if isinstance(markers, str) and markers in ("", *PRESETS):
         rule = {"": lambda joint, _: joint, "pose2sim": _pose2sim, "opensim": _opensim}[markers]
         return [rule(joint, skeleton) for joint in joints]
     table = markers if isinstance(markers, Mapping) else _read(Path(markers))
@@ -96,7 +97,7 @@ def check_markers(markers: Markers) -> None:
     Raises:
         VergenceError: neither.
     """
-    if markers and not isinstance(markers, Mapping) and str(markers) not in ("pose2sim", "opensim"):
+    if markers and not isinstance(markers, Mapping) and str(markers) not in PRESETS:
         _read(Path(markers))
 
 

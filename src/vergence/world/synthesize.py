@@ -18,8 +18,8 @@ from PIL import Image
 
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
-from vergence.files import atomic_path, write_json
-from vergence.folders import held, new_folder
+from vergence.files import atomic_path, plain, write_json
+from vergence.folders import begun, held
 from vergence.footage.capture import Capture
 from vergence.footage.capture_camera import CaptureCamera
 from vergence.footage.capture_writer import write_capture
@@ -226,6 +226,8 @@ def synthesize(
         device: where to draw: auto, cpu, cuda or mps.
         progress: reports every frame.
 
+    A call that did not end is made anew by the same call.
+
     Returns:
         The folders: `out`, or `out/person01` and on for the captures of several people.
 
@@ -242,8 +244,9 @@ def synthesize(
     _check(kind, faults, side, subjects=people, frames=each, views=views)
     look = look or ("studio" if capture else "wild")
     device, advance = resolve_device(device), counted("drawing", people * each, progress)
-    with held(out):
-        new_folder(out)
+    made_with = {"kind": kind, "subjects": people, "frames": each, "views": views, "size": side, "fps": fps, "look": look,
+                 "known": known, "faults": plain(faults), "seed": seed, "world": WORLD_VERSION}  # fmt: skip
+    with held(out), begun(out, made_with):
         if not capture:
             write_images(out, people, each, side, look, faults, seed, device, advance)
             return [out]

@@ -190,6 +190,16 @@ def test_broken_files_say_what_is_wrong(
         read_keypoints(tmp_path / name)
 
 
+def test_an_hdf5_file_that_grows_is_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset(
+            "tracks", (1, 2, 17, 1 << 20), np.float32, chunks=(1, 1, 1, 1 << 10)
+        )  # never written: no room
+        file["node_names"] = ["nose"] * 17
+    with pytest.raises(VergenceError, match=r"a\.h5 has .* MiB and would take 136 MiB of memory"):
+        read_keypoints(tmp_path / "a.h5")
+
+
 def test_a_track_of_another_length_is_refused(tmp_path: Path, coco: np.ndarray) -> None:
     write_sleap(tmp_path / "a.analysis.h5", coco[:, None], HUMAN[:5])
     with pytest.raises(VergenceError, match=r"`tracks` of shape \(1, 2, 17, 12\) do not fit 5 nodes and 1 tracks"):

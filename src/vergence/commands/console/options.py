@@ -13,7 +13,7 @@ import math
 import re
 import shlex
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -23,6 +23,7 @@ from vergence.recipes.typed import plain_kind
 
 Verb = Callable[..., int | None]
 Groups = list[tuple[str, dict[str, tuple[str, str]]]]  # heading, then name to metavar and text
+SHIPPED = "lifting"  # stands for the folder of the model that comes with the package
 TRUE, FALSE = ("true", "yes"), ("false", "no")
 KINDS: dict[Any, tuple[str, str]] = {int: ("N", "a whole number"), float: ("X", "a number")}
 
@@ -144,6 +145,39 @@ def sections(doc: str) -> tuple[str, Groups]:
 
 def parameters(function: Verb) -> tuple[str, ...]:
     return tuple(inspect.signature(function).parameters)
+
+
+def check_there(function: Verb, values: Mapping[str, Any]) -> None:
+    """Paths that are read must be there, which is told before any library is loaded; what stands for a path (the model that
+    comes with the package, a camera's number) passes.
+
+    Raises:
+        VergenceError: names the first that is not, and what it should be.
+    """
+    hints = get_type_hints(function)
+    for name, value in values.items():
+        kind = plain_kind(hints[name])
+        if name == "out" or value is None or Path not in (kind, *get_args(kind)):
+            continue
+        for path in value if isinstance(value, list) else [value]:
+            if not (path.exists() or str(path) == SHIPPED or str(path).isdigit()):
+                entries = sections(inspect.getdoc(function) or "")[1]
+                text = next(entry[name][1] for _, entry in entries if name in entry)
+                written = shown(name, hints[name], function).strip("[]").removesuffix(" ...")
+                written = written if positional(name, function) else f"--{name.replace('_', '-')}"
+                raise VergenceError(f"there is no {path}", f"{written} is: {text}.")
+
+
+def check_source(words: str) -> None:
+    """A source that is a folder must be there; a recipe's line and RECIPE:NAME are looked at later.
+
+    Raises:
+        VergenceError: names it.
+    """
+    if words and not set(words) & {"{", ":"} and not Path(words).exists():
+        line = "a recipe's line as '{kind: capture, path: FOLDER}' (`vergence data check FOLDER` prints it)"
+        remedy = f"Give a folder, {line}, or a recipe and the name of its source, as demo:studio."
+        raise VergenceError(f"there is no folder {words}", remedy)
 
 
 def positional(name: str, function: Verb) -> bool:

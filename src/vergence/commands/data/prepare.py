@@ -34,7 +34,11 @@ def prepare(
         workers: processes (default: the machine's cores).
         quiet: no progress.
     """
+    from vergence.commands.console.options import check_source
     from vergence.report.bars import bars
+
+    for source in sources:
+        check_source(source)
     from vergence.training.prepare import prepare as prepared
 
     with bars(quiet) as progress:
