@@ -1,12 +1,13 @@
 """`predict` on a video end to end beside its stages alone: decoding, detector, drawing, coding, and what overlaps of them.
 
-    python benchmarks/predict_rate.py --footage VIDEO --task FILE.task [--run RUN] [--frames 100] [--repeat 3] [--folder DIR]
+    python benchmarks/predict_rate.py --footage VIDEO --task FILE.task [--run RUN] [--height PX] [--frames 100]
+        [--repeat 3] [--folder DIR]
 
-Each stage is run alone on the same frames, then the whole call (MediaPipe, the lifting model that comes with the package, with
-and without an overlay; with --run a run of images and a box), stages and wholes in turn, so that other jobs on the machine meet
-all of them. Seconds are medians. The rate of the whole is given as the median of its share of the slowest stage's own in each
-round, by the clock and by the processor's seconds (there the most that one core could do), and beside one thing done after
-the other.
+With --height the footage is scaled to that height first. Each stage is run alone on the same frames, then the whole
+call (MediaPipe, the lifting model that comes with the package, with and without an overlay; with --run a run of images
+and a box), stages and wholes in turn, so that other jobs on the machine meet all of them. Seconds are medians. The rate
+of the whole is given as the median of its share of the slowest stage's own in each round, by the clock and by the
+processor's seconds (there the most that one core could do), and beside one thing done after the other.
 """
 
 from __future__ import annotations
@@ -38,11 +39,18 @@ def timed(act: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - begun, time.process_time() - worked
 
 
+def scaled(image: np.ndarray, height: int) -> np.ndarray:
+    """As it is filmed in another resolution; the width is even."""
+    width = 2 * round(image.shape[1] * height / image.shape[0] / 2)
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_CUBIC))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--footage", type=Path, required=True)
     parser.add_argument("--task", required=True)
     parser.add_argument("--run")
+    parser.add_argument("--height", type=int, default=0)
     parser.add_argument("--frames", type=int, default=100)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--folder", type=Path, default=Path("predict_rate"))
@@ -51,7 +59,7 @@ def main() -> None:
     video = asked.folder / "cut.mp4"
     with open_video(asked.footage) as images, VideoWriter(video, 30) as writer:
         for _, image in images.frames(0, asked.frames):
-            writer.write(image)
+            writer.write(scaled(image, asked.height) if asked.height else image)
     with open_video(video) as images:
         size, some = images.size, [image for _, image in images.frames(0, 20)]
     count = min(asked.frames, len(open_video(video)))

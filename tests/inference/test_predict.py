@@ -47,6 +47,22 @@ def test_keypoints_and_poses_come_back_into_the_full_image():
     np.testing.assert_allclose(np.linalg.norm(poses.pose, axis=-1), 1)
 
 
+def test_blocks_have_the_poses_of_the_frames_and_no_images():
+    rows = list(range(6))
+    person = Person(lambda frame, size: np.array([0, 0, 300, 200.0]))
+
+    def found():
+        return estimate([(frame, blob(*path_of(frame))) for frame in rows], rows, 10.0, known_lens(), person)
+
+    shown = list(found())
+    saved = [frame for _, some in found().blocks(0) for frame in some]
+    assert [frame.frame for frame in saved] == rows
+    for ours, other in zip(saved, shown, strict=True):
+        np.testing.assert_array_equal(ours.pose, other.pose)
+        assert (ours.size, other.size) == ((WIDTH, HEIGHT),) * 2
+        assert (ours.image.shape, other.image.shape) == ((1, 1, 3), (HEIGHT, WIDTH, 3))
+
+
 def test_frames_without_a_person_or_an_image_have_no_pose():
     images = [(frame, blob(*path_of(frame))) for frame in (2, 3, 5)]
     person = Person(lambda frame, size: None if frame == 3 else np.array([0, 0, 300, 200.0]))

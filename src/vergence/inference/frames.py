@@ -36,6 +36,7 @@ BATCH = 32
 
 BLOCK = 512  # frames that are worked out together, from a multiple of it on
 LONGEST_SIDE_PX = 960
+NO_IMAGE = np.zeros((1, 1, 3), np.uint8)
 CANONICAL_UP = np.array([0.0, -1.0, 0.0])  # of `geometry.canonical`: y goes down the vertical
 
 
@@ -185,9 +186,9 @@ class PredictedFrames(Iterator[PredictedFrame]):
         """Poses are turned to a fixed heading; known after the first frame with a pose."""
         return self.tally.canonical
 
-    def of_crops(self, crops: Iterable[PersonCrop]) -> Iterator[PredictedFrame]:
-        """The results of crops, in batches from the first on."""
-        reduced, tally = _reduced(crops), self.tally
+    def of_crops(self, crops: Iterable[PersonCrop], shown: bool = True) -> Iterator[PredictedFrame]:
+        """The results of crops, in batches from the first on; with `NO_IMAGE` where none is to be shown."""
+        reduced, tally = _reduced(crops, shown), self.tally
         if self.take.footage.path is not None:  # a camera's images are taken as they come
             reduced = ahead(reduced, BATCH)
         while batch := list(islice(reduced, BATCH)):
@@ -235,11 +236,11 @@ class PredictedFrames(Iterator[PredictedFrame]):
 
     def blocks(self, first: int, progress: Progress = silent) -> Iterator[tuple[int, Iterator[PredictedFrame]]]:
         """The results in blocks of frame numbers (`BLOCK`), from a block's number on, each with its number; the same
-        whichever block is the first. A block of which no image can be read is left out."""
+        whichever block is the first, and without images. A block of which no image can be read is left out."""
         rows = [row for row in self.take.rows or () if row >= first * BLOCK]
         crops = self.take.crops(self._estimator.image_size, rows, progress) if rows else ()
         for number, some in groupby(crops, key=lambda crop: crop.frame // BLOCK):
-            yield number, self.of_crops(some)
+            yield number, self.of_crops(some, shown=False)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -339,11 +340,11 @@ def preview_size(size: tuple[int, int]) -> tuple[int, int]:
     return max(4, round(width * factor / 4) * 4), max(4, round(height * factor / 4) * 4)
 
 
-def _reduced(crops: Iterable[PersonCrop]) -> Iterator[tuple[PersonCrop, tuple[int, int]]]:
-    """Crops with a small copy of their image, and its own (width, height): 32 images of 4K would fill a GB."""
-    small, frame = None, -1
+def _reduced(crops: Iterable[PersonCrop], shown: bool) -> Iterator[tuple[PersonCrop, tuple[int, int]]]:
+    """Crops with a small copy of their image, or none, and its own (width, height): 32 images of 4K would fill a GB."""
+    small, frame = NO_IMAGE, -1
     for crop in crops:
-        if small is None or crop.frame != frame:
+        if shown and crop.frame != frame:
             small, frame = reduced_image(crop.image), crop.frame
         size = (crop.image.shape[1], crop.image.shape[0])
         yield replace(crop, image=small), size

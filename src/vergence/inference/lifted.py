@@ -17,14 +17,12 @@ from vergence.errors import VergenceError
 from vergence.geometry.cameras import Camera
 from vergence.inference.domain import domain_of
 from vergence.inference.estimator import weights_identity
-from vergence.inference.frames import BLOCK, PredictedFrame, PredictedFrames, reduced_image
+from vergence.inference.frames import BLOCK, NO_IMAGE, PredictedFrame, PredictedFrames, reduced_image
 from vergence.inference.inputs import RGB
 from vergence.inference.people import Box, Track, box_around
 from vergence.inference.takes import Take
 from vergence.lifting.model import LEAST_JOINTS, LiftingModel
 from vergence.progress import Progress, followed, silent
-
-NO_IMAGE = np.zeros((1, 1, 3), np.uint8)
 
 # Of a stretch of frames: poses, keypoints, their confidences, boxes.
 Lifted = tuple[Float[np.ndarray, "T J 3"], Float[np.ndarray, "T J 2"], Float[np.ndarray, "T J"], list[Box | None]]

@@ -53,9 +53,10 @@ class Volume:
         return log_heatmap, log_heatmap.exp(), (log_volume.exp().sum((-1, -2)) * depths).sum(-1)
 
     def _sums(self, out: Float[Tensor, "N J M h w"], depths: Float[Tensor, " M"]) -> Read:
-        """The same without gradients: one exponential for each of the millions of cells, and sums."""
+        """The same without gradients: one exponential for each of the millions of cells, and sums along one axis at a time:
+        ONNX Runtime adds 262,144 cells in a row, and is 5e-5 off where they are alike."""
         mass = (out - out.amax((2, 3, 4), keepdim=True)).exp()
-        return _normalised(mass.sum(2), mass.sum((3, 4)), depths)
+        return _normalised(mass.sum(2), mass.sum(-1).sum(-1), depths)
 
     def joined(self, layer: nn.Conv2d, rough: bool) -> Callable[[Tensor], Read]:
         """The last convolution (1x1) and the reading as one step from feature maps, without gradients.
