@@ -11,6 +11,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import groupby, islice
 from typing import Any
 
@@ -20,6 +21,7 @@ from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.footage.images import ahead
+from vergence.geometry.cameras import Camera
 from vergence.geometry.crops import keypoints_from_crop, pose_from_crop
 from vergence.geometry.root import place_root
 from vergence.inference.domain import Domain
@@ -57,8 +59,7 @@ class PredictedFrame:
         size: (width, height) of the full image.
         image: a copy of it, at most 960 px long, to draw on.
         person: whose it is, counted from 1.
-        root: where the root is in the camera's frame, in reference bones; None where unknown, and in blocks and images that
-            are not taken one by one.
+        camera: of the full image, where the frame was taken one by one and its pose is in the camera's frame.
         error, error_90: of each joint, as `methods.base.Prediction` has them; None where the run does not say.
         strangeness: likewise; above 1 the image is unlike those that the run learned its poses from.
     """
@@ -73,7 +74,7 @@ class PredictedFrame:
     size: tuple[int, int]
     image: RGB
     person: int = 1
-    root: Float[np.ndarray, " 3"] | None = None
+    camera: Camera | None = None
     error: Float[np.ndarray, " J"] | None = None
     error_90: Float[np.ndarray, " J"] | None = None
     strangeness: float | None = None
@@ -82,6 +83,15 @@ class PredictedFrame:
     def seen(self) -> bool:
         """Whether there is a pose."""
         return bool(np.isfinite(self.pose).any())
+
+    @cached_property
+    def root(self) -> Float[np.ndarray, " 3"] | None:
+        """Where the root is in the camera's frame, in reference bones; None where unknown. Worked out when first asked for."""
+        if self.camera is None or not self.seen:
+            return None
+        rays = self.camera.normalise(np.array(self.keypoints[None]))
+        root = place_root(self.pose[None], rays, self.confidence[None])[0][0]
+        return root if np.isfinite(root).all() else None
 
 
 @dataclass
@@ -169,10 +179,7 @@ class PredictedFrames(Iterator[PredictedFrame]):
 
     def __next__(self) -> PredictedFrame:
         frame = next(self._frames)
-        if not frame.seen:
-            return frame
-        root, _ = self.roots(frame.pose[None], frame.keypoints[None], frame.confidence[None], frame.size)
-        return replace(frame, root=root[0]) if np.isfinite(root).all() else frame
+        return frame if self.canonical else replace(frame, camera=self.take.camera(frame.size))
 
     @property
     def identity(self) -> str:
