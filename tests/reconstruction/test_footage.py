@@ -88,8 +88,23 @@ def test_a_rig_that_was_found_serves_the_next_recording(folder: Path, scene) -> 
         again = vergence.reconstruct(folder)
         assert (again.extrinsics, again.poses.unit, again.rig.unit) == ("as given", "reference_bone", "reference_bone")
         assert any("free of scale" in note for note in again.notes)
+        assert footage.DOUBTFUL_CAMERAS not in again.report.reasons
         assert np.nanmedian(np.abs(reference_length(again.poses.pose, again.skeleton) - 1)) < 1e-9
         assert np.median(np.abs(pairwise(again.rig) - pairwise(found.rig))) < 0.02 * pairwise(found.rig).max()
+
+
+def test_a_doubt_about_cameras_goes_with_them(folder: Path, scene) -> None:
+    found = vergence.reconstruct(capture(folder), ignore_extrinsics=True)
+    doubted = replace(found, report=found.report.doubted(("Nobody moves.",)))
+    doubted.save(folder / "out", formats=[])
+    text = (folder / "capture.toml").read_text()
+    for name in ("rig.toml", "Calib.toml", "camera_array.toml"):
+        (folder / "capture.toml").write_text(text.replace("calib.toml", f"out/{name}"))
+        again = vergence.reconstruct(folder)
+        assert footage.DOUBTFUL_CAMERAS in again.report.reasons
+        assert again.report.verdict == "doubtful"
+    for options in ({"refine": True}, {"ignore_extrinsics": True}):
+        assert footage.DOUBTFUL_CAMERAS not in vergence.reconstruct(folder, **options).report.reasons
 
 
 def pairwise(rig: Rig) -> np.ndarray:

@@ -80,6 +80,7 @@ class Capture:
         notes: decisions and corrections while reading.
         unit: of the cameras' translations: `mm`, or a word for a rig that is free of scale.
         synchronised: True where the capture states that the cameras' times are known.
+        doubtful: its calibration comes from a recording whose result was doubtful.
     """
 
     folder: Path
@@ -91,6 +92,7 @@ class Capture:
     notes: tuple[str, ...] = ()
     unit: str = "mm"
     synchronised: bool = False
+    doubtful: bool = False
 
     @property
     def names(self) -> list[str]:
@@ -112,7 +114,7 @@ class Capture:
     def without_extrinsics(self) -> Capture:
         """The same recording, with nothing known of where its cameras stand."""
         cameras = tuple(camera.without_extrinsics() for camera in self.cameras)
-        return dataclasses.replace(self, cameras=cameras, up=None)
+        return dataclasses.replace(self, cameras=cameras, up=None, doubtful=False)
 
     def image(self, view: int, frame: int) -> RGB:
         """The image that belongs to row `frame` of the keypoints, in the pixels of the keypoints and intrinsics.
@@ -244,7 +246,7 @@ def _build(data: dict[str, Any], folder: Path, name: str) -> Capture:
         known = ", ".join(map(repr, (*calib.MM_PER, SCALE_FREE)))
         raise VergenceError(f"unit of {name} is {unit!r}", f"It is one of {known}.")
     notes: list[str] = []
-    rig, unit_of_rig = _calibrated(head, list(tables), folder, unit, notes)
+    rig, unit_of_rig, doubtful = _calibrated(head, list(tables), folder, unit, notes)
     keypoint_file = existing_path(head["keypoints"], folder, f"keypoints of {name}") if "keypoints" in head else None
     cameras, probes = [], {}
     for key, value in tables.items():
@@ -268,7 +270,9 @@ def _build(data: dict[str, Any], folder: Path, name: str) -> Capture:
     stated = {key for key, value in tables.items() if "offset" in value or "drift" in value}
     placed = in_time(cameras, probes, rate, stated, notes)
     together = head.get("synchronised", bool(stated))
-    return Capture(folder, fps, placed, keypoint_file, skeleton, _up(head, name), tuple(notes), unit_of_rig, together)
+    return Capture(
+        folder, fps, placed, keypoint_file, skeleton, _up(head, name), tuple(notes), unit_of_rig, together, doubtful
+    )
 
 
 def _with_time_files(
@@ -305,14 +309,14 @@ def _up(head: Mapping[str, Any], name: str) -> np.ndarray | None:
 
 def _calibrated(
     head: Mapping[str, Any], names: Sequence[str], folder: Path, unit: str | None, notes: list[str]
-) -> tuple[dict[str, Camera], str]:
-    """The calibration's camera for each of ours, and the unit of their translations."""
+) -> tuple[dict[str, Camera], str, bool]:
+    """The calibration's camera for each of ours, the unit of their translations, and whether they are doubtful."""
     if "calibration" not in head:
-        return {}, SCALE_FREE if unit == SCALE_FREE else "mm"
+        return {}, SCALE_FREE if unit == SCALE_FREE else "mm", False
     path = existing_path(head["calibration"], folder, "calibration")
     rig = calib.read_calibration(path, unit)
     notes += rig.notes
-    return paired(rig, names, path, notes), rig.unit or "mm"
+    return paired(rig, names, path, notes), rig.unit or "mm", rig.doubtful
 
 
 def _say_who_has_no_pose(cameras: Sequence[CaptureCamera], notes: list[str]) -> None:

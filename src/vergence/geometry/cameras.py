@@ -144,6 +144,7 @@ class Rig:
         up: gravity's opposite in the world, of length 1; None where not known.
         notes: decisions when the rig was read, as sentences.
         aliases: other names of its cameras in the file, one for each; empty where there are none.
+        doubtful: a reconstruction found it, and called its result doubtful.
     """
 
     cameras: tuple[Camera, ...]
@@ -151,6 +152,7 @@ class Rig:
     up: Float[Array, " 3"] | None = None
     notes: tuple[str, ...] = ()
     aliases: tuple[str, ...] = ()
+    doubtful: bool = False
 
     def __post_init__(self) -> None:
         if not self.cameras:

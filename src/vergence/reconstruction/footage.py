@@ -25,6 +25,10 @@ from vergence.reconstruction.solve import Solution, reconstruct_keypoints
 from vergence.reconstruction.sync.find import Sync
 from vergence.reconstruction.sync.footage import described, synchronise, words
 
+DOUBTFUL_CAMERAS = (
+    "The given cameras were found from a recording whose result was doubtful. Give cameras of a good one, "
+    "or --ignore-extrinsics, or --refine."
+)
 HEIGHT_TOLERANCE = 0.15  # of limbs' proportions between people, and of what detectors call a joint
 
 
@@ -110,6 +114,8 @@ def reconstruct(
     assert solution is not None
     timed, mistimed = words(clocks, footage)
     placed = footage.has_extrinsics and not per_frame
+    if placed and footage.doubtful and not refine:
+        against += (DOUBTFUL_CAMERAS,)
     if placed and footage.unit != "mm":
         solution = _in_bones(solution)
     poses = _poses(footage, solution, placed)

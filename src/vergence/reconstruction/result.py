@@ -15,7 +15,7 @@ knows (which views agree with which joint, the footage itself) is not kept.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -169,10 +169,11 @@ class Reconstruction:
         """
         folder = Path(folder)
         notes = outputs.write(folder, self.poses, dict.fromkeys(("npz", *formats)), **options)
-        write_rig_toml(folder / "rig.toml", self.rig, self.report.reprojection_median)
+        rig = replace(self.rig, doubtful=self.report.verdict == "doubtful")
+        write_rig_toml(folder / "rig.toml", rig, self.report.reprojection_median)
         if self.capture is not None and (self._moved or _keeps_keypoints(folder, self.capture)):
             write_capture(folder / "capture.toml", self.capture)
-        self._write_rigs(folder)
+        self._write_rigs(folder, rig)
         write_angles(folder / "angles.csv", self.poses, None if self.solution is None else self.solution.deviation)
         said = {name: note for name, note in notes.items() if note}
         results = self.results() | {"trc": self._trc(notes), "seconds": self.seconds}
@@ -185,14 +186,14 @@ class Reconstruction:
         """Whether the footage's times are other ones than the capture stated."""
         return self.capture is not None and self.capture.synchronised and "cameras" in self.synchronisation
 
-    def _write_rigs(self, folder: Path) -> None:
+    def _write_rigs(self, folder: Path, rig: Rig) -> None:
         """The rig for other programs, which want metres: where the scale is not known, as large as in poses.trc."""
         world = self.poses.known_world
         if world is None:  # nobody's size was ever seen
             return
         assumed = "" if world.scale_from == GIVEN else world.note.split(";")[0]
-        write_pose2sim_toml(folder / "Calib.toml", self.rig, world.mm_per_unit / 1000, world.up, assumed)
-        write_caliscope_toml(folder / "camera_array.toml", self.rig, world.mm_per_unit / 1000, assumed)
+        write_pose2sim_toml(folder / "Calib.toml", rig, world.mm_per_unit / 1000, world.up, assumed)
+        write_caliscope_toml(folder / "camera_array.toml", rig, world.mm_per_unit / 1000, assumed)
 
     def _trc(self, notes: dict[str, str]) -> dict[str, Any]:
         """What a reader of poses.trc must know."""

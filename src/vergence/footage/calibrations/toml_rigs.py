@@ -59,8 +59,9 @@ def read_rig_toml(path: Path | str, unit: str | None = None) -> Rig:
     notes = [f"{path.name}: no {what} of camera {', '.join(names)}" for what, names in lacking.items()]
     metadata = data.get("metadata")
     said = metadata.get("unit") if isinstance(metadata, dict) else data.get("unit")
+    doubtful = isinstance(metadata, dict) and metadata.get("verdict") == "doubtful"
     rig = rig_of(path, cameras, unit, said, aliases=tuple(tables))
-    return replace(rig, notes=(*notes, *rig.notes))
+    return replace(rig, notes=(*notes, *rig.notes), doubtful=doubtful)
 
 
 def _loaded(path: Path) -> dict[str, Any]:

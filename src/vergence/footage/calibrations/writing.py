@@ -23,7 +23,7 @@ from vergence.geometry.cameras import Camera, Rig
 
 
 def write_rig_toml(path: Path | str, rig: Rig, error_px: float | None = None) -> None:
-    """Writes a rig in anipose's layout, atomically; `[metadata]` says the unit of the translations.
+    """Writes a rig in anipose's layout, atomically; `[metadata]` says the unit of the translations, and whether it is doubtful.
 
     Raises:
         VergenceError: intrinsics or the unit are not known, or the file cannot be written.
@@ -36,7 +36,7 @@ def write_rig_toml(path: Path | str, rig: Rig, error_px: float | None = None) ->
     lines += ["[metadata]", "adjusted = false", f"unit = {json.dumps(rig.unit)}"]
     if error_px is not None and np.isfinite(error_px):
         lines += [f"error = {float(error_px)}"]
-    write_text(path, "\n".join(lines) + "\n")
+    write_text(path, "\n".join([*lines, *_verdict(rig), ""]))
 
 
 def write_caliscope_toml(path: Path | str, rig: Rig, metres_per_unit: float, assumed: str = "") -> None:
@@ -55,7 +55,7 @@ def write_caliscope_toml(path: Path | str, rig: Rig, metres_per_unit: float, ass
     for number, camera in enumerate(rig):
         lines += [f"[cameras.{number}]", f"cam_id = {number}", *_values(camera.scaled(metres_per_unit), whole=True)]
         lines += ["rotation_count = 0", "ignore = false", ""]
-    write_text(path, "\n".join([*lines, "[metadata]", _unit(assumed), ""]))
+    write_text(path, "\n".join([*lines, "[metadata]", _unit(assumed), *_verdict(rig), ""]))
 
 
 def write_pose2sim_toml(
@@ -82,12 +82,17 @@ def write_pose2sim_toml(
             camera.translation,
         )
         lines += [f"[{name}]", *_values(turned.scaled(metres_per_unit)), ""]
-    lines += ["[metadata]", "adjusted = false", "error = 0.0", _unit(assumed)]
-    write_text(path, "\n".join(lines) + "\n")
+    lines += ["[metadata]", "adjusted = false", "error = 0.0", _unit(assumed), *_verdict(rig), ""]
+    write_text(path, "\n".join(lines))
 
 
 def _unit(assumed: str) -> str:
     return f"unit = {json.dumps(f'm ({assumed})' if assumed else 'm')}"
+
+
+def _verdict(rig: Rig) -> list[str]:
+    """Read by `toml_rigs`, so that a doubt about cameras goes with them; other programs pass over it."""
+    return ['verdict = "doubtful"'] if rig.doubtful else []
 
 
 def _values(camera: Camera, whole: bool = False) -> list[str]:
