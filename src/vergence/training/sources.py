@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
+import shlex
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
@@ -123,7 +124,7 @@ def check_present(recipes: Collection[Recipe]) -> None:
             if source.reconstruction and not (Path(source.reconstruction) / "poses.npz").is_file():
                 raise VergenceError(
                     f"{name} has no reconstruction in {source.reconstruction}",
-                    f"Make it: vergence reconstruct {source.path} --out {source.reconstruction}",
+                    "Make it: " + shlex.join(["vergence", "reconstruct", source.path, "--out", source.reconstruction]),
                 )
 
 
