@@ -125,8 +125,8 @@ def test_other_keypoints_or_lenses_are_not_taken_for_the_same(learned, recording
 
 def test_its_model_predicts(learned, recording: Path) -> None:
     images = np.zeros((60, 100, 100, 3), np.uint8)
-    with pytest.raises(VergenceError, match="no keypoints are given"):
-        vergence.predict(learned.folder / "model", images)
+    with pytest.raises(VergenceError, match="nobody"):
+        vergence.predict(learned.folder / "model", images, detector="nobody")
 
 
 def test_a_doubtful_recording_stops_it(make_scene, recording: Path, tmp_path: Path) -> None:

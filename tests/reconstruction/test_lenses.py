@@ -90,9 +90,9 @@ def test_given_focal_lengths_that_are_wrong(make_scene: Callable, cameras: int, 
     scene = make_scene(frames=90, noise=2.0, distortion=STRAIGHT)
     k = scene.intrinsics.copy()
     k[:cameras, [0, 1], [0, 1]] *= factor
-    reasons = " ".join(solved(scene, intrinsics=k).report.reasons)
-    assert "prefers other focal lengths than given" in reasons
-    assert ("camera 4" in reasons) == (cameras == 4)
+    reasons = solved(scene, intrinsics=k).report.reasons
+    said = next(reason for reason in reasons if "prefers other focal lengths than given" in reason)
+    assert ("camera 4" in said) == (cameras == 4)
 
 
 def test_a_principal_point_that_is_wrong_is_named(make_scene: Callable) -> None:

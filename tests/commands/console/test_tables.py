@@ -34,7 +34,11 @@ def shown(monkeypatch):
 
 
 def test_the_retrieval_table_is_for_models_with_an_embedding_and_can_be_read(shown):
-    tables.show(SimpleNamespace(results=results("embedding", "predicted_pose")), Path("run"), Path("run/report.html"))  # type: ignore[arg-type]
+    tables.show(
+        SimpleNamespace(results=results("embedding", "predicted_pose"), recipe=None),
+        Path("run"),
+        Path("run/report.html"),
+    )  # type: ignore[arg-type]
     table = shown.getvalue().split("Cross-view retrieval")[1]
     row = next(line for line in table.splitlines() if "studio: embedding, same" in line)
     assert row.split()[-4:] == ["51.2", "90.1", "40.0", "88.0"]
@@ -42,7 +46,7 @@ def test_the_retrieval_table_is_for_models_with_an_embedding_and_can_be_read(sho
 
 
 def test_other_runs_have_no_retrieval_table(shown):
-    tables.show(SimpleNamespace(results=results("predicted_pose")), Path("run"), Path("run/report.html"))  # type: ignore[arg-type]
+    tables.show(SimpleNamespace(results=results("predicted_pose"), recipe=None), Path("run"), Path("run/report.html"))  # type: ignore[arg-type]
     assert "retrieval" not in shown.getvalue()
     assert "next: vergence predict run VIDEO" in shown.getvalue()
     assert retrieval_rows(results("predicted_pose")["tests"]) == []

@@ -55,7 +55,7 @@ def test_it_shows_images_until_a_key_ends_it_and_writes_nothing(shown, people, t
     ("words", "message"),
     [
         (["--height", "1.7", "--smooth", "0.2"], "--smooth, --height with a camera"),
-        (["--keypoints", "x"], "--keypoints with a camera"),
+        (["--keypoints", "."], "--keypoints with a camera"),
     ],
 )
 def test_what_a_camera_has_no_use_for_is_refused(shown, words, message, capsys):
