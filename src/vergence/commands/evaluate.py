@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from vergence.lifting import SHIPPED_RUN
 from vergence.recipes.sources import Scale
 
 
@@ -82,7 +83,7 @@ def evaluate(
     if predictions is not None:
         folder = out or predictions.with_name(predictions.stem + "-evaluation")
     else:
-        shipped, own = str(run) == "lifting", footage.resolve().name if footage else ""
+        shipped, own = str(run) == SHIPPED_RUN, footage.resolve().name if footage else ""
         folder = out or (Path("evaluation") if shipped else Path(run or "") / "evaluation" / own)
     check_writable(folder, folder=True)
     with told(quiet, plan) as progress:

@@ -9,7 +9,6 @@ them; a crop that was made once is kept in a file (`batches.kept`), so that memo
 from __future__ import annotations
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from vergence.datasets.people import SEEN_JOINTS, with_crops
 from vergence.datasets.records import ImageDataset, ImageRef, OpenFiles, Records
 from vergence.errors import VergenceError
 from vergence.footage.capture import Capture, load_capture
+from vergence.footage.images import spans
 from vergence.footage.observations import Observations, observe
 from vergence.footage.video import wanted_frames
 from vergence.geometry.crops import person_boxes
@@ -54,7 +54,7 @@ def read_capture(source: Source, image_size: int, skeleton: Skeleton) -> Kept:
             raise VergenceError(f"camera {camera.name} has no images", "Give `video` or `frames` in capture.toml.")
     capture, seen, _ = synchronise(capture, observe(capture))
     frames = wanted_frames(source.frames, len(seen.keypoints), "frames:")
-    last = max(map(int, re.findall(r"\d+", source.frames)), default=0)
+    last = max((high for _, high in spans(source.frames, "frames:")), default=0)
     if last >= len(seen.keypoints):
         log.warning("frames: %s: %s has frames 0 to %d", source.frames, source.path, len(seen.keypoints) - 1)
     pose, report = None, dict[str, Any]()

@@ -17,7 +17,8 @@ from vergence.evaluation.scores import label_scores
 from vergence.evaluation.scores import protocol as protocol_of
 from vergence.files import write_json
 from vergence.inference.estimator import Estimator, load
-from vergence.lifting.model import SHIPPED_RUN, LiftingModel, is_lifting
+from vergence.lifting import SHIPPED_RUN
+from vergence.lifting.model import LiftingModel, is_lifting
 from vergence.networks.devices import resolve_device
 from vergence.plugins import load_plugins
 from vergence.progress import Progress, heard, silent

@@ -30,7 +30,8 @@ from vergence.geometry.cameras import Camera
 from vergence.inference.estimator import Estimator
 from vergence.inference.people import Track
 from vergence.inference.predict import open_model, predict
-from vergence.lifting.model import SHIPPED_RUN, LiftingModel, load_lifting, stretches
+from vergence.lifting import SHIPPED_RUN
+from vergence.lifting.model import LiftingModel, load_lifting, stretches
 from vergence.outputs import height_mm
 from vergence.outputs.world import HEIGHT, PROPORTIONS_SIGMA
 from vergence.progress import Progress, silent

@@ -205,7 +205,7 @@ def make_capture(folder: Path | str) -> Capture:
         p for p in entries if not videos and p.is_dir() and any(f.suffix.lower() in IMAGE_SUFFIXES for f in p.iterdir())
     ]
     if not videos and not images:
-        held = [p.name for p in entries if p.is_dir() and _holds_recording(p)]
+        held = [p.name for p in entries if p.is_dir() and holds_recording(p)]
         again = "Put the recording's videos, one per camera, there."
         raise VergenceError(
             f"folder {folder} holds neither a capture.toml nor videos",
@@ -367,5 +367,6 @@ def _frame_rate(
     return fps, videos
 
 
-def _holds_recording(folder: Path) -> bool:
+def holds_recording(folder: Path) -> bool:
+    """Whether a folder has a capture.toml or videos."""
     return any(file.name == "capture.toml" or file.suffix.lower() in VIDEO_SUFFIXES for file in folder.iterdir())

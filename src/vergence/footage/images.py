@@ -83,6 +83,21 @@ def _by_opencv(path: Path) -> RGB | None:
     return np.ascontiguousarray((found if found.dtype == np.uint8 else _eight_bits(found))[..., ::-1])
 
 
+def spans(text: str, what: str = "--frames") -> list[tuple[int, int]]:
+    """First and last frame of each part of `0-34,65-99`; none where empty.
+
+    Raises:
+        VergenceError: not such a text.
+    """
+    found = []
+    for part in text.split(",") if text.strip() else ():
+        low, dash, high = part.strip().partition("-")
+        if not low.isdigit() or (dash and not high.isdigit()):
+            raise VergenceError(f"{what} {text}", "Give numbers and ranges, as in 0-34,65-99.")
+        found.append((int(low), int(high or low)))
+    return found
+
+
 def ahead(items: Iterable[T], most: int = 4) -> Iterator[T]:
     """The items, worked out up to `most` ahead in a thread of their own; an error comes where its item would have come.
 

@@ -30,7 +30,7 @@ import vergence
 from vergence.errors import VergenceError, refusing
 from vergence.files import atomic_path
 from vergence.footage.formats.names import Numbering
-from vergence.footage.images import IMAGE_SUFFIXES, RGB, ImageFolder, SingleImage, Video
+from vergence.footage.images import IMAGE_SUFFIXES, RGB, ImageFolder, SingleImage, Video, spans
 
 # Decoding on is cheaper than seeking back to a key frame up to about this many frames ahead.
 DECODE_AHEAD_FRAMES = 48
@@ -55,13 +55,7 @@ def wanted_frames(text: str, count: int, what: str = "--frames") -> list[int]:
     """
     if not text.strip():
         return list(range(count))
-    wanted: set[int] = set()
-    for part in text.split(","):
-        low, dash, high = part.strip().partition("-")
-        if not low.isdigit() or (dash and not high.isdigit()):
-            raise VergenceError(f"{what} {text}", "Give numbers and ranges, as in 0-34,65-99.")
-        wanted.update(range(int(low), min(int(high or low), count - 1) + 1))
-    found = sorted(frame for frame in wanted if frame < count)
+    found = sorted({frame for low, high in spans(text, what) for frame in range(low, min(high, count - 1) + 1)})
     if not found:
         raise VergenceError(f"{what} {text}: the input has frames 0 to {count - 1}", "Ask for frames that it has.")
     return found

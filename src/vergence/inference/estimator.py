@@ -23,7 +23,8 @@ from vergence.errors import VergenceError, refusing
 from vergence.files import read_yaml, write_json
 from vergence.footage.images import read_image
 from vergence.inference.domain import Domain, domain_of
-from vergence.lifting.model import SHIPPED_RUN, is_lifting
+from vergence.lifting import SHIPPED_RUN
+from vergence.lifting.model import is_lifting
 from vergence.methods.base import Method, Prediction
 from vergence.methods.exported import FILE, SUFFIX, check_engine, read_exported
 from vergence.methods.refinement import Refined, RefinementUnit

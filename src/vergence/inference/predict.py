@@ -16,7 +16,8 @@ from vergence.inference.inputs import ASSUMED_FPS, RGB, find_lens, open_footage
 from vergence.inference.lifted import LiftedFrames
 from vergence.inference.live import LiveFrames
 from vergence.inference.takes import Take, open_take
-from vergence.lifting.model import SHIPPED_RUN, LiftingModel, is_lifting, load_lifting
+from vergence.lifting import SHIPPED_RUN
+from vergence.lifting.model import LiftingModel, is_lifting, load_lifting
 from vergence.methods.exported import SUFFIX, check_engine
 from vergence.networks.devices import resolve_device
 from vergence.plugins import load_plugins

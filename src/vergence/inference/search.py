@@ -14,8 +14,8 @@ from jaxtyping import Float
 from vergence import __version__
 from vergence.errors import VergenceError
 from vergence.folders import held, nothing_left
-from vergence.footage.capture import load_capture
-from vergence.footage.images import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from vergence.footage.capture import holds_recording, load_capture
+from vergence.footage.images import IMAGE_SUFFIXES
 from vergence.inference.estimator import Estimator, load, weights_identity
 from vergence.inference.inputs import RGB
 from vergence.inference.moments.index import Index, Shot, build_index, file_identity
@@ -197,9 +197,7 @@ def open_takes(path: Path, fps: float | None, **given: Any) -> list[Take]:
 
 
 def _is_capture(path: Path) -> bool:
-    if path.suffix == ".toml":
-        return True
-    return path.is_dir() and any(p.name == "capture.toml" or p.suffix.lower() in VIDEO_SUFFIXES for p in path.iterdir())
+    return path.suffix == ".toml" or (path.is_dir() and holds_recording(path))
 
 
 def open_query(path: Path, **given: Any) -> Take:

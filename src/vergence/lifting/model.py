@@ -30,7 +30,6 @@ from vergence.skeleton import Skeleton, skeleton_from_names
 LEAST_CONFIDENCE = 0.2
 LEAST_JOINTS = 5
 CHUNK = 512  # frames at a time; neighbours within the network's reach are added
-SHIPPED_RUN = "lifting"  # its name where a run's folder is asked for
 SHIPPED = Path(__file__).parent / "data"
 
 

@@ -122,12 +122,12 @@ def helper(name: str) -> ThreadPoolExecutor:
     """
     import torch
 
-    def settle() -> None:
+    def alone() -> None:
         torch.get_num_threads()  # a thread's first use of torch takes the process's number, whatever was set before
         torch.set_num_threads(1)
 
     before = torch.get_num_threads()
-    pool = ThreadPoolExecutor(1, name, settle)
+    pool = ThreadPoolExecutor(1, name, alone)
     pool.submit(int).result()
     torch.set_num_threads(before)  # the last caller sets it for threads to come and for MKL too
     return pool

@@ -19,6 +19,7 @@ from vergence.batches.dataset import Dataset, MemoryDataset, numbered_apart
 from vergence.batches.views import Views
 from vergence.datasets.records import ImageDataset, Records
 from vergence.errors import VergenceError, refusing
+from vergence.footage.images import spans
 from vergence.protocols.base import get_protocol
 from vergence.recipes.load import load_recipe, recipe_from
 from vergence.recipes.recipe import Recipe
@@ -152,6 +153,9 @@ def check_readable(recipe: Recipe, of_run: Callable[[str], object], open_: Calla
                 log.warning("the test %s has images of the source %s: its figures are not of new images", name, other)
 
 
+EVERY = [(0, math.inf)]  # frame
+
+
 def same_images(a: Source, b: Source) -> bool:
     """Whether two sources may have people in common: same kind, world and seed; of files: the same part of a folder."""
     if a.kind != b.kind:
@@ -160,14 +164,10 @@ def same_images(a: Source, b: Source) -> bool:
         return a.seed == b.seed
     part = [(Path(source.path).resolve(), source.split, source.protocol) for source in (a, b)]
     return part[0] == part[1] and any(
-        low <= last and first <= high for low, high in _spans(a.frames) for first, last in _spans(b.frames)
+        low <= last and first <= high
+        for low, high in spans(a.frames) or EVERY
+        for first, last in spans(b.frames) or EVERY
     )
-
-
-def _spans(frames: str) -> list[tuple[float, float]]:
-    """First and last frame of each part of `0-34,65-99`; everything where empty."""
-    parts = [part.strip().partition("-") for part in frames.split(",")] if frames.strip() else []
-    return [(float(low), float(high or low)) for low, _, high in parts] or [(0.0, math.inf)]
 
 
 def as_protocol(source: Source) -> Source:

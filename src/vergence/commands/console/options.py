@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from vergence.errors import VergenceError, meant
+from vergence.lifting import SHIPPED_RUN
 from vergence.recipes.typed import plain_kind
 
 Verb = Callable[..., int | None]
 Groups = list[tuple[str, dict[str, tuple[str, str]]]]  # heading, then name to metavar and text
-SHIPPED = "lifting"  # stands for the folder of the model that comes with the package
 TRUE, FALSE = ("true", "yes"), ("false", "no")
 KINDS: dict[Any, tuple[str, str]] = {int: ("N", "a whole number"), float: ("X", "a number")}
 
@@ -160,7 +160,7 @@ def check_there(function: Verb, values: Mapping[str, Any]) -> None:
         if name == "out" or value is None or Path not in (kind, *get_args(kind)):
             continue
         for path in value if isinstance(value, list) else [value]:
-            if not (path.exists() or str(path) == SHIPPED or str(path).isdigit()):
+            if not (path.exists() or str(path) == SHIPPED_RUN or str(path).isdigit()):
                 entries = sections(inspect.getdoc(function) or "")[1]
                 text = next(entry[name][1] for _, entry in entries if name in entry)
                 written = shown(name, hints[name], function).strip("[]").removesuffix(" ...")
