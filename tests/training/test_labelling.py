@@ -16,6 +16,7 @@ from vergence.evaluation.scores import label_scores
 from vergence.methods.registry import build_method
 from vergence.recipes.recipe import LabelStage
 from vergence.recipes.sources import Source
+from vergence.report.run_page import label_tables
 from vergence.skeleton import H36M_17
 from vergence.training import labelling
 from vergence.training.labelling import find_keypoints, label_words, make_pseudo_labels
@@ -173,6 +174,17 @@ def test_crops_that_do_not_know_their_full_images_are_refused(film, name):
     blind = film.replace(**{name: torch.full_like(getattr(film, name), math.nan)})
     with pytest.raises(VergenceError, match="do not say which full images and cameras they were cropped from"):
         labels_of(blind)
+
+
+def test_a_page_says_why_a_recording_is_doubtful(film):
+    sound, blurred = labels_of(film).report, labels_of(noisy(film, 2.0)).report
+    assert sound["doubt"] == ""
+    assert set(sound["verdicts"]) == {"good"}
+    assert blurred["verdicts"]["doubtful"] > 0
+    assert "The relative rotation of the worst pair of cameras" in blurred["doubt"]
+    notes = [label_tables({"labels": report})[0].note for report in (sound, blurred)]
+    assert "doubtful" not in notes[0]
+    assert notes[1].endswith(f"A doubtful recording of labels, for example: {blurred['doubt']}")
 
 
 def test_long_recordings_are_taken_in_runs():

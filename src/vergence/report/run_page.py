@@ -173,13 +173,14 @@ def retrieval_rows(tests: Mapping[str, Any]) -> list[list[Cell]]:
 
 def label_tables(labels: Mapping[str, Any]) -> list[Table]:
     rows: list[list[Cell]] = []
+    note = "The truth is used here to measure these labels, never for training."
     for name, found in labels.items():
         if "recordings" in found:
             verdicts = ", ".join(f"{n} {word}" for word, n in found["verdicts"].items())
             rows.append([name, found["recordings"], verdicts, sum(found["refused"].values()), 100 * found["joints_labelled"],
                          found.get("n_mpjpe"), found.get("p_mpjpe")])  # fmt: skip
+            note += f" A doubtful recording of {name}, for example: {found['doubt']}" if found.get("doubt") else ""
     columns = ["", "recordings", "verdicts", "refused", "joints labelled %", "N-MPJPE mm", "P-MPJPE mm"]
-    note = "The truth is used here to measure these labels, never for training."
     return [Table("Labels made from several views", columns, rows, PROTOCOL, note)] if rows else []
 
 

@@ -32,6 +32,7 @@ from vergence.methods.base import Method
 from vergence.networks.pose_network import peaks
 from vergence.recipes.recipe import LabelStage, Source
 from vergence.reconstruction.peaks import choose_peaks
+from vergence.reconstruction.quality import Report
 from vergence.reconstruction.solve import Solution, reconstruct_keypoints
 from vergence.skeleton import Skeleton
 
@@ -93,12 +94,14 @@ def make_pseudo_labels(
     rotation = torch.full((len(index), 3, 3), float("nan"))
     refusals: Counter[str] = Counter()
     verdicts: Counter[str] = Counter()
+    doubt = ""
     for chunk, made in _Recordings(visible, keypoints, confidence, settings, skeleton, seed).each():
         if isinstance(made, VergenceError):
             refusals[made.problem] += 1
             continue
-        pose[chunk], weight[chunk], projected[chunk], intrinsics[chunk], rotation[chunk], verdict = made
-        verdicts[verdict] += 1
+        pose[chunk], weight[chunk], projected[chunk], intrinsics[chunk], rotation[chunk], judged = made
+        verdicts[judged.verdict] += 1
+        doubt = doubt or " ".join(judged.reasons)
     if not verdicts:
         reason = refusals.most_common(1)[0][0] if refusals else "the source has no images"
         raise VergenceError(f"no recording could be reconstructed: {reason}", "Look at the 2D first, then the rig.")
@@ -118,6 +121,7 @@ def make_pseudo_labels(
     report: dict[str, Any] = {
         "recordings": sum(verdicts.values()) + sum(refusals.values()),
         "verdicts": dict(verdicts),
+        "doubt": doubt,
         "refused": dict(refusals),
         "images": len(index),
         "images_labelled": int(labelled.sum()),
@@ -127,7 +131,7 @@ def make_pseudo_labels(
     return PseudoLabels(key, pose, weight, projected, intrinsics, report, rotation, **seen)
 
 
-_Made = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, str]
+_Made = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Report]
 
 
 class _Recordings(data.Dataset[_Made | VergenceError]):
@@ -212,7 +216,7 @@ def _label_recording(
         **rig,
         **extrinsics,
     )
-    verdict = result.report.verdict
+    judged = result.report
     if choose:  # of the first result the rig and its noise alone are used, which limbs do not move
         rig |= {"intrinsics": result.intrinsics, "rotation": result.rotation, "translation": result.translation}
         agreed, likely = _agreed(points, trust, result)
@@ -223,7 +227,7 @@ def _label_recording(
     pose = (camera @ turn.transpose(-1, -2)).float() / _bone_length(result.pose, skeleton)
     lens = views.intrinsics if known_lens else (views.crop.double() @ torch.from_numpy(result.intrinsics)[v]).float()
     weight = torch.from_numpy(result.weight)[t].float()
-    return pose, weight.nan_to_num(0.0), project(pose, lens), lens, (turn @ rotation).float(), verdict
+    return pose, weight.nan_to_num(0.0), project(pose, lens), lens, (turn @ rotation).float(), judged
 
 
 def _check_full_cameras(views: Views, known_lens: bool) -> None:
