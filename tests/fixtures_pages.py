@@ -16,7 +16,8 @@ from fixtures_told import SIDE, Told, write_videos
 from PIL import Image
 
 import vergence
-from vergence.comparison.results import Measured, efficiency, summary
+from vergence.comparison.efficiency import efficiency
+from vergence.comparison.results import Measured, summary
 from vergence.datasets.make_records import make_records
 from vergence.datasets.validation.finding import Finding
 from vergence.evaluation.evaluate import Evaluation
@@ -127,7 +128,9 @@ def evaluated(out: Path) -> dict[str, Path]:
         "seconds": {"pose": 1.0},
         "cpu_seconds": {"pose": 2.0},
     }
-    measured = {n: Measured(n, 0, {**about, "labels_3d": k}, images) for n, k in ((odd("a"), 8), (odd("b"), 0))}
+    measured = {
+        n: Measured(n, 0, {**about, "labels_3d": k, "people_3d": k}, images) for n, k in ((odd("a"), 8), (odd("b"), 0))
+    }
     compared = comparison_page(_compared(measured, name), measured, {name: test.dataset}, H36M_17)
     return {"run": write_page(out / "run.html", page), "compare": write_page(out / "compare.html", compared)}
 
@@ -141,6 +144,8 @@ def _compared(measured: dict[str, Measured], look: str) -> dict[str, Any]:
     return {
         "command": odd("vergence compare"), "methods": methods, "reference": a,
         "label_efficiency": efficiency(entries, methods),
+        "label_crossings": [{"method": a, "reaches": b, "test": look, "measure": "n_mpjpe", "people": None, "low": 0.0,
+                             "high": None, "fewest": 8, "most": 8, "between": None}],
         "baselines": {look: {"mean_pose": {"n_mpjpe": 150.0}}}, "differences": {look: {"n_mpjpe": pair, "p_mpjpe": pair}},
         "protocol": {
             "seeds": [0], "figures_of": look, "world_version": "4", look: {"images": 8, "subjects": 2, "look": "studio"},

@@ -201,7 +201,7 @@ def test_a_finished_run_is_measured_on_the_tests_of_its_seed_and_left_alone(wher
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
 
 
-def test_error_against_the_number_of_3d_labels(where, tmp_path):
+def test_error_against_the_number_of_3d_labels(where, tmp_path, capsys):
     (tmp_path / "set.yaml").write_text(SET)
     assert main(words(tmp_path, "--labels", "1,all", "--only", "supervised,epipolar_pose")) == 0
     found = json.loads((tmp_path / "out" / "results.json").read_text())
@@ -212,7 +212,24 @@ def test_error_against_the_number_of_3d_labels(where, tmp_path):
         assert point["by_look"]["wild"]["n_mpjpe"]["mean"] == point["seeds"]["0"]["wild"]["n_mpjpe"]
     assert list(found["methods"]) == ["supervised@1", "supervised@all", "epipolar_pose"]
     assert found["reference"] == "supervised@all"
-    assert "Error and 3D labels" in (tmp_path / "out" / "report.html").read_text()
+    assert [(p["people_3d"]) for p in curves["supervised"]] == [1, 2]
+    worth = found["label_crossings"]
+    assert [(one["method"], one["reaches"], one["test"], one["measure"], one["most"]) for one in worth] == [
+        ("supervised", "epipolar_pose", test, measure, 2)
+        for test in ("studio", "wild")
+        for measure in ("n_mpjpe", "p_mpjpe")
+    ]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Error and 3D labels" in page
+    assert "supervised reaches epipolar_pose" in page
+    assert "supervised reaches epipolar_pose" in capsys.readouterr().out
+    assert len(list((tmp_path / "out" / "figures").glob("error-and-3d-labels-*.svg"))) == 4
+    head, first, second = (
+        (tmp_path / "out/tables/n-mpjpe-mm-by-people-with-3d-labels-studio.csv").read_text().splitlines()
+    )
+    assert head == "name,0,1,2"
+    assert first.startswith("supervised,,")
+    assert second.endswith(",,")
 
 
 @pytest.mark.parametrize(

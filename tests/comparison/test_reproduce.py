@@ -6,11 +6,12 @@ import math
 
 import pytest
 
+from vergence.commands.console.export import table_markdown
 from vergence.comparison.reproduce import figure_key, not_comparable, row_results
 from vergence.comparison.results import Measured
 from vergence.protocols.base import get_protocol
 from vergence.recipes.paper_tables import Published, Row
-from vergence.report.comparison import published_tables, table_markdown
+from vergence.report.comparison import published_tables
 
 NAME = "h36m-64"
 

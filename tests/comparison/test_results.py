@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 from fixtures_measured import measured, result
 
-from vergence.comparison.entries import Entry
-from vergence.comparison.results import FIGURES, Measured, efficiency, figures, spread, summary
-from vergence.recipes.recipe import Recipe
+from vergence.comparison.results import FIGURES, Measured, figures, spread, summary
 
 
 def test_figures_are_those_that_a_method_has():
@@ -51,20 +49,3 @@ def test_what_was_measured_is_kept_until_something_else_made_it(tmp_path):
     assert Measured.load(tmp_path, "a", 1, "abc") is None
     (tmp_path / "a-2.npz").write_bytes(b"torn")
     assert Measured.load(tmp_path, "a", 2, "abc") is None
-
-
-def test_the_efficiency_curve_is_in_order_of_labels():
-    entries = [
-        Entry("m@all", Recipe(), None, "m", "all"),
-        Entry("m@1", Recipe(), None, "m", "1"),
-        Entry("f", Recipe(), None, "f"),
-    ]
-    methods = {}
-    for name, count in (("m@all", 12), ("m@1", 4), ("f", 0)):
-        one = measured(name, 0, [count])
-        one.about["labels_3d"] = count
-        methods[name] = summary([one])
-    found = efficiency(entries, methods)
-    assert [(p["people"], p["labels_3d"]) for p in found["m"]] == [("1", 4), ("all", 12)]
-    assert found["f"][0]["labels_3d"] == 0
-    assert found["m"][0]["by_look"]["studio"]["n_mpjpe"]["mean"] == 4

@@ -9,6 +9,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from fixtures_uncertain import uncertain
 
 import vergence
 from vergence.batches.labelled import Labelled
@@ -31,7 +32,17 @@ KINDS = {
     "hourglass": ("geometric_constraint", {"backbone": "hourglass", "stacks": 1, "modules": 1}),
     "mcss": ("mcss", {}),
     "refined": ("multiview_consistency", {}),
+    "calibrated": ("epipolar_pose", {}),
 }
+
+
+def known_errors():
+    """Different of every joint and cue; none of the root, and nothing known of the last joint."""
+    known = uncertain(colours=sum(SMALL["hidden_sizes"]), limit=2.0)
+    for number, way in enumerate((known.plain, known.flipped)):
+        way.weight.copy_(torch.linspace(-0.2, 0.3 + number, way.weight.numel()).view_as(way.weight))
+        way.offset[0], way.offset[-1] = -torch.inf, torch.nan
+    return known
 
 
 def made(folder, kind="supervised", seed=0):
@@ -49,6 +60,8 @@ def made(folder, kind="supervised", seed=0):
                 module.running_var.uniform_(0.5, 1.5)
     if kind == "mcss":
         method.finds_joints.fill_(True)
+    if kind == "calibrated":
+        method.uncertainty = known_errors()
     if kind == "refined":
         with_labels = {"width": 16, "dropout": 0.5, "correct": True, "images": 9, "labels_made": 0}
         unit = RefinementUnit(method.skeleton, 16, 0.5, True)
@@ -78,7 +91,7 @@ def views():
 def check_same(found, expected):
     sure = slice(None) if expected.reliable is None else expected.reliable
     torch.testing.assert_close(found.pose[sure], expected.pose[sure], atol=1e-4, rtol=1e-4, equal_nan=True)
-    for name in ("keypoints", "confidence", "embedding"):
+    for name in ("keypoints", "confidence", "embedding", "error", "error_90", "strangeness"):
         if getattr(expected, name) is not None:
             torch.testing.assert_close(
                 getattr(found, name), getattr(expected, name), atol=1e-4, rtol=1e-4, equal_nan=True
@@ -103,6 +116,32 @@ def test_every_method_predicts_the_same(kind, tmp_path, views):
     check_same(estimator(views.image[:1], views.intrinsics[:1]), expected.rows(torch.tensor([0])))
     assert estimator.domain.drawn
     assert "32 px" in repr(estimator)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_calibrated_run_s_file_tells_the_same_errors(flip, tmp_path, views, light_video):
+    """In predictions, in what the file says of recordings, and in the notes of a video."""
+    folder = made(tmp_path / "run", "calibrated")
+    path = vergence.export(folder, tmp_path / "run.onnx", flip=flip)
+    ours, theirs = load(folder), vergence.load(path)
+    expected, found = (one(views.image, views.intrinsics, flip=flip) for one in (ours, theirs))
+    assert expected.error[:, 0].tolist() == [0.0] * len(views)
+    assert expected.error[:, -1].isnan().all()
+    assert float(expected.error[:, 1:-1].std(0).min()) > 0  # they differ between images
+    check_same(found, expected)
+    assert found.unlike.tolist() == expected.unlike.tolist()
+    other = ours(views.image, views.intrinsics, flip=not flip)
+    assert not torch.allclose(found.error, other.error, equal_nan=True)
+    assert theirs.strangest == ours.strangest == pytest.approx(0.1)
+    assert json.loads(graphs.Graph(path).metadata["units"])["error_90"].startswith("reference bones")
+    if flip:
+        videos = [vergence.predict(one, light_video, box=(0, 0, 60, 60), fov=50) for one in (ours, theirs)]
+        poses = [frames.collect() for frames in videos]
+        np.testing.assert_allclose(poses[1].error_90, poses[0].error_90, rtol=1e-3, atol=1e-4)
+        assert [["together" in note for note in frames.notes] for frames in videos] == [
+            ["together" in note for note in videos[0].notes]
+        ] * 2
+        assert any("taken together the images are unlike" in note for note in videos[1].notes)
 
 
 def test_images_of_other_sizes_are_fitted(run):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from fixtures_uncertain import uncertain
 from safetensors.torch import load_file, save_file
 
 import vergence
 from vergence.errors import VergenceError
 from vergence.inference.estimator import Estimator, load, save
 from vergence.methods.base import averaged_maps
-from vergence.methods.uncertainty import UNCERTAINTY, ErrorFit, Uncertainty, Usual, cues_of, fit_errors, fit_usual
+from vergence.methods.uncertainty import UNCERTAINTY, cues_of, fit_errors, fit_usual
 from vergence.networks.pose_network import Maps
 from vergence.outputs import read_npz
 from vergence.recipes.recipe import NetworkSettings
@@ -94,15 +95,6 @@ def test_cues_are_logarithms_of_the_spread_and_of_how_far_the_mirror_image_is():
     both = averaged_maps(network, torch.zeros(1, 3, 64, 64), H36M_17)
     assert both.apart.abs().max() == 0  # 31.5 is the middle of 64
     assert cues_of(both, 64).shape == (1, 17, 4)
-
-
-def uncertain(joints=17, colours=16, limit=1e3):
-    ways = [
-        ErrorFit(torch.full((joints, n), 0.01), torch.linspace(-3, -1, joints), torch.full((joints,), 2.0))
-        for n in (2, 4)
-    ]
-    usual = Usual(torch.zeros(colours), torch.eye(colours), torch.tensor(limit), torch.tensor(0.1))
-    return Uncertainty(*ways, usual)
 
 
 @pytest.fixture

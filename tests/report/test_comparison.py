@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import re
 from copy import deepcopy
+from dataclasses import replace
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
+from vergence.commands.console.export import table_markdown, write_figures
 from vergence.errors import VergenceError
 from vergence.report.charts import PLOT, SIDE, curve_svg, dots_svg, strip_html
 from vergence.report.comparison import (
     cell_text,
     efficiency_curves,
     interval,
+    ladder_tables,
     pair_table,
     result_table,
     seconds_table,
-    table_markdown,
     value_text,
     versus_table,
+    worth_table,
 )
 from vergence.report.page import Curve, Dots, Page, Panel, Strip
 from vergence.report.render import render_page
@@ -161,26 +165,63 @@ def test_seconds_stand_by_stage():
     ]
 
 
-def test_a_method_without_labels_is_a_level_line_in_the_efficiency_curve():
-    def point(labels: int, *errors: float) -> dict:
+def efficient() -> dict:
+    def point(people: int, *errors: float) -> dict:
+        mean = {"mean": float(np.mean(errors)), "std": None}
         return {
-            "labels_3d": labels,
-            "by_look": {"studio": {"n_mpjpe": {"mean": float(np.mean(errors)), "std": None}}},
+            "people_3d": people, "by_look": {"studio": {"n_mpjpe": mean}},
             "seeds": {str(i): {"studio": {"n_mpjpe": e}} for i, e in enumerate(errors)},
-        }
+        }  # fmt: skip
 
-    results = {
+    worth = {"method": "few", "reaches": "free", "test": "studio", "fewest": 1, "most": 80}
+    return {
         **RESULTS,
-        "label_efficiency": {"few": [point(80, 90.0, 94.0), point(800, 70.0)], "free": [point(0, 66.0)]},
+        "label_efficiency": {"few": [point(1, 90.0, 94.0), point(80, 70.0)], "free": [point(0, 64.0, 68.0)]},
+        "label_crossings": [
+            worth | {"measure": "n_mpjpe", "people": 23.4, "low": 0.0, "high": None, "between": [1, 80]},
+            worth | {"measure": "p_mpjpe", "people": None, "low": None, "high": None, "between": None},
+        ],
     }
-    curve, other = efficiency_curves(results)
-    assert curve.series["few"] == ([80.0, 800.0], [92.0, 70.0])
+
+
+def test_a_method_without_labels_is_a_level_line_in_the_efficiency_curve():
+    curve, other = efficiency_curves(efficient())
+    assert curve.series["few"] == ([1.0, 80.0], [92.0, 70.0])
     assert curve.spread["few"] == ([90.0, 70.0], [94.0, 70.0])
-    assert curve.series["free"] == ([80.0, 800.0], [66.0, 66.0])
+    assert curve.series["free"] == ([1.0, 80.0], [66.0, 66.0])
+    assert curve.x_label == "people with 3D labels"
     assert other.series["few"] == ([], [])  # no P-MPJPE was given
-    assert "<svg" in curve_svg(curve)
+    svg = curve_svg(curve)
+    assert svg.count('class="line s1 level"') == 1
+    assert svg.count('<path class="band s1"') == 1
+    assert "band s0" not in svg
     assert "<svg" in curve_svg(other)
     assert efficiency_curves(RESULTS) == []
+
+
+def test_the_worth_of_a_method_without_labels_in_words_and_the_ladder_in_numbers():
+    table = worth_table(efficient())
+    assert table is not None
+    assert table.rows == [["few reaches free", "23 [at most 1, more than 80]", "1 and 80", "more than 80", None]]
+    assert len(table.columns) == 5
+    assert worth_table(RESULTS) is None
+    first, _ = ladder_tables(efficient(), "studio")
+    assert first.columns == ["", "0", "1", "80"]
+    assert first.rows == [["few", None, "92.0", "70.0"], ["free", "66.0", None, None]]
+    assert ladder_tables(RESULTS, "studio") == []
+
+
+def test_a_curve_is_a_file_of_its_own(tmp_path):
+    curve = replace(efficiency_curves(efficient())[0], title="N-MPJPE, <a> & b")
+    page = Page("t", "s", H36M_17, curves=[curve], curves_title="Error and 3D labels")
+    write_figures(page, tmp_path)
+    (path,) = (tmp_path / "figures").iterdir()
+    assert path.name == "error-and-3d-labels-n-mpjpe-a-b.svg"
+    root = ElementTree.parse(path).getroot()
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    texts = [one.text for one in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"N-MPJPE, <a> & b", "few", "free", "people with 3D labels", "80"} <= set(texts)
+    assert "var(" not in path.read_text()
 
 
 def test_values_as_text():

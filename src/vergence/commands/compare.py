@@ -40,7 +40,7 @@ def compare(
 
     What it reads and writes (--out comparison):
         data (ROOT): folder of the datasets, for relative paths.
-        out (FOLDER): for report.html, results.json, results.md, tables/ (CSV, LaTeX) and the runs.
+        out (FOLDER): for report.html, results.json, results.md, tables/ (CSV, LaTeX), figures/ (SVG) and the runs.
 
     How it runs (--device cpu):
         device: auto, cpu, cuda or mps.
@@ -62,7 +62,7 @@ def compare(
         from vergence.commands.console.rows import following, save
         from vergence.commands.console.tables import show_page_table
         from vergence.comparison.compare import Comparison, compare
-        from vergence.report.comparison import comparison_page, few_people, result_table, versus_table
+        from vergence.report.comparison import comparison_page, few_people, result_table, versus_table, worth_table
         from vergence.skeleton import get_skeleton
 
         def page(so_far: Comparison) -> None:
@@ -76,7 +76,12 @@ def compare(
         )  # fmt: skip
     if found.row.evaluation is None:  # else it was written with that row
         page(found)
-    for table, most in ((result_table(found.results, keys=NARROW), None), (versus_table(found.results), 3)):
+    results = found.results
+    for table, most in (
+        (result_table(results, keys=NARROW), None),
+        (versus_table(results), 3),
+        (worth_table(results), 3),
+    ):
         if table is not None:
             keep = [i for i, column in enumerate(table.columns[:most]) if column != "parameters"]
             show_page_table(table, Console(), keep)

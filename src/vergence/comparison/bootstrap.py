@@ -15,7 +15,7 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from vergence.comparison.results import Measured
 from vergence.errors import VergenceError
@@ -38,42 +38,68 @@ def difference(
         `difference` (ours less theirs, mm) and `ratio`, each with `low` and `high`; `people`, `images`. None where no
         image is measured by both.
     """
-    pairs = [(a, b) for a in ours for b in theirs if a.seed == b.seed]
+    found = together([ours, theirs], look, measure)
+    return None if found is None else paired_bootstrap(*found)
+
+
+def together(
+    several: Sequence[Sequence[Measured]], look: str, measure: str
+) -> tuple[Int[np.ndarray, "N 2"], Float[np.ndarray, "N K"]] | None:
+    """Seed and person of each image that all methods are measured on, and their errors, over the seeds that all have; None
+    where there is no such image.
+
+    Raises:
+        VergenceError: two were measured on other images.
+    """
     units, errors = [], []
-    for a, b in pairs:
-        subject, other = a.images[f"{look}.subject"], b.images[f"{look}.subject"]
-        if not np.array_equal(subject, other):
-            raise VergenceError(
-                f"{a.name} and {b.name} were not measured on the same images", "Delete --out's measured/."
-            )
-        both = np.stack([a.images[f"{look}.{measure}"], b.images[f"{look}.{measure}"]], 1)
-        known = np.isfinite(both).all(1)
-        units.append(np.stack([np.full(known.sum(), a.seed), subject[known]], 1))
-        errors.append(both[known])
-    if not errors or not sum(map(len, errors)):
+    by_seed = [{one.seed: one for one in each} for each in several]
+    for seed in [one.seed for one in several[0]]:
+        row = [found[seed] for found in by_seed if seed in found]
+        if len(row) < len(several):
+            continue
+        subject = row[0].images[f"{look}.subject"]
+        for one in row[1:]:
+            if not np.array_equal(subject, one.images[f"{look}.subject"]):
+                raise VergenceError(
+                    f"{row[0].name} and {one.name} were not measured on the same images", "Delete --out's measured/."
+                )
+        error = np.stack([one.images[f"{look}.{measure}"] for one in row], 1)
+        known = np.isfinite(error).all(1)
+        units.append(np.stack([np.full(known.sum(), seed), subject[known]], 1))
+        errors.append(error[known])
+    if not sum(map(len, errors)):
         return None
-    return paired_bootstrap(np.concatenate(units), np.concatenate(errors))
+    return np.concatenate(units), np.concatenate(errors)
+
+
+def resampled(unit: np.ndarray, error: Float[np.ndarray, "N K"]) -> Float[np.ndarray, "S K"]:
+    """Mean errors of each bootstrap sample; rows of one `unit` are drawn together."""
+    people, inverse = np.unique(unit, axis=0, return_inverse=True)
+    inverse = inverse.reshape(-1)
+    total = np.stack([np.bincount(inverse, column) for column in error.T], 1)
+    drawn = _draws(len(people))
+    return (drawn @ total) / (drawn @ np.bincount(inverse).astype(float))[:, None]
+
+
+def percentiles(samples: np.ndarray, **how: Any) -> tuple[float, float]:
+    """The ends of the interval; `how`: as `numpy.percentile` takes it."""
+    tail = (100 - CONFIDENCE) / 2
+    low, high = np.percentile(samples, [tail, 100 - tail], **how)
+    return float(low), float(high)
 
 
 def paired_bootstrap(unit: np.ndarray, error: Float[np.ndarray, "N 2"]) -> dict[str, Any]:
     """Difference and ratio of two mean errors with their intervals; rows of one `unit` are drawn together."""
-    people, inverse = np.unique(unit, axis=0, return_inverse=True)
-    inverse = inverse.reshape(-1)
-    count = np.bincount(inverse).astype(float)
-    total = np.stack([np.bincount(inverse, error[:, i]) for i in (0, 1)], 1)
-    drawn = _draws(len(people))
-    mean = (drawn @ total) / (drawn @ count)[:, None]
-    whole = error.mean(0)
-    tail = (100 - CONFIDENCE) / 2
+    mean, whole = resampled(unit, error), error.mean(0)
 
     def interval(name: str, value: float, samples: np.ndarray) -> dict[str, dict[str, float]]:
-        low, high = np.percentile(samples, [tail, 100 - tail])
-        return {name: {"mean": float(value), "low": float(low), "high": float(high)}}
+        low, high = percentiles(samples)
+        return {name: {"mean": float(value), "low": low, "high": high}}
 
     return {
         **interval("difference", whole[0] - whole[1], mean[:, 0] - mean[:, 1]),
         **interval("ratio", whole[0] / max(whole[1], 1e-12), mean[:, 0] / np.maximum(mean[:, 1], 1e-12)),
-        "people": len(people),
+        "people": len(np.unique(unit, axis=0)),
         "images": len(error),
     }
 

@@ -12,8 +12,9 @@ from typing import Any
 from vergence import __version__
 from vergence.batches.dataset import Dataset
 from vergence.comparison.bootstrap import BOOTSTRAP, all_differences
+from vergence.comparison.efficiency import crossings, efficiency
 from vergence.comparison.entries import Entry, check_comparable, ladder, measured_like, read_entries, slot_of
-from vergence.comparison.results import Measured, efficiency, figures, summary
+from vergence.comparison.results import Measured, figures, summary
 from vergence.comparison.runner import SoFar, Work, carried_out, check_entries, each_row
 from vergence.errors import VergenceError
 from vergence.files import claim
@@ -104,6 +105,7 @@ class Comparison(SoFar):
         }
         if plan.amounts:
             results["label_efficiency"] = efficiency(plan.entries, methods)
+            results["label_crossings"] = crossings(plan.entries, measured)
         results["protocol"] = {
             **first.about["results"]["protocol"],
             "methods": {name: _own_protocol(each[0], first) for name, each in measured.items()},

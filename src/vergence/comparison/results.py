@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from vergence.comparison.entries import Entry
 from vergence.files import atomic_path, write_json
 
 # What is told of each method, in the order of the table: the figure's heading there.
@@ -136,20 +135,3 @@ def summary(measured: Sequence[Measured]) -> dict[str, Any]:
 def total_seconds(seconds: Mapping[str, float]) -> float:
     """Of all stages, those made by another run included; without opening images, which all share."""
     return float(sum(value for name, value in seconds.items() if name != "data"))
-
-
-def efficiency(entries: Sequence[Entry], methods: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Error against the number of 3D labels for each method of a ladder, fewest labels first."""
-    curves: dict[str, list[dict[str, Any]]] = {}
-    for entry in entries:
-        if entry.name in methods:
-            found = methods[entry.name]
-            people = entry.subjects or str(found["people_3d"])
-            point = {"people": people, "name": entry.name, "labels_3d": found["labels_3d"]}
-            point["by_look"] = {
-                look: {key: figures_[key] for key in ("n_mpjpe", "p_mpjpe") if key in figures_}
-                for look, figures_ in found["by_look"].items()
-            }
-            point["seeds"] = {seed: one["by_look"] for seed, one in found["seeds"].items()}
-            curves.setdefault(entry.of or entry.name, []).append(point)
-    return {name: sorted(points, key=lambda p: p["labels_3d"]) for name, points in curves.items()}

@@ -92,8 +92,7 @@ class Estimator:
     @property
     def strangest(self) -> float | None:
         """The mean strangeness that no recording like those of the training exceeded; None where the run does not say."""
-        known = self.method.uncertainty
-        return None if known is None or known.usual is None else float(known.usual.together)
+        return self.method.strangest
 
     def __repr__(self) -> str:
         place = f" of {self.folder}" if self.folder else ""

@@ -177,6 +177,7 @@ def _metadata(estimator: Estimator, found: Prediction, outputs: Sequence[str], f
         "units": json.dumps({name: UNITS.get(name, "") for name in outputs}),
         "frame": found.frame,
         "flip": "true" if flip else "false",
+        "strangest": json.dumps(estimator.strangest),  # mean strangeness of a recording
     }
 
 

@@ -183,6 +183,12 @@ class Method(nn.Module):
             made.network.hasten(precision == "bf16")
         return made
 
+    @property
+    def strangest(self) -> float | None:
+        """The mean strangeness that no recording like those of the training exceeded; None where the run does not say."""
+        known = self.uncertainty
+        return None if known is None or known.usual is None else float(known.usual.together)
+
     def absent(self, frame: str = "camera") -> tuple[str, ...]:
         """Joints of poses in that frame that no label ever showed."""
         taught = [] if self.labelled is None else self.labelled.taught(self.skeleton, frame)[1].tolist()

@@ -33,11 +33,18 @@ class ExportedMethod(Method):
         skeleton: the run's joints.
         flip: whether the graph averages with the mirrored image.
         frame: of the poses.
+        strangest: the run's, where it has one.
     """
 
-    def __init__(self, graph: Graph, skeleton: Skeleton, flip: bool, frame: Any) -> None:
+    def __init__(
+        self, graph: Graph, skeleton: Skeleton, flip: bool, frame: Any, strangest: float | None = None
+    ) -> None:
         super().__init__(nn.Identity(), skeleton)  # type: ignore[arg-type]
-        self.graph, self.mirrored, self.frame = graph, flip, frame
+        self.graph, self.mirrored, self.frame, self._strangest = graph, flip, frame, strangest
+
+    @property
+    def strangest(self) -> float | None:
+        return self._strangest
 
     def quick(self, device: str, precision: str = "fp32") -> Method:
         """Itself: the file is as quick as it can be."""
@@ -64,7 +71,8 @@ def read_exported(path: Path) -> tuple[ExportedMethod, dict[str, Any]]:
         config = json.loads(graph.metadata["config"])
         with needed_by(path, config.get("plugins") or []):
             skeleton = get_skeleton(config["skeleton"])
-        method = ExportedMethod(graph, skeleton, graph.metadata["flip"] == "true", graph.metadata["frame"])
+        strangest = json.loads(graph.metadata.get("strangest", "null"))
+        method = ExportedMethod(graph, skeleton, graph.metadata["flip"] == "true", graph.metadata["frame"], strangest)
         method.labelled = Labelled.read(config.get("labelled"))
         return method, config
 

@@ -8,13 +8,14 @@ the image was taken.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 import numpy as np
 from jaxtyping import Float
 
 from vergence.report.page import Curve, Dots, Strip, format_number
-from vergence.report.templates import draw
+from vergence.report.templates import asset, draw, draw_file
 from vergence.report.viewer import bone_sides, display_rotation, encode_image, points_only
 from vergence.skeleton import Skeleton
 
@@ -117,7 +118,8 @@ def curve_svg(curve: Curve) -> str:
     lines = []
     for name, (x, y) in series.items():
         paths, band = [_polyline(at_x(x), at_y(y))], ""
-        if name in curve.spread and curve.band:
+        level = name in curve.level
+        if name in curve.spread and (curve.band or level):
             band = _area(
                 at_x(np.asarray(curve.series[name][0], dtype=float)), *(at_y(np.asarray(v)) for v in curve.spread[name])
             )
@@ -129,10 +131,16 @@ def curve_svg(curve: Curve) -> str:
         share = [np.round(at(v) / PLOT * 100, 2).tolist() for at, v in ((at_x, x), (at_y, y))]
         points = [[*place, format_number(float(a)), format_number(float(b))]
                   for *place, a, b in zip(*share, x, y) if np.isfinite(a) and np.isfinite(b)]  # fmt: skip
-        lines.append({"name": name, "paths": paths, "points": points, "band": band})
+        lines.append({"name": name, "paths": paths, "points": points, "band": band, "level": level})
     about = f"{curve.title}: {curve.y_label} against {curve.x_label}; {', '.join(curve.series) or 'no data'}"
     ticks = ([(t, float(at(t)) / PLOT) for t in own] for at, own in ((at_x, x_ticks), (at_y, y_ticks)))
     return draw("curve", curve, about, PLOT, *ticks, lines, f"{x_low:.9g} {x_high:.9g}")
+
+
+def curve_file(curve: Curve) -> str:
+    """A chart as an SVG file that stands alone, with its title and its names beside it."""
+    colours = re.findall(r"--s(\d): (#\w+)", asset("page.css"))[:8]
+    return draw_file("figure.svg", curve=curve, chart=curve_svg(curve), colours=colours)
 
 
 def dots_svg(chart: Dots) -> str:

@@ -114,7 +114,7 @@ def comparison_page(
     """
     looks = list(tests)
     tables = [result_table(results, look) for look in looks]
-    versus = [versus_table(results, look) for look in looks]
+    versus, worth = ([table(results, look) for look in looks] for table in (versus_table, worth_table))
     return Page(
         title="Methods side by side",
         subtitle="Trained on the same images, measured on the same tests",
@@ -124,13 +124,14 @@ def comparison_page(
             "seeds": ", ".join(map(str, results["protocol"]["seeds"])),
             "compared": ", ".join(results["methods"]),
         },
-        tables=[*tables, *(table for table in versus if table), seconds_table(results)],
+        tables=[*tables, *(table for table in (*versus, *worth) if table), seconds_table(results)],
         curves=efficiency_curves(results),
         curves_title="Error and 3D labels",
         dots=[dots(results, look, key) for look in looks for key in ("n_mpjpe", "p_mpjpe")],
         strips=[strip for look in looks for strip in strips(look, measured, tests[look], skeleton)],
         samples_protocol=PROTOCOL + " Poses are drawn at the truth's scale.",
         details=[
+            *(table for look in looks for table in ladder_tables(results, look)),
             *(result_table(results, look, MORE, "More") for look in looks),
             *(joint_table(results, look) for look in looks),
             *(pair_table(results, look) for look in looks),
@@ -295,28 +296,82 @@ def dots(results: Mapping[str, Any], look: str, key: str) -> Dots:
 
 
 def efficiency_curves(results: Mapping[str, Any]) -> list[Curve]:
-    """Error against the number of 3D labels; a method without any is a level line."""
+    """Error against the number of people whose 3D is seen; a method that sees none is a level line."""
     found = results.get("label_efficiency", {})
-    counts = [point["labels_3d"] for points in found.values() for point in points if point["labels_3d"]]
+    counts = [float(point["people_3d"]) for points in found.values() for point in points if point["people_3d"]]
     if not counts:
         return []
     curves = []
+    level = [name for name, points in found.items() if not any(point["people_3d"] for point in points)]
     for look in results["protocol"]["methods"][next(iter(results["methods"]))]:
         for key in ("n_mpjpe", "p_mpjpe"):
             series, spreads = {}, {}
             for name, points in found.items():
                 known = [p for p in points if p["by_look"][look].get(key, {}).get("mean") is not None]
-                x = [float(p["labels_3d"]) for p in known]
+                x = [float(p["people_3d"]) for p in known]
                 y = [p["by_look"][look][key]["mean"] for p in known]
                 each = [[s[look][key] for s in p["seeds"].values() if key in s[look]] for p in known]
-                if x == [0.0]:
-                    x, y, each = [float(min(counts)), float(max(counts))], y * 2, each * 2
+                if known and name in level:
+                    x, y, each = [min(counts), max(counts)], y * 2, each * 2
                 series[name] = (x, y)
                 spreads[name] = ([min(e) for e in each], [max(e) for e in each])
             label = FIGURES[key].removesuffix(" mm")
-            title = f"{label}, {look}"
-            curves.append(Curve(title, "images with 3D labels", f"{label}, mm", series, log_x=True, spread=spreads))
+            title, below = f"{label}, {look}", "people with 3D labels"
+            curves.append(Curve(title, below, f"{label}, mm", series, log_x=True, spread=spreads, level=level))
     return curves
+
+
+def ladder_tables(results: Mapping[str, Any], look: str) -> list[Table]:
+    """The same in numbers."""
+    found = results.get("label_efficiency", {})
+    amounts = sorted({point["people_3d"] for points in found.values() for point in points})
+    tables = []
+    for key in ("n_mpjpe", "p_mpjpe") if len(amounts) > 1 else ():
+        rows: list[list[Cell]] = []
+        for name, points in found.items():
+            by_people = {point["people_3d"]: value_text(point["by_look"][look].get(key)) for point in points}
+            rows.append([name, *(by_people.get(people) for people in amounts)])
+        title = f"{FIGURES[key]} by people with 3D labels, {look}"
+        tables.append(Table(title, ["", *map(str, amounts)], rows, PROTOCOL))
+    return tables
+
+
+def worth_table(results: Mapping[str, Any], look: str = "") -> Table | None:
+    """How many people's 3D labels a method that sees none is worth to each other method."""
+    look = look or results["protocol"]["figures_of"]
+    by_pair: dict[str, dict[str, Any]] = {}
+    for one in results.get("label_crossings", ()):
+        if one["test"] == look:
+            by_pair.setdefault(f"{one['method']} reaches {one['reaches']}", {})[one["measure"]] = one
+    if not by_pair:
+        return None
+    rows: list[list[Cell]] = []
+    for pair, found in by_pair.items():
+        both = [found.get(measure) for measure in ("n_mpjpe", "p_mpjpe")]
+        rows.append([pair, *(cell for one in both for cell in (_worth(one), _between(one)))])
+    columns = ["", "people by N-MPJPE", "between, N", "people by P-MPJPE", "between, P"]
+    how = (
+        f"{PROTOCOL} The number of people with 3D labels from which on the error stays at or below that of the method without, "
+        f"between two numbers that were tried linear in the logarithm. In brackets: {BOOTSTRAP}."
+    )
+    return Table(f"3D labels replaced, {look}", columns, rows, how, few_people(results, look))
+
+
+def _worth(one: Mapping[str, Any] | None) -> Cell:
+    if one is None:
+        return None
+    value, low, high = (_people(one, key) for key in ("people", "low", "high"))
+    return value if value == low == high else f"{value} [{low}, {high}]"
+
+
+def _people(one: Mapping[str, Any], key: str) -> str:
+    if (value := one[key]) is None:
+        return f"more than {one['most']}"
+    return f"at most {one['fewest']}" if value < one["fewest"] else f"{value:.{0 if value >= 9.95 else 1}f}"
+
+
+def _between(one: Mapping[str, Any] | None) -> Cell:
+    return None if one is None or one["between"] is None else " and ".join(map(str, one["between"]))
 
 
 def strips(look: str, measured: Mapping[str, Measured], test: Dataset, skeleton: Skeleton) -> list[Strip]:
@@ -334,16 +389,3 @@ def strips(look: str, measured: Mapping[str, Measured], test: Dataset, skeleton:
         title = f"{look}, {group}: subject {int(view.subject[0])}, camera {int(view.view[0])}"
         out.append(Strip(title, pose_true=true, panels=panels, **image_and_up(view)))
     return out
-
-
-def markdown(page: Page) -> str:
-    """The page's tables as Markdown."""
-    return f"# {page.title}\n\n" + "\n".join(table_markdown(table) for table in (*page.tables, *page.details))
-
-
-def table_markdown(table: Table) -> str:
-    rows = [list(table.columns), ["---"] + ["---:"] * (len(table.columns) - 1)]
-    rows += [[cell_text(cell).replace("|", "\\|") for cell in row] for row in table.rows]
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    note = f"\n{table.note}\n" if table.note else ""
-    return f"## {table.title}\n\n" + "\n".join(lines) + f"\n\n{table.protocol}\n{note}"

@@ -7,7 +7,7 @@ printed that a reader could not measure again. Everything else is optional; a se
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -69,7 +69,8 @@ class Table:
 @dataclass(frozen=True, eq=False)
 class Curve:
     """One chart of lines: `series` maps a name to its x and y, of one length; NaN breaks a line. `spread`: for some of the
-    series the least and the greatest at each x, drawn as a bar, or as one `band` behind the line. `clock`: x is the frame or
+    series the least and the greatest at each x, drawn as a bar, or as one `band` behind the line. `level`: series that hold
+    at every x, dashed, with a band. `clock`: x is the frame or
     the time of what the page shows in 3D, whose moment the chart marks and sets."""
 
     title: str
@@ -82,6 +83,7 @@ class Curve:
         default_factory=dict
     )
     band: bool = False
+    level: Collection[str] = ()
     clock: Literal["", "frame", "time"] = ""
 
     def __post_init__(self) -> None:

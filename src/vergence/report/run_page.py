@@ -43,6 +43,16 @@ RETRIEVAL_COLUMNS = (
     "same person @1 %",
 )  # fmt: skip
 
+RANKS = ("spearman", "spearman_within_joints", "spearman_of_images")
+UNCERTAINTY_COLUMNS = (
+    "", "Spearman, all joints", "within a joint", "of images", "errors within error_90 %", "expected error", "true error",
+    "images unlike the training's %",
+)  # fmt: skip
+UNCERTAINTY = (
+    "Expected errors of joints beside their true ones: root-relative distances in reference bones, nothing fitted. "
+    "Spearman: rank correlation of the two. error_90 is to hold nine of ten errors. They were fitted to labels of other images."
+)
+
 
 def write_run_page(found: Evaluation, path: Path, command: str) -> Page:
     """Writes the page of a run or an evaluation, and returns what it says."""
@@ -69,6 +79,7 @@ def run_page(found: Evaluation, command: str) -> Page:
             *_protocol_tables(results.get("protocols", {})),
             *([Table("Cross-view retrieval", RETRIEVAL_COLUMNS, retrieved, RETRIEVAL)] if retrieved else []),
             *label_tables(results["labels"]),
+            *uncertainty_tables(results["tests"]),
         ],
         curves=_curves(found.curves),
         samples=sorted(samples, key=lambda s: ("random", "worst", "best").index(s.group)),
@@ -182,6 +193,17 @@ def label_tables(labels: Mapping[str, Any]) -> list[Table]:
             note += f" A doubtful recording of {name}, for example: {found['doubt']}" if found.get("doubt") else ""
     columns = ["", "recordings", "verdicts", "refused", "joints labelled %", "N-MPJPE mm", "P-MPJPE mm"]
     return [Table("Labels made from several views", columns, rows, PROTOCOL, note)] if rows else []
+
+
+def uncertainty_tables(tests: Mapping[str, Any]) -> list[Table]:
+    """How well a calibrated run knows its own errors, by test set; nothing of another run."""
+    told = {name: found["uncertainty"] for name, found in tests.items() if "uncertainty" in found}
+    rows: list[list[Cell]] = [
+        [name, *(f"{one[key]:.2f}" for key in RANKS), 100 * one["coverage_90"],
+         *(f"{one[key]:.3f}" for key in ("expected", "true")), 100 * one["unlike"] if "unlike" in one else None]
+        for name, one in told.items()
+    ]  # fmt: skip
+    return [Table("Expected errors", UNCERTAINTY_COLUMNS, rows, UNCERTAINTY)] if rows else []
 
 
 def _joint_table(tests: Mapping[str, Any], skeleton: Skeleton) -> Table:

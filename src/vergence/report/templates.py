@@ -60,3 +60,8 @@ def draw(part: str, *values: Any) -> Markup:
     """One macro of `parts.html`."""
     macros: Any = templates().get_template("parts.html").module
     return getattr(macros, part)(*values)
+
+
+def draw_file(name: str, **values: Any) -> str:
+    """A template that is a whole file."""
+    return templates().get_template(name).render(**values)

@@ -1,4 +1,4 @@
-"""A page's tables for spreadsheets and papers: each as CSV and as LaTeX."""
+"""A page's tables as Markdown, and for spreadsheets and papers as CSV and LaTeX; its charts as SVG."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vergence.files import write_text
+from vergence.report.charts import curve_file
 from vergence.report.comparison import cell_text
 from vergence.report.page import Cell, Page, Table
 
@@ -23,9 +24,32 @@ def write_tables(page: Page, folder: Path) -> None:
     """`tables/NAME.csv` and `tables/NAME.tex` below a folder, for each table of a page that has rows."""
     for table in (*page.tables, *page.details):
         if table.rows:
-            name = re.sub(r"\W+", "-", table.title.lower()).strip("-")
+            name = _file_name(table.title)
             write_text(folder / "tables" / f"{name}.csv", table_csv(table))
             write_text(folder / "tables" / f"{name}.tex", table_latex(table))
+
+
+def write_figures(page: Page, folder: Path) -> None:
+    """`figures/NAME.svg` below a folder, for each chart of lines that a page has."""
+    for curve in page.curves:
+        write_text(folder / "figures" / f"{_file_name(f'{page.curves_title} {curve.title}')}.svg", curve_file(curve))
+
+
+def _file_name(title: str) -> str:
+    return re.sub(r"\W+", "-", title.lower()).strip("-")
+
+
+def markdown(page: Page) -> str:
+    """The page's tables as Markdown."""
+    return f"# {page.title}\n\n" + "\n".join(table_markdown(table) for table in (*page.tables, *page.details))
+
+
+def table_markdown(table: Table) -> str:
+    rows = [list(table.columns), ["---"] + ["---:"] * (len(table.columns) - 1)]
+    rows += [[cell_text(cell).replace("|", "\\|") for cell in row] for row in table.rows]
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    note = f"\n{table.note}\n" if table.note else ""
+    return f"## {table.title}\n\n" + "\n".join(lines) + f"\n\n{table.protocol}\n{note}"
 
 
 def table_csv(table: Table) -> str:

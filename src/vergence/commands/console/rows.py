@@ -9,11 +9,10 @@ from typing import TypeVar
 import rich
 from rich.markup import escape
 
-from vergence.commands.console.export import write_tables
+from vergence.commands.console.export import markdown, write_figures, write_tables
 from vergence.comparison.results import Measured, total_seconds
 from vergence.comparison.runner import SoFar
 from vergence.files import write_text
-from vergence.report.comparison import markdown
 from vergence.report.page import Page
 from vergence.report.render import write_page
 from vergence.report.run_page import write_run_page
@@ -38,11 +37,12 @@ def following(verb: str, page: Callable[[T], None]) -> Callable[[T], None]:
 
 
 def save(so_far: SoFar, page: Page, out: Path, command: str) -> None:
-    """`report.html`; of whole seeds also `results.md`, `results.json` and the tables as CSV and LaTeX."""
+    """`report.html`; of whole seeds also `results.md`, `results.json` the tables as CSV and LaTeX, and the charts as SVG."""
     write_page(out / "report.html", page)
     if so_far.row.ends_seed:
         write_text(out / "results.md", markdown(page))
         write_tables(page, out)
+        write_figures(page, out)
         so_far.save(out / "results.json", command=command)
 
 
