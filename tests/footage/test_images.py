@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from vergence.errors import VergenceError
-from vergence.footage.images import ImageFolder, ahead, read_image
+from vergence.footage.images import Behind, ImageFolder, ahead, read_image
 
 BASE = cv2.resize(np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8), (80, 60))
 GREY = cv2.cvtColor(BASE, cv2.COLOR_RGB2GRAY)
@@ -106,3 +106,45 @@ def test_a_thread_ends_when_nobody_takes_its_items_any_more():
     endless.close()
     assert threading.active_count() == before
     assert list(ahead([])) == []
+
+
+def test_what_is_given_is_used_behind_in_order_and_all_of_it_at_the_end():
+    used: list[int] = []
+    gate = threading.Event()
+
+    def use(items):
+        gate.wait(5)
+        used.extend(items)
+
+    with Behind(use, most=3) as behind:
+        for item in range(3):
+            behind.give(item)  # does not wait while there is room
+        assert used == []
+        gate.set()
+        for item in range(3, 10):
+            behind.give(item)
+    assert used == list(range(10))
+
+
+def test_errors_behind_come_to_the_giver_and_the_givers_come_behind():
+    def use(items):
+        for item in items:
+            if item == 2:
+                raise ValueError("item 2")
+
+    with pytest.raises(ValueError, match="item 2"), Behind(use, most=1) as behind:
+        [behind.give(item) for item in itertools.count()]
+    with pytest.raises(ValueError, match="item 2"), Behind(use) as behind:
+        behind.give(2)
+    told: list[BaseException] = []
+
+    def clearing(items):
+        try:
+            list(items)
+        except BaseException as error:
+            told.append(error)
+            raise
+
+    with pytest.raises(KeyboardInterrupt), Behind(clearing):
+        raise KeyboardInterrupt
+    assert [type(error) for error in told] == [KeyboardInterrupt]

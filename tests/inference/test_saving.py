@@ -171,19 +171,61 @@ def test_killed_at_any_write_a_call_ends_with_the_same_bytes(two_people, small_b
 def test_a_killed_image_model_goes_on_and_ends_with_the_same_bytes(light_run, light_video, small_blocks, tmp_path):
     boxes = {frame: [*(path_of(frame) - [20, 30]).tolist(), 40, 60] for frame in range(FRAMES) if frame != 4}
 
-    def call(out, **options):
+    def call(out, draw=overlay_of_people, **options):
         found = vergence.predict(light_run, light_video, boxes=boxes, fov=60)
-        return vergence.save_predicted(found, out, draw=overlay_of_people, page=prediction_html, **options)
+        return vergence.save_predicted(found, out, draw=draw, page=prediction_html, **options)
+
+    def broken(shown, found, size):
+        if shown[0].frame == 7:
+            raise KeyboardInterrupt
+        return overlay_of_people(shown, found, size)
 
     whole = call(tmp_path / "whole")
     assert killed(5, light_run, light_video, tmp_path / "killed", {"boxes": boxes, "fov": 60})
+    with pytest.raises(KeyboardInterrupt):
+        call(tmp_path / "killed", draw=broken)
     state = json.loads((tmp_path / "killed" / NAME / "progress.json").read_text())
-    assert 0 < state["poses"] < 3
+    assert state["poses"] == 1  # of the second block the overlay is missing
     taken = []
     again = call(tmp_path / "killed", progress=lambda *words: taken.append(words))
-    assert taken[0][2] < FRAMES
+    assert taken[0][2] == FRAMES - 5
     assert bytes_of(tmp_path / "killed") == bytes_of(tmp_path / "whole")
     assert again.notes == whole.notes
+
+
+@pytest.mark.parametrize("smooth", [0.0, 0.3])
+def test_an_overlay_drawn_along_is_that_of_a_second_reading(light_run, light_video, small_blocks, smooth, tmp_path):
+    """Smoothed over 7 frames; in one frame nobody is seen, and blocks end where windows do not."""
+    boxes = {frame: [*(path_of(frame) - [20, 30]).tolist(), 40, 60] for frame in range(FRAMES) if frame != 2}
+    told = {"along": set(), "again": set()}
+    for name, read in told.items():
+        found = vergence.predict(light_run, light_video, boxes=boxes, fov=60)
+        found.looks = name == "along"
+        progress = lambda what, *_, read=read: read.add(what)
+        vergence.save_predicted(found, tmp_path / name, smooth=smooth, draw=overlay_of_people, progress=progress)
+    assert "overlay" not in told["along"]
+    assert "overlay" in told["again"]
+    assert bytes_of(tmp_path / "along") == bytes_of(tmp_path / "again")
+    with open_video(tmp_path / "along" / "overlay.mp4") as video:
+        assert len(video) == FRAMES
+
+
+def test_rows_are_smoothed_as_the_whole_a_window_later():
+    rng, window = np.random.default_rng(0), 7
+    numbers = [*range(40), *range(43, 60), *range(70, 74)]
+    poses = rng.normal(size=(len(numbers), 2, 3, 3))
+    poses[10, 1] = poses[30:33, 0] = np.nan
+    nothing = np.full((3, 2), np.nan)
+    rows = [
+        [
+            frames.PredictedFrame(n, 0.0, own, nothing, nothing[:, 0], None, None, (9, 9), drawing.NO_IMAGE)
+            for own in both
+        ]
+        for n, both in zip(numbers, poses)
+    ]
+    found = np.array([[one.pose for one in row] for row in drawing.smooth_rows(rows, window)])
+    wanted = drawing.smoothed(poses.reshape(len(numbers), -1), np.array(numbers), window).reshape(poses.shape)
+    np.testing.assert_array_equal(found, wanted)
 
 
 def test_another_question_begins_anew(two_people, small_blocks, tmp_path):

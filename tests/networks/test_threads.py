@@ -43,6 +43,18 @@ def test_what_somebody_set_stays(machine):
     assert (environ["OMP_NUM_THREADS"], environ["OMP_WAIT_POLICY"]) == ("1", "active")
 
 
+def test_a_pool_has_the_threads_that_were_settled_or_set(machine, monkeypatch):
+    machine(0.0, 8)
+    monkeypatch.setattr(threads, "settled", None)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert threads.workers() == 8
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert threads.workers() == 3
+    for chosen, wanted in ((0, 8), (1, 1), (2, 2)):
+        monkeypatch.setattr(threads, "settled", threads.Choice(chosen, False, ""))
+        assert threads.workers() == wanted
+
+
 def test_a_quota_is_a_limit(monkeypatch):
     monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
     monkeypatch.setattr(threads.Path, "read_text", lambda _: "250000 100000\n")

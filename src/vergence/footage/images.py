@@ -9,10 +9,11 @@ from __future__ import annotations
 import queue
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
 
 import cv2
 import numpy as np
@@ -136,6 +137,67 @@ def ahead(items: Iterable[T], most: int = 4) -> Iterator[T]:
     finally:
         left.set()
         thread.join()  # before whoever called closes what is read
+
+
+class Behind(Generic[T]):
+    """The opposite of `ahead`: what is given is used in a thread of its own, up to `most` behind whoever gives it.
+
+        with Behind(write) as writing:
+            writing.give(image)
+
+    An error of `use` comes at the next `give`, or at the end of the block, which waits until all is used. Where the block ends
+    with an error, `use` gets one as well, so that it can clear away.
+
+    Args:
+        use: takes the items from an iterator.
+        most: items that wait.
+    """
+
+    def __init__(self, use: Callable[[Iterator[T]], object], most: int = 4) -> None:
+        self._given: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(most)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, args=(use,), daemon=True)
+        self._thread.start()
+
+    def _work(self, use: Callable[[Iterator[T]], object]) -> None:
+        try:
+            use(self._items())
+        except BaseException as error:
+            self._error = error
+
+    def _items(self) -> Iterator[T]:
+        while True:
+            item, error = self._given.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item  # type: ignore[misc]
+
+    def give(self, item: T) -> None:
+        self._put(item, None)
+
+    def _put(self, item: T | None, error: BaseException | None) -> None:
+        while self._thread.is_alive():
+            with suppress(queue.Full):
+                return self._given.put((item, error), timeout=0.1)
+        if self._error is not None:
+            raise self._error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._put(None, value or StopIteration())
+            self._thread.join()
+        except BaseException:
+            if kind is None:
+                raise
+        if kind is None and self._error is not None:
+            raise self._error
 
 
 class Video(ABC):

@@ -163,6 +163,7 @@ class PredictedFrames(Iterator[PredictedFrame]):
         tally: what the frames taken so far have shown.
     """
 
+    looks = True  # poses come from images, which are therefore read
     _strangest: float | None = None  # what the mean over a recording may be
 
     def __init__(self, estimator: Estimator, take: Take, flip: bool | None = None, progress: Progress = silent) -> None:
@@ -241,13 +242,16 @@ class PredictedFrames(Iterator[PredictedFrame]):
         joints = len(self.skeleton)
         return np.full((joints, 3), np.nan), np.full((joints, 2), np.nan), np.full(joints, np.nan), None
 
-    def blocks(self, first: int, progress: Progress = silent) -> Iterator[tuple[int, Iterator[PredictedFrame]]]:
+    def blocks(
+        self, first: int, progress: Progress = silent, shown: bool = False
+    ) -> Iterator[tuple[int, Iterator[PredictedFrame]]]:
         """The results in blocks of frame numbers (`BLOCK`), from a block's number on, each with its number; the same
-        whichever block is the first, and without images. A block of which no image can be read is left out."""
+        whichever block is the first, and without images unless they are `shown`. A block of which no image can be read is left
+        out."""
         rows = [row for row in self.take.rows or () if row >= first * BLOCK]
         crops = self.take.crops(self._estimator.image_size, rows, progress) if rows else ()
         for number, some in groupby(crops, key=lambda crop: crop.frame // BLOCK):
-            yield number, self.of_crops(some, shown=False)
+            yield number, self.of_crops(some, shown)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -41,6 +41,8 @@ class LiftedFrames(PredictedFrames):
         VergenceError: the person's keypoints are not known.
     """
 
+    looks = False
+
     def __init__(self, model: LiftingModel, take: Take, flip: bool | None = None, progress: Progress = silent) -> None:
         if take.person.track is None:
             raise VergenceError(
@@ -56,7 +58,11 @@ class LiftedFrames(PredictedFrames):
         folder = self.model.folder
         return uuid.uuid4().hex if folder is None else f"{weights_identity(folder)} {self.flip}"
 
-    def blocks(self, first: int, progress: Progress = silent) -> Iterator[tuple[int, Iterator[PredictedFrame]]]:
+    def blocks(
+        self, first: int, progress: Progress = silent, shown: bool = False
+    ) -> Iterator[tuple[int, Iterator[PredictedFrame]]]:
+        if shown:
+            raise ValueError("poses are lifted without images")
         rows = [row for row in self.take.rows or () if row >= first * BLOCK]
         told = followed(rows, self.take.name, len(rows), progress)
         for number, some in groupby(told, key=lambda row: row // BLOCK):

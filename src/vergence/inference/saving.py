@@ -1,9 +1,10 @@
 """Predictions of a whole recording as files: in blocks of frames, in little memory, and on from where a kill left them.
 
-Poses of a block are worked out, written to their places, and marked as done (`work`); then the blocks' overlays, each a
-piece of video of its own, which are joined at the end without coding them again. What takes no time is made anew by every
-call: smoothing, the root's place in the camera's frame, the person's scale, the files themselves. So a call that was killed
-gives the same bytes as one that was not, and an hour of video takes as much memory as a minute.
+Poses of a block are worked out, written to their places, and marked as done (`work`): when the block's overlay is there as
+well where images are looked at, else before all overlays. These are pieces of video, joined at the end without coding them
+again. What takes no time is made anew by every call: smoothing, the root's place in the camera's frame, the person's scale,
+the files themselves. So a call that was killed gives the same bytes as one that was not, and an hour of video takes as much
+memory as a minute.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from vergence.folders import held
 from vergence.footage.detectors.detect import content
 from vergence.inference.frames import BLOCK, PredictedFrame, PredictedFrames, Tally
 from vergence.inference.person import Person
-from vergence.inference.recording.drawing import Draw, write_overlay
+from vergence.inference.recording.drawing import Along, Draw, joined, write_overlay
 from vergence.inference.recording.final import Final, SavedPerson, Stored, kind_of
 from vergence.inference.recording.smoothing import window_frames
 from vergence.inference.recording.work import Rows, Work, blocks
@@ -97,14 +99,18 @@ def save_predicted(
     tall, window = outputs.height_mm(height), window_frames(smooth, take.footage.fps)
     with held(out):
         work = Work(out, _asked(found, draw is not None, window))
-        stored = _predicted(found, work, progress)
+        drawn = draw is not None and found.looks and not take.footage.single  # while the images are read anyway
+        with Along(found, draw, work, window) if draw is not None and drawn else nullcontext() as along:
+            stored = _predicted(found, work, along, progress)
         if not found.tally.seen:
             work.remove()
             found.tally.check_seen()
         people = [
             Final.of(found, p, stored[p.number], window, tall, work) for p in take.people if stored[p.number].seen
         ]
-        overlay = "" if draw is None else write_overlay(found, people, draw, work, progress)
+        overlay = ""
+        if draw is not None:
+            overlay = joined(work) if drawn else write_overlay(found, people, draw, work, progress)
         saved, said = [], dict[str, str]()
         for one in followed(people, "files", len(people), progress):
             stem = f"poses-{one.number}" if take.everybody else "poses"
@@ -191,15 +197,15 @@ def _digest(parts: Iterable[Any]) -> str:
     return digest.hexdigest()[:24]
 
 
-def _predicted(found: PredictedFrames, work: Work, progress: Progress) -> dict[int, Stored]:
-    """Everybody's poses in all frames: those that are there, and the rest."""
+def _predicted(found: PredictedFrames, work: Work, along: Along | None, progress: Progress) -> dict[int, Stored]:
+    """Everybody's poses in all frames: those that are there, and the rest, which are drawn along."""
     take, kind = found.take, kind_of(len(found.skeleton))
     files = {person.number: Rows(work.folder / f"poses-{person.number}.bin", kind) for person in take.people}
     places = blocks(take.rows or (), BLOCK)
     done = int(work.state.get("poses", 0))  # blocks
     seen = {person.number: int(work.state.get("seen", {}).get(str(person.number), 0)) for person in take.people}
     found.tally = Tally(**work.state.get("tally", {}))
-    results = found.blocks(places[done][0], progress) if done < len(places) else iter(())
+    results = found.blocks(places[done][0], progress, along is not None) if done < len(places) else iter(())
     waiting = next(results, None)
     for index in range(done, len(places)):
         number, start, stop = places[index]
@@ -209,10 +215,16 @@ def _predicted(found: PredictedFrames, work: Work, progress: Progress) -> dict[i
             for frame in waiting[1]:
                 _put(here[frame.person], row_of[frame.frame], frame)
                 seen[frame.person] += frame.seen
+                if along is not None:
+                    along.give(frame)
             waiting = next(results, None)
         for person, records in here.items():
             files[person].write(start, records)
-        work.mark(poses=index + 1, seen=seen, tally=asdict(found.tally))
+        state = {"poses": index + 1, "seen": dict(seen), "tally": asdict(found.tally)}
+        if along is None:
+            work.mark(**state)
+        else:
+            along.end(number, state)
     return {person: Stored(rows, seen[person]) for person, rows in files.items()}
 
 

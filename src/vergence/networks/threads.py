@@ -113,6 +113,14 @@ def settle(given: int = 0, environ: MutableMapping[str, str] = os.environ) -> Ch
     return found
 
 
+def workers() -> int:
+    """Threads of this process that may work at once: as was settled, or as OMP_NUM_THREADS says, else one for each core."""
+    if settled is not None:
+        return settled.threads or cores()
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return int(given) if given.isdigit() and int(given) else cores()
+
+
 def helper(name: str) -> ThreadPoolExecutor:
     """One thread to work beside the caller's; each of its tensor operations uses one core, the caller's as many as before.
 

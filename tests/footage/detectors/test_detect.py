@@ -216,12 +216,38 @@ def test_a_video_with_nobody_in_it_is_one_that_was_looked_at(tmp_path: Path) -> 
     assert [len(people) for people in read.people.values()] == [0, 0, 0]
 
 
+def test_mediapipes_images_are_shared_out_and_come_back_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two landmarkers at most where two threads may work, each with images of its own; one image asks for no second."""
+    monkeypatch.setattr("vergence.footage.detectors.mediapipe.workers", lambda: 2)
+    seen: list[list[int]] = []
+
+    def landmarker() -> SimpleNamespace:
+        own: list[int] = []
+        seen.append(own)
+
+        def detect(image: SimpleNamespace) -> SimpleNamespace:
+            own.append(int(image.data[0, 0, 0]))
+            return SimpleNamespace(pose_landmarks=[[SimpleNamespace(x=0.1 * own[-1], y=0.5, visibility=0.9)]])
+
+        return SimpleNamespace(detect=detect)
+
+    detector = object.__new__(MediaPipe)
+    detector._image, detector._format, detector._make = SimpleNamespace, 1, landmarker
+    detector._landmarkers = [landmarker()]
+    images = [np.full((10, 10, 3), number, np.uint8) for number in range(5)]
+    assert len(detector(images[:1])) == len(seen) == 1
+    found = detector(images)
+    assert [round(float(people[0, 0, 0]) + 0.5) for people in found] == [0, 1, 2, 3, 4]
+    assert seen == [[0, 0, 2, 4], [1, 3]]
+    assert detector([]) == []
+
+
 def test_mediapipes_shares_end_at_the_pixels_borders() -> None:
     """Half of the width is the border between two pixels; what lies beyond the image is not seen."""
     places = [(0.5, 0.5, 0.9), (0.25, 0.75, 0.4), (1.1, 0.5, 0.9)]
     person = [SimpleNamespace(x=x, y=y, visibility=sure) for x, y, sure in places]
     detector = object.__new__(MediaPipe)
     detector._image, detector._format = SimpleNamespace, 1
-    detector._landmarker = SimpleNamespace(detect=lambda image: SimpleNamespace(pose_landmarks=[person]))
+    detector._landmarkers = [SimpleNamespace(detect=lambda image: SimpleNamespace(pose_landmarks=[person]))]
     (found,) = detector([np.zeros((60, 80, 3), np.uint8)])
     np.testing.assert_allclose(found, [[[39.5, 29.5, 0.9], [19.5, 44.5, 0.4], [np.nan] * 3]])

@@ -1,5 +1,8 @@
 """MediaPipe's PoseLandmarker (BlazePose, 33 joints), from a `.task` file or its own download; fast on a CPU.
 
+A landmarker uses one core, and knows nothing of the images before: of several images some are looked at at the same time, by
+landmarkers of their own.
+
 It gives points for all 33 joints whatever is to be seen, also outside the image, and a `visibility` that tells; its
 interpreter writes a dozen lines to the process's standard error for every model, which nobody asked for.
 """
@@ -10,7 +13,8 @@ import hashlib
 import os
 import urllib.request
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +26,7 @@ from vergence.errors import VergenceError, refusing
 from vergence.files import atomic_path
 from vergence.footage.detectors.base import CACHE, People, inside, needing_package
 from vergence.footage.images import RGB
+from vergence.networks.threads import workers
 from vergence.skeleton import MEDIAPIPE_33
 
 URL = "https://storage.googleapis.com/mediapipe-models/pose_landmarker/pose_landmarker_full/float16/latest/pose_landmarker_full.task"
@@ -29,6 +34,7 @@ PEOPLE = 4  # at most; more cost time in every image
 # The package's own 0.5 drops people whom it found as soon as it may return several.
 LEAST_CONFIDENCE = 0.2
 TIMEOUT_S = 10
+AT_ONCE = 4  # landmarkers at most, some 60 MB each
 
 
 class MediaPipe:
@@ -57,18 +63,24 @@ class MediaPipe:
         )
         remedy = "Give a file pose_landmarker_lite.task, _full.task or _heavy.task."
         with refusing(f"{path} is no model of MediaPipe's PoseLandmarker", remedy), quiet_stderr():
-            self._landmarker: Any = vision.PoseLandmarker.create_from_options(options)
-        weakref.finalize(self, _close, self._landmarker)
+            self._make: Callable[[], Any] = lambda: vision.PoseLandmarker.create_from_options(options)
+            self._landmarkers = [self._make()]
+        weakref.finalize(self, _close, self._landmarkers)
 
     def __call__(self, images: Sequence[RGB]) -> list[People]:
-        return [self._one(image) for image in images]
+        count = max(1, min(len(images), AT_ONCE, workers()))
+        with quiet_stderr(), ThreadPoolExecutor(count) as pool:  # for all threads: the stream is the process's
+            self._landmarkers += [self._make() for _ in range(count - len(self._landmarkers))]
+            parts = [
+                pool.submit(lambda own, some: [self._one(own, image) for image in some], own, images[first::count])
+                for first, own in enumerate(self._landmarkers[:count])
+            ]
+            return [parts[i % count].result()[i // count] for i in range(len(images))]
 
-    def _one(self, image: RGB) -> People:
+    def _one(self, landmarker: Any, image: RGB) -> People:
         height, width = image.shape[:2]
-        with quiet_stderr():
-            found = self._landmarker.detect(
-                self._image(image_format=self._format, data=np.ascontiguousarray(image))
-            ).pose_landmarks
+        shown = self._image(image_format=self._format, data=np.ascontiguousarray(image))
+        found = landmarker.detect(shown).pose_landmarks
         if not found:
             return np.empty((0, len(self.skeleton), 3))
         # Landmarks are shares of the image's width and height, which end at the pixels' outer borders.
@@ -76,11 +88,12 @@ class MediaPipe:
         return inside(np.array(rows), image)
 
 
-def _close(landmarker: Any) -> None:
-    """Left to itself it is closed when its own threads and modules are gone, and prints a traceback at every exit."""
-    with suppress(Exception):
-        landmarker.close()
-    landmarker._handle = None
+def _close(landmarkers: list[Any]) -> None:
+    """Left to themselves they are closed when their own threads and modules are gone, and print a traceback at every exit."""
+    for landmarker in landmarkers:
+        with suppress(Exception):
+            landmarker.close()
+        landmarker._handle = None
 
 
 def downloaded() -> Path:
