@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from vergence.datasets.records import ImageRef, Records
-from vergence.datasets.validation import arrays, geometry
+from vergence.datasets.validation import arrays, geometry, reprojection
 from vergence.datasets.validation.arrays import check_cameras
 from vergence.datasets.validation.checks import check_images, check_records
 from vergence.datasets.validation.finding import Finding, is_valid
@@ -366,3 +366,58 @@ def test_joints_are_in_a_box_that_is_a_quarter_larger_on_every_side(sound):
     pose[0, :5] = np.concatenate([pixels, np.full((5, 1), 1000.0)], 1)
     records = replaced(one, pose=pose, intrinsics=k, box=np.array([[100.0, 200, 40, 80]]))
     assert geometry._inside(records, pose) == pytest.approx(3 / 5)
+
+
+def test_simple_explanations_are_tried_before_others(sound):
+    """All 48 signed exchanges of axes but the identity, each once: first those that keep x, y, z, one mirrored axis before
+    two. Those that turn a right hand into a left one are called mirrors."""
+    tried = [words for words, _, _ in reprojection._explanations()]
+    axes = [words.partition("(")[2].partition(")")[0] for words in tried if "read as" in words]
+    assert len(set(axes)) == len(axes) == 47
+    assert {*axes[:3]} == {"-x, y, z", "x, -y, z", "x, y, -z"}
+    assert {*axes[3:6]} == {"-x, -y, z", "-x, y, -z", "x, -y, -z"}
+    assert axes[6] == "-x, -y, -z"
+    assert "x, y, z" not in axes
+    assert [words.split(":")[0] for words in tried[:5]] == [
+        "with left and right exchanged it fits", *["moved by R and t it fits"] * 3, "the poses are mirrored about their root"
+    ]  # fmt: skip
+    for words, remedy, fix in reprojection._explanations():
+        if "read as" in words:
+            moved = np.linalg.lstsq(sound.pose[:3].reshape(-1, 3), fix(sound[:3]).reshape(-1, 3), rcond=None)[0]
+            assert ("mirrored" in words) == (np.linalg.det(moved) < 0), words
+            assert ("Turn the axis" in remedy) == ("mirrored" in words)
+
+
+def box_finding(sound, points: np.ndarray, box: list[float]) -> Finding:
+    """Of one row in an image of 640 x 480."""
+    one = replaced(sound[:1], keypoints=np.full((1, 17, 2), NAN), box=np.array([box]), size=np.array([[640.0, 480.0]]))
+    one.keypoints[0, : len(points)] = points
+    return arrays.check_boxes(one)[0]
+
+
+def test_keypoints_count_as_outside_beyond_the_grown_box(sound):
+    """A box of 40 x 80 px at (100, 200) grows by 20 px: from 80 to 160 and from 180 to 300, its edges included."""
+    edges = np.array([[80.0, 180], [160, 300], [80, 300], [160, 180]])
+    assert "; 0 % of the keypoints outside" in box_finding(sound, edges, [100, 200, 40, 80]).found
+    for off in ([-0.5, 0], [0, -0.5], [0.5, 0], [0, 0.5]):
+        point = np.where(np.array(off) < 0, [80, 180], [160, 300]) + off
+        fifth = box_finding(sound, np.concatenate([edges, [point]]), [100, 200, 40, 80])
+        assert fifth.state == "good"  # the limit
+        assert "20 % of the keypoints outside" in fifth.found
+        quarter = box_finding(sound, np.concatenate([edges[:3], [point]]), [100, 200, 40, 80])
+        assert quarter.state == "wrong"
+        assert "25 % of the keypoints lie outside" in quarter.found
+
+
+def test_boxes_are_in_their_image_by_half_a_pixel(sound):
+    """Pixels reach from -0.5 to 639.5 and 479.5."""
+    for box, inside in (
+        ([639.4, 100, 40, 80], True), ([639.5, 100, 40, 80], False), ([100, 479.4, 40, 80], True),
+        ([100, 479.5, 40, 80], False), ([-40.4, 100, 40, 80], True), ([-40.5, 100, 40, 80], False),
+        ([100, -80.4, 40, 80], True), ([100, -80.5, 40, 80], False),
+    ):  # fmt: skip
+        found = box_finding(sound, np.zeros((0, 2)), box)
+        assert (found.state == "good") == inside, box
+        assert inside or "1 of 1 lie outside their image" in found.found
+    for box in ([100, 100, 0, 80], [100, 100, 40, 0], [100, NAN, 40, 80]):
+        assert "1 of 1 have no area" in box_finding(sound, np.zeros((0, 2)), box).found
