@@ -386,38 +386,3 @@ def test_simple_explanations_are_tried_before_others(sound):
             moved = np.linalg.lstsq(sound.pose[:3].reshape(-1, 3), fix(sound[:3]).reshape(-1, 3), rcond=None)[0]
             assert ("mirrored" in words) == (np.linalg.det(moved) < 0), words
             assert ("Turn the axis" in remedy) == ("mirrored" in words)
-
-
-def box_finding(sound, points: np.ndarray, box: list[float]) -> Finding:
-    """Of one row in an image of 640 x 480."""
-    one = replaced(sound[:1], keypoints=np.full((1, 17, 2), NAN), box=np.array([box]), size=np.array([[640.0, 480.0]]))
-    one.keypoints[0, : len(points)] = points
-    return arrays.check_boxes(one)[0]
-
-
-def test_keypoints_count_as_outside_beyond_the_grown_box(sound):
-    """A box of 40 x 80 px at (100, 200) grows by 20 px: from 80 to 160 and from 180 to 300, its edges included."""
-    edges = np.array([[80.0, 180], [160, 300], [80, 300], [160, 180]])
-    assert "; 0 % of the keypoints outside" in box_finding(sound, edges, [100, 200, 40, 80]).found
-    for off in ([-0.5, 0], [0, -0.5], [0.5, 0], [0, 0.5]):
-        point = np.where(np.array(off) < 0, [80, 180], [160, 300]) + off
-        fifth = box_finding(sound, np.concatenate([edges, [point]]), [100, 200, 40, 80])
-        assert fifth.state == "good"  # the limit
-        assert "20 % of the keypoints outside" in fifth.found
-        quarter = box_finding(sound, np.concatenate([edges[:3], [point]]), [100, 200, 40, 80])
-        assert quarter.state == "wrong"
-        assert "25 % of the keypoints lie outside" in quarter.found
-
-
-def test_boxes_are_in_their_image_by_half_a_pixel(sound):
-    """Pixels reach from -0.5 to 639.5 and 479.5."""
-    for box, inside in (
-        ([639.4, 100, 40, 80], True), ([639.5, 100, 40, 80], False), ([100, 479.4, 40, 80], True),
-        ([100, 479.5, 40, 80], False), ([-40.4, 100, 40, 80], True), ([-40.5, 100, 40, 80], False),
-        ([100, -80.4, 40, 80], True), ([100, -80.5, 40, 80], False),
-    ):  # fmt: skip
-        found = box_finding(sound, np.zeros((0, 2)), box)
-        assert (found.state == "good") == inside, box
-        assert inside or "1 of 1 lie outside their image" in found.found
-    for box in ([100, 100, 0, 80], [100, 100, 40, 0], [100, NAN, 40, 80]):
-        assert "1 of 1 have no area" in box_finding(sound, np.zeros((0, 2)), box).found
