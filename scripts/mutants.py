@@ -108,6 +108,14 @@ class Watch:
     pytest_collectreport = pytest_runtest_logreport
 
 
+class NoResult(Exception):
+    """A process that was to run tests ended without a result: `how`, and the end of what it printed."""
+
+    def __init__(self, how: str, log: Path) -> None:
+        self.how = how
+        super().__init__(f"{how}\n{log.read_text()[-2000:] if log.exists() else ''}")
+
+
 class Trial:
     """A plug-in of pytest that collects tests in a copy of the tree once and forks for each run of some of them. What they run
     without a mutant is kept in `folder` by test file."""
@@ -127,11 +135,11 @@ class Trial:
         self.work = work
         self._pytest(names, self)
 
-    def _pytest(self, names: list[str], plugin: object) -> None:
+    def _pytest(self, names: list[str], plugin: object) -> int:
         import pytest
 
         quiet = "-x -s -p no:cacheprovider -p no:xdist --basetemp".split()
-        pytest.main([*quiet, str(self.copy / "tmp"), *names], plugins=[plugin])
+        return int(pytest.main([*quiet, str(self.copy / "tmp"), *names], plugins=[plugin]))
 
     def pytest_runtestloop(self, session: Any) -> bool:
         self.items = {item.nodeid: item for item in session.items}
@@ -141,9 +149,14 @@ class Trial:
 
     def run(self, chosen: list[str], file: Path | None = None, fresh: bool = False, seconds: int = 0) -> dict[str, Any]:
         """What some tests tell with a module's file as it is now: with the code of its functions, or imported anew; without a
-        file, with lines, and without a limit of processor time."""
+        file, with lines, and without a limit of processor time.
+
+        Raises:
+            NoResult: the child that ran them ended without one.
+        """
         said, log = self.copy / "told", self.copy / "log"
         said.unlink(missing_ok=True)
+        log.unlink(missing_ok=True)
         child = os.fork()
         if child == 0:
             try:
@@ -158,17 +171,16 @@ class Trial:
                 said.write_text(json.dumps(watch.told()))
             except BaseException:
                 traceback.print_exc()
+                os._exit(1)
             finally:
                 os._exit(0)  # whatever was raised: nothing of the parent's is cleaned up here
-        status = os.waitpid(child, 0)[1]
-        if said.exists():
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if code == 0 and said.exists():
             return json.loads(said.read_text())
-        if status in (0, signal.SIGALRM):  # a fault of this script, or of the machine, which is busy
-            print(log.read_text()[-2000:], file=sys.stderr)
-        return {"failed": [f"signal {status}"] if status not in (0, signal.SIGALRM) else [], "times": {}, "lines": {}}
+        raise NoResult(f"signal {-code}" if code < 0 else f"exit status {code}", log)
 
     def _here(self, watch: Watch) -> None:
-        items = [self.items[name] for name in watch.chosen if name in self.items]
+        items = [self.items[name] for name in watch.chosen]
         for item, after in zip(items, [*items[1:], None]):
             if item is items[0]:
                 item.config.pluginmanager.register(watch)
@@ -180,7 +192,10 @@ class Trial:
         for name, module in list(sys.modules.items()):
             if str(getattr(module, "__file__", "")).startswith(str(self.tree)):
                 del sys.modules[name]
-        self._pytest(watch.chosen, watch)
+        if (
+            status := self._pytest(watch.chosen, watch)
+        ) > 2 and not watch.failed:  # 1 and 2: a test, or a file of tests
+            raise RuntimeError(f"pytest ended with {status}")
 
     def own(self, module: str) -> list[str]:
         """The module's own test file; where it has none, its folder's, those of a like name, or all of the folder."""
@@ -210,7 +225,10 @@ class Trial:
         lines = {f"{mutant.module} {line}" for line in Source(mutant.module, text).statement(mutant.number)}
         own, found, every = self.own(mutant.module), [], []
         for name, told in self.noted.items():
-            reached = {test for line in lines for test in told["lines"].get(line, [])}
+            told["times"] = {
+                test: t for test, t in told["times"].items() if test in self.items
+            }  # and not renamed since
+            reached = {test for line in lines for test in told["lines"].get(line, []) if test in told["times"]}
             whole = sum(told["times"][test] for test in reached)
             keys = {test: ((t > 1) + (t > 10), name not in own, whole, t, test) for test, t in told["times"].items()}
             found += [keys[test] for test in reached]
@@ -218,7 +236,11 @@ class Trial:
         return {test: seconds for *_, seconds, test in sorted(found or every)}, not found
 
     def catcher(self, mutant: Mutant) -> str:
-        """The test that fails by a mutant, empty if all pass."""
+        """The test that fails by a mutant, empty if all pass; where the mutant ends the process, how it does.
+
+        Raises:
+            NoResult: the process ends so without the mutant too.
+        """
         for name in self.own(mutant.module):
             self.note(name)
         chosen, fresh = self.tests(mutant)
@@ -227,11 +249,19 @@ class Trial:
         file.write_bytes(before[: mutant.start] + mutant.new.encode() + before[mutant.end :])
         # A second of its own for each, or compiled files of one mutant would pass for those of the next.
         os.utime(file, (times.st_atime, times.st_mtime + int.from_bytes(os.urandom(3))))
+        how = (list(chosen), file, fresh, round(20 + 3 * sum(chosen.values())))
+        ends: list[str] = []
         try:
-            return "".join(self.run(list(chosen), file, fresh, round(20 + 3 * sum(chosen.values())))["failed"][:1])
+            while len(ends) < 2 and f"signal {signal.SIGXCPU}" not in ends:  # time of the processor, whatever else runs
+                try:
+                    return "".join(self.run(*how)["failed"][:1])
+                except NoResult as end:
+                    ends.append(end.how)
         finally:
             file.write_bytes(before)
             os.utime(file, (times.st_atime, times.st_mtime))
+        self.run(*how)
+        return ends[-1]
 
 
 def main() -> int:
@@ -262,10 +292,13 @@ def main() -> int:
             for name in files if args.map else []:
                 trial.note(name)
             for number, mutant in enumerate(drawn if not args.map else [], 1):
-                if mutant in todo:
-                    known[mutant.place] = trial.catcher(mutant)
-                    with out.open("a") as file:
-                        file.write(json.dumps({"place": mutant.place, "caught": known[mutant.place]}) + "\n")
+                try:
+                    if mutant in todo:
+                        known[mutant.place] = trial.catcher(mutant)
+                        with out.open("a") as file:
+                            file.write(json.dumps({"place": mutant.place, "caught": known[mutant.place]}) + "\n")
+                except NoResult as end:
+                    print(f"{mutant.module}:{mutant.number}: {end}", file=sys.stderr)
                 tell(number, mutant, known)
 
         places = (trial.tree / "tests" / room for room in SHARES if room.startswith(args.only))
@@ -274,13 +307,11 @@ def main() -> int:
         trial.start(files if args.map else sorted({*trial.noted, *own}), work)
     if not args.map:
         print(summary(drawn, known))
-    return 0
+    return int(not args.map and not all(mutant.place in known for mutant in todo))
 
 
 def tell(number: int, mutant: Mutant, known: dict[Any, str]) -> None:
-    word = (
-        f"caught by {known[mutant.place]}" if known.get(mutant.place) else "SURVIVED" if mutant.place in known else ""
-    )
+    word = {"": "SURVIVED", None: "NOT TRIED"}.get(known.get(mutant.place), f"caught by {known.get(mutant.place)}")
     word = f"cannot be noticed: {EQUIVALENT[mutant.place]}" if mutant.place in EQUIVALENT else word
     print(f"{number} {mutant.module}:{mutant.number} {word}\n  - {mutant.before}\n  + {mutant.after}", flush=True)
 
@@ -288,12 +319,15 @@ def tell(number: int, mutant: Mutant, known: dict[Any, str]) -> None:
 def summary(drawn: list[Mutant], known: dict[Any, str]) -> str:
     """Caught of those that can be noticed, by room and in all."""
     rooms: dict[str, list[bool]] = {}
-    for mutant in (m for m in drawn if m.place not in EQUIVALENT):
+    able = [mutant for mutant in drawn if mutant.place not in EQUIVALENT]
+    for mutant in (m for m in able if m.place in known):
         rooms.setdefault(mutant.module.split("/")[0], []).append(bool(known[mutant.place]))
     lines = [f"{room}: {sum(caught)} of {len(caught)}" for room, caught in rooms.items()]
     each = [caught for room in rooms.values() for caught in room]
-    same = len(drawn) - len(each)
-    return "\n".join([*lines, f"{sum(each)} of {len(each)} caught; {same} more cannot be noticed"])
+    lines.append(f"{sum(each)} of {len(each)} caught; {len(drawn) - len(able)} more cannot be noticed")
+    return "\n".join(
+        [*lines, *([f"{left} could not be tried: run it again"] if (left := len(able) - len(each)) else [])]
+    )
 
 
 if __name__ == "__main__":

@@ -68,6 +68,10 @@ def test_mutants_that_cannot_be_noticed_are_counted_by_themselves(monkeypatch: p
     assert mutants.summary(drawn, known).splitlines() == [
         "b: 2 of 2", "a: 0 of 1", "2 of 3 caught; 1 more cannot be noticed"
     ]  # fmt: skip
+    del known[drawn[0].place]
+    assert mutants.summary(drawn, known).splitlines() == [
+        "a: 0 of 1", "b: 1 of 1", "1 of 2 caught; 1 more cannot be noticed", "1 could not be tried: run it again"
+    ]  # fmt: skip
 
 
 @pytest.fixture
@@ -99,12 +103,8 @@ def test_a_draw_is_a_sample_of_its_seed_and_does_not_change_with_what_stands_els
     assert draws == [[m.after for m in mutants.draw(tree / "src", seed, 2, {"metrics": 1})] for seed in range(20)]
 
 
-def test_a_fault_is_caught_by_name_or_survives_and_the_tree_is_left_alone(tree: Path) -> None:
-    """By tests that run its line only; one on import by a test of the module's file."""
-    pytest.importorskip("coverage")
-    source, test = tree / "src/vergence/metrics/sums.py", tree / "tests/metrics/test_sums.py"
-    source.write_text(source.read_text() + "\n\nPARTS = [2]\n\n\ndef cut(x):\n    return x[\n        1:\n    ]\n")
-    test.write_text(test.read_text() + "\n\ndef test_cut():\n    assert sums.cut([1, 2]) == sums.PARTS\n")
+def planted(tree: Path) -> tuple[int, list[str]]:
+    """The script's status, and its lines on each mutant and on all of them."""
     program = f"""
 import pathlib, sys
 sys.path.insert(0, {str(SCRIPT.parent)!r})
@@ -112,12 +112,69 @@ import mutants
 mutants.ROOT = pathlib.Path({str(tree)!r})
 mutants.SHARES = {{"metrics": 1}}
 sys.argv[1:] = ["--count", "4", "--out", {str(tree / "out" / "found.jsonl")!r}]
-mutants.main()
+sys.exit(mutants.main())
 """
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    words = ("caught", "could not")
+    return run.returncode, [
+        line for line in run.stdout.splitlines() if line[:1].isdigit() or any(w in line for w in words)
+    ]
+
+
+ENDS = (
+    "os.abort()",
+    "signal.raise_signal(signal.SIGKILL)",
+    "os._exit(3)",
+)  # a crash, no memory left, an end without a word
+WAYS = ("signal 6", "signal 9", "exit status 3")
+
+
+@pytest.mark.parametrize(("end", "how"), list(zip(ENDS, WAYS)))
+def test_a_fault_that_ends_the_process_each_time_is_caught(tree: Path, end: str, how: str) -> None:
+    pytest.importorskip("coverage")
+    test = tree / "tests/metrics/test_sums.py"
+    test.write_text(
+        "import os, signal\n\nfrom vergence.metrics import sums\n\n\n"
+        f"def test_half():\n    if sums.half(3) != 1.5:\n        {end}\n"
+    )
+    status, said = planted(tree)
+    assert status == 0
+    assert [line.partition(" ")[2] for line in said if ":2 " in line] == [f"metrics/sums.py:2 caught by {how}"]
+    assert said[-1].endswith("1 of 2 caught; 0 more cannot be noticed")
+
+
+def test_a_process_that_ends_once_or_also_without_the_fault_tells_nothing_of_it(tree: Path) -> None:
+    """One that was killed is run again; one that always ends is no result, is not kept, and makes the script's status 1."""
+    pytest.importorskip("coverage")
+    test, once = tree / "tests/metrics/test_sums.py", tree / "once"
+    text = f"import os, pathlib\n\nfrom vergence.metrics import sums\n\nONCE = pathlib.Path({str(once)!r})\n\n\n"
+    noting = '"coverage" in __import__("sys").modules'
+    killed = (
+        "    if not ONCE.exists():\n        ONCE.write_text('')\n        os.abort()\n    assert sums.half(3) == 1.5\n"
+    )
+    test.write_text(f"{text}def test_half():\n    if {noting}:\n        return sums.half(3)\n{killed}")
+    status, said = planted(tree)
+    assert (status, once.exists()) == (0, True)
+    assert "metrics/sums.py:2 caught by tests/metrics/test_sums.py::test_half" in [s.partition(" ")[2] for s in said]
+    (tree / "out" / "found.jsonl").unlink()
+    test.write_text(f"{text}def test_half():\n    sums.half(3)\n    if not {noting}:\n        os.abort()\n")
+    status, said = planted(tree)
+    assert status == 1
+    assert "metrics/sums.py:2 NOT TRIED" in [line.partition(" ")[2] for line in said]
+    assert said[-1] == "2 could not be tried: run it again"  # no test runs the other one's line, so it meets all
+    assert not (tree / "out" / "found.jsonl").exists()
+
+
+def test_a_fault_is_caught_by_name_or_survives_and_the_tree_is_left_alone(tree: Path) -> None:
+    """By tests that run its line only; one on import by a test of the module's file."""
+    pytest.importorskip("coverage")
+    source, test = tree / "src/vergence/metrics/sums.py", tree / "tests/metrics/test_sums.py"
+    source.write_text(source.read_text() + "\n\nPARTS = [2]\n\n\ndef cut(x):\n    return x[\n        1:\n    ]\n")
+    test.write_text(test.read_text() + "\n\ndef test_cut():\n    assert sums.cut([1, 2]) == sums.PARTS\n")
     before = {file: file.read_bytes() for file in tree.rglob("*.py")}
     for _ in range(2):  # the second goes on where the first ended: at its end
-        run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-        said = [line for line in run.stdout.splitlines() if line[:1].isdigit() or "caught" in line]
+        status, said = planted(tree)
+        assert status == 0
         by = "caught by tests/metrics/test_sums.py::test_"
         assert sorted(line.partition(" ")[2] for line in said) == sorted([
             f"metrics/sums.py:2 {by}half", "metrics/sums.py:6 SURVIVED", f"metrics/sums.py:9 {by}cut",

@@ -214,3 +214,15 @@ def test_a_crop_beside_the_image_is_black_then_refused_and_what_overlaps_is_move
                 warp(image, camera)
         else:
             np.testing.assert_array_equal(warp(image, camera), expected)
+
+
+@pytest.mark.parametrize("shape", [(6, 256), (256, 6), (6, 6), (1, 256)])
+def test_what_is_thinner_than_a_pixel_of_the_crop_is_still_shown(shape):
+    """Reduced sixteenfold, six white rows are three eighths of a row: they are shown where the middle of row 8 looks."""
+    side = [
+        0.5 * n - 8.5 * 16 if n < 256 else 0 for n in shape
+    ]  # to the left and above, so that row 8 shows the middle
+    box = np.array([side[1] - 0.5, side[0] - 0.5, 256, 256])
+    lit = warp(np.full((*shape, 3), 255, np.uint8), crop_camera(None, None, box, 16))[..., 0] > 0
+    assert np.flatnonzero(lit.any(1)).tolist() == ([8] if shape[0] < 256 else list(range(16)))
+    assert np.flatnonzero(lit.any(0)).tolist() == ([8] if shape[1] < 256 else list(range(16)))

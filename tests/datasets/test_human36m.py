@@ -21,7 +21,7 @@ from vergence.datasets.human36m import (
     read_human36m,
     subjects_of,
 )
-from vergence.datasets.human36m_cameras import euler_rotation, image_size
+from vergence.datasets.human36m_cameras import euler_rotation, image_size, lens
 from vergence.datasets.human36m_layouts import action_of, canonical_stem, is_sequence, sequence_number
 from vergence.datasets.records import ImageDataset
 from vergence.errors import VergenceError
@@ -353,3 +353,18 @@ def test_the_truth_scores_nothing_under_every_protocol(roots, protocol):
     # metres for millimetres, and a mirrored person, do not pass
     wrong = measure(protocol, truth * [-1, 1, 1], truth, records.groups, H36M_17)
     assert all((wrong.average[f.name] > 30) == (f.measure == "error") or f.measure != "error" for f in protocol.figures)
+
+
+def test_the_lens_is_that_of_the_datasets_own_code():
+    """ProjectPointRadial of its release: x (1 + k . (r^2, r^4, r^6) + p2 x + p1 y) + p2 r^2, and so y, with p1 r^2."""
+    radial, tangential = np.array([-0.207, 0.248, -0.0014]), np.array([-0.0031, 0.0042])
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(50, 3)) * [0.4, 0.4, 0.2] + [0, 0, 1.5]
+    x, y = (points[:, :2] / points[:, 2:]).T
+    r2 = x**2 + y**2
+    p1, p2 = tangential
+    grown = 1 + radial @ [r2, r2**2, r2**3] + p2 * x + p1 * y
+    k = np.array([[1145.0, 0, 512], [0, 1143, 515], [0, 0, 1]])
+    expected = np.stack([x * grown + p2 * r2, y * grown + p1 * r2], -1) @ k[:2, :2] + k[:2, 2]
+    values = (torch.from_numpy(value) for value in (points, k, lens(radial, tangential)))
+    np.testing.assert_allclose(project(*values).numpy(), expected, atol=1e-9)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vergence.datasets import mannequin_clips
-from vergence.datasets.mannequin_clips import ClipFrames, people_of
+from vergence.datasets.mannequin_clips import ClipFrames, people_of, read_cameras
 from vergence.datasets.records import ImageRef
 from vergence.errors import VergenceError
 
@@ -45,3 +45,40 @@ def test_numbers_that_are_neither_and_other_sizes_are_refused(monkeypatch) -> No
     detections.image_size = (48, 64)
     with pytest.raises(VergenceError, match="for images of"):
         people_of(Path("a.json"), frames)
+
+
+GOOD = "100 0.6 1.1 0.5 0.5 0 0 1 0 0 7 0 1 0 8 0 0 1 9"
+
+
+def clip(tmp_path: Path, *lines: str) -> Path:
+    (tmp_path / "abc.txt").write_text("\n".join(["https://www.youtube.com/watch?v=xyz", *lines]) + "\n")
+    return tmp_path / "abc.txt"
+
+
+def test_a_clips_lines_are_time_lens_and_pose(tmp_path: Path) -> None:
+    found = read_cameras(clip(tmp_path, GOOD, "", GOOD.replace("100", "133", 1).replace("7", "-2")))
+    assert found.name == "abc"
+    matrix = np.array([[[1, 0, 0, 7], [0, 1, 0, 8], [0, 0, 1, 9]], [[1, 0, 0, -2], [0, 1, 0, 8], [0, 0, 1, 9.0]]])
+    arrays = [value for value in vars(found).values() if isinstance(value, np.ndarray)]
+    for wanted in (np.array([100, 133]), np.array([[0.6, 1.1, 0.5, 0.5]] * 2), matrix[..., :3], matrix[..., 3]):
+        assert any(own.shape == wanted.shape and (own == wanted).all() for own in arrays)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (" 0 0 1 0 0 7", " 0.1 0 1 0 0 7", "a lens distortion"), (" 0 0 1 0 0 7", " 0 0.1 1 0 0 7", "a lens distortion"),
+        (" 0.6", " 0", "focal length of 0"), (" 1.1", " -1.1", "focal length of 0"), (" 1 9", " -1 9", "no rotation"),
+        (" 1 0 8", " 1.01 0 8", "no rotation"), (" 9", " nan", "not finite"), ("133", "100", "not later"),
+        ("133", "99", "not later"),
+        (" 9", "", "has 18 words"), (" 9", " 9 9", "has 20 words"),
+    ],
+)  # fmt: skip
+def test_lines_that_are_no_camera_are_named(tmp_path: Path, old: str, new: str, words: str) -> None:
+    """Of four lines the third frame's, which is line 5 of the file: a blank one counts."""
+    third = GOOD.replace("100", "133", 1)
+    lines = [GOOD, "", GOOD.replace("100", "120", 1), third.replace(old, new, 1), GOOD.replace("100", "150", 1)]
+    if new in ("100", "99"):
+        lines[3] = third.replace("133", "110" if new == "99" else "120", 1)
+    with pytest.raises(VergenceError, match=f"line 5, .*{words}"):
+        read_cameras(clip(tmp_path, *lines))

@@ -15,6 +15,7 @@ from scipy.io import savemat
 from vergence.batches.dataset import withhold
 from vergence.cli import main
 from vergence.datasets.mpii import SCORED, read_mpii
+from vergence.datasets.people import SEEN_JOINTS
 from vergence.datasets.records import ImageDataset
 from vergence.errors import VergenceError
 from vergence.metrics import pckh
@@ -181,3 +182,34 @@ def test_what_is_not_there_is_said(as_mat, tmp_path, capsys):
         read_mpii(as_mat, "trainval")
     assert main(["data", "check", str(as_mat), "--out", str(tmp_path / "page.html")]) == 2
     assert "cannot be read as a MAT file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("centre", "given"),
+    [((1.0, 1.0), True), ((1.5, 0.4), True), ((0.4, 200.0), True), ((0.4, 0.4), False), ((-1, -1), False)],
+)
+def test_a_centre_is_given_unless_it_lies_before_the_first_pixel_both_ways(as_json, data, centre, given):
+    """Pixels count from 1 in the file. Of a given centre and scale 2 the box has 1.25 * 2 * 200 px, 30 px lower."""
+    rows = mpii_rows(data)
+    rows[0]["center"], rows[0]["scale"] = list(centre), 2.0
+    write_mpii_json(as_json, data, rows)
+    box = read_mpii(as_json).box[0]
+    expected = [centre[0] - 1 - 250, centre[1] - 1 + 30 - 250, 500, 500]
+    assert np.allclose(box, expected) == given
+
+
+def test_without_a_centre_or_a_scale_a_box_needs_enough_joints(as_json, data):
+    """Six known joints make a box, five none; a scale of 0 is none."""
+    rows = mpii_rows(data)
+    known = np.flatnonzero(rows[0]["joints_vis"])
+    for count, boxed in ((SEEN_JOINTS, True), (SEEN_JOINTS - 1, False)):
+        for centre, scale in (([-1, -1], 1.0), ([100.0, 100.0], 0.0)):
+            rows[0]["center"], rows[0]["scale"] = centre, scale
+            rows[0]["joints_vis"] = np.isin(np.arange(16), known[:count]).astype(int).tolist()
+            write_mpii_json(as_json, data, rows)
+            try:
+                records = read_mpii(as_json)
+            except VergenceError:
+                pytest.fail("the other people are still there")
+            whole = np.isfinite(records.keypoints[0]).all(-1).sum() == count and np.isfinite(records.box[0]).all()
+            assert bool(whole) == boxed

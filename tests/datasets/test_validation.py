@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from vergence.datasets.records import ImageRef, Records
-from vergence.datasets.validation import arrays, geometry
+from vergence.datasets.validation import arrays, geometry, reprojection
 from vergence.datasets.validation.arrays import check_cameras
 from vergence.datasets.validation.checks import check_images, check_records
 from vergence.datasets.validation.finding import Finding, is_valid
@@ -366,3 +366,23 @@ def test_joints_are_in_a_box_that_is_a_quarter_larger_on_every_side(sound):
     pose[0, :5] = np.concatenate([pixels, np.full((5, 1), 1000.0)], 1)
     records = replaced(one, pose=pose, intrinsics=k, box=np.array([[100.0, 200, 40, 80]]))
     assert geometry._inside(records, pose) == pytest.approx(3 / 5)
+
+
+def test_simple_explanations_are_tried_before_others(sound):
+    """All 48 signed exchanges of axes but the identity, each once: first those that keep x, y, z, one mirrored axis before
+    two. Those that turn a right hand into a left one are called mirrors."""
+    tried = [words for words, _, _ in reprojection._explanations()]
+    axes = [words.partition("(")[2].partition(")")[0] for words in tried if "read as" in words]
+    assert len(set(axes)) == len(axes) == 47
+    assert {*axes[:3]} == {"-x, y, z", "x, -y, z", "x, y, -z"}
+    assert {*axes[3:6]} == {"-x, -y, z", "-x, y, -z", "x, -y, -z"}
+    assert axes[6] == "-x, -y, -z"
+    assert "x, y, z" not in axes
+    assert [words.split(":")[0] for words in tried[:5]] == [
+        "with left and right exchanged it fits", *["moved by R and t it fits"] * 3, "the poses are mirrored about their root"
+    ]  # fmt: skip
+    for words, remedy, fix in reprojection._explanations():
+        if "read as" in words:
+            moved = np.linalg.lstsq(sound.pose[:3].reshape(-1, 3), fix(sound[:3]).reshape(-1, 3), rcond=None)[0]
+            assert ("mirrored" in words) == (np.linalg.det(moved) < 0), words
+            assert ("Turn the axis" in remedy) == ("mirrored" in words)

@@ -86,3 +86,29 @@ def test_who_overlaps_most_is_followed_and_else_whose_centre_is_nearest():
     np.testing.assert_array_equal(follow({0: np.array([last]), 1: np.array([beside, tall])})[1], tall[:4])
     taller = [195.0, 100, 10, 110, 1]  # 50 px down: 107 px
     np.testing.assert_array_equal(follow({0: np.array([last]), 1: np.array([beside, taller])})[1], beside[:4])
+
+
+def test_columns_are_found_by_name_in_any_order_and_without_names_by_place(tmp_path):
+    named = "score, h, frame, y, w, x\n0.5, 40, 3, 20, 30, 10\n0.25, 41, 4, 21, 31, 11\n"
+    bare = "3, 10, 20, 30, 40, 0.5\n\n4, 11, 21, 31, 41, 0.25\n"
+    for text in (named, bare):
+        found = read_boxes(write(tmp_path, "a.csv", text))
+        assert {frame: boxes.tolist() for frame, boxes in found.items()} == {
+            3: [[10, 20, 30, 40, 0.5]], 4: [[11, 21, 31, 41, 0.25]]
+        }  # fmt: skip
+    found = read_boxes(write(tmp_path, "b.csv", "frame,x,y,w,h\n0,1,2,3,4\n0,5,6,7,8\n"))
+    assert found[0].tolist() == [[1, 2, 3, 4, 1], [5, 6, 7, 8, 1]]
+    with pytest.raises(VergenceError, match=r"row 2.*The columns are frame, x, y, w, h"):
+        read_boxes(write(tmp_path, "c.csv", "0,1,2,3,4\n0,5,6,7\n"))
+
+
+@pytest.mark.parametrize("box", ["0,1,2,0,4", "0,1,2,3,0", "-1,1,2,3,4", "0,1e9,2,3,4", "0,1,nan,3,4"])
+def test_a_box_has_an_area_and_a_frame(tmp_path, box):
+    with pytest.raises(VergenceError, match="the box of frame"):
+        read_boxes(write(tmp_path, "a.csv", box + "\n"))
+
+
+def test_the_first_person_is_the_largest_and_surest():
+    """Width times height times score: 30 x 50 x 0.6 = 900, 40 x 40 x 0.5 = 800, 20 x 45 x 0.99 = 891."""
+    here = np.array([[0.0, 0, 40, 40, 0.5], [100, 0, 30, 50, 0.6], [200, 0, 20, 45, 0.99]])
+    assert follow({4: here})[4].tolist() == [100, 0, 30, 50]

@@ -1,5 +1,6 @@
 """Rigs in TOML."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from vergence.errors import VergenceError
+from vergence.footage.calibration import rig_of
 from vergence.footage.calibrations.toml_rigs import read_rig_toml
 from vergence.footage.calibrations.writing import write_rig_toml
 from vergence.geometry.cameras import Camera, Rig
@@ -123,3 +125,51 @@ def test_missing_and_broken_files(tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text("[metadata]\nerror = 0.0\n")
     with pytest.raises(VergenceError, match="holds no camera"):
         read_rig_toml(tmp_path / "a.toml")
+
+
+def cameras_at(*places: float) -> list[Camera]:
+    """Along x, each turned in its own way; NaN: of unknown place."""
+    return [
+        Camera(f"c{i}", (640, 480), np.eye(3), np.zeros(5), *(
+            (None, None) if x != x else (turn := Rotation.from_rotvec([0, 0.1 * i, 0]).as_matrix(), -turn @ [x, 0, 0])))
+        for i, x in enumerate(places)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("places", "word", "factor", "span"),
+    [
+        ((0.0, 4.0, np.nan), "m", 1000, "4"), ((1.0, np.nan, 100.9), "m", 1000, "99.9"), ((0.0, 100.0), "mm", 1, "100"),
+        ((50.0, 0.0, 99.9), "m", 1000, "99.9"), ((np.nan, 4.0), "", 1, ""), ((np.nan, np.nan), "", 1, ""),
+    ],
+)  # fmt: skip
+def test_a_unit_that_nobody_says_is_told_by_how_far_apart_cameras_are(
+    places: tuple[float, ...], word: str, factor: int, span: str
+) -> None:
+    """Under 100 they are metres. Cameras of unknown place say nothing, and one alone has no distance."""
+    found = rig_of(Path("a.toml"), cameras_at(*places), None)
+    assert found.unit == "mm"
+    for camera, x in zip(found.cameras, places):
+        assert not camera.has_extrinsics if x != x else camera.centre[0] == pytest.approx(factor * x)
+    told = [note for note in found.notes if "translations taken as" in note]
+    assert len(told) == bool(word)
+    assert all(f"taken as {word}, as the cameras are up to {span} apart" in note for note in told)
+
+
+def test_a_unit_that_is_no_length_leaves_the_rig_free_of_scale() -> None:
+    found = rig_of(Path("a.toml"), cameras_at(1.0, 2.5), None, "board squares")
+    assert (found.unit, found.cameras[1].centre[0]) == ("board squares", pytest.approx(2.5))
+    assert rig_of(Path("a.toml"), cameras_at(1.0, 2.5), "m", "board squares").cameras[1].centre[0] == pytest.approx(
+        2500
+    )
+
+
+def test_cameras_of_one_pose_have_none() -> None:
+    """Two of three are the same to the ninth decimal; the third keeps its own."""
+    first, second, third = cameras_at(1.0, 5.0, 9.0)
+    same = replace(second, rotation=first.rotation, translation=first.translation + 1e-11)
+    found = rig_of(Path("a.toml"), [first, same, third], "mm")
+    assert [camera.has_extrinsics for camera in found.cameras] == [False, False, True]
+    assert any("cameras c0, c1 have one and the same pose" in note for note in found.notes)
+    near = replace(same, translation=first.translation + 1e-6)
+    assert all(camera.has_extrinsics for camera in rig_of(Path("a.toml"), [first, near, third], "mm").cameras)

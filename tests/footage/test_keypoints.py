@@ -223,3 +223,11 @@ def test_clean_leaves_the_input_alone() -> None:
     assert np.isfinite(points[3]).all()
     assert np.isnan(out[[1, 3]]).all()
     np.testing.assert_array_equal(out[[0, 2]], points[[0, 2]])
+
+
+@pytest.mark.parametrize("fps", [0.001, 0.5, 1.0, 999_999.0])
+def test_an_npz_has_any_rate_above_0_and_below_a_million(tmp_path: Path, fps: float) -> None:
+    points = np.random.default_rng(0).uniform(0.2, 0.9, (4, 2, 17, 3))
+    np.savez(tmp_path / "a.npz", keypoints=points, joint_names=H36M_17.joint_names, fps=fps)
+    table = read_keypoint_npz(tmp_path / "a.npz")
+    assert (table.fps, table.notes) == (fps, ())

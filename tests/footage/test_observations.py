@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +12,15 @@ from fixtures_keypoint_files import write_dlc_csv
 
 from vergence.errors import VergenceError
 from vergence.footage.capture import load_capture
-from vergence.footage.observations import observe
+from vergence.footage.capture_camera import CaptureCamera
+from vergence.footage.observations import (
+    _check_extent,
+    _check_length,
+    _evenly_numbered,
+    _first_numbers,
+    _with_lens,
+    observe,
+)
 from vergence.footage.video import VideoWriter
 from vergence.skeleton import COCO_17
 
@@ -210,3 +220,115 @@ def test_everything_missing(tmp_path: Path, points: np.ndarray) -> None:
     )
     with pytest.raises(VergenceError, match="nobody is seen in any camera"):
         observe(load_capture(tmp_path))
+
+
+def camera_of(name: str = "a", **changes) -> SimpleNamespace:
+    return SimpleNamespace(**{"name": name, "frame_count": None, "stamps": None, "image_size": (1280, 720)} | changes)
+
+
+def files(first: int, last: int, last_known: bool = True, from_zero: bool = False) -> SimpleNamespace:
+    """Detections of frames with these numbers."""
+    return SimpleNamespace(people=dict.fromkeys(range(first, last + 1)), last_known=last_known, from_zero=from_zero)
+
+
+@pytest.mark.parametrize(
+    ("found", "frames", "expected"),
+    [
+        ([files(0, 29), files(0, 29)], [None, None], [0, 0]),
+        ([files(1, 30), files(1, 30)], [None, None], [1, 1]),
+        ([files(0, 29), files(1, 30)], [None, None], [0, 1]),  # as many files: one counts from 1
+        ([files(0, 29), files(5, 29)], [None, None], [0, 0]),  # the first five are lost
+        ([files(0, 29), files(5, 34)], [30, 30], [0, 5]),  # as many as the video has
+        ([files(0, 29), files(5, 29)], [30, 30], [0, 0]),
+        ([files(1, 30, False), files(0, 29, False)], [30, 30], [1, 0]),
+        ([files(2, 30, False), files(3, 20, False)], [30, 30], [1, 1]),  # up to the video's last number, counted from 1
+        ([files(2, 30, False), files(3, 20, False)], [31, 31], [0, 0]),
+        ([files(3, 30, False, True), files(1, 30)], [None, None], [0, 1]),  # of a table that says so
+    ],
+)
+def test_what_number_each_camera_gives_to_its_first_frame(found: list, frames: list, expected: list[int]) -> None:
+    notes: list[str] = []
+    capture = SimpleNamespace(cameras=[camera_of(name, frame_count=n) for name, n in zip("ab", frames)])
+    assert list(_first_numbers(capture, dict(zip("ab", found)), notes).values()) == expected
+    other = sorted({n for n, d in zip(expected, found) if not d.from_zero})
+    assert any("count frames from" in note for note in notes) == (other != [0])
+
+
+@dataclass(frozen=True)
+class Filmed:
+    """A video of 30 frames whose stamps reach to step 39, or a capture of it."""
+
+    name: str = "a"
+    frame_count: int = 30
+    stamps: np.ndarray | None = field(default_factory=lambda: np.concatenate([np.arange(20), np.arange(30, 40)]))
+    cameras: tuple = ()
+
+
+@pytest.mark.parametrize(
+    ("last", "sure", "even"),
+    [(30, True, False), (25, False, False), (31, False, True), (45, True, True), (40, True, True), (29, True, False)],
+)
+def test_keypoints_may_count_even_time_where_the_video_lost_frames(last: int, sure: bool, even: bool) -> None:
+    """40 steps of even time; keypoints of more frames than the video has count those."""
+    notes: list[str] = []
+    (found,) = _evenly_numbered(Filmed(cameras=(Filmed(),)), {"a": (last, sure)}, notes).cameras
+    assert (found.stamps is None, found.frame_count) == ((True, 40) if even else (False, 30))
+    assert len(notes) == even
+
+
+@pytest.mark.parametrize(
+    ("keypoints", "frames", "noted"),
+    [(30, 30, False), (32, 30, True), (27, 30, True), (33, 30, True), (34, 30, None), (26, 30, None), (12, 10, True),
+     (13, 10, None), (8, 10, True), (40, None, False)],
+)  # fmt: skip
+def test_keypoints_and_video_may_differ_by_a_tenth_or_two_frames(
+    keypoints: int, frames: int | None, noted: bool
+) -> None:
+    notes: list[str] = []
+    if noted is None:
+        with pytest.raises(VergenceError, match=f"{keypoints} frames of keypoints and {frames} of video"):
+            _check_length(camera_of(frame_count=frames), keypoints, notes)
+    else:
+        _check_length(camera_of(frame_count=frames), keypoints, notes)
+        assert len(notes) == noted
+
+
+def test_results_that_end_long_before_the_others_are_said(tmp_path: Path, points: np.ndarray) -> None:
+    """Of 30 frames: to 25 is as it may be, to 24 is a file that was cut off."""
+    openpose(tmp_path / "a", points[:, 0])
+    for last, said in ((25, False), (24, True)):
+        rows = [{"image_id": t, "category_id": 1, "keypoints": np.nan_to_num(points[t, 1]).ravel().tolist(), "score": 0.9}
+                for t in range(last)]  # fmt: skip
+        (tmp_path / "b.json").write_text(json.dumps(rows))
+        capture_toml(tmp_path)
+        text = (tmp_path / "capture.toml").read_text().replace('keypoints = "b"', 'keypoints = "b.json"')
+        (tmp_path / "capture.toml").write_text(text)
+        notes = observe(load_capture(tmp_path)).notes
+        assert any(f"camera b: its results end after {last} of 30 frames" in note for note in notes) == said
+
+
+def test_keypoints_may_reach_a_little_beyond_their_image() -> None:
+    """A twentieth of each side on all four; three of ten surely seen joints beside it are too many."""
+    inside = np.array([[-64.0, -36, 1], [1344, 756, 1], [640, 360, 1]])
+    camera = camera_of()
+    _check_extent([np.tile(inside, (4, 1))[None]], camera)
+    for beside in ([-65.0, 300], [300, -37], [1345, 300], [300, 757]):
+        many = np.tile([*beside, 1.0], (10, 1))
+        with pytest.raises(VergenceError, match=r"lie outside its image of 1280 x 720"):
+            _check_extent([np.concatenate([many, inside[2:]])[None]], camera)
+        guessed = np.tile([*beside, 0.001], (10, 1))
+        _check_extent([np.concatenate([guessed, inside[2:]])[None]], camera)
+    with pytest.raises(VergenceError, match=r"reach only \(0\.9, 2\)"):
+        _check_extent([np.array([[[0.9, 2.0, 1.0], [0.1, 0.2, 1.0]]])], camera)
+    _check_extent([np.array([[[0.9, 2.1, 1.0], [0.1, 0.2, 1.0]]])], camera)
+
+
+def test_an_assumed_lens_sees_55_degrees_along_the_longer_side() -> None:
+    for size in ((1280, 720), (720, 1280)):
+        K = _with_lens(views_of(size)).intrinsics
+        assert 2 * np.degrees(np.arctan(640 / K[0, 0])) == pytest.approx(55)
+        assert K.tolist() == [[K[0, 0], 0, (size[0] - 1) / 2], [0, K[0, 0], (size[1] - 1) / 2], [0, 0, 1]]
+
+
+def views_of(size: tuple[int, int]) -> CaptureCamera:
+    return CaptureCamera("a", size, None, np.zeros(5))

@@ -7,7 +7,7 @@ import pytest
 
 from vergence.errors import VergenceError
 from vergence.footage import subject
-from vergence.footage.subject import choose_subject
+from vergence.footage.subject import _best_combination, _score, _shared, choose_subject
 from vergence.footage.tracking import track_people
 from vergence.geometry.cameras import Camera
 
@@ -220,3 +220,21 @@ def test_a_stranger_agrees_with_nobody_by_much_less_than_the_others_do() -> None
     assert subject._strangers({(0, 1): np.array([[0.8]])}, (0, 0)) == []
     table = {(0, 1): np.array([[0.8]]), (0, 2): np.array([[0.0]]), (1, 2): np.array([[0.0]])}
     assert subject._strangers(table, (0, 0, 0)) == []  # too little in common to tell
+
+
+def test_a_combination_is_worth_what_its_tracks_support_of_each_other() -> None:
+    """Three cameras with two tracks each; every pair of cameras counts once, a camera without a track adds nothing."""
+    support = {(0, 1): np.array([[0.9, 0.1], [0.2, 0.6]]), (0, 2): np.array([[0.3, 0.5], [0.7, 0.0]]),
+               (1, 2): np.array([[0.4, 0.8], [0.05, 0.15]])}  # fmt: skip
+    assert _score(support, (0, 0, 1)) == pytest.approx((0.9 + 0.5 + 0.8) / 3)
+    assert _score(support, (1, 0, 0)) == pytest.approx((0.2 + 0.7 + 0.4) / 3)
+    assert _score(support, (1, -1, 0)) == pytest.approx(0.7 / 3)
+    assert _shared(support, (0, 0, 1), 1, 0) == pytest.approx(0.9 + 0.8)
+    assert _shared(support, (0, 0, 1), 1, 1) == pytest.approx(0.1 + 0.15)
+    assert _shared(support, (0, 0, 1), 2, 0) == pytest.approx(0.3 + 0.4)
+    assert _shared(support, (0, 0, 1), 2, -1) == 0.0
+    best = {(a, b, c): _score(support, (a, b, c)) for a in (0, 1) for b in (0, 1) for c in (0, 1)}
+    assert _best_combination(support, (2, 2, 2)) == (
+        max(best, key=lambda c: best[c]),
+        pytest.approx(max(best.values())),
+    )

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 
 from vergence.errors import VergenceError
 from vergence.footage.capture import load_capture
-from vergence.footage.capture_camera import frames_at
+from vergence.footage.capture_camera import CLOCKED_SUFFIXES, _starts, _stray, frames_at, holes_of
 from vergence.footage.capture_writer import write_capture
 from vergence.footage.observations import observe
 
@@ -184,3 +185,38 @@ def test_times_of_frames_beside_the_videos(tmp_path: Path, world: Callable) -> N
     capture = load_capture(tmp_path)
     assert any("timestamps.csv" in note for note in capture.notes)
     np.testing.assert_allclose(capture.cameras[1].own_frames(np.arange(3, 6)), [0.5, 1.5, 2.5], atol=1e-6)
+
+
+def starts_of(
+    stamps: dict[str, float], suffix: str = ".mp4", clock: bool = False, placed: set[str] | None = None
+) -> dict:
+    """What is known of cameras whose first frames bear these stamps, of files of a kind; NaN: none."""
+    kinds = suffix.split()
+    cameras = [SimpleNamespace(name=name, video=Path(name + kinds[i % len(kinds)])) for i, name in enumerate(stamps)]
+    stamped = {name: np.array([first, first + 1]) for name, first in stamps.items() if first == first}
+    probes = {name: SimpleNamespace(clock=clock) for name in stamps}
+    return _starts(cameras, stamped, probes, placed or set())  # type: ignore[arg-type]
+
+
+def test_cameras_begin_where_their_stamps_say_if_they_are_of_one_clock() -> None:
+    """Files of one kind whose first stamp is the camera's, a quarter of a second apart or stamped by a clock; of others the
+    first stamp is the muxer's."""
+    for suffix in sorted(CLOCKED_SUFFIXES):
+        assert starts_of({"a": 5.0, "b": 4.75}, suffix) == {"a": 0.25, "b": 0.0}
+    assert starts_of({"a": 5.0, "b": 4.76}) == {}
+    assert starts_of({"a": 5.0, "b": 5.0, "c": 6.5}) == {"a": 0.0, "b": 0.0, "c": 1.5}
+    assert starts_of({"a": 2e8 + 0.01, "b": 2e8}) == {"a": pytest.approx(0.01, abs=1e-6), "b": 0.0}
+    assert starts_of({"a": 1e8 + 0.01, "b": 1e8}) == {}
+    assert starts_of({"a": 5.0, "b": 4.0}, ".avi") == {}
+    assert starts_of({"a": 5.0, "b": 4.0}, ".mp4 .mov") == {}
+    assert starts_of({"a": 5.0, "b": float("nan")}) == {}
+    assert starts_of({"a": 5.0, "b": 4.0}, placed={"a"}) == {}
+    assert starts_of({"a": 5.0, "b": 4.99}, ".avi", clock=True) == {"a": pytest.approx(0.01), "b": 0.0}
+    assert starts_of({"a": 5.0, "b": 4.99}, ".avi", clock=True, placed={"b"}) == {}
+
+
+def test_frames_are_lost_where_stamps_are_farther_apart_than_one_and_a_half() -> None:
+    """Usually 2 apart: 3 is not, 3.1 is."""
+    assert holes_of(np.array([0.0, 2, 4, 7, 9, 12.1, 14.1, 20, 22])).tolist() == [4, 6]
+    assert _stray(np.array([10.0, 10.1, 10.25, 10.28]), 10.0) == pytest.approx(0.5)
+    assert _stray(np.array([10.0, 10.1, 10.2, 10.23]), 10.0) == pytest.approx(0.7)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import av
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from vergence.errors import VergenceError
+from vergence.footage import video as video_module
 from vergence.footage.images import ImageFolder, natural_key
 from vergence.footage.video import VideoWriter, join_videos, open_video
 
@@ -312,3 +314,45 @@ def test_frames_that_must_be_decoded_to_be_counted(tmp_path: Path, stamps, packe
         assert video._counted() == kept
         assert video._count == 3
         assert [f"{packets} packets hold 3 frames" in note for note in video.notes] == [True] * noted
+
+
+def packets_of(
+    video, monkeypatch: pytest.MonkeyPatch, stamps: list, declared: int = 0, name: str = "mov,mp4"
+) -> list[int]:
+    """The time stamps of a file that holds these packets: (stamp, whether a player discards it); None ends the reading."""
+    packets = [SimpleNamespace(pts=pts, size=10, is_discard=hidden) for pts, hidden in stamps]
+    container, stream = MagicMock(), SimpleNamespace(frames=declared)
+    container.demux.return_value = iter([*packets, SimpleNamespace(pts=None, size=0, is_discard=False)])
+    container.format.name = name
+    monkeypatch.setattr(video_module, "_open_stream", lambda path: (container, stream))
+    video.notes = []
+    del video.__dict__["_stamps"]
+    return video._stamps
+
+
+def test_an_index_is_made_of_the_packets_that_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In order of display; two packets of one moment, or one without a stamp, make no index, but are counted."""
+    with open_video(write(tmp_path / "a.mp4")) as video:
+        assert len(video) == 20
+        shown = [(0, False), (3, False), (1, False), (2, True)]
+        assert packets_of(video, monkeypatch, shown, 4) == [0, 1, 3]
+        assert (len(video), video.notes) == (3, [])
+        assert packets_of(video, monkeypatch, shown, 5) == [0, 1, 3]
+        assert video.notes == ["a.mp4 is cut off: 3 of 5 frames can be read"]
+        assert packets_of(video, monkeypatch, [*shown, (3, False)]) == []
+        assert len(video) == 4
+        assert packets_of(video, monkeypatch, [*shown, (None, False)]) == []
+        assert len(video) == 4
+        assert video.times is None
+
+
+def test_stamps_of_other_containers_are_believed_where_the_first_frames_bear_them_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else all frames are decoded and counted."""
+    with open_video(write(tmp_path / "a.mp4")) as video:
+        assert len(video) == 20
+        for decoded, expected in (([1, 2, 5], [1, 2, 5, 7]), ([1, 5, 2], []), ([2, 3], [2, 3])):
+            video._decoded_anew = lambda decoded=decoded: iter([SimpleNamespace(pts=stamp) for stamp in decoded])
+            found = packets_of(video, monkeypatch, [(5, False), (1, False), (2, False), (7, False)], name="mpegts")
+            assert found == expected

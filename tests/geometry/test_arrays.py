@@ -56,3 +56,11 @@ def test_reconstruct_loads_neither_torch_nor_scipy() -> None:
     modules = "vergence.commands.reconstruct, vergence.reconstruction.footage, vergence.report.reconstruction"
     code = f"import sys; sys.modules.update(torch=None, scipy=None); import {modules}"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_is_not_before_the_camera_is_not_seen() -> None:
+    points = np.array([[1.0, 2, 1], [1.0, 2, 1e-9], [1.0, 2, 0], [1.0, 2, -1], [0, 0, 0]])
+    with np.errstate(all="raise"):
+        found = arrays.project(points, K, np.zeros(5))
+    np.testing.assert_allclose(found[0], [1000 + 2 * 2 + 960, 2 * 1010 + 540])
+    assert np.isfinite(found).all(1).tolist() == [True, True, False, False, False]

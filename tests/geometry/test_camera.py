@@ -14,6 +14,7 @@ from vergence.errors import VergenceError
 from vergence.geometry.camera import (
     axis_angle_to_matrix,
     denormalise,
+    distort,
     fisheye_lens,
     intrinsics_from_fov,
     look_at,
@@ -239,3 +240,19 @@ def test_small_turns_keep_the_second_order(kind: torch.dtype, x: float, y: float
     assert float(matrix[0, 1]) == pytest.approx(x * y * 2 * (math.sin(angle / 2) / angle) ** 2, rel=exact)
     assert float(matrix[0, 2]) == pytest.approx(y * math.sin(angle) / angle, rel=exact)
     assert float(matrix[2, 1]) == pytest.approx(x * math.sin(angle) / angle, rel=exact)
+
+
+def test_what_is_undone_lies_on_the_lens_own_branch():
+    """A lens that folds at a radius of 1.025: beyond it points come back nearer, and are no answer. Towards the corners each
+    coordinate by itself still grows there."""
+    lens = torch.tensor([0.6, -0.45, 0.0, 0.0, -0.05], dtype=torch.float64)
+    fold = 1.0246
+    angle = torch.linspace(0, 2 * torch.pi, 73, dtype=torch.float64)[:-1]
+    radius = torch.linspace(0.8, 1.15, 71, dtype=torch.float64)
+    wanted = (radius[:, None, None] * torch.stack([angle.cos(), angle.sin()], -1)).reshape(-1, 2)
+    found = undistort(wanted, lens)
+    known = found.isfinite().all(-1)
+    assert (found[known].norm(dim=-1) < fold).all()
+    torch.testing.assert_close(distort(found[known], lens), wanted[known], atol=1e-12, rtol=0)
+    assert known[wanted.norm(dim=-1) < 1.0].all()
+    assert not known[wanted.norm(dim=-1) > 1.11].any()

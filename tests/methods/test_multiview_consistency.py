@@ -13,6 +13,7 @@ from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.geometry.camera import axis_angle_to_matrix
 from vergence.geometry.limbs import limb_ratios, parent_limbs
+from vergence.methods import multiview_consistency as module
 from vergence.methods.multiview_consistency import (
     MultiViewConsistency,
     Poses,
@@ -553,3 +554,45 @@ def test_the_spread_of_less_than_two_poses_is_none():
     assert _spread(values) == pytest.approx(math.sqrt(0.5))
     assert _spread(values[1:]) == 0
     assert _spread(values[2:]) == 0
+
+
+def test_pairs_need_four_joints_in_common():
+    """One pair with exactly four counts, one with three does not."""
+    a, b = random_poses(2, 1), random_poses(2, 2)
+    a.weight[:], b.weight[:] = 1.0, 1.0
+    b.weight[0, 4:], b.weight[1, 3:] = 0.0, 0.0
+    alone = Poses(*(getattr(b, name)[:1] for name in ("pose", "weight", "usable")))
+    first = Poses(*(getattr(a, name)[:1] for name in ("pose", "weight", "usable")))
+    found = float(consistency_loss(a, b))
+    assert found == pytest.approx(slow_consistency(first, alone), rel=1e-9)
+    assert found > 0
+
+
+def test_where_people_stand_in_the_image_is_no_spread_of_their_poses(film):
+    """Half of the images shifted to the side by a whole image: x is measured from the root."""
+    moved = true_maps(film)
+    side = torch.where(torch.arange(len(film)) % 2 == 0, 32.0, 0.0)[:, None, None] * torch.tensor([1.0, 0.0])
+    method, rows = method_with(), torch.arange(len(film) // 2)
+    usual = method._diversity(film, moved, rows)
+    shifted = method._diversity(film, Maps(moved.log_heatmap, moved.keypoints + side, *(
+        getattr(moved, name) for name in ("depth", "confidence", "features"))), rows)  # fmt: skip
+    assert usual["diversity"] == shifted["diversity"]
+    assert shifted["diversity_2d"] == pytest.approx(usual["diversity_2d"], rel=0.15)
+
+
+def test_each_alarm_begins_beyond_its_limit():
+    fine = {"reference_bone_tilt": 0.2, "root_depth_ratio": 1.0, "limb_ratio": 1.0, "diversity": 1.0, "diversity_2d": 1.0,
+            "views_left_out": 0.0}  # fmt: skip
+    for figure, limit, way, name in (
+        ("reference_bone_tilt", module.MOST_TILT, 1, "reference_bone"),
+        ("root_depth_ratio", module.LEAST_ROOT_RATIO, -1, "root_depth"),
+        ("limb_ratio", module.LEAST_LIMB_RATIO, -1, "limb_ratios"),
+        ("limb_ratio", module.MOST_LIMB_RATIO, 1, "limb_ratios"),
+        ("diversity", module.LEAST_DIVERSITY, -1, "constant_depth"),
+        ("diversity_2d", module.LEAST_DIVERSITY, -1, "constant_pose"),
+        ("views_left_out", module.MOST_LEFT_OUT, 1, "views_left_out"),
+        ("knees_forward", module.MOST_WRONG_KNEES, 1, "mirrored_knees"),
+        ("depth_correlation", 0.0, -1, "mirrored_depth"),
+    ):
+        assert alarms(fine | {figure: limit}) == {}, figure
+        assert set(alarms(fine | {figure: limit + 0.01 * way})) == {name}

@@ -97,3 +97,13 @@ def test_a_helper_leaves_the_cores_to_its_caller():
             assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_what_was_asked_for_is_taken_and_waits_asleep_where_there_are_fewer_cores(machine):
+    machine(0.0)
+    for given, asleep in ((1, False), (4, False), (5, True), (1024, True)):
+        found = threads.choose(given, environ={"OMP_NUM_THREADS": "3"})
+        assert (found.threads, found.asleep) == (given, asleep)
+    for given in (-1, 1025):
+        with pytest.raises(VergenceError, match=f"--threads {given}"):
+            threads.choose(given)

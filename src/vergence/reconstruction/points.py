@@ -48,7 +48,7 @@ def _intersections(cameras: Bundle, observed: Array, weight: Array, iterations: 
             own[k] = across[i] * across[j] + down[i] * down[j]
         own[6:] = across * (moved[0] - x * moved[2]) + down * (moved[1] - y * moved[2])
     trust = np.where(seen, weight, 0.0)
-    share, points = trust, np.empty((3, 0))
+    share = trust
     for _ in range(iterations + 1):
         system = np.einsum("vkn,vn->kn", terms, share)
         with np.errstate(all="ignore"):  # of parallel rays

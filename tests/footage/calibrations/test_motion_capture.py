@@ -1,5 +1,6 @@
 """Qualisys, Theia and Vicon: files as their documentation describes them."""
 
+import re
 from pathlib import Path
 
 import cv2
@@ -142,3 +143,28 @@ def test_a_vicon_lens_is_the_best_of_opencvs_over_the_image(tmp_path: Path) -> N
     wanted = (pixels - [960, 540]) / 1400 - ideal
     best = np.linalg.lstsq(np.stack([one.ravel() for one in each], 1), wanted.ravel(), rcond=None)[0]
     np.testing.assert_allclose(camera.distortion[:5], best, rtol=1e-6)
+
+
+def test_a_vicon_pixel_may_be_wider_than_high(tmp_path: Path) -> None:
+    text = XCP.format(quaternion="0 0 0 1", lens="")
+    (tmp_path / "a.xcp").write_text(re.sub(r'PIXEL_ASPECT_RATIO="[^"]*"', 'PIXEL_ASPECT_RATIO="1.25"', text))
+    (camera,) = read_calibration(tmp_path / "a.xcp").cameras
+    assert (camera.K[0, 0], camera.K[1, 1]) == (1400, 1400 / 1.25)
+
+
+@pytest.mark.parametrize("strength", [3e-8, 9e-8])
+def test_what_a_vicon_lens_is_missed_by_is_said_in_pixels(tmp_path: Path, strength: float) -> None:
+    """Far from the principal point OpenCV's lens meets it less well: the note says the worst of 31 x 31 pixels."""
+    lens = f'VICON_RADIAL2="ViconRadial2 1500 200 {strength} 0 0"'
+    (tmp_path / "a.xcp").write_text(XCP.format(quaternion="0 0 0 1", lens=lens))
+    found = read_calibration(tmp_path / "a.xcp")
+    x, y = np.meshgrid(np.linspace(0, 1919, 31), np.linspace(0, 1079, 31))
+    pixels = np.stack([x.ravel(), y.ravel()], 1)
+    r2 = ((pixels - [1500, 200]) ** 2).sum(1, keepdims=True)
+    ideal = ([1500, 200] + (pixels - [1500, 200]) * (1 + strength * r2) - [960, 540]) / 1400
+    rays = np.concatenate([ideal, np.ones((961, 1))], 1)
+    shown = cv2.projectPoints(rays, np.zeros(3), np.zeros(3), np.eye(3), found.cameras[0].distortion[:5])[0][:, 0]
+    off = np.abs(shown * 1400 + [960, 540] - pixels).max()
+    told = [note for note in found.notes if "is met to within" in note]
+    assert len(told) == (off > 0.5)
+    assert all(f"is met to within {off:.1f} px" in note for note in told)

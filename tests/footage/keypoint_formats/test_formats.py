@@ -217,3 +217,26 @@ def test_what_pandas_itself_writes(tmp_path: Path, coco: np.ndarray) -> None:
     frame.to_hdf(tmp_path / "b.h5", key="df_with_missing", mode="w")
     for name in ("a.csv", "a.h5", "b.h5"):
         np.testing.assert_allclose(read_keypoints(tmp_path / name).people[0][0], coco[0])
+
+
+def test_people_of_another_number_of_joints_are_refused(tmp_path: Path, coco: np.ndarray) -> None:
+    """Frames of nobody have none."""
+    frames = by_frame(coco) | {3: np.empty((0, 17, 3))}
+    assert len(read_keypoints(write_mmpose(tmp_path / "a.json", frames, HUMAN)).people[2]) == 1
+    frames[5] = frames[5][:, :16]
+    with pytest.raises(VergenceError, match=r"people in .*b\.json have different numbers of joints"):
+        read_keypoints(write_mmpose(tmp_path / "b.json", frames, HUMAN))
+
+
+def test_scores_that_a_program_gave_hold_and_a_person_without_any_is_sure(tmp_path: Path, coco: np.ndarray) -> None:
+    """SLEAP: in frame 2 the second animal was set by hand, in frame 3 one joint of the first has no score."""
+    points = np.nan_to_num(np.stack([coco, coco + [300.0, 40, 0]], 1), nan=5.0)
+    points[..., 2] = 0.6
+    points[2, 1, :, 2] = np.nan
+    points[3, 0, 4, 2] = np.nan
+    found = read_keypoints(write_sleap(tmp_path / "a.analysis.h5", points, HUMAN))
+    scores = {(t, i): found.people[t][i][:, 2] for t in (1, 2, 3) for i in (0, 1)}
+    assert (scores[2, 1] == 1.0).all()
+    assert np.allclose(scores[2, 0], 0.6)
+    assert np.allclose(np.delete(scores[3, 0], 4), 0.6)
+    assert not scores[3, 0][4] > 0

@@ -162,3 +162,61 @@ def test_a_course_of_shifts_changes_where_that_is_worth_its_price() -> None:
     table[1, 3:] = price / 4  # now three quarters of one
     cost, shifts = timing._course(table)
     assert (cost, shifts.tolist()) == (pytest.approx(0.75 * price), [0] * 6)
+
+
+@pytest.mark.parametrize("rival", [-8, -3, 5, 9])
+def test_the_margin_is_that_of_the_next_best_offset_on_either_side(monkeypatch, rival: int) -> None:
+    """Two cameras: cost 0.1 at a shift of 2, 0.3 at another, 0.2 beside the best (which is no other offset), 0.9 elsewhere."""
+    costs = np.full(21, 0.9)
+    costs[[10 + 1, 10 + 2, 10 + 3, 10 + rival]] = 0.2, 0.1, 0.2, 0.3
+    monkeypatch.setattr(timing, "_noise", lambda *_: 1e-3)
+    monkeypatch.setattr(timing, "pair_fits", lambda *_: (costs, [None] * 21))
+    monkeypatch.setattr(timing, "_gain", lambda *_: (2.0, 1.0))
+    monkeypatch.setattr(timing, "_jumps", lambda *_: ())
+    found = find_lateness(np.zeros((40, 2, 17, 2)), reach=10)
+    assert np.ptp(found.frames) == 2.0
+    assert found.margin == pytest.approx(3.0)
+    assert found.sure
+    monkeypatch.setattr(timing, "_gain", lambda *_: (1.0, 1.0))
+    nothing = find_lateness(np.zeros((40, 2, 17, 2)), reach=10)
+    assert (nothing.frames.tolist(), nothing.gain, nothing.trust, nothing.sure) == ([0.0, 0.0], 1.0, 0.0, False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sure"),
+    [
+        ({}, True), ({"frames": np.array([0.0, -0.6])}, True), ({"frames": np.array([0.0, 0.5])}, False),
+        ({"gain": 1.059}, False), ({"gain": 1.06}, True), ({"trust": 0.49}, False), ({"trust": 0.5}, True),
+        ({"margin": 1.0}, True),
+    ],
+)  # fmt: skip
+def test_a_camera_is_late_by_more_than_half_a_frame_that_gains_surely(changes: dict, sure: bool) -> None:
+    usual = {"frames": np.array([0.0, 2.0]), "gain": 2.0, "margin": 2.0, "trust": 1.0}
+    assert timing.Lateness(**usual | changes).sure == sure
+
+
+def test_a_course_of_shifts_changes_where_that_saves_its_price() -> None:
+    """Costs by shift (-1, 0, 1) and frame: for four frames the third shift is free where the second costs 1 each."""
+    table = np.zeros((3, 12))
+    table[0] = 9.0
+    table[1, 4:8], table[2, :4], table[2, 8:] = 1.0, 1.0, 1.0
+    total, course = timing._course(table)
+    assert (total, course.tolist()) == (4.0, [0] * 12)  # twice 3 to change would be more
+    table[1, 4:] = 1.0
+    table[2, 4:] = 0.0
+    total, course = timing._course(table)
+    assert (total, course.tolist()) == (3.0, [0] * 4 + [1] * 8)
+
+
+def test_the_vertex_of_three_costs_is_their_parabolas() -> None:
+    """Costs (x - 0.25)^2 about the best shift of camera 1; the other sees the opposite. Never beyond half a frame."""
+    x = np.arange(-5, 6)
+    costs = {(0, 1): (x - 2.25) ** 2}
+    best = np.array([0, 2])
+    assert _vertex(costs, best, 1) == pytest.approx(0.25)
+    assert _vertex(costs, best, 0) == pytest.approx(-0.25)
+    assert _vertex({(0, 1): np.ones(11)}, best, 1) == 0.0
+    assert _vertex({(0, 1): (x - 4.0) ** 2}, best, 1) == 0.5
+    assert _total(costs, np.array([0, 2])) == pytest.approx(0.0625)
+    assert _total(costs, np.array([0, 5])) == pytest.approx(2.75**2)
+    assert _total(costs, np.array([0, 6])) == _total(costs, np.array([6, 0])) == 1.0  # beyond what was tried

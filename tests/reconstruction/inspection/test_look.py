@@ -126,3 +126,17 @@ def test_what_is_looked_at_besides() -> None:
     assert module._busiest([first, second], moments) == 40
     assert module._busiest([first], moments) == 40
     assert module._busiest([second], moments[:4]) == 20
+
+
+def test_images_of_moments_are_those_of_the_frames_that_are_there() -> None:
+    """Moments fall to the nearest frame, the first and the last included; a damaged one is left out."""
+
+    class Film(list):
+        def __getitem__(self, index: int) -> str:
+            if index == 2:
+                raise VergenceError("frame 2 is damaged", "")
+            return f"image {index}"
+
+    camera = SimpleNamespace(own_frames=lambda moments: moments, fit=None)
+    moments = np.array([-0.6, -0.4, 0.0, 0.6, np.nan, 2.0, 3.4, 3.6])
+    assert module._at(camera, Film([0] * 4), moments) == ["image 0", "image 0", "image 1", "image 3"]
