@@ -175,3 +175,35 @@ def test_known_keypoints_of_each_camera_of_one_file_or_of_several(monkeypatch: p
     assert (nothing.shape, unknown, size) == ((0, 2), None, (640, 480))
     expected = [[0, 1], [3, 4], [6, 7], [9, 10], [12, 13], [15, 16], [18, 19], [21, 22]]
     assert points.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("cx", "cy", "certain", "said"),
+    [
+        (640.0, 360.0, False, ""), (0.0, 360.0, True, "outside"), (1280.0, 360.0, True, "outside"),
+        (640.0, 0.0, True, "outside"), (640.0, 720.0, True, "outside"), (1.0, 360.0, True, "far"),
+        (320.0, 180.0, False, "twice"), (960.0, 540.0, False, "twice"), (320.0, 180.0, True, "far"),
+        (320.0, 360.0, False, "far"), (600.0, 340.0, False, ""),
+    ],
+)  # fmt: skip
+def test_where_a_principal_point_may_be(cx: float, cy: float, certain: bool, said: str) -> None:
+    """In images of 1280 x 720: at half or one and a half times the middle both ways the intrinsics are of another size."""
+    notes: list[str] = []
+    k = np.array([[1000.0, 0, cx - 0.5], [0, 1000, cy - 0.5], [0, 0, 1]])
+
+    def check() -> None:
+        sizes._check_centre(k, (1280, 720), "a", "camera a", certain, notes)
+
+    if said in ("outside", "twice"):
+        with pytest.raises(
+            VergenceError, match={"outside": "outside its image", "twice": "for images of about"}[said]
+        ) as error:
+            check()
+        if said == "twice":
+            assert f"about {2 * (cx - 0.5):.0f} x {2 * (cy - 0.5):.0f}" in str(error.value)
+            assert f"(about {640 / cx:.2f})" in str(error.value)
+        return
+    check()
+    assert [f"lies at {cx / 1280:.2f} and {cy / 720:.2f} of the image's sides" in note for note in notes] == [True] * (
+        said == "far"
+    )
