@@ -112,6 +112,22 @@ def test_keypoints_fill_an_image_that_they_cross_one_way(across: int, down: int,
         check_corner(cameras, [[points]] * 2)
 
 
+def test_keypoints_in_the_corner_of_all_images_are_refused_with_the_first_ones_size() -> None:
+    """The 99th percentile of either coordinate, over the side: under 55 % in every camera whose size nobody states."""
+    points = np.ones((100, 17, 3)) * [500.0, 300, 1]
+    points[0, :8] = 5000.0
+    first, second = (
+        SimpleNamespace(size_stated=False, video=None, image_size=size) for size in ((1000, 600), (2000, 900))
+    )
+    with pytest.raises(VergenceError, match=r"within 50% of their images' sides.*calibration is for 1000 x 600"):
+        check_corner([first, second], [[points]] * 2)
+    check_corner([first, second], [[points], [points * [2.3, 1, 1]]])  # 57 % of 2000
+    check_corner([first, second], [[points], [points * [1, 1.7, 1]]])
+    check_corner([first, second], [[points], []])  # nobody seen by the second
+    check_corner([first], [[points]])
+    check_corner([first, SimpleNamespace(size_stated=True, video=None, image_size=(2000, 900))], [[points]] * 2)
+
+
 def inline(factor: float = 1.0, line: str = "") -> str:
     k = (np.diag([factor, factor, 1]) @ K).tolist()
     return "".join(
