@@ -43,7 +43,7 @@ def rest_of(motion: Kinematics) -> np.ndarray:
 
 @pytest.mark.parametrize("skeleton", [H36M_17, MPI_INF_28, BODY_25])
 def test_the_rest_pose_is_a_person_who_stands_with_arms_sideways(skeleton) -> None:
-    """Bone by bone within 4 degrees (the head: 8, ears: 15) of a drawn person, whatever the pose that was filmed, and of its lengths."""
+    """Bone by bone within 4 degrees (the head: 8, ears: 15) of a drawn person, whatever pose was filmed, and of its lengths."""
     names = skeleton.joint_names
     truth = standing(names)
     turn = Rotation.from_euler("xyz", [0.4, 1.1, -0.3]).as_matrix()
