@@ -5,9 +5,9 @@
 
 A stick person (two with --people 2) walks to and fro through a 720p video of 30 frames a second; its keypoints are written as
 COCO-style JSON, so that no detector is needed. With --footage the given video is repeated instead, and MediaPipe looks for
-people in it (--task), or a run sees a box of it that is as large as its middle (--run). The video is one minute, repeated by copying its packets: what is measured is `predict`, in a process
-of its own. With --kills the call is killed (SIGKILL) that many times at random moments and gone on with, and its files are
-compared with those of a call that was left alone.
+people in it (--task), or a run sees a box of it that is as large as its middle (--run). The video is one minute, repeated by
+copying its packets: what is measured is `predict`, in a process of its own. With --kills the call is killed (SIGKILL) that many
+times at random moments and gone on with, and its files are compared with those of a call that was left alone.
 """
 
 from __future__ import annotations
