@@ -1,12 +1,13 @@
 """`predict` on a long video: peak memory and frames a second, and whether a killed call ends with the same bytes.
 
-    python benchmarks/long_video.py [--minutes 60] [--no-overlay] [--footage VIDEO --task FILE.task] [--kills 10] [--folder DIR]
+    python benchmarks/long_video.py [--minutes 60] [--fps 30] [--no-overlay] [--kills 10] [--folder DIR]
+        [--footage VIDEO [--height 720] (--task FILE.task | --run RUN)]
 
 A stick person (two with --people 2) walks to and fro through a 720p video of 30 frames a second; its keypoints are written as
-COCO-style JSON, so that no detector is needed. With --footage and --task the given video is repeated instead, and MediaPipe
-looks for people in it. The video is one minute, repeated by copying its packets: what is measured is `predict`, in a process
-of its own. With --kills the call is killed (SIGKILL) that many times at random moments and gone on with, and its files are
-compared with those of a call that was left alone.
+COCO-style JSON, so that no detector is needed. With --footage the given video is repeated instead, and MediaPipe looks for
+people in it (--task), or a run sees a box of it that is as large as its middle (--run). The video is one minute, repeated by
+copying its packets: what is measured is `predict`, in a process of its own. With --kills the call is killed (SIGKILL) that many
+times at random moments and gone on with, and its files are compared with those of a call that was left alone.
 """
 
 from __future__ import annotations
@@ -30,7 +31,6 @@ from vergence.footage.video import VideoWriter, join_videos, open_video
 from vergence.skeleton import COCO_17
 
 SIZE, FPS = (1280, 720), 30
-MINUTE = 60 * FPS
 LIMBS = [
     (5, 7),
     (7, 9),
@@ -79,7 +79,7 @@ def walker(frame: int, number: int) -> np.ndarray:
 
 def drawn_minute(path: Path, people: int) -> None:
     with VideoWriter(path, FPS) as video:
-        for frame in range(MINUTE):
+        for frame in range(60 * FPS):
             image = np.full((SIZE[1], SIZE[0], 3), 90, np.uint8)
             image[560:] = 130
             for number in range(people):
@@ -91,14 +91,14 @@ def drawn_minute(path: Path, people: int) -> None:
             video.write(image)
 
 
-def repeated(source: Path, path: Path, frames: int) -> None:
-    """A minute of a video that may be shorter, 720 px high."""
-    with VideoWriter(path, FPS) as video, open_video(source) as images:
+def repeated(source: Path, path: Path, frames: int, fps: float, height: int) -> None:
+    """So many frames of a video that may be shorter, as high as told."""
+    with VideoWriter(path, fps) as video, open_video(source) as images:
         count = 0
         while count < frames:
             for _, image in images.frames():
-                width = round(image.shape[1] * SIZE[1] / image.shape[0] / 2) * 2
-                video.write(cv2.resize(image, (width, SIZE[1]), interpolation=cv2.INTER_AREA))
+                width = round(image.shape[1] * height / image.shape[0] / 2) * 2
+                video.write(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA))
                 count += 1
                 if count == frames:
                     break
@@ -109,7 +109,7 @@ def write_keypoints(path: Path, frames: int, people: int) -> None:
         for frame in range(frames):
             for number in range(people):
                 noise = np.random.default_rng(frame * people + number).normal(0, 1.5, (17, 2))
-                points = np.c_[walker(frame % MINUTE, number) + noise, np.full(17, 0.9)].round(2)
+                points = np.c_[walker(frame % (60 * FPS), number) + noise, np.full(17, 0.9)].round(2)
                 row = {"image_id": frame, "category_id": 1, "keypoints": points.ravel().tolist(), "score": 0.9}
                 file.write(f"{', ' if frame or number else '['}{json.dumps(row)}")
         file.write("]\n")
@@ -154,26 +154,38 @@ def digests(folder: Path) -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--fps", type=int, default=FPS, help="of repeated footage")
+    parser.add_argument("--height", type=int, default=SIZE[1], help="of repeated footage, px")
     parser.add_argument("--people", type=int, default=1)
     parser.add_argument("--no-overlay", action="store_true")
     parser.add_argument("--footage", type=Path)
     parser.add_argument("--task", type=Path)
+    parser.add_argument("--run", type=Path)
     parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path, default=Path("long_video"))
     asked = parser.parse_args()
     folder: Path = asked.folder
     folder.mkdir(parents=True, exist_ok=True)
-    frames, video = round(asked.minutes * MINUTE), folder / f"{asked.minutes:g}.mp4"
+    fps = asked.fps if asked.footage else FPS
+    a_minute = 60 * fps
+    frames, video = round(asked.minutes * a_minute), folder / f"{asked.minutes:g}.mp4"
     if not video.exists():
         minute, rest = folder / "minute.mp4", folder / "rest.mp4"
-        repeated(asked.footage, minute, MINUTE) if asked.footage else drawn_minute(minute, asked.people)
-        with open_video(minute) as images, VideoWriter(rest, FPS) as writer:
-            for _, image in images.frames(0, max(1, frames % MINUTE)):
+        if asked.footage:
+            repeated(asked.footage, minute, min(frames, a_minute), fps, asked.height)
+        else:
+            drawn_minute(minute, asked.people)
+        with open_video(minute) as images, VideoWriter(rest, fps) as writer:
+            for _, image in images.frames(0, max(1, frames % a_minute)):
                 writer.write(image)
-        join_videos([minute] * (frames // MINUTE) + [rest] * bool(frames % MINUTE), video)
+        join_videos([minute] * (frames // a_minute) + [rest] * bool(frames % a_minute), video)
     words = [str(video), "--fov", "60", "--people", "all" if asked.people > 1 else "one", "--quiet", "true"]
-    if asked.footage:
+    if asked.run:
+        with open_video(video) as images:
+            width, height = images.size
+        words = [str(asked.run), *words, "--box", f"{width // 4},{height // 4},{width // 2},{height // 2}"]
+    elif asked.footage:
         words += ["--detector", "mediapipe", "--detector_model", str(asked.task)]
         os.environ["XDG_CACHE_HOME"] = str(folder / "cache")
         shutil.rmtree(folder / "cache", ignore_errors=True)

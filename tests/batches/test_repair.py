@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vergence.batches.repair import _nearest, repair
+from vergence.batches.repair import _extent, _nearest, _sides, repair
 from vergence.skeleton import COCO_17, H36M_17
 
 T, V = 40, 3
+NAN = np.nan
 MIRROR = H36M_17.mirror
 
 
@@ -109,3 +110,42 @@ def test_the_nearest_frame_may_be_the_first_or_the_last():
     numbers, wanted = np.array([30, 10, 20]), np.array([-5, 10, 14, 15, 16, 29, 30, 99])
     assert _nearest(numbers, wanted).tolist() == [1, 1, 1, 1, 2, 0, 0, 0]
     assert _nearest(np.array([4]), np.array([0, 4, 9])).tolist() == [0, 0, 0]
+
+
+def test_a_bodys_size_is_the_larger_side_of_its_box():
+    points = np.array([[[0.0, 5], [30, 25], [NAN, 90]], [[1, 2], [1, 42], [4, 7]], [[3, 3], [NAN, NAN], [NAN, NAN]]])
+    np.testing.assert_array_equal(_extent(points), [85.0, 40, NAN])  # what is known of a point counts
+
+
+def test_sides_are_decided_by_the_image_and_else_by_each_pair():
+    """Joints 0 and 1 are mirror images, 2 and 3 too, 4 is of the middle. Noise 0.01, limit 0.06: a joint costs 36 at most.
+
+    In image 0 both pairs say exchanged; in 1 one pair says so and the other not; in 2 neither says anything, and its frame is
+    nearer to 0's; 3 is the same, nearer to 1's; 4 is another camera's, of which nothing is known.
+    """
+    other = np.array([1, 0, 3, 2, 4])
+    near, far, nothing = 0.01, 0.09, 0.0
+    keep = np.array([[far] * 4 + [near], [far, far, near, near, near], *[[nothing] * 5] * 3])
+    swap = np.array([[near] * 4 + [near], [near, near, far, far, near], *[[nothing] * 5] * 3])
+    camera, frame = np.array([0, 0, 0, 0, 1]), np.array([10, 20, 14, 16, 14])
+    turned = _sides(keep, swap, 0.01, 0.06, camera, frame, other)
+    assert turned.astype(int).tolist() == [[1, 1, 1, 1, 0], [1, 1, 0, 0, 0], [1, 1, 1, 1, 0], [1, 1, 1, 1, 0], [0] * 5]
+    keep[1, 2:4], swap[1, 2:4] = [0.05, 0.05], [0.02, 0.02]  # 2 x (25 - 4) for it: exchanged as well
+    assert _sides(keep, swap, 0.01, 0.06, camera, frame, other)[1].astype(int).tolist() == [1, 1, 1, 1, 0]
+
+
+def test_a_joint_is_dropped_beyond_six_deviations_and_an_image_where_half_of_them_are():
+    """Everybody of 100 px, a joint off by 1 px: six of that are 6 %. Ten joints without mirror images."""
+    shown = np.tile(np.linspace(0, 100, 10)[:, None], (20, 1, 2))
+    seen, trust = shown + [1.0, 0.0], np.ones((20, 10))
+    seen[0, :2, 0] = shown[0, :2, 0] + [5.9, 6.1]
+    seen[1, :5] += 50.0
+    seen[2, :6] += 50.0
+    found = repair(seen, trust, shown, np.zeros(20, int), np.arange(20), tuple(range(10)))
+    assert np.flatnonzero(found.dropped[0]).tolist() == [1]
+    assert found.stranger.tolist() == [False, False, True] + [False] * 17
+    assert found.dropped[1].sum() == 5
+    assert found.dropped[2].all()
+    assert np.isnan(found.keypoints[0, 1]).all()
+    assert (found.confidence[0, 1], found.confidence[0, 0]) == (0.0, 1.0)
+    assert found.counts == {"joints dropped": 16, "images of another person": 1}

@@ -18,6 +18,7 @@ from vergence.datasets.records import (
     OPEN_VIDEOS,
     ImageDataset,
     ImageRef,
+    ImageRefs,
     Records,
     crop_index,
     joined_report,
@@ -119,6 +120,24 @@ def test_few_videos_stay_open(scene, tmp_path):
     again = pickle.loads(pickle.dumps(dataset))
     assert not again._files._videos
     assert torch.equal(again.read(order[:3]).image, shuffled.image[:3])
+
+
+def test_places_of_images_are_a_sequence():
+    a, b, film = Path("a.png"), Path("b.png"), Path("film.mp4")
+    images = [ImageRef(b), ImageRef(film, 7), ImageRef(a), ImageRef(film, 0), ImageRef(b)]
+    found = ImageRefs.of(images)
+    assert found == images
+    assert [*found] == images
+    assert [found[i] for i in (0, 1, -1)] == [images[0], images[1], images[-1]]
+    assert found[1:3] == images[1:3]
+    assert found[np.array([3, 0])] == [images[3], images[0]]
+    assert found != images[:4]
+    assert (len(found), found.paths) == (5, (b, film, a))
+    both = ImageRefs.cat([found[2:], ImageRefs.of(images[:2])])
+    assert both == [*images[2:], *images[:2]]
+    assert len(both.paths) == 3
+    assert ImageRefs.of(both) is both
+    assert len(ImageRefs.of([])) == 0
 
 
 def test_records_are_chosen_joined_and_converted(records):

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from vergence.errors import VergenceError
-from vergence.footage.images import Behind, ImageFolder, ahead, read_image
+from vergence.footage.images import Behind, ImageFolder, ahead, read_image, turned_image
 
 BASE = cv2.resize(np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8), (80, 60))
 GREY = cv2.cvtColor(BASE, cv2.COLOR_RGB2GRAY)
@@ -74,6 +74,13 @@ def test_hidden_files_and_damaged_images_of_a_folder(tmp_path: Path) -> None:
         assert "0.png cannot be read" in folder.notes[0]
         with pytest.raises(VergenceError, match="cannot be read as an image"):
             folder[0]
+
+
+@pytest.mark.parametrize("quarters", [0, 1, 2, 3])
+def test_a_turned_image_is_numpys(quarters: int):
+    found = turned_image(BASE, quarters)
+    np.testing.assert_array_equal(found, np.rot90(BASE, quarters))
+    assert found.flags.c_contiguous
 
 
 def test_items_are_worked_out_ahead_in_order_and_errors_come_in_their_place():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,16 @@ import pytest
 
 from vergence.errors import VergenceError
 from vergence.footage.capture import load_capture
-from vergence.footage.capture_camera import CLOCKED_SUFFIXES, _starts, _stray, frames_at, holes_of
+from vergence.footage.capture_camera import (
+    CLOCKED_SUFFIXES,
+    CaptureCamera,
+    Probe,
+    _starts,
+    _stray,
+    _usual,
+    frames_at,
+    holes_of,
+)
 from vergence.footage.capture_writer import write_capture
 from vergence.footage.observations import observe
 
@@ -220,3 +230,53 @@ def test_frames_are_lost_where_stamps_are_farther_apart_than_one_and_a_half() ->
     assert holes_of(np.array([0.0, 2, 4, 7, 9, 12.1, 14.1, 20, 22])).tolist() == [4, 6]
     assert _stray(np.array([10.0, 10.1, 10.25, 10.28]), 10.0) == pytest.approx(0.5)
     assert _stray(np.array([10.0, 10.1, 10.2, 10.23]), 10.0) == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize(
+    ("stamps", "asked"),
+    [
+        # A rate of its own, two steps a frame: between frames, before the first and after the last.
+        ([0.0, 2, 4, 6], {-3.0: -1.5, 0.0: 0.0, 1.0: 0.5, 1.5: 0.75, 6.0: 3.0, 9.0: 4.5}),
+        # The capture's rate, with jitter: whole steps take the frame that is near, others what lies between.
+        ([0.0, 1.2, 2.0, 3.0, 4.0], {1.0: 1.0, 2.0: 2.0, 3.0: 3.0, 0.6: 0.5, 1.6: 1.5}),
+        # A hole of three frames: near its ends there is the frame, within it nothing.
+        (
+            [0.0, 1, 2, 6, 7],
+            {2.0: 2.0, 2.24: 2.0, 2.3: np.nan, 4.0: np.nan, 5.7: np.nan, 5.76: 3.0, 6.0: 3.0, 6.5: 3.5},
+        ),
+        ([0.0, 2, 4, 12, 14], {4.4: 2.0, 4.6: np.nan, 11.4: np.nan, 11.6: 3.0, 13.0: 3.5}),
+    ],
+)
+def test_which_frames_a_cameras_stamps_show_at_a_time(stamps: list[float], asked: dict[float, float]) -> None:
+    found = frames_at(np.array(stamps), np.array(list(asked)))
+    np.testing.assert_allclose(found, list(asked.values()), atol=1e-9)
+
+
+def timed(stamps: list[float] | None = None, offset: float = 0.0, drift: float = 0.0) -> CaptureCamera:
+    camera = CaptureCamera("a", SIZE, None, np.zeros(5), offset=offset, drift=drift)
+    return replace(camera, stamps=None if stamps is None else np.array(stamps))
+
+
+def test_how_far_a_cameras_frames_reach() -> None:
+    """Its last frame's time, less its offset, by its clock; frames beyond the stamps follow at their rate."""
+    assert timed().steps_of(10) == 10
+    assert timed(offset=2.5).steps_of(10) == 7.5
+    assert timed(drift=1000.0).steps_of(1001) == pytest.approx(1000)
+    assert timed([0.0, 2, 4, 6]).steps_of(3) == 5
+    assert timed([0.0, 2, 4, 6]).steps_of(6) == 11
+    assert timed([0.0, 1.1, 2.1, 3.2]).steps_of(4) == 4  # within a quarter of a frame number
+    assert timed([0.0, 1.1, 2.1, 3.3]).steps_of(4) == pytest.approx(4.3)
+    assert timed(offset=2.0, drift=10_000.0).own_frames(np.array([0.0, 100])).tolist() == pytest.approx([2, 103])
+    assert (timed().frame_steps, timed([0.0, 2, 4, 9]).frame_steps) == (1.0, 2.0)
+
+
+def test_a_video_is_of_one_rate_where_most_frames_follow_at_it() -> None:
+    """Lost frames do not count against it; frames of two rates do, and a rate that wanders."""
+    even = np.arange(50) / 25
+    assert Probe(times=even).steady
+    assert Probe(times=np.delete(even, [10, 11, 30])).steady
+    assert not Probe(times=np.cumsum(np.where(np.arange(50) % 2, 0.02, 0.06))).steady
+    assert not Probe(times=np.cumsum(np.linspace(0.03, 0.05, 50))).steady
+    assert Probe(times=even[:2]).steady
+    assert Probe().steady
+    np.testing.assert_allclose(_usual(np.array([0.0, 1, 2.3, 3.3, 4.7, 5.7])), [1, 1.3, 1, 1])

@@ -1,10 +1,28 @@
 """Following people through one camera's frames."""
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
+import pytest
+from scipy.optimize import linear_sum_assignment
 
-from vergence.footage.tracking import _movement, follow_people, person_size, track_people
+from vergence.footage import tracking
+from vergence.footage.tracking import (
+    GATE_PER_LOST_FRAME,
+    GATE_SHARE,
+    PART_SHARE,
+    Last,
+    _assigned,
+    _best_pairs,
+    _between,
+    _movement,
+    _part_of,
+    _without_duplicates,
+    follow_people,
+    person_size,
+    track_people,
+)
 
 Make = Callable[..., np.ndarray]
 FPS = 25.0
@@ -69,3 +87,103 @@ def test_movement_is_the_median_of_the_joints_that_both_have() -> None:
     np.testing.assert_array_equal(found[1:], expected)
     middle = np.linalg.norm(np.nanmean(others[0, :, :2], axis=0) - np.nanmean(person[:, :2], axis=0))
     assert found[0] == middle / max(person_size(person), person_size(others[0]))
+
+
+def box(left: float, top: float, width: float, height: float, sure: float = 1.0) -> np.ndarray:
+    """Four joints in the corners."""
+    corners = [[left, top], [left + width, top], [left, top + height], [left + width, top + height]]
+    return np.concatenate([np.array(corners, dtype=float), np.full((4, 1), sure)], 1)
+
+
+def test_a_person_is_as_large_as_the_diagonal_of_its_joints() -> None:
+    three = box(10, 20, 30, 40)
+    three[3] = np.nan
+    assert person_size(box(10, 20, 30, 40)) == 50
+    assert person_size(three) == 50
+    assert person_size(np.stack([box(0, 0, 5, 12), np.full((4, 3), np.nan), box(3, 3, 0.1, 0.1)])).tolist() == [
+        13,
+        1,
+        1,
+    ]
+
+
+def test_where_somebody_is_expected_is_where_the_last_steps_lead() -> None:
+    """A quarter of the newest step counts a frame: after one frame of 8 px it is 2 px, after another of 8 it is 3.5."""
+    last = Last(10, box(0, 0, 30, 40))
+    assert last.expected(14)[0].tolist() == [0, 0, 1]
+    velocity = last.moved(11, box(8, 0, 30, 40))
+    assert velocity.tolist() == [2, 0]
+    last = Last(11, box(8, 0, 30, 40), velocity)
+    assert last.expected(14)[0].tolist() == [14, 0, 1]
+    assert last.moved(12, box(16, 0, 30, 40)).tolist() == [3.5, 0]
+    # Two frames later by 16 px: 8 a frame, of which 1 - 0.75^2 count.
+    assert last.moved(13, box(24, 0, 30, 40)).tolist() == pytest.approx([2 + (1 - 0.75**2) * 6, 0])
+    assert last.moved(12, np.full((4, 3), np.nan)).tolist() == [1.5, 0]
+
+
+def test_who_goes_on_is_within_the_gate_which_widens_while_somebody_is_lost() -> None:
+    """Sizes of 50 px: the gate in parts of that, and two hundredths a lost frame."""
+    last = {7: Last(10, box(0, 0, 30, 40))}
+    for now, wider in ((11, 0.0), (14, 3 * GATE_PER_LOST_FRAME)):
+        reach = 50 * (GATE_SHARE + wider)
+        for beyond, found in ((0.99, {0: 7}), (1.01, {})):
+            assert _assigned(last, box(beyond * reach, 0, 30, 40)[None], now, None) == found
+    assert _assigned({}, box(0, 0, 30, 40)[None], 11, None) == {}
+    assert _assigned(last, np.zeros((0, 4, 3)), 11, None) == {}
+    given = {7: Last(10, box(0, 0, 30, 40), column=1)}
+    assert _assigned(given, np.stack([box(0, 0, 30, 40)] * 2), 11, [[9.0, 9.0], [9.0, 0.0]]) == {1: 7}
+    assert _assigned(given, np.stack([box(0, 0, 30, 40)] * 2), 12, [[9.0, 9.0], [9.0, 0.0]]) == {
+        0: 7
+    }  # of another frame
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3), (3, 1), (2, 3), (3, 2), (3, 3), (5, 4)])
+def test_pairs_of_least_cost_are_scipys(shape: tuple[int, int]) -> None:
+    for seed in range(5):
+        cost = np.random.default_rng(seed).uniform(0, 1, shape)
+        rows, columns = linear_sum_assignment(cost)
+        assert sorted(_best_pairs(cost.tolist())) == sorted(zip(rows.tolist(), columns.tolist()))
+
+
+def test_movements_between_many_frames_are_those_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracking, "CHUNK_FRAMES", 3)
+    rng = np.random.default_rng(0)
+    frames = [rng.uniform(0, 100, (n, 6, 3)) for n in (2, 0, 1, 3, 2, 2, 1, 0)]
+    for pair, found in zip(itertools.pairwise(frames), _between(frames[:-1], frames[1:])):
+        assert len(found) == len(pair[0])
+        for person, row in zip(pair[0], found):
+            np.testing.assert_allclose(row, _movement(person, pair[1]) if len(pair[1]) else [])
+
+
+def test_a_part_of_somebody_has_few_joints_in_common_and_is_where_that_person_was() -> None:
+    """Of four joints of the part one may be in common; a tenth of the size is how far it may be off."""
+    whole = np.concatenate([box(0, 0, 30, 40), box(5, 10, 20, 20)])
+    found, part = whole.copy(), whole.copy()
+    found[4:], part[:3] = np.nan, np.nan  # in common: joint 3, of five
+    last = {2: Last(4, whole)}
+    assert _part_of(part, found[None], {0: 2}, last) == 2
+    more = found.copy()
+    more[4] = whole[4]  # in common: two of five
+    assert _part_of(part, more[None], {0: 2}, last) == -1
+    four = part.copy()
+    four[7] = np.nan  # one of four
+    assert _part_of(four, found[None], {0: 2}, last) == 2
+    for beyond, track in ((0.99, 2), (1.01, -1)):
+        moved = part + [beyond * PART_SHARE * 50, 0, 0]
+        assert _part_of(moved, found[None], {0: 2}, last) == track
+
+
+def test_of_one_person_found_twice_the_surer_one_stays() -> None:
+    """Nearer than 4 % of the size, 2 px of 50; order is kept."""
+    near, sure = box(1.9, 0, 30, 40, 0.8), box(0, 0, 30, 40, 0.9)
+    other = box(2.1, 0, 30, 40, 0.7)
+    assert _without_duplicates(np.stack([near, sure]))[:, 0, 2].tolist() == [0.9]
+    assert _without_duplicates(np.stack([other, sure]))[:, 0, 2].tolist() == [0.7, 0.9]
+    assert len(_without_duplicates(near[None])) == 1
+
+
+@pytest.mark.parametrize(("frames", "tracks"), [(26, 1), (27, 2)])
+def test_somebody_is_lost_after_a_second(frames: int, tracks: int) -> None:
+    """Seen again 25 frames after, and one later."""
+    people = [box(0, 0, 30, 40)[None] if t in (0, frames - 1) else np.zeros((0, 4, 3)) for t in range(frames)]
+    assert len(track_people(people, FPS)) == tracks

@@ -83,6 +83,18 @@ def test_a_file_is_opened_once_to_be_counted_and_once_to_be_read(
         assert number_of(video[2]) == 2
 
 
+def test_frames_ahead_are_decoded_on_to_where_no_key_frame_lies_between(tmp_path: Path, monkeypatch) -> None:
+    """Key frames are 0, 7, 14: from 2 to 6 seeking would lead back to 0, from 6 to 20 it leads on to 14."""
+    monkeypatch.setattr("vergence.footage.video.DECODE_AHEAD_FRAMES", 1)
+    video = open_video(write(tmp_path / "a.mp4", codec="mpeg4"))
+    assert [video.key_before(index) for index in (0, 6, 7, 13, 14, 19)] == [0, 0, 7, 7, 14, 14]
+    begun: list[int] = []
+    real = video._decode_from
+    monkeypatch.setattr(video, "_decode_from", lambda index: begun.append(index) or real(index))
+    assert [number_of(video[index]) for index in (2, 6, 19, 15, 16)] == [2, 6, 19, 15, 16]
+    assert begun == [2, 19, 15]
+
+
 @pytest.mark.parametrize("suffix", [".avi", ".mkv"])
 def test_other_containers(tmp_path: Path, suffix: str) -> None:
     with open_video(write(tmp_path / f"a{suffix}", codec="mpeg4")) as video:

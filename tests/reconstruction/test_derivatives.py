@@ -14,6 +14,7 @@ from vergence.reconstruction.bundle import (
     CAMERA_SIZE,
     SYMMETRIC,
     Bundle,
+    adjust,
     free_parameters,
     invert_symmetric,
     linearise,
@@ -206,3 +207,18 @@ def test_moments_of_cameras_that_run_fast_are_counted_from_the_middle() -> None:
     """Of 101 steps the middle is 50: there a drift has no effect, at the ends 50 times itself."""
     found = together.moments(np.array([0.0, 50, 100]), np.array([0.0, 2.5]), np.array([0.0, 0.01]), 101)
     assert found.tolist() == [[0, 50, 100], [2.0, 52.5, 103.0]]
+
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_as_many_steps_are_tried_as_are_allowed(most: int) -> None:
+    """Each makes the cost no larger; the count says how many there were."""
+    truth, observed, weight = scene(points=9, noise=3.0)
+    start = shaken(truth, 0.05)
+    found = adjust(start, observed, weight, iterations=most, tolerance=0.0)
+    assert (found.iterations, found.converged) == (most, False)
+    more = adjust(start, observed, weight, iterations=most + 1, tolerance=0.0)
+    assert more.cost <= found.cost < robust_cost(start, observed, weight, "cauchy", 1.0)
+    done = adjust(start, observed, weight, iterations=200)
+    assert done.converged
+    assert done.iterations < 200
+    assert done.cost == pytest.approx(robust_cost(done, observed, weight, "cauchy", 1.0))

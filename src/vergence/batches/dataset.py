@@ -88,8 +88,8 @@ def withhold(index: Views, source: Source, people: Sequence[str] | np.ndarray | 
     nan = float("nan")
     changes: dict[str, Tensor] = {}
     if not source.keypoints:
-        changes["keypoints"] = torch.full_like(index.keypoints, nan)
-        changes["confidence"] = torch.zeros_like(index.confidence)
+        changes["keypoints"] = index.keypoints.new_tensor(nan).expand_as(index.keypoints)
+        changes["confidence"] = index.confidence.new_tensor(0.0).expand_as(index.confidence)
     if source.pose != "all":
         if source.named:
             names = np.asarray([] if people is None else people, dtype=np.str_)
@@ -103,9 +103,10 @@ def withhold(index: Views, source: Source, people: Sequence[str] | np.ndarray | 
             subjects = torch.unique(index.subject)[: 0 if source.pose == "none" else int(source.pose)]
             hidden = ~torch.isin(index.subject, subjects)
         for name in ("pose", "rotation", "translation", "up"):
-            value = getattr(index, name).clone()
-            value[hidden] = nan
-            changes[name] = value
+            value = getattr(index, name)
+            unknown = value.new_tensor(nan).expand_as(value)  # in one number's memory
+            rows = hidden.reshape(-1, *[1] * (value.ndim - 1))
+            changes[name] = unknown if hidden.all() else torch.where(rows, unknown, value)
     return index.replace(**changes)
 
 

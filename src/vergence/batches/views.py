@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -110,6 +110,29 @@ class Views:
         return Views(**{name: torch.cat([getattr(p, name) for p in parts]) for name, _ in parts[0].items()})
 
     @staticmethod
+    def collected(parts: Iterable[Views], count: int) -> Views:
+        """Joins parts of `count` rows together as they come, in the memory of the result. A field that is one number
+        throughout (no pose is known, say) takes one number's, so fields of the result must not be written to in place."""
+        fields: dict[str, Tensor] = {}
+        single: dict[str, Tensor] = {}  # the number, of fields that have had no other so far
+        start = 0
+        for part in parts:
+            for name, value in part.items():
+                number = single.get(name) if start else value.reshape(-1)[:1].clone()
+                if number is not None and len(number) and _all_are(value, number):
+                    single[name] = number
+                    continue
+                if name not in fields:
+                    fields[name] = value.new_empty(count, *value.shape[1:])
+                    if single.pop(name, None) is not None and number is not None:
+                        fields[name][:start] = number
+                fields[name][start : start + len(value)] = value
+            start += len(part)
+            shapes = {name: value.shape[1:] for name, value in part.items()}
+        one = {name: number.reshape([1] * (1 + len(shapes[name]))) for name, number in single.items()}
+        return Views(**fields, **{name: number.expand(count, *shapes[name]) for name, number in one.items()})
+
+    @staticmethod
     def empty(n: int, joints: int, height: int, width: int) -> Views:
         """N views of which nothing is known: black images, NaN supervision, every view a time step of its own."""
         unknown = {"keypoints": (joints, 2), "pose": (joints, 3), "translation": (3,), "up": (3,), "size": (2,)}
@@ -134,3 +157,8 @@ class Views:
         slot = torch.arange(int(counts.max()) if len(counts) else 0, device=order.device)
         mask = slot[None] < counts[:, None]
         return order[start[:, None] + slot[None] * mask], mask
+
+
+def _all_are(value: Tensor, number: Tensor) -> bool:
+    """Whether a tensor holds this one number alone; NaN is NaN."""
+    return bool(((value == number) | ((value != value) & (number != number))).all())

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from numpy import ndarray
 from vergence.batches.kept import Kept
 from vergence.batches.repair import Repaired, repair
 from vergence.datasets.people import SEEN_JOINTS, with_crops
-from vergence.datasets.records import ImageDataset, ImageRef, OpenFiles, Records
+from vergence.datasets.records import ImageDataset, ImageRef, ImageRefs, OpenFiles, Records
 from vergence.errors import VergenceError
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.images import spans
@@ -53,6 +54,7 @@ def read_capture(source: Source, image_size: int, skeleton: Skeleton) -> Kept:
         if camera.video is None:
             raise VergenceError(f"camera {camera.name} has no images", "Give `video` or `frames` in capture.toml.")
     capture, seen, _ = synchronise(capture, observe(capture))
+    seen = replace(seen, people=())
     frames = wanted_frames(source.frames, len(seen.keypoints), "frames:")
     last = max((high for _, high in spans(source.frames, "frames:")), default=0)
     if last >= len(seen.keypoints):
@@ -97,23 +99,26 @@ def capture_records(
     known = np.isfinite(seen.keypoints[..., :2]).all(-1).sum(-1) >= SEEN_JOINTS
     if frames is not None:
         known &= np.isin(np.arange(len(known)), frames)[:, None]
-    images: list[ImageRef] = []
+    parts: list[ImageRefs] = []
     for v, own in enumerate(known.T):
         shown = np.flatnonzero(own)
-        files = capture.image_files(v, shown)
-        own[shown] = [file is not None for file in files]
-        images += [ImageRef(*file) for file in files if file is not None]
+        paths, file, place = capture.image_files(v, shown)
+        own[shown] = file >= 0
+        parts.append(ImageRefs(paths, file[file >= 0], place[file >= 0]))
     view, frame = np.nonzero(known.T)
-    points, rig = seen.keypoints[frame, view], capture.rig
-    n, joints = points.shape[:2]
+    rig, n, joints = capture.rig, len(view), len(seen.skeleton)
+    points = seen.keypoints[frame, view]
+    box = person_boxes(points[..., :2], SEEN_JOINTS)
+    keypoints, confidence = points[..., :2].astype(np.float32), np.nan_to_num(points[..., 2])
+    del points  # twice as large
     rotation = rig.rotation[view]
     return Records(
-        images=images,
+        images=ImageRefs.cat(parts),
         size=rig.image_size.astype(float)[view],
-        box=person_boxes(points[..., :2], SEEN_JOINTS),
-        keypoints=points[..., :2],
-        confidence=np.nan_to_num(points[..., 2]),
-        pose=np.broadcast_to(np.nan, (n, joints, 3)) if pose is None else pose[frame, view],
+        box=box,
+        keypoints=keypoints,
+        confidence=confidence,
+        pose=np.broadcast_to(np.float32(np.nan), (n, joints, 3)) if pose is None else pose[frame, view],
         intrinsics=rig.intrinsics[view],
         distortion=rig.distortion[view],
         rotation=rotation,

@@ -15,11 +15,11 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 import torch
@@ -62,12 +62,62 @@ class ImageRef:
     frame: int | None = None
 
 
+class ImageRefs(Sequence[ImageRef]):
+    """Places of images in 12 bytes each, beside their files' paths: a million of `ImageRef` are 100 MB.
+
+    Args:
+        paths: of the files, each once.
+        file: of each image, its place among the paths.
+        frame: of each image; -1 for the file itself.
+    """
+
+    def __init__(self, paths: Sequence[Path], file: Int[ndarray, " N"], frame: Int[ndarray, " N"]) -> None:
+        self.paths = tuple(paths)
+        self.file, self.frame = file.astype(np.int32, copy=False), frame.astype(np.int64, copy=False)
+
+    @staticmethod
+    def of(images: Sequence[ImageRef]) -> ImageRefs:
+        if isinstance(images, ImageRefs):
+            return images
+        paths: dict[Path, int] = {}
+        file = np.array([paths.setdefault(image.path, len(paths)) for image in images], np.int32)
+        return ImageRefs([*paths], file, np.array([-1 if i.frame is None else i.frame for i in images], np.int64))
+
+    @staticmethod
+    def cat(parts: Sequence[ImageRefs]) -> ImageRefs:
+        paths = {path: place for place, path in enumerate(dict.fromkeys(path for part in parts for path in part.paths))}
+        file = [np.array([paths[path] for path in part.paths], np.int32)[part.file] for part in parts]
+        return ImageRefs([*paths], np.concatenate(file), np.concatenate([part.frame for part in parts]))
+
+    def __len__(self) -> int:
+        return len(self.file)
+
+    def __iter__(self) -> Iterator[ImageRef]:
+        for file, frame in zip(self.file.tolist(), self.frame.tolist()):
+            yield ImageRef(self.paths[file], None if frame < 0 else frame)
+
+    @overload
+    def __getitem__(self, rows: int) -> ImageRef: ...
+    @overload
+    def __getitem__(self, rows: slice | ndarray) -> ImageRefs: ...
+    def __getitem__(self, rows: int | slice | ndarray) -> ImageRef | ImageRefs:
+        if isinstance(rows, slice | ndarray):
+            return ImageRefs(self.paths, self.file[rows], self.frame[rows])
+        frame = int(self.frame[rows])
+        return ImageRef(self.paths[int(self.file[rows])], None if frame < 0 else frame)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
 @dataclass(frozen=True)
 class Records:
     """What a dataset says about N people in images. Missing is NaN. Labels are kept as float32, cameras as float64.
 
     Attributes:
-        images: N image files or places; one image may show several people.
+        images: N image files or places (kept as `ImageRefs`); one image may show several people.
         size: N 2, width and height of the full image, px.
         box: N 4, x y width height in px of the full image (as `vergence.geometry.crops` takes it).
         keypoints: N J 2, px of the full image as recorded, lens distortion included.
@@ -132,6 +182,7 @@ class Records:
                 raise VergenceError(
                     f"records of {n} images have a {what} {name} of shape {value.shape}", "Give one for each image."
                 )
+        object.__setattr__(self, "images", ImageRefs.of(self.images))
         object.__setattr__(self, "groups", groups)
         object.__setattr__(self, "measures", measures)
 
@@ -145,7 +196,7 @@ class Records:
             raise VergenceError(f"rows {rows} of records", "Give a slice, a list of integers or a mask.")
         return dataclasses.replace(
             self,
-            images=tuple(self.images[i] for i in chosen.tolist()),
+            images=ImageRefs.of(self.images)[chosen],
             groups={name: value[chosen] for name, value in self.groups.items()},
             measures={name: value[chosen] for name, value in self.measures.items()},
             **{name: getattr(self, name)[chosen] for name in SHAPES},
@@ -183,7 +234,7 @@ class Records:
         fields = {name: [getattr(part, name) for part in parts] for name in SHAPES}
         fields["distortion"] = [np.pad(lens, ((0, 0), (0, most - lens.shape[1]))) for lens in fields["distortion"]]
         return Records(
-            images=tuple(image for part in parts for image in part.images),
+            images=ImageRefs.cat([ImageRefs.of(part.images) for part in parts]),
             groups={name: np.concatenate([part.groups[name] for part in parts]) for name in first.groups},
             measures={name: np.concatenate([part.measures[name] for part in parts]) for name in first.measures},
             skeleton=first.skeleton,
@@ -221,8 +272,8 @@ def crop_index(records: Records, size: int, mode: CropMode = "virtual") -> Views
     """
     starts = range(0, len(records), ROWS_AT_ONCE)
     told = followed(starts, f"labels of {ROWS_AT_ONCE} images each", len(starts), hearing())
-    parts = [_index_part(records[i : i + ROWS_AT_ONCE], size, mode) for i in told]
-    return Views.cat(parts) if parts else Views.empty(0, len(records.skeleton), 0, 0)
+    parts = (_index_part(records[i : i + ROWS_AT_ONCE], size, mode) for i in told)
+    return Views.collected(parts, len(records)) if len(records) else Views.empty(0, len(records.skeleton), 0, 0)
 
 
 def _index_part(records: Records, size: int, mode: CropMode) -> Views:
@@ -288,10 +339,8 @@ class ImageDataset:
 
     def order(self) -> Int[Tensor, " N"]:
         """Rows in the order of files and frames, in which each video is decoded once."""
-        files: dict[Path, int] = {}
-        file = np.array([files.setdefault(image.path, len(files)) for image in self.records.images], np.int64)
-        frame = np.array([image.frame or 0 for image in self.records.images], np.int64)
-        return torch.from_numpy(np.lexsort((frame, file)))
+        images = ImageRefs.of(self.records.images)
+        return torch.from_numpy(np.lexsort((images.frame, images.file)))
 
     def read(self, rows: Int[Tensor, " n"]) -> Views:
         """The rows with their pixels. Images are opened in the order of files and frames, each once.

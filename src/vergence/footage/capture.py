@@ -38,7 +38,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from vergence.errors import VergenceError
 from vergence.files import read_toml
@@ -145,18 +145,21 @@ class Capture:
         observations = import_module("vergence.footage.observations")  # by its name: it needs this module itself
         return lambda: observations.observe(self).keypoints
 
-    def image_files(self, view: int, frames: Sequence[int] | np.ndarray) -> list[tuple[Path, int | None] | None]:
-        """For each row of `frames` the file that its image is in, and its place there (None: it is the file); None for no
-        image, and a camera without images has a name that is not there."""
+    def image_files(
+        self, view: int, frames: Sequence[int] | np.ndarray
+    ) -> tuple[list[Path], Int[np.ndarray, " N"], Int[np.ndarray, " N"]]:
+        """Files, and for each row of `frames` which of them its image is in (-1: none) and its place there (-1: it is the
+        file); a camera without images has a name that is not there."""
         camera, video = self.cameras[view], self._videos.get(view)
+        whole = np.full(len(frames), -1)
         if camera.video is None or video is None:
-            return [(self.folder / f"{camera.name} (no video)", None)] * len(frames)
+            return [self.folder / f"{camera.name} (no video)"], np.zeros(len(frames), int), whole
         own = np.rint(np.nan_to_num(camera.own_frames(np.asarray(frames)), nan=-1.0)).astype(int)
         if isinstance(video, ImageFolder):
-            files = map(video.places.get, own.tolist())
-            return [None if file is None else (file, None) for file in files]
-        count = len(video)
-        return [(camera.video, number) if 0 <= number < count else None for number in own.tolist()]
+            place = {number: row for row, number in enumerate(video.places)}
+            return list(video.places.values()), np.array([place.get(n, -1) for n in own.tolist()], int), whole
+        inside = (own >= 0) & (own < len(video))
+        return [camera.video], np.where(inside, 0, -1), np.where(inside, own, -1)
 
     @cached_property
     def _videos(self) -> dict[int, Video]:

@@ -288,9 +288,11 @@ def _on_timeline(tracks: Sequence[np.ndarray], camera: CaptureCamera, length: in
     share = np.clip(own - low, 0.0, 1.0)
     out = []
     for track in tracks:
-        before, after = _rows(track, low), _rows(track, low + 1)
-        moved = np.where(share[:, None, None] < 1e-6, before, before + share[:, None, None] * (after - before))
-        moved[..., 2] = np.where(share[:, None] < 1e-6, before[..., 2], np.minimum(before[..., 2], after[..., 2]))
+        moved = _rows(track, low)
+        part = np.flatnonzero(share >= 1e-6)  # between two frames
+        before, after = moved[part], _rows(track, low[part] + 1)
+        moved[part] = before + share[part, None, None] * (after - before)
+        moved[part, :, 2] = np.minimum(before[..., 2], after[..., 2])
         if np.isfinite(moved[..., 2]).any():
             out.append(moved)
     return out

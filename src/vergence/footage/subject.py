@@ -173,8 +173,11 @@ def _one_camera(own: Sequence[Track], counts: tuple[int, ...]) -> tuple[np.ndarr
 
 
 def _assemble(usable: Sequence[Sequence[Track]], best: Sequence[int], shape: tuple[int, ...]) -> np.ndarray:
-    nothing = np.full(shape, np.nan)
-    return np.stack([own[i].copy() if i >= 0 else nothing.copy() for own, i in zip(usable, best)], axis=1)
+    whole = np.full((shape[0], len(best), *shape[1:]), np.nan)
+    for view, (own, i) in enumerate(zip(usable, best)):
+        if i >= 0:
+            whole[:, view] = own[i]
+    return whole
 
 
 def _score(support: Table, combination: Sequence[int]) -> float:

@@ -14,6 +14,7 @@ usable time stamps (AVI with B-frames) are counted by decoding them once, and re
 from __future__ import annotations
 
 import bisect
+from array import array
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from functools import cached_property
@@ -29,6 +30,7 @@ from jaxtyping import Float
 import vergence
 from vergence.errors import VergenceError, refusing
 from vergence.files import atomic_path
+from vergence.footage.formats.display import as_displayed, display_turn
 from vergence.footage.formats.names import Numbering
 from vergence.footage.images import IMAGE_SUFFIXES, RGB, ImageFolder, SingleImage, Video, spans
 
@@ -39,6 +41,9 @@ RELIABLE = {"mov", "mp4", "matroska", "webm"}
 FITTED_FRAMES = 64  # of any other container: looked at before its packets' stamps are believed
 # Seconds before the wanted frame to which is sought, in turn: transport streams land behind the key frame asked for.
 SEEK_BACK_S = (0, 1, 4, 16)
+MOST_INDEXED = 64  # videos whose time stamps are remembered, 8 bytes a frame
+# By a file's path, size and time: time stamps, key frames, number of frames, notes.
+_INDEXED: dict[tuple[str, int, int], tuple[array[int], array[int], int, list[str]]] = {}
 REORDERED = 2  # frames by which x264 decodes ahead of what it shows
 
 
@@ -92,10 +97,11 @@ class VideoFile(Video):
         ratio = self._stream.sample_aspect_ratio
         self.pixel_aspect = float(ratio) if ratio else 1.0
         self._damaged: set[int] = set()
+        self._keys = array("q")
+        self._count = 0
         first = self._first_frame()
-        self._turn = _display_turn(first, self._stream.metadata)
-        height, width = _turn(np.empty((first.height, first.width, 0), np.uint8), self._turn).shape[:2]
-        self.size = (width, height)
+        self._turn = display_turn(first, self._stream.metadata)
+        self.size = (first.height, first.width) if self._turn[0] % 2 else (first.width, first.height)
 
     def _first_frame(self) -> av.VideoFrame:
         for _, frame in self._decode_from(0):
@@ -103,10 +109,27 @@ class VideoFile(Video):
         raise VergenceError(f"no frame of {self.path} can be decoded", "Export the video again.")
 
     @cached_property
-    def _stamps(self) -> list[int]:
-        """Time stamps of all frames in order of display, without decoding; [] where they cannot be had so."""
+    def _stamps(self) -> Sequence[int]:
+        """Time stamps of all frames in order of display; none where they cannot be had. Once for a file that stays as it is:
+        looking at the packets of hours takes seconds."""
+        file = self.path.stat()
+        key = str(self.path.resolve()), file.st_size, file.st_mtime_ns
+        if key not in _INDEXED:
+            noted = len(self.notes)
+            stamps, keys = self._looked_up()
+            if len(_INDEXED) == MOST_INDEXED:
+                del _INDEXED[next(iter(_INDEXED))]
+            _INDEXED[key] = array("q", stamps), keys, self._count, self.notes[noted:]
+            del self.notes[noted:]
+        stamps, self._keys, self._count, notes = _INDEXED[key]
+        self.notes += notes
+        return stamps
+
+    def _looked_up(self) -> tuple[Sequence[int], array[int]]:
+        """Time stamps by looking at all packets, and the key frames among them."""
         container, stream = _open_stream(self.path)
         stamps: list[int] = []
+        keys: list[int] = []
         count, discarded, unstamped = 0, 0, 0
         with container:
             packets = container.demux(stream)
@@ -123,12 +146,14 @@ class VideoFile(Video):
                     unstamped += 1
                 else:
                     stamps.append(packet.pts)
+                    keys += [packet.pts] if packet.is_keyframe else []
             declared, reliable = stream.frames, bool(RELIABLE & set(container.format.name.split(",")))
         self._count = count
         if declared > count + discarded:
             self.notes.append(f"{self.path.name} is cut off: {count} of {declared} frames can be read")
         stamps = [] if unstamped or len(set(stamps)) < len(stamps) else sorted(stamps)
-        return stamps if reliable or self._fit(stamps) else self._counted()
+        told = array("q", np.searchsorted(stamps, sorted(keys)).tolist())
+        return (stamps if reliable or self._fit(stamps) else self._counted()), told
 
     @property
     def times(self) -> Float[np.ndarray, " N"] | None:
@@ -232,8 +257,9 @@ class VideoFile(Video):
 
     def __getitem__(self, index: int) -> RGB:
         self._check(index)
-        ahead = DECODE_AHEAD_FRAMES if self._stamps else len(self)
-        if self._decoder is None or not self._next <= index <= self._next + ahead:
+        on = self._next + (DECODE_AHEAD_FRAMES if self._stamps else len(self))
+        on = max(on, index) if self.key_before(index) < self._next else on  # seeking would lead back
+        if self._decoder is None or not self._next <= index <= on:
             self._decoder = self._decode_from(index)
         for found, frame in self._decoder:
             self._next = found + 1
@@ -246,8 +272,13 @@ class VideoFile(Video):
             f"frame {index} of {self.path} cannot be decoded", "Leave it out, or export the video again."
         )
 
+    def key_before(self, index: int) -> int:
+        """The last frame up to this one from which decoding can begin; 0 where that is not known."""
+        place = bisect.bisect_right(self._keys, index) if self._stamps else 0
+        return int(self._keys[place - 1]) if place else 0
+
     def _image(self, frame: av.VideoFrame) -> RGB:
-        return np.ascontiguousarray(_turn(frame.to_ndarray(format="rgb24"), self._turn))
+        return as_displayed(frame.to_ndarray(format="rgb24"), self._turn)
 
     def close(self) -> None:
         self._decoder = None
@@ -264,36 +295,6 @@ def _open_stream(path: Path) -> tuple[Any, Any]:
     stream: Any = container.streams.best("video") or container.streams.video[0]  # a cover picture may come first
     stream.thread_type = "AUTO"
     return container, stream
-
-
-def _display_turn(frame: av.VideoFrame, metadata: dict[str, str]) -> tuple[int, bool]:
-    """(quarter turns counter-clockwise, then mirrored left-right?) that show the frame as a player does."""
-    side_data: Any = frame.side_data
-    for data in side_data:
-        if getattr(data.type, "name", "") == "DISPLAYMATRIX":
-            a, b, _, c, d = np.frombuffer(bytes(data), dtype="<i4")[:5] / 65536.0
-            return _turn_of_matrix(float(a), float(b), float(c), float(d))
-    turn = float(metadata.get("rotate", 0))
-    return round(-turn / 90) % 4, False
-
-
-def _turn_of_matrix(a: float, b: float, c: float, d: float) -> tuple[int, bool]:
-    """The display matrix maps (x, y) to (a x + c y, b x + d y), y down: a turn by quarters, after a mirror or not."""
-    scale = max(np.hypot(a, b), 1e-9)
-    mirrored = a * d - b * c < 0
-    # Mirroring left-right last: undo it first to read the turn.
-    x, y = (-a if mirrored else a) / scale, b / scale
-    quarters = np.degrees(np.arctan2(-y, x)) / 90
-    if abs(quarters - round(quarters)) > 0.01:
-        raise VergenceError(
-            f"the video asks to be shown turned by {quarters * 90:.1f} degrees", "Only quarter turns are read."
-        )
-    return round(quarters) % 4, bool(mirrored)
-
-
-def _turn(image: np.ndarray, turn: tuple[int, bool]) -> np.ndarray:
-    turned = np.rot90(image, turn[0])
-    return turned[:, ::-1] if turn[1] else turned
 
 
 class VideoWriter:

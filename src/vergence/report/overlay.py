@@ -9,6 +9,7 @@ shrinks or jumps is seen to do so. Left is blue and right is orange, as on the r
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -135,13 +136,9 @@ def pose_view(
         radius: that nine of ten joints stay within, as the pose: rings around them.
     """
     width = width or height
-    canvas = np.full((height, width, 3), BACKGROUND, np.uint8)
+    canvas = _grid(height, width).copy()
     scale = min(height, width) / 2 / REACH
     middle = np.array([(width - 1) / 2, (height - 1) / 2])
-    for at in _fixed(middle + scale * np.arange(-int(REACH), int(REACH) + 1)[:, None]).tolist():
-        ends = ((at[0], 0), (at[0], height << SUBPIXEL_BITS)), ((0, at[1]), (width << SUBPIXEL_BITS, at[1]))
-        for start, end in ends:
-            cv2.line(canvas, start, end, GRID, 1, cv2.LINE_AA, SUBPIXEL_BITS)
     if pose is not None:
         cosine, sine = np.cos(azimuth), np.sin(azimuth)
         across = cosine * pose[:, 0] + sine * pose[:, 1]
@@ -154,6 +151,19 @@ def pose_view(
         draw_skeleton(canvas, points, skeleton, COLOURS, thickness(2 * height), depth=away)
     if title:
         _text(canvas, title, (8, round(8 + 0.05 * height)), height * 2, INK)
+    return canvas
+
+
+@lru_cache(8)
+def _grid(height: int, width: int) -> RGB:
+    """An empty view, with lines one reference bone apart."""
+    canvas = np.full((height, width, 3), BACKGROUND, np.uint8)
+    scale = min(height, width) / 2 / REACH
+    middle = np.array([(width - 1) / 2, (height - 1) / 2])
+    for at in _fixed(middle + scale * np.arange(-int(REACH), int(REACH) + 1)[:, None]).tolist():
+        ends = ((at[0], 0), (at[0], height << SUBPIXEL_BITS)), ((0, at[1]), (width << SUBPIXEL_BITS, at[1]))
+        for start, end in ends:
+            cv2.line(canvas, start, end, GRID, 1, cv2.LINE_AA, SUBPIXEL_BITS)
     return canvas
 
 

@@ -112,6 +112,22 @@ def test_keypoints_fill_an_image_that_they_cross_one_way(across: int, down: int,
         check_corner(cameras, [[points]] * 2)
 
 
+def test_keypoints_in_the_corner_of_all_images_are_refused_with_the_first_ones_size() -> None:
+    """The 99th percentile of either coordinate, over the side: under 55 % in every camera whose size nobody states."""
+    points = np.ones((100, 17, 3)) * [500.0, 300, 1]
+    points[0, :8] = 5000.0
+    first, second = (
+        SimpleNamespace(size_stated=False, video=None, image_size=size) for size in ((1000, 600), (2000, 900))
+    )
+    with pytest.raises(VergenceError, match=r"within 50% of their images' sides.*calibration is for 1000 x 600"):
+        check_corner([first, second], [[points]] * 2)
+    check_corner([first, second], [[points], [points * [2.3, 1, 1]]])  # 57 % of 2000
+    check_corner([first, second], [[points], [points * [1, 1.7, 1]]])
+    check_corner([first, second], [[points], []])  # nobody seen by the second
+    check_corner([first], [[points]])
+    check_corner([first, SimpleNamespace(size_stated=True, video=None, image_size=(2000, 900))], [[points]] * 2)
+
+
 def inline(factor: float = 1.0, line: str = "") -> str:
     k = (np.diag([factor, factor, 1]) @ K).tolist()
     return "".join(
@@ -175,3 +191,35 @@ def test_known_keypoints_of_each_camera_of_one_file_or_of_several(monkeypatch: p
     assert (nothing.shape, unknown, size) == ((0, 2), None, (640, 480))
     expected = [[0, 1], [3, 4], [6, 7], [9, 10], [12, 13], [15, 16], [18, 19], [21, 22]]
     assert points.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("cx", "cy", "certain", "said"),
+    [
+        (640.0, 360.0, False, ""), (0.0, 360.0, True, "outside"), (1280.0, 360.0, True, "outside"),
+        (640.0, 0.0, True, "outside"), (640.0, 720.0, True, "outside"), (1.0, 360.0, True, "far"),
+        (320.0, 180.0, False, "twice"), (960.0, 540.0, False, "twice"), (320.0, 180.0, True, "far"),
+        (320.0, 360.0, False, "far"), (600.0, 340.0, False, ""),
+    ],
+)  # fmt: skip
+def test_where_a_principal_point_may_be(cx: float, cy: float, certain: bool, said: str) -> None:
+    """In images of 1280 x 720: at half or one and a half times the middle both ways the intrinsics are of another size."""
+    notes: list[str] = []
+    k = np.array([[1000.0, 0, cx - 0.5], [0, 1000, cy - 0.5], [0, 0, 1]])
+
+    def check() -> None:
+        sizes._check_centre(k, (1280, 720), "a", "camera a", certain, notes)
+
+    if said in ("outside", "twice"):
+        with pytest.raises(
+            VergenceError, match={"outside": "outside its image", "twice": "for images of about"}[said]
+        ) as error:
+            check()
+        if said == "twice":
+            assert f"about {2 * (cx - 0.5):.0f} x {2 * (cy - 0.5):.0f}" in str(error.value)
+            assert f"(about {640 / cx:.2f})" in str(error.value)
+        return
+    check()
+    assert [f"lies at {cx / 1280:.2f} and {cy / 720:.2f} of the image's sides" in note for note in notes] == [True] * (
+        said == "far"
+    )

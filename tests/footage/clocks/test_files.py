@@ -9,7 +9,7 @@ import pytest
 
 from vergence.errors import VergenceError
 from vergence.footage.clocks import files
-from vergence.footage.clocks.files import frame_times
+from vergence.footage.clocks.files import _checked, frame_times
 
 
 def test_a_row_for_each_frame_of_each_camera(tmp_path: Path) -> None:
@@ -55,3 +55,21 @@ def test_a_column_among_others_after_remarks(tmp_path: Path, name: str, between:
 )
 def test_a_camera_is_known_by_its_name_or_the_number_at_its_end(name: str, keys: list[str], found: str | None) -> None:
     assert files._matching(name, keys) == found
+
+
+@pytest.mark.parametrize(
+    ("times", "sound"),
+    [
+        ([0.0, 0.1, 0.2], True),
+        ([0.0, 0.1], False),
+        ([0.0, 0.1, 0.1], False),
+        ([0.0, 0.2, 0.1], False),
+        ([0.0, np.nan, 0.2], False),
+    ],
+)
+def test_three_times_and_more_that_rise(times: list[float], sound: bool) -> None:
+    if sound:
+        assert _checked(np.array(times), Path("a.csv"), "a").tolist() == times
+        return
+    with pytest.raises(VergenceError, match=f"gives camera a {len(times)} times that do not rise"):
+        _checked(np.array(times), Path("a.csv"), "a")

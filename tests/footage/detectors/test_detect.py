@@ -132,6 +132,27 @@ def test_people_who_lie_are_shown_standing_and_found_where_they_are(tmp_path: Pa
     assert read.people[11][0, COCO_17.index("nose"), :2] == pytest.approx(there, abs=1.0)
 
 
+def test_the_turn_is_told_of_key_frames_where_there_are_enough() -> None:
+    class Frames:
+        def __init__(self, gap: int) -> None:
+            self.gap, self.read = gap, list[int]()
+
+        def __len__(self) -> int:
+            return 701
+
+        def key_before(self, index: int) -> int:
+            return index // self.gap * self.gap
+
+        def __getitem__(self, index: int) -> RGB:
+            self.read.append(index)
+            return np.zeros((96, 128, 3), np.uint8)
+
+    many, few = Frames(60), Frames(250)
+    assert upright_turn(many, Bright()) == upright_turn(few, Bright()) == 0
+    assert many.read == [60, 180, 300, 360, 480, 600]
+    assert few.read == [100, 200, 300, 400, 500, 600]
+
+
 def test_turning_back_undoes_numpys_turn() -> None:
     image = np.arange(5 * 7).reshape(5, 7)
     for turn in range(4):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vergence.footage.people.sides import exchanged_frames
+from vergence.footage.people.sides import changes, exchanged_frames
 from vergence.skeleton import COCO_17
 
 MIRROR = list(COCO_17.mirror)
@@ -63,3 +63,13 @@ def test_where_neither_kind_is_much_the_rarer_nothing_is_done() -> None:
 
 def test_at_few_frames_a_second_nothing_is_told() -> None:
     assert not exchanged_frames([spoilt(walking(60, 5.0), [7, 8])], COCO_17, 5.0).any()
+
+
+def test_sides_have_changed_where_the_other_ones_are_less_than_half_as_far() -> None:
+    """Two pairs 10 px apart that move towards each other: by 6.7 px it is 3.3 px to the other side. By the median joint."""
+    mirror = (1, 0, 3, 2, 4)
+    still = np.array([[0.0, 0], [10, 0], [0, 50], [10, 50], [5, 25]])
+    for step, changed in ((4.0, False), (6.6, False), (6.7, True), (10.0, True)):
+        moved = still + np.array([step, 0]) * np.array([1, -1, 1, -1, 0])[:, None]
+        assert changes(np.stack([still, moved]), mirror).tolist() == [False, changed]
+    assert changes(np.stack([still, still[list(mirror)], still]), mirror).tolist() == [False, True, True]

@@ -12,10 +12,11 @@ import numpy as np
 
 from vergence.errors import VergenceError
 from vergence.footage.detectors.base import Detector, People
-from vergence.footage.images import RGB, Video
+from vergence.footage.images import RGB, Video, turned_image
 from vergence.skeleton import Skeleton
 
 LOOKED_AT = 6  # frames
+LEAST_KEYS = 4  # of a video's frames that need no others: as good, and nothing else is decoded
 TURNS = (0, 1, 3, 2)  # quarter turns counter-clockwise, the likeliest first
 # A turn must make people stand this much better than none does.
 BETTER = 1.5
@@ -29,6 +30,8 @@ UPRIGHT = (
 def upright_turn(frames: Video, detector: Detector) -> int:
     """Quarter turns counter-clockwise after which most people stand; 0 where none is clearly better."""
     rows = sorted({int(row) for row in np.linspace(0, len(frames) - 1, LOOKED_AT + 2)[1:-1]})
+    keys = sorted({frames.key_before(row) for row in rows})
+    rows = keys if len(keys) >= LEAST_KEYS else rows
     images: list[RGB] = []
     for row in rows:
         with suppress(VergenceError):  # a frame that cannot be read
@@ -40,7 +43,7 @@ def turn_of_images(images: list[RGB], detector: Detector) -> int:
     """The same of a few images that were read already."""
     standing = {}
     for turn in TURNS:
-        people = detector([np.ascontiguousarray(np.rot90(image, turn)) for image in images])
+        people = detector([turned_image(image, turn) for image in images])
         standing[turn] = sum(_standing(found, detector.skeleton) for found in people)
         if turn == 0 and standing[0] > 0.5 * len(images):
             return 0
@@ -83,6 +86,6 @@ def turned_back(people: People, turn: int, size: tuple[int, int]) -> People:
 
 def people_in(images: list[RGB], detector: Detector, turn: int) -> list[People]:
     """Everybody in every image, by a detector that is shown them turned by so many quarters."""
-    shown = [np.ascontiguousarray(np.rot90(image, turn)) if turn else image for image in images]
+    shown = [turned_image(image, turn) for image in images]
     found = detector(shown)
     return [turned_back(p, turn, (i.shape[1], i.shape[0])) for p, i in zip(found, images, strict=True)]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from vergence.errors import VergenceError, refusing
+from vergence.errors import refusing
 from vergence.files import beginning, read_json
 from vergence.footage.keypoint_formats.tables import detections
 from vergence.footage.keypoints import Detections, read_coco
@@ -37,8 +37,6 @@ def read_json_keypoints(path: Path | str, skeleton: Skeleton | None = None) -> D
     data, form = read_json(path), "each instance has keypoints (K 2) and keypoint_scores (K)."
     with refusing(f"{path} is not MMPose's form", f"Each frame is {{frame_id, instances}}, {form}"):
         frames, names = _frames(data)
-    if len({people.shape[1] for people in frames.values() if len(people)}) > 1:
-        raise VergenceError(f"people in {path} have different numbers of joints", "Use one model per camera.")
     return detections(frames.items(), names, path, skeleton, last_known=True)
 
 
