@@ -138,3 +138,19 @@ def test_what_is_not_there_is_said(root):
         read_coco(root, "test")
     with pytest.raises(VergenceError, match="there is no file"):
         read_coco(root / "nowhere.json")
+
+
+def test_a_box_is_a_quarter_wider_about_its_middle_and_else_that_of_the_labels(root):
+    """40 x 80 px at (20, 30) becomes 50 x 100 at (15, 20); without one, the labels' own box is widened so."""
+    file = root / "annotations/person_keypoints_train2017.json"
+    written, places = json.loads(file.read_text()), read_coco(root).frame.tolist()  # of the rows in the file
+    first, second = (written["annotations"][place] for place in places[:2])
+    first["bbox"], second["bbox"] = [20.0, 30.0, 40.0, 80.0], []
+    file.write_text(json.dumps(written))
+    found = read_coco(root)
+    assert found.frame.tolist() == places
+    np.testing.assert_allclose(found.box[0], [15, 20, 50, 100])
+    points = np.array(second["keypoints"], dtype=float).reshape(-1, 3)
+    known = points[points[:, 2] > 0, :2]
+    low, span = known.min(0), np.ptp(known, axis=0)
+    np.testing.assert_allclose(found.box[1], [*(low - span / 8), *(1.25 * span)])

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from vergence.datasets import mannequin_clips
-from vergence.datasets.mannequin_clips import ClipFrames, people_of, read_cameras
+from vergence.datasets.mannequin_clips import ClipFrames, match_frames, people_of, read_cameras
 from vergence.datasets.records import ImageRef
 from vergence.errors import VergenceError
 
@@ -82,3 +83,20 @@ def test_lines_that_are_no_camera_are_named(tmp_path: Path, old: str, new: str, 
         lines[3] = third.replace("133", "110" if new == "99" else "120", 1)
     with pytest.raises(VergenceError, match=f"line 5, .*{words}"):
         read_cameras(clip(tmp_path, *lines))
+
+
+def test_images_whose_names_have_no_numbers_are_taken_in_order_and_have_none(tmp_path: Path) -> None:
+    """As many as the text has lines; else only names that are its times tell."""
+    cameras = read_cameras(clip(tmp_path, GOOD, GOOD.replace("100", "133", 1)))
+    (tmp_path / "abc").mkdir()
+    for name in ("one", "two"):
+        Image.fromarray(np.zeros((60, 110, 3), np.uint8)).save(tmp_path / "abc" / f"{name}.png")
+    found = match_frames(tmp_path / "abc", cameras)
+    assert found.numbers.tolist() == [-1, -1]
+    assert found.position.tolist() == [0, 1]
+    assert [image.path.name for image in found.images if image] == ["one.png", "two.png"]
+    assert (found.size, found.count) == ((110, 60), 2)
+    for name in ("one", "two"):
+        (tmp_path / "abc" / f"{name}.png").rename(tmp_path / "abc" / {"one": "133.png", "two": "100.png"}[name])
+    timed = match_frames(tmp_path / "abc", cameras)
+    assert timed.numbers.tolist() == [100, 133]

@@ -8,7 +8,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from vergence.errors import VergenceError
-from vergence.footage.calibration import rig_of
+from vergence.footage.calibration import numbers, rig_of
 from vergence.footage.calibrations.toml_rigs import read_rig_toml
 from vergence.footage.calibrations.writing import write_rig_toml
 from vergence.geometry.cameras import Camera, Rig
@@ -173,3 +173,13 @@ def test_cameras_of_one_pose_have_none() -> None:
     assert any("cameras c0, c1 have one and the same pose" in note for note in found.notes)
     near = replace(same, translation=first.translation + 1e-6)
     assert all(camera.has_extrinsics for camera in rig_of(Path("a.toml"), [first, near, third], "mm").cameras)
+
+
+@pytest.mark.parametrize("letters", [100, 117, 118, 300])
+def test_what_is_no_number_is_shown_in_at_most_120_letters(letters: int) -> None:
+    """With its quotes."""
+    with pytest.raises(VergenceError) as error:
+        numbers("x" * letters, "a", "Give one.")
+    shown = error.value.problem.split(": ")[1]
+    assert shown == (f"'{'x' * letters}'" if letters < 118 else f"'{'x' * 116}...")
+    assert len(shown) <= 120

@@ -1,17 +1,27 @@
 """Capture folders: read strictly, made from plain folders, and written back."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from vergence.errors import VergenceError
+from vergence.footage import capture as module
 from vergence.footage.calibrations.writing import write_rig_toml
-from vergence.footage.capture import Capture, _check_span, load_capture, make_capture
-from vergence.footage.capture_camera import _rate
+from vergence.footage.capture import (
+    Capture,
+    _check_span,
+    _frame_rate,
+    _with_time_files,
+    load_capture,
+    make_capture,
+)
+from vergence.footage.capture_camera import Probe, _rate
 from vergence.footage.capture_writer import write_capture
 from vergence.footage.observations import observe
 from vergence.footage.video import VideoWriter
@@ -308,3 +318,74 @@ def test_a_camera_that_turned_about_itself_has_no_wrong_unit() -> None:
     _check_span([at(0.0), at(0.0)], "c")
     with pytest.raises(VergenceError, match=r"at most 0\.001 mm apart"):
         _check_span([at(0.0), at(0.001)], "c")
+
+
+def rate_of(
+    given: float | None, *rates: float | None, unsteady: tuple[int, ...] = ()
+) -> tuple[float, float | None, list[str]]:
+    """Frames a second, those of the videos' time, and what is said, of videos with these rates."""
+    notes: list[str] = []
+    probes = {
+        name: SimpleNamespace(rate=rate, steady=i not in unsteady) for i, (name, rate) in enumerate(zip("abc", rates))
+    }
+    return *_frame_rate(given, probes, None, "c", notes), notes  # type: ignore[arg-type]
+
+
+def test_the_rate_is_the_stated_one_else_that_of_the_videos_the_fastest_where_they_differ() -> None:
+    """Rates within a hundredth are one; a stated rate that is one of them decides which the videos' time has."""
+    assert rate_of(None, 25.0, 25.2) == (25.0, 25.0, [])
+    fps, videos, (note,) = rate_of(None, 25.0, 50.0, 25.3)
+    assert (fps, videos) == (50.0, 50.0)
+    assert note.startswith("cameras have different frame rates (a 25, b 50, c 25.3)")
+    fps, videos, notes = rate_of(25.0, 25.1, 50.0)
+    assert (fps, videos, len(notes)) == (25.0, 25.1, 1)
+    fps, videos, notes = rate_of(100.0, 25.0, 50.0)
+    assert (fps, videos) == (100.0, 50.0)
+    assert notes[1] == "fps is 100 as c says, although the videos say 50"
+    assert rate_of(25.2, 25.0)[2] == []
+    assert len(rate_of(25.3, 25.0)[2]) == 1
+    assert rate_of(None, 30.0, 25.0, unsteady=(0,))[:2] == (25.0, 25.0)
+    assert rate_of(None, 30.0, unsteady=(0,))[:2] == (30.0, 30.0)
+    assert rate_of(24.0) == (24.0, None, [])
+    for given, rates in ((None, ()), (0.0, (25.0,)), (1e6, (25.0,))):
+        with pytest.raises(VergenceError, match="fps of c is"):
+            rate_of(given, *rates)
+
+
+def test_times_of_a_file_are_used_where_they_are_of_the_videos_frames(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many but for a fiftieth, or two; the container's rate where the median distance bears it out to a fiftieth."""
+    camera = SimpleNamespace(name="a", video=None)
+    for count, times, used, rate in ((200, 196, True, 25.0), (200, 195, False, 25.0), (50, 48, True, 25.0),
+                                     (50, 47, False, 25.0), (None, 9, True, 25.0), (200, 200, True, 30.0)):  # fmt: skip
+        seconds = np.arange(times) / (25.4 if rate == 25.0 else 30.0)
+        monkeypatch.setattr(module, "frame_times", lambda *_, seconds=seconds: {"a": (tmp_path / "t.csv", seconds)})
+        notes: list[str] = []
+        probe = _with_time_files(tmp_path, [camera], {"a": Probe(count=count, rate=25.0)}, notes)["a"]  # type: ignore[list-item]
+        assert probe.clock == used
+        assert len(notes) == 1
+        assert used or f"has {times} times of camera a, its video {count} frames: not used" in notes[0]
+        assert probe.rate == pytest.approx(rate)
+
+
+def test_cameras_stand_from_five_centimetres_to_half_a_kilometre_apart() -> None:
+    def at(x: float) -> Camera:
+        return Camera("a", (1280, 720), np.eye(3), np.zeros(5), np.eye(3), np.array([-x, 0.0, 0.0]))
+
+    least, most = 50.0, 500_000.0
+    for span, sound in ((0.99 * least, False), (1.01 * least, True), (0.99 * most, True), (1.01 * most, False)):
+        cameras = [at(5.0), at(5.0 + span / 2), at(5.0 + span), Camera("b", None, np.eye(3), np.zeros(5))]
+        if sound:
+            _check_span(cameras, "c")
+        else:
+            with pytest.raises(VergenceError, match=re.escape(f"at most {span:.4g} mm apart")):
+                _check_span(cameras, "c")
+    _check_span([at(0.0)], "c")
+
+
+def test_up_is_a_direction_of_length_one() -> None:
+    assert module._up({}, "c") is None
+    np.testing.assert_allclose(module._up({"up": [0, 3, -4]}, "c"), [0, 0.6, -0.8])
+    with pytest.raises(VergenceError, match=r"up of c is \[0\.0, 0\.0, 0\.0\]"):
+        module._up({"up": [0, 0, 0]}, "c")

@@ -162,3 +162,13 @@ def test_frames_tell_images_that_are_unlike_and_their_errors(run, light_video):
     assert poses.error.shape == poses.pose.shape[:2]
     assert any("images of people are unlike" in note for note in frames.notes)
     assert any("taken together the images are unlike" in note for note in frames.notes)
+
+
+def test_the_spread_of_a_map_is_that_of_its_pixels_both_ways():
+    """Of a map of 4 x 8 cells of 8 px: two halves 3 cells apart across and 2 down are 1.5 and 1 cells off their middle."""
+    heat = torch.zeros(1, 1, 4, 8)
+    heat[0, 0, 0, 2], heat[0, 0, 2, 5] = 0.5, 0.5
+    maps = Maps(heat.log(), torch.zeros(1, 1, 2), torch.zeros(1, 1), torch.full((1, 1), 0.9), torch.zeros(1, 1, 1, 1))
+    spread, doubt = cues_of(maps, 64)[0, 0].exp().tolist()
+    assert (spread - 3e-3) * 64 == pytest.approx(8 * (1.5**2 + 1**2) ** 0.5, rel=1e-3)
+    assert doubt == pytest.approx(0.12, rel=1e-3)

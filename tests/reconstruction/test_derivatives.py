@@ -19,11 +19,12 @@ from vergence.reconstruction.bundle import (
     invert_symmetric,
     linearise,
     project_points,
+    reduced_system,
     robust_cost,
     robust_loss,
     stepped,
 )
-from vergence.reconstruction.points import normal_equations, point_covariance
+from vergence.reconstruction.points import adjust_points, normal_equations, point_covariance
 from vergence.reconstruction.sync import together
 
 STEP = 1e-6
@@ -74,22 +75,21 @@ def test_normal_equations_are_those_of_differences(loss: str) -> None:
             assert (costs[1] - costs[0]) / (2 * STEP) == pytest.approx(system.camera_gradient[v, i], rel=1e-4, abs=0.5)
 
 
-def test_lens_unknowns_are_those_of_the_lens() -> None:
-    """Principal point in px, and k1 and k2 of `f x (1 + k1 r^2 + k2 r^4) + c`."""
+def test_slopes_of_a_lens_are_those_of_differences() -> None:
+    """Points at rest: log focal length, principal point in px, and k1 and k2 of `f x (1 + k1 r^2 + k2 r^4) + c`."""
     truth, observed, weight = scene(points=9, noise=3.0)
-    weight[:] = 1.0
-    observed = project_points(truth)[0] + np.random.default_rng(3).normal(size=(3, 2, 9))
-    _, system = linearise(truth, observed, weight, "squared", 1.0, lens=True)
-    flat, (by_camera, _) = project_points(truth)[0], jacobians(truth)
-    radius = ((flat / truth.focal[:, :, None]) ** 2).sum(1)
-    lens = np.zeros((3, 4, 2, 9))
-    lens[:, 0, 0] = lens[:, 1, 1] = 1.0
-    lens[:, 2], lens[:, 3] = flat * radius[:, None], flat * radius[:, None] ** 2
-    both = np.concatenate([by_camera, lens], 1)
-    np.testing.assert_allclose(system.camera, np.einsum("vikn,vjkn->vij", both, both), rtol=1e-5, atol=1e-3)
-    np.testing.assert_allclose(
-        system.camera_gradient, np.einsum("vikn,vkn->vi", both, flat - observed), rtol=1e-5, atol=1e-3
-    )
+    observed = np.nan_to_num(observed)
+    bundle = replace(truth, points=adjust_points(truth, observed, weight, scale=4.0, iterations=300, tolerance=0.0))
+    _, gradient = reduced_system(bundle, observed, weight, 4.0)
+    flat = project_points(bundle)[0]
+    radius = ((flat / bundle.focal[:, :, None]) ** 2).sum(1)[:, None]
+    one = np.ones_like(flat[:, 0])
+    moves = [flat, np.stack([one, 0 * one], 1), np.stack([0 * one, one], 1), flat * radius, flat * radius**2]
+    for v in range(3):
+        for unknown, move in enumerate(moves, 6):
+            own = np.where(np.arange(3)[:, None, None] == v, move, 0.0)
+            costs = [robust_cost(bundle, observed - s * own, weight, "cauchy", 4.0) for s in (-STEP, STEP)]
+            assert (costs[1] - costs[0]) / (2 * STEP) == pytest.approx(gradient[v, unknown], rel=1e-3, abs=0.02)
 
 
 @pytest.mark.parametrize("focal", ["fixed", "shared", "each"])

@@ -247,3 +247,46 @@ def test_a_height_may_be_a_seventh_off_the_given_cameras_one(monkeypatch, told: 
     doubts = footage._height_doubt(SimpleNamespace(unit="mm", pose=None, skeleton=None), told)
     assert [words in doubt for doubt in doubts] == [True] * bool(words)
     assert footage._height_doubt(SimpleNamespace(unit="reference_bone"), told) == ()
+
+
+def test_a_given_height_may_differ_by_fifteen_percent(monkeypatch: pytest.MonkeyPatch) -> None:
+    poses = SimpleNamespace(unit="mm", pose=None, skeleton=None)
+    for found, said in ((1700.0, False), (1954.0, False), (1956.0, True), (1446.0, False), (1444.0, True)):
+        monkeypatch.setattr(footage, "stature", lambda pose, skeleton, found=found: found)
+        told = footage._height_doubt(poses, 1700.0)  # type: ignore[arg-type]
+        assert len(told) == said
+        assert not said or f"the person is {found / 1000:.2f} m tall, by the given height 1.70 m" in told[0]
+    poses.unit = "reference_bone"
+    assert footage._height_doubt(poses, 1700.0) == ()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("noise", "given", "kept"), [(1.0, True, True), (1.1, True, False), (1.1, False, True)])
+def test_times_of_the_motion_must_not_leave_more_noise_under_given_cameras(
+    monkeypatch: pytest.MonkeyPatch, noise: float, given: bool, kept: bool
+) -> None:
+    after, before = (SimpleNamespace(report=SimpleNamespace(noise_px=px)) for px in (noise, 1.0))
+    monkeypatch.setattr(footage, "_solved", lambda *_: (after, ("a reason",)))
+    capture = SimpleNamespace(has_extrinsics=given)
+    found = footage._better(capture, None, {}, {}, before)  # type: ignore[arg-type]
+    assert found == ((after, ("a reason",)) if kept else None)
+
+
+def test_what_is_known_of_lenses_must_not_contradict_itself() -> None:
+    def capture(*known: bool) -> SimpleNamespace:
+        cameras = [SimpleNamespace(name=name, intrinsics=np.eye(3) if one else None) for name, one in zip("abc", known)]
+        rig = SimpleNamespace(has_intrinsics=all(known), has_extrinsics=False, intrinsics=1, distortion=2, image_size=3)
+        return SimpleNamespace(cameras=cameras, folder=Path("walk"), rig=rig)
+
+    for known, how, words in (
+        ((True, False, True), (None, False), "camera b of walk has no intrinsics"),
+        ((True, True), (60.0, False), "fov 60 was given"),
+        ((False, False), (5.0, False), "fov is 5"), ((False, False), (170.0, False), "fov is 170"),
+        ((False, False), (None, True), "fov_fixed was given without fov"),
+    ):  # fmt: skip
+        with pytest.raises(vergence.VergenceError, match=words):
+            footage.known_cameras(capture(*known), *how)  # type: ignore[arg-type]
+    for fov in (5.1, 169.9):
+        assert footage.known_cameras(capture(False, False), fov, True)["fov"] == fov  # type: ignore[arg-type]
+    found = footage.known_cameras(capture(True, True), None, False)  # type: ignore[arg-type]
+    assert [found[name] for name in ("intrinsics", "distortion", "image_size", "rotation")] == [1, 2, 3, None]
+    assert footage.known_cameras(capture(False, False), None, False)["intrinsics"] is None  # type: ignore[arg-type]

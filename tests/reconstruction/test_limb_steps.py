@@ -215,3 +215,21 @@ def test_reprojection_is_in_pixels_and_says_what_lies_behind() -> None:
     assert front[:, :2].all()
     assert not front[0, 2]
     assert not front[:, 3].any()
+
+
+def test_limbs_that_are_not_seen_cost_nothing() -> None:
+    """A frame in which a joint is missing costs what its other limbs do."""
+    points = chain(1.1, 2.0, 0.7)[0]
+    weight = np.ones((2, 4))
+    ends = {"ends": CHAIN.ends, "group": np.array([0, 1, 0]), "spread": CHAIN.spread}
+
+    def cost(weight: np.ndarray, some: int = 3) -> float:
+        film = limb_lens._Film(np.zeros((2, 2, 4)), weight, 1.0, 4, *(value[:some] for value in ends.values()))
+        held = limb_lens._Normal(0.0, *(np.zeros(shape) for shape in ((1, 12, 12), (1, 12), (1, 2, 12), (2, 2), 2)))
+        scene_ = limb_lens.Bundle(np.eye(3)[None], np.zeros((1, 3)), np.ones((1, 2)), points)
+        return limb_lens._add_limbs(film, scene_, np.array([1.0, 2.0]), 0, held)
+
+    unseen = weight.copy()
+    unseen[1, 3] = 0.0
+    assert cost(unseen) == pytest.approx(cost(weight, 2))
+    assert cost(weight) > cost(unseen) > 0

@@ -106,3 +106,84 @@ def test_travel_and_motion(make_scene) -> None:
     assert quality.travel(still, H36M_17) == 0
     assert quality.motion(still, H36M_17) < 1e-9
     assert quality.motion(walk, H36M_17) > 1
+
+
+def reported(
+    pose: np.ndarray, inlier: np.ndarray, weight: np.ndarray, rig: object = None, predicted: object = None
+) -> quality.Report:
+    """Of three cameras."""
+    given = SimpleNamespace(
+        weight=weight, counted=weight > 0, focal=np.full((3, 2), 900.0), names=("a", "b", "c"), intrinsics=np.eye(3)
+    )
+    side, optics = (
+        np.tile(np.arange(17), (len(pose), 3, 1)),
+        Optics("given", "", (0.0,) * 3, (60.0,) * 3, (np.nan, np.nan)),
+    )
+    predicted = np.zeros((3, 3)) if predicted is None else predicted
+    return quality.measured_report(  # type: ignore[arg-type]
+        given, pose, np.ones(weight.shape), inlier, 1.5, predicted, rig, H36M_17, side, None, optics
+    )
+
+
+def test_shares_are_of_what_was_seen() -> None:
+    """Ten frames, two of which show nobody: joints that have 3D, of all, and of those that two cameras see; and what agrees."""
+    pose, weight = np.random.default_rng(0).normal(size=(10, 17, 3)), np.ones((10, 3, 17))
+    weight[8:], weight[:4, 1:] = 0.0, 0.0  # four frames of one camera, four of three
+    pose[8:], pose[6:8] = np.nan, np.nan
+    inlier = np.ones((10, 3, 17), bool)
+    inlier[4:7, 2] = False
+    found = reported(pose, inlier, weight)
+    assert found.coverage == pytest.approx(0.6)
+    assert found.coverage_of_seen == pytest.approx(0.5)
+    assert found.inlier_share == pytest.approx(13 / 16)  # of 16 frames of cameras
+    assert (found.frames, found.cameras, found.noise_px, found.starts) == (10, 3, 1.5, 0)
+    assert np.isnan(reported(pose, inlier, np.zeros((10, 3, 17))).coverage_of_seen)
+    assert reported(pose, inlier, np.zeros((10, 3, 17))).inlier_share == 0.0
+
+
+def test_the_worst_pair_and_the_least_parallax_are_those_of_the_rig() -> None:
+    pairs = {
+        (0, 1): SimpleNamespace(parallax=9.0, conditioning=2.0),
+        (1, 2): SimpleNamespace(parallax=4.0, conditioning=7.0),
+    }
+    rig = SimpleNamespace(pairs=pairs, gap=3.0, mirror_gap=2.0, starts=5, agreeing=3)
+    predicted = np.array([[0, 0.1, 0.2], [0.1, 0, 0.3], [0.2, 0.3, 0]])
+    found = reported(
+        np.random.default_rng(0).normal(size=(9, 17, 3)), np.ones((9, 3, 17), bool), np.ones((9, 3, 17)), rig, predicted
+    )
+    assert (found.worst_pair, found.predicted_rotation_deg) == (("b", "c"), 0.3)
+    assert (found.parallax, found.conditioning, found.gap, found.mirror_gap) == (4.0, 7.0, 3.0, 2.0)
+    assert (found.starts, found.agreeing_starts) == (5, 3)
+
+
+@pytest.mark.parametrize(
+    ("limit", "sound"),
+    [
+        ({"moved": quality.MIN_MOTION}, True), ({"moved": 0.99 * quality.MIN_MOTION}, False),
+        ({"predicted_deg": quality.MAX_UNCERTAINTY_DEG}, True), ({"predicted_deg": 1.01 * quality.MAX_UNCERTAINTY_DEG}, False),
+        ({"gap": quality.MIN_GAP}, True), ({"gap": 0.99 * quality.MIN_GAP}, False), ({"bend": -0.1}, True),
+        ({"bend": -0.1, "mirror_gap": 2 * quality.MIN_GAP}, True),
+        ({"bend": -0.1, "mirror_gap": 1.99 * quality.MIN_GAP}, False),
+        ({"bend": 0.0, "mirror_gap": 1.5}, True), ({"coverage": quality.MIN_COVERAGE}, True),
+        ({"coverage": 0.99 * quality.MIN_COVERAGE}, False), ({"inlier_share": quality.MIN_INLIERS}, True),
+        ({"inlier_share": 0.99 * quality.MIN_INLIERS}, False), ({"thigh_cv_free": quality.MAX_LIMB_CV}, True),
+        ({"thigh_cv_free": 1.01 * quality.MAX_LIMB_CV}, False), ({"camera_errors": (1.0, quality.MAX_CAMERA_RATIO, 1.0)}, True),
+        ({"camera_errors": (1.0, 1.01 * quality.MAX_CAMERA_RATIO, 1.0)}, False),
+    ],
+)  # fmt: skip
+def test_doubts_begin_beyond_their_limits(limit: dict, sound: bool) -> None:
+    assert (quality.doubts(**{**FINE, **limit}) == ()) == sound
+
+
+def test_of_two_rigs_that_fit_alike_the_mirror_image_is_named_where_it_is_the_nearer() -> None:
+    for mirror, words in (
+        (1.05, "its mirror image in depth"),
+        (1.1, "its mirror image"),
+        (1.11, "another arrangement"),
+    ):
+        assert words in quality.doubts(**{**FINE, "gap": 1.1, "mirror_gap": mirror})[0]
+
+
+def test_a_camera_that_disagrees_is_named_with_its_share() -> None:
+    (said,) = quality.doubts(**{**FINE, "camera_errors": (1.0, 3.0, np.nan, 1.2), "names": ("a", "b", "c", "d")})
+    assert said.startswith("b agrees badly with the others (2.5 times their error)")

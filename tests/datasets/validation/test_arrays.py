@@ -295,3 +295,12 @@ def test_errors_of_projection_are_infinite_behind_the_camera_and_unknown_without
     assert np.isnan(error[0, 2:]).all()
     middle = reprojection.row_median(np.array([[1.0, 9, 4, NAN], [NAN] * 4, [5, 1, 7, 3], [np.inf, np.inf, 2, NAN]]))
     np.testing.assert_array_equal(middle, [4, NAN, 3, np.inf])
+
+
+def test_a_body_mirrored_about_its_root_keeps_height_depth_and_root() -> None:
+    """Twice is nothing; the person's left goes where the right was, about the hips and not about the image's middle."""
+    records = rows(2, pose=body(2) + [500.0, -40, 0])
+    mirrored = reprojection._about_root(records)
+    np.testing.assert_allclose(mirrored[..., 1:], records.pose[..., 1:])
+    np.testing.assert_allclose(mirrored[..., 0] + records.pose[..., 0], 2 * 500.0)
+    np.testing.assert_allclose(reprojection._about_root(rows(2, pose=mirrored)), records.pose)

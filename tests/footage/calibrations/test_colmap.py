@@ -105,3 +105,37 @@ def test_what_is_none(tmp_path: Path) -> None:
     (tmp_path / "text/images.txt").write_text("1 1 0 0 0 0 0 0 1 a.png\n\n")
     with pytest.raises(VergenceError, match="damaged"):
         read_calibration(tmp_path / "text")
+
+
+@pytest.mark.parametrize(
+    ("degrees", "shift", "moves"),
+    [(0.9, 0.0, False), (1.1, 0.0, True), (0.0, 0.19, False), (0.0, 0.21, True), (0.9, 0.19, False)],
+)
+def test_a_camera_may_turn_by_a_degree_and_move_by_a_fiftieth_of_the_rig(
+    tmp_path: Path, degrees: float, shift: float, moves: bool
+) -> None:
+    """Two cameras 10 apart; the second image of one is turned about its centre, and then moved."""
+    other = Rotation.from_euler("y", degrees, degrees=True)
+    still = Rotation.identity()
+    poses = [(still, np.zeros(3)), (other, other.apply([0, -shift, 0])), (still, np.array([-10.0, 0, 0]))]
+    write(tmp_path, "PINHOLE", True, ["a/0.png", "a/1.png", "b/0.png"], poses)
+    if moves:
+        with pytest.raises(
+            VergenceError, match=rf"camera a of .* moves: its 2 images turn by up to {degrees:.1f} degrees"
+        ):
+            read_calibration(tmp_path)
+        return
+    found = read_calibration(tmp_path)
+    assert found.names == ["a", "b"]
+    np.testing.assert_allclose(found.cameras[1].centre, [10, 0, 0])
+
+
+def test_pixels_are_counted_from_the_middle_of_the_first(tmp_path: Path) -> None:
+    """COLMAP's from its corner; blank lines between images do no harm."""
+    write(tmp_path, "OPENCV", False)
+    text = (tmp_path / "images.txt").read_text()
+    (tmp_path / "images.txt").write_text("\n\n" + text)
+    (first, *_) = read_calibration(tmp_path).cameras
+    np.testing.assert_allclose(first.K, [[900, 0, 640], [0, 910, 360], [0, 0, 1]])
+    np.testing.assert_allclose(first.distortion[:5], [0.1, -0.02, 0.001, 0.002, 0])
+    np.testing.assert_allclose(first.R, POSES[0][0].as_matrix(), atol=1e-9)

@@ -213,3 +213,30 @@ def test_of_long_footage_the_stretch_is_taken_in_which_all_cameras_see_most() ->
     course[:20, 1, 0] = np.nan  # one joint in one camera
     course[-7:, 0] = np.nan
     assert find._window(course) == slice(20, 20 + find.WINDOW)
+
+
+@pytest.mark.parametrize(("steps", "least"), [(10, 24), (96, 24), (400, 100), (4000, 1000)])
+def test_offsets_must_leave_a_quarter_of_the_time_and_two_dozen_frames(steps: int, least: int) -> None:
+    assert find._least(steps) == least
+
+
+def test_costs_are_measured_at_every_second_shift_and_lie_on_lines_between() -> None:
+    """Of three cameras; at a shift that cannot be measured the cost is the worst that was, and a pair of none is left out."""
+    asked: list[tuple[list[int], int]] = []
+
+    def scan(a: np.ndarray, b: np.ndarray, shifts: np.ndarray, least: int, seed: int) -> np.ndarray:
+        asked.append((shifts.tolist(), least))
+        pair = a[0, 0, 0] + b[0, 0, 0]
+        return np.full(len(shifts), np.nan) if pair == 3 else np.where(shifts == -4, np.nan, (shifts - pair) ** 2.0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(find, "scan", scan)
+        course = np.zeros((1000, 3, 1, 2)) + np.arange(3.0)[:, None, None]
+        curves = find._curves(course, 4, 0)
+    assert asked == [([-4, -2, 0, 2, 4], find._least(1000))] * 3
+    assert set(curves) == {(0, 1), (0, 2)}
+    assert curves[0, 1].tolist() == [9.0, 9, 9, 5, 1, 1, 1, 5, 9]
+    assert find._total(curves, np.array([0, 1, 4])) == pytest.approx((curves[0, 1][5] + curves[0, 2][8]) / 2)
+    assert find._total(curves, np.array([0, -5, 5])) == pytest.approx(
+        (9 + curves[0, 2].max()) / 2
+    )  # beyond what was tried
