@@ -1,11 +1,12 @@
 """`predict` on a video end to end beside its stages alone: decoding, detector, drawing, coding, and what overlaps of them.
 
-    python benchmarks/predict_rate.py --footage VIDEO --task FILE.task [--run RUN] [--height PX] [--frames 100]
+    python benchmarks/predict_rate.py --footage VIDEO [--task FILE.task] [--run RUN] [--height PX] [--frames 100]
         [--repeat 3] [--folder DIR]
 
-With --height the footage is scaled to that height first. Each stage is run alone on the same frames, then the whole
-call (MediaPipe, the lifting model that comes with the package, with and without an overlay; with --run a run of images
-and a box), stages and wholes in turn, so that other jobs on the machine meet all of them. Seconds are medians. The rate
+With --height the footage is scaled to that height first. Each stage is run alone on the same frames, the detector image by
+image, then the whole call (with --task MediaPipe and the lifting model that comes with the package; with --run a run of images
+and a box; each with and without an overlay), stages and wholes in turn, so that other jobs on the machine meet all of them.
+MediaPipe takes as many threads as OMP_NUM_THREADS says. Seconds are medians. The rate
 of the whole is given as the median of its share of the slowest stage's own in each round, by the clock and by the
 processor's seconds (there the most that one core could do), and beside one thing done after the other.
 """
@@ -48,7 +49,7 @@ def scaled(image: np.ndarray, height: int) -> np.ndarray:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--footage", type=Path, required=True)
-    parser.add_argument("--task", required=True)
+    parser.add_argument("--task")
     parser.add_argument("--run")
     parser.add_argument("--height", type=int, default=0)
     parser.add_argument("--frames", type=int, default=100)
@@ -63,7 +64,7 @@ def main() -> None:
     with open_video(video) as images:
         size, some = images.size, [image for _, image in images.frames(0, 20)]
     count = min(asked.frames, len(open_video(video)))
-    detector = open_detector("mediapipe", asked.task)
+    detector = open_detector("mediapipe", asked.task) if asked.task else None
     small = [reduced_image(image) for image in some]
     panel = [
         np.concatenate([image, np.zeros((image.shape[0], image.shape[0] // 2, 3), np.uint8)], 1) for image in small
@@ -75,6 +76,7 @@ def main() -> None:
                 pass
 
     def detect() -> None:
+        assert detector is not None
         for i in range(count):
             detector([some[i % len(some)]])
 
@@ -105,11 +107,12 @@ def main() -> None:
         vergence.save_predicted(found, asked.folder / "out", draw=overlay_of_people if overlay else None)
 
     found = {"detector": "mediapipe", "detector_model": asked.task}
-    acts: dict[str, Callable[[], None]] = {"decoding": decode, "detector": detect, "reduction": draw, "coding": code}
-    wholes: dict[str, Callable[[], None]] = {
-        "no overlay": lambda: whole(False, **found),
-        "overlay": lambda: whole(True, **found),
-    }
+    acts: dict[str, Callable[[], None]] = {"decoding": decode, "reduction": draw, "coding": code}
+    wholes: dict[str, Callable[[], None]] = {}
+    if detector:
+        acts["detector"] = detect
+        wholes["no overlay"] = lambda: whole(False, **found)
+        wholes["overlay"] = lambda: whole(True, **found)
     if model:
         acts["network"] = network
         wholes["run"] = lambda: whole(False, model, box=box)
@@ -117,6 +120,8 @@ def main() -> None:
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in [*acts, *wholes]}
     if model:
         network()
+    if detector:
+        detector([some[0]] * 8)
     for _ in range(asked.repeat):
         for name, act in {**acts, **wholes}.items():
             taken[name].append(timed(act))
@@ -127,7 +132,8 @@ def main() -> None:
         print(f"  {name:12} {count / seconds:7.1f} frames/s, {1000 * worked / count:6.1f} ms of a core for each")
     for name in wholes:
         parts = ["decoding", "network" if "run" in name else "detector"]
-        again = ["decoding", "reduction", "coding"] if "overlay" in name else []  # decoded again, to be drawn on
+        again = ["reduction", "coding"] if name.endswith("overlay") and name != "no overlay" else []
+        again += ["decoding"] if name == "overlay" else []  # once more: a detector sees all before poses are known
         shares = []
         for i, whole_taken in enumerate(taken[name]):
             own = [[taken[part][i][k] for part in parts + again] for k in (0, 1)]

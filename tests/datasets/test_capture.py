@@ -12,6 +12,7 @@ import torch
 from vergence.batches.dataset import withhold
 from vergence.commands.reconstruct import reconstruct
 from vergence.commands.synth import synth
+from vergence.datasets import records
 from vergence.datasets.capture import read_capture
 from vergence.errors import VergenceError
 from vergence.evaluation.scores import label_scores
@@ -89,6 +90,26 @@ def test_the_truth_seen_by_the_crops_cameras_is_the_crops_keypoints(dataset, fol
 def test_a_capture_alone_has_no_poses(dataset):
     assert dataset.index.pose.isnan().all()
     assert not dataset.index.pseudo.any()
+
+
+def test_what_is_nowhere_known_takes_no_memory_and_batches_stay_what_they_are(folder, dataset, monkeypatch):
+    """Against the index of all rows at once, in which every field has its own numbers."""
+    whole = records._index_part(dataset.dataset.records, CROP, "virtual")
+    monkeypatch.setattr(records, "ROWS_AT_ONCE", 7)
+    small, rows = read_capture(source(folder), CROP, H36M_17), torch.tensor([30, 2, 17])
+    batch, before = small.read(rows), dataset.read(rows)
+    assert torch.equal(batch.image, before.image)
+    for name, value in batch.items():
+        if name != "image":
+            assert torch.equal(value.nan_to_num(-1), getattr(whole, name)[rows].nan_to_num(-1)), name
+            assert torch.equal(value.nan_to_num(-1), getattr(before, name).nan_to_num(-1)), name
+    assert {"pose", "pose_weight", "source"} <= {
+        name for name, value in small.index.items() if value.untyped_storage().nbytes() == value.element_size()
+    }
+    batch.pose[0] = 1.0  # a batch is its own
+    assert small.index.pose.isnan().all()
+    hidden = withhold(small.index, source(folder, pose="none", keypoints=False))
+    assert hidden.keypoints.untyped_storage().nbytes() == hidden.rotation.untyped_storage().nbytes() == 4
 
 
 def label(dataset, settings):

@@ -223,6 +223,10 @@ def test_rows_are_smoothed_as_the_whole_a_window_later():
         ]
         for n, both in zip(numbers, poses)
     ]
+    given = iter(rows)
+    assert next(drawing.smooth_rows(given, 0)) is rows[0]  # nothing is kept where nothing is smoothed
+    assert next(given) is rows[1]
+    assert list(drawing.smooth_rows([], window)) == []
     found = np.array([[one.pose for one in row] for row in drawing.smooth_rows(rows, window)])
     wanted = drawing.smoothed(poses.reshape(len(numbers), -1), np.array(numbers), window).reshape(poses.shape)
     np.testing.assert_array_equal(found, wanted)

@@ -68,10 +68,13 @@ class Along(Behind[PredictedFrame]):
 
 def smooth_rows(rows: Iterable[list[PredictedFrame]], window: int) -> Iterator[list[PredictedFrame]]:
     """Everybody's results in each frame, ascending, with poses smoothed as those of the whole are, a window later."""
+    if not window:
+        yield from rows
+        return
     before, waiting = list[list[PredictedFrame]](), list[list[PredictedFrame]]()
     for row in rows:
         waiting.append(row)
-        if len(waiting) == window + WAITING or not window:
+        if len(waiting) == window + WAITING:
             yield from _smoothed(before, waiting, len(waiting) - window, window)
             passed, waiting = waiting[: len(waiting) - window], waiting[len(waiting) - window :]
             before = [*before, *([replace(one, image=NO_IMAGE) for one in row] for row in passed)][-window:]
@@ -82,8 +85,7 @@ def _smoothed(
     before: list[list[PredictedFrame]], rows: list[list[PredictedFrame]], count: int, window: int
 ) -> Iterator[list[PredictedFrame]]:
     """The first `count` of the rows, smoothed among those before and behind them."""
-    if not window:
-        yield from rows
+    if not rows:
         return
     around = [*before, *rows]
     poses = np.array([[one.pose for one in row] for row in around])
