@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import fields
 from types import SimpleNamespace
 
 import numpy as np
@@ -106,3 +107,16 @@ def test_travel_and_motion(make_scene) -> None:
     assert quality.travel(still, H36M_17) == 0
     assert quality.motion(still, H36M_17) < 1e-9
     assert quality.motion(walk, H36M_17) > 1
+
+
+def test_who_is_late_is_told_once() -> None:
+    nothing = {field.name: 0.0 for field in fields(quality.Report)}
+    report = quality.Report(**{**nothing, "verdict": "good", "reasons": ()})
+    rough, closer, other = "Cameras are not synchronous: a.", "Cameras are not synchronous: b by 2.", "Nobody moves."
+    assert report.doubted(()) == report
+    assert report.doubted((other, rough)).reasons == (other, rough)
+    assert report.doubted((other, rough)).doubted((closer,)).reasons == (other, closer)
+    assert report.doubted((rough,)).doubted((other,)).reasons == (rough, other)
+    assert report.doubted((rough, other)).without(rough).reasons == (other,)
+    assert report.doubted((rough,)).without("Cameras").verdict == "good"
+    assert report.doubted((rough, other)).without("Cameras").verdict == "doubtful"

@@ -19,6 +19,7 @@ from vergence.geometry.two_view import NO_PARALLAX
 from vergence.reconstruction.inputs import Joints
 from vergence.reconstruction.lenses import Optics, view_deg
 from vergence.reconstruction.rig import Rig
+from vergence.reconstruction.wish import NOT_SYNCHRONOUS
 from vergence.skeleton import Skeleton
 
 Array = np.ndarray
@@ -103,8 +104,15 @@ class Report:
     zoom_change: tuple[float, ...] = ()
 
     def doubted(self, reasons: tuple[str, ...]) -> Report:
-        """With these reasons too; `doubtful` where there are any."""
-        return replace(self, verdict="doubtful", reasons=(*self.reasons, *reasons)) if reasons else self
+        """With these reasons too; `doubtful` where there are any. Who is late is told once, by whoever looked closer."""
+        late = any(reason.startswith(NOT_SYNCHRONOUS) for reason in reasons)
+        own = self.without(NOT_SYNCHRONOUS).reasons if late else self.reasons
+        return replace(self, verdict="doubtful", reasons=(*own, *reasons)) if reasons else self
+
+    def without(self, beginning: str) -> Report:
+        """Without the reasons that begin so; `good` where none is left."""
+        kept = tuple(reason for reason in self.reasons if not reason.startswith(beginning))
+        return replace(self, verdict="doubtful" if kept else "good", reasons=kept)
 
 
 def thigh_mean(variation: dict[str, float]) -> float:

@@ -327,7 +327,7 @@ def _finish(
     sound, (kept, trust), widened = agreeing(result, observed, weight, sigma, some, given.weight.shape[2])
     observed = observed[:, :, kept]
     spread = camera_covariance(sound, observed, trust, sigma=widened, focal=mode)
-    points_of = {"index": some[kept], "joints": given.weight.shape[2]}
+    points_of = {"index": some[kept], "joints": given.weight.shape[2], "room": given.room}
     wish = preferred_lens(sound, observed, trust, sigma=sigma, widened=widened, mode=mode, **points_of)
     bone = reference_length(pose.reshape(*given.weight.shape[::2], 3), skeleton)
     optics = describe(given, result, sigma, bone, evidence, spread, wish)
