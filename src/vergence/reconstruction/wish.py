@@ -15,6 +15,7 @@ Array = np.ndarray
 
 MOST_FOCAL = 1.05  # factor that matters
 NOT_SYNCHRONOUS = "Cameras are not synchronous"
+BEGAN = " than the others"  # of a camera, in sentences that name a time among other causes
 
 
 def sentence(words: str) -> str:
@@ -82,7 +83,7 @@ class Wish:
             return f"another principal point of {names[int(camera)]}, by about ({x:+.0f}, {y:+.0f}) px"
         if self.kind == "late":
             camera, frames = self.value
-            return f"{names[int(camera)]} began {'later' if frames > 0 else 'earlier'} than the others"
+            return f"{names[int(camera)]} began {'later' if frames > 0 else 'earlier'}{BEGAN}"
         return f"lens distortion (k1 {self._bend()})"
 
     def _factors(self, names: tuple[str, ...]) -> str:

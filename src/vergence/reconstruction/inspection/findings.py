@@ -28,7 +28,7 @@ from vergence.reconstruction.inspection.measure import (
 from vergence.reconstruction.lenses import MAX_FOCAL_DEVIATION
 from vergence.reconstruction.quality import MIN_MOTION
 from vergence.reconstruction.result import Reconstruction
-from vergence.reconstruction.wish import NOT_SYNCHRONOUS
+from vergence.reconstruction.wish import BEGAN, NOT_SYNCHRONOUS
 
 State = Literal["good", "note", "doubtful", "wrong"]
 
@@ -348,7 +348,8 @@ def _geometry(made: Reconstruction, stride: int, cause: str) -> Iterator[Finding
     """What the reconstruction says against itself, in its own words."""
     for reason in made.report.reasons:
         counted = f" (one frame here is {stride} frames of the recording)" if stride > 1 and " frame" in reason else ""
-        again = TELL_TIME if reason.startswith(NOT_SYNCHRONOUS) else cause if reason.startswith(WEAK) else ""
+        late = reason.startswith(NOT_SYNCHRONOUS) or BEGAN in reason
+        again = TELL_TIME if late else cause if reason.startswith(WEAK) else ""
         yield Finding("geometry", "doubtful", reason.rstrip(".") + counted, again)
     if made.report.verdict == "good":
         error = made.report.predicted_rotation_deg
