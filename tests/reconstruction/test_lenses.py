@@ -11,7 +11,7 @@ from scipy.stats import chi2
 
 from vergence.reconstruction import lenses
 from vergence.reconstruction.bundle import Bundle
-from vergence.reconstruction.lenses import FIELDS_OF_VIEW, motion_in_images, view_deg
+from vergence.reconstruction.lenses import FIELDS_OF_VIEW, motion_in_images, turned_by_centres, view_deg
 from vergence.reconstruction.solve import Solution, reconstruct_keypoints
 from vergence.reconstruction.wish import Wish
 from vergence.skeleton import H36M_17
@@ -208,3 +208,17 @@ def test_fields_of_view_are_along_the_longer_side() -> None:
 @pytest.mark.parametrize("gain", [-3.0, 0.0, 0.3, 1.0, 4.0, 25.0, 90.0])
 def test_the_chance_of_a_gain_is_the_tail_of_the_chi_square_distribution(gain: float, free: int) -> None:
     assert lenses._log_chance(gain, free) == pytest.approx(chi2.logsf(max(gain, 0.0), free), rel=1e-9, abs=1e-12)
+
+
+def test_principal_points_that_nobody_gave_leave_rotations_unsure(make_scene: Callable) -> None:
+    """Points 10 px from the middle to either side turn cameras of 1000 px by half a degree each way: sqrt(4) times 0.01."""
+    found = turned_by_centres(np.full((3, 2), 1000.0), np.array([[1000.0, 600], [600, 1000], [2000, 900]]))
+    np.testing.assert_allclose(found[:2, :2], [[0, 0.02], [0.02, 0]])
+    np.testing.assert_allclose(found[2], [np.sqrt(10) * 0.01, np.sqrt(10) * 0.01, 0])
+    scene = make_scene(frames=60, noise=1.0, distortion=STRAIGHT)
+    given, assumed = (solved(scene, intrinsics=k).report for k in (scene.intrinsics, None))
+    assert given.predicted_rotation_deg < 0.3
+    assert assumed.predicted_rotation_deg > np.degrees(0.02 * 1000 / 1100) - 0.02
+    moved = scene.keypoints + np.array([[12.0, -8], [-12, 8], [0, 12], [6, 0]])[:, None]
+    off = turned(solved(scene, moved, intrinsics=None), scene)
+    assert 0.5 < off / assumed.predicted_rotation_deg < 2

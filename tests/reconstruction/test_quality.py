@@ -23,6 +23,7 @@ FINE = {
     "thigh_cv_free": 0.03,
     "camera_errors": (1.0, 1.1, 0.9),
     "estimated": True,
+    "centred": False,
     "names": ("camera 1", "camera 2", "camera 3"),
 }
 
@@ -36,6 +37,8 @@ def test_nothing_speaks_against_a_good_run() -> None:
     [
         ({"predicted_deg": 0.9}, "of the worst pair of cameras, camera 1 and camera 3, is known to 0.90 degrees"),
         ({"predicted_deg": float("nan")}, "degrees"),
+        ({"predicted_deg": 0.9}, "More frames, more travel or sharper keypoints would help"),
+        ({"predicted_deg": 0.9, "centred": True}, "Intrinsics, more travel or sharper keypoints would help"),
         ({"gap": 1.05, "mirror_gap": 1.05}, "mirror image"),
         ({"gap": 1.05}, "another arrangement"),
         ({"mirror_gap": 1.5, "bend": -0.1}, "wrong way"),
@@ -84,7 +87,12 @@ def test_errors_are_medians_of_what_counts_by_camera_and_by_joint() -> None:
     residual = rng.exponential(3.0, (9, 3, 17))
     weight, counted = rng.uniform(0, 1, (9, 3, 17)).round(), rng.random((9, 3, 17)) < 0.8
     given = SimpleNamespace(
-        weight=weight, counted=counted, focal=np.full((3, 2), 900.0), names=("a", "b", "c"), intrinsics=np.eye(3)
+        weight=weight,
+        counted=counted,
+        focal=np.full((3, 2), 900.0),
+        names=("a", "b", "c"),
+        intrinsics=np.eye(3),
+        centred=False,
     )
     side = np.tile(np.arange(17), (9, 3, 1))
     side[0, 1, [2, 5]] = 5, 2

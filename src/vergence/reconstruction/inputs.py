@@ -44,6 +44,7 @@ class Joints:
         zooms: factors on the focal length to start from.
         names: of the cameras, for sentences.
         image_size: px.
+        centred: nobody gave principal points, and they are taken to be in the middle.
     """
 
     offset: Float[Array, "T V J 2"]
@@ -57,6 +58,7 @@ class Joints:
     zooms: tuple[float, ...]
     names: tuple[str, ...]
     image_size: Float[Array, "V 2"]
+    centred: bool
 
     @property
     def room(self) -> Float[Array, "V 2 2"]:
@@ -176,6 +178,7 @@ def check_joints(
         zooms=(1.0,) if known_focal or fov is not None else ZOOM_STARTS,
         names=labels,
         image_size=image_size,
+        centred=intrinsics is None,
     )
 
 

@@ -57,6 +57,9 @@ DIFFERENT = (
 IMPROBABLE = np.log(1e-2)  # of a lens that would be right, before another is named; right ones leave 0.1 and more
 SUSPICIOUS = np.log(0.1)
 MOST_CENTRE = np.radians(1.0)  # of the principal point, seen from the camera
+CENTRE_SPREAD = (
+    0.01  # of the longer side: deviation from the middle, along a side, of twelve calibrated cameras' points
+)
 MOST_USUAL_CENTRE = np.radians(30.0)  # and beyond this no principal point is
 MOST_USUAL_FOCAL = 3.0
 MOST_BEND = 3e-3  # radians at the border of what was seen
@@ -330,6 +333,13 @@ def describe(
             )
     loose = tuple(float(d) for d in deviation)
     return Optics(evidence.mode, evidence.why, loose, angle, (moved / bone, turned), tuple(reasons))
+
+
+def turned_by_centres(focal: Float[Array, "V 2"], image_size: Float[Array, "V 2"]) -> Float[Array, "V V"]:
+    """Root mean square angle, radians, by which each pair's rotation is off for principal points that are taken to be in the
+    middle: a camera turns by what its point is off, and no residual shows it."""
+    own = 2 * (CENTRE_SPREAD * image_size.max(1) / focal.mean(1)) ** 2  # along two sides
+    return np.asarray(np.sqrt((own[:, None] + own) * (1 - np.eye(len(own)))))
 
 
 def view_deg(focal: Float[Array, "V 2"], intrinsics: Float[Array, "V 3 3"]) -> tuple[float, ...]:

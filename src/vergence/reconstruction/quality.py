@@ -196,6 +196,7 @@ def doubts(
     thigh_cv_free: float,
     camera_errors: tuple[float, ...],
     estimated: bool,
+    centred: bool,
     names: tuple[str, ...],
 ) -> tuple[str, ...]:
     """Everything that speaks against a `good` verdict, in sentences."""
@@ -208,7 +209,8 @@ def doubts(
     if estimated and not predicted_deg <= MAX_UNCERTAINTY_DEG:
         found.append(
             f"The relative rotation of the worst pair of cameras, {' and '.join(worst_pair)}, is known to {predicted_deg:.2f} "
-            f"degrees only (limit {MAX_UNCERTAINTY_DEG}). More frames, more travel or sharper keypoints would help."
+            f"degrees only (limit {MAX_UNCERTAINTY_DEG}). {'Intrinsics' if centred else 'More frames'}, more travel or sharper "
+            "keypoints would help."
         )
     if estimated and gap < MIN_GAP:
         what = "its mirror image in depth" if mirror_gap <= gap else "another arrangement of the cameras"
@@ -285,6 +287,7 @@ def measured_report(
         moved=moved,
         camera_errors=tuple(e / f for e, f in zip(per_camera, given.focal.mean(1), strict=True)),
         estimated=rig is not None,
+        centred=given.centred,
         names=given.names,
         **measured,
     )

@@ -42,6 +42,7 @@ from vergence.reconstruction.lenses import (
     agreeing,
     describe,
     preferred_lens,
+    turned_by_centres,
     weigh_focal_lengths,
 )
 from vergence.reconstruction.per_frame import frames_by_themselves
@@ -331,7 +332,10 @@ def _finish(
     wish = preferred_lens(sound, observed, trust, sigma=sigma, widened=widened, mode=mode, **points_of)
     bone = reference_length(pose.reshape(*given.weight.shape[::2], 3), skeleton)
     optics = describe(given, result, sigma, bone, evidence, spread, wish)
-    return result, np.degrees(rotation_uncertainty(result, spread)), optics
+    turned = rotation_uncertainty(result, spread)
+    if given.centred:
+        turned = np.hypot(turned, turned_by_centres(result.focal, given.image_size))
+    return result, np.degrees(turned), optics
 
 
 def _assemble(

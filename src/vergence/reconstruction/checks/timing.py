@@ -277,9 +277,7 @@ def late_words(
     late = late or ([(names[suspect], -ahead)] if abs(ahead) > LATE_FRAMES else [])
     if not late or (cameras is not None and _in_time(cameras, image)):
         return ""
-    told = ", ".join(
-        f"{name} by about {abs(frames):.0f} ({'later' if frames < 0 else 'earlier'})" for name, frames in late
-    )
+    told = ", ".join(f"{name} by about {abs(n):.0f} ({'later' if n < 0 else 'earlier'})" for name, n in late)
     return (
         f"{NOT_SYNCHRONOUS}: against the others, recording seems to begin at another frame in {told}. Set their "
         "`offset`, or cut the videos to one moment."
