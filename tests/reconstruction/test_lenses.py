@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.stats import chi2
 
 from vergence.reconstruction import lenses
-from vergence.reconstruction.lenses import FIELDS_OF_VIEW, Wish, view_deg
+from vergence.reconstruction.bundle import Bundle
+from vergence.reconstruction.lenses import FIELDS_OF_VIEW, motion_in_images, turned_by_centres, view_deg
 from vergence.reconstruction.solve import Solution, reconstruct_keypoints
+from vergence.reconstruction.wish import Wish
 from vergence.skeleton import H36M_17
 
 STRAIGHT = (0.0, 0.0, 0.0, 0.0, 0.0)
@@ -118,6 +121,8 @@ def test_a_principal_point_that_is_wrong_is_named(make_scene: Callable) -> None:
         (Wish("focal", np.array([1.0, 0.1]), -9.0, False), True, "the lens of top neither by its calibration"),
         (Wish("radial", np.array([70.0, 1.0]), -9.0, False), True, "the lens of left neither"),
         (Wish("radial", np.array([-0.2, -0.2]), -9.0), False, "and nobody gave any (k1 -0.20, about)"),
+        (Wish("late", np.array([1, 0.8]), -9.0), True, "Cameras are not synchronous: top began later than the others"),
+        (Wish("late", np.array([0, -0.8]), -9.0), False, "left began earlier than the others"),
     ],
 )
 def test_a_lens_is_spoken_of_as_it_is_known(wish: Wish, calibrated: bool, words: str) -> None:
@@ -125,6 +130,55 @@ def test_a_lens_is_spoken_of_as_it_is_known(wish: Wish, calibrated: bool, words:
     assert words in told
     assert wish.usual or not any(c.isdigit() for c in told)
     assert calibrated or "calibration" not in told
+    several = replace(
+        wish, others=(Wish("radial", np.array([-0.2, 0.1]), -9.0), Wish("late", np.array([0, 2.0]), -9.0))
+    )
+    listed = several.words(("left", "top"), calibrated)
+    assert "does not tell why. Any of these would explain it: " in listed
+    assert listed.endswith("; lens distortion (k1 -0.20, +0.10); left began later than the others")
+
+
+@pytest.mark.parametrize(("late", "words"), [(1, "camera 2 began later"), (-2, "camera 2 began earlier")])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_late_camera_is_no_other_lens(make_scene: Callable, late: int, words: str, known: bool) -> None:
+    scene = make_scene(frames=52, noise=2.0, distortion=STRAIGHT, outliers=0.03)
+    points = np.stack([scene.keypoints[s : s + 46, v] for v, s in enumerate((3, 3 + late, 3, 3))], 1)
+    reasons = solved(scene, points, intrinsics=scene.intrinsics if known else None).report.reasons
+    assert sum(words in reason for reason in reasons) == 1, reasons
+    assert not any("principal point" in reason or "distortion" in reason for reason in reasons)
+
+
+def test_causes_that_explain_as_much_are_listed(make_scene: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = make_scene(frames=90, noise=1.5, distortion=STRAIGHT)
+    k = scene.intrinsics.copy()
+    k[2, 0, 2] += 100
+    monkeypatch.setattr(lenses, "CLEARLY", np.inf)
+    reasons = " ".join(solved(scene, intrinsics=k).report.reasons)
+    assert "does not tell why. Any of these would explain it: another principal point of camera 3" in reasons
+    assert reasons.count("principal point of camera 3") == 1
+    assert ";" in reasons
+
+
+def test_a_principal_point_outside_its_image_is_no_explanation(make_scene: Callable) -> None:
+    """The same wrong one, in images that end before the right one."""
+    scene = make_scene(frames=90, noise=1.5, distortion=STRAIGHT)
+    k, points, size = scene.intrinsics.copy(), scene.keypoints.copy(), scene.image_size.copy()
+    k[2, 0, 2], points[:, 2, :, 0], size[2, 0] = 370.0, points[:, 2, :, 0] - 100, 390
+    reasons = " ".join(solved(scene, points, intrinsics=k).report.reasons)
+    assert "another principal point of camera 3" in reasons
+    reasons = " ".join(solved(replace(scene, image_size=size), points, intrinsics=k).report.reasons)
+    assert "the lens of camera 3 neither by its calibration" in reasons
+    assert "another principal point of camera 3" not in reasons
+
+
+def test_motion_is_what_the_images_show_between_frames_on_either_side() -> None:
+    """A point at depth 4 that goes 0.1 a frame to the right, f 1000: 25 px a frame; another one stands."""
+    points = np.array([[0.1 * t, 0, 4.0] for t in range(6)] + [[0, 1.0, 4.0]] * 6)
+    scene = Bundle(np.eye(3)[None], np.zeros((1, 3)), np.full((1, 2), 1000.0), points)
+    index = np.concatenate([3 * np.arange(6) + 1, 3 * np.arange(6)])  # joints 1 and 0 of 3
+    found = motion_in_images(scene, index, 3)
+    np.testing.assert_allclose(found[0, 0], [0, 0, 25, 25, 0, 0, *[0] * 6], atol=1e-9)
+    np.testing.assert_allclose(found[0, 1], 0, atol=1e-9)
 
 
 def test_a_principal_point_beyond_all_images_is_no_number(
@@ -154,3 +208,17 @@ def test_fields_of_view_are_along_the_longer_side() -> None:
 @pytest.mark.parametrize("gain", [-3.0, 0.0, 0.3, 1.0, 4.0, 25.0, 90.0])
 def test_the_chance_of_a_gain_is_the_tail_of_the_chi_square_distribution(gain: float, free: int) -> None:
     assert lenses._log_chance(gain, free) == pytest.approx(chi2.logsf(max(gain, 0.0), free), rel=1e-9, abs=1e-12)
+
+
+def test_principal_points_that_nobody_gave_leave_rotations_unsure(make_scene: Callable) -> None:
+    """Points 10 px from the middle to either side turn cameras of 1000 px by half a degree each way: sqrt(4) times 0.01."""
+    found = turned_by_centres(np.full((3, 2), 1000.0), np.array([[1000.0, 600], [600, 1000], [2000, 900]]))
+    np.testing.assert_allclose(found[:2, :2], [[0, 0.02], [0.02, 0]])
+    np.testing.assert_allclose(found[2], [np.sqrt(10) * 0.01, np.sqrt(10) * 0.01, 0])
+    scene = make_scene(frames=60, noise=1.0, distortion=STRAIGHT)
+    given, assumed = (solved(scene, intrinsics=k).report for k in (scene.intrinsics, None))
+    assert given.predicted_rotation_deg < 0.3
+    assert assumed.predicted_rotation_deg > np.degrees(0.02 * 1000 / 1100) - 0.02
+    moved = scene.keypoints + np.array([[12.0, -8], [-12, 8], [0, 12], [6, 0]])[:, None]
+    off = turned(solved(scene, moved, intrinsics=None), scene)
+    assert 0.5 < off / assumed.predicted_rotation_deg < 2

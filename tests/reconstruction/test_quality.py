@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import fields
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,6 +23,7 @@ FINE = {
     "thigh_cv_free": 0.03,
     "camera_errors": (1.0, 1.1, 0.9),
     "estimated": True,
+    "centred": False,
     "names": ("camera 1", "camera 2", "camera 3"),
 }
 
@@ -35,6 +37,8 @@ def test_nothing_speaks_against_a_good_run() -> None:
     [
         ({"predicted_deg": 0.9}, "of the worst pair of cameras, camera 1 and camera 3, is known to 0.90 degrees"),
         ({"predicted_deg": float("nan")}, "degrees"),
+        ({"predicted_deg": 0.9}, "More frames, more travel or sharper keypoints would help"),
+        ({"predicted_deg": 0.9, "centred": True}, "Intrinsics, more travel or sharper keypoints would help"),
         ({"gap": 1.05, "mirror_gap": 1.05}, "mirror image"),
         ({"gap": 1.05}, "another arrangement"),
         ({"mirror_gap": 1.5, "bend": -0.1}, "wrong way"),
@@ -83,7 +87,12 @@ def test_errors_are_medians_of_what_counts_by_camera_and_by_joint() -> None:
     residual = rng.exponential(3.0, (9, 3, 17))
     weight, counted = rng.uniform(0, 1, (9, 3, 17)).round(), rng.random((9, 3, 17)) < 0.8
     given = SimpleNamespace(
-        weight=weight, counted=counted, focal=np.full((3, 2), 900.0), names=("a", "b", "c"), intrinsics=np.eye(3)
+        weight=weight,
+        counted=counted,
+        focal=np.full((3, 2), 900.0),
+        names=("a", "b", "c"),
+        intrinsics=np.eye(3),
+        centred=False,
     )
     side = np.tile(np.arange(17), (9, 3, 1))
     side[0, 1, [2, 5]] = 5, 2
@@ -187,3 +196,16 @@ def test_of_two_rigs_that_fit_alike_the_mirror_image_is_named_where_it_is_the_ne
 def test_a_camera_that_disagrees_is_named_with_its_share() -> None:
     (said,) = quality.doubts(**{**FINE, "camera_errors": (1.0, 3.0, np.nan, 1.2), "names": ("a", "b", "c", "d")})
     assert said.startswith("b agrees badly with the others (2.5 times their error)")
+
+
+def test_who_is_late_is_told_once() -> None:
+    nothing = {field.name: 0.0 for field in fields(quality.Report)}
+    report = quality.Report(**{**nothing, "verdict": "good", "reasons": ()})
+    rough, closer, other = "Cameras are not synchronous: a.", "Cameras are not synchronous: b by 2.", "Nobody moves."
+    assert report.doubted(()) == report
+    assert report.doubted((other, rough)).reasons == (other, rough)
+    assert report.doubted((other, rough)).doubted((closer,)).reasons == (other, closer)
+    assert report.doubted((rough,)).doubted((other,)).reasons == (rough, other)
+    assert report.doubted((rough, other)).without(rough).reasons == (other,)
+    assert report.doubted((rough,)).without("Cameras").verdict == "good"
+    assert report.doubted((rough, other)).without("Cameras").verdict == "doubtful"

@@ -33,6 +33,7 @@ Array = np.ndarray
 
 CAMERA_SIZE = 7  # rotation 3, translation 3, log focal length 1
 LENS_SIZE = 4  # principal point (px), radial terms: asked of by `reduced_system`, never adjusted
+LATE = CAMERA_SIZE + LENS_SIZE  # the unknown beside these: frames by which a camera is late
 SYMMETRIC = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))  # a symmetric 3x3 matrix as six numbers
 MIN_DEPTH_SHARE = 0.02  # of the median depth: nearer points are treated as if at that depth, so that steps stay finite
 
@@ -59,7 +60,7 @@ class Bundle:
 
 
 class _System(NamedTuple):
-    """The normal equations, by block (C = 7 unknowns a camera, 11 with the lens)."""
+    """The normal equations, by block (C = 7 unknowns a camera, 12 with lens and time)."""
 
     camera: Array  # V C C
     camera_gradient: Array  # V C
@@ -111,9 +112,10 @@ def robust_cost(bundle: Bundle, observed: Array, weight: Float[Array, "V N"], lo
 
 
 def linearise(
-    bundle: Bundle, observed: Array, weight: Array, loss: Loss, scale: float, lens: bool = False
+    bundle: Bundle, observed: Array, weight: Array, loss: Loss, scale: float, motion: Array | None = None
 ) -> tuple[float, _System]:
-    """Cost and Gauss-Newton normal equations with the robust weights of this point (IRLS)."""
+    """Cost and Gauss-Newton normal equations with the robust weights of this point (IRLS); with the points' `motion` in the
+    images (V 2 N, px a frame) those of the lens and of time as well."""
     views, count = weight.shape
     turned = bundle.rotation @ bundle.points.T
     moved = turned + bundle.translation[:, :, None]
@@ -126,18 +128,19 @@ def linearise(
     root = np.sqrt(weight * slope)
     a, b = fx * inverse * root, fy * inverse * root
     qx, qy, qz = turned[:, 0], turned[:, 1], turned[:, 2]
-    jc = np.zeros((views, CAMERA_SIZE + LENS_SIZE * lens, 2, count))
+    jc = np.zeros((views, CAMERA_SIZE + (0 if motion is None else LENS_SIZE + 1), 2, count))
     jc[:, 0, 0], jc[:, 0, 1] = -a * x * qy, -b * (qz + y * qy)
     jc[:, 1, 0], jc[:, 1, 1] = a * (qz + x * qx), b * y * qx
     jc[:, 2, 0], jc[:, 2, 1] = -a * qy, b * qx
     jc[:, 3, 0], jc[:, 4, 1] = a, b
     jc[:, 5, 0], jc[:, 5, 1] = -a * x, -b * y
     jc[:, 6, 0], jc[:, 6, 1] = fx * x * root, fy * y * root
-    if lens:  # projection = f x (1 + k1 r^2 + k2 r^4) + c
+    if motion is not None:  # projection = f x (1 + k1 r^2 + k2 r^4) + c + motion late
         radius = x**2 + y**2
         jc[:, 7, 0] = jc[:, 8, 1] = root
         jc[:, 9] = jc[:, 6] * radius[:, None]
         jc[:, 10] = jc[:, 9] * radius[:, None]
+        jc[:, LATE] = motion * root[:, None]
     rows = bundle.rotation
     jp = np.empty((views, 3, 2, count))
     jp[:, :, 0] = a[:, None] * (rows[:, 0, :, None] - x[:, None] * rows[:, 2, :, None])
@@ -318,16 +321,22 @@ def camera_covariance(
 
 
 def reduced_system(
-    bundle: Bundle, observed: Float[Array, "V 2 N"], weight: Float[Array, "V N"], scale: float
-) -> tuple[Float[Array, "V 11 V 11"], Float[Array, "V 11"]]:
+    bundle: Bundle,
+    observed: Float[Array, "V 2 N"],
+    weight: Float[Array, "V N"],
+    scale: float,
+    motion: Float[Array, "V 2 N"] | None = None,
+) -> tuple[Float[Array, "V 12 V 12"], Float[Array, "V 12"]]:
     """Matrix and gradient of the Cauchy cost in all that a camera and its lens may be wrong in, points eliminated.
 
-    A camera's unknowns: rotation 3, translation 3, log focal length, principal point 2 (px), radial terms k1 and k2. The
-    scale of the rig is held, the first camera is not.
+    A camera's unknowns: rotation 3, translation 3, log focal length, principal point 2 (px), radial terms k1 and k2, and the
+    frames by which it shows something later (`motion`: px a frame; not given: nothing moves). The scale of the rig is held,
+    the first camera is not.
     """
+    motion = np.zeros(observed.shape) if motion is None else motion
     observed = np.where((weight > 0)[:, None], observed, 0.0)
     centred = _recentred(bundle, np.median(bundle.points, axis=0))
-    _, system = linearise(centred, observed, weight, "cauchy", scale, lens=True)
+    _, system = linearise(centred, observed, weight, "cauchy", scale, motion)
     reduced, gradient, _ = _reduce(system, 0.0)
     views, size = system.camera_gradient.shape
     matrix = reduced.reshape(views, size, views, size)

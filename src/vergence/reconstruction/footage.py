@@ -18,12 +18,12 @@ from vergence.geometry.cameras import Rig
 from vergence.outputs import PoseSequence, height_mm
 from vergence.progress import Progress, silent
 from vergence.reconstruction.checks.doubts import doubts, throughout
-from vergence.reconstruction.checks.timing import NOT_SYNCHRONOUS
 from vergence.reconstruction.inputs import REPORT_CONFIDENCE, check_views
 from vergence.reconstruction.result import Reconstruction
 from vergence.reconstruction.solve import Solution, reconstruct_keypoints
 from vergence.reconstruction.sync.find import Sync
 from vergence.reconstruction.sync.footage import described, synchronise, words
+from vergence.reconstruction.wish import NOT_SYNCHRONOUS
 
 DOUBTFUL_CAMERAS = (
     "The given cameras were found from a recording whose result was doubtful. Give cameras of a good one, "
@@ -95,7 +95,7 @@ def reconstruct(
     against: tuple[str, ...] = ()
     try:
         solution, against = _solved(footage, seen, lens, options)
-        late = any(reason.startswith(NOT_SYNCHRONOUS) for reason in against)
+        late = any(reason.startswith(NOT_SYNCHRONOUS) for reason in (*solution.report.reasons, *against))
     except VergenceError:
         if not asked or clocks is not None:
             raise
@@ -112,6 +112,8 @@ def reconstruct(
             else:
                 (solution, against), footage, seen = after, moved, at_one_time
     assert solution is not None
+    if clocks is not None and clocks.state == "synchronous":  # the motion looked closer than the residuals
+        solution = replace(solution, report=solution.report.without(NOT_SYNCHRONOUS))
     timed, mistimed = words(clocks, footage)
     placed = footage.has_extrinsics and not per_frame
     if placed and footage.doubtful and not refine:

@@ -43,6 +43,8 @@ class Joints:
         auto: whether one or each is for the footage to decide.
         zooms: factors on the focal length to start from.
         names: of the cameras, for sentences.
+        image_size: px.
+        centred: nobody gave principal points, and they are taken to be in the middle.
     """
 
     offset: Float[Array, "T V J 2"]
@@ -55,6 +57,13 @@ class Joints:
     auto: bool
     zooms: tuple[float, ...]
     names: tuple[str, ...]
+    image_size: Float[Array, "V 2"]
+    centred: bool
+
+    @property
+    def room(self) -> Float[Array, "V 2 2"]:
+        """The images' first and last px, from the principal points."""
+        return np.stack([0 * self.image_size, self.image_size - 1], 1) - self.intrinsics[:, None, :2, 2]
 
     @property
     def known_focal(self) -> bool:
@@ -168,6 +177,8 @@ def check_joints(
         auto=not known_focal and focal == "auto",
         zooms=(1.0,) if known_focal or fov is not None else ZOOM_STARTS,
         names=labels,
+        image_size=image_size,
+        centred=intrinsics is None,
     )
 
 

@@ -8,7 +8,7 @@ which separate focal lengths make the rig worse, widens the deviations until not
 
 Lenses that were taken as known, and what nobody asks of (principal points, distortion), are tried by a score test: one
 linearisation at the adjusted rig, which would have to be at rest in these unknowns too. It costs one step of the
-adjustment, whatever is tried.
+adjustment, whatever is tried. Times are tried beside lenses, because each takes up what the other leaves.
 
 What breaks it: two cameras. Their essential matrix has five unknowns, and a wrong lens hides in the rotation; nothing is
 then claimed here (`checks.limb_lens` asks the limbs), and where it would matter the verdict says so.
@@ -25,6 +25,7 @@ from jaxtyping import Float
 
 from vergence.reconstruction.bundle import (
     CAMERA_SIZE,
+    LATE,
     Bundle,
     FocalMode,
     adjust,
@@ -43,16 +44,22 @@ from vergence.reconstruction.rig import (
     rotation_gap,
     spread_points,
 )
+from vergence.reconstruction.wish import MOST_FOCAL, Wish, sentence
 
 Array = np.ndarray
 
+CLEARLY = np.log(100)  # by how much less a cause is found by chance than the others, before it is the one that is named
+MOST_LATE = 0.25  # frames; of a whole one, which makes strays of the fastest joints, this first step shows a third
+MOTION_REACH = 2  # frames to either side
 DIFFERENT = (
     4.0  # squared differences of focal logarithms over their covariance, per degree of freedom; equal ones leave 2.2
 )
 IMPROBABLE = np.log(1e-2)  # of a lens that would be right, before another is named; right ones leave 0.1 and more
 SUSPICIOUS = np.log(0.1)
-MOST_FOCAL = 1.05  # factor that matters
 MOST_CENTRE = np.radians(1.0)  # of the principal point, seen from the camera
+CENTRE_SPREAD = (
+    0.01  # of the longer side: deviation from the middle, along a side, of twelve calibrated cameras' points
+)
 MOST_USUAL_CENTRE = np.radians(30.0)  # and beyond this no principal point is
 MOST_USUAL_FOCAL = 3.0
 MOST_BEND = 3e-3  # radians at the border of what was seen
@@ -100,53 +107,6 @@ class Evidence:
     cameras: Bundle
     sigma: float
     against: str = ""
-
-
-@dataclass(frozen=True)
-class Wish:
-    """A lens that the footage would rather have.
-
-    Attributes:
-        kind: `focal` (factors on the focal lengths), `centre` (px to add to one camera's principal point) or `radial` (k1
-            to add).
-        value: V factors, `(camera, x, y)`, or V k1.
-        chance: logarithm of the probability that so much is found by chance.
-        usual: whether any lens is like that; one step towards a lens far off says that it is another, and not which.
-    """
-
-    kind: str
-    value: Array
-    chance: float
-    usual: bool = True
-
-    def words(self, names: tuple[str, ...], calibrated: bool = True) -> str:
-        """In words; `calibrated`: somebody said what the lens is."""
-        source = "its calibration" if calibrated else "what is assumed of it (centred, without distortion)"
-        if not self.usual:
-            size = np.abs(np.log(self.value)) if self.kind == "focal" else np.abs(self.value)
-            who = names[int(self.value[0] if self.kind == "centre" else np.argmax(size))]
-            return f"the footage fits the lens of {who} neither by {source} nor by any usual one near it"
-        if self.kind == "focal":
-            off = [f"{n} {f:.2f}" for n, f in zip(names, self.value) if max(f, 1 / f) >= MOST_FOCAL]
-            return f"the footage prefers other focal lengths than given, by these factors: {', '.join(off)}"
-        if self.kind == "centre":
-            camera, x, y = self.value
-            asked = (
-                "is its calibration of this camera, and of pictures of this size and cut?"
-                if calibrated
-                else "are its pictures cut, or bent by its lens?"
-            )
-            return (
-                f"the footage prefers another principal point of {names[int(camera)]}, by about ({x:+.0f}, {y:+.0f}) px: "
-                f"{asked}"
-            )
-        bend = f"{self.value[0]:+.2f}" if np.ptp(self.value) == 0 else ", ".join(f"{k:+.2f}" for k in self.value)
-        whose = "that the calibration has not" if calibrated else "and nobody gave any"
-        return f"the footage shows lens distortion {whose} (k1 {bend}, about)"
-
-
-def sentence(words: str) -> str:
-    return words[0].upper() + words[1:] + ("" if words.endswith("?") else ".")
 
 
 def weigh_focal_lengths(
@@ -205,8 +165,10 @@ def preferred_lens(
     mode: FocalMode,
     index: Array,
     joints: int,
+    room: Float[Array, "V 2 2"],
 ) -> Wish | None:
-    """The change of the lenses that would improve an adjusted rig least by chance; None where none is improbable enough.
+    """The change of the lenses, or of a camera's time, that would improve an adjusted rig least by chance, with those that do
+    it nearly as well; None where none is improbable enough.
 
     Args:
         scene: cameras and points at rest under the Cauchy loss at `LOSS_SIGMA` times `sigma`.
@@ -214,9 +176,11 @@ def preferred_lens(
         sigma, widened: noise, px, and the same widened by what repeats (`agreeing`).
         mode: which focal lengths were free.
         index, joints: of the points in (frame, joint), and of a frame.
+        room: the images' first and last px, from the principal points.
     """
     views = len(weight)
-    matrix, gradient = reduced_system(scene, observed, weight, LOSS_SIGMA * sigma)
+    motion = motion_in_images(scene, index, joints)
+    matrix, gradient = reduced_system(scene, observed, weight, LOSS_SIGMA * sigma, motion)
     size = matrix.shape[1]
     unit = np.eye(views * size).reshape(views, size, -1)
     loose = [unit[1:, :6].reshape(-1, views * size)]
@@ -228,13 +192,15 @@ def preferred_lens(
     def tried(kind: str, free: Array, value: Any, matters: Any, usual: Any = lambda step: True) -> None:
         step, gain = _score(matrix, gradient, np.concatenate(loose), free)
         rank = chance = _log_chance(gain / widened**2, len(free))
-        if kind == "centre" and chance < SUSPICIOUS:
-            # a wrong centre is itself an error that repeats: judged by what repeats without it
-            still = observed - np.eye(views)[int(value(step)[0])][:, None, None] * step[:, None]
+        if kind in ("centre", "late") and chance < SUSPICIOUS:
+            # one camera's fault is itself an error that repeats: judged by what repeats without it
+            own = int(value(step)[0])
+            off = step[:, None] if kind == "centre" else step * motion[own]
+            still = observed - np.eye(views)[own][:, None, None] * off
             moved = adjust(scene, still, weight, scale=LOSS_SIGMA * sigma, focal=mode, iterations=12, tolerance=1e-4)
             noise = min(agreeing(moved, still, weight, sigma, index, joints)[2], widened)
-            chance = _log_chance(gain / noise**2, 2)
-        if chance < IMPROBABLE and matters(step):
+            chance = _log_chance(gain / noise**2, len(free))
+        if chance < SUSPICIOUS and matters(step):
             found.append((rank, Wish(kind, value(step), chance, usual(step))))
 
     if mode == "fixed":
@@ -247,8 +213,12 @@ def preferred_lens(
             unit[v, 7:9],
             lambda s, v=v: np.array([v, *s]),
             lambda s, far=far: np.linalg.norm(s) > far,
-            lambda s, far=far: np.linalg.norm(s) < far * MOST_USUAL_CENTRE / MOST_CENTRE,
+            lambda s, v=v, far=far: (
+                np.linalg.norm(s) < far * MOST_USUAL_CENTRE / MOST_CENTRE
+                and bool((s >= room[v, 0]).all() and (s <= room[v, 1]).all())
+            ),
         )
+        tried("late", unit[v, LATE][None], lambda s, v=v: np.array([v, *s]), lambda s: np.abs(s).max() > MOST_LATE)
     for free in (unit[:, 9].sum(0)[None], unit[:, 9]):
         tried(
             "radial",
@@ -257,13 +227,43 @@ def preferred_lens(
             lambda s: np.abs(s).max() * border**3 > MOST_BEND,
             lambda s: np.abs(s).max() * border**2 < 1,
         )
-    best = min(found, key=lambda pair: pair[0], default=(0.0, None))[1]
-    if best is None or best.kind != "focal":
-        return best
-    how: FocalMode = "shared" if np.ptp(best.value) == 0 else "each"
+    found.sort(key=lambda pair: pair[0])
+    least = next((rank for rank, wish in found if wish.chance < IMPROBABLE), None)
+    if least is None:
+        return None
+    causes: dict[tuple[str, int], Wish] = {}
+    for rank, wish in found:
+        if 0 <= rank - least < CLEARLY:
+            causes.setdefault(wish.cause, _whole(wish, scene, observed, weight, sigma))
+    leading = list(causes.values())
+    usual = [wish for wish in leading if wish.usual] or leading[:1]  # a lens that there is not explains nothing
+    return replace(usual[0], others=tuple(usual[1:]))
+
+
+def _whole(wish: Wish, scene: Bundle, observed: Array, weight: Array, sigma: float) -> Wish:
+    """With focal lengths as the adjusted rig has them: far off, one step is not enough."""
+    if wish.kind != "focal":
+        return wish
+    how: FocalMode = "shared" if np.ptp(wish.value) == 0 else "each"
     moved = adjust(scene, observed, weight, scale=LOSS_SIGMA * sigma, focal=how)
-    factor = moved.focal.mean(1) / scene.focal.mean(1)  # far off, one step is not enough
-    return replace(best, value=factor, usual=bool(np.abs(np.log(factor)).max() < np.log(MOST_USUAL_FOCAL)))
+    factor = moved.focal.mean(1) / scene.focal.mean(1)
+    return replace(wish, value=factor, usual=bool(np.abs(np.log(factor)).max() < np.log(MOST_USUAL_FOCAL)))
+
+
+def motion_in_images(scene: Bundle, index: Array, joints: int, reach: int = MOTION_REACH) -> Float[Array, "V 2 N"]:
+    """The points' motion in the images, px a frame, between `reach` frames before and after; 0 where one of these is missing.
+
+    Args:
+        scene: cameras and points.
+        index, joints: of the points in (frame, joint), and of a frame.
+        reach: frames.
+    """
+    frame, joint = np.divmod(index, joints)
+    row = np.full((int(frame.max()) + 1 + 2 * reach, joints), -1)
+    row[frame + reach, joint] = np.arange(len(index))
+    before, after = row[frame, joint], row[frame + 2 * reach, joint]
+    image = project_points(scene)[0]
+    return np.where((before >= 0) & (after >= 0), (image[..., after] - image[..., before]) / (2 * reach), 0.0)
 
 
 def reduced_to(matrix: Array, gradient: Array, loose: Array, free: Array) -> tuple[Array, Array]:
@@ -333,6 +333,13 @@ def describe(
             )
     loose = tuple(float(d) for d in deviation)
     return Optics(evidence.mode, evidence.why, loose, angle, (moved / bone, turned), tuple(reasons))
+
+
+def turned_by_centres(focal: Float[Array, "V 2"], image_size: Float[Array, "V 2"]) -> Float[Array, "V V"]:
+    """Root mean square angle, radians, by which each pair's rotation is off for principal points that are taken to be in the
+    middle: a camera turns by what its point is off, and no residual shows it."""
+    own = 2 * (CENTRE_SPREAD * image_size.max(1) / focal.mean(1)) ** 2  # along two sides
+    return np.asarray(np.sqrt((own[:, None] + own) * (1 - np.eye(len(own)))))
 
 
 def view_deg(focal: Float[Array, "V 2"], intrinsics: Float[Array, "V 3 3"]) -> tuple[float, ...]:

@@ -19,6 +19,7 @@ from vergence.geometry.two_view import NO_PARALLAX
 from vergence.reconstruction.inputs import Joints
 from vergence.reconstruction.lenses import Optics, view_deg
 from vergence.reconstruction.rig import Rig
+from vergence.reconstruction.wish import NOT_SYNCHRONOUS
 from vergence.skeleton import Skeleton
 
 Array = np.ndarray
@@ -103,8 +104,15 @@ class Report:
     zoom_change: tuple[float, ...] = ()
 
     def doubted(self, reasons: tuple[str, ...]) -> Report:
-        """With these reasons too; `doubtful` where there are any."""
-        return replace(self, verdict="doubtful", reasons=(*self.reasons, *reasons)) if reasons else self
+        """With these reasons too; `doubtful` where there are any. Who is late is told once, by whoever looked closer."""
+        late = any(reason.startswith(NOT_SYNCHRONOUS) for reason in reasons)
+        own = self.without(NOT_SYNCHRONOUS).reasons if late else self.reasons
+        return replace(self, verdict="doubtful", reasons=(*own, *reasons)) if reasons else self
+
+    def without(self, beginning: str) -> Report:
+        """Without the reasons that begin so; `good` where none is left."""
+        kept = tuple(reason for reason in self.reasons if not reason.startswith(beginning))
+        return replace(self, verdict="doubtful" if kept else "good", reasons=kept)
 
 
 def thigh_mean(variation: dict[str, float]) -> float:
@@ -188,6 +196,7 @@ def doubts(
     thigh_cv_free: float,
     camera_errors: tuple[float, ...],
     estimated: bool,
+    centred: bool,
     names: tuple[str, ...],
 ) -> tuple[str, ...]:
     """Everything that speaks against a `good` verdict, in sentences."""
@@ -200,7 +209,8 @@ def doubts(
     if estimated and not predicted_deg <= MAX_UNCERTAINTY_DEG:
         found.append(
             f"The relative rotation of the worst pair of cameras, {' and '.join(worst_pair)}, is known to {predicted_deg:.2f} "
-            f"degrees only (limit {MAX_UNCERTAINTY_DEG}). More frames, more travel or sharper keypoints would help."
+            f"degrees only (limit {MAX_UNCERTAINTY_DEG}). {'Intrinsics' if centred else 'More frames'}, more travel or sharper "
+            "keypoints would help."
         )
     if estimated and gap < MIN_GAP:
         what = "its mirror image in depth" if mirror_gap <= gap else "another arrangement of the cameras"
@@ -277,6 +287,7 @@ def measured_report(
         moved=moved,
         camera_errors=tuple(e / f for e, f in zip(per_camera, given.focal.mean(1), strict=True)),
         estimated=rig is not None,
+        centred=given.centred,
         names=given.names,
         **measured,
     )

@@ -42,6 +42,7 @@ from vergence.reconstruction.lenses import (
     agreeing,
     describe,
     preferred_lens,
+    turned_by_centres,
     weigh_focal_lengths,
 )
 from vergence.reconstruction.per_frame import frames_by_themselves
@@ -327,11 +328,14 @@ def _finish(
     sound, (kept, trust), widened = agreeing(result, observed, weight, sigma, some, given.weight.shape[2])
     observed = observed[:, :, kept]
     spread = camera_covariance(sound, observed, trust, sigma=widened, focal=mode)
-    points_of = {"index": some[kept], "joints": given.weight.shape[2]}
+    points_of = {"index": some[kept], "joints": given.weight.shape[2], "room": given.room}
     wish = preferred_lens(sound, observed, trust, sigma=sigma, widened=widened, mode=mode, **points_of)
     bone = reference_length(pose.reshape(*given.weight.shape[::2], 3), skeleton)
     optics = describe(given, result, sigma, bone, evidence, spread, wish)
-    return result, np.degrees(rotation_uncertainty(result, spread)), optics
+    turned = rotation_uncertainty(result, spread)
+    if given.centred:
+        turned = np.hypot(turned, turned_by_centres(result.focal, given.image_size))
+    return result, np.degrees(turned), optics
 
 
 def _assemble(

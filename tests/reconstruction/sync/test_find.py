@@ -201,10 +201,21 @@ def test_what_a_timing_means() -> None:
     assert (lost.state, lost.zero_fits) == ("unsure", False)
     assert "stay together to 1.2 frames" in lost.reason
     assert verdict(wanders=0.9).state == "found"
-    vague = verdict(spread=0.3)
-    assert (vague.state, vague.zero_fits) == ("unsure", False)
-    assert f"offsets to {2 * np.hypot(0.3, 0.04):.1f} frames only" in vague.reason
-    assert verdict(spread=0.6).state == "unknown"
+    assert verdict(spread=0.29).state == "found"
+    for spread in (0.31, 0.9):  # 4 steps are beyond three deviations of both
+        vague = verdict(spread=spread)
+        assert (vague.state, vague.zero_fits, vague.offset.tolist()) == ("unsure", False, [0.0, 4.0])
+        assert f"offsets to {2 * np.hypot(spread, 0.04):.1f} frames only, and 0.5 is needed" in vague.reason
+    assert verdict(spread=1.01).state == "unknown"
+
+
+@pytest.mark.parametrize(("spread", "state"), [(0.29, "synchronous"), (0.45, "unsure"), (0.51, "unknown")])
+def test_no_offset_is_told_to_what_the_motion_tells(spread: float, state: str) -> None:
+    """Half a step that may be none."""
+    none, each = np.empty(0), np.diag([0.0, spread**2, 0.0, 0.0])
+    found = _verdict(Timing(np.array([0, 0.5]), np.zeros(2), each, *[none] * 5, None), (), np.inf, 100, 0.0, 0.1)
+    assert (found.state, found.zero_fits, found.moves) == (state, True, False)
+    np.testing.assert_allclose(found.deviation, [0, np.hypot(spread, 0.04)])
 
 
 def test_of_long_footage_the_stretch_is_taken_in_which_all_cameras_see_most() -> None:

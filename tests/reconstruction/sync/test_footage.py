@@ -87,6 +87,18 @@ def test_offsets_that_fit_alike_are_named(tmp_path: Path, walk) -> None:
     assert "c1 +31.5" in words(moved, capture)[1][0]
 
 
+def test_the_uncertainty_told_holds_nineteen_in_twenty_and_a_doubt_has_its_remedy(tmp_path: Path, walk) -> None:
+    capture = load_capture(write(tmp_path, walk, (0, LATE, 0)))
+    offset, deviation = np.array([0, -9.04, 0]), np.array([0, 0.41, 0.2])
+    vague = "the motion shows offsets to 0.8 frames only, and 0.5 is needed"
+    unsure = Sync("unsure", offset, 0 * offset, deviation, reason=vague, zero_fits=False)
+    (note,), (doubt,) = words(unsure, capture)
+    assert "c1 by -9.04 frames (began later, within 0.82)" in note
+    assert f"and {vague}: taken as c1 by -9.04" in doubt
+    assert "a clap or a flash that all of them film tells it" in doubt
+    assert not words(replace(unsure, state="found"), capture)[1]
+
+
 def test_a_piece_of_a_track_is_nobody_to_ask() -> None:
     whole, half, piece = (np.full((100, 3, 3), np.nan) for _ in range(3))
     whole[:], half[:50], piece[60:68] = 1, 1, 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vergence.reconstruction.sync.motion import between, smoothed, with_steady_sides, without_strays
+from vergence.reconstruction.sync.motion import between, near, smoothed, with_steady_sides, without_strays
 
 
 def test_even_motion_is_kept_and_can_be_asked_between_frames() -> None:
@@ -102,3 +102,19 @@ def test_between_two_frames_is_on_their_line_and_outside_is_nothing() -> None:
     found = between(points, np.array([0.0, 0.25, 1.5, 2.0, 0.5, 1.25]), np.array([0, 0, 0, 0, 1, 1]))
     np.testing.assert_allclose(found, [[0, 10], [1, 12.5], [2, 30], [0, 40], [150, 4], [np.nan, 6]])
     assert np.isnan(between(points, np.array([-0.01, 2.01]), np.array([0, 0]))).all()
+
+
+def test_joints_that_stay_near_each_other_are_one_part() -> None:
+    """Two limbs of three joints that move apart, in two cameras of which one is ten times nearer; one joint is unseen."""
+    time = np.arange(60.0)[:, None]
+    limbs = [np.concatenate([np.cos(time / 9) * side, np.sin(time / 7)], 1) for side in (-3.0, 3.0)]
+    body = np.stack([limbs[j % 2] + 0.2 * j for j in range(6)], 1)
+    course = np.stack([body, 10 * body], 1)
+    assert near(course, 2)[:2].tolist() in ([0, 1], [1, 0])
+    np.testing.assert_array_equal(near(course, 2), np.tile(near(course, 2)[:2], 3))
+    course[:, :, 5] = np.nan
+    found = near(course, 3)
+    assert (found[5] != found[:5]).all()
+    assert found[0] == found[2] == found[4] != found[1] == found[3]
+    assert len(set(near(course, 9))) == 6
+    assert near(course[:, :, :1], 6).tolist() == [0]

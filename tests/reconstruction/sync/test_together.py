@@ -11,7 +11,7 @@ from fixtures_scene import Scene
 
 from vergence.reconstruction.sync.find import SURE_Z, _excluded
 from vergence.reconstruction.sync.motion import smoothed
-from vergence.reconstruction.sync.together import Timing, adjust_time
+from vergence.reconstruction.sync.together import Timing, _wider, adjust_time
 
 NOISE_PX, FOCAL, TAU = 2.0, 1100.0, 1.5
 
@@ -69,3 +69,39 @@ def test_deviations_are_what_errors_are_where_little_moves(make_scene: Callable[
     found = [adjusted(course_of(make_scene(**faults, seed=seed), TAU)) for seed in range(6)]
     ratio = [one.offset[1] / np.sqrt(one.spread[1, 1]) for one in found]
     assert 0.6 < np.sqrt(np.mean(np.square(ratio))) < 1.5
+
+
+def test_more_joints_of_one_limb_make_nothing_surer(make_scene: Callable[..., Scene]) -> None:
+    """Every joint four times over, with its error: deviations stay, where errors of their own would halve them."""
+    ratio = []
+    for seed in range(4):
+        course = course_of(make_scene(views=3, frames=60, noise=NOISE_PX, distortion=(0.0,) * 5, seed=seed), TAU)
+        once, often = (np.diag(adjusted(part).spread)[1:3] for part in (course, np.tile(course, (1, 1, 4, 1))))
+        ratio += list(often / once)
+    assert 0.7 < np.sqrt(np.mean(ratio)) < 1.3
+
+
+def test_errors_that_last_widen_the_deviations_to_what_errors_are(make_scene: Callable[..., Scene]) -> None:
+    """A detector that puts a limb ahead of or behind its place, by the camera, for as long as the film lasts."""
+    found = []
+    for seed in range(8):
+        scene = make_scene(views=3, frames=70, noise=NOISE_PX, distortion=(0.0,) * 5, seed=seed)
+        late, points = np.random.default_rng(seed).normal(0, 0.8, (3, 6)), scene.keypoints.copy()
+        limb = np.array([0, 1, 1, 1, 2, 2, 2, 0, 0, 3, 3, 4, 4, 4, 5, 5, 5])
+        when = np.arange(70.0)
+        for v, joint in np.ndindex(3, 17):
+            for axis in range(2):
+                own = points[:, v, joint, axis]
+                points[:, v, joint, axis] = np.interp(when + late[v, limb[joint]], when, own)
+        found.append(adjusted(course_of(replace(scene, keypoints=points[3:-3]), TAU)))
+    ratio = [one.offset[v] / np.sqrt(one.spread[v, v]) for one in found for v in (1, 2)]
+    assert 0.5 < np.sqrt(np.mean(np.square(ratio))) < 1.5
+
+
+def test_what_is_left_out_moves_offsets_by_a_jackknife() -> None:
+    """By hand, of three groups: differences of 0.1, -0.1 and 0 have a variance of 2/3 of 0.02 by the jackknife; between
+    the cameras that move together it is 0."""
+    spread = np.diag([0.0, 0.01, 0.01])
+    moved = np.array([[0, 0.1, 0.1], [0, -0.1, -0.1], [0, 0, 0]])
+    assert _wider(spread, moved) == pytest.approx(np.mean([2 / 3 * 0.02 / 0.01, 2 / 3 * 0.02 / 0.01, 0]))
+    assert _wider(spread, moved[:1]) == 0

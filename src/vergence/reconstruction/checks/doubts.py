@@ -20,9 +20,9 @@ from vergence.reconstruction.checks.sides import exchanged_cameras
 from vergence.reconstruction.checks.size import size_doubt, up_doubt
 from vergence.reconstruction.checks.timing import late_words
 from vergence.reconstruction.inputs import Joints, check_joints
-from vergence.reconstruction.lenses import sentence
 from vergence.reconstruction.points import linear_points
 from vergence.reconstruction.solve import Solution, measure
+from vergence.reconstruction.wish import sentence
 from vergence.skeleton import Skeleton
 
 Array = np.ndarray

@@ -26,8 +26,9 @@ from vergence.errors import VergenceError
 from vergence.geometry.cameras import rotation_angle
 from vergence.reconstruction.bundle import Bundle, baseline_uncertainty, camera_covariance, rotation_uncertainty
 from vergence.reconstruction.inputs import Joints
-from vergence.reconstruction.lenses import Wish, agreeing, preferred_lens, sentence
+from vergence.reconstruction.lenses import agreeing, preferred_lens
 from vergence.reconstruction.rig import SAME_BASIN, estimate_rig, refine_rig, rotation_gap, spread_points
+from vergence.reconstruction.wish import Wish, sentence
 
 Array = np.ndarray
 
@@ -88,14 +89,15 @@ class Opinion:
 
 
 def _wish(
-    found: Bundle, noise: float, part: tuple[Array, Array], some: Array, joints: int
+    found: Bundle, noise: float, part: tuple[Array, Array], some: Array, given: Joints
 ) -> tuple[Wish | None, tuple[Array, Array]]:
     """The lens that the found cameras would rather have, and the uncertainty of their pairs' rotations and directions."""
+    joints = given.weight.shape[2]
     sound, (kept, trust), widened = agreeing(found, *part, noise, some, joints)
     observed = part[0][:, :, kept]
     covariance = camera_covariance(sound, observed, trust, sigma=widened)
     loose = rotation_uncertainty(sound, covariance), baseline_uncertainty(sound, covariance)
-    how = {"sigma": noise, "widened": widened, "index": some[kept], "joints": joints}
+    how = {"sigma": noise, "widened": widened, "index": some[kept], "joints": joints, "room": given.room}
     return preferred_lens(sound, observed, trust, mode="fixed", **how), loose
 
 
@@ -145,7 +147,7 @@ def second_opinion(
     if not ends:
         return None
     found, free = min(ends, key=lambda end: end[1])
-    wish, loose = _wish(found, free, part, some, given.weight.shape[2])
+    wish, loose = _wish(found, free, part, some, given)
     labels = names or given.names
     return Opinion(
         gap_deg=float(np.degrees(_gap(known, found))),

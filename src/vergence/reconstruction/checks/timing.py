@@ -32,6 +32,7 @@ from vergence.geometry.cameras import skew
 from vergence.geometry.two_view import INLIER_SIGMA, estimate_essential, robust_mean, sampson_residual
 from vergence.reconstruction.bundle import Bundle
 from vergence.reconstruction.checks.lag import lag
+from vergence.reconstruction.wish import NOT_SYNCHRONOUS
 
 Array = np.ndarray
 
@@ -52,7 +53,6 @@ LATE_FRAMES = 0.5
 LATE_GAIN = 1.06  # cost without offsets over cost with them
 LATE_TRUST = 0.5
 LEAST_FRAMES = 30  # fewer do not tell a shift
-NOT_SYNCHRONOUS = "Cameras are not synchronous"
 
 
 @dataclass(frozen=True)
@@ -277,7 +277,7 @@ def late_words(
     late = late or ([(names[suspect], -ahead)] if abs(ahead) > LATE_FRAMES else [])
     if not late or (cameras is not None and _in_time(cameras, image)):
         return ""
-    told = ", ".join(f"{name} by {abs(frames):.1f} ({'later' if frames < 0 else 'earlier'})" for name, frames in late)
+    told = ", ".join(f"{name} by about {abs(n):.0f} ({'later' if n < 0 else 'earlier'})" for name, n in late)
     return (
         f"{NOT_SYNCHRONOUS}: against the others, recording seems to begin at another frame in {told}. Set their "
         "`offset`, or cut the videos to one moment."

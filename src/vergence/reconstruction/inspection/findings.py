@@ -17,7 +17,6 @@ from vergence.footage.capture import Capture
 from vergence.footage.capture_camera import SAME_RATE
 from vergence.footage.observations import Observations
 from vergence.geometry.body import reference_length
-from vergence.reconstruction.checks.timing import NOT_SYNCHRONOUS
 from vergence.reconstruction.inputs import MIN_MOVING_FRAMES
 from vergence.reconstruction.inspection.measure import (
     CameraFigures,
@@ -29,6 +28,7 @@ from vergence.reconstruction.inspection.measure import (
 from vergence.reconstruction.lenses import MAX_FOCAL_DEVIATION
 from vergence.reconstruction.quality import MIN_MOTION
 from vergence.reconstruction.result import Reconstruction
+from vergence.reconstruction.wish import BEGAN, NOT_SYNCHRONOUS
 
 State = Literal["good", "note", "doubtful", "wrong"]
 
@@ -50,7 +50,10 @@ STAYS = 2.0  # trunk lengths that somebody travels who stays in place
 TURNED = {1: "lies on its side", 2: "is upside down", 3: "lies on its side"}
 # Beginnings of what the reconstruction says where footage is too weak, and nothing in it wrong.
 WEAK = ("The person hardly moves", "The relative rotation of the worst pair", "Besides this rig", "Only ")
-TELL_TIME = "Start all cameras by one trigger, or let the person walk about unevenly (turn, stop, raise an arm)"
+TELL_TIME = (
+    "Start all cameras by one trigger, or let the person walk about unevenly (turn, stop, raise an arm), or give each "
+    "camera's `offset` (a clap or a flash that all of them film tells it)"
+)
 NEARER = "Bring the cameras nearer, zoom in, or film at a higher resolution"
 LONGER = "Film for half a minute, with the person walking about in view of all cameras"
 TRUE_RATE = "Write it again at the rate at which it was filmed (ffmpeg -r RATE -i FILE ...), or copy it from the camera"
@@ -345,7 +348,8 @@ def _geometry(made: Reconstruction, stride: int, cause: str) -> Iterator[Finding
     """What the reconstruction says against itself, in its own words."""
     for reason in made.report.reasons:
         counted = f" (one frame here is {stride} frames of the recording)" if stride > 1 and " frame" in reason else ""
-        again = TELL_TIME if reason.startswith(NOT_SYNCHRONOUS) else cause if reason.startswith(WEAK) else ""
+        late = reason.startswith(NOT_SYNCHRONOUS) or BEGAN in reason
+        again = TELL_TIME if late else cause if reason.startswith(WEAK) else ""
         yield Finding("geometry", "doubtful", reason.rstrip(".") + counted, again)
     if made.report.verdict == "good":
         error = made.report.predicted_rotation_deg

@@ -47,8 +47,12 @@ SURE_RATIO = 1.05
 # do. A generated walk needs it (z 2.35, ratio 2.84, 51 of 110 steps away); of the benchmark's walks looked at, none.
 FAR_Z, FAR_RATIO = 2.0, 1.5
 SMOOTHED = 0.04  # steps that smoothing may cost, whatever the noise
-SURE_DEVIATION = 0.18  # steps
-KNOWN_DEVIATION = 0.5  # steps: beyond it the motion does not tell
+NEEDED = 0.5  # steps, to which limbs must be at one time: nine in ten of errors are below 1.65 deviations
+SURE_DEVIATION = NEEDED / 1.65
+KNOWN_DEVIATION, MOVED_DEVIATION = (
+    0.5,
+    1.0,
+)  # steps: beyond it the motion does not tell; nor offsets that are surely there
 # Within the larger one an offset is none: so small a one (of the slowest camera's frames) costs less than footage that is
 # synchronous and would be moved by noise.
 STILL_STEPS, STILL_DEVIATIONS = 0.2, 3.0
@@ -63,8 +67,8 @@ class Sync:
     """Offsets in time of a capture's cameras.
 
     Attributes:
-        state: `synchronous` (nothing to move), `found`, `unsure` (found, but not to a part of a frame, or frames are
-            lost), `ambiguous` (several offsets fit alike: the least are taken), `unknown` (the motion does not tell).
+        state: `synchronous` (nothing to move), `found`, `unsure` (found, but not to half a frame, or frames are lost),
+            `ambiguous` (several offsets fit alike: the least are taken), `unknown` (the motion does not tell).
         offset: time step `i` of the capture is this much later in each camera: `i + offset + drift i`; exactly 0 where
             nothing is to be moved.
         drift: steps per step.
@@ -342,8 +346,9 @@ def _verdict(
     bound = np.maximum(none, STILL_DEVIATIONS * deviation)
     fits = bool(still[:, base].all()) or any((np.abs(np.array(o)) <= bound).all() for o in listed)
     nothing = Sync("unknown", np.zeros(views), np.zeros(views), deviation, margin, (), "", between, True)
-    if deviation.max() > KNOWN_DEVIATION:
-        return replace(nothing, reason="the person moves too little to tell offsets in time by the motion")
+    vague = f"the motion shows offsets to {2 * deviation.max():.1f} frames only, and {NEEDED} is needed"
+    if deviation.max() > (KNOWN_DEVIATION if still[:, base].all() else MOVED_DEVIATION):
+        return replace(nothing, reason=vague)
     found = replace(nothing, state="unsure", offset=offset, drift=drift, zero_fits=fits)
     if others:
         reason = "offsets a period of the motion apart fit nearly alike and cannot be told from each other"
@@ -357,5 +362,5 @@ def _verdict(
         reason = f"frames seem to be lost while recording (cameras stay together to {wanders:.1f} frames only)"
         return replace(found, reason=reason, zero_fits=False)
     if deviation.max() > SURE_DEVIATION:
-        return replace(found, reason=f"the motion shows offsets to {2 * deviation.max():.1f} frames only")
+        return replace(found, reason=vague)
     return replace(found, state="synchronous" if still[:, base].all() else "found")

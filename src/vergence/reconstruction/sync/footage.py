@@ -29,6 +29,7 @@ PPM = 1e6
 LEAST_CONFIDENCE = 0.05
 MOVERS, LEAST_LENGTH = 2, 0.5  # people of each camera that are tried, and how long they must be seen beside the longest
 COARSE = 3  # steps between the shifts at which they are
+TELL_OFFSETS = "Give each camera's `offset` (a clap or a flash that all of them film tells it), or film more motion."
 MOST_STEP = 0.1  # of a joint from frame to frame, in parts of the person: more is a stray
 
 
@@ -130,7 +131,7 @@ def words(sync: Sync | None, capture: Capture) -> tuple[tuple[str, ...], tuple[s
     told = ", ".join(
         f"{name} by {offset:+.2f} frames"
         + (f" and {drift * PPM:+.0f} ppm" if drift else "")
-        + f" ({'began later' if offset < 0 else 'began earlier'}, within {spread:.2f})"
+        + f" ({'began later' if offset < 0 else 'began earlier'}, within {2 * spread:.2f})"
         for name, offset, drift, spread in zip(names, sync.offset, sync.drift, sync.deviation)
         if offset or drift
     )
@@ -141,7 +142,7 @@ def words(sync: Sync | None, capture: Capture) -> tuple[tuple[str, ...], tuple[s
             return (text + "; `--sync off` or an `offset` leaves them",), ()
         options = f" ({fits})" if fits else ""
         doubt = f"Cameras were not triggered together, and {sync.reason}{options}: taken as {told}."
-        return (text,), (doubt + " Give each camera's `offset`.",)
+        return (text,), (f"{doubt} {TELL_OFFSETS}",)
     if sync.state == "ambiguous" and sync.zero_fits:
         return (f"cameras may be synchronous or not: {sync.reason} ({fits}); left as they are",), ()
     if not sync.zero_fits:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from vergence.footage.people.sides import changes
 
@@ -19,6 +19,7 @@ Array = np.ndarray
 
 REACH_TAUS = 2.5  # of the Gaussian that is used
 LEAST_WEIGHT = 0.4  # of the weight of a gapless course: less is a gap
+LOOKED_AT = 30  # time steps that tell which joints are near each other
 STRAY = 6.0  # times the usual distance from the median of the neighbours
 
 
@@ -83,3 +84,22 @@ def between(points: Float[Array, "T J 2"], when: Float[Array, " N"], joint: Arra
     share = (when - low)[:, None]
     found = (1 - share) * points[low, joint] + share * points[low + 1, joint]
     return np.where(((when >= 0) & (when <= len(points) - 1))[:, None], found, np.nan)
+
+
+def near(course: Float[Array, "T V J 2"], most: int) -> Int[Array, " J"]:
+    """The part of the body, of `most`, that each joint belongs to: joints that stay near each other in the images (average
+    linkage of their root mean square distances, in parts of each camera's mean). Joints that are never seen are apart."""
+    some = course[:: max(1, len(course) // LOOKED_AT)]
+    away = np.linalg.norm(some[:, :, :, None] - some[:, :, None], axis=-1)  # T V J J
+    known = np.isfinite(away)
+    square = np.where(known, away, 0.0) ** 2
+    usual = square.sum((0, 2, 3)) / np.maximum(known.sum((0, 2, 3)), 1)
+    square = (square / np.maximum(usual, 1e-12)[:, None, None]).sum((0, 1))
+    count = known.sum((0, 1))
+    distance = np.sqrt(np.where(count > 0, square / np.maximum(count, 1), np.max(square / np.maximum(count, 1))))
+    if len(distance) < 2:
+        return np.zeros(len(distance), dtype=int)
+    from scipy.cluster.hierarchy import fcluster, linkage  # loads longer than most calls take
+
+    pairs = distance[np.triu_indices(len(distance), 1)]
+    return np.asarray(fcluster(linkage(pairs, "average"), most, "maxclust") - 1)

@@ -3,7 +3,10 @@
 Two views see of an offset only what moves across their epipolar lines, and with cameras of one height that is little; a
 third view fixes the point, and then all of its motion tells. So cameras, points and times are adjusted together: each
 camera's smoothed keypoints are asked at its own moments, their motion is the slope of the residual, and each point is
-eliminated by projecting its 3 directions out. What is left of the normal equations is the offsets' uncertainty.
+eliminated by projecting its 3 directions out. What is left of the normal equations is the offsets' uncertainty, as far as
+errors of joints and moments are their own. A detector's are not: it errs by the pose, alike for all of a limb and for many
+frames, in one camera otherwise than in another, and more joints of a limb make nothing surer. So the uncertainty is
+widened by how much offsets change when a part of the body, or of the time, is left out (a jackknife by groups).
 """
 
 from __future__ import annotations
@@ -11,13 +14,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from vergence.errors import VergenceError
 from vergence.reconstruction.bundle import Bundle, project_points, stepped
 from vergence.reconstruction.points import linear_points
 from vergence.reconstruction.rig import estimate_rig
-from vergence.reconstruction.sync.motion import between
+from vergence.reconstruction.sync.motion import between, near
 
 Array = np.ndarray
 
@@ -31,6 +34,7 @@ SLOPE_TAUS = 1.0  # on either side, between which the motion is measured
 LEAST_SIGNAL = 0.02
 TRUNCATED = 4.0  # squared residuals over the noise's, by dimension
 LEAST_FREEDOM, LEAST_NOISE = 0.02, 1e-5  # dimensions, radians
+PARTS, PERIODS = 6, 8  # of the body and of the time, whose errors are taken to be their own
 UNLIKE = 1.25  # noise of a camera over the usual one's, at most: else a camera that does not fit is merely noisy
 
 
@@ -41,7 +45,8 @@ class Timing:
     Attributes:
         offset: time steps, at the middle of the footage; 0 for the first camera.
         drift: steps per step.
-        spread: of the offsets and then the drifts (0 where these were not asked), their covariance.
+        spread: of the offsets and then the drifts (0 where these were not asked), their covariance; widened by what parts
+            of the body, or of the time, say against each other.
         square: squared residuals of each joint in each camera, radians^2, NaN where it is not seen or by no other.
         freedom: what of its two dimensions the point, made of all cameras', left of each.
         frame, joint: which they are, in the first camera's time.
@@ -131,9 +136,11 @@ def adjust_time(
         square, freedom = (error**2).sum(-1), _left(at_points, trust)
         noise = _noise(square, freedom, weight > 0, noise if turn else None)
         sigma = float(noise.min())
-        robust = weight * (sigma / noise[:, None]) ** 2 / (1 + square / (2.5 * noise[:, None]) ** 2)
+        base, ease = weight * (sigma / noise[:, None]) ** 2, 1 / (1 + square / (2.5 * noise[:, None]) ** 2)
+        robust = base * ease
         system, gradient = _reduced(error, at_points, at_cameras, robust)
-        system = system + np.diag(_prior(views, focal_known)) * sigma**2
+        prior = np.diag(_prior(views, focal_known)) * sigma**2
+        system = system + prior
         step = np.zeros(len(system))
         step[free] = -np.linalg.lstsq(system[np.ix_(free, free)], gradient[free], rcond=1e-9)[0]
         step = step * min(1.0, FURTHEST / max(float(np.abs(step.reshape(views, -1)[:, 7]).max()), 1e-9))
@@ -145,6 +152,10 @@ def adjust_time(
     known = weight > 0
     taken = 1 - 0.5 * float(freedom[known].mean())
     spread = _spread(system, free, robust, sigma, tau, alike, span, taken)
+    scene, parts = (error, at_points, at_cameras), near(course, PARTS)[joint]
+    periods = (frame - frame.min()) * PERIODS // (int(np.ptp(frame)) + 1)
+    moved = [_left_out(scene, base, ease, prior, free, groups) for groups in (parts, periods)]
+    spread = spread * max(1.0, *(_wider(spread[:views, :views], steps) for steps in moved))
     square, freedom = np.where(known, square, np.nan), np.where(known, freedom, np.nan)
     return Timing(offset, drift, spread, square, freedom, frame, joint, noise, cameras)
 
@@ -173,12 +184,50 @@ def _spread(
     """Covariance of the offsets, then of the drifts."""
     views = len(weight)
     full = np.zeros_like(system)
-    size = np.sqrt(np.maximum(np.diag(system)[free], 1e-300))  # a camera beside a point must not make times seem known
-    scaled = system[np.ix_(free, free)] / size / size[:, None]
-    full[np.ix_(free, free)] = np.linalg.pinv(scaled, rcond=1e-10) / size / size[:, None] * sigma**2 * alike
+    full[np.ix_(free, free)] = _inverse(system, free) * sigma**2 * alike
     times = full.reshape(views, 9, views, 9)[:, 7:, :, 7:] / _signal(full, weight, tau, alike, taken)
     times = times * np.array([1, 1 / span])[:, None, None] * np.array([1, 1 / span])
     return times.transpose(1, 0, 3, 2).reshape(2 * views, 2 * views)
+
+
+def _inverse(system: Array, free: Array) -> Float[Array, "F F"]:
+    """Of the free unknowns' part; the rig's scale, which nothing holds, left out."""
+    size = np.sqrt(np.maximum(np.diag(system)[free], 1e-300))  # a camera beside a point must not make times seem known
+    scaled = system[np.ix_(free, free)] / size / size[:, None]
+    return np.asarray(np.linalg.pinv(scaled, rcond=1e-10) / size / size[:, None])
+
+
+def _left_out(
+    scene: tuple[Array, Array, Array], base: Array, ease: Array, prior: Array, free: Array, groups: Int[Array, " N"]
+) -> Float[Array, "G V"]:
+    """How far all cameras' offsets move without one group of points, by one step of Newton's method.
+
+    Under the Cauchy loss of weight `ease` the cost bends by its square, on the mean of a residual's directions.
+    """
+
+    def system(rows: Array) -> tuple[Array, Array]:
+        error, at_points, at_cameras = (x[:, rows] for x in scene)
+        own = base[:, rows] * ease[:, rows]
+        bent = _reduced(error, at_points, at_cameras, own * ease[:, rows])[0]
+        return bent, _reduced(error, at_points, at_cameras, own)[1]
+
+    bend, pull = system(np.ones(len(groups), dtype=bool))
+    moved = []
+    for group in np.unique(groups):
+        one = system(groups == group)
+        step = np.zeros(len(bend))
+        step[free] = _inverse(bend + prior - one[0], free) @ (one[1] - pull)[free]
+        step[free] += _inverse(bend + prior, free) @ pull[free]
+        moved.append(step.reshape(len(base), -1)[:, 7])
+    return np.array(moved)
+
+
+def _wider(spread: Float[Array, "V V"], moved: Float[Array, "G V"]) -> float:
+    """The jackknife's variance of the difference of two cameras' offsets over `spread`'s, mean over pairs; 0 of one group."""
+    a, b = np.triu_indices(len(spread), 1)
+    own = spread[a, a] + spread[b, b] - 2 * spread[a, b]
+    apart = ((moved[:, a] - moved[:, b]) ** 2).sum(0) * (1 - 1 / len(moved))
+    return float(np.mean(apart / np.maximum(own, 1e-12)))
 
 
 def _signal(spread: Array, weight: Array, tau: float, alike: float, taken: float) -> float:
