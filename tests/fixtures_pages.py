@@ -31,10 +31,11 @@ from vergence.learning.learn import Learned, Recording
 from vergence.methods.registry import build_method
 from vergence.recipes.load import recipe_from
 from vergence.reconstruction.inspection.inspect import Inspection
-from vergence.report.comparison import comparison_page, published_page
+from vergence.report.comparison import comparison_page
 from vergence.report.data_check import check_page
 from vergence.report.learned import show_footage
 from vergence.report.page import Curve, Dots, Page, Panel, RigScene, Sample, Strip, Table, Verdict
+from vergence.report.papers.published import published_page
 from vergence.report.reconstruction import page_of
 from vergence.report.recordings.inspection import inspection_page
 from vergence.report.recordings.learning import learned_page

@@ -232,6 +232,26 @@ def test_error_against_the_number_of_3d_labels(where, tmp_path, capsys):
     assert second.endswith(",,")
 
 
+def test_error_against_any_key(where, tmp_path, capsys):
+    (tmp_path / "set.yaml").write_text(SET)
+    varied = ["--vary", "sources.studio.occlusion=0,0.5", "--only", "supervised,epipolar_pose"]
+    assert main(words(tmp_path, *varied)) == 0
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert list(found["methods"]) == [f"{name}@{v}" for name in ("supervised", "epipolar_pose") for v in ("0", "0.5")]
+    assert found["reference"] == "supervised@0"
+    assert found["varied"]["key"] == "sources.studio.occlusion"
+    means = {name: one["n_mpjpe"]["mean"] for name, one in found["methods"].items()}
+    change = next(one for one in found["varied"]["changes"] if one["method"] == "epipolar_pose" and one["other"])
+    rises = [means[f"{name}@0.5"] - means[f"{name}@0"] for name in ("epipolar_pose", "supervised")]
+    assert change["other"] == "supervised"
+    assert change["mean"] == pytest.approx(rises[0] - rises[1], abs=1e-3)
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Error and sources.studio.occlusion" in page
+    assert "epipolar_pose less supervised" in page
+    assert "epipolar_pose less supervised" in capsys.readouterr().out
+    assert len(list((tmp_path / "out" / "figures").glob("error-and-sources-studio-occlusion-*.svg"))) == 4
+
+
 @pytest.mark.parametrize(
     ("more", "said"),
     [
@@ -240,6 +260,8 @@ def test_error_against_the_number_of_3d_labels(where, tmp_path, capsys):
         (["--seed", "0"], "there is no option --seed"),
         (["--seeds", "0"], "--seeds is 0"),
         (["--labels", "few"], "--labels has 'few'"),
+        (["--vary", "sources.studio.occlusion=0.3"], "--vary is 'sources.studio.occlusion=0.3'"),
+        (["--vary", "sources.studio.oclusion=0,1"], "sources.studio.oclusion"),
         (["--labels", "3", "--only", "mcss"], "3D of 3 people: mcss's 'studio' has 2"),
         (["--reference", "x"], "the reference 'x' is not compared"),
         (["--test.studio.subjects", "4"], "holds another comparison: test.studio.subjects is 3 there and 4 here"),

@@ -7,7 +7,7 @@ import pytest
 from fixtures_measured import measured
 
 from vergence.comparison import bootstrap
-from vergence.comparison.efficiency import crossings, efficiency, reached
+from vergence.comparison.efficiency import crossings, efficiency, reached, varied
 from vergence.comparison.entries import Entry
 from vergence.comparison.results import summary
 from vergence.recipes.recipe import Recipe
@@ -87,3 +87,28 @@ def test_nothing_is_worth_anything_without_a_ladder_or_a_method_without_labels()
     apart = {"m@1": seen("m@1", 1, [1, 2, 3]), "f": [measured("f", 1, [1, 2, 3])]}
     apart["f"][0].about["people_3d"] = 0
     assert crossings(ENTRIES, apart) == []  # of other seeds
+
+
+def test_a_key_s_changes_and_those_of_two_methods_less_each_other(monkeypatch):
+    draws = np.array([[2.0, 0], [0, 2]])
+    monkeypatch.setattr(bootstrap, "_draws", lambda people: draws)
+    monkeypatch.setattr(bootstrap, "CONFIDENCE", 100)
+    errors = {"a@0": [10, 20], "a@0.5": [13, 21], "b@0": [10, 10], "b@0.5": [11, 15], "b@x": [1, 1]}
+    entries = [Entry(name, Recipe(), None, name[0], value=name[2:]) for name in errors]
+    measured_ = {name: [measured(name, 0, error)] for name, error in errors.items()}
+    found = varied(entries, measured_, {name: summary(each) for name, each in measured_.items()})
+    points = found["points"]["b"]
+    assert [(point["value"], point["number"], point["name"]) for point in points] == [
+        ("0", 0.0, "b@0"), ("0.5", 0.5, "b@0.5"), ("x", None, "b@x")
+    ]  # fmt: skip
+    assert points[1]["by_look"]["studio"]["n_mpjpe"]["mean"] == 13
+    told = {
+        (one["method"], one["other"], one["value"]): (one["mean"], one["low"], one["high"], one["people"])
+        for one in found["changes"]
+        if one["measure"] == "n_mpjpe"
+    }
+    assert told == {
+        ("a", "", "0.5"): (2, 1, 3, 2), ("b", "", "0.5"): (3, 1, 5, 2), ("b", "", "x"): (-9, -9, -9, 2),
+        ("b", "a", "0.5"): (1, -2, 4, 2),
+    }  # fmt: skip
+    assert {one["of"] for one in found["changes"]} == {"0"}

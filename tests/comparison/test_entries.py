@@ -18,6 +18,7 @@ from vergence.comparison.entries import (
     read_entries,
     read_set,
     slot_of,
+    vary,
 )
 from vergence.errors import VergenceError
 from vergence.recipes.load import read_yaml
@@ -90,8 +91,6 @@ def test_the_built_in_set_is_sound_and_shares_its_images_tests_and_first_stage(t
 @pytest.mark.parametrize(
     ("name", "variant", "differs"),
     [
-        ("epipolar_pose", "epipolar_pose_occluded", "sources.studio.occlusion"),
-        ("multiview_consistency", "multiview_consistency_occluded", "sources.studio.occlusion"),
         ("multiview_consistency", "few_labels_and_views", "sources.wild.count"),
         ("mcss", "mcss_baseline", "stages.pose.train.losses.metric"),
         ("geometric_constraint", "geometric_constraint_large", "stages.geometry.train.losses.geometry"),
@@ -247,3 +246,37 @@ def test_3d_labels_are_the_images_whose_3d_a_stage_is_shown(tmp_path, pose, imag
     one.sources["studio"].pose = pose
     one.sources["unread"] = make_source(count=5, seed=4, pose="all")
     assert labels_3d(one, Shared(tmp_path)) == {"labels_3d": images, "people_3d": people}
+
+
+def test_options_are_for_the_recipes_that_are_compared():
+    (found,) = read_entries([], ["mcss"], ["--stages.pose.train.losses.metric=0.1"])  # others have no such stage
+    assert found.recipe.stages["pose"].train.losses["metric"] == 0.1
+    with pytest.raises(VergenceError, match="the recipe has no stages"):
+        read_entries([], [], ["--stages.pose.train.losses.metric=0.1"])
+
+
+# One key in several values
+
+
+def test_each_recipe_once_for_every_value_of_a_key():
+    only = ["epipolar_pose", "mcss"]
+    found = vary([], only, ["--image_size=64"], "sources.studio.occlusion=0,0.3")
+    assert [(entry.name, entry.of, entry.value) for entry in found] == [
+        (f"{name}@{value}", name, value) for name in only for value in ("0", "0.3")
+    ]
+    assert [entry.recipe.sources["studio"].occlusion for entry in found] == [0.0, 0.3] * 2
+    assert [entry.recipe.image_size for entry in found] == [64] * 4
+    assert found[1].recipe.test == found[0].recipe.test
+    lists = vary([], ["mcss"], [], "sources.studio.views=[3],[4]")
+    assert [entry.name for entry in lists] == ["mcss@_3_", "mcss@_4_"]
+    steps = ladder(vary([], ["mcss"], [], "stages.pose.train.losses.metric=0,0.1"), ["1", "all"])
+    assert [(entry.name, entry.of, entry.subjects, entry.value) for entry in steps][:2] == [
+        ("mcss@0@1", "mcss@0", "1", ""),
+        ("mcss@0@all", "mcss@0", "all", ""),
+    ]
+
+
+@pytest.mark.parametrize("words", ["occlusion", "sources.studio.occlusion=0.3", "a.b=1,1", "a.b=1,,2", "seed=1,2"])
+def test_what_cannot_be_varied_is_refused(words):
+    with pytest.raises(VergenceError, match=r"--vary is .* Give a recipe's key and two or more values"):
+        vary([], ["mcss"], [], words)

@@ -11,7 +11,7 @@ from vergence.comparison.reproduce import figure_key, not_comparable, row_result
 from vergence.comparison.results import Measured
 from vergence.protocols.base import get_protocol
 from vergence.recipes.paper_tables import Published, Row
-from vergence.report.comparison import published_tables
+from vergence.report.papers.published import published_tables
 
 NAME = "h36m-64"
 

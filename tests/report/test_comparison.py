@@ -15,6 +15,7 @@ from vergence.errors import VergenceError
 from vergence.report.charts import PLOT, SIDE, curve_svg, dots_svg, strip_html
 from vergence.report.comparison import (
     cell_text,
+    change_tables,
     efficiency_curves,
     interval,
     ladder_tables,
@@ -22,6 +23,7 @@ from vergence.report.comparison import (
     result_table,
     seconds_table,
     value_text,
+    varied_curves,
     versus_table,
     worth_table,
 )
@@ -209,6 +211,44 @@ def test_the_worth_of_a_method_without_labels_in_words_and_the_ladder_in_numbers
     assert first.columns == ["", "0", "1", "80"]
     assert first.rows == [["few", None, "92.0", "70.0"], ["free", "66.0", None, None]]
     assert ladder_tables(RESULTS, "studio") == []
+
+
+def test_a_varied_key_is_a_curve_and_its_changes_a_table():
+    def point(value: str, error: float) -> dict:
+        figure = {"n_mpjpe": {"mean": error, "std": None}, "p_mpjpe": {"mean": error, "std": None}}
+        number = float(value) if value != "word" else None
+        return {
+            "value": value,
+            "number": number,
+            "by_look": {"studio": figure},
+            "seeds": {"0": {"studio": {"n_mpjpe": error, "p_mpjpe": error}}},
+        }
+
+    change = {
+        "test": "studio",
+        "measure": "n_mpjpe",
+        "value": "300",
+        "of": "20",
+        "mean": -3.0,
+        "low": -4.0,
+        "high": -2.0,
+    }
+    changes = [change | {"method": "a", "other": ""}, change | {"method": "a", "other": "b", "mean": 0.5}]
+    results = {
+        **RESULTS,
+        "varied": {"key": "sources.x", "points": {"a": [point("20", 9.0), point("300", 6.0)]}, "changes": changes},
+    }
+    curve, _ = varied_curves(results)
+    assert curve.series["a"] == ([20.0, 300.0], [9.0, 6.0])
+    assert (curve.x_label, curve.log_x) == ("sources.x", True)
+    (table,) = change_tables(results)
+    assert table.title == "N-MPJPE mm more than with sources.x 20, studio"
+    assert (table.columns, table.rows) == (["", "300"], [["a", "-3.0 [-4.0, -2.0]"], ["a less b", "0.5 [-4.0, -2.0]"]])
+    results["varied"]["points"]["a"].append(point("word", 1.0))
+    assert varied_curves(results) == []
+    results["varied"]["points"]["a"][:] = [point("0", 9.0), point("300", 6.0)]
+    assert not varied_curves(results)[0].log_x
+    assert (varied_curves(RESULTS), change_tables(RESULTS)) == ([], [])
 
 
 def test_a_curve_is_a_file_of_its_own(tmp_path):

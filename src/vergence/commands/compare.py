@@ -12,6 +12,7 @@ def compare(
     seeds: int = 1,
     only: str = "",
     labels: str = "",
+    vary: str = "",
     reference: str = "",
     data: Path | None = None,
     out: Path = Path("comparison"),
@@ -35,6 +36,7 @@ def compare(
         seeds: train each with seeds 0 to N - 1.
         only (NAME,NAME): only these names.
         labels (N,N,all): train each recipe that uses 3D labels once for every number of people with visible 3D.
+        vary (KEY=V,V): train each recipe once for every value of one of its keys.
         reference (NAME): the method that the others are compared with (default: supervised; with --labels that of most
             labels).
 
@@ -62,7 +64,14 @@ def compare(
         from vergence.commands.console.rows import following, save
         from vergence.commands.console.tables import show_page_table
         from vergence.comparison.compare import Comparison, compare
-        from vergence.report.comparison import comparison_page, few_people, result_table, versus_table, worth_table
+        from vergence.report.comparison import (
+            change_tables,
+            comparison_page,
+            few_people,
+            result_table,
+            versus_table,
+            worth_table,
+        )
         from vergence.skeleton import get_skeleton
 
         def page(so_far: Comparison) -> None:
@@ -72,16 +81,14 @@ def compare(
 
         found = compare(
             what, out=out, only=listed(only), labels=listed(labels), overrides=overrides, seeds=seeds,
-            reference=reference, data=data, device=device, progress=progress, after=following("vergence compare", page),
+            reference=reference, data=data, vary=vary, device=device, progress=progress,
+            after=following("vergence compare", page),
         )  # fmt: skip
     if found.row.evaluation is None:  # else it was written with that row
         page(found)
     results = found.results
-    for table, most in (
-        (result_table(results, keys=NARROW), None),
-        (versus_table(results), 3),
-        (worth_table(results), 3),
-    ):
+    tables = [(result_table(results, keys=NARROW), None), (versus_table(results), 3), (worth_table(results), 3)]
+    for table, most in [*tables, *((one, None) for one in change_tables(results))]:
         if table is not None:
             keep = [i for i, column in enumerate(table.columns[:most]) if column != "parameters"]
             show_page_table(table, Console(), keep)

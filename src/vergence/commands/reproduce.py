@@ -54,7 +54,7 @@ def reproduce(
         from vergence.commands.console.rows import following, save
         from vergence.commands.console.tables import show_page_table
         from vergence.comparison.reproduce import Reproduction, reproduce
-        from vergence.report.comparison import published_page, published_tables
+        from vergence.report.papers.published import published_page, published_tables
         from vergence.skeleton import get_skeleton
 
         def page(so_far: Reproduction) -> None:

@@ -12,8 +12,9 @@ from typing import Any
 from vergence import __version__
 from vergence.batches.dataset import Dataset
 from vergence.comparison.bootstrap import BOOTSTRAP, all_differences
-from vergence.comparison.efficiency import crossings, efficiency
+from vergence.comparison.efficiency import crossings, efficiency, varied
 from vergence.comparison.entries import Entry, check_comparable, ladder, measured_like, read_entries, slot_of
+from vergence.comparison.entries import vary as each_value
 from vergence.comparison.results import Measured, figures, summary
 from vergence.comparison.runner import SoFar, Work, carried_out, check_entries, each_row
 from vergence.errors import VergenceError
@@ -38,6 +39,7 @@ class Plan:
         reference: the entry that the others are held against.
         slots: of finished runs, the seed on whose tests each is measured.
         amounts: numbers of people whose 3D is seen, where they are varied.
+        key: the recipes' key that is varied, if one is.
     """
 
     entries: list[Entry]
@@ -45,6 +47,7 @@ class Plan:
     reference: str
     slots: dict[str, int]
     amounts: Sequence[str]
+    key: str = ""
 
     @staticmethod
     def of(
@@ -55,8 +58,9 @@ class Plan:
         seeds: int,
         reference: str,
         data: Path | None = None,
+        of_key: str = "",
     ) -> Plan:
-        found = read_entries(words, only, overrides)
+        found = each_value(words, only, overrides, of_key) if of_key else read_entries(words, only, overrides)
         entries = [entry if entry.run else replace(entry, recipe=entry.recipe.under(data)) for entry in found]
         check_present([entry.recipe for entry in entries if not entry.run])
         if amounts:
@@ -67,7 +71,7 @@ class Plan:
             raise VergenceError(f"the reference {reference!r} is not compared", f"There are {', '.join(names)}.")
         base = entries[0].recipe
         slots = {entry.name: slot_of(entry, base, seeds) for entry in entries if entry.run}
-        return Plan(entries, seeds, _reference(entries, reference), slots, amounts)
+        return Plan(entries, seeds, _reference(entries, reference), slots, amounts, of_key.partition("=")[0])
 
     @property
     def base(self) -> Recipe:
@@ -106,6 +110,8 @@ class Comparison(SoFar):
         if plan.amounts:
             results["label_efficiency"] = efficiency(plan.entries, methods)
             results["label_crossings"] = crossings(plan.entries, measured)
+        elif plan.key:
+            results["varied"] = {"key": plan.key, **varied(plan.entries, measured, methods)}
         results["protocol"] = {
             **first.about["results"]["protocol"],
             "methods": {name: _own_protocol(each[0], first) for name, each in measured.items()},
@@ -147,6 +153,7 @@ def compare(
     seeds: int = 1,
     reference: str = "",
     data: str | Path | None = None,
+    vary: str = "",
     device: str = "auto",
     progress: Progress = silent,
     after: Callable[[Comparison], None] | None = None,
@@ -163,6 +170,7 @@ def compare(
         overrides: keys of every recipe, as on the command line.
         seeds: each is trained with seeds 0 to `seeds - 1`.
         reference: the method that the others are compared with; default `supervised`, where that is compared.
+        vary: `KEY=V,V`: each recipe is trained once for every value of one of its keys.
         data: folder that relative paths of datasets are in.
         device: `auto`, `cpu`, `cuda` or `mps`.
         progress: reports each stage's steps.
@@ -177,7 +185,7 @@ def compare(
             raise VergenceError(f"--labels has {amount!r}", "Give numbers of people, and all: 1,2,4,all.")
     check_seeds(seeds)
     words = [str(word) for word in ([what] if isinstance(what, str | Path) else what)]
-    plan = Plan.of(words, only, amounts, overrides, seeds, reference, None if data is None else Path(data))
+    plan = Plan.of(words, only, amounts, overrides, seeds, reference, None if data is None else Path(data), vary)
     out = Path(out)
     work = Work(out, device, progress, one_structure=True)
     check_entries(plan.entries, work, seeds)

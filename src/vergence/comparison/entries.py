@@ -7,9 +7,10 @@ A comparison is fair where everything but the method is equal, so recipes are co
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,9 @@ class Entry:
         name: in the table, and of its folders.
         recipe: what is trained; of a finished run, its own.
         run: the folder of a finished run, which is only measured.
-        of: the method, where rows differ in the number of 3D labels alone.
+        of: the method, where rows differ in the number of 3D labels or in one key alone.
         subjects: subjects with visible 3D labels, in a label sweep.
+        value: of the key that is varied.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Entry:
     run: Path | None = None
     of: str = ""
     subjects: str = ""
+    value: str = ""
 
 
 def read_set(path: Path, only: Sequence[str] = ()) -> dict[str, dict[str, Any]]:
@@ -75,8 +78,8 @@ def read_entries(words: Sequence[str], only: Sequence[str] = (), overrides: Sequ
         only: names to keep; empty keeps all but the variants of sets.
         overrides: `--any.key=value` for every recipe (a finished run stays as it is).
     """
-    entries = [entry for word in words or [""] for entry in _read(word, only, overrides)]
-    names = [entry.name for entry in entries]
+    made = [one for word in words or [""] for one in _read(word, only, overrides)]
+    names = [name for name, _ in made]
     if missing := [name for name in only if name not in names]:
         raise VergenceError(f"nothing to compare is called {missing[0]!r}", f"There are {', '.join(names)}.")
     for name in names:
@@ -84,20 +87,51 @@ def read_entries(words: Sequence[str], only: Sequence[str] = (), overrides: Sequ
             raise VergenceError(f"two things to compare are called {name!r}", "Rename a file, a folder or an entry.")
         if not re.fullmatch(r"[\w.+-]+", name):
             raise VergenceError(f"the name {name!r} cannot be a folder's", "Use letters, digits and . _ + -")
-    return [entry for entry in entries if not only or entry.name in only]
+    return [make() for name, make in made if not only or name in only]
 
 
-def _read(word: str, only: Sequence[str], overrides: Sequence[str]) -> list[Entry]:
+def vary(words: Sequence[str], only: Sequence[str], overrides: Sequence[str], varied: str) -> list[Entry]:
+    """As `read_entries`, each recipe once for every value of a key, `KEY=V,V`; a finished run stays as it is.
+
+    Raises:
+        VergenceError: no key with values, or a key or value that a recipe cannot have.
+    """
+    key, _, listed = varied.partition("=")
+    values = listed.split(",")
+    if (
+        not re.fullmatch(r"[\w-]+(\.[\w-]+)+", key)
+        or len(values) < 2
+        or len({*values}) < len(values)
+        or not all(values)
+    ):
+        remedy = "Give a recipe's key and two or more values: sources.studio.occlusion=0,0.3."
+        raise VergenceError(f"--vary is {varied!r}", remedy)
+    columns = [read_entries(words, only, [*overrides, f"--{key}={value}"]) for value in values]
+    out: list[Entry] = []
+    for row in zip(*columns, strict=True):
+        for value, entry in list(zip(values, row))[: 1 if row[0].run else None]:
+            name = f"{entry.name}@{re.sub('[^A-Za-z0-9_.+-]+', '_', value)}"
+            out.append(entry if entry.run else replace(entry, name=name, of=entry.name, value=value))
+    return out
+
+
+def _read(word: str, only: Sequence[str], overrides: Sequence[str]) -> list[tuple[str, Callable[[], Entry]]]:
+    """The names, and what makes each entry: options are only for those that are compared."""
     if word and Path(word).is_dir():
-        return [_finished(Path(word), [word for word in overrides if word.startswith("--plugins=")])]
+        run = _finished(Path(word), [word for word in overrides if word.startswith("--plugins=")])
+        return [(run.name, lambda: run)]
     if is_row(word):
-        return [Entry(word.rpartition("/")[2], load_recipe(word, overrides))]
+        name = word.rpartition("/")[2]
+        return [(name, lambda: Entry(name, load_recipe(word, overrides)))]
     path = recipe_path(word) if word else Path(str(resources.files("vergence"))) / "recipes" / BUILT_IN
     raw = read_yaml(path)
     if not (isinstance(raw, dict) and "methods" in raw):
-        return [Entry(path.stem, load_recipe(word, overrides))]
-    chosen = read_set(path, only)
-    return [Entry(name, recipe_from(own, f"{path.name}, {name}", overrides)) for name, own in chosen.items()]
+        return [(path.stem, lambda: Entry(path.stem, load_recipe(word, overrides)))]
+
+    def make(name: str, own: dict[str, Any]) -> Entry:
+        return Entry(name, recipe_from(own, f"{path.name}, {name}", overrides))
+
+    return [(name, partial(make, name, own)) for name, own in read_set(path, only).items()]
 
 
 def _finished(folder: Path, overrides: Sequence[str] = ()) -> Entry:

@@ -1,5 +1,4 @@
-"""The pages of a comparison: one table, what differs by more than chance, and the same images through every method; and of
-a paper's table trained again: one table for each protocol, ours beside theirs, and below it what keeps them apart."""
+"""The page of a comparison: one table, what differs by more than chance, and the same images through every method."""
 
 from __future__ import annotations
 
@@ -12,76 +11,10 @@ import torch
 from vergence.batches.dataset import Dataset
 from vergence.comparison.bootstrap import BOOTSTRAP, FEW
 from vergence.comparison.results import FIGURES, MORE, Measured
-from vergence.evaluation.measure import protocol_words
 from vergence.evaluation.scores import HEADING
 from vergence.report.page import Cell, Curve, Dots, Page, Panel, Strip, Table, choose_samples, format_number
 from vergence.report.run_page import PROTOCOL, at_scale_of, image_and_up, run_facts
 from vergence.skeleton import Skeleton
-
-NOT_COMPARABLE = "*"
-
-
-def published_tables(results: Mapping[str, Any]) -> list[Table]:
-    """One for each protocol that rows were measured by."""
-    rows = results["rows"]
-    names = dict.fromkeys(name for row in rows.values() for name in row["protocols"])
-    return [_table({row: about for row, about in rows.items() if name in about["protocols"]}, name) for name in names]
-
-
-def _table(rows: Mapping[str, Any], protocol: str) -> Table:
-    found = {name: about["protocols"][protocol] for name, about in rows.items()}
-    keys = list(dict.fromkeys(key for one in found.values() for key in one["figures"]))
-    told = [key for key in keys if any(_theirs(one, key) is not None for one in found.values())]
-    columns = ["row"]
-    for key in keys:
-        heading = next(one["figures"][key]["heading"] for one in found.values() if key in one["figures"])
-        columns += [heading, "published", "difference"] if key in told else [heading]
-    out: list[list[Cell]] = []
-    for name, one in found.items():
-        mark = "" if one["comparable"] else NOT_COMPARABLE
-        cells: list[Cell] = [name]
-        for key in keys:
-            figure = one["figures"].get(key)
-            cells.append(value_text(figure["ours"]) if figure else None)
-            if key in told:
-                theirs, apart = _theirs(one, key), figure["difference"] if figure else None
-                cells += [value_text({"mean": theirs, "std": None}), None if apart is None else f"{apart:+z.1f}{mark}"]
-        out.append([*cells, f"{rows[name]['labels_3d']:,}", f"{one['poses']:,}"])
-    how = protocol_words(next(iter(found.values()))["measured"])
-    return Table(protocol, [*columns, "3D labels", "poses"], out, how, " ".join(_notes(found)))
-
-
-def _theirs(one: Mapping[str, Any], key: str) -> float | None:
-    return (one["figures"].get(key) or {}).get("published")
-
-
-def _notes(found: Mapping[str, Any]) -> list[str]:
-    """Where the published figures were read, what was left out, and why rows are not comparable; each said once."""
-    notes: dict[str, list[str]] = {}
-    for name, one in found.items():
-        if one["source"]:
-            notes.setdefault(f"Published: {one['source']}.", []).append(name)
-        for what, count in one["left_out"].items():
-            notes.setdefault(f"Left out of the test data, {what.replace('_', ' ')}: {count}.", []).append(name)
-        for reason in one["not_comparable"]:
-            notes.setdefault(f"{NOT_COMPARABLE} Not comparable: {reason}", []).append(name)
-        if not any(_theirs(one, key) is not None for key in one["figures"]):
-            notes.setdefault("No published figure could be read; only ours is shown.", []).append(name)
-    return [text if len(names) == len(found) else f"{', '.join(names)}: {text}" for text, names in notes.items()]
-
-
-def published_page(results: Mapping[str, Any], skeleton: Skeleton) -> Page:
-    """The page: the tables and what was run."""
-    facts = {"command": results["command"], "version": f"vergence {results['version']}"}
-    return Page(
-        title=results["title"],
-        subtitle="Reproduced: our figures beside the published ones",
-        skeleton=skeleton,
-        facts={**facts, "seeds": ", ".join(map(str, results["seeds"])), "table": results["table"]},
-        tables=published_tables(results),
-        sections=("results", "run"),
-    )
-
 
 MAIN = tuple(key for key in FIGURES if key not in MORE)
 IMAGES = 2  # of each look and kind: worst, best, random by the mean error of all methods
@@ -124,9 +57,14 @@ def comparison_page(
             "seeds": ", ".join(map(str, results["protocol"]["seeds"])),
             "compared": ", ".join(results["methods"]),
         },
-        tables=[*tables, *(table for table in (*versus, *worth) if table), seconds_table(results)],
-        curves=efficiency_curves(results),
-        curves_title="Error and 3D labels",
+        tables=[
+            *tables,
+            *(table for table in (*versus, *worth) if table),
+            *(table for look in looks for table in change_tables(results, look)),
+            seconds_table(results),
+        ],
+        curves=efficiency_curves(results) or varied_curves(results),
+        curves_title=f"Error and {results['varied']['key']}" if "varied" in results else "Error and 3D labels",
         dots=[dots(results, look, key) for look in looks for key in ("n_mpjpe", "p_mpjpe")],
         strips=[strip for look in looks for strip in strips(look, measured, tests[look], skeleton)],
         samples_protocol=PROTOCOL + " Poses are drawn at the truth's scale.",
@@ -298,17 +236,33 @@ def dots(results: Mapping[str, Any], look: str, key: str) -> Dots:
 def efficiency_curves(results: Mapping[str, Any]) -> list[Curve]:
     """Error against the number of people whose 3D is seen; a method that sees none is a level line."""
     found = results.get("label_efficiency", {})
-    counts = [float(point["people_3d"]) for points in found.values() for point in points if point["people_3d"]]
-    if not counts:
-        return []
-    curves = []
     level = [name for name, points in found.items() if not any(point["people_3d"] for point in points)]
+    if len(level) == len(found):
+        return []
+    return _curves(results, found, "people_3d", "people with 3D labels", True, level)
+
+
+def varied_curves(results: Mapping[str, Any]) -> list[Curve]:
+    """Error against the values of the key that is varied, where they are numbers."""
+    found = results.get("varied", {"points": {}, "key": ""})
+    numbers = [point["number"] for points in found["points"].values() for point in points]
+    if not numbers or None in numbers:
+        return []
+    wide = min(numbers) > 0 and max(numbers) >= 8 * min(numbers)
+    return _curves(results, found["points"], "number", found["key"], wide)
+
+
+def _curves(
+    results: Mapping[str, Any], found: Mapping[str, Any], of: str, x_label: str, log: bool, level: Sequence[str] = ()
+) -> list[Curve]:
+    counts = [float(point[of]) for name, points in found.items() for point in points if name not in level]
+    curves = []
     for look in results["protocol"]["methods"][next(iter(results["methods"]))]:
         for key in ("n_mpjpe", "p_mpjpe"):
             series, spreads = {}, {}
             for name, points in found.items():
                 known = [p for p in points if p["by_look"][look].get(key, {}).get("mean") is not None]
-                x = [float(p["people_3d"]) for p in known]
+                x = [float(p[of]) for p in known]
                 y = [p["by_look"][look][key]["mean"] for p in known]
                 each = [[s[look][key] for s in p["seeds"].values() if key in s[look]] for p in known]
                 if known and name in level:
@@ -316,9 +270,31 @@ def efficiency_curves(results: Mapping[str, Any]) -> list[Curve]:
                 series[name] = (x, y)
                 spreads[name] = ([min(e) for e in each], [max(e) for e in each])
             label = FIGURES[key].removesuffix(" mm")
-            title, below = f"{label}, {look}", "people with 3D labels"
-            curves.append(Curve(title, below, f"{label}, mm", series, log_x=True, spread=spreads, level=level))
+            curves.append(
+                Curve(f"{label}, {look}", x_label, f"{label}, mm", series, log_x=log, spread=spreads, level=level)
+            )
     return curves
+
+
+def change_tables(results: Mapping[str, Any], look: str = "") -> list[Table]:
+    """By how much each method's error is above that with the first value of the key that is varied, and two methods' changes
+    less each other."""
+    look = look or results["protocol"]["figures_of"]
+    found = [one for one in results.get("varied", {}).get("changes", ()) if one["test"] == look]
+    tables = []
+    for measure in dict.fromkeys(one["measure"] for one in found):
+        cells: dict[str, dict[str, Cell]] = {}
+        for one in found:
+            if one["measure"] == measure:
+                name = f"{one['method']} less {one['other']}" if one["other"] else one["method"]
+                cells.setdefault(name, {})[one["value"]] = interval(one, 1)
+        values = list(dict.fromkeys(one["value"] for one in found))
+        title = f"{FIGURES[measure]} more than with {results['varied']['key']} {found[0]['of']}, {look}"
+        rows: list[list[Cell]] = [[name, *(own.get(value) for value in values)] for name, own in cells.items()]
+        how = f"{PROTOCOL} A less B: by how much more A's error changes. In brackets: {BOOTSTRAP}."
+        note = few_people(results, look)
+        tables.append(Table(title, ["", *values], rows, how, note))
+    return tables
 
 
 def ladder_tables(results: Mapping[str, Any], look: str) -> list[Table]:
