@@ -70,10 +70,10 @@ def evaluate(
         plugins (FILE,FILE): Python files, joined by commas, with your own protocols, metrics and methods.
         quiet: no progress.
     """
-    from vergence.commands.console.options import check_source
     from vergence.commands.console.terminal import told
     from vergence.errors import VergenceError
     from vergence.files import check_writable
+    from vergence.recipes.load import check_source
 
     if run is None and predictions is None:
         raise VergenceError("there is nothing to evaluate", "Give a run, or --predictions FILE --data DATA.")

@@ -34,8 +34,8 @@ def reconstruct(
 
     Example: vergence reconstruct my_capture --out rec
 
-    Writes rig.toml (the cameras, anipose layout), poses.npz, poses.trc, poses.csv, angles.csv, results.json (figures,
-    verdict and all decisions) and report.html, a page.
+    Writes rig.toml (the cameras, anipose layout), poses.npz, poses.trc, poses.csv, angles.csv, limbs.csv, results.json
+    (figures, verdict and all decisions) and report.html, a page.
 
     Args:
         capture: folder of videos, or one with a capture.toml.
@@ -71,11 +71,13 @@ def reconstruct(
     import time
 
     import vergence
+    from vergence.folders import check_replaced
     from vergence.plugins import load_plugins
     from vergence.report.bars import bars
     from vergence.report.reconstruction import page_of, print_summary
     from vergence.report.render import write_page
 
+    check_replaced(out, "reprojection_px", "a reconstruction")
     load_plugins(plugins.split(",") if plugins else ())
     wanted, options = formats.split(","), vergence.outputs.options(markers, trc_unit)
     vergence.outputs.check(wanted, options)

@@ -67,11 +67,13 @@ def search(
 
     import vergence
     from vergence.files import write_json
+    from vergence.folders import check_replaced
     from vergence.report.bars import bars
     from vergence.report.search import print_search, write_search
 
     console = Console()
     folder = out or Path(f"{footage.resolve().stem}-search")
+    check_replaced(folder, "hits", "a search")
     with bars(quiet) as progress:
         found = vergence.search(
             run, query, footage, index=folder / "index.npz", top=top, apart=apart, every=every, frames=frames, box=box,

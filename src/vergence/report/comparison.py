@@ -12,6 +12,7 @@ import torch
 from vergence.batches.dataset import Dataset
 from vergence.comparison.bootstrap import BOOTSTRAP, FEW
 from vergence.comparison.results import FIGURES, MORE, Measured
+from vergence.comparison.shown import Shown
 from vergence.evaluation.measure import protocol_words
 from vergence.evaluation.scores import HEADING
 from vergence.report.page import Cell, Curve, Dots, Page, Panel, Strip, Table, choose_samples, format_number
@@ -70,6 +71,15 @@ def _notes(found: Mapping[str, Any]) -> list[str]:
     return [text if len(names) == len(found) else f"{', '.join(names)}: {text}" for text, names in notes.items()]
 
 
+def failed_tables(results: Mapping[str, Any]) -> list[Table]:
+    """The rows that could not be trained or measured, where there are any."""
+    rows: list[list[Cell]] = [[one["name"], str(one["seed"]), one["reason"]] for one in results.get("failed", ())]
+    how = (
+        "Not trained or not measured. The same command tries them again; what they share with others is not made again."
+    )
+    return [Table("Failed", ["", "seed", "why"], rows, how, words=True)] if rows else []
+
+
 def published_page(results: Mapping[str, Any], skeleton: Skeleton) -> Page:
     """The page: the tables and what was run."""
     facts = {"command": results["command"], "version": f"vergence {results['version']}"}
@@ -78,7 +88,7 @@ def published_page(results: Mapping[str, Any], skeleton: Skeleton) -> Page:
         subtitle="Reproduced: our figures beside the published ones",
         skeleton=skeleton,
         facts={**facts, "seeds": ", ".join(map(str, results["seeds"])), "table": results["table"]},
-        tables=published_tables(results),
+        tables=[*published_tables(results), *failed_tables(results)],
         sections=("results", "run"),
     )
 
@@ -102,7 +112,10 @@ SECONDS = (
 
 
 def comparison_page(
-    results: Mapping[str, Any], measured: Mapping[str, Measured], tests: Mapping[str, Dataset], skeleton: Skeleton
+    results: Mapping[str, Any],
+    measured: Mapping[str, Measured],
+    tests: Mapping[str, Dataset | Shown],
+    skeleton: Skeleton,
 ) -> Page:
     """The page.
 
@@ -124,7 +137,7 @@ def comparison_page(
             "seeds": ", ".join(map(str, results["protocol"]["seeds"])),
             "compared": ", ".join(results["methods"]),
         },
-        tables=[*tables, *(table for table in versus if table), seconds_table(results)],
+        tables=[*tables, *failed_tables(results), *(table for table in versus if table), seconds_table(results)],
         curves=efficiency_curves(results),
         curves_title="Error and 3D labels",
         dots=[dots(results, look, key) for look in looks for key in ("n_mpjpe", "p_mpjpe")],
@@ -319,7 +332,7 @@ def efficiency_curves(results: Mapping[str, Any]) -> list[Curve]:
     return curves
 
 
-def strips(look: str, measured: Mapping[str, Measured], test: Dataset, skeleton: Skeleton) -> list[Strip]:
+def strips(look: str, measured: Mapping[str, Measured], test: Dataset | Shown, skeleton: Skeleton) -> list[Strip]:
     """Images of a test set, each with every method's pose over the truth."""
     mean = np.stack([m.images[f"{look}.p_mpjpe"] for m in measured.values()]).mean(0)
     out, root = [], list(skeleton.root)

@@ -34,7 +34,7 @@ def prepare(
         workers: processes (default: the machine's cores).
         quiet: no progress.
     """
-    from vergence.commands.console.options import check_source
+    from vergence.recipes.load import check_source
     from vergence.report.bars import bars
 
     for source in sources:
