@@ -88,6 +88,23 @@ def test_what_did_not_end_begins_anew_with_the_same_values_only(tmp_path):
         pass
 
 
+def test_results_of_something_else_are_not_replaced_and_own_ones_with_a_word(tmp_path):
+    assert check_replaced(tmp_path / "new", "hits", "a search") == ""
+    (tmp_path / "keypoints").mkdir()
+    assert check_replaced(tmp_path, "hits", "a search") == ""  # what other steps left there
+    (tmp_path / "report.html").write_text("mine")
+    with pytest.raises(
+        VergenceError, match=r"holds other results than a search\. Choose another --out, or delete it\."
+    ):
+        check_replaced(tmp_path, "hits", "a search")
+    (tmp_path / "results.json").write_text('{"verdict": "good"}')
+    with pytest.raises(VergenceError, match="holds other results than a search"):
+        check_replaced(tmp_path, "hits", "a search")
+    (tmp_path / "results.json").write_text('{"hits": []}')
+    told = f"{tmp_path} holds a search of an earlier call, which this one replaces"
+    assert check_replaced(tmp_path, "hits", "a search") == told
+
+
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
@@ -103,24 +120,6 @@ def test_what_did_not_end_begins_anew_with_the_same_values_only(tmp_path):
          "; ".join(f"{key} is 1 there and 2 here" for key in "abcde") + "; and 2 more keys"),
     ],
 )  # fmt: skip
-def test_results_of_something_else_are_not_replaced_and_own_ones_with_a_word(tmp_path, capsys):
-    check_replaced(tmp_path / "new", "hits", "a search")
-    (tmp_path / "keypoints").mkdir()
-    check_replaced(tmp_path, "hits", "a search")  # what other steps left there
-    assert capsys.readouterr().out == ""
-    (tmp_path / "report.html").write_text("mine")
-    with pytest.raises(
-        VergenceError, match=r"holds other results than a search\. Choose another --out, or delete it\."
-    ):
-        check_replaced(tmp_path, "hits", "a search")
-    (tmp_path / "results.json").write_text('{"verdict": "good"}')
-    with pytest.raises(VergenceError, match="holds other results than a search"):
-        check_replaced(tmp_path, "hits", "a search")
-    (tmp_path / "results.json").write_text('{"hits": []}')
-    check_replaced(tmp_path, "hits", "a search")
-    assert capsys.readouterr().out == f"{tmp_path} holds a search of an earlier call, which this one replaces\n"
-
-
 def test_all_differences_are_named_where_they_lie(old, new, told):
     assert differences(old, new) == told
 

@@ -155,23 +155,26 @@ def _as_yaml(value: Any) -> str:
     return "not given" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
 
 
-def check_replaced(folder: Path, mark: str, what: str) -> None:
-    """Refuses a folder with the results of something else; says where results of the same kind will be replaced.
+def check_replaced(folder: Path, mark: str, what: str) -> str:
+    """Refuses a folder with the results of something else.
 
     Args:
         folder: to write to; not there yet, as a rule.
         mark: a key that `results.json` has where it is of that kind.
         what: these results, in words.
 
+    Returns:
+        That results of the same kind will be replaced, as a sentence; empty where none are there.
+
     Raises:
         VergenceError: its `results.json` is of another kind, or there is a `report.html` without one.
     """
     results = folder / "results.json"
     if not results.is_file() and not (folder / "report.html").is_file():
-        return
+        return ""
     if not results.is_file() or mark not in (read_json(results, dict, remedy="Choose another --out, or delete it.")):
         raise VergenceError(f"{folder} holds other results than {what}", "Choose another --out, or delete it.")
-    print(f"{folder} holds {what} of an earlier call, which this one replaces", flush=True)
+    return f"{folder} holds {what} of an earlier call, which this one replaces"
 
 
 @contextmanager

@@ -271,9 +271,13 @@ def test_where_every_row_fails_there_is_one_sentence_and_no_folder(tmp_path, cap
 
 
 @pytest.mark.parametrize("wrapped", [True, False])
-def test_a_full_disk_stops_all_rows(tmp_path, capsys, monkeypatch, wrapped):
+@pytest.mark.parametrize("number", [28, 13])
+def test_a_full_disk_or_a_folder_that_may_not_be_written_to_stops_all_rows(
+    tmp_path, capsys, monkeypatch, wrapped, number
+):
     (tmp_path / "set.yaml").write_text(SET)
-    full, tried = OSError(28, "No space left on device"), []
+    full = OSError(28, "No space") if number == 28 else OSError(13, "No leave", str(tmp_path / "out" / "runs" / "a"))
+    tried = []
 
     def run(recipe, *_):
         tried.append(recipe)
@@ -285,7 +289,7 @@ def test_a_full_disk_stops_all_rows(tmp_path, capsys, monkeypatch, wrapped):
     monkeypatch.setattr(runner, "Run", run)
     assert main(words(tmp_path)) == 2
     assert "supervised, seed 0: " in (error := capsys.readouterr().err)
-    assert "No space left on device" in error
+    assert str(full.strerror) in error
     assert len(tried) == 1
 
 

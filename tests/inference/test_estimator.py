@@ -105,6 +105,7 @@ def test_batches_are_joined_in_order(run, views, monkeypatch):
     assert same(estimator(views.image, views.intrinsics), expected)
 
 
+@pytest.mark.filterwarnings("ignore:images of 64 x 96 px are no square crops")
 def test_an_image_of_another_size_is_resized_with_its_intrinsics(run, views, monkeypatch):
     """Each pixel twice as wide and three times as high is the same image by another camera."""
     estimator = load(run)

@@ -46,7 +46,7 @@ def test_everybody_has_files_that_name_the_person(two_people, small_blocks, tmp_
     assert [(one.number, one.frames, one.first) for one in found.people] == [(1, 23, 0.0), (2, 17, 0.24)]
     kinds = [f"poses-{n}.{kind}" for n in (1, 2) for kind in ("csv", "json", "npz", "trc")]
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
-        ["angles-1.csv", "angles-2.csv", "overlay.mp4", "people.json", *kinds]
+        ["angles-1.csv", "angles-2.csv", "limbs-1.csv", "limbs-2.csv", "overlay.mp4", "people.json", *kinds]
     )
     smoothing = "Savitzky-Golay of order 2 over 9 frames (0.36 s)"
     for number in (1, 2):

@@ -29,6 +29,7 @@ from vergence.recipes.recipe import (
 )
 from vergence.recipes.settings import Augmentation, MultiView
 from vergence.recipes.typed import make_source
+from vergence.training import stage_cache
 from vergence.training.checks import check_recipe
 from vergence.training.run import Run
 from vergence.training.sources import open_source
@@ -180,7 +181,7 @@ def test_finished_stages_are_not_done_again(whole, tmp_path, monkeypatch):
 
     monkeypatch.setattr(runs, "train_stage", never)
     monkeypatch.setattr(runs, "make_pseudo_labels", never)
-    monkeypatch.setattr(runs, "open_source", never)  # not even the images are needed
+    monkeypatch.setattr(stage_cache, "open_source", never)  # not even the images are needed
     again = carry_out(tmp_path / "again")
     assert_same(whole.folder, tmp_path / "again")
     assert torch.equal(again.labels["labels"].key, whole.labels["labels"].key)
@@ -329,8 +330,8 @@ def test_a_finished_refinement_is_not_made_again(refined, tmp_path, monkeypatch)
     def never(*_, **__):
         raise AssertionError("done again")
 
-    for name in ("train_stage", "train_unit", "open_source"):
-        monkeypatch.setattr(runs, name, never)
+    for place, name in ((runs, "train_stage"), (runs, "train_unit"), (stage_cache, "open_source")):
+        monkeypatch.setattr(place, name, never)
     carry_out(tmp_path / "again", refining())
     ours, theirs = (load_file(f / "refinement.safetensors") for f in (refined.folder, tmp_path / "again"))
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())

@@ -60,7 +60,7 @@ def evaluate(
 
     Poses that others predicted (--predictions poses.npz --data '{kind: shards, path: FOLDER}'):
         predictions (FILE): NPZ or JSON, keyed by sample; docs/datasets.md has the form.
-        skeleton: joints that are measured; the file must have them; default: the protocol's dataset's own, else
+        skeleton (NAME): joints that are measured; the file must have them; default: the protocol's dataset's own, else
             h36m_17.
         partial: measure the samples that have a prediction, and say how many have none, instead of refusing.
 

@@ -51,7 +51,8 @@ def inspect(
 
     folder = out or Path(f"{footage.resolve().stem}-inspection")
     check_writable(folder, folder=True)
-    check_replaced(folder, "film_again", "an inspection")
+    if earlier := check_replaced(folder, "film_again", "an inspection"):
+        print(earlier)
     load_plugins(plugins.split(",") if plugins else ())
     with bars(quiet) as progress:
         found = vergence.inspect(

@@ -46,7 +46,7 @@ def predict(
         run: folder of a trained run; default, or `lifting`: the model that comes with the package, which lifts a
             detector's 2D keypoints and was trained on motion capture.
         input: image, folder of images, or video; or a camera's number, live in a window; then nothing is written.
-        out: folder for the results; default: the input's name with `-poses`.
+        out (FOLDER): for the results; default: the input's name with `-poses`.
 
     Where the person is (--box 100,50,200,400):
         box (X,Y,W,H): in every image, px.

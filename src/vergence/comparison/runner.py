@@ -191,7 +191,7 @@ def _failed(work: Work, entry: Entry, seed: int, error: Exception) -> Failed:
     """A row that fails by itself; what would stop every row is raised. Of what is no refusal the trace is kept in a file."""
     below: BaseException | None = error
     while below is not None:
-        if getattr(below, "errno", None) in EVERYWHERE:
+        if isinstance(below, OSError) and (below.errno in EVERYWHERE or _of_folder(below, work.out)):
             with refusing(f"{entry.name}, seed {seed}", "Free some space.", VergenceError, OSError):
                 raise error
         below = below.__cause__
@@ -200,6 +200,11 @@ def _failed(work: Work, entry: Entry, seed: int, error: Exception) -> Failed:
     trace = work.run_folder(entry, seed) / "failure.txt"
     write_text(trace, "".join(traceback.format_exception(error)))
     return Failed(entry.name, seed, f"{type(error).__name__}: {said(error)}. {trace} has the trace.")
+
+
+def _of_folder(error: OSError, folder: Path) -> bool:
+    """Whether it is about a file of the folder, as one that may not be written."""
+    return error.filename is not None and Path(str(error.filename)).absolute().is_relative_to(folder.absolute())
 
 
 def carried_out(

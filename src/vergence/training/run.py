@@ -65,7 +65,6 @@ class Run:
         team: the processes that execute it, each with a `Run` of its own; only the first writes.
 
     Attributes:
-        open: opens a source once, for stages and tests.
         method: the last trained one, once `execute` has returned.
         seconds: wall clock of each stage over all stops, also where another run made it; `data`: of opening images.
         cpu_seconds: the same in seconds of the processor, over all threads.

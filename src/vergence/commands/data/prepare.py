@@ -27,7 +27,7 @@ def prepare(
     What is written (--out shards --size 128):
         out (SHARDS): folder, new, or of the same sources.
         size: side of the crops, px.
-        skeleton: joints of the labels.
+        skeleton (NAME): joints of the labels.
         skip_unreadable: leave out, and count, images that cannot be read.
 
     How it runs (--workers 4):

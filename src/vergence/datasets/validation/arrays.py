@@ -144,14 +144,14 @@ def check_keypoints(records: Records) -> list[Finding]:
     reach = float(np.nanmax(np.abs(points)))
     if reach <= 2.0 < float(records.size.min()) / 4:
         return [Finding("2D keypoints", "wrong", f"they reach only {reach:.3g} in images of {_numbers(records.size[0])}",
-                        "Give keypoints in px of the full image: multiply by its width and height.")]  # fmt: skip
+                        "Give keypoints in px of the full image, not in 0 to 1.")]  # fmt: skip
     margin = OUTSIDE_MARGIN * records.size[:, None]
     outside = known & ((points < -margin) | (points > records.size[:, None] + margin)).any(-1)
     share = float(outside.sum() / known.sum())
     if share > OUTSIDE_SHARE:
         return [Finding("2D keypoints", "wrong", f"{percent(share)} lie outside their image (limit "
                         f"{percent(OUTSIDE_SHARE)}); they reach {reach:.0f}",
-                        "Give them in px of these images, x first.")]  # fmt: skip
+                        "Give them for these images, not for ones of another size, and x first.")]  # fmt: skip
     rows = some_rows(records, known.sum(1) >= POINTS_2D)
     compact = limb_share_2d(points[rows], records.skeleton) if len(rows) else np.nan
     better = _better_order(points[rows], records.skeleton, limb_share_2d, COMPACT) if len(rows) else ""
