@@ -2,9 +2,10 @@
 
     pip install -e ".[docs]" && python scripts/build_docs.py
 
-The pages are gathered in `build/pages`: README.md as the first one, `docs/`, and the other pages that these link to. Two
+The pages are gathered in `build/pages`: README.md as the first one, `docs/`, and the other pages that these link to. Three
 things are made of the code: the page of a recipe's keys, of its dataclasses, and the API reference, of the docstrings of the
-public names, grouped as `docs/api.md` is. The first is kept in the repository too, to be read there; `--keys` writes it.
+public names, grouped as `docs/api.md` is. So is the page of all options, of the verbs' parsers. The pages of keys and of
+options are kept in the repository too, to be read there; `--keys` writes them.
 
 Zensical and not MkDocs with Material: the latter ends in 2027, and its strict build passes a link to a heading that does
 not exist. `mkdocs.yml` is in the form that both read.
@@ -12,6 +13,7 @@ not exist. `mkdocs.yml` is in the form that both read.
 
 from __future__ import annotations
 
+import argparse
 import ast
 import dataclasses
 import inspect
@@ -20,19 +22,21 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, get_args, get_origin, get_type_hints
 
 import vergence
 from vergence import plugins
+from vergence.cli import functions
+from vergence.commands.console import options
 from vergence.recipes import recipe, settings, sources
 from vergence.recipes.typed import expected, plain_kind
 
 ROOT = Path(__file__).resolve().parent.parent
 REPOSITORY = "https://github.com/vergence-pose/vergence/tree/main/"
 PAGES = ROOT / "build" / "pages"
-KEYS = ROOT / "docs" / "recipe-keys.md"
+KEYS, OPTIONS = ROOT / "docs" / "recipe-keys.md", ROOT / "docs" / "options.md"
 EQUATION = re.compile(r"\[`([\w.]+)`\]\(\.\./(src/[\w/]+\.py)\) \| `([^`]+)`")  # function, file, line
 NAMES = {
     "README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md",
@@ -102,8 +106,7 @@ def rows(kind: type) -> Iterator[str]:
     known = meanings(kind)
     yield from ("| key | holds | default | meaning |", "|---|---|---|---|")
     for field in dataclasses.fields(kind):
-        cells = (f"`{field.name}`", type_of(kind, field.name), default_of(field), known[field.name])
-        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+        yield row((f"`{field.name}`", type_of(kind, field.name), default_of(field), known[field.name]))
     old = ", ".join(f"`{old}` (now `{new}`)" for old, new in getattr(kind, "RENAMED", {}).items())
     yield from ("", f"Old names are still read: {old}.", "") if old else ("",)
 
@@ -141,6 +144,40 @@ def source_keys() -> list[str]:
         if kind.__module__ == sources.__name__:
             lines += [f"### kind: {name}", "", about(kind), "", *rows(kind)]
     return lines
+
+
+def row(cells: Iterable[str]) -> str:
+    """A line of a table."""
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def spelled(action: argparse.Action) -> str:
+    """An argument, or an option with what follows it, as the help has it."""
+    if action.nargs == "?" and action.option_strings:  # a switch
+        return str(action.metavar)
+    return " ".join(filter(None, (*action.option_strings[:1], str(action.metavar or action.dest))))
+
+
+def verb_options() -> str:
+    """The page of all options of all verbs, as their parsers have them."""
+    lines = [
+        "# Options", "",
+        "<!-- Made by scripts/build_docs.py --keys of the docstrings in src/vergence/commands: change those. -->", "",
+        "Every option of every verb, as `vergence help VERB` shows them. [The command line](command-line.md) says how they are",
+        f"written. Every verb takes `--help` and `--threads N`: {options.THREADS}.", "",
+    ]  # fmt: skip
+    for verb, function in functions().items():
+        parser = options.parser_of(function, verb)
+        about = [
+            f"`{part}`" if part.startswith("Example: ") else part for part in (parser.description or "").split("\n\n")
+        ]
+        lines += [f"## {verb}", "", *(line for part in about for line in (" ".join(part.split()), ""))]
+        for group in parser._action_groups:
+            if actions := [a for a in group._group_actions if a.dest not in ("help", "threads")]:
+                title = re.sub(r"\((--.+)\)$", r"(`\1`)", group.title or "")
+                rows_ = [(f"`{spelled(action)}`", (action.help or "").replace("%%", "%")) for action in actions]
+                lines += [f"| {title} | |", "|---|---|", *map(row, rows_), ""]
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def reference() -> dict[str, str]:
@@ -210,13 +247,14 @@ def gather() -> None:
         text = page.read_text("utf-8")
         (PAGES / name).write_text(moved_links(with_lines(text), page), "utf-8")
     (PAGES / "reference").mkdir()
-    for name, text in {KEYS.name: recipe_keys(), **reference()}.items():
+    for name, text in {KEYS.name: recipe_keys(), OPTIONS.name: verb_options(), **reference()}.items():
         (PAGES / name).write_text(text, "utf-8")
 
 
 def main(words: list[str]) -> int:
     if "--keys" in words:
         KEYS.write_text(recipe_keys(), "utf-8")
+        OPTIONS.write_text(verb_options(), "utf-8")
         return 0
     gather()
     command: list[Any] = [sys.executable, "-m", "zensical", "build", "--clean", "--strict"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import signal
 import subprocess
 import sys
 from contextlib import suppress
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -215,9 +215,7 @@ FOREIGN = {"nodes", "ntasks-per-node", "force-reinstall", "no-python", "nproc-pe
 
 
 def test_options_that_messages_name_are_options_as_the_help_spells_them():
-    data = [getattr(import_module(f"vergence.commands.data.{name}"), name) for name in ("check", "prepare")]
-    functions = [*(cli.function_of(verb) for verb in cli.VERBS if verb != "data"), *data]
-    names = {name.replace("_", "-") for one in functions for name in inspect.signature(one).parameters}
+    names = {name.replace("_", "-") for one in cli.functions().values() for name in inspect.signature(one).parameters}
     known = {"help", "version", "threads", *FOREIGN, *names}
     wrong = [
         f"{file.name}: --{name}"
@@ -230,17 +228,34 @@ def test_options_that_messages_name_are_options_as_the_help_spells_them():
 
 def test_verbs_that_take_long_say_so_before_they_load_anything(tmp_path):
     """Each by its own line, or by `told`; not where --quiet is given."""
-    for verb in cli.VERBS:
-        function = cli.function_of(verb)
+    for verb, function in cli.functions().items():
         text = inspect.getsource(sys.modules[function.__module__])
-        assert getattr(function, "takes", "") or "told(quiet, " in text or verb in ("data", "completion", "doctor"), (
-            verb
-        )
+        assert getattr(function, "takes", "") or "told(quiet, " in text or verb in ("completion", "doctor"), verb
     words = ["reconstruct", str(tmp_path / "gone"), "--out", str(tmp_path / "out")]
     status, _, text = loaded_by(words)
     assert status == 2
     assert "vergence reconstruct: cameras and 3D poses take mostly 10 to 60 s" in text.splitlines()[0]
     assert "take mostly" not in loaded_by([*words, "--quiet"])[2]
+
+
+@pytest.mark.parametrize("words", [["reproduce"], ["reproduce", "epipolar_pose_h36m"]])
+def test_the_list_of_tables_and_a_missing_root_are_told_without_libraries(words):
+    status, heavy, text = loaded_by(words)
+    assert (status, heavy - {"numpy", "rich"}) == (2 * (len(words) - 1), set())
+    assert "ROOT/human36m, ROOT/mpii" in text
+
+
+def test_threads_are_read_wherever_they_stand_and_the_last_counts():
+    words = ["a", "--threads", "2", "--quiet", "--threads=1"]
+    assert loaded_settled(words) == (["a", "--quiet"], "1")
+
+
+def loaded_settled(words: list[str]) -> tuple[list[str], str]:
+    """What `settled` leaves of the words in a new interpreter, and the number it sets."""
+    code = f"import os; from vergence.cli import settled; print(settled({words!r}), os.environ['OMP_NUM_THREADS'], sep='|')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    left, _, number = done.stdout.strip().partition("|")
+    return ast.literal_eval(left), number
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import re
 import shlex
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,6 @@ import vergence
 from vergence import cli, plugins
 from vergence.bulk.manifest import INPUTS
 from vergence.commands.console import options
-from vergence.commands.data import ACTIONS
 from vergence.recipes.load import load_recipe
 from vergence.recipes.recipe import Recipe
 from vergence.recipes.settings import Limited
@@ -88,9 +86,7 @@ def test_commands_in_the_documentation_are_spelled_as_the_verbs_take_them(page):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_options_that_the_text_names_are_spelled_as_somebody_takes_them(page):
     """Commands in blocks are held to their verb above; here the text: options of a verb, of our scripts, keys of recipes."""
-    data = [getattr(import_module(f"vergence.commands.data.{name}"), name) for name in ACTIONS]
-    functions = [*(cli.function_of(verb) for verb in cli.VERBS), *data]
-    known = {name.replace("_", "-") for one in functions for name in options.parameters(one)}
+    known = {name.replace("_", "-") for one in cli.functions().values() for name in options.parameters(one)}
     for file in (
         file for folder in ("scripts", "benchmarks", "findings", "docs") for file in (ROOT / folder).rglob("*.py")
     ):
@@ -100,7 +96,7 @@ def test_options_that_the_text_names_are_spelled_as_somebody_takes_them(page):
     named = {
         name for part in re.findall(r"`([^`]+)`", text) for name in re.findall(r"(?<![\w-])--([a-z][\w.-]*\w)", part)
     }
-    assert [n for n in sorted(named - {"no"}) if n.removeprefix("no-") not in known and not is_key(n)] == []
+    assert [n for n in sorted(named - {"no"}) if not {n, n.removeprefix("no-")} & known and not is_key(n)] == []
 
 
 def is_key(name: str) -> bool:
@@ -158,6 +154,39 @@ def test_every_key_of_a_recipe_has_its_line_with_a_meaning():
 def test_the_page_of_recipe_keys_is_that_of_the_code():
     same = build_docs.KEYS.read_text("utf-8") == build_docs.recipe_keys()
     assert same, "run `python scripts/build_docs.py --keys` and commit docs/recipe-keys.md"
+
+
+def test_every_option_of_every_verb_is_in_help_completion_and_docs(capsys):
+    """What a parser takes beside old spellings; the page is that of the parsers."""
+    page = build_docs.verb_options()
+    same = build_docs.OPTIONS.read_text("utf-8") == page
+    assert same, "run `python scripts/build_docs.py --keys` and commit docs/options.md"
+    assert cli.main(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    for verb, function in cli.functions().items():
+        own = page.partition(f"\n## {verb}\n")[2].partition("\n## ")[0]
+        parser = options.parser_of(function, verb)
+        helped = parser.format_help()
+        completed = re.search(rf"{re.sub('[^a-z]', '_', verb)}_option_strings=\((.*?)\)", script)
+        assert completed, verb
+        for action in parser._actions:
+            names = [name for name in action.option_strings if name.startswith("--") and "_" not in name]
+            if names and action.nargs == "?":  # a switch that is on has but its --no-
+                names = str(action.metavar).split(", ")
+            for name in names[: None if action.nargs == "?" else 1]:
+                assert re.search(rf"{name}(?![\w-])", helped), (verb, name)
+                assert name in completed[1].split(), (verb, name)
+                assert name in ("--help", "--threads") or re.search(rf"`[^`]*{name}(?![\w-])", own), (verb, name)
+
+
+def test_keys_that_a_verb_reads_by_name_are_those_of_a_recipe_and_none_is_a_hidden_option():
+    """`plugins` was read so by `compare`, and no help told it."""
+    keys = {field.name for field in dataclasses.fields(Recipe)}
+    for verb, function in cli.functions().items():
+        own = set(getattr(function, "keys", ()))
+        assert own <= keys - set(options.parameters(function)), verb
+        if own:
+            assert keys - own <= {"seed", *options.parameters(function)}, verb
 
 
 def test_the_reference_has_every_public_name_once():

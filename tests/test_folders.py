@@ -11,7 +11,7 @@ import pytest
 
 from vergence import folders
 from vergence.errors import VergenceError
-from vergence.folders import LOCK, UNFINISHED, begun, held, new_folder, nothing_left
+from vergence.folders import LOCK, UNFINISHED, begun, check_replaced, claim, differences, held, new_folder, nothing_left
 
 CHILD = """
 import os, sys, time
@@ -86,3 +86,48 @@ def test_what_did_not_end_begins_anew_with_the_same_values_only(tmp_path):
     assert [path.name for path in out.iterdir()] == ["0.jpg"]
     with pytest.raises(VergenceError, match="is not empty"), begun(out, {"size": 64}):
         pass
+
+
+def test_results_of_something_else_are_not_replaced_and_own_ones_with_a_word(tmp_path):
+    assert check_replaced(tmp_path / "new", "hits", "a search") == ""
+    (tmp_path / "keypoints").mkdir()
+    assert check_replaced(tmp_path, "hits", "a search") == ""  # what other steps left there
+    (tmp_path / "report.html").write_text("mine")
+    with pytest.raises(
+        VergenceError, match=r"holds other results than a search\. Choose another --out, or delete it\."
+    ):
+        check_replaced(tmp_path, "hits", "a search")
+    (tmp_path / "results.json").write_text('{"verdict": "good"}')
+    with pytest.raises(VergenceError, match="holds other results than a search"):
+        check_replaced(tmp_path, "hits", "a search")
+    (tmp_path / "results.json").write_text('{"hits": []}')
+    told = f"{tmp_path} holds a search of an earlier call, which this one replaces"
+    assert check_replaced(tmp_path, "hits", "a search") == told
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ({"a": {"b": 1}}, {"a": {"b": 1}}, ""),
+        ({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}, "a.c is 2 there and 3 here"),
+        ({"a": True}, {"a": False}, "a is true there and false here"),
+        ({"a": 1}, {"a": 1, "b": [2]}, "b is not given there and [2] here"),
+        ({"a": [1, 2], "b": "x"}, {"a": [1], "b": "y"}, "a is [1, 2] there and [1] here; b is 'x' there and 'y' here"),
+        ({"s": {"wild": {"seed": 1}}}, {"s": {}}, "s.wild is given (seed) there and not given here"),
+        (dict.fromkeys("abcde", 1), dict.fromkeys("abcde", 2),
+         "; ".join(f"{key} is 1 there and 2 here" for key in "abcde")),
+        (dict.fromkeys("abcdefg", 1), dict.fromkeys("abcdefg", 2),
+         "; ".join(f"{key} is 1 there and 2 here" for key in "abcde") + "; and 2 more keys"),
+    ],
+)  # fmt: skip
+def test_all_differences_are_named_where_they_lie(old, new, told):
+    assert differences(old, new) == told
+
+
+def test_a_folder_of_something_else_is_refused_with_all_that_differs(tmp_path):
+    claim(tmp_path / "made_of.yaml", {"seed": 1, "height": 1.7, "views": 2}, "another model")
+    claim(tmp_path / "made_of.yaml", {"seed": 1, "height": 1.7, "views": 2}, "another model")
+    with pytest.raises(
+        VergenceError, match=r"holds another model: seed is 1 there and 2 here; height is 1\.7 there and 1\.8"
+    ):
+        claim(tmp_path / "made_of.yaml", {"seed": 2, "height": 1.8, "views": 2}, "another model")

@@ -43,8 +43,8 @@ FORMERLY = {"adopt": "import-weights"}
 # Whose work a second call of the same command goes on with.
 RESUMED = ("demo", "learn", "detect", "train", "compare", "reproduce", "predict", "batch", "data")
 STATUSES = (
-    "0: done; 1: done, and the answer is no (inspect, detect, batch, data check, doctor); 2: refused, with one sentence; "
-    "130: stopped"
+    "0: done; 1: done, and the answer is no (inspect, detect, batch, compare, reproduce, data check, doctor); 2: refused, "
+    "with one sentence; 130: stopped"
 )
 
 
@@ -80,15 +80,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def settled(words: list[str]) -> list[str]:
     """The words without `--threads N`, which every verb takes; sets how many threads the libraries use that come."""
-    given = 0
-    for at, word in enumerate(words):
+    given, kept, rest = 0, list[str](), list(words)
+    while rest:
+        word = rest.pop(0)
         name, equals, value = word.partition("=")
-        if name == "--threads":
-            value = value if equals else words[at + 1] if at + 1 < len(words) else ""
-            if not value.isdigit() or int(value) < 1:
-                raise VergenceError(f"--threads {value}".rstrip(), "Give a whole number from 1 on.")
-            given, words = int(value), words[:at] + words[at + 2 - bool(equals) :]
-            break
+        if name != "--threads":
+            kept.append(word)
+            continue
+        value = value if equals else rest.pop(0) if rest else ""
+        if not value.isdigit() or int(value) < 1:
+            raise VergenceError(f"--threads {value}".rstrip(), "Give a whole number from 1 on.")
+        given = int(value)
+    words = kept
     if "torch" not in sys.modules and not {"-h", "--help"} & set(words):
         import_module("vergence.networks.threads").settle(given)
     elif given and "torch" in sys.modules:
@@ -137,6 +140,20 @@ def function_of(verb: str) -> Callable[..., int | None]:
     return found
 
 
+def functions() -> dict[str, Callable[..., int | None]]:
+    """The function of every verb, and of every action of those that have some (`data check`)."""
+    found: dict[str, Callable[..., int | None]] = {}
+    for verb in VERBS:
+        function = function_of(verb)
+        if getattr(function, "takes_words", False):
+            place = f"vergence.commands.{verb}"
+            actions = import_module(place).ACTIONS
+            found |= {f"{verb} {name}": getattr(import_module(f"{place}.{name}"), name) for name in actions}
+        else:
+            found[verb] = function
+    return found
+
+
 @contextmanager
 def owned(function: Callable[..., int | None], values: Mapping[str, Any]) -> Iterator[None]:
     """While the block runs no other process has the folder --out, given or by default. One that cannot be written to, or that
@@ -174,7 +191,9 @@ def call(function: Callable[..., int | None], verb: str, words: list[str]) -> in
     options = import_module("vergence.commands.console.options")
     values = options.parse(function, verb, words)
     if (takes := getattr(function, "takes", "")) and not values.get("quiet") and not rank():
-        print(f"vergence {verb}: {takes}", flush=True)  # before libraries are loaded, which takes seconds
+        print(
+            f"vergence {verb}: {takes}; loading libraries", flush=True
+        )  # which takes seconds, and longer beside others
     with owned(function, values):
         if not values.get("print_config"):
             options.check_there(function, values)

@@ -61,7 +61,9 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
-    remedy = "Check the folder's permissions and free space; nothing was changed."
+    remedy = (
+        "Check the folder's permissions and free space. The file is as it was; what was written before it is whole."
+    )
     try:
         with refusing(f"{path} could not be written", remedy, OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -363,25 +365,6 @@ def check_writable(path: Path | str, folder: bool = False) -> None:
     except OSError as error:
         remedy = "Check the folder's permissions and free space, or choose another folder."
         raise VergenceError(f"cannot write to {path}: {error.strerror}", remedy) from error
-
-
-def claim(path: Path, values: Mapping[str, Any], other: str) -> None:
-    """Writes what a folder is for into a file of it, or makes sure that it is for the same; `other` says what else it is."""
-    text, remedy = yaml.safe_dump(values, sort_keys=False), "Choose another --out, or delete it."
-    if path.exists() and (different := first_difference(read_yaml(path, remedy), yaml.safe_load(text))):
-        raise VergenceError(f"{path.parent} holds {other}: {different}", remedy)
-    write_text(path, text)
-
-
-def first_difference(old: Any, new: Any, path: str = "") -> str:
-    """Where two nested mappings differ first, in words; empty where they are equal."""
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in [*old, *(k for k in new if k not in old)]:
-            if found := first_difference(old.get(key), new.get(key), f"{path}.{key}" if path else str(key)):
-                return found
-        return ""
-    a, b = (str(value).lower() if isinstance(value, bool) else repr(value) for value in (old, new))  # as YAML has it
-    return "" if old == new else f"{path} is {a} there and {b} here"
 
 
 def renamed(values: Mapping[str, Any], names: Mapping[str, str], file: Path | str) -> dict[str, Any]:

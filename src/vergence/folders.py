@@ -21,7 +21,7 @@ from typing import IO, Any
 import yaml
 
 from vergence.errors import VergenceError, refusing
-from vergence.files import check_writable, claim, remove_leftovers, write_text
+from vergence.files import check_writable, read_json, read_yaml, remove_leftovers, write_text
 
 try:
     import fcntl
@@ -30,6 +30,7 @@ except ImportError:  # Windows
 
 LOCK = ".vergence.lock"
 UNFINISHED = "unfinished.yaml"  # what a call fills the folder with, until it has
+TOLD = 5  # differences that are told; of more, how many
 PATIENCE_S = 1.0  # in which processes of a killed call end
 RESULTS = (".npz", ".safetensors", ".ckpt", ".pt", ".h5", ".jsonl")  # what took time to make
 REMEDY = "Wait until it has ended, or choose another --out."
@@ -122,6 +123,58 @@ def new_folder(path: Path) -> None:
         taken = not is_empty(path)
     if taken:
         raise VergenceError(f"{path} is not empty", "Choose a new folder, or empty it.")
+
+
+def claim(path: Path, values: Mapping[str, Any], other: str) -> None:
+    """Writes what a folder is for into a file of it, or makes sure that it is for the same; `other` says what else it is."""
+    text, remedy = yaml.safe_dump(values, sort_keys=False), "Choose another --out, or delete it."
+    if path.exists() and (different := differences(read_yaml(path, remedy), yaml.safe_load(text))):
+        raise VergenceError(f"{path.parent} holds {other}: {different}", remedy)
+    write_text(path, text)
+
+
+def differences(old: Any, new: Any, there: str = "there", here: str = "here") -> str:
+    """Where two nested mappings differ, in words: the first `TOLD`, and how many more; empty where they are equal."""
+    found = [f"{path} is {_as_yaml(a)} {there} and {_as_yaml(b)} {here}" for path, a, b in _different(old, new)]
+    more = len(found) - TOLD
+    return "; ".join([*found[:TOLD], *([f"and {more} more keys"] if more > 0 else [])])
+
+
+def _different(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in [*old, *(k for k in new if k not in old)]:
+            yield from _different(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
+    elif old != new:
+        yield path, old, new
+
+
+def _as_yaml(value: Any) -> str:
+    """A value as a recipe has it, of mappings the names alone."""
+    if isinstance(value, dict):
+        return f"given ({', '.join(map(str, value))})"
+    return "not given" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+
+
+def check_replaced(folder: Path, mark: str, what: str) -> str:
+    """Refuses a folder with the results of something else.
+
+    Args:
+        folder: to write to; not there yet, as a rule.
+        mark: a key that `results.json` has where it is of that kind.
+        what: these results, in words.
+
+    Returns:
+        That results of the same kind will be replaced, as a sentence; empty where none are there.
+
+    Raises:
+        VergenceError: its `results.json` is of another kind, or there is a `report.html` without one.
+    """
+    results = folder / "results.json"
+    if not results.is_file() and not (folder / "report.html").is_file():
+        return ""
+    if not results.is_file() or mark not in (read_json(results, dict, remedy="Choose another --out, or delete it.")):
+        raise VergenceError(f"{folder} holds other results than {what}", "Choose another --out, or delete it.")
+    return f"{folder} holds {what} of an earlier call, which this one replaces"
 
 
 @contextmanager

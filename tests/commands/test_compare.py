@@ -15,6 +15,8 @@ from vergence.cli import main
 from vergence.commands.compare import compare
 from vergence.commands.console.options import split_overrides
 from vergence.comparison import runner
+from vergence.errors import VergenceError, refusing
+from vergence.training import stage_cache
 
 SET = """
 base:
@@ -160,6 +162,7 @@ def test_a_finished_comparison_is_only_told_again(where, monkeypatch, capsys):
     for name in ("train_stage", "find_keypoints"):
         monkeypatch.setattr(runs, name, None)
     monkeypatch.setattr(runner, "of_run", None)
+    monkeypatch.setattr(stage_cache, "open_source", None)  # no image of any test or source is needed
     before = json.loads((where / "out" / "results.json").read_text())
     assert main(words(where, "--seeds", "2")) == 0
     assert json.loads((where / "out" / "results.json").read_text()) == before
@@ -250,6 +253,88 @@ def test_error_against_any_key(where, tmp_path, capsys):
     assert "epipolar_pose less supervised" in page
     assert "epipolar_pose less supervised" in capsys.readouterr().out
     assert len(list((tmp_path / "out" / "figures").glob("error-and-sources-studio-occlusion-*.svg"))) == 4
+
+
+BROKEN = """
+from vergence import Supervised, plugins
+
+@plugins.methods.register("{name}")
+class Broken(Supervised):
+    def losses(self, views):
+        if len(views) > 3 and {when}:
+            raise {error}
+        return super().losses(views)
+"""
+
+
+def test_a_row_that_fails_does_not_stop_the_others_and_is_tried_again(tmp_path, capsys):
+    raw = yaml.safe_load(SET)
+    own = raw["methods"]["supervised"]
+    raw["methods"] = {"first": {**own, "method": "refused"}, "supervised": own, "last": {**own, "method": "broken"}}
+    for name, error in (("refused", "__import__('vergence').VergenceError('no such joint', 'Give one.')"),
+                        ("broken", "ZeroDivisionError('by zero')")):  # fmt: skip
+        when = f"not __import__('pathlib').Path({str(tmp_path / 'mended')!r}).exists()"
+        (tmp_path / f"{name}.py").write_text(BROKEN.format(name=name, when=when, error=error))
+    raw["base"]["plugins"] = [str(tmp_path / "refused.py"), str(tmp_path / "broken.py")]
+    for stage in ("first", "last"):
+        raw["methods"][stage]["stages"] = {
+            "pose": {"train": {**own["stages"]["pose"]["train"], "batch": {"studio": 5}}}
+        }
+    (tmp_path / "set.yaml").write_text(yaml.safe_dump(raw))
+    assert main([*words(tmp_path)[:-1]]) == 1
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "failed: first, seed 0: " in shown
+    assert "no such joint. Give one." in shown
+    assert "failed: last, seed 0: " in shown
+    assert "The same command tries again what failed." in shown
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert list(found["methods"]) == ["supervised"]
+    assert [(one["name"], one["seed"]) for one in found["failed"]] == [("first", 0), ("last", 0)]
+    assert "no such joint" in (tmp_path / "out" / "report.html").read_text()
+    (tmp_path / "mended").write_text("")
+    assert main(words(tmp_path)) == 0
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert list(found["methods"]) == ["first", "last", "supervised"]
+    assert "failed" not in found
+
+
+def test_where_every_row_fails_there_is_one_sentence_and_no_folder(tmp_path, capsys, monkeypatch):
+    (tmp_path / "set.yaml").write_text(SET)
+    monkeypatch.setattr(runner, "Run", raising(VergenceError("the images are gone", "Bring them back.")))
+    assert main(words(tmp_path)) == 2
+    told = "vergence compare: supervised, seed 0: the images are gone. Bring them back. (and 2 more rows failed)"
+    assert capsys.readouterr().err.strip() == told
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("wrapped", [True, False])
+@pytest.mark.parametrize("number", [28, 13])
+def test_a_full_disk_or_a_folder_that_may_not_be_written_to_stops_all_rows(
+    tmp_path, capsys, monkeypatch, wrapped, number
+):
+    (tmp_path / "set.yaml").write_text(SET)
+    full = OSError(28, "No space") if number == 28 else OSError(13, "No leave", str(tmp_path / "out" / "runs" / "a"))
+    tried = []
+
+    def run(recipe, *_):
+        tried.append(recipe)
+        if wrapped:
+            with refusing("a could not be written", "Free some space.", OSError):
+                raise full
+        raise full
+
+    monkeypatch.setattr(runner, "Run", run)
+    assert main(words(tmp_path)) == 2
+    assert "supervised, seed 0: " in (error := capsys.readouterr().err)
+    assert str(full.strerror) in error
+    assert len(tried) == 1
+
+
+def raising(error):
+    def call(*_, **__):
+        raise error
+
+    return call
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,7 @@ def test_a_part_that_cannot_be_read_is_said(clips):
 def test_unknown_folders_and_options_end_in_one_sentence(tmp_path, capsys):
     assert main(["data", "check", str(tmp_path)]) == 2
     text = capsys.readouterr().err
-    assert "of no kind that is known here" in text
+    assert "is no dataset that is known here" in text
     assert "Human3.6M" in text
     assert main(["data", "check", str(tmp_path / "gone")]) == 2
     assert main(["data", "chek"]) == 2
@@ -239,7 +239,7 @@ def test_layouts_are_told_by_their_names(tmp_path, files, title):
 
 def test_mpii_lists_are_told_from_other_json(tmp_path):
     touched(tmp_path, "annot/valid.json")
-    with pytest.raises(VergenceError, match="no kind"):
+    with pytest.raises(VergenceError, match="no dataset that is known"):
         recognise(tmp_path)
     (tmp_path / "annot/valid.json").write_text(json.dumps([{"joints_vis": [1], "image": "1.jpg"}]))
     assert recognise(tmp_path).name == "mpii"

@@ -35,6 +35,22 @@ def test_the_verb_writes_page_and_results_and_its_status_says_whether_to_go_on(
     assert "One camera gives no depth" in capsys.readouterr().out
 
 
+def test_the_folder_is_named_after_the_footage_and_never_somebody_elses(
+    told: type[Told], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told.keypoints = np.full((10, 1, 17, 2), np.nan)
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        write_videos(tmp_path / name, (10,))
+        assert main(["inspect", name, "--detector", "told", "--quiet"]) == 1
+        assert (tmp_path / f"{name}-inspection" / "results.json").is_file()
+    (tmp_path / "two-inspection" / "results.json").write_text('{"rows": {}}')
+    assert main(["inspect", "two", "--detector", "told", "--quiet"]) == 2
+    assert "two-inspection holds other results than an inspection" in capsys.readouterr().err
+    assert (tmp_path / "two-inspection" / "results.json").read_text() == '{"rows": {}}'
+
+
 def test_nothing_is_left_beside_the_videos(told: type[Told], tmp_path: Path) -> None:
     told.keypoints = np.full((10, 1, 17, 2), np.nan)
     write_videos(tmp_path, (10,))

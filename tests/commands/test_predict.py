@@ -27,7 +27,7 @@ def test_a_video_with_boxes_gives_all_files(light_run, light_video, tmp_path, ca
     assert "counts frames from 1" in printed
     assert "assumed stature" in printed
     assert sorted(p.name for p in out.iterdir()) == [
-        "angles.csv", "overlay.mp4", "poses.csv", "poses.json", "poses.npz", "poses.trc", "report.html",
+        "angles.csv", "limbs.csv", "overlay.mp4", "poses.csv", "poses.json", "poses.npz", "poses.trc", "report.html",
     ]  # fmt: skip
     with np.load(out / "poses.npz") as file:
         keys = "pose joint_names fps unit up keypoints confidence frame time placed reliable root root_sigma person"

@@ -279,7 +279,7 @@ def spoil_everything(folder):
         (spoil_mat, r"annot\.mat cannot be read"), (spoil_variable, "no variable annot3"), (spoil_shape, "81"),
         (spoil_rows, "4 rows of 2D and 3 of 3D"), (spoil_version, r"version 7\.3"), (spoil_camera, "no camera 2"),
         (spoil_rotation, "no rotation"), (spoil_calibration, "camera '0' cannot be read"), (spoil_size, "64x64"),
-        (spoil_order, "px beside its 2D"),
+        (spoil_order, "beside its 2D"),
         (spoil_video, "cannot be opened"), (spoil_everything, "no images of cameras"),
     ],
 )  # fmt: skip
@@ -292,7 +292,7 @@ def test_damage_is_one_error(copy, spoil, words):
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [(spoil_mat, "annot.mat cannot be read"), (spoil_camera, "no camera 2"), (spoil_rows, "4 rows of 2D and 3 of 3D"),
-     (spoil_video, "cannot be opened"), (spoil_order, "px beside its 2D")],
+     (spoil_video, "cannot be opened"), (spoil_order, "beside its 2D")],
 )  # fmt: skip
 def test_damage_ends_a_check_in_words(copy, spoil, words, capsys):
     spoil(copy / "S1" / "Seq1")
@@ -352,7 +352,7 @@ def test_an_empty_folder_is_no_dataset(tmp_path):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"valid_frame": np.ones((4, 2))}, "valid_frame has shape"), ({"activity_annotation": np.full((4, 1), 9.0)}, "9"),
+        ({"valid_frame": np.ones((4, 2))}, r"the shape \(4, 2\)"), ({"activity_annotation": np.full((4, 1), 9.0)}, "9"),
         ({"annot3": None}, "no variable annot3"), ({"annot3": "metres, other axes"}, "does not project"),
         ({"valid_frame": np.zeros((4, 1))}, "no images of valid frames"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 
 import numpy as np
 import pytest
@@ -65,6 +66,23 @@ def test_saved_and_loaded_weights_are_the_same(run, tmp_path):
         assert torch.equal(value, again[name]), name
 
 
+@pytest.mark.parametrize("size", [(1080, 1920), (480, 640), (1920, 1080)])
+def test_a_whole_image_instead_of_a_crop_is_warned_of(run, size):
+    with pytest.warns(
+        UserWarning, match=rf"images of {size[1]} x {size[0]} px are no square crops .* box=\(x, y, w, h\)"
+    ):
+        load(run)(np.zeros((*size, 3), np.uint8))
+    with pytest.warns(UserWarning, match="no square crops"):
+        load(run)([np.zeros((SIZE, SIZE, 3), np.uint8), np.zeros((*size, 3), np.uint8)])
+
+
+@pytest.mark.parametrize("size", [(SIZE, SIZE), (256, 256), (500, 500), (300, 250)])
+def test_crops_of_any_size_are_not_warned_of(run, size):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(run)(np.zeros((*size, 3), np.uint8))
+
+
 def test_every_kind_of_image_gives_the_same(run, views):
     estimator = load(run)
     expected = estimator(views.image, views.intrinsics)
@@ -87,6 +105,7 @@ def test_batches_are_joined_in_order(run, views, monkeypatch):
     assert same(estimator(views.image, views.intrinsics), expected)
 
 
+@pytest.mark.filterwarnings("ignore:images of 64 x 96 px are no square crops")
 def test_an_image_of_another_size_is_resized_with_its_intrinsics(run, views, monkeypatch):
     """Each pixel twice as wide and three times as high is the same image by another camera."""
     estimator = load(run)

@@ -46,7 +46,7 @@ def test_everybody_has_files_that_name_the_person(two_people, small_blocks, tmp_
     assert [(one.number, one.frames, one.first) for one in found.people] == [(1, 23, 0.0), (2, 17, 0.24)]
     kinds = [f"poses-{n}.{kind}" for n in (1, 2) for kind in ("csv", "json", "npz", "trc")]
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
-        ["angles-1.csv", "angles-2.csv", "overlay.mp4", "people.json", *kinds]
+        ["angles-1.csv", "angles-2.csv", "limbs-1.csv", "limbs-2.csv", "overlay.mp4", "people.json", *kinds]
     )
     smoothing = "Savitzky-Golay of order 2 over 9 frames (0.36 s)"
     for number in (1, 2):
@@ -65,7 +65,14 @@ def test_everybody_has_files_that_name_the_person(two_people, small_blocks, tmp_
         )
         assert "; scale from a height of 1800 mm" in note
     people = json.loads((tmp_path / "people.json").read_text())["people"]
-    assert people[1]["files"] == ["poses-2.npz", "poses-2.json", "poses-2.csv", "poses-2.trc", "angles-2.csv"]
+    assert people[1]["files"] == [
+        "poses-2.npz",
+        "poses-2.json",
+        "poses-2.csv",
+        "poses-2.trc",
+        "angles-2.csv",
+        "limbs-2.csv",
+    ]
     with open_video(tmp_path / "overlay.mp4") as video:
         assert (len(video), video.fps) == (23, 25)
         assert [image[10, 10].max() // 10 for _, image in video][::5] == pytest.approx([0, 5, 10, 15, 20], abs=1)
@@ -74,7 +81,7 @@ def test_everybody_has_files_that_name_the_person(two_people, small_blocks, tmp_
 def test_people_of_an_earlier_call_are_taken_away_and_other_files_named(two_people, tmp_path):
     saved(two_people, tmp_path, "one", formats=["npz", "csv"])
     gone = saved(two_people, tmp_path).notes[-1]
-    assert gone == "removed files of an earlier call, of other people: angles.csv, poses.csv, poses.npz"
+    assert gone == "removed files of an earlier call, of other people: angles.csv, limbs.csv, poses.csv, poses.npz"
     kept = ["notes-3.npz", "poses-x.npz"]
     for name in ("poses-3.npz", "poses-12.bvh", *kept):
         (tmp_path / name).write_text("of somebody else")
@@ -85,7 +92,7 @@ def test_people_of_an_earlier_call_are_taken_away_and_other_files_named(two_peop
     there = {file.name for file in tmp_path.iterdir()}
     assert {"poses-2.npz", *kept} <= there
     saved(two_people, tmp_path, "one", formats=["npz"])
-    assert {file.name for file in tmp_path.iterdir()} == {"angles.csv", "overlay.mp4", "poses.npz", *kept}
+    assert {file.name for file in tmp_path.iterdir()} == {"angles.csv", "limbs.csv", "overlay.mp4", "poses.npz", *kept}
 
 
 def test_angles_are_those_of_the_poses_and_have_no_deviation(two_people, small_blocks, tmp_path):

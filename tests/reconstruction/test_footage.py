@@ -75,7 +75,7 @@ def test_3d_from_openpose_json_and_a_calibration_in_five_lines(folder: Path, sce
     assert np.nanmedian(np.linalg.norm(joints(found.poses.pose) - truth, axis=-1)) < 10
     files = {path.name for path in (folder / "out").iterdir()}
     cameras = {"rig.toml", "Calib.toml", "camera_array.toml"}
-    assert files == cameras | {"poses.npz", "poses.trc", "angles.csv", "results.json"}
+    assert files == cameras | {"poses.npz", "poses.trc", "angles.csv", "limbs.csv", "results.json"}
 
 
 def test_a_rig_that_was_found_serves_the_next_recording(folder: Path, scene) -> None:

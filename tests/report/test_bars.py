@@ -51,6 +51,35 @@ def test_a_line_a_minute_also_where_nothing_is_told_for_longer(screen, monkeypat
     assert screen.getvalue().startswith("reading [a], about 1 s so far\nreading [a], ")
 
 
+def test_a_thing_is_named_once_after_some_seconds(screen, clock):
+    lines = module._Lines()
+    lines("reading", 0, None)
+    lines("reading: a", 0, 2)
+    lines.look()
+    assert screen.getvalue() == ""
+    clock[0] = 3.5
+    lines.look()
+    lines.look()
+    assert screen.getvalue() == "reading: a: 0 of 2\n"
+    lines("reading: a", 2, 2)
+    lines("writing", 0, None)
+    clock[0] = 7.0
+    lines.look()
+    lines("writing", 1, 1)
+    clock[0] = 20.0
+    lines.look()
+    assert screen.getvalue() == "reading: a: 0 of 2\nwriting, about 4 s so far\n"
+
+
+def test_what_will_soon_be_done_is_not_named(screen, clock):
+    lines = module._Lines()
+    for step in range(4):
+        lines("pose", step, 9)
+        clock[0] += 1
+    lines.look()
+    assert screen.getvalue() == ""
+
+
 def test_a_sign_of_life_between_two_things(screen, monkeypatch):
     monkeypatch.setattr(module, "EVERY", 0.05)
     with bars() as progress:

@@ -16,7 +16,6 @@ import vergence.training.run as runs
 from vergence.batches.pseudo_labels import PseudoLabels
 from vergence.batches.sampler import Mixture
 from vergence.errors import VergenceError
-from vergence.files import first_difference
 from vergence.inference.estimator import load
 from vergence.methods.refinement import Refined
 from vergence.recipes.recipe import (
@@ -30,6 +29,7 @@ from vergence.recipes.recipe import (
 )
 from vergence.recipes.settings import Augmentation, MultiView
 from vergence.recipes.typed import make_source
+from vergence.training import stage_cache
 from vergence.training.checks import check_recipe
 from vergence.training.run import Run
 from vergence.training.sources import open_source
@@ -181,7 +181,7 @@ def test_finished_stages_are_not_done_again(whole, tmp_path, monkeypatch):
 
     monkeypatch.setattr(runs, "train_stage", never)
     monkeypatch.setattr(runs, "make_pseudo_labels", never)
-    monkeypatch.setattr(runs, "open_source", never)  # not even the images are needed
+    monkeypatch.setattr(stage_cache, "open_source", never)  # not even the images are needed
     again = carry_out(tmp_path / "again")
     assert_same(whole.folder, tmp_path / "again")
     assert torch.equal(again.labels["labels"].key, whole.labels["labels"].key)
@@ -210,12 +210,14 @@ def test_a_finished_run_needs_its_backbone_s_folder_no_more(tmp_path, method):
         carry_out(tmp_path / "new", recipe)
 
 
-def test_another_recipe_in_the_same_folder_is_refused_with_the_first_difference(whole):
+def test_another_recipe_in_the_same_folder_is_refused_with_the_differences(whole):
     other = tiny()
+    other.checkpoint_every = 7
     other.stages["pose"].train.learning_rate = 1e-3  # type: ignore[union-attr]
-    with pytest.raises(
-        VergenceError, match=r"another recipe: stages\.pose\.train\.learning_rate is 0\.005 there and 0\.001"
-    ):
+    told = (
+        r"another recipe: stages\.pose\.train\.learning_rate is 0\.005 there and 0\.001 here; checkpoint_every is \d+ "
+    )
+    with pytest.raises(VergenceError, match=told):
         Run(other, whole.folder, device="cpu")
     assert (
         yaml.safe_load((whole.folder / "recipe.yaml").read_text())["stages"]["pose"]["train"]["learning_rate"] == 5e-3
@@ -288,14 +290,6 @@ def test_labelled_2d_that_is_withheld_cannot_be_used(tmp_path):
         carry_out(tmp_path, recipe)
 
 
-def test_the_first_difference_is_named_where_it_lies():
-    assert first_difference({"a": {"b": 1}}, {"a": {"b": 1}}) == ""
-    assert first_difference({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}) == "a.c is 2 there and 3 here"
-    assert first_difference({"a": True}, {"a": False}) == "a is true there and false here"
-    assert first_difference({"a": 1}, {"a": 1, "b": [2]}) == "b is None there and [2] here"
-    assert first_difference({"a": [1, 2]}, {"a": [1]}) == "a is [1, 2] there and [1] here"
-
-
 def refining(**changes) -> Recipe:
     recipe = tiny()
     recipe.sources["labelled"] = make_source(
@@ -336,8 +330,8 @@ def test_a_finished_refinement_is_not_made_again(refined, tmp_path, monkeypatch)
     def never(*_, **__):
         raise AssertionError("done again")
 
-    for name in ("train_stage", "train_unit", "open_source"):
-        monkeypatch.setattr(runs, name, never)
+    for place, name in ((runs, "train_stage"), (runs, "train_unit"), (stage_cache, "open_source")):
+        monkeypatch.setattr(place, name, never)
     carry_out(tmp_path / "again", refining())
     ours, theirs = (load_file(f / "refinement.safetensors") for f in (refined.folder, tmp_path / "again"))
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())

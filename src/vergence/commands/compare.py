@@ -17,15 +17,17 @@ def compare(
     data: Path | None = None,
     out: Path = Path("comparison"),
     device: str = "auto",
+    plugins: str = "",
     quiet: bool = False,
     overrides: list[str] = [],  # noqa: B006
     command: str = "",
-) -> None:
+) -> int:
     """Trains recipes on the same data, measures them on the same tests, and writes one table and one page.
 
     Example: vergence compare demo supervised runs/old --seeds 3
 
-    Common parts of several recipes are made once. After a stop the same command continues. Any key of a recipe is an
+    Common parts of several recipes are made once. A recipe that fails does not stop the others: it is named at the end, and
+    the exit status is 1. After a stop or a failure the same command continues. Any key of a recipe is an
     option for all of them, as in --stages.pose.train.steps 2000.
 
     Args:
@@ -46,10 +48,12 @@ def compare(
 
     How it runs (--device cpu):
         device: auto, cpu, cuda or mps.
+        plugins (FILE,FILE): Python files, joined by commas, with your own methods, sources, backbones and metrics.
         quiet: no progress.
     """
     from rich.console import Console
 
+    from vergence.commands.console.options import with_plugins
     from vergence.commands.console.terminal import told
     from vergence.recipes.load import recipe_path
     from vergence.recipes.paper_tables import is_row
@@ -61,7 +65,7 @@ def compare(
     named = ", ".join(what) or "the built-in recipes"
     begin = f"comparing {named}{many} in {out}: as long as each takes to train; the first says how long"
     with told(quiet, begin) as progress:
-        from vergence.commands.console.rows import following, save
+        from vergence.commands.console.rows import ended, following, save
         from vergence.commands.console.tables import show_page_table
         from vergence.comparison.compare import Comparison, compare
         from vergence.report.comparison import (
@@ -80,12 +84,10 @@ def compare(
             save(so_far, comparison_page(results, so_far.shown, so_far.tests(), skeleton), out, command)
 
         found = compare(
-            what, out=out, only=listed(only), labels=listed(labels), overrides=overrides, seeds=seeds,
+            what, out=out, only=listed(only), labels=listed(labels), overrides=with_plugins(overrides, plugins), seeds=seeds,
             reference=reference, data=data, vary=vary, device=device, progress=progress,
             after=following("vergence compare", page),
         )  # fmt: skip
-    if found.row.evaluation is None:  # else it was written with that row
-        page(found)
     results = found.results
     tables = [(result_table(results, keys=NARROW), None), (versus_table(results), 3), (worth_table(results), 3)]
     for table, most in [*tables, *((one, None) for one in change_tables(results))]:
@@ -94,7 +96,9 @@ def compare(
             show_page_table(table, Console(), keep)
     if warning := few_people(found.results, found.results["protocol"]["figures_of"]):
         Console().print(f"[yellow]{warning}[/yellow]", highlight=False)
+    status = ended(found, page)
     print(out / "report.html")
+    return status
 
 
 def listed(words: str) -> list[str]:
@@ -104,5 +108,5 @@ def listed(words: str) -> list[str]:
 
 compare.placed = ("what",)  # type: ignore[attr-defined]
 compare.keys = (  # type: ignore[attr-defined]
-    "method", "skeleton", "image_size", "network", "sources", "stages", "test", "precision", "checkpoint_every", "plugins",
+    "method", "skeleton", "image_size", "network", "sources", "stages", "test", "precision", "checkpoint_every",
 )  # fmt: skip

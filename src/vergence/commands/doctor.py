@@ -11,18 +11,27 @@ def doctor(device: str = "auto") -> int:
     Args:
         device: auto, or one that must work: cpu, cuda or mps.
     """
+    import time
+
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
     from vergence import __version__
-    from vergence.report.bars import bars
+    from vergence.progress import about
     from vergence.report.installation import COLOURS, examine
 
     console = Console()
-    console.print("tries every library in a process of its own: 5 to 20 s", highlight=False)
-    with bars() as progress:
-        findings = examine(device, progress=progress)
+    console.print("tries every library in a process of its own, mostly 5 to 20 s:", highlight=False)
+    begun: dict[str, float] = {}
+
+    def tell(what: str, done: int, total: int | None) -> None:
+        now = time.monotonic()
+        said = f"has answered after {about(now - begun[what])}" if done else "is tried"
+        begun.setdefault(what, now)
+        console.print(f"  {what} {said}", highlight=False, markup=False)
+
+    findings = examine(device, progress=tell)
     table = Table(title=f"vergence {__version__}")
     for column in ("what", "state", "found", "what to do"):
         table.add_column(column, overflow="fold")

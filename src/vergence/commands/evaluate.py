@@ -60,7 +60,7 @@ def evaluate(
 
     Poses that others predicted (--predictions poses.npz --data '{kind: shards, path: FOLDER}'):
         predictions (FILE): NPZ or JSON, keyed by sample; docs/datasets.md has the form.
-        skeleton: joints that are measured; the file must have them; default: the protocol's dataset's own, else
+        skeleton (NAME): joints that are measured; the file must have them; default: the protocol's dataset's own, else
             h36m_17.
         partial: measure the samples that have a prediction, and say how many have none, instead of refusing.
 
@@ -70,10 +70,10 @@ def evaluate(
         plugins (FILE,FILE): Python files, joined by commas, with your own protocols, metrics and methods.
         quiet: no progress.
     """
-    from vergence.commands.console.options import check_source
     from vergence.commands.console.terminal import told
     from vergence.errors import VergenceError
     from vergence.files import check_writable
+    from vergence.recipes.load import check_source
 
     if run is None and predictions is None:
         raise VergenceError("there is nothing to evaluate", "Give a run, or --predictions FILE --data DATA.")

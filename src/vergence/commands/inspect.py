@@ -7,7 +7,7 @@ from pathlib import Path
 
 def inspect(
     footage: Path,
-    out: Path = Path("inspection"),
+    out: Path | None = None,
     detector: str = "",
     detector_model: str = "",
     frames: int = 100,
@@ -25,7 +25,7 @@ def inspect(
 
     Args:
         footage: folder of videos, or one with a capture.toml; or one video.
-        out: folder to write to.
+        out (FOLDER): for the results; default: the footage's name with `-inspection`.
 
     The detector (--detector mediapipe --frames 200):
         detector (NAME): rtmpose, mediapipe or vitpose, for 2D keypoints where there are none; default: the first that
@@ -42,18 +42,24 @@ def inspect(
     from rich.console import Console
 
     import vergence
+    from vergence.files import check_writable
+    from vergence.folders import check_replaced
     from vergence.plugins import load_plugins
     from vergence.report.bars import bars
     from vergence.report.recordings.inspection import inspection_page, print_inspection
     from vergence.report.render import write_page
 
+    folder = out or Path(f"{footage.resolve().stem}-inspection")
+    check_writable(folder, folder=True)
+    if earlier := check_replaced(folder, "film_again", "an inspection"):
+        print(earlier)
     load_plugins(plugins.split(",") if plugins else ())
     with bars(quiet) as progress:
         found = vergence.inspect(
             footage, detector=detector, model=detector_model, frames=frames, device=device, seed=seed, progress=progress
         )
-    found.save(out)
-    page = write_page(out / "report.html", inspection_page(found))
+    found.save(folder)
+    page = write_page(folder / "report.html", inspection_page(found))
     console = Console(highlight=False, soft_wrap=True)
     print_inspection(found, console)
     console.print(f"written to {page}", markup=False)

@@ -30,7 +30,7 @@ def learn(
 
     Args:
         footage: folders of videos, one for each recording; without any, only --motion is learned from.
-        out: folder for everything.
+        out (FOLDER): for everything.
 
     What is learned (--student image --motion bvh_folder --height 1.78):
         student: lifting (2D keypoints to 3D, minutes on a CPU), image (an image network for these cameras), or both.

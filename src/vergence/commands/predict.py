@@ -39,14 +39,14 @@ def predict(
 
     Example: vergence predict walk.mp4, or with a run of yours: vergence predict runs/mine walk.mp4 --keypoints walk_json
 
-    Writes poses.npz, poses.json, poses.csv, poses.trc, angles.csv, an overlay, a video (a PNG for one image), and
-    report.html, a page. With --people all: poses-1.npz, poses-2.npz and so on. After a stop the same command continues.
+    Writes poses.npz, poses.json, poses.csv, poses.trc, angles.csv, limbs.csv, an overlay, a video (a PNG for one image),
+    and report.html, a page. With --people all: poses-1.npz, poses-2.npz and so on. After a stop the same command continues.
 
     Args:
         run: folder of a trained run; default, or `lifting`: the model that comes with the package, which lifts a
             detector's 2D keypoints and was trained on motion capture.
         input: image, folder of images, or video; or a camera's number, live in a window; then nothing is written.
-        out: folder for the results; default: the input's name with `-poses`.
+        out (FOLDER): for the results; default: the input's name with `-poses`.
 
     Where the person is (--box 100,50,200,400):
         box (X,Y,W,H): in every image, px.

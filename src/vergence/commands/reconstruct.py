@@ -34,12 +34,12 @@ def reconstruct(
 
     Example: vergence reconstruct my_capture --out rec
 
-    Writes rig.toml (the cameras, anipose layout), poses.npz, poses.trc, poses.csv, angles.csv, results.json (figures,
-    verdict and all decisions) and report.html, a page.
+    Writes rig.toml (the cameras, anipose layout), poses.npz, poses.trc, poses.csv, angles.csv, limbs.csv, results.json
+    (figures, verdict and all decisions) and report.html, a page.
 
     Args:
         capture: folder of videos, or one with a capture.toml.
-        out: folder to write to.
+        out (FOLDER): to write to.
 
     The cameras (--fov 60 --focal shared, or --ignore-extrinsics):
         ignore_extrinsics: find the cameras even where the capture has their extrinsics.
@@ -56,7 +56,7 @@ def reconstruct(
     The person and the files (--height 1.78 --formats npz,trc,bvh):
         height (METRES): of the person, as in 1.78: gives millimetres where nothing else gives a scale.
         formats (A,B): of the poses, joined by commas: npz (always written), json, csv, trc, c3d, bvh, usd.
-        markers: names in TRC and C3D: pose2sim, opensim, or a TOML file with lines such as right_hip = "RHJC".
+        markers (NAME|FILE): names in TRC and C3D: pose2sim, opensim, or a TOML file with lines such as right_hip = "RHJC".
         trc_unit: of the TRC file, mm or m.
 
     2D keypoints, where there are none (--detector rtmpose):
@@ -71,11 +71,14 @@ def reconstruct(
     import time
 
     import vergence
+    from vergence.folders import check_replaced
     from vergence.plugins import load_plugins
     from vergence.report.bars import bars
     from vergence.report.reconstruction import page_of, print_summary
     from vergence.report.render import write_page
 
+    if earlier := check_replaced(out, "reprojection_px", "a reconstruction"):
+        print(earlier)
     load_plugins(plugins.split(",") if plugins else ())
     wanted, options = formats.split(","), vergence.outputs.options(markers, trc_unit)
     vergence.outputs.check(wanted, options)

@@ -14,16 +14,18 @@ def reproduce(
     out: Path = Path("reproduced"),
     seeds: int = 1,
     device: str = "auto",
+    plugins: str = "",
     quiet: bool = False,
     overrides: list[str] = [],  # noqa: B006
     command: str = "",
-) -> None:
+) -> int:
     """Trains all rows of a paper's table, measures each by the protocols of its published figures, and writes ours
     beside theirs. Without a table it lists all tables.
 
     Example: vergence reproduce epipolar_pose_h36m --data /datasets --only full_r18
 
-    Common parts of rows are made once. After a stop the same command continues. Any key of a recipe is an option for
+    Common parts of rows are made once. A row that fails does not stop the others: it is named at the end, and the exit
+    status is 1. After a stop or a failure the same command continues. Any key of a recipe is an option for
     all rows; `all` stands for every stage or source, as in --stages.all.train.steps 20.
 
     Args:
@@ -37,21 +39,23 @@ def reproduce(
     How it runs (--device cuda):
         out (FOLDER): of all tables.
         device: auto, cpu, cuda or mps.
+        plugins (FILE,FILE): Python files, joined by commas, with your own methods, sources, backbones and metrics.
         quiet: no progress.
     """
     if not table:
-        from vergence.comparison.reproduce import overview
+        from vergence.recipes.paper_tables import overview
 
         print(overview())
-        return
+        return 0
     from rich.console import Console
 
+    from vergence.commands.console.options import with_plugins
     from vergence.commands.console.terminal import told
-    from vergence.recipes.paper_tables import read_table
+    from vergence.recipes.paper_tables import data_root
 
-    read_table(table)  # refused before libraries are loaded
+    data_root(table, data)  # refused before libraries are loaded
     with told(quiet, f"training the rows of {table}, hours to days each; the first says how long") as progress:
-        from vergence.commands.console.rows import following, save
+        from vergence.commands.console.rows import ended, following, save
         from vergence.commands.console.tables import show_page_table
         from vergence.comparison.reproduce import Reproduction, reproduce
         from vergence.report.papers.published import published_page, published_tables
@@ -62,16 +66,16 @@ def reproduce(
             save(so_far, published_page({**so_far.results, "command": command}, skeleton), so_far.folder, command)
 
         found = reproduce(
-            table, data=data, out=out, only=listed(only), overrides=overrides, seeds=seeds, device=device, progress=progress,
-            after=following(f"vergence reproduce {table}", page),
+            table, data=data, out=out, only=listed(only), overrides=with_plugins(overrides, plugins), seeds=seeds,
+            device=device, progress=progress, after=following(f"vergence reproduce {table}", page),
         )  # fmt: skip
-    if found.row.evaluation is None:  # else it was written with that row
-        page(found)
     console = Console()
     for one in published_tables(found.results):
         show_page_table(one, console)
         console.print(one.note, highlight=False, markup=False)
+    status = ended(found, page)
     console.print(str(found.folder / "report.html"), markup=False, soft_wrap=True)
+    return status
 
 
 reproduce.placed = ("table",)  # type: ignore[attr-defined]

@@ -36,7 +36,7 @@ def search(
     Args:
         run: folder of a trained run.
         query: image, or a clip: a video or a folder of images.
-        footage: folder of images, video, or a capture (folder or capture.toml).
+        footage (PATH): folder of images, video, or a capture (folder or capture.toml).
 
     What is shown (--top 50 --apart 0):
         out (FOLDER): for the results; default: the footage's name with `-search`.
@@ -67,11 +67,14 @@ def search(
 
     import vergence
     from vergence.files import write_json
+    from vergence.folders import check_replaced
     from vergence.report.bars import bars
     from vergence.report.search import print_search, write_search
 
     console = Console()
     folder = out or Path(f"{footage.resolve().stem}-search")
+    if earlier := check_replaced(folder, "hits", "a search"):
+        print(earlier)
     with bars(quiet) as progress:
         found = vergence.search(
             run, query, footage, index=folder / "index.npz", top=top, apart=apart, every=every, frames=frames, box=box,

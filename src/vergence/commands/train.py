@@ -16,6 +16,7 @@ def train(
     out: Path | None = None,
     device: str = "auto",
     print_config: bool = False,
+    plugins: str = "",
     quiet: bool = False,
     overrides: list[str] = [],  # noqa: B006
     command: str = "",
@@ -25,7 +26,6 @@ def train(
     Example: vergence train demo --out runs/mine
 
     After a stop the same command continues. Any key of the recipe is an option too; --print-config shows them all.
-    --plugins FILE,FILE loads your own methods, sources and backbones.
 
     Example: vergence train capture --sources.footage.path my_capture --stages.pose.train.steps 2000
 
@@ -41,19 +41,22 @@ def train(
 
     How it runs (--device cpu):
         device: auto, cpu, cuda or mps.
+        plugins (FILE,FILE): Python files, joined by commas, with your own methods, sources, backbones and metrics.
         quiet: no progress.
     """
     from dataclasses import asdict
 
     import yaml
 
+    from vergence.commands.console.options import with_plugins
     from vergence.commands.console.terminal import told
     from vergence.files import check_writable
     from vergence.recipes.load import load_recipe
     from vergence.recipes.paper_tables import is_row
 
-    loaded, named = load_recipe(recipe, overrides).under(data), Path(recipe)
+    loaded, named = load_recipe(recipe, with_plugins(overrides, plugins)).under(data), Path(recipe)
     if print_config:
+        print("vergence train: checking the recipe; loading libraries", file=sys.stderr, flush=True)
         from vergence.training.checks import check_recipe
 
         check_recipe(loaded, weights=False)

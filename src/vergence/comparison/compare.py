@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import Any
 
 from vergence import __version__
-from vergence.batches.dataset import Dataset
+from vergence.batches.pseudo_labels import fingerprint
 from vergence.comparison.bootstrap import BOOTSTRAP, all_differences
 from vergence.comparison.efficiency import crossings, efficiency, varied
 from vergence.comparison.entries import Entry, check_comparable, ladder, measured_like, read_entries, slot_of
 from vergence.comparison.entries import vary as each_value
 from vergence.comparison.results import Measured, figures, summary
-from vergence.comparison.runner import SoFar, Work, carried_out, check_entries, each_row
+from vergence.comparison.runner import SoFar, Work, carried_out, check_entries, each_row, unmeasured
+from vergence.comparison.shown import Shown
 from vergence.errors import VergenceError
-from vergence.files import claim
-from vergence.folders import held, nothing_left
+from vergence.folders import claim, held, nothing_left
 from vergence.progress import Progress, silent
-from vergence.recipes.recipe import Recipe
+from vergence.recipes.recipe import Recipe, Source
 from vergence.training.sources import check_present
-from vergence.training.stage_cache import Shared
+from vergence.training.stage_cache import Shared, images_of
 from vergence.world.scenes import WORLD_VERSION
 
 REFERENCE = "supervised"
@@ -62,7 +62,6 @@ class Plan:
     ) -> Plan:
         found = each_value(words, only, overrides, of_key) if of_key else read_entries(words, only, overrides)
         entries = [entry if entry.run else replace(entry, recipe=entry.recipe.under(data)) for entry in found]
-        check_present([entry.recipe for entry in entries if not entry.run])
         if amounts:
             entries = ladder(entries, amounts)
         check_comparable(entries)
@@ -89,10 +88,12 @@ class Comparison(SoFar):
     Attributes:
         plan: what is compared.
         shared: images that are open.
+        kept: folder of what was measured.
     """
 
     plan: Plan
     shared: Shared
+    kept: Path
 
     @cached_property
     def results(self) -> dict[str, Any]:
@@ -112,6 +113,8 @@ class Comparison(SoFar):
             results["label_crossings"] = crossings(plan.entries, measured)
         elif plan.key:
             results["varied"] = {"key": plan.key, **varied(plan.entries, measured, methods)}
+        if self.failed:
+            results["failed"] = self.failures
         results["protocol"] = {
             **first.about["results"]["protocol"],
             "methods": {name: _own_protocol(each[0], first) for name, each in measured.items()},
@@ -137,10 +140,16 @@ class Comparison(SoFar):
         """Each entry on that seed's tests."""
         return {name: one for name, each in self.measured.items() for one in each if one.seed == self.seed}
 
-    def tests(self) -> dict[str, Dataset]:
-        """That seed's tests, opened."""
+    def tests(self) -> dict[str, Shown]:
+        """Images of that seed's tests, which are opened where one is looked at for the first time."""
         base = self.plan.base.at_seed(self.seed)
-        return {name: self.shared.open(source, base.image_size, base.skeleton) for name, source in base.test.items()}
+
+        def shown(source: Source) -> Shown:
+            made_by = fingerprint(__version__, WORLD_VERSION, images_of(source), base.image_size, base.skeleton)
+            open_ = lambda: self.shared.open(source, base.image_size, base.skeleton)
+            return Shown(self.kept / "shown" / made_by, open_)
+
+        return {name: shown(source) for name, source in base.test.items()}
 
 
 def compare(
@@ -159,7 +168,7 @@ def compare(
     after: Callable[[Comparison], None] | None = None,
 ) -> Comparison:
     """Trains recipes on the same data and measures them on the same tests. Common parts are made once. After a stop the
-    same call continues.
+    same call continues. A row that fails does not stop the others; it is among the result's `failed`.
 
     Args:
         what: recipes (files, built-in names, `TABLE/ROW`), sets of recipes, folders of finished runs, which are only
@@ -188,13 +197,14 @@ def compare(
     plan = Plan.of(words, only, amounts, overrides, seeds, reference, None if data is None else Path(data), vary)
     out = Path(out)
     work = Work(out, device, progress, one_structure=True)
-    check_entries(plan.entries, work, seeds)
+    given = work, plan.entries, plan.seeds_of, lambda entry: plan.base
+    lacking = unmeasured(*given)
+    check_present([entry.recipe for entry in lacking if not entry.run])
+    check_entries(lacking, work, seeds)
     with nothing_left(out), held(out):
         claim(out / "comparison.yaml", measured_like(plan.base), "another comparison")
-        rows = each_row(work, plan.entries, plan.seeds_of, lambda entry: plan.base)
-        return carried_out(
-            rows, plan.entries, lambda measured, row: Comparison(measured, row, plan, work.shared), after
-        )
+        of = lambda measured, row, failed: Comparison(measured, row, failed, plan, work.shared, work.kept)
+        return carried_out(each_row(*given), plan.entries, of, after)
 
 
 def _reference(entries: Sequence[Entry], asked: str) -> str:

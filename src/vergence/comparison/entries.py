@@ -17,7 +17,8 @@ from typing import Any
 
 from vergence.batches.dataset import visible_labels
 from vergence.errors import VergenceError
-from vergence.files import first_difference, read_yaml
+from vergence.files import read_yaml
+from vergence.folders import differences
 from vergence.protocols.base import get_protocol
 from vergence.recipes.load import load_recipe, raw_recipe, recipe_from, recipe_path, with_plugin_paths
 from vergence.recipes.paper_tables import is_row, merged
@@ -177,7 +178,7 @@ def check_comparable(entries: Sequence[Entry]) -> None:
     """Refuses recipes whose tests differ from the first's, and runs that cannot be measured on them.
 
     Raises:
-        VergenceError: names the two and where they differ first.
+        VergenceError: names the two and where they differ.
     """
     first = entries[0]
     if not first.recipe.test:
@@ -193,10 +194,9 @@ def check_comparable(entries: Sequence[Entry]) -> None:
         ours, theirs = measured_like(first.recipe), measured_like(entry.recipe)
         if entry.run:
             ours.pop("test"), theirs.pop("test")
-        if different := first_difference(ours, theirs):
-            different = different.replace(" there and ", f" in {first.name} and ").removesuffix(" here")
+        if different := differences(ours, theirs, f"in {first.name}", f"in {entry.name}"):
             raise VergenceError(
-                f"{first.name} and {entry.name} are not comparable: {different} in {entry.name}",
+                f"{first.name} and {entry.name} are not comparable: {different}",
                 "Give both the same test sets, image_size and skeleton (--any.key=value sets a key of all recipes).",
             )
 

@@ -19,13 +19,13 @@ from vergence import __version__
 from vergence.comparison.compare import check_seeds
 from vergence.comparison.entries import Entry
 from vergence.comparison.results import Measured, spread, total_seconds
-from vergence.comparison.runner import SoFar, Work, carried_out, each_row
+from vergence.comparison.runner import SoFar, Work, carried_out, each_row, unmeasured
 from vergence.errors import VergenceError, refusing
 from vergence.folders import held
 from vergence.progress import Progress, heard, silent
 from vergence.protocols.base import get_protocol
 from vergence.recipes.load import recipe_from
-from vergence.recipes.paper_tables import Published, Table, built_in_tables, read_table
+from vergence.recipes.paper_tables import Published, Table, data_root, read_table
 from vergence.recipes.paper_tables import Row as TableRow
 from vergence.training.sources import check_present
 from vergence.world.scenes import WORLD_VERSION
@@ -155,7 +155,6 @@ class Plan:
         entries = [
             Entry(row.name, recipe_from(row.recipe, f"{table.name}/{row.name}", overrides).under(data)) for row in rows
         ]
-        check_present([entry.recipe for entry in entries])
         return Plan(table, entries, overrides, seeds)
 
 
@@ -176,6 +175,7 @@ class Reproduction(SoFar):
         """Plain values: `rows` (by protocol the figures, ours beside the published ones, and why they are not comparable)."""
         plan, measured = self.plan, self.measured
         return {
+            **({"failed": self.failures} if self.failed else {}),
             "table": plan.table.name,
             "title": plan.table.title,
             "rows": {name: row_results(plan.table.rows[name], each, plan.overrides) for name, each in measured.items()},
@@ -199,7 +199,8 @@ def reproduce(
     after: Callable[[Reproduction], None] | None = None,
 ) -> Reproduction:
     """Trains a table's rows and measures each by the protocols of its published figures. Common parts of rows and
-    tables are made once. After a stop the same call continues.
+    tables are made once. After a stop the same call continues. A row that fails does not stop the others; it is among the
+    result's `failed`.
 
     Args:
         table: a built-in table's name, or a file.
@@ -217,47 +218,23 @@ def reproduce(
     """
     check_seeds(seeds)
     table = str(table)
-    read_table(table)
-    if data is None:
-        raise VergenceError(
-            f"where the datasets of {table} lie is not said",
-            "Give --data ROOT, the folder in which they lie, each in a folder of its kind's name (docs/datasets.md).",
-        )
-    plan = Plan.of(table, only, overrides, seeds, Path(data))
+    plan = Plan.of(table, only, overrides, seeds, data_root(table, data))
     out = Path(out)
     work = Work(out / plan.table.name, device, progress, common=out / "shared")
     with held(work.out):
-        _open_all(plan, work)
-        rows = each_row(work, plan.entries, lambda entry: range(plan.seeds), lambda entry: entry.recipe)
-        return carried_out(rows, plan.entries, lambda measured, row: Reproduction(measured, row, plan, work.out), after)
+        given = work, plan.entries, lambda entry: range(plan.seeds), lambda entry: entry.recipe
+        lacking = unmeasured(*given)
+        check_present([entry.recipe for entry in lacking])
+        _open_all(lacking, work)
+        of = lambda measured, row, failed: Reproduction(measured, row, failed, plan, work.out)
+        return carried_out(each_row(*given), plan.entries, of, after)
 
 
-def _open_all(plan: Plan, work: Work) -> None:
-    """Opens every dataset of every row, so that one that cannot be read is known before days of training."""
-    for entry in plan.entries:
+def _open_all(entries: Sequence[Entry], work: Work) -> None:
+    """Opens every dataset of some rows, so that one that cannot be read is known before days of training."""
+    for entry in entries:
         recipe = entry.recipe
         for name, source in (*recipe.sources.items(), *recipe.test.items()):
             told = heard(work.progress, f"{entry.name}: {name}")
             with refusing(f"{entry.name}, {name} ({source.path})", "", VergenceError), told:
                 work.shared.open(source, recipe.image_size, recipe.skeleton)
-
-
-def overview() -> str:
-    """The tables there are, their rows with the published figures, and the datasets that they need."""
-    lines = ["usage: vergence reproduce TABLE --data ROOT [--only ROW,...] [--out DIR] [--seeds N] [--any.key value]"]
-    for name in built_in_tables():
-        table = read_table(name)
-        lines += ["", f"{name}: {table.title}", f"  needs {', '.join(f'ROOT/{d}' for d in datasets(table))}"]
-        for row in table.rows.values():
-            told = []
-            for published in row.published:
-                known = [f"{name} {value:g}" for name, value in published.figures.items() if value is not None]
-                told.append(f"{published.protocol}: {', '.join(known) or 'no published figure could be read'}")
-            lines.append(f"  {row.name:<20} {'; '.join(told)}")
-    return "\n".join(lines)
-
-
-def datasets(table: Table) -> list[str]:
-    """The folders below the data root that a table's rows read."""
-    parts = [{**row.recipe.get("sources", {}), **row.recipe["test"]} for row in table.rows.values()]
-    return sorted({str(source["path"]) for part in parts for source in part.values() if source.get("path")})

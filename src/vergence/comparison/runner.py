@@ -6,11 +6,14 @@ once, and the same call goes on where it was stopped.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
+import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,11 +24,11 @@ from vergence import __version__
 from vergence.batches.pseudo_labels import fingerprint
 from vergence.comparison.entries import Entry, labels_3d, measured_like
 from vergence.comparison.results import Measured
-from vergence.errors import VergenceError, refusing
+from vergence.errors import VergenceError, refusing, said
 from vergence.evaluation.evaluate import Evaluation, of_run
 from vergence.evaluation.run_tests import Tested, measure_tests
 from vergence.evaluation.scores import in_camera_frame
-from vergence.files import plain, write_json
+from vergence.files import plain, read_json, write_json, write_text
 from vergence.inference.estimator import load
 from vergence.networks.devices import resolve_device
 from vergence.progress import Progress, silent
@@ -37,6 +40,7 @@ from vergence.training.stage_cache import Shared
 from vergence.world.scenes import WORLD_VERSION
 
 T = TypeVar("T")
+EVERYWHERE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what stops every row
 log = logging.getLogger(__name__)
 
 
@@ -92,16 +96,30 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Failed:
+    """One entry on one seed that could not be trained or measured, and why."""
+
+    name: str
+    seed: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.name}, seed {self.seed}: {self.reason}"
+
+
+@dataclass(frozen=True)
 class SoFar(ABC):
     """What has been measured so far.
 
     Attributes:
         measured: by entry, one for each seed.
         row: the last one.
+        failed: those that are lacking; the same call tries them again.
     """
 
     measured: Mapping[str, Sequence[Measured]]
     row: Row
+    failed: Sequence[Failed]
 
     @property
     @abstractmethod
@@ -111,6 +129,11 @@ class SoFar(ABC):
     def save(self, path: str | Path, **more: Any) -> None:
         """Writes the results as JSON, with `more` in it."""
         write_json(path, {**self.results, **more})
+
+    @property
+    def failures(self) -> list[dict[str, Any]]:
+        """Plain values: name, seed and reason of each row that failed."""
+        return [asdict(one) for one in self.failed]
 
 
 def check_entries(entries: Sequence[Entry], work: Work, seeds: int) -> None:
@@ -135,9 +158,9 @@ def each_row(
     entries: Sequence[Entry],
     seeds_of: Callable[[Entry], Sequence[int]],
     tests_of: Callable[[Entry], Recipe],
-) -> Iterator[Row]:
+) -> Iterator[Row | Failed]:
     """Trains and measures what is not done yet, seed by seed. What is new is kept once the next row is asked for, so that
-    whatever is done with a row is done again where it was interrupted.
+    whatever is done with a row is done again where it was interrupted. One that fails does not stop the others.
 
     Args:
         work: where and how.
@@ -146,7 +169,7 @@ def each_row(
         tests_of: the recipe on whose tests a finished run is measured.
 
     Raises:
-        VergenceError: with the entry and the seed in front.
+        VergenceError: what would stop every row: a full disk, a folder that may not be written to.
     """
     seeds = sorted({seed for entry in entries for seed in seeds_of(entry)})
     for seed in seeds:
@@ -154,35 +177,88 @@ def each_row(
             work.shared.forget()
         of_seed = [entry for entry in entries if seed in seeds_of(entry)]
         for entry in of_seed:
-            with refusing(f"{entry.name}, seed {seed}", "", VergenceError):
+            try:
                 row, new = _row(work, entry, seed, tests_of(entry))
+            except Exception as error:
+                yield _failed(work, entry, seed, error)
+                continue
             yield replace(row, ends_seed=entry is of_seed[-1])
             if new:
                 row.measured.save(work.kept)
 
 
+def _failed(work: Work, entry: Entry, seed: int, error: Exception) -> Failed:
+    """A row that fails by itself; what would stop every row is raised. Of what is no refusal the trace is kept in a file."""
+    below: BaseException | None = error
+    while below is not None:
+        if isinstance(below, OSError) and (below.errno in EVERYWHERE or _of_folder(below, work.out)):
+            with refusing(f"{entry.name}, seed {seed}", "Free some space.", VergenceError, OSError):
+                raise error
+        below = below.__cause__
+    if isinstance(error, VergenceError):
+        return Failed(entry.name, seed, str(error))
+    trace = work.run_folder(entry, seed) / "failure.txt"
+    write_text(trace, "".join(traceback.format_exception(error)))
+    return Failed(entry.name, seed, f"{type(error).__name__}: {said(error)}. {trace} has the trace.")
+
+
+def _of_folder(error: OSError, folder: Path) -> bool:
+    """Whether it is about a file of the folder, as one that may not be written."""
+    return error.filename is not None and Path(str(error.filename)).absolute().is_relative_to(folder.absolute())
+
+
 def carried_out(
-    rows: Iterator[Row],
+    rows: Iterator[Row | Failed],
     entries: Sequence[Entry],
-    so_far: Callable[[dict[str, list[Measured]], Row], T],
+    so_far: Callable[[dict[str, list[Measured]], Row, Sequence[Failed]], T],
     after: Callable[[T], None] | None,
 ) -> T:
-    """All rows; the last of what `so_far` makes of those measured (by entry, in order) and the last one, each told `after`."""
+    """All rows; the last of what `so_far` makes of those measured (by entry, in order), the last one and those that failed,
+    each told `after`.
+
+    Raises:
+        VergenceError: no row could be measured.
+    """
     measured: dict[str, list[Measured]] = {}
-    found = None
+    failed: list[Failed] = []
+    last, found = None, None
     for row in rows:
+        if isinstance(row, Failed):
+            log.warning("%s failed; the others go on. %s", f"{row.name}, seed {row.seed}", row.reason)
+            failed.append(row)
+            continue
         measured.setdefault(row.measured.name, []).append(row.measured)
-        found = so_far({one.name: list(measured[one.name]) for one in entries if one.name in measured}, row)
+        by_entry, last = {one.name: list(measured[one.name]) for one in entries if one.name in measured}, row
+        found = so_far(by_entry, row, tuple(failed))
         if after:
             after(found)
-    assert found is not None  # there is an entry, and a seed
-    return found
+    if found is None or last is None:
+        more = f" (and {len(failed) - 1} more rows failed)" if len(failed) > 1 else ""
+        raise VergenceError(f"{failed[0]}{more}")
+    return so_far(by_entry, replace(last, ends_seed=True), tuple(failed)) if failed else found
+
+
+def unmeasured(
+    work: Work,
+    entries: Sequence[Entry],
+    seeds_of: Callable[[Entry], Sequence[int]],
+    tests_of: Callable[[Entry], Recipe],
+) -> list[Entry]:
+    """The entries of which some seed is not kept: only their data has to be there. Arguments as of `each_row`."""
+
+    def kept(entry: Entry, seed: int) -> bool:
+        path = work.kept / f"{entry.name}-{seed}.json"
+        with suppress(VergenceError):
+            return path.is_file() and read_json(path).get("made_by") == _made_by(work, entry, seed, tests_of(entry))
+        return False
+
+    return [entry for entry in entries if not all(kept(entry, seed) for seed in seeds_of(entry))]
 
 
 def _row(work: Work, entry: Entry, seed: int, base: Recipe) -> tuple[Row, bool]:
     """One entry on one seed, loaded if cached, else trained (resuming) and evaluated; whether it is new."""
+    made_by = _made_by(work, entry, seed, base)
     if entry.run:
-        made_by = _made_by(entry.run, base.at_seed(seed))
         before = Measured.load(work.kept, entry.name, seed, made_by)
         return Row(before or _measure_run(work, entry, base.at_seed(seed), seed, made_by)), not before
     recipe = entry.recipe.at_seed(seed)
@@ -190,8 +266,10 @@ def _row(work: Work, entry: Entry, seed: int, base: Recipe) -> tuple[Row, bool]:
     def progress(what: str, done: int, total: int | None) -> None:
         work.progress(f"{entry.name}, seed {seed}: {what}", done, total)
 
-    run = Run(recipe, work.run_folder(entry, seed), work.device, progress, work.shared)
-    before = Measured.load(work.kept, entry.name, seed, _made_by(run.folder, recipe))
+    run = Run(
+        recipe, work.run_folder(entry, seed), work.device, progress, work.shared
+    )  # refuses another recipe's folder
+    before = Measured.load(work.kept, entry.name, seed, made_by)
     if before:
         return Row(before), False
     log.info("%s, seed %d", entry.name, seed)
@@ -199,7 +277,8 @@ def _row(work: Work, entry: Entry, seed: int, base: Recipe) -> tuple[Row, bool]:
     found = of_run(run, work.structure(entry, seed), progress=progress)
     about: dict[str, Any] = {"results": found.results, "seconds": run.seconds, "cpu_seconds": run.cpu_seconds}
     about |= labels_3d(recipe, work.shared)
-    return Row(_measured(entry, seed, about, found.tests, _made_by(run.folder, recipe)), found, run.folder), True
+    made_by = _made_by(work, entry, seed, base)  # of weights that are there by now
+    return Row(_measured(entry, seed, about, found.tests, made_by), found, run.folder), True
 
 
 def _measure_run(work: Work, entry: Entry, base: Recipe, seed: int, made_by: str) -> Measured:
@@ -216,15 +295,16 @@ def _measure_run(work: Work, entry: Entry, base: Recipe, seed: int, made_by: str
     return _measured(entry, seed, about, tested, made_by)
 
 
-def _made_by(folder: Path, recipe: Recipe) -> str:
+def _made_by(work: Work, entry: Entry, seed: int, base: Recipe) -> str:
     """Of a run's weights and of what they are measured on; empty where it is not finished."""
+    folder, recipe = (entry.run, base) if entry.run else (work.run_folder(entry, seed), entry.recipe)
     digest = hashlib.sha256()
     for name in ("model.safetensors", "refinement.safetensors"):
         if (folder / name).is_file():
             digest.update((folder / name).read_bytes())
         elif name == "model.safetensors":
             return ""
-    return fingerprint(__version__, WORLD_VERSION, digest.hexdigest(), measured_like(recipe))
+    return fingerprint(__version__, WORLD_VERSION, digest.hexdigest(), measured_like(recipe.at_seed(seed)))
 
 
 def _measured(entry: Entry, seed: int, about: dict[str, Any], tested: Mapping[str, Tested], made_by: str) -> Measured:

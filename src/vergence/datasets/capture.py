@@ -69,7 +69,8 @@ def read_capture(source: Source, image_size: int, skeleton: Skeleton) -> Kept:
     del seen, pose  # of a long recording as large as all that follows
     if not len(records):
         raise VergenceError(
-            f"the capture {source.path} shows nobody in frames {source.frames or 'all'}", "Look at its keypoints."
+            f"the capture {source.path} shows nobody in frames {source.frames or 'all'}",
+            "Choose other frames, or find its keypoints anew: `vergence detect CAPTURE --again`.",
         )
     records = with_crops(records, Counter())
     dataset = ImageDataset(records, image_size, skeleton, pixels=CapturePixels([capture]))
@@ -155,7 +156,7 @@ def _reconstruction(folder: Path, capture: Capture, seen: Observations) -> tuple
     found, frames = Reconstruction.load(folder), len(seen.keypoints)
     if len(found.poses.pose) != frames:
         raise VergenceError(
-            f"{folder} has {len(found.poses.pose)} frames, the capture {frames}",
+            f"the reconstruction {folder} has {len(found.poses.pose)} frames, the capture {frames}",
             "Reconstruct this very capture, whole.",
         )
     scale = found.poses.in_world().mm_per_unit

@@ -92,7 +92,7 @@ def _files(path: Path, split: str) -> tuple[Path, Path]:
     if path.suffix == ".json":
         return path, path.parent
     if split not in ("train", "val"):
-        raise VergenceError(f"split {split!r} of COCO", "Use train or val; its test labels are not public.")
+        raise VergenceError(f"COCO has no split {split!r} here", "Use train or val; its test labels are not public.")
     for year in ("2017", "2014"):
         file = path / "annotations" / f"person_keypoints_{split}{year}.json"
         if file.exists():
@@ -108,7 +108,9 @@ def _people(file: Path) -> tuple[Coco, list[tuple[int, Row]], Skeleton]:
     """The file, its entries of people with their places in it, and their joints."""
     coco = read_coco_file(file, "Download it again.")
     if not (coco.images and coco.labelled):
-        raise VergenceError(f"{file} is not in COCO's form", "It needs the lists images, annotations and categories.")
+        raise VergenceError(
+            f"{file} is not in COCO's form", "Give a JSON with the lists images, annotations and categories."
+        )
     rows, category = people_rows(coco, coco.rows)
     if category is None or not category.keypoints:
         raise VergenceError(f"{file} has no category `person` with keypoints", "Take the person_keypoints file.")
@@ -174,5 +176,5 @@ def _image_path(folder: Path, name: str) -> Path:
 def _broken(file: Path, number: int, problem: str) -> VergenceError:
     return VergenceError(
         f"{file}: annotation {number} cannot be read: {problem}",
-        "Each has image_id, bbox, area and three numbers for each joint of its category.",
+        "Mend or leave it out: each has image_id, bbox, area and three numbers for each joint of its category.",
     )

@@ -158,7 +158,8 @@ def _settled(clip: Clip, rigs: Cameras) -> Clip:
     """A clip with 2D: its own, or its 3D seen by its camera. Labels in single precision, which is 0.0005 mm at 5 m."""
     if len(clip.frames) and clip.frames[-1] >= FRAMES_AT_MOST:
         raise VergenceError(
-            f"S{clip.subject} {clip.stem} has a frame {clip.frames[-1]}", f"Sequences end below {FRAMES_AT_MOST}."
+            f"S{clip.subject} {clip.stem} has an image of frame {clip.frames[-1]}; the limit is {FRAMES_AT_MOST - 1}",
+            "Name images by their frame, as the original ones are.",
         )
     points = rigs[clip.subject, clip.camera].project(clip.pose) if clip.keypoints is None else clip.keypoints
     return replace(clip, pose=clip.pose.astype(np.float32), keypoints=points.astype(np.float32))
@@ -179,13 +180,13 @@ def _checked_labels(clips: Sequence[Clip], rigs: Cameras, root: Path) -> dict[st
     mm = float(np.nanmedian(np.concatenate(apart))) if apart else 0.0
     if not pixels <= MOST_REPROJECTION_PX:
         raise VergenceError(
-            f"{root}: the 3D lies {pixels:.0f} px (median) off its 2D, over {MOST_REPROJECTION_PX:g}",
-            "The cameras and the poses are of different versions, or the unit is not the one expected.",
+            f"the 3D in {root} lies {pixels:.0f} px (median) off its 2D; the limit is {MOST_REPROJECTION_PX:g}",
+            "Take cameras and poses of the same version, in the units of docs/datasets.md.",
         )
     if not mm <= MOST_DISAGREEMENT_MM:
         raise VergenceError(
-            f"{root}: views of one moment put the person {mm:.0f} mm (median) apart, over {MOST_DISAGREEMENT_MM:g}",
-            "The cameras' rotations and positions do not belong to these poses.",
+            f"the cameras in {root} put one person {mm:.0f} mm (median) apart; the limit is {MOST_DISAGREEMENT_MM:g}",
+            "Take the cameras that belong to these poses.",
         )
     return {"reprojection_px": pixels, "views_disagree_mm": mm}
 

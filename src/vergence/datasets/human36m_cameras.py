@@ -116,11 +116,12 @@ def read_camera_pickle(path: Path) -> Cameras:
             found[number, str(name)] = Camera(str(name), size, k, bend, rotation, -rotation @ centre)
     for (subject, name), camera in found.items():
         turned = camera.R @ camera.R.T - np.eye(3)
-        if name not in CAMERAS or not np.abs(turned).max() < 1e-4 or not np.isfinite(camera.t).all():
-            raise VergenceError(
-                f"{path}: the camera {name} of S{subject} is none of Human3.6M's, or its R is no rotation",
-                f"Its cameras are {', '.join(CAMERAS)}.",
-            )
+        if name not in CAMERAS:
+            problem = f"{path} has a camera {name} of S{subject}; Human3.6M's are {', '.join(CAMERAS)}"
+            raise VergenceError(problem, "Take mmpose's own file.")
+        if not np.abs(turned).max() < 1e-4 or not np.isfinite(camera.t).all():
+            problem = f"R of camera {name} of S{subject} in {path} is no rotation, or its T is not finite"
+            raise VergenceError(problem, "Take mmpose's own file.")
     return found
 
 

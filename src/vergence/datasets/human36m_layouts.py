@@ -216,9 +216,10 @@ def read_cdf(path: Path, columns: int) -> Float[ndarray, "F 17 D"]:
     with refusing(f"{path} cannot be read as a CDF file with a variable Pose", AGAIN):
         value = np.asarray(cdflib.CDF(path).varget("Pose"), dtype=np.float64)
     value = value.reshape(value.shape[-2:]) if value.ndim == 3 and len(value) == 1 else value
-    if value.ndim != 2 or value.shape[1] != 32 * columns or not np.isfinite(value).all():
-        wanted = f"32 joints have {32 * columns} columns"
-        raise VergenceError(f"{path} holds {value.shape}, or numbers that are not finite; {wanted}", AGAIN)
+    if value.ndim != 2 or value.shape[1] != 32 * columns:
+        raise VergenceError(f"Pose in {path} has the shape {value.shape}; 32 joints have {32 * columns} columns", AGAIN)
+    if bad := int((~np.isfinite(value)).sum()):
+        raise VergenceError(f"Pose in {path} has {bad} numbers that are not finite", AGAIN)
     return value.reshape(len(value), 32, columns)[:, list(JOINTS_32)]
 
 
@@ -244,7 +245,8 @@ def videopose_clips(file: Path, wanted: Wanted, cameras: Cameras, left: Left) ->
                 continue
             if world.ndim != 3 or world.shape[1:] != (32, 3):
                 raise VergenceError(
-                    f"{file}: S{subject} {name} has the shape {world.shape}", "It must be frames x 32 joints x 3."
+                    f"S{subject} {name} in {file} has the shape {world.shape}",
+                    "Make it again: the shape is frames x 32 joints x 3.",
                 )
             frames = np.arange(0, len(world), wanted.step)
             ours = 1000 * world[frames][:, list(JOINTS_32)]
@@ -284,11 +286,15 @@ def mmpose_clips(root: Path, wanted: Wanted, left: Left) -> Iterator[Clip]:
         n = len(names)
         if flat.shape[:2] != (n, 17) or poses.shape != (n, 17, 4) or flat.shape[2] != 3:
             raise VergenceError(
-                f"{file}: {n} images, 2D of {flat.shape}, 3D of {poses.shape}", "They are N x 17 x 3 and N x 17 x 4."
+                f"{file} has {n} images, 2D of shape {flat.shape} and 3D of shape {poses.shape}",
+                f"Make it again: {n} images have 2D of shape ({n}, 17, 3) and 3D of shape ({n}, 17, 4).",
             )
         parsed = [_IMAGE.fullmatch(name.replace("\\", "/").rpartition("/")[2]) for name in names]
         if bad := [name for name, match in zip(names, parsed, strict=True) if match is None]:
-            raise VergenceError(f"{file} names an image {bad[0]}", "They are S1_Directions_1.54138969_000001.jpg.")
+            raise VergenceError(
+                f"{file} names an image {bad[0]}, which tells no frame",
+                "Name images as S1_Directions_1.54138969_000001.jpg.",
+            )
         keys, clip_of = np.unique([f"{m[1]}|{m[2]}|{m[3]}" for m in parsed if m], return_inverse=True)
         frames = np.array([int(m[4]) - 1 for m in parsed if m])
         order = np.lexsort((frames, clip_of))

@@ -117,14 +117,28 @@ def _check_numbers(path: Path, values: ndarray, lines: Sequence[int]) -> None:
     off = np.where(np.linalg.det(turn) > 0, off, np.inf)
     late = np.append(np.inf, np.diff(values[:, 0]))
     for bad, words, remedy in (
-        (~np.isfinite(values).all(1), "has a number that is not finite", "Unpack MannequinChallenge.tar again."),
-        (~(values[:, 1:3] > 0).all(1), "has a focal length of 0 or less", "Columns 2 and 3 are fx and fy, above 0."),
-        ((values[:, 5:7] != 0).any(1), "has a lens distortion", "Columns 6 and 7 are 0 in this dataset."),
-        (~(off < ROTATION_TOLERANCE), "has a matrix that is no rotation", "Columns 8 to 19 are [R | t], row by row."),
+        (~np.isfinite(values).all(1), "has a number that is not finite", ""),
+        (
+            ~(values[:, 1:3] > 0).all(1),
+            "has a focal length of 0 or less",
+            "Columns 2 and 3 are fx and fy, above 0.",
+        ),
+        (
+            (values[:, 5:7] != 0).any(1),
+            "has a lens distortion",
+            "Columns 6 and 7 are 0 in this dataset.",
+        ),
+        (
+            ~(off < ROTATION_TOLERANCE),
+            "has a matrix that is no rotation",
+            "Columns 8 to 19 are [R | t], row by row.",
+        ),
         (~(late > 0), "is not later than the line before", "Times are microseconds and rise."),
     ):
         if bad.any():
-            raise VergenceError(f"{path}, line {lines[int(np.flatnonzero(bad)[0])]}, {words}", remedy)
+            raise VergenceError(
+                f"{path}, line {lines[int(np.flatnonzero(bad)[0])]}, {words}", f"Unpack it again. {remedy}".strip()
+            )
 
 
 @dataclass(frozen=True)
@@ -245,7 +259,7 @@ def people_of(source: Path, frames: ClipFrames) -> tuple[Detections, list[Float[
     """
     found = read_keypoints(source)
     if found.image_size not in (None, frames.size):
-        raise VergenceError(f"{source} is for images of {found.image_size}, they are {frames.size}",
+        raise VergenceError(f"{source} is for images of {found.image_size} px, the clip's are {frames.size}",
                             "Detect people in these very images.")  # fmt: skip
     people = found.by_number
     seen = frames.position >= 0

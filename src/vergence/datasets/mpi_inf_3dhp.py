@@ -137,7 +137,7 @@ def _train_sequence(
         pose = _cell(folder, cells, variable, camera, 3)
         if len(keypoints) != len(pose):
             where = f"{folder / 'annot.mat'}, camera {camera}"
-            raise VergenceError(f"{where}: {len(keypoints)} rows of 2D and {len(pose)} of 3D", ORIGINAL)
+            raise VergenceError(f"{where}, has {len(keypoints)} rows of 2D and {len(pose)} of 3D", ORIGINAL)
         wanted = np.arange(0, len(pose), step)
         there = wanted[images.has(wanted)]
         counts["frames beyond the images"] += len(wanted) - len(there)
@@ -164,8 +164,8 @@ def _check_projection(
     off = float(np.nanmedian(np.linalg.norm(projected - keypoints, axis=-1)))
     if not off <= MOST_REPROJECTION_PX:
         raise VergenceError(
-            f"{folder / 'annot.mat'}, camera {camera}: its 3D falls {off:.4g} px beside its 2D (median; at most "
-            f"{MOST_REPROJECTION_PX:g})",
+            f"the 3D of camera {camera} in {folder / 'annot.mat'} falls {off:.4g} px (median) beside its 2D; the limit is "
+            f"{MOST_REPROJECTION_PX:g}",
             "Take annot.mat and camera.calibration of one sequence, as downloaded.",
         )
 
@@ -180,7 +180,10 @@ def _test(root: Path, subjects: Sequence[int], step: int, variable: str, counts:
         else:
             counts["sequences without a folder"] += 1
     if not parts:
-        raise VergenceError(f"{base} has no images of valid frames", "Each TS* needs imageSequence/img_000001.jpg ...")
+        raise VergenceError(
+            f"{base} has no images of valid frames",
+            "Put them into each TS*, as imageSequence/img_000001.jpg and so on.",
+        )
     return parts
 
 
@@ -194,12 +197,13 @@ def _test_sequence(base: Path, subject: int, step: int, variable: str, counts: C
     wanted |= {"valid_frame": (n, 1), "activity_annotation": (n, 1)}
     for name, shape in wanted.items():
         if data[name].shape != shape:
-            raise VergenceError(f"{file}: {name} has shape {data[name].shape}, not {shape}", ORIGINAL)
+            raise VergenceError(f"{name} in {file} has the shape {data[name].shape}, not {shape}", ORIGINAL)
     activity = data["activity_annotation"][:, 0].astype(int)
     valid = np.flatnonzero(data["valid_frame"][:, 0])
     if not np.isin(activity[valid], np.arange(1, 8)).all():
         raise VergenceError(
-            f"{file}: activities {sorted(set(activity[valid]))}", "They are 1 to 7; take the original file."
+            f"{file} has the activities {sorted(set(activity[valid].tolist()))}; they are 1 to 7",
+            "Take the original file.",
         )
     counts["frames that are not valid"] += n - len(valid)
     valid = valid[::step]

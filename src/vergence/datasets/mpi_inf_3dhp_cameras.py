@@ -36,10 +36,10 @@ def read_calibration(path: Path | str) -> dict[int, Camera]:
             width, height = (int(float(value)) for value in fields["size"])
             number = int(name)
         if np.abs(m[:3, :3] @ m[:3, :3].T - np.eye(3)).max() > 1e-3 or np.linalg.det(m[:3, :3]) < 0:
-            raise VergenceError(f"{path}: the extrinsics of camera {number} hold no rotation", "Download it again.")
+            raise VergenceError(f"the extrinsics of camera {number} in {path} hold no rotation", "Download it again.")
         found[number] = Camera(str(number), (width, height), k[:3, :3], rotation=m[:3, :3], translation=m[:3, 3])
     if not found:
-        raise VergenceError(f"{path} describes no camera", "Its blocks begin with `name 0`; download it again.")
+        raise VergenceError(f"{path} describes no camera", "Download it again: its blocks begin with `name 0`.")
     return found
 
 
@@ -85,5 +85,5 @@ def read_test_turn(base: Path, subject: int) -> tuple[Float[ndarray, "3 3"], Flo
         origin, up, right = (np.array(fields[key][:3], dtype=float).reshape(3) for key in ("origin", "up", "right"))
     rotation = np.stack([right, -up, np.cross(up, right)])
     if np.abs(rotation @ rotation.T - np.eye(3)).max() > 1e-3:
-        raise VergenceError(f"{path}: up and right are not at right angles", "Download it again.")
+        raise VergenceError(f"up and right in {path} are not at right angles", "Download it again.")
     return rotation, -rotation @ origin

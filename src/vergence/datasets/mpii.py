@@ -68,7 +68,7 @@ def _heads_of_list(root: Path, split: str, file: Path) -> Float[ndarray, " P"] |
             boxes = read_mat5(root / name, ["headboxes_src"])["headboxes_src"].astype(float)  # 2 corners, x y, P
             if boxes.ndim != 3 or boxes.shape[:2] != (2, 2) or boxes.shape[2] != len(_load(file)):
                 raise VergenceError(
-                    f"{root / name} has heads of shape {boxes.shape}, {file.name} {len(_load(file))} people",
+                    f"{root / name} has head boxes of shape {boxes.shape} for the {len(_load(file))} people of {file.name}",
                     "Take both from one source.",
                 )
             return head_size(boxes.transpose(2, 0, 1).reshape(-1, 4))
@@ -78,7 +78,9 @@ def _heads_of_list(root: Path, split: str, file: Path) -> Float[ndarray, " P"] |
 def _annotations(root: Path, split: str) -> Path:
     """The split's JSON list, else the MAT."""
     if split not in SPLITS:
-        raise VergenceError(f"split {split!r} of MPII", f"Use {', '.join(SPLITS)}; its test labels are not public.")
+        raise VergenceError(
+            f"MPII has no split {split!r} here", f"Use {', '.join(SPLITS)}; its test labels are not public."
+        )
     for name in (f"annot/{split}.json", f"annotations/mpii_{split}.json"):
         if (root / name).exists():
             return root / name
@@ -95,7 +97,10 @@ def _annotations(root: Path, split: str) -> Path:
 def _load(file: Path) -> list[dict[str, Any]]:
     rows = read_json(file, remedy="Download it again.")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise VergenceError(f"{file} is not a list of people", "Each has image, center, scale, joints and joints_vis.")
+        raise VergenceError(
+            f"{file} is not a list of people",
+            "Download it again: each has image, center, scale, joints and joints_vis.",
+        )
     return rows
 
 
@@ -145,7 +150,8 @@ def _from_mat(file: Path, images: Path) -> Iterator[Person | None]:
             joint, x, y = (_number(point, key) for key in ("id", "x", "y"))
             if not (joint in range(len(MPII_16)) and np.isfinite([x, y]).all()):
                 raise VergenceError(
-                    f"{file}: person {number} has a joint {joint:g} at {x:g}, {y:g}", "Download it again."
+                    f"person {number} in {file} has a joint {joint:g} at {x:g}, {y:g}; joints are 0 to 15, at finite places",
+                    "Download it again.",
                 )
             points[int(joint)] = x - 1, y - 1
             confidence[int(joint)] = HIDDEN_CONFIDENCE if _number(point, "is_visible") == 0 else 1.0
@@ -163,7 +169,7 @@ def _people(file: Path) -> Iterator[tuple[str, Any, str]]:
     annolist, train, acts = (_part(release, key) for key in ("annolist", "img_train", "act"))
     if annolist is None or train is None or np.size(annolist) != np.size(train):
         raise VergenceError(
-            f"{file}: annolist has {np.size(annolist)} images, img_train {np.size(train)}", "Download it again."
+            f"{file} has {np.size(annolist)} images in annolist and {np.size(train)} in img_train", "Download it again."
         )
     kinds = _items(acts)
     for i, (image, use) in enumerate(zip(_items(annolist), np.ravel(train))):
@@ -171,7 +177,7 @@ def _people(file: Path) -> Iterator[tuple[str, Any, str]]:
             continue
         name = _part(_part(image, "image"), "name")
         if not name or not isinstance(name, str):
-            raise VergenceError(f"{file}: image {i} has no name", "Download it again.")
+            raise VergenceError(f"image {i} in {file} has no name", "Download it again.")
         activity = _part(kinds[i], "cat_name") if i < len(kinds) else ""
         activity = activity if isinstance(activity, str) else ""
         for rect in _items(_part(image, "annorect")):

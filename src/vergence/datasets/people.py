@@ -57,7 +57,8 @@ def with_crops(records: Records, counts: Counter[str]) -> Records:
     counts["boxes that cannot be cropped"] += int((~good).sum())
     if not good.any():
         told = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
-        raise VergenceError(f"no image with a person is left ({told or 'nothing was there'})", "Check the path.")
+        raise VergenceError(f"no image with a person is left ({told or 'nothing was there'})",
+                            "Check that labels and images belong together and lie as docs/datasets.md says.")  # fmt: skip
     return records if good.all() else records[good]
 
 

@@ -166,13 +166,13 @@ class Records:
             kind = np.int64 if name in _WHOLE else np.float32 if name in _LABELS else np.float64
             value = np.asarray(getattr(self, name))
             if kind is np.int64 and not np.issubdtype(value.dtype, np.integer) and value.size:
-                raise VergenceError(f"records have a {name} of type {value.dtype}", "Give integers.")
+                raise VergenceError(f"the records have a {name} of type {value.dtype}", "Give integers.")
             lens = 12 if value.shape[1:] == (12,) else 5
             wanted = (n, *({"J": joints, "D": lens}[size] if isinstance(size, str) else size for size in shape))
             if value.shape != wanted:
                 raise VergenceError(
-                    f"records of {n} images and {joints} joints have a {name} of shape {value.shape}",
-                    f"Give {wanted}, NaN where something is missing.",
+                    f"the records of {n} images and {joints} joints have a {name} of shape {value.shape}",
+                    f"Give the shape {wanted}, with NaN where something is missing.",
                 )
             object.__setattr__(self, name, value.astype(kind, copy=False))
         groups = {name: np.asarray(value).astype(np.str_, copy=False) for name, value in self.groups.items()}
@@ -180,7 +180,8 @@ class Records:
         for what, name, value in [("group", *g) for g in groups.items()] + [("measure", *m) for m in measures.items()]:
             if value.shape != (n,):
                 raise VergenceError(
-                    f"records of {n} images have a {what} {name} of shape {value.shape}", "Give one for each image."
+                    f"the records of {n} images have a {what} {name} of shape {value.shape}",
+                    f"Give the shape ({n},): one for each image.",
                 )
         object.__setattr__(self, "images", ImageRefs.of(self.images))
         object.__setattr__(self, "groups", groups)
@@ -193,7 +194,7 @@ class Records:
         """Rows by a slice, integers or a mask of N; the report stays."""
         chosen = np.arange(len(self))[rows if isinstance(rows, slice) else np.asarray(rows)]
         if chosen.ndim != 1:
-            raise VergenceError(f"rows {rows} of records", "Give a slice, a list of integers or a mask.")
+            raise VergenceError(f"records have no rows {rows!r}", "Give a slice, a list of integers or a mask.")
         return dataclasses.replace(
             self,
             images=ImageRefs.of(self.images)[chosen],
@@ -219,7 +220,7 @@ class Records:
         """Joins records of one skeleton, the same groups and measures. Numbers stay as they are: give parts that are not one
         recording distinct `sequence` and `time_step` numbers. Counts of the reports are added up."""
         if not parts:
-            raise VergenceError("no records to join", "Give at least one part.")
+            raise VergenceError("there are no records to join", "Give at least one part.")
         first = parts[0]
         for part in parts:
             if (part.skeleton, {*part.groups}, {*part.measures}) != (
@@ -285,7 +286,8 @@ def _index_part(records: Records, size: int, mode: CropMode) -> Views:
         raise VergenceError(
             f"{int((~crops.good).sum())} boxes cannot be cropped; the first, of {where} "
             f"({records.size[row][0]:g}x{records.size[row][1]:g}), is {' '.join(f'{v:g}' for v in records.box[row])}",
-            "A box is x y width height in px, has an area, overlaps its image and is no wider than a pinhole sees.",
+            "Mend them or leave them out: a box is x y width height in px, has an area, overlaps its image and is no wider "
+            "than a pinhole sees.",
         )
     names = ("keypoints", "confidence", "pose", "rotation", "translation", "up")
     moved = moved_labels(crops, records.size, **{name: getattr(records, name) for name in names})

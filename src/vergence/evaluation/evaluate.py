@@ -162,9 +162,8 @@ def of_run(
     """
     if run.method is None:
         raise VergenceError(f"the run in {run.folder} is not trained", "Let it execute first.")
-    open_ = run.shared.open if run.shared else open_source
     results, tests = measure_tests(
-        run.recipe, run.method, run.device, run.datasets, structure or run.folder, open_, scale, progress
+        run.recipe, run.method, run.device, run.datasets, structure or run.folder, run.open, scale, progress
     )
     skeleton = get_skeleton(run.recipe.skeleton)
     for name, labels in run.labels.items():

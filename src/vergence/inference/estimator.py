@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -39,6 +40,7 @@ from vergence.recipes.recipe import NetworkSettings
 from vergence.skeleton import Skeleton
 
 BATCH = 64
+NEARLY_SQUARE = 1.25  # longer over shorter side, up to which an image may be a crop
 BACKBONE = "backbone"  # folder of a run with the description of a backbone that is not ours
 
 Images = np.ndarray | Tensor | str | Path | Image.Image
@@ -108,7 +110,8 @@ class Estimator:
         Args:
             image: `H W 3` or `N H W 3` uint8 array, or `N 3 H W` tensor (uint8, or float from 0 to 1); the path of an image, a
                 PIL image, or a list of any of these, also of different sizes. Another size than `image_size` is resized; the
-                crop should be square around the person (`vergence.batches.crops`).
+                crop should be square around the person (`vergence.batches.crops`). A warning tells of one that plainly is
+                not, as a whole image.
             intrinsics: `3 3` or `N 3 3` of these crops, in their pixels; None assumes a field of view of 25 degrees, as
                 of a person cropped from a usual image.
             flip: average with the mirrored image; None does so where the training saw mirrored images.
@@ -127,6 +130,12 @@ class Estimator:
         size = self.image_size
         scale = torch.tensor([size / width, size / height])
         resized = (height, width) != (size, size)
+        if max(height, width) > NEARLY_SQUARE * min(height, width):
+            warnings.warn(
+                f"images of {width} x {height} px are no square crops of one person: squeezed to {size} x {size} px, they give "
+                "wrong poses. Crop them around the person, or use vergence.predict(run, image, box=(x, y, w, h)).",
+                stacklevel=2,
+            )
         if resized:
             images = torch.nn.functional.interpolate(
                 images.float() / (255.0 if images.dtype == torch.uint8 else 1.0),

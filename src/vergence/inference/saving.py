@@ -33,6 +33,7 @@ from vergence.inference.recording.smoothing import window_frames
 from vergence.inference.recording.work import Rows, Work, blocks
 from vergence.inference.takes import Take
 from vergence.outputs.angles import write_angles
+from vergence.outputs.limbs import write_limbs
 from vergence.outputs.sequence import UNSURE
 from vergence.plugins import exporters
 from vergence.progress import Progress, followed, silent
@@ -75,7 +76,7 @@ def save_predicted(
 ) -> Saved:
     """Predicts a whole recording and writes its files. After a kill the same call continues.
 
-    One person's files are `poses.npz` and so on, and `angles.csv`; where everybody was asked for, `poses-1.npz`,
+    One person's files are `poses.npz` and so on, `angles.csv` and `limbs.csv`; where everybody was asked for, `poses-1.npz`,
     `poses-2.npz`, and `people.json`, which lists them.
 
     Args:
@@ -116,9 +117,10 @@ def save_predicted(
             stem = f"poses-{one.number}" if take.everybody else "poses"
             told = outputs.write(work.files, one.poses, formats, stem=stem, **(options or {}))
             said = {name: said.get(name) or note for name, note in told.items()}
-            angles = f"{stem.replace('poses', 'angles')}.csv"
+            angles, limbs = (f"{stem.replace('poses', what)}.csv" for what in ("angles", "limbs"))
             write_angles(work.files / angles, one.poses)
-            saved.append(one.saved((*(f"{stem}.{name}" for name in formats), angles)))
+            write_limbs(work.files / limbs, one.poses)
+            saved.append(one.saved((*(f"{stem}.{name}" for name in formats), angles, limbs)))
         if take.everybody:
             write_json(work.files / "people.json", {"people": saved})
         whole = Saved(out, tuple(saved), len(take.rows), overlay, (*found.notes, *outputs.notes_of_files(said)))
@@ -153,7 +155,9 @@ def _of_earlier_calls(out: Path, files: Path) -> Iterator[str]:
     new = {file.name for file in files.iterdir()}
     numbers = {name.split(".")[0] for name in new}
     kinds = "|".join(map(re.escape, exporters))
-    ours = re.compile(rf"((?:poses|angles)(-[1-9][0-9]*)?)\.({kinds})|(people)\.json|(overlay)\.(mp4|png)|report\.html")
+    ours = re.compile(
+        rf"((?:poses|angles|limbs)(-[1-9][0-9]*)?)\.({kinds})|(people)\.json|(overlay)\.(mp4|png)|report\.html"
+    )
     left = [
         (name, one) for name in sorted({file.name for file in out.iterdir()} - new) if (one := ours.fullmatch(name))
     ]

@@ -28,8 +28,8 @@ from jaxtyping import Bool
 from vergence.errors import VergenceError, refusing
 from vergence.evaluation.footage import held_from, identity, lifted, measure_footage, words
 from vergence.evaluation.without_truth import PROTOCOL, Held, measure, scene_of
-from vergence.files import claim, plain, remove_leftovers, write_json
-from vergence.folders import held
+from vergence.files import plain, remove_leftovers, write_json
+from vergence.folders import claim, held
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.capture_writer import write_capture
 from vergence.footage.detectors.detect import content

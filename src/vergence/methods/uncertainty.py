@@ -81,7 +81,7 @@ class ErrorFit:
     ratio: Float[Tensor, " J"]
 
     def __call__(self, cues: Float[Tensor, "N J C"]) -> Float[Tensor, "N J"]:
-        return ((cues * self.weight.to(cues)).sum(-1) + self.offset.to(cues)).exp()
+        return _told(cues, self.weight.to(cues), self.offset.to(cues))
 
 
 def fit_errors(
@@ -125,8 +125,9 @@ def _log_linear(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     return weight[:, 0], offset[0]
 
 
-def _told(x: Tensor, weight: Tensor, offset: Tensor) -> Tensor:
-    return (x @ weight + offset).exp()
+def _told(cues: Tensor, weight: Tensor, offset: Tensor) -> Tensor:
+    """Expected errors, of one joint's cues or of all joints'."""
+    return ((cues * weight).sum(-1) + offset).exp()
 
 
 @dataclass(frozen=True)

@@ -79,8 +79,13 @@ def animate(poses: PoseSequence, stature_mm: float, per_mm: float) -> tuple[Kine
     world = told.in_world(stature_mm)
     motion = fit_kinematics(told.placed(world, per_mm))
     empty = f"{motion.empty} frames show nobody and lead from the pose before them to the one after"
-    shaking = told is not poses and len(poses.pose) > 1 and not poses.smoothing
-    notes = world.note, empty if motion.empty else "", "not smoothed: --smooth 0.2 calms the motion" if shaking else ""
+    of_one_camera = told is not poses or poses.person is not None
+    shaking = of_one_camera and len(poses.pose) > 1 and not poses.smoothing
+    notes = (
+        world.note,
+        empty if motion.empty else "",
+        "not smoothed, so the body shakes: --smooth 0.2 calms it" if shaking else "",
+    )
     return motion, "; ".join(filter(None, notes))
 
 

@@ -54,6 +54,22 @@ def recipe_path(recipe: str) -> Path:
     )
 
 
+FORMS = (
+    "Give a recipe's line, as '{kind: capture, path: FOLDER}' (`vergence data check FOLDER` prints it), a recipe and the "
+    "name of its source, as demo:studio, or the folder of a capture or of shards."
+)
+
+
+def check_source(words: str) -> None:
+    """A source that is a folder must be there; a recipe's line and RECIPE:NAME are looked at later.
+
+    Raises:
+        VergenceError: names it.
+    """
+    if words and not set(words) & {"{", ":"} and not Path(words).exists():
+        raise VergenceError(f"there is no folder {words}", FORMS)
+
+
 def load_recipe(recipe: str, overrides: Sequence[str] = ()) -> Recipe:
     """A recipe from its file or built-in name, or from a row of a table.
 

@@ -170,3 +170,35 @@ def merged(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
         old = base.get(key)
         out[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else deepcopy(value)
     return {key: out[key] for key in [*(k for k in base if k in out), *(k for k in out if k not in base)]}
+
+
+def overview() -> str:
+    """The tables there are, their rows with the published figures, and the datasets that they need."""
+    lines = ["usage: vergence reproduce TABLE --data ROOT [--only ROW,...] [--out DIR] [--seeds N] [--any.key value]"]
+    for name in built_in_tables():
+        table = read_table(name)
+        lines += ["", f"{name}: {table.title}", f"  needs {', '.join(f'ROOT/{d}' for d in datasets(table))}"]
+        for row in table.rows.values():
+            told = []
+            for published in row.published:
+                known = [f"{name} {value:g}" for name, value in published.figures.items() if value is not None]
+                told.append(f"{published.protocol}: {', '.join(known) or 'no published figure could be read'}")
+            lines.append(f"  {row.name:<20} {'; '.join(told)}")
+    return "\n".join(lines)
+
+
+def datasets(table: Table) -> list[str]:
+    """The folders below the data root that a table's rows read."""
+    parts = [{**row.recipe.get("sources", {}), **row.recipe["test"]} for row in table.rows.values()]
+    return sorted({str(source["path"]) for part in parts for source in part.values() if source.get("path")})
+
+
+def data_root(table: str, data: str | Path | None) -> Path:
+    """The folder in which a table's datasets lie, as it was given; refuses to go on without one."""
+    needed = ", ".join(f"ROOT/{name}" for name in datasets(read_table(table)))
+    if data is None:
+        raise VergenceError(
+            f"where the datasets of {table} lie is not said",
+            f"Give --data ROOT, the folder in which they lie: {needed} (docs/datasets.md).",
+        )
+    return Path(data)

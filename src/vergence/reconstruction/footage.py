@@ -115,6 +115,8 @@ def reconstruct(
     if clocks is not None and clocks.state == "synchronous":  # the motion looked closer than the residuals
         solution = replace(solution, report=solution.report.without(NOT_SYNCHRONOUS))
     timed, mistimed = words(clocks, footage)
+    if clocks is not None and not clocks.moves and any(reason.startswith(NOT_SYNCHRONOUS) for reason in against):
+        timed, mistimed, against = (), (), _left_as_they_are(against, clocks)
     placed = footage.has_extrinsics and not per_frame
     if placed and footage.doubtful and not refine:
         against += (DOUBTFUL_CAMERAS,)
@@ -188,6 +190,13 @@ def _kept(clocks: Sync) -> Sync:
     reason = "cameras fit better without the offsets of the motion"
     still = 0 * clocks.offset
     return replace(clocks, state="unknown", offset=still, drift=still, alternatives=(), zero_fits=True, reason=reason)
+
+
+def _left_as_they_are(against: tuple[str, ...], clocks: Sync) -> tuple[str, ...]:
+    """What speaks against a solution where joints show that cameras differ in time and the motion moved none."""
+    why = f": {clocks.reason}" if clocks.reason else ""
+    more = f" They were left as they are, since the person's motion does not tell it surely{why}."
+    return tuple(reason + more * reason.startswith(NOT_SYNCHRONOUS) for reason in against)
 
 
 def known_cameras(capture: Capture, fov: float | None, fov_fixed: bool) -> dict[str, Any]:

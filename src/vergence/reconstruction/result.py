@@ -5,6 +5,7 @@
     poses.npz     the poses to the last bit, with unit, frame rate and each joint's weight
     poses.csv, poses.trc, ...   the same for other tools; never read back
     angles.csv    joint angles with their deviations; never read back
+    limbs.csv     limb lengths; never read back
     results.json  figures, verdict and everything that was decided on the way
     capture.toml  the footage, where its cameras' offsets were found in the motion or its keypoints lie in this folder
 
@@ -34,6 +35,7 @@ from vergence.footage.subject import SubjectChoice
 from vergence.geometry.cameras import Rig
 from vergence.outputs import ASSUMED_STATURE_MM, PoseSequence
 from vergence.outputs.angles import write_angles
+from vergence.outputs.limbs import write_limbs
 from vergence.outputs.world import GIVEN
 from vergence.reconstruction.inputs import REPORT_CONFIDENCE
 from vergence.reconstruction.quality import Report
@@ -175,6 +177,7 @@ class Reconstruction:
             write_capture(folder / "capture.toml", self.capture)
         self._write_rigs(folder, rig)
         write_angles(folder / "angles.csv", self.poses, None if self.solution is None else self.solution.deviation)
+        write_limbs(folder / "limbs.csv", self.poses)
         said = {name: note for name, note in notes.items() if note}
         results = self.results() | {"trc": self._trc(notes), "seconds": self.seconds}
         results |= {"files": said, "placed": self.poses.known_world}

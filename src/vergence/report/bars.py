@@ -1,7 +1,7 @@
 """Progress on the terminal: what a library call tells its callback, as one bar for each thing that is done.
 
-Where output goes to a file there are no bars but lines: how long a thing will take as soon as that can be told, then one
-a minute with what is done and what is left, also where nothing is told for longer.
+Where output goes to a file there are no bars but lines: what is done, where that takes over 3 s, and how long it will take
+as soon as that can be told; then one a minute with what is done and what is left, also where nothing is told for longer.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from rich.progress import Progress as Bars
 
 from vergence.progress import Progress, about, silent
 
-EVERY = 60.0  # seconds between lines
-SURE = 3.0  # seconds after which the time that is left is told
+EVERY, LOOK = 60.0, 1.0  # seconds between lines; between looks whether one is due
+SURE = 3.0  # seconds after which a thing is named, and the time that is left is told
 LONG = 10.0  # seconds that are worth a line
 
 
@@ -33,7 +33,8 @@ class _Task:
     started: float
     first: int
     done: int
-    told: bool = False
+    named: bool = False  # that it is done
+    told: bool = False  # how long it will take
 
     @property
     def left(self) -> float | None:
@@ -54,7 +55,7 @@ class _Lines:
     def __init__(self) -> None:
         self.tasks: dict[str, _Task] = {}
         self.last: _Task | None = None
-        self.began = time.monotonic()
+        self.began = self.said = time.monotonic()
 
     def __call__(self, what: str, done: int, total: int | None) -> None:
         task = self.tasks.get(what)
@@ -66,12 +67,20 @@ class _Lines:
             if task.left > LONG:
                 self.say()
 
+    def look(self) -> None:
+        """Says a line where one is due: of what has gone on for some seconds, or since nothing was said for long."""
+        now, task = time.monotonic(), self.last
+        new = task is not None and not task.named and task.done != task.total and now - task.started >= SURE
+        soon = task is not None and task.left is not None and task.left <= LONG
+        if now - self.said >= EVERY or (new and not soon):
+            self.say()
+
     def say(self) -> None:
-        task = self.last
+        task, self.said = self.last, time.monotonic()
         if task is None or task.done == task.total:  # between two things that are told
             words = f"still at work, {about(time.monotonic() - self.began)} so far"
         else:
-            words = str(task)
+            words, task.named = str(task), True
         rich.get_console().print(words, highlight=False, markup=False)
 
 
@@ -85,11 +94,11 @@ def bars(quiet: bool = False) -> Iterator[Progress]:
     else:
         lines, over = _Lines(), threading.Event()
 
-        def each_minute() -> None:
-            while not over.wait(EVERY):
-                lines.say()
+        def looking() -> None:
+            while not over.wait(min(LOOK, EVERY)):
+                lines.look()
 
-        threading.Thread(target=each_minute, daemon=True).start()
+        threading.Thread(target=looking, daemon=True).start()
         try:
             yield lines
         finally:

@@ -11,10 +11,21 @@ import torch
 from vergence.batches.dataset import Dataset
 from vergence.comparison.bootstrap import BOOTSTRAP, FEW
 from vergence.comparison.results import FIGURES, MORE, Measured
+from vergence.comparison.shown import Shown
 from vergence.evaluation.scores import HEADING
 from vergence.report.page import Cell, Curve, Dots, Page, Panel, Strip, Table, choose_samples, format_number
 from vergence.report.run_page import PROTOCOL, at_scale_of, image_and_up, run_facts
 from vergence.skeleton import Skeleton
+
+
+def failed_tables(results: Mapping[str, Any]) -> list[Table]:
+    """The rows that could not be trained or measured, where there are any."""
+    rows: list[list[Cell]] = [[one["name"], str(one["seed"]), one["reason"]] for one in results.get("failed", ())]
+    how = (
+        "Not trained or not measured. The same command tries them again; what they share with others is not made again."
+    )
+    return [Table("Failed", ["", "seed", "why"], rows, how, words=True)] if rows else []
+
 
 MAIN = tuple(key for key in FIGURES if key not in MORE)
 IMAGES = 2  # of each look and kind: worst, best, random by the mean error of all methods
@@ -35,7 +46,10 @@ SECONDS = (
 
 
 def comparison_page(
-    results: Mapping[str, Any], measured: Mapping[str, Measured], tests: Mapping[str, Dataset], skeleton: Skeleton
+    results: Mapping[str, Any],
+    measured: Mapping[str, Measured],
+    tests: Mapping[str, Dataset | Shown],
+    skeleton: Skeleton,
 ) -> Page:
     """The page.
 
@@ -59,6 +73,7 @@ def comparison_page(
         },
         tables=[
             *tables,
+            *failed_tables(results),
             *(table for table in (*versus, *worth) if table),
             *(table for look in looks for table in change_tables(results, look)),
             seconds_table(results),
@@ -350,7 +365,7 @@ def _between(one: Mapping[str, Any] | None) -> Cell:
     return None if one is None or one["between"] is None else " and ".join(map(str, one["between"]))
 
 
-def strips(look: str, measured: Mapping[str, Measured], test: Dataset, skeleton: Skeleton) -> list[Strip]:
+def strips(look: str, measured: Mapping[str, Measured], test: Dataset | Shown, skeleton: Skeleton) -> list[Strip]:
     """Images of a test set, each with every method's pose over the truth."""
     mean = np.stack([m.images[f"{look}.p_mpjpe"] for m in measured.values()]).mean(0)
     out, root = [], list(skeleton.root)

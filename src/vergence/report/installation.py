@@ -20,7 +20,7 @@ from typing import Any
 
 from vergence.datasets.validation.finding import Finding, State
 from vergence.networks import threads
-from vergence.progress import Progress, counted, silent
+from vergence.progress import Progress, silent
 
 COLOURS = {"good": "green", "note": "yellow", "wrong": "bold red"}  # of findings on the terminal
 PROBE_SECONDS = 180
@@ -85,26 +85,25 @@ def examine(device: str = "auto", folder: Path | None = None, progress: Progress
 
 def probe_all(progress: Progress = silent) -> dict[str, dict[str, Any]]:
     """Every probe's answer. Those that import torch take one process together, and one each where something is wrong; the
-    others run beside it. torchvision is only tried where it is installed."""
+    others run beside it, and `progress` is told of each. torchvision is only tried where it is installed."""
     wanted = {name: code for name, code in PROBES.items() if name != "torchvision" or installed("torchvision")}
     whole = "\n".join(
         f"{wanted[name]}\nfirst = globals().get('first', {{}}) | {{'{name}': found}}" for name in WITH_TORCH
     )
     rest = [name for name in wanted if name not in WITH_TORCH]
-    advance = counted("looking", len(wanted), progress)
 
-    def tried(name: str) -> dict[str, Any]:
-        answer = probe(wanted[name])
-        advance(1)
+    def tried(name: str, code: str = "") -> dict[str, Any]:
+        progress(name, 0, 1)
+        answer = probe(code or wanted[name])
+        progress(name, 1, 1)
         return answer
 
     with ThreadPoolExecutor(2) as pool:
         later = pool.map(tried, rest)
-        together = probe(f"{whole}\nfound = first")
+        together = tried(", ".join(WITH_TORCH), f"{whole}\nfound = first")
         if "error" in together:
             together = dict(zip(WITH_TORCH, map(tried, WITH_TORCH)))
         answers = {**together, **dict(zip(rest, later))}
-    progress("looking", len(wanted), len(wanted))
     return {name: answers.get(name, {}) for name in PROBES}
 
 

@@ -31,7 +31,7 @@ from vergence.reconstruction.result import Reconstruction
 from vergence.reconstruction.solve import Solution
 from vergence.report.page import Cell, Curve, Page, RigScene, Sample, Table, Verdict
 from vergence.report.recordings.cameras import Images, Seen, Window, camera_views, read_images, shown_rows
-from vergence.report.recordings.motion import LEAD, motion_curves
+from vergence.report.recordings.motion import LEAD, SECONDS, motion_curves
 from vergence.report.viewer import MAX_FRAMES
 
 Array = np.ndarray
@@ -173,7 +173,7 @@ def reconstruction_page(
     verdict = verdict or Verdict(report.verdict, report.reasons)
     rig = Rig.of(names, image_size, found.intrinsics, found.rotation, found.translation, found.distortion)
     rig = rig.scaled(factor, unit)
-    series = {name: (np.arange(len(error)), median(error[:, v], 1)) for v, name in enumerate(names)}
+    series = {name: (np.arange(len(error)) / fps, median(error[:, v], 1)) for v, name in enumerate(names)}
     even, worst = _moments(error)
     wanted = [(names[v], f, v) for v in range(len(names)) for f in even] + [("worst", f, v) for f, v in worst]
     windows = {(v, f): cut_out(projected[f, v], observed[f, v], image_size[v]) for _, f, v in wanted}
@@ -197,9 +197,10 @@ def reconstruction_page(
                 found.skeleton,
                 up,
                 unit,
+                fps,
                 float("nan") if world is None else world.ground * factor,
             ),
-            Curve("Reprojection error, median over joints", "frame", "px", series, clock="frame"),
+            Curve("Reprojection error, median over joints", SECONDS, "px", series, clock="time"),
         ],
         curves_title="Over time",
         curves_lead=f"{LEAD} {up_note} {scale_note}".strip(),

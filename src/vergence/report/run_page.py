@@ -18,6 +18,7 @@ from vergence.evaluation.evaluate import Evaluation
 from vergence.evaluation.measure import protocol_words
 from vergence.evaluation.run_tests import Tested
 from vergence.evaluation.scores import HEADING, RETRIEVAL, in_camera_frame
+from vergence.inference.domain import domain_of
 from vergence.recipes.recipe import Recipe
 from vergence.report.page import Cell, Curve, Page, Sample, Table, choose_samples
 from vergence.report.render import write_page
@@ -71,7 +72,7 @@ def run_page(found: Evaluation, command: str) -> Page:
     samples = [sample for name, test in tests.items() for sample in _samples(name, test, skeleton, each)]
     return Page(
         title=f"Vergence: {recipe.method}",
-        subtitle="A single-camera 3D pose estimator and how it was made",
+        subtitle=f"A single-camera 3D pose estimator and how it was made.{_domain(recipe)}",
         skeleton=skeleton,
         facts=_facts(recipe, results, command),
         tables=[
@@ -89,6 +90,12 @@ def run_page(found: Evaluation, command: str) -> Page:
         + " The prediction is shown at the truth's scale.",
         details=[_joint_table(results["tests"], skeleton)] if results["tests"] else [],
     )
+
+
+def _domain(recipe: Recipe) -> str:
+    """That a run saw drawn people only, which no figure of its page shows."""
+    found = domain_of({"sources": {name: {"kind": source.kind} for name, source in recipe.sources.items()}})
+    return f" T{found.words[1:]}." if found.drawn else ""
 
 
 def run_facts(command: str) -> dict[str, str]:

@@ -29,17 +29,19 @@ def predicted(
     rows: Tensor,
     intrinsics: Tensor,
     device: str,
-    flip: bool | None = None,
+    flips: Sequence[bool | None] = (None,),
     half: bool = False,
-) -> Prediction | None:
-    """Of some of a dataset's images, whose intrinsics are given row by row; None of no image."""
+) -> list[Prediction]:
+    """Of some of a dataset's images, which are read once and whose intrinsics are given row by row: one for each of `flips`, as
+    a method's `predict` takes it; none of no image."""
     method.to(device)
-    found = []
+    found: list[list[Prediction]] = [[] for _ in flips]
     for chunk in torch.arange(len(rows)).split(AT_ONCE) if len(rows) else ():
         image = dataset.read(rows[chunk]).image.to(device)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=half):
-            found.append(method.predict(image, intrinsics[chunk].to(device), flip))
-    return Prediction.cat(found) if found else None
+            for parts, flip in zip(found, flips):
+                parts.append(method.predict(image, intrinsics[chunk].to(device), flip))
+    return [Prediction.cat(parts) for parts in found if parts]
 
 
 def poses_to_refine(
@@ -47,9 +49,9 @@ def poses_to_refine(
 ) -> Float[Tensor, "N J 3"]:
     """A method's poses of the images for which there are goals; a `VergenceError` where they are not in the camera's frame."""
     found = predicted(method, dataset, rows, goals.intrinsics, device, half=precision == "bf16-mixed")
-    if found is not None and found.frame != "camera":
-        raise VergenceError(f"poses in a {found.frame} frame cannot be refined", "Refine another method.")
-    return torch.zeros(0, len(method.skeleton), 3) if found is None else found.pose.float()
+    if found and found[0].frame != "camera":
+        raise VergenceError(f"poses in a {found[0].frame} frame cannot be refined", "Refine another method.")
+    return found[0].pose.float() if found else torch.zeros(0, len(method.skeleton), 3)
 
 
 def errors_of(
@@ -95,9 +97,10 @@ def _calibrated(
     bone = label_bone(goals, method.skeleton)
     ways: list[ErrorFit] = []
     look: Tensor | None = None
-    for flip in (False, True)[: 1 + method.mirrored]:
-        parts = [predicted(method, images, rows, labels.intrinsics, device, flip) for images, rows, labels in held]
-        found = Prediction.cat([part for part in parts if part is not None])
+    flips = (False, True)[: 1 + method.mirrored]
+    parts = [predicted(method, images, rows, labels.intrinsics, device, flips) for images, rows, labels in held]
+    for way in zip(*(part for part in parts if part)):
+        found = Prediction.cat(list(way))
         look = found.look
         if found.cues is None or look is None or found.frame != "camera":
             raise VergenceError(f"{type(method).__name__} does not tell how sure it is", "Leave calibrate: out.")
@@ -112,7 +115,6 @@ def _looks(method: Method, dataset: Dataset, device: str) -> Tensor:
     rows = torch.arange(len(dataset.index))
     rows = rows[torch.linspace(0, len(rows) - 1, min(len(rows), USUAL_IMAGES)).round().long()]
     lens = torch.eye(3).expand(len(rows), 3, 3)  # plays no part in what an image looks like
-    found = predicted(method, dataset, rows, lens, device, flip=False)
-    assert found is not None
+    (found,) = predicted(method, dataset, rows, lens, device, flips=(False,))
     assert found.look is not None
     return found.look

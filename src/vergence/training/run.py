@@ -29,7 +29,8 @@ from vergence.batches.pseudo_labels import PseudoLabels, fingerprint, keypoint_l
 from vergence.batches.sampler import Mixture, Part
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
-from vergence.files import claim, read_json, write_json, write_text
+from vergence.files import read_json, read_yaml, write_json, write_text
+from vergence.folders import claim
 from vergence.inference.estimator import save
 from vergence.methods.base import Method
 from vergence.methods.refinement import Refined, RefinementUnit, make_pairs, train_unit
@@ -45,8 +46,8 @@ from vergence.training.checks import NO_2D, carrier, check_recipe, kept_backbone
 from vergence.training.labelling import find_keypoints, label_words, labelled_from, make_pseudo_labels
 from vergence.training.loop import train_stage
 from vergence.training.processes import ALONE, Team, check_alone
-from vergence.training.sources import check_readable, open_source
-from vergence.training.stage_cache import Shared
+from vergence.training.sources import check_readable
+from vergence.training.stage_cache import Opened, Shared
 from vergence.world.scenes import WORLD_VERSION
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,7 @@ class Run:
         self.device, self.team = resolve_device(device), team
         check_alone(team)
         self.method: Method | None = None
+        self.open = (shared or Opened()).open
         self.datasets: dict[str, Dataset] = {}
         self.labels: dict[str, PseudoLabels] = {}
         self.prints: dict[str, str] = {}
@@ -103,7 +105,7 @@ class Run:
         try:
             claim(path, values, "a run of another recipe")
         except VergenceError as error:
-            of_run = "another recipe: " in error.problem and "recipe: vergence is None" not in error.problem
+            of_run = "another recipe: " in error.problem and "vergence" in read_yaml(path)
             if not of_run or not unfinished(self.folder, self.prints):
                 raise
             log.info("%s; it made nothing that this one would not, and gives way", error.problem)
@@ -115,9 +117,8 @@ class Run:
         if name not in self.datasets:
             started, cpu = time.monotonic(), time.process_time()
             log.info("source %s: opening its images", name)
-            open_ = self.shared.open if self.shared else open_source
             with heard(self.progress, f"source {name}"):
-                self.datasets[name] = open_(self.recipe.sources[name], self.recipe.image_size, self.recipe.skeleton)
+                self.datasets[name] = self.open(self.recipe.sources[name], self.recipe.image_size, self.recipe.skeleton)
             self.seconds["data"] = self.seconds.get("data", 0.0) + time.monotonic() - started
             self.cpu_seconds["data"] = self.cpu_seconds.get("data", 0.0) + time.process_time() - cpu
         return self.datasets[name]
@@ -128,7 +129,7 @@ class Run:
         work = {n: float(t.steps * sum(t.batch.values())) for n, s in self.recipe.stages.items() if (t := s.train)}
         self.progress = Pace(self.progress, work, log.info)
         if not (self.folder / "config.json").exists():
-            check_readable(self.recipe, self.dataset, self.shared.open if self.shared else open_source)
+            check_readable(self.recipe, self.dataset, self.open)
         for name, stage in self.recipe.stages.items():
             if stage.train:
                 method = self._train(name, stage.train)

@@ -21,7 +21,7 @@ from vergence.datasets.records import ImageDataset, Records
 from vergence.errors import VergenceError, refusing
 from vergence.footage.images import spans
 from vergence.protocols.base import get_protocol
-from vergence.recipes.load import load_recipe, recipe_from
+from vergence.recipes.load import FORMS, check_source, load_recipe, recipe_from
 from vergence.recipes.recipe import Recipe
 from vergence.recipes.sources import Source
 from vergence.recipes.typed import make_source
@@ -30,11 +30,6 @@ from vergence.world.faults import Faults
 from vergence.world.scenes import recordings, single_images, static_clips
 
 log = logging.getLogger(__name__)
-
-FORMS = (
-    "Give a recipe's line, as '{kind: capture, path: FOLDER}' (`vergence data check FOLDER` prints it), a recipe and the "
-    "name of its source, as epipolar_pose:footage, or the folder of a capture or of shards."
-)
 
 
 def protocol_source(name: str, data: str) -> Source:
@@ -60,6 +55,7 @@ def parse_source(text: str) -> Source:
     Raises:
         VergenceError: none of `FORMS`, or settings that a source does not have.
     """
+    check_source(text)
     folder = Path(text)
     if folder.is_dir():
         for kind, name in (("capture", "capture.toml"), ("shards", "manifest.json")):
@@ -70,9 +66,7 @@ def parse_source(text: str) -> Source:
         with refusing(f"{text} is not a recipe's line", FORMS, yaml.YAMLError):
             raw = yaml.safe_load(text)
         return recipe_from({"sources": {"source": raw}}, "the source").sources["source"]
-    recipe, colon, name = text.rpartition(":")
-    if not colon:
-        raise VergenceError(f"there is no folder {text}", FORMS)
+    recipe, _, name = text.rpartition(":")
     loaded = load_recipe(recipe)
     known = {**loaded.sources, **loaded.test}
     if name not in known:
@@ -135,7 +129,7 @@ def check_readable(recipe: Recipe, of_run: Callable[[str], object], open_: Calla
     Args:
         recipe: to be carried out.
         of_run: opens a source by its name, and keeps it.
-        open_: opens a test, of which only its being readable matters.
+        open_: opens a test, and keeps it.
 
     Raises:
         VergenceError: with the name of the source or the test in front.

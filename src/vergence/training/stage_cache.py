@@ -21,15 +21,10 @@ from vergence.training.sources import open_source
 LAST = "done.json"  # of a stage's files the one that says that it is finished
 
 
-class Shared:
-    """Things that runs share.
+class Opened:
+    """Sources that are open."""
 
-    Args:
-        folder: of finished stages and label files, by their fingerprint.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self) -> None:
         self._images: dict[str, Dataset] = {}
 
     def open(self, source: Source, image_size: int, skeleton: str) -> Dataset:
@@ -42,6 +37,18 @@ class Shared:
     def forget(self) -> None:
         """Clears the cache of opened datasets."""
         self._images.clear()
+
+
+class Shared(Opened):
+    """Things that runs share.
+
+    Args:
+        folder: of finished stages and label files, by their fingerprint.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
 
     def take(self, made_by: str, into: Path) -> bool:
         """Copies what that fingerprint made to `into`, a stage's folder or a label file; False where there is nothing."""
@@ -78,7 +85,8 @@ class Shared:
             if kept.exists():  # another process was faster
                 return
             raise VergenceError(
-                f"{kept} could not be written: {error.strerror or error}", "Look at the disk."
+                f"{kept} could not be written: {error.strerror or error}",
+                "Check the folder's permissions and free space; the same command continues.",
             ) from error
 
 

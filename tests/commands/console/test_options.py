@@ -6,20 +6,16 @@ import inspect
 import re
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
 import pytest
 
-from vergence.cli import VERBS, function_of, main
+from vergence.cli import VERBS, function_of, functions, main
 from vergence.commands.console.options import parameters, parse, parser_of, sections
-from vergence.commands.data import ACTIONS
 from vergence.errors import VergenceError
 
-FUNCTIONS = {verb: function_of(verb) for verb in VERBS if not hasattr(function_of(verb), "takes_words")} | {
-    f"data {action}": getattr(import_module(f"vergence.commands.data.{action}"), action) for action in ACTIONS
-}
+FUNCTIONS = functions()
 
 
 def verb(
@@ -128,6 +124,8 @@ def test_the_help_tells_no_types_and_one_spelling():
     assert re.search(r"--only-half {2,}of it\n", text)
     assert re.search(r"--no-overlay {2,}no overlay", text)
     assert re.search(r"--flip, --no-flip {2,}as in", text)
+    assert re.search(r"--share X {2,}of each \(default: 0\.5\)", text)
+    assert re.search(r"--threads N {2,}threads of the libraries", text)
     assert re.search(r"--how fast\|well {2,}fast or well, 50 % each \(default: fast\)", text)
     assert "_half" not in text
     assert "overrides" not in text

@@ -16,24 +16,20 @@ def completion(shell: Literal["bash", "zsh", "fish", "tcsh", "powershell"]) -> N
     """
     import argparse
     from functools import partial
-    from importlib import import_module
 
     import shtab
 
-    from vergence.cli import VERBS, function_of
+    from vergence.cli import VERBS, functions
     from vergence.commands.console.options import parser_of
     from vergence.commands.data import ACTIONS
 
     whole = argparse.ArgumentParser("vergence")
     verbs = whole.add_subparsers()
-    for verb, text in VERBS.items():
-        if verb == "data":
-            actions = verbs.add_parser(verb, help=text).add_subparsers()
-            for action, what in ACTIONS.items():
-                function = getattr(import_module(f"vergence.commands.data.{action}"), action)
-                parser_of(function, f"data {action}", partial(actions.add_parser, action, help=what))
-        else:
-            parser_of(function_of(verb), verb, partial(verbs.add_parser, verb, help=text))
+    actions = verbs.add_parser("data", help=VERBS["data"]).add_subparsers()
+    for name, function in functions().items():
+        verb, _, action = name.partition(" ")
+        text = ACTIONS[action] if action else VERBS[verb]
+        parser_of(function, name, partial((actions if action else verbs).add_parser, action or verb, help=text))
     for parser in [*verbs.choices.values(), *actions.choices.values()]:
         for option in parser._actions:
             if getattr(option, "names_file", False):

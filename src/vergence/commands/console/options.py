@@ -25,6 +25,7 @@ from vergence.recipes.typed import plain_kind
 Verb = Callable[..., int | None]
 Groups = list[tuple[str, dict[str, tuple[str, str]]]]  # heading, then name to metavar and text
 TRUE, FALSE = ("true", "yes"), ("false", "no")
+THREADS = "threads of the libraries (default: as many as cores are free)"
 KINDS: dict[Any, tuple[str, str]] = {int: ("N", "a whole number"), float: ("X", "a number")}
 
 
@@ -96,7 +97,9 @@ def parser_of(
         group = parser.add_argument_group(title)
         for name, (metavar, text) in entries.items():
             _add(group, name, arguments[name].default, hints[name], metavar, text.replace("%", "%%"), function)
-    parser.add_argument_group("help").add_argument("-h", "--help", action="help", help="show this and stop")
+    more = parser.add_argument_group("every verb")
+    more.add_argument("--threads", metavar="N", help=THREADS)  # `cli.settled` reads it, before this
+    more.add_argument("-h", "--help", action="help", help="show this and stop")
     return parser
 
 
@@ -104,7 +107,8 @@ def _add(
     group: argparse._ArgumentGroup, name: str, default: Any, hint: Any, metavar: str, text: str, function: Verb
 ) -> None:
     kind, listed = plain_kind(hint), get_origin(plain_kind(hint)) is list
-    said = "" if default in (None, "", False, True, [], inspect.Parameter.empty) else str(default)
+    unsaid = isinstance(default, bool) or default in (None, "", [], inspect.Parameter.empty)
+    said = "" if unsaid else f"{default:g}" if isinstance(default, float) else str(default)
     text += f" (default: {said})" if said and "default" not in text else ""
     if positional(name, function):
         lacking = name in getattr(function, "placed", ())
@@ -166,18 +170,6 @@ def check_there(function: Verb, values: Mapping[str, Any]) -> None:
                 written = shown(name, hints[name], function).strip("[]").removesuffix(" ...")
                 written = written if positional(name, function) else f"--{name.replace('_', '-')}"
                 raise VergenceError(f"there is no {path}", f"{written} is: {text}.")
-
-
-def check_source(words: str) -> None:
-    """A source that is a folder must be there; a recipe's line and RECIPE:NAME are looked at later.
-
-    Raises:
-        VergenceError: names it.
-    """
-    if words and not set(words) & {"{", ":"} and not Path(words).exists():
-        line = "a recipe's line as '{kind: capture, path: FOLDER}' (`vergence data check FOLDER` prints it)"
-        remedy = f"Give a folder, {line}, or a recipe and the name of its source, as demo:studio."
-        raise VergenceError(f"there is no folder {words}", remedy)
 
 
 def positional(name: str, function: Verb) -> bool:
@@ -244,6 +236,11 @@ def plain_options(function: Verb, words: Sequence[str]) -> list[str]:
                 word = f"--{known}{equals}{value}"
         out.append(word.lower() if out and out[-1][2:] in switches and word.lower() in (*TRUE, *FALSE) else word)
     return out
+
+
+def with_plugins(overrides: Sequence[str], plugins: str) -> list[str]:
+    """Options over a recipe, with the plug-in files of the option of that name."""
+    return [*overrides, *([f"--plugins={plugins}"] if plugins else [])]
 
 
 def split_overrides(

@@ -46,6 +46,17 @@ def save(so_far: SoFar, page: Page, out: Path, command: str) -> None:
         so_far.save(out / "results.json", command=command)
 
 
+def ended(found: T, page: Callable[[T], None]) -> int:
+    """Writes the page of all rows where the last one did not, tells which failed, and gives the exit status."""
+    if found.failed or found.row.evaluation is None:
+        page(found)
+    for one in found.failed:
+        rich.get_console().print(f"[bold red]failed:[/] {escape(str(one))}", highlight=False, soft_wrap=True)
+    if found.failed:
+        rich.get_console().print("The same command tries again what failed.", highlight=False)
+    return int(bool(found.failed))
+
+
 def line(one: Measured) -> str:
     """A row's first figures."""
     look, found = next(iter(one.tests.items()))

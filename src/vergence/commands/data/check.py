@@ -52,6 +52,7 @@ def check(path: Path, split: str = "", images: int = 100, out: Path | None = Non
 
 
 check.writes_file = True  # type: ignore[attr-defined]
+check.takes = "mostly 5 to 60 s, minutes for large datasets"  # type: ignore[attr-defined]
 
 
 def _page(done: DatasetCheck) -> Page:

@@ -27,14 +27,14 @@ def prepare(
     What is written (--out shards --size 128):
         out (SHARDS): folder, new, or of the same sources.
         size: side of the crops, px.
-        skeleton: joints of the labels.
+        skeleton (NAME): joints of the labels.
         skip_unreadable: leave out, and count, images that cannot be read.
 
     How it runs (--workers 4):
         workers: processes (default: the machine's cores).
         quiet: no progress.
     """
-    from vergence.commands.console.options import check_source
+    from vergence.recipes.load import check_source
     from vergence.report.bars import bars
 
     for source in sources:

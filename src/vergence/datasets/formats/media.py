@@ -56,7 +56,9 @@ def numbered_images(folder: Path, pattern: str, first: int | None = None) -> Foo
     """
     found = {int(m[1]): p.name for p in folder.iterdir() if (m := re.fullmatch(pattern, p.name, re.IGNORECASE))}
     if not found:
-        raise VergenceError(f"{folder} holds no numbered images", "They end in _000001.jpg and so on.")
+        raise VergenceError(
+            f"{folder} holds no numbered images", "Name them so that they end in _000001.jpg and so on."
+        )
     start = first if first is not None else 0 if 0 in found else 1
     numbered = {number - start: name for number, name in found.items()}
     return Footage(folder, image_size(folder / found[min(found)]), numbered=numbered)

@@ -29,7 +29,7 @@ from vergence.batches.views import Views
 from vergence.datasets.shards import reader
 from vergence.errors import VergenceError, refusing
 from vergence.files import atomic_path, read_json, write_json
-from vergence.folders import LOCK
+from vergence.folders import LOCK, differences
 from vergence.skeleton import Skeleton
 
 JPEG_QUALITY = 95
@@ -116,7 +116,9 @@ def _claim(out: Path, plan: dict[str, Any]) -> None:
         found = read_json(out / reader.PLAN, remedy=reader.AGAIN)
         if found != plan:
             differ = sorted(key for key in found.keys() | plan.keys() if found.get(key) != plan.get(key))
-            raise VergenceError(f"{out} holds shards made with other {', '.join(differ)}", "Choose a new folder.")
+            old, new = ({key: one.get(key) for key in differ if key != "labels"} for one in (found, plan))
+            told = f": {differences(old, new)}" if old else ""
+            raise VergenceError(f"{out} holds shards made with other {', '.join(differ)}{told}", "Choose a new folder.")
     elif any(not name.startswith(f".{Path(reader.PLAN).stem}.") for name in names):
         raise VergenceError(f"{out} is not empty", "Choose a new folder, or empty it.")
     for name in names:

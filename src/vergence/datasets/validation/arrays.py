@@ -56,14 +56,14 @@ def check_values(records: Records) -> list[Finding]:
     names = ("keypoints", "pose", "intrinsics", "distortion", "rotation", "translation", "up", "confidence", "time")
     infinite = {name: int(np.isinf(getattr(records, name)).sum()) for name in names}
     if found := ", ".join(f"{count:,} in {name}" for name, count in infinite.items() if count):
-        out.append(Finding("infinite values", "wrong", f"{found} (limit 0)", "What is missing is NaN, never infinite."))
+        out.append(Finding("infinite values", "wrong", f"{found} (limit 0)", "Make NaN of what is missing."))
     for name, zero in (("keypoints", "(0, 0) or (-1, -1)"), ("pose", "(0, 0, 0)")):
         value = getattr(records, name)
         known = np.isfinite(value)
         half = int((known.any(-1) & ~known.all(-1)).sum())
         if half:
             out.append(Finding(f"half-known {name}", "wrong", f"{half:,} joints have some coordinates NaN (limit 0)",
-                               "A joint is known in all its coordinates, or NaN in all."))  # fmt: skip
+                               "Make a joint NaN in all its coordinates, or give all of them."))  # fmt: skip
         marks = (value == 0).all(-1) | ((value == -1).all(-1) & (name == "keypoints"))
         if name == "pose":  # but for root-relative ones, which is another fault
             marks &= ~(np.abs(records.pose[:, list(records.skeleton.root)].mean(1)) < 1e-6).all(-1)[:, None]
@@ -71,7 +71,7 @@ def check_values(records: Records) -> list[Finding]:
         if share > ZERO_SHARE:
             out.append(Finding(f"zeros in {name}", "wrong",
                                f"{percent(float(share))} of the known joints are exactly {zero} (limit {percent(ZERO_SHARE)})",
-                               "These files mark missing joints so: make them NaN when reading."))  # fmt: skip
+                               "Make NaN of them when reading: these files mark missing joints so."))  # fmt: skip
     if not out:
         out.append(Finding("values", "good", _coverage(records)))
     if never := _never(records):
@@ -119,12 +119,12 @@ def check_boxes(records: Records) -> list[Finding]:
             findings.append(Finding("boxes", "wrong",
                                     f"{int(bad.sum()):,} of {len(records):,} {words} (limit 0); the first, of row {row}: "
                                     f"{_numbers(box[row])} in an image of {_numbers(size[row])}",
-                                    "A box is x y width height in px of the full image; leave other rows out."))  # fmt: skip
+                                    "Give x y width height in px of the full image, or leave these rows out."))  # fmt: skip
     share = float(out_of.sum() / max(known.sum(), 1))
     if share > BOX_SHARE:
         findings.append(Finding("boxes", "wrong", f"{percent(share)} of the keypoints lie outside their row's box, grown by "
                                 f"{percent(BOX_GROWN)} (limit {percent(BOX_SHARE)})",
-                                "Boxes and keypoints are of different people, images or units."))  # fmt: skip
+                                "Give boxes and keypoints of the same people and images, both in px."))  # fmt: skip
     if not findings:
         findings.append(Finding("boxes", "good", f"all inside their images; {percent(share)} of the keypoints outside "
                                 f"their box (limit {percent(BOX_SHARE)})"))  # fmt: skip
@@ -144,14 +144,14 @@ def check_keypoints(records: Records) -> list[Finding]:
     reach = float(np.nanmax(np.abs(points)))
     if reach <= 2.0 < float(records.size.min()) / 4:
         return [Finding("2D keypoints", "wrong", f"they reach only {reach:.3g} in images of {_numbers(records.size[0])}",
-                        "Keypoints are in px of the full image, not in 0 to 1.")]  # fmt: skip
+                        "Give keypoints in px of the full image, not in 0 to 1.")]  # fmt: skip
     margin = OUTSIDE_MARGIN * records.size[:, None]
     outside = known & ((points < -margin) | (points > records.size[:, None] + margin)).any(-1)
     share = float(outside.sum() / known.sum())
     if share > OUTSIDE_SHARE:
         return [Finding("2D keypoints", "wrong", f"{percent(share)} lie outside their image (limit "
                         f"{percent(OUTSIDE_SHARE)}); they reach {reach:.0f}",
-                        "They are for images of another size, or x and y are exchanged.")]  # fmt: skip
+                        "Give them for these images, not for ones of another size, and x first.")]  # fmt: skip
     rows = some_rows(records, known.sum(1) >= POINTS_2D)
     compact = limb_share_2d(points[rows], records.skeleton) if len(rows) else np.nan
     better = _better_order(points[rows], records.skeleton, limb_share_2d, COMPACT) if len(rows) else ""
@@ -206,16 +206,16 @@ def check_cameras(records: Records) -> list[Finding]:
         Finding(what, "wrong", f"{int(bad.sum()):,}{words}", remedy)
         for what, bad, words, remedy in (
             ("intrinsics", np.isfinite(k).any((1, 2)) & ~known, " are NaN in part (limit 0)", "Give all or none."),
-            ("intrinsics", focal, f"{of} have a focal length of 0 or less", "K is [[fx 0 cx] [0 fy cy] [0 0 1]] in px."),
+            ("intrinsics", focal, f"{of} have a focal length of 0 or less", "Give K as [[fx 0 cx] [0 fy cy] [0 0 1]], in px."),
             ("intrinsics", middle, f"{of} have their principal point outside the image",
-             "K is of images of another size, or transposed."),
+             "Give K of images of this size, not transposed."),
             ("intrinsics", ratio, f"{of} have fx and fy that differ by more than 10 %",
-             "The images were stretched, or K is of another size."),
+             "Give unstretched images, and K of their size."),
             ("intrinsics", short, f"{of} have a focal length under 0.2 of the image's side",
-             "K is in px of the full image, not normalised."),
+             "Give K in px of the full image, not normalised."),
             ("rotations", off, " are not orthonormal to 0.001", "Read R again."),
             ("rotations", left, " mirror (determinant -1)",
-             "One axis of the world or the camera is turned: x right, y down, z forward."),
+             "Turn the axis that points the other way: x right, y down, z forward."),
         )
         if bad.any()
     ]  # fmt: skip
@@ -237,11 +237,11 @@ def check_time_steps(records: Records) -> list[Finding]:
     out = []
     if twice:
         out.append(Finding("time steps", "wrong", f"{twice:,} rows repeat a view of a time step (limit 0)",
-                           "A time step is one person at one moment; give different people different time steps."))  # fmt: skip
+                           "Give different people different time steps: one is one person at one moment."))  # fmt: skip
     for name, count in mixed.items():
         if count > 0:
             out.append(Finding("time steps", "wrong", f"{count:,} time steps have several {name}s (limit 0)",
-                               "Time step numbers are unique over the dataset."))  # fmt: skip
+                               "Number them on from recording to recording: each is used once."))  # fmt: skip
     counts = np.bincount(inverse)
     return out or [Finding("time steps", "good", f"{len(counts):,}, each seen by {_range(counts)}")]
 
@@ -282,7 +282,7 @@ def check_units(records: Records) -> list[Finding]:
     if unit:
         return [Finding("units", "wrong", f"{text}: the poses are in {unit}, not in millimetres",
                         f"Multiply poses (and translations, if they are too) by {1 / UNITS[unit]:g}.")]  # fmt: skip
-    remedy = "Poses are mm, absolute, not scaled."
+    remedy = "Give absolute poses in mm, not scaled."
     return [Finding("units", "wrong", f"{text}: no unit makes these bodies human", remedy)]
 
 

@@ -70,7 +70,7 @@ def recognise(path: Path) -> Kind:
         if kind.fits(path):
             return kind
     remedy = f"Give the top folder of one of: {'; '.join(dict.fromkeys(kind.title for kind in KINDS))}."
-    raise VergenceError(f"{path} is of no kind that is known here", remedy)
+    raise VergenceError(f"{path} is no dataset that is known here", remedy)
 
 
 def read_kind(

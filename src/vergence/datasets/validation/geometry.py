@@ -114,7 +114,7 @@ def _inside_boxes(records: Records, posed: ndarray) -> list[Finding]:
         return [Finding("reprojection", "good", text)]
     moved = _inside(part, in_camera(part, part.pose)) >= 0.8
     text += "; moved by R and t they do: the poses are in the world's frame" if moved else ""
-    return [Finding("reprojection", "wrong", text, "Poses are in each camera's frame: x right, y down, z forward.")]
+    return [Finding("reprojection", "wrong", text, "Give poses in each camera's frame: x right, y down, z forward.")]
 
 
 def _inside(part: Records, pose: ndarray) -> float:
@@ -199,8 +199,8 @@ def check_agreement(records: Records) -> list[Finding]:
                          (10.0, "the translations are in centimetres, the poses in mm")):  # fmt: skip
         if _apart(part, scale) <= AGREEMENT_MM * min(scale, 1.0):
             return [Finding("extrinsics", "wrong", f"{text}: {words}", "Bring R, t and poses to millimetres.")]
-    return [Finding("extrinsics", "wrong", text, "R and t are world to camera, x_cam = R x_world + t, mm; poses are in each "
-                    "camera's frame; cameras must show the same moment.")]  # fmt: skip
+    return [Finding("extrinsics", "wrong", text, "Give R and t from world to camera, x_cam = R x_world + t, in mm, and "
+                    "poses of one moment in each camera's frame.")]  # fmt: skip
 
 
 def _apart(part: Records, scale: float) -> float:

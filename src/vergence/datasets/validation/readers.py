@@ -48,7 +48,9 @@ def read_capture_records(path: Path, number: int = 0) -> Records:
     pose = _true_poses(truth, capture, seen) if truth.is_file() else None
     records = capture_records(capture, seen, pose, number=number, report={CAMERAS: described(capture.rig)})
     if not len(records):
-        raise VergenceError(f"the capture {path} shows nobody", "Look at its keypoints.")
+        raise VergenceError(
+            f"the capture {path} shows nobody", "Find its keypoints anew: `vergence detect CAPTURE --again`."
+        )
     return records
 
 
@@ -114,7 +116,7 @@ def read_world_images(path: Path) -> Records:
     n = len(images)
     if {len(people), len(points), *map(len, truth.values())} != {n}:
         raise VergenceError(f"{path} has {n} images, {len(people)} people and {len(truth['pose'])} poses",
-                            "Write it again.")  # fmt: skip
+                            "Write it again: there is one person and one pose for each image.")  # fmt: skip
     known = points[..., 2] > 0
     box = np.stack([whole_image_box(int(h), int(w)) for w, h in size])
     keypoints = np.where(known[..., None], points[..., :2], np.nan)

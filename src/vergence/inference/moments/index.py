@@ -32,6 +32,7 @@ from vergence.inference.moments.sketch import main_axes, parts_of, sketch_of
 from vergence.methods.base import pose_descriptor
 
 BATCH = 64
+NO_SPACE = "Free some space there, or set TMPDIR to another folder."
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Index:
         if self.axes is not None and self.sketch is not None:
             return self.axes, self.sketch
         axes, file = main_axes(self.descriptor), tempfile.TemporaryFile()  # noqa: SIM115 - open as long as it is mapped
-        with refusing(f"{tempfile.gettempdir()} could not be written", "Free some space.", OSError):
+        with refusing(f"{tempfile.gettempdir()} could not be written", NO_SPACE, OSError):
             for part in parts_of(0, len(self)):
                 for number, row in enumerate(sketch_of(self.descriptor[part], axes)):
                     file.seek((number * len(self) + part.start) * row.itemsize)
@@ -200,7 +201,7 @@ def _filed(parts: Iterable[Mapping[str, np.ndarray]], folder: Path | None) -> di
     """Arrays that come in parts, in files that have no name: they take no memory, and nothing is left of them."""
     files: dict[str, Any] = {}
     count, kinds = 0, {}
-    writing = refusing(f"{folder or tempfile.gettempdir()} could not be written", "Free some space.", OSError)
+    writing = refusing(f"{folder or tempfile.gettempdir()} could not be written", NO_SPACE, OSError)
     for part in parts:
         with writing:
             for name, values in part.items():

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from vergence.evaluation.measure import protocol_words
-from vergence.report.comparison import value_text
+from vergence.report.comparison import failed_tables, value_text
 from vergence.report.page import Cell, Page, Table
 from vergence.skeleton import Skeleton
 
@@ -71,6 +71,6 @@ def published_page(results: Mapping[str, Any], skeleton: Skeleton) -> Page:
         subtitle="Reproduced: our figures beside the published ones",
         skeleton=skeleton,
         facts={**facts, "seeds": ", ".join(map(str, results["seeds"])), "table": results["table"]},
-        tables=published_tables(results),
+        tables=[*published_tables(results), *failed_tables(results)],
         sections=("results", "run"),
     )

@@ -7,7 +7,6 @@ sets a knee too high, cameras that are turned, an assumed scale or vertical) are
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -20,6 +19,7 @@ from vergence.skeleton import Skeleton
 Array = np.ndarray
 Line = tuple[Array, Array, Array]  # values, and from where to where their band goes; NaN for none
 
+SECONDS = "time, s"
 BAND = 2.0  # deviations, about 95 %
 ANGLES = {
     "knee": "Knee flexion",
@@ -53,19 +53,18 @@ def binned(values: Mapping[str, Float[Array, " T"]], x: Float[Array, " T"]) -> t
     return found, np.array([x[part].mean() for part in parts])
 
 
-def angle_curves(angles: Mapping[str, Line], x: Array, x_label: str, clock: Literal["frame", "time"]) -> list[Curve]:
+def angle_curves(angles: Mapping[str, Line], x: Array) -> list[Curve]:
     """A chart for each kind of angle that was ever seen, right and left in one.
 
     Args:
         angles: by the names of `joint_angles`, degrees.
-        x, x_label: of their rows.
-        clock: what `x` is.
+        x: seconds of their rows.
     """
     charts = [
-        _chart(title, "degrees", x, {side: angles.get(f"{side}_{joint}") for side in SIDES}, x_label, clock)
+        _chart(title, "degrees", x, {side: angles.get(f"{side}_{joint}") for side in SIDES})
         for joint, title in ANGLES.items()
     ]
-    charts.append(_chart("Lean of the trunk", "degrees", x, {"trunk": angles.get("trunk")}, x_label, clock))
+    charts.append(_chart("Lean of the trunk", "degrees", x, {"trunk": angles.get("trunk")}))
     return [chart for chart in charts if chart is not None]
 
 
@@ -75,6 +74,7 @@ def motion_curves(
     skeleton: Skeleton,
     up: Array,
     unit: str,
+    fps: float,
     ground: float = float("nan"),
 ) -> list[Curve]:
     """A chart for each kind of angle that was ever seen, then heights of ankles and wrists and the way of the hips.
@@ -82,12 +82,14 @@ def motion_curves(
     Args:
         pose, deviation: in `unit`.
         up: against gravity in the poses' frame.
+        fps: frames per second: charts are over seconds.
         ground: the floor's height along `up`; NaN where unknown: heights are then over the poses' origin, and titles say so.
     """
     rows = np.arange(0, len(pose), max(1, -(-len(pose) // MAX_FRAMES)))
     pose, deviation = np.asarray(pose, dtype=float)[rows], np.asarray(deviation, dtype=float)[rows]
     charts: list[Curve | None] = []
-    charts += angle_curves(with_bands(joint_angles(pose, skeleton, up, deviation)), rows, "frame", "frame")
+    x = rows / fps
+    charts += angle_curves(with_bands(joint_angles(pose, skeleton, up, deviation)), x)
     floor = np.isfinite(ground)
     placed, over = pose @ display_rotation(up).T, "floor" if floor else "origin"
     placed[..., 2] -= ground if floor else 0.0
@@ -95,27 +97,20 @@ def motion_curves(
     for joint in HEIGHTS:
         here = {side: skeleton.index(name) for side in SIDES if skeleton.has(name := f"{side}_{joint}")}
         heights = with_bands({side: (placed[:, j, 2], deviation[:, j]) for side, j in here.items()})
-        charts.append(_chart(f"Height of the {joint}s over the {over}", unit, rows, heights))
+        charts.append(_chart(f"Height of the {joint}s over the {over}", unit, x, heights))
     root = list(skeleton.root)
     spread = np.sqrt((deviation[:, root] ** 2).sum(1)) / len(root)
     middle = placed[:, root].mean(1)
     way = with_bands({name: (middle[:, axis], spread) for axis, name in enumerate(("right", "away", "up"))})
-    charts.append(_chart(f"Path of the root in the 3D view, up from the {over}", unit, rows, way))
+    charts.append(_chart(f"Path of the root in the 3D view, up from the {over}", unit, x, way))
     return [chart for chart in charts if chart is not None]
 
 
-def _chart(
-    title: str,
-    y_label: str,
-    x: Array,
-    series: Mapping[str, Line | None],
-    x_label: str = "frame",
-    clock: Literal["frame", "time"] = "frame",
-) -> Curve | None:
-    """None where nothing was seen."""
+def _chart(title: str, y_label: str, x: Array, series: Mapping[str, Line | None]) -> Curve | None:
+    """Over seconds; None where nothing was seen."""
     known = {name: line for name, line in series.items() if line is not None and np.isfinite(line[0]).any()}
     if not known:
         return None
     spread = {name: (low, high) for name, (_, low, high) in known.items() if np.isfinite(low).any()}
     lines = {name: (x, line[0]) for name, line in known.items()}
-    return Curve(title, x_label, y_label, lines, spread=spread, band=True, clock=clock)
+    return Curve(title, SECONDS, y_label, lines, spread=spread, band=True, clock="time")

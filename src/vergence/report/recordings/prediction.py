@@ -218,7 +218,7 @@ def _angles(one: Final) -> list[Curve]:
     lines = {name: (values, nothing, nothing) for name, values in angles.items()}
     if len(x) > MAX_FRAMES:
         lines, x = binned(angles, x)
-    return angle_curves(lines, x, "time, s", "time")
+    return angle_curves(lines, x)
 
 
 def _curves_lead(people: Sequence[Final]) -> str:
