@@ -8,10 +8,10 @@ import pytest
 import torch
 from fixtures_crops import crop_view
 
-from vergence.batches.crops import warp
+from vergence.batches.crops import _shrink, warp
 from vergence.errors import VergenceError
 from vergence.geometry.camera import fisheye_lens
-from vergence.geometry.crops import box_from_keypoints, crop_camera, whole_image_box
+from vergence.geometry.crops import box_from_keypoints, crop_camera, keypoints_from_crop, whole_image_box
 
 HEIGHT, WIDTH = 480, 640
 K = np.array([[600.0, 0, 310], [0, 620, 250], [0, 0, 1]])
@@ -226,3 +226,17 @@ def test_what_is_thinner_than_a_pixel_of_the_crop_is_still_shown(shape):
     lit = warp(np.full((*shape, 3), 255, np.uint8), crop_camera(None, None, box, 16))[..., 0] > 0
     assert np.flatnonzero(lit.any(1)).tolist() == ([8] if shape[0] < 256 else list(range(16)))
     assert np.flatnonzero(lit.any(0)).tolist() == ([8] if shape[1] < 256 else list(range(16)))
+
+
+@pytest.mark.parametrize("size", [64, (48, 96)])
+def test_how_much_a_crop_shrinks_is_measured_in_its_middle(size):
+    """Far off the axis of a lens that bends, the scale changes across a crop: image px per crop px, the way of more."""
+    camera = crop_camera(K, LENS, np.array([420.0, 40, 200, 400]), size)
+    height, width = camera.size
+    x, y = (width - 1) / 2, (height - 1) / 2
+    beside = np.array([[x - 0.5, y], [x + 0.5, y], [x, y - 0.5], [x, y + 0.5]])
+    left, right, above, below = keypoints_from_crop(beside, camera)
+    expected = np.linalg.svd(np.stack([right - left, below - above], 1))[1][0]
+    assert _shrink(camera) == pytest.approx(expected, rel=1e-3)
+    corner = keypoints_from_crop(np.array([[0.0, 0], [1, 0]]), camera)
+    assert abs(np.linalg.norm(corner[1] - corner[0]) / expected - 1) > 0.01

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from vergence.geometry import arrays, camera
+from vergence.geometry.lens import bend, bend_slopes
 
 K = np.array([[1000.0, 2.0, 960.0], [0.0, 1010.0, 540.0], [0.0, 0.0, 1.0]])
 LENSES = [
@@ -64,3 +65,15 @@ def test_what_is_not_before_the_camera_is_not_seen() -> None:
         found = arrays.project(points, K, np.zeros(5))
     np.testing.assert_allclose(found[0], [1000 + 2 * 2 + 960, 2 * 1010 + 540])
     assert np.isfinite(found).all(1).tolist() == [True, True, False, False, False]
+
+
+@pytest.mark.parametrize("coefficients", LENSES[:5], ids=str)
+def test_slopes_of_a_lens_are_those_of_differences(coefficients: list[float]) -> None:
+    """By x and by y, of both coordinates, each term of the lens twenty times as strong as usual."""
+    x, y = np.random.default_rng(0).uniform(-0.5, 0.5, (2, 40))
+    lens = [20 * value if 1 < i < 4 else value for i, value in enumerate(coefficients)]
+    lens = [np.float64(value) for value in lens + [0.0] * (12 - len(lens))]
+    step = 1e-6
+    across = [(high - low) / (2 * step) for high, low in zip(bend(x + step, y, lens), bend(x - step, y, lens))]
+    down = [(high - low) / (2 * step) for high, low in zip(bend(x, y + step, lens), bend(x, y - step, lens))]
+    np.testing.assert_allclose(bend_slopes(x, y, lens), [across[0], down[0], across[1], down[1]], atol=1e-8)
