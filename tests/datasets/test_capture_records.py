@@ -24,8 +24,9 @@ def capture(unit: str = "mm", up: np.ndarray | None = UP) -> Any:
         intrinsics=np.stack([np.eye(3), 2 * np.eye(3)]), image_size=np.array([[640, 480], [800, 600]]),
     )  # fmt: skip
 
-    def image_files(view: int, frames: np.ndarray) -> list[tuple[Path, int] | None]:
-        return [None if (view, int(frame)) == (1, 2) else (Path(f"{view}.mp4"), int(frame)) for frame in frames]
+    def image_files(view: int, frames: np.ndarray) -> tuple[list[Path], np.ndarray, np.ndarray]:
+        missing = (view == 1) & (frames == 2)
+        return [Path(f"{view}.mp4")], np.where(missing, -1, 0), np.where(missing, -1, frames)
 
     return SimpleNamespace(
         rig=rig, image_files=image_files, unit=unit, up=up, names=["left", "right"], fps=25.0, notes=("n",)

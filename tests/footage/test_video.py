@@ -332,14 +332,17 @@ def packets_of(
     video, monkeypatch: pytest.MonkeyPatch, stamps: list, declared: int = 0, name: str = "mov,mp4"
 ) -> list[int]:
     """The time stamps of a file that holds these packets: (stamp, whether a player discards it); None ends the reading."""
-    packets = [SimpleNamespace(pts=pts, size=10, is_discard=hidden) for pts, hidden in stamps]
+    packets = [SimpleNamespace(pts=pts, size=10, is_discard=hidden, is_keyframe=False) for pts, hidden in stamps]
     container, stream = MagicMock(), SimpleNamespace(frames=declared)
-    container.demux.return_value = iter([*packets, SimpleNamespace(pts=None, size=0, is_discard=False)])
+    container.demux.return_value = iter(
+        [*packets, SimpleNamespace(pts=None, size=0, is_discard=False, is_keyframe=False)]
+    )
     container.format.name = name
     monkeypatch.setattr(video_module, "_open_stream", lambda path: (container, stream))
     video.notes = []
+    video_module._INDEXED.clear()
     del video.__dict__["_stamps"]
-    return video._stamps
+    return list(video._stamps)
 
 
 def test_an_index_is_made_of_the_packets_that_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,7 +122,12 @@ def reported(
 ) -> quality.Report:
     """Of three cameras."""
     given = SimpleNamespace(
-        weight=weight, counted=weight > 0, focal=np.full((3, 2), 900.0), names=("a", "b", "c"), intrinsics=np.eye(3)
+        weight=weight,
+        counted=weight > 0,
+        focal=np.full((3, 2), 900.0),
+        names=("a", "b", "c"),
+        intrinsics=np.eye(3),
+        centred=False,
     )
     side, optics = (
         np.tile(np.arange(17), (len(pose), 3, 1)),

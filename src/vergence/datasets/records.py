@@ -1,13 +1,12 @@
 """What a dataset says about people in images, and those images as crops: the one bridge from files to Views.
 
 A reader of a dataset ends in `Records`: plain arrays in the full image's own camera, no pixels, no crop. The rest is
-the same for all of them and stands here once. Every label is moved into its crop's camera when the dataset is opened,
-so that protocols, draws and label stages see all of it without opening an image; pixels are read, one image at a
-time, when a batch asks for them. Both ways end in the same camera (`geometry.crops`), the index for all rows at once.
+the same for all of them and stands here once. Labels are moved into their crop's camera when the dataset is opened, so
+that protocols, draws and label stages need no image; an image is read when a batch asks for it. Both ways end in the
+same camera (`geometry.crops`).
 
-What breaks it: a wrong box, size or lens shows as keypoints that do not lie on the person (`vergence data check` shows
-and measures that); random reading from long videos decodes up to a whole group of images for each crop, so training
-from videos wants prepared shards (`vergence data prepare`).
+What breaks it: a wrong box, size or lens shows as keypoints off the person (`vergence data check` measures that); random
+reading from long videos decodes up to a group of images for each crop (`vergence data prepare` writes shards).
 """
 
 from __future__ import annotations

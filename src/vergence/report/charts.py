@@ -139,7 +139,7 @@ def curve_svg(curve: Curve) -> str:
 
 def curve_file(curve: Curve) -> str:
     """A chart as an SVG file that stands alone, with its title and its names beside it."""
-    colours = re.findall(r"--s(\d): (#\w+)", asset("page.css"))[:8]
+    colours = re.findall(r"-{2}s(\d): (#\w+)", asset("page.css"))[:8]
     return draw_file("figure.svg", curve=curve, chart=curve_svg(curve), colours=colours)
 
 
