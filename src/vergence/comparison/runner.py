@@ -266,9 +266,8 @@ def _row(work: Work, entry: Entry, seed: int, base: Recipe) -> tuple[Row, bool]:
     def progress(what: str, done: int, total: int | None) -> None:
         work.progress(f"{entry.name}, seed {seed}: {what}", done, total)
 
-    run = Run(
-        recipe, work.run_folder(entry, seed), work.device, progress, work.shared
-    )  # refuses another recipe's folder
+    # Refuses another recipe's folder.
+    run = Run(recipe, work.run_folder(entry, seed), work.device, progress, work.shared)
     before = Measured.load(work.kept, entry.name, seed, made_by)
     if before:
         return Row(before), False

@@ -51,15 +51,13 @@ Array = np.ndarray
 CLEARLY = np.log(100)  # by how much less a cause is found by chance than the others, before it is the one that is named
 MOST_LATE = 0.25  # frames; of a whole one, which makes strays of the fastest joints, this first step shows a third
 MOTION_REACH = 2  # frames to either side
-DIFFERENT = (
-    4.0  # squared differences of focal logarithms over their covariance, per degree of freedom; equal ones leave 2.2
-)
+# Squared differences of focal logarithms over their covariance, per degree of freedom; equal ones leave 2.2.
+DIFFERENT = 4.0
 IMPROBABLE = np.log(1e-2)  # of a lens that would be right, before another is named; right ones leave 0.1 and more
 SUSPICIOUS = np.log(0.1)
 MOST_CENTRE = np.radians(1.0)  # of the principal point, seen from the camera
-CENTRE_SPREAD = (
-    0.01  # of the longer side: deviation from the middle, along a side, of twelve calibrated cameras' points
-)
+# Of the longer side: deviation from the middle, along a side, of twelve calibrated cameras' principal points.
+CENTRE_SPREAD = 0.01
 MOST_USUAL_CENTRE = np.radians(30.0)  # and beyond this no principal point is
 MOST_USUAL_FOCAL = 3.0
 MOST_BEND = 3e-3  # radians at the border of what was seen
