@@ -191,9 +191,8 @@ def call(function: Callable[..., int | None], verb: str, words: list[str]) -> in
     options = import_module("vergence.commands.console.options")
     values = options.parse(function, verb, words)
     if (takes := getattr(function, "takes", "")) and not values.get("quiet") and not rank():
-        print(
-            f"vergence {verb}: {takes}; loading libraries", flush=True
-        )  # which takes seconds, and longer beside others
+        # That takes seconds, and longer beside other programs.
+        print(f"vergence {verb}: {takes}; loading libraries", flush=True)
     with owned(function, values):
         if not values.get("print_config"):
             options.check_there(function, values)

@@ -94,7 +94,7 @@ def compare(
         if table is not None:
             keep = [i for i, column in enumerate(table.columns[:most]) if column != "parameters"]
             show_page_table(table, Console(), keep)
-    if warning := few_people(found.results, found.results["protocol"]["figures_of"]):
+    if warning := few_people(results, results["protocol"]["figures_of"]):
         Console().print(f"[yellow]{warning}[/yellow]", highlight=False)
     status = ended(found, page)
     print(out / "report.html")

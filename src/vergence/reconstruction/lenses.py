@@ -231,8 +231,8 @@ def preferred_lens(
         return None
     causes: dict[tuple[str, int], Wish] = {}
     for rank, wish in found:
-        if 0 <= rank - least < CLEARLY:
-            causes.setdefault(wish.cause, _whole(wish, scene, observed, weight, sigma))
+        if 0 <= rank - least < CLEARLY and wish.cause not in causes:
+            causes[wish.cause] = _whole(wish, scene, observed, weight, sigma)
     leading = list(causes.values())
     usual = [wish for wish in leading if wish.usual] or leading[:1]  # a lens that there is not explains nothing
     return replace(usual[0], others=tuple(usual[1:]))

@@ -49,10 +49,8 @@ FAR_Z, FAR_RATIO = 2.0, 1.5
 SMOOTHED = 0.04  # steps that smoothing may cost, whatever the noise
 NEEDED = 0.5  # steps, to which limbs must be at one time: nine in ten of errors are below 1.65 deviations
 SURE_DEVIATION = NEEDED / 1.65
-KNOWN_DEVIATION, MOVED_DEVIATION = (
-    0.5,
-    1.0,
-)  # steps: beyond it the motion does not tell; nor offsets that are surely there
+KNOWN_DEVIATION = 0.5  # steps: beyond it the motion does not tell
+MOVED_DEVIATION = 1.0  # steps: nor offsets that are surely there
 # Within the larger one an offset is none: so small a one (of the slowest camera's frames) costs less than footage that is
 # synchronous and would be moved by noise.
 STILL_STEPS, STILL_DEVIATIONS = 0.2, 3.0

@@ -212,12 +212,12 @@ def _left_out(
         return bent, _reduced(error, at_points, at_cameras, own)[1]
 
     bend, pull = system(np.ones(len(groups), dtype=bool))
+    rest = _inverse(bend + prior, free) @ pull[free]
     moved = []
     for group in np.unique(groups):
         one = system(groups == group)
         step = np.zeros(len(bend))
-        step[free] = _inverse(bend + prior - one[0], free) @ (one[1] - pull)[free]
-        step[free] += _inverse(bend + prior, free) @ pull[free]
+        step[free] = _inverse(bend + prior - one[0], free) @ (one[1] - pull)[free] + rest
         moved.append(step.reshape(len(base), -1)[:, 7])
     return np.array(moved)
 
