@@ -11,7 +11,6 @@ import numpy as np
 
 from vergence.errors import VergenceError
 from vergence.footage.capture import Capture, load_capture
-from vergence.footage.detectors.footage import with_keypoints
 from vergence.footage.observations import Observations, observe
 from vergence.geometry.body import reference_length, reference_note, stature
 from vergence.geometry.cameras import Rig
@@ -82,6 +81,8 @@ def reconstruct(
     check_views(len(footage.cameras))
     if any(camera.video is not None for camera in footage.cameras):
         folder = None if keypoints is None else Path(keypoints)
+        from vergence.footage.detectors.footage import with_keypoints  # opens videos, whose library loads slowly
+
         footage = with_keypoints(footage, folder, detector=detector, model=model, device=device, progress=progress)
     if ignore_extrinsics:
         footage = footage.without_extrinsics()

@@ -16,6 +16,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -125,16 +126,26 @@ def encode_image(
     """An image as a data URI, its width and height there, and the factors by which x and y were scaled."""
     height, width = pixels.shape[:2]
     size = shown_size((width, height), longest)
-    empty = pixels.strides[:2] == (0, 0)  # one colour, broadcast
-    image = Image.fromarray(np.ascontiguousarray(np.broadcast_to(pixels[0, 0], (*size[::-1], 3)) if empty else pixels))
+    factors = size[0] / width, size[1] / height
+    if pixels.strides[:2] == (0, 0):  # one colour, broadcast
+        return _one_colour(tuple(int(c) for c in pixels[0, 0]), size, quality), size, factors
+    image = Image.fromarray(np.ascontiguousarray(pixels))
     if image.size != size:
         image = image.resize(size, Image.Resampling.LANCZOS)
-    kind = "png" if max(size) <= PNG_BELOW_PX else "jpeg"
+    return _data_uri(image, quality), size, factors
+
+
+@lru_cache(8)
+def _one_colour(colour: tuple[int, ...], size: tuple[int, int], quality: int) -> str:
+    return _data_uri(Image.new("RGB", size, colour), quality)
+
+
+def _data_uri(image: Image.Image, quality: int) -> str:
+    kind = "png" if max(image.size) <= PNG_BELOW_PX else "jpeg"
     buffer = io.BytesIO()
     options = {"optimize": True} if kind == "png" else {"quality": quality, "optimize": True}
     image.save(buffer, kind, **options)
-    data = base64.b64encode(buffer.getvalue()).decode("ascii")
-    return f"data:image/{kind};base64,{data}", size, (size[0] / width, size[1] / height)
+    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
 def rescale_keypoints(keypoints: Float[np.ndarray, "J 2"], scale: tuple[float, float]) -> Float[np.ndarray, "J 2"]:
