@@ -177,6 +177,13 @@ def test_pseudo_labels_are_scored_on_the_joints_they_have(views):
     assert label_scores(pose, views, H36M_17)["n_mpjpe"] > 50
 
 
+def test_limbs_that_no_label_has_are_not_compared_left_and_right(views):
+    pose = views.pose.clone()
+    pose[::2, H36M_17.index("left_knee")] = float("nan")
+    pose[1::2, H36M_17.index("right_shoulder")] = float("nan")
+    assert label_scores(pose, views, H36M_17)["left_right_mm"] < 1e-3
+
+
 def test_images_are_predicted_in_order_whatever_the_batch(views):
     method = Knowing(relative(views.pose), views.keypoints)
     one = predict_all(method, MemoryDataset(views), size=5)

@@ -93,6 +93,7 @@ def score(
         summary |= {f"pss_{one.k}": float(found.mean()), f"pss_{one.k}_std": float(found.std())}
     if skeleton.limb_groups:
         sized = p * metrics.bone_sum_scale(p, t, skeleton.limbs)[:, None, None]
+        sized = np.where(np.isnan(t), np.nan, sized)  # the prediction of a joint without truth may stand for none
         summary["left_right_mm"] = float(np.nanmean(metrics.symmetry_error(sized, skeleton)))
     if bones_mm is not None:
         summary["bone_sum_mpjpe"] = float(np.nanmean(metrics.bone_sum_mpjpe(p, t, skeleton.limbs, bones_mm, root)))
