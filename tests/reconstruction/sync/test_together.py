@@ -11,7 +11,7 @@ from fixtures_scene import Scene
 
 from vergence.reconstruction.sync.find import SURE_Z, _excluded
 from vergence.reconstruction.sync.motion import smoothed
-from vergence.reconstruction.sync.together import Timing, _wider, adjust_time
+from vergence.reconstruction.sync.together import Timing, _left_out, _reduced, _wider, adjust_time
 
 NOISE_PX, FOCAL, TAU = 2.0, 1100.0, 1.5
 
@@ -105,3 +105,22 @@ def test_what_is_left_out_moves_offsets_by_a_jackknife() -> None:
     moved = np.array([[0, 0.1, 0.1], [0, -0.1, -0.1], [0, 0, 0]])
     assert _wider(spread, moved) == pytest.approx(np.mean([2 / 3 * 0.02 / 0.01, 2 / 3 * 0.02 / 0.01, 0]))
     assert _wider(spread, moved[:1]) == 0
+
+
+def test_a_group_left_out_moves_offsets_from_one_newton_step_to_the_other() -> None:
+    """Away from the minimum, so that both steps count; a group without weight moves nothing."""
+    rng, groups = np.random.default_rng(0), np.repeat([0, 1, 2], 20)
+    scene = rng.normal(size=(3, 60, 2)), rng.normal(size=(3, 60, 2, 3)), rng.normal(size=(3, 60, 2, 9))
+    base = np.where(groups == 1, 0.0, rng.uniform(0.5, 1.5, (3, 60)))
+    ease, prior, free = np.ones_like(base), np.eye(27), np.arange(27)
+
+    def newton(weight: np.ndarray) -> np.ndarray:
+        system, gradient = _reduced(*scene, weight)
+        return -np.linalg.solve(system + prior, gradient).reshape(3, 9)[:, 7]
+
+    moved = _left_out(scene, base, ease, prior, free, groups)
+    assert moved[1] == pytest.approx(0, abs=1e-9)
+    for group in (0, 2):
+        expected = newton(np.where(groups == group, 0.0, base)) - newton(base)
+        assert moved[group] == pytest.approx(expected, rel=1e-6)
+        assert np.abs(expected).max() > 1e-3
