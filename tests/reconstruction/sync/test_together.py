@@ -105,6 +105,9 @@ def test_what_is_left_out_moves_offsets_by_a_jackknife() -> None:
     moved = np.array([[0, 0.1, 0.1], [0, -0.1, -0.1], [0, 0, 0]])
     assert _wider(spread, moved) == pytest.approx(np.mean([2 / 3 * 0.02 / 0.01, 2 / 3 * 0.02 / 0.01, 0]))
     assert _wider(spread, moved[:1]) == 0
+    spread[1, 2] = spread[2, 1] = 0.005  # then they are known to 0.01 from one another, not to 0.02
+    moved[:, 2] = 0
+    assert _wider(spread, moved) == pytest.approx(np.mean([2 / 3 * 0.02 / 0.01, 0, 2 / 3 * 0.02 / 0.01]))
 
 
 def test_a_group_left_out_moves_offsets_from_one_newton_step_to_the_other() -> None:
