@@ -274,6 +274,20 @@ def test_occluders_hide_pixels_and_only_dim_the_keypoints_under_them():
     assert torch.equal(kept.confidence, views.confidence)
 
 
+def test_few_images_are_drawn_over_by_as_many_occluders_as_many_are(monkeypatch):
+    """How many there are does not follow from the number that says whether there are some."""
+    counts = []
+
+    def counted(views, settings, chance, number, shape):
+        some = chance < settings.occlusion
+        counts.extend((1 + (number[some] * shape.shape[1]).long()).tolist())
+        return views
+
+    monkeypatch.setattr("vergence.batches.augment.occlude", counted)
+    augment(rig(time_steps=100), Augmentation(occlusion=0.2, occluders=4), H36M_17, generator())
+    assert set(counts) == {1, 2, 3, 4}
+
+
 def test_truncation_cuts_people_and_can_tell():
     views = rig(time_steps=30)
     inside = torch.rand(len(views), 17, 2, generator=generator(2)) * torch.tensor([60.0, 50]) + 15

@@ -192,6 +192,8 @@ def test_look_at_sees_the_target_in_the_middle_and_up_above():
     assert seen[0, 2] == pytest.approx(float((target - position).norm()))
     assert seen[1, 0] == pytest.approx(0, abs=1e-12)
     assert seen[1, 1] < 0  # y points down
+    for length in (1e-4, 1e4):  # it is a direction
+        assert torch.allclose(look_at(position, target, length * up)[0], rotation)
     with pytest.raises(VergenceError, match="up vector"):
         look_at(position, position + up, up)
 

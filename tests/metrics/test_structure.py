@@ -138,6 +138,15 @@ def test_k_means_finds_what_is_there_and_converges():
         assert torch.allclose(points[label == c].mean(0), centres[c], atol=1e-4)
 
 
+def test_a_cluster_of_one_point_stays_where_it_is():
+    points = torch.tensor([[0.0], [0.1], [10.0], [10.1], [100.0]])
+    for seed in range(10):
+        centres, inertia = min((k_means(points, 3, torch.Generator().manual_seed(10 * seed + s)) for s in range(10)),
+                               key=lambda found: found[1])  # fmt: skip
+        assert sorted(centres[:, 0].tolist()) == pytest.approx([0.05, 10.05, 100])
+        assert inertia == pytest.approx(4 * 0.05**2, rel=1e-2)
+
+
 def test_more_clusters_than_different_points():
     points = torch.eye(3).repeat(5, 1)
     centres, inertia = k_means(points, 5, torch.Generator().manual_seed(0))
