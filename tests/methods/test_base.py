@@ -11,8 +11,10 @@ from torch import nn
 from vergence.batches.views import Views
 from vergence.geometry.camera import project
 from vergence.methods.base import Method, Prediction, averaged_maps, depth_target, label_bone, relative_depth
+from vergence.methods.registry import build_method
 from vergence.metrics import n_mpjpe
 from vergence.networks.pose_network import Maps
+from vergence.recipes.recipe import NetworkSettings
 from vergence.skeleton import COCO_17, H36M_17
 from vergence.world import single_images
 
@@ -134,3 +136,12 @@ def test_labels_in_mm_are_divided_by_their_own_bone_and_pseudo_labels_by_nothing
     some = views[:2].replace(metric=torch.tensor([True, False]))
     bone = float((views.pose[0, THORAX] - views.pose[0, PELVIS]).norm())
     assert label_bone(some, H36M_17).tolist() == pytest.approx([bone, 1.0])
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_volume_is_read_in_pieces_on_a_cpu_alone(device, monkeypatch):
+    monkeypatch.setattr("vergence.methods.base.quickened", lambda method, *_: method)
+    small = {"embedding_size": 16, "hidden_sizes": [16, 32], "depths": [1, 1], "width": 16}
+    settings = NetworkSettings(**small, head="volume", depth_bins=8)
+    made = build_method("epipolar_pose", settings, "h36m_17", pretrained=False).quick(device)
+    assert (made.network.quick_read is not None) == (device == "cpu")

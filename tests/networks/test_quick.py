@@ -89,14 +89,3 @@ def test_a_volume_is_read_in_pieces(cells, bias):
                 torch.testing.assert_close(ours, theirs, atol=atol, rtol=1e-4)
         ours = reads.joined(layer, False)(x)[0]
     torch.testing.assert_close(ours, whole[0], atol=1e-3, rtol=1e-3)
-
-
-@pytest.mark.parametrize("device", ["cpu", "meta"])
-def test_a_volume_is_read_in_pieces_on_a_cpu_alone(device, monkeypatch):
-    torch.manual_seed(0)
-    monkeypatch.setattr("vergence.methods.base.quickened", lambda method, *_: method)
-    method = build_method(
-        "epipolar_pose", NetworkSettings(**SMALL | {"head": "volume", "depth_bins": 8}), "h36m_17", pretrained=False
-    )
-    made = method.quick(device)
-    assert (made.network.quick_read is not None) == (device == "cpu")
