@@ -127,7 +127,7 @@ def reconstruct(
         against += _height_doubt(poses, tall)
         poses, solution = _sized(poses, solution, tall)
     bone = reference_note(solution.pose, seen.skeleton)
-    notes = (*footage.notes, *seen.notes, *timed, _sides(footage, solution), bone)
+    notes = (*footage.notes, *seen.notes, _beyond(footage, seen), *timed, _sides(footage, solution), bone)
     return Reconstruction(
         poses=poses,
         rig=_rig(footage, solution),
@@ -285,6 +285,18 @@ def _rig(capture: Capture, found: Solution) -> Rig:
 def _sides(capture: Capture, solution: Solution) -> str:
     names = ", ".join(throughout(solution.side, tuple(capture.names)))
     return f"{names}: left and right are exchanged from beginning to end, and were exchanged back" if names else ""
+
+
+def _beyond(capture: Capture, seen: Observations) -> str:
+    cameras = capture.rig.cameras if capture.rig.has_intrinsics else []
+    known = np.nan_to_num(seen.keypoints[..., 2]) > 0
+    counts = {c.name: int((c.beyond(seen.keypoints[:, v, :, :2]) & known[:, v]).sum()) for v, c in enumerate(cameras)}
+    told = ", ".join(
+        f"{count} of {known[:, v].sum()} of {name}" for v, (name, count) in enumerate(counts.items()) if count
+    )
+    return (
+        f"keypoints beyond the range of the lens model are left out: {told} (is the distortion right?)" if told else ""
+    )
 
 
 def _coverage(seen: Observations, solution: Solution) -> float:
