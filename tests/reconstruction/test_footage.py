@@ -308,6 +308,14 @@ def test_keypoints_that_a_lens_cannot_undo_are_left_out_and_counted(folder: Path
     away = np.linalg.norm(again.observations.keypoints[:, 1, :, :2] - scene.intrinsics[1, :2, 2], axis=-1)
     assert (away > 260).any()
     (told,) = [note for note in again.notes if "lens model" in note]
+    lens[1, 0] *= 1e6
+    write_rig_toml(
+        folder / "calib.toml", replace(one, cameras=tuple(replace(c, distortion=d) for c, d in zip(one, lens)))
+    )
+    with pytest.raises(
+        vergence.VergenceError, match=r"lens model are left out: \d+ of \d+ of middle \(is the distortion right\?\): "
+    ):
+        vergence.reconstruct(folder, ignore_extrinsics=True)
     count, total = map(int, re.search(r"left out: (\d+) of (\d+) of middle", told).groups())
     assert (away > 255).sum() <= count <= (away > 245).sum()
     assert total == np.isfinite(away).sum()

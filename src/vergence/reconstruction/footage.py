@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.detectors.footage import with_keypoints
 from vergence.footage.observations import Observations, observe
@@ -156,16 +157,17 @@ def _solved(
     footage: Capture, seen: Observations, lens: dict[str, Any], options: dict[str, Any]
 ) -> tuple[Solution, tuple[str, ...]]:
     """The solution, and what speaks against it."""
-    cameras = known_cameras(footage, **lens)
-    solution = reconstruct_keypoints(
-        seen.keypoints[..., :2],
-        seen.keypoints[..., 2],
-        skeleton=seen.skeleton,
-        fps=footage.fps,
-        names=footage.names,
-        **options,
-        **cameras,
-    )
+    cameras, lost = known_cameras(footage, **lens), _beyond(footage, seen)
+    with refusing(lost, "", VergenceError) if lost else nullcontext():
+        solution = reconstruct_keypoints(
+            seen.keypoints[..., :2],
+            seen.keypoints[..., 2],
+            skeleton=seen.skeleton,
+            fps=footage.fps,
+            names=footage.names,
+            **options,
+            **cameras,
+        )
     if options["per_frame"]:
         return solution, ()
     as_given = cameras["rotation"] is not None and not options["refine"]
