@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import errno
 import inspect
+import os
 import re
 import signal
 import subprocess
@@ -176,6 +178,33 @@ def test_a_stopped_verb_says_so_and_ends_with_130(stop, verb, said, capsys, monk
     monkeypatch.setattr(cli, "run", verb_is_stopped)
     assert cli.main([verb]) == 130
     assert capsys.readouterr().err.strip() == said
+
+
+@pytest.mark.parametrize(
+    ("number", "verb", "said"),
+    [
+        (errno.ENOSPC, "demo", "vergence demo: a.csv could not be written: No space left on device. Free some space, or choose "
+         "another folder. The same command continues."),
+        (errno.EROFS, "synth", "vergence synth: a.csv could not be written: Read-only file system. Free some space, or choose "
+         "another folder."),
+    ],
+)  # fmt: skip
+def test_a_full_disk_is_one_sentence_wherever_it_strikes(number, verb, said, capsys, monkeypatch):
+    def verb_writes(*_):
+        raise OSError(number, os.strerror(number), "a.csv")
+
+    monkeypatch.setattr(cli, "run", verb_writes)
+    assert cli.main([verb]) == 2
+    assert capsys.readouterr().err.strip() == said
+
+
+def test_other_errors_of_the_system_are_not_hidden(monkeypatch):
+    def verb_fails(*_):
+        raise OSError(errno.EIO, "broken disk")
+
+    monkeypatch.setattr(cli, "run", verb_fails)
+    with pytest.raises(OSError, match="broken disk"):
+        cli.main(["demo"])
 
 
 def test_sigterm_stops_like_ctrl_c(capsys, monkeypatch):

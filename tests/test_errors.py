@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.error import URLError
+
 import pytest
 
 from vergence.errors import VergenceError, meant, refusing
@@ -11,9 +13,16 @@ from vergence.errors import VergenceError, meant, refusing
     ("error", "words"),
     [
         (ValueError("no float\nand more"), "a.json is damaged: no float. Write it again."),
-        (KeyError("pose"), "a.json is damaged: KeyError 'pose'. Write it again."),
+        (KeyError("pose"), "a.json is damaged: there is no 'pose' in it. Write it again."),
+        (KeyError("Unable to open object"), "a.json is damaged: Unable to open object. Write it again."),
+        (IndexError("list index out of range"), "a.json is damaged: it ends too soon. Write it again."),
         (PermissionError(13, "Permission denied", "a.json"), "a.json is damaged: Permission denied. Write it again."),
-        (EOFError(), "a.json is damaged: EOFError. Write it again."),
+        (EOFError(), "a.json is damaged: it ends too soon. Write it again."),
+        (
+            URLError(OSError(-2, "Name or service not known")),
+            "a.json is damaged: Name or service not known. Write it again.",
+        ),
+        (RuntimeError(), "a.json is damaged: RuntimeError. Write it again."),
     ],
 )
 def test_what_a_library_raises_is_one_sentence(error, words):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import tempfile
 import warnings
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import pytest
 import torch
 from jaxtyping import Float
 
+import vergence
 from vergence.errors import VergenceError
 from vergence.files import (
     atomic_path,
@@ -248,3 +250,22 @@ def test_a_full_disk_is_said_before_the_work(tmp_path: Path, monkeypatch: pytest
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, heard)
     assert list(tmp_path.iterdir()) == []
+
+
+PARTS = (
+    "files.py",
+    "footage/detectors/lines.py",
+    "footage/detectors/mediapipe.py",
+)  # which write beside the file, and then move
+
+
+def test_whole_files_are_written_in_one_place_that_leaves_no_half_ones():
+    """Not by `Path.write_text` and `Path.write_bytes`: on a full disk they leave half a file, and no sentence."""
+    package = Path(vergence.__file__).parent
+    found = [
+        f"{file.relative_to(package).as_posix()}: {line.strip()}"
+        for file in package.rglob("*.py")
+        for line in file.read_text("utf-8").splitlines()
+        if re.search(r"[\w)]\.write_(text|bytes)\(", line) and file.relative_to(package).as_posix() not in PARTS
+    ]
+    assert found == []

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from vergence import __version__
-from vergence.errors import VergenceError, meant
+from vergence.errors import FULL, VergenceError, meant
 
 # In one line each, for `vergence --help`, which imports none of them; what a verb's own --help says is its docstring.
 VERBS = {
@@ -73,7 +73,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         again = " The same command continues." if verb in RESUMED else ""
         print(f"\nvergence {verb}: stopped.{again}", file=sys.stderr)
         return 130
-    except BrokenPipeError:
+    except OSError as error:
+        if error.errno in FULL:  # wherever it struck
+            again = " The same command continues." if verb in RESUMED else ""
+            place = f"{error.filename} could not be written" if error.filename else "a file could not be written"
+            print(
+                f"vergence {verb}: {place}: {error.strerror}. Free some space, or choose another folder.{again}",
+                file=sys.stderr,
+            )
+            return 2
+        if not isinstance(error, BrokenPipeError):
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 
 LONGEST = 600  # characters of a sentence
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of a disk that takes nothing more
 
 
 class VergenceError(Exception):
@@ -60,7 +62,14 @@ def meant(word: str, names: Iterable[str], otherwise: str = "") -> str:
 
 
 def said(error: BaseException) -> str:
-    """The first line of an error, with its kind where that says more than the words."""
+    """The first line of an error, or what it means where its words are for programmers."""
+    if isinstance(error, KeyError) and error.args:
+        key = error.args[0]  # or a sentence, as h5py's
+        return key if isinstance(key, str) and " " in key else f"there is no {key!r} in it"
+    if isinstance(error, IndexError | EOFError | StopIteration):
+        return "it ends too soon"
+    cause = getattr(error, "reason", None)  # of a URL that cannot be opened
+    if isinstance(cause, BaseException):
+        return said(cause)
     words = (getattr(error, "strerror", None) or str(error)).strip().splitlines() or [""]
-    kind = type(error).__name__
-    return f"{kind} {words[0]}".strip() if isinstance(error, LookupError) or not words[0] else words[0]
+    return words[0] or type(error).__name__

@@ -57,6 +57,11 @@ def canonical_name(name: str) -> str:
     return side + _ALIASES.get(text, text)
 
 
+def in_words(joint: str) -> str:
+    """A joint's name as pages, notes and the console show it: `left hip`. Files have `left_hip`."""
+    return joint.replace("_", " ")
+
+
 @dataclass(frozen=True)
 class Skeleton:
     """An ordered set of named joints.

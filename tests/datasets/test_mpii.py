@@ -117,7 +117,7 @@ def test_missing_and_damaged_images_are_counted(as_json):
     assert 1 not in records.frame
     for image in (as_json / "images").iterdir():
         image.unlink()
-    with pytest.raises(VergenceError, match=r"no image with a person is left \(6 people whose image is missing\)"):
+    with pytest.raises(VergenceError, match=r"no image with a person is left \(people whose image is missing: 6\)"):
         read_mpii(as_json)
 
 

@@ -83,13 +83,13 @@ def test_joints_that_no_label_showed_are_not_counted(dataset, true):
     head = H36M_17.index("head_top")
     taught = dataclasses.replace(true, pose=true.pose.clone())
     taught.pose[:, head] = float("nan")
-    with pytest.raises(VergenceError, match="training had no labels of head_top"):
+    with pytest.raises(VergenceError, match="training had no labels of head top"):
         measure_protocol(H36M, taught, dataset, H36M_17, "true")
     others = tuple(name for name in H36M.joints if name != "head_top")
     some = dataclasses.replace(H36M, figures=(H36M.figures[0], dataclasses.replace(H36M.figures[1], joints=others)))
     found, about = measure_protocol(some, taught, dataset, H36M_17, "true")
     assert list(found.average) == [H36M.figures[1].name]
-    assert "training had no labels of head_top" in about["left_out"][H36M.figures[0].name]
+    assert "training had no labels of head top" in about["left_out"][H36M.figures[0].name]
 
 
 def test_canonical_poses_are_turned_by_the_true_heading(dataset, true):

@@ -46,8 +46,15 @@ def test_coco_results_and_coco_files(tmp_path):
     ("name", "text", "words"),
     [
         ("b.csv", "", "holds no boxes"),
-        ("b.csv", "frame,x,y,w,h\n0,1,2,30\n", "row 1"),
-        ("b.csv", "0,1,2\n", "row 1"),
+        (
+            "b.csv",
+            "frame,x,y,w,h\n0,1,2,30,40\n0,1,2,30\n",
+            r"b\.csv, row 2, has 4 of 5 values\. The columns are frame",
+        ),
+        ("b.csv", "frame,name,x,y,w,h,score\n0,a,1,2,30,40\n", "row 1, has 6 of 7 values"),
+        ("b.csv", "0,1,2\n", "row 1, has 3 of 5 values"),
+        ("b.csv", "0,1,2,3,4,1\n1,1,2,3,4\n", "row 2, has 5 of 6 values"),
+        ("b.csv", "7\n", "row 1, has 1 of 5 values"),
         ("b.csv", "frame,x,y,w,h\n0,1,2,a,4\n", "row 1"),
         ("b.csv", "frame,x,y,w,h\n0,1,2,0,4\n", "box of frame 0"),
         ("b.csv", "frame,x,y,w,h\n0,nan,2,5,4\n", "box of frame 0"),

@@ -128,3 +128,12 @@ def test_field_of_view_counts_the_lens() -> None:
     assert wide.fisheye
     assert wide.coefficients.tolist() == [0, 0, 0, 0]
     assert np.isnan(Camera("a", None, k).field_of_view).all()
+
+
+def test_pixels_beyond_the_fold_of_a_lens_are_told_from_unknown_ones() -> None:
+    """A barrel r (1 - r^2 / 3): it turns at r = 1, where the image has 2 / 3."""
+    one = camera(distortion=np.array([-1 / 3, 0.0, 0.0, 0.0, 0.0]), intrinsics=np.diag([300.0, 300.0, 1.0]))
+    pixels = np.array([[0.0, 0.0], [199.0, 0.0], [201.0, 0.0], [0.0, -201.0], [np.nan, 300.0]])
+    assert one.beyond(pixels).tolist() == [False, False, True, True, False]
+    assert one.beyond(pixels[2]).tolist() is True
+    assert not camera(distortion=np.zeros(5)).beyond(pixels).any()

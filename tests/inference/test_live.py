@@ -14,9 +14,11 @@ import vergence
 from vergence.errors import VergenceError
 from vergence.footage.keypoints import read_keypoints
 from vergence.footage.video import open_video
+from vergence.geometry.cameras import Camera
 from vergence.inference.estimator import load
 from vergence.inference.inputs import find_lens
 from vergence.inference.live import LiveFrames, camera_images
+from vergence.inference.takes import Take
 from vergence.skeleton import COCO_17
 
 
@@ -67,6 +69,25 @@ def test_one_person_is_who_has_been_in_view_longest_and_nobody_has_a_result_with
     assert [one.person for one in results] == [1] * 26
     assert [one.seen for one in results] == [True] * 23 + [False] * 3
     assert "motion capture" in found.notes[0]
+
+
+def test_keypoints_without_a_ray_are_counted_once_each(two_people, images, monkeypatch):
+    """A lens that turns 60 px from the image's middle."""
+    focal, middle = 300.0, np.array([WIDTH - 1, HEIGHT - 1]) / 2
+    k = np.array([[focal, 0, middle[0]], [0, focal, middle[1]], [0, 0, 1]])
+    lens = np.array([-1 / (3 * (1.5 * 60 / focal) ** 2), 0, 0, 0, 0])
+    monkeypatch.setattr(Take, "camera", lambda self, size: Camera("c", size, k, lens))
+    video, keypoints = two_people
+    now = live(vergence.load_lifting(), images, keypoints, True)
+    _ = list(now.images())
+    recorded = vergence.predict("lifting", video, keypoints=keypoints, fov=60, people="all")
+    _ = list(recorded)
+    points = np.array([row["keypoints"] for row in json.loads(keypoints.read_text())]).reshape(-1, 17, 3)[..., :2]
+    far = np.linalg.norm(COCO_17.convert(points, now.skeleton) - middle, axis=-1) > 60
+    assert 0 < far.sum() < far.size
+    assert now.tally.beyond == pytest.approx(far.sum(), rel=0.05)
+    assert f"{now.tally.beyond} keypoints beyond the range of the lens model are left out" in " ".join(now.notes)
+    assert recorded.tally.beyond == pytest.approx(far.sum(), rel=0.05)
 
 
 def test_a_run_sees_the_crop(two_people, images, light_run):

@@ -65,7 +65,7 @@ def test_the_run_records_what_its_labels_show(run):
 def test_its_predictions_and_files_have_no_such_joint(run, footage, tmp_path):
     found = vergence.predict(run, footage / "cam01.mp4", box="10,10,70,80", device="cpu")
     poses = found.collect()
-    assert "training had no labels of head_top: missing in all poses" in found.notes
+    assert "training had no labels of head top: missing in all poses" in found.notes
     vergence.outputs.write(tmp_path, poses)
     again = read_npz(tmp_path / "poses.npz")
     for part in (again.pose, again.keypoints, again.confidence[..., None]):

@@ -159,6 +159,14 @@ def test_what_cannot_be_learned_from(tmp_path: Path) -> None:
         vergence.learn([], tmp_path / "out", motion=tmp_path)
 
 
+def test_the_help_has_the_usual_numbers_of_steps(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["help", "learn"])
+    told = " ".join(capsys.readouterr().out.split())
+    usual, alone = steps_of_learning.STEPS, lifter_training.LifterTraining().steps
+    assert f"default: {usual} with footage, {alone} with --motion alone" in told
+
+
 def test_the_middle_is_held_out() -> None:
     held = middle(100, 0.3)
     assert held.sum() == 30

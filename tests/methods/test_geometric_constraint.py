@@ -265,6 +265,13 @@ def test_crop_depth_target_by_loops(views):
     assert (crop_depth_target(blind, H36M_17)[1] == 0).all()
 
 
+def test_the_crops_side_is_its_images_width(views):
+    depth = crop_depth_target(views, H36M_17)[0]
+    for height, width in ((SIDE // 4, SIDE), (SIDE, 2 * SIDE)):
+        found = crop_depth_target(views.replace(image=torch.zeros(40, 3, height, width)), H36M_17)[0]
+        assert torch.allclose(found, depth * SIDE / width, atol=1e-6)
+
+
 class Saying(nn.Module):
     """A network that says given 2.5D, in crop units or in reference bones."""
 

@@ -43,7 +43,7 @@ def test_a_format_whose_package_is_missing_writes_nothing(tmp_path: Path, monkey
     for ask in (vergence.outputs.check, lambda formats: vergence.outputs.write(tmp_path, poses(), formats)):
         with pytest.raises(vergence.VergenceError, match="C3D files need ezc3d") as error:
             ask(["npz", "csv", "c3d"])
-        assert error.value.remedy == "pip install vergence[c3d]"
+        assert error.value.remedy == "pip install 'vergence[c3d]'."
     assert list(tmp_path.iterdir()) == []
 
 

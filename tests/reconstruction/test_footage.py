@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -211,7 +212,7 @@ def test_folders_that_are_no_reconstruction(folder: Path) -> None:
 
     for text, problem in (
         ("{", "not readable JSON"),
-        ("{}", r"results\.json is not a reconstruction's: KeyError\('cameras'\)"),
+        ("{}", r"results\.json is not a reconstruction's: there is no 'cameras' in it"),
         ("[]", r"results\.json is not a reconstruction's"),
         (json.dumps(results | {"report": {}}), "is not a reconstruction's"),
         (json.dumps(results | {"unit": "reference_bone"}), "different reconstructions"),
@@ -290,3 +291,31 @@ def test_what_is_known_of_lenses_must_not_contradict_itself() -> None:
     found = footage.known_cameras(capture(True, True), None, False)  # type: ignore[arg-type]
     assert [found[name] for name in ("intrinsics", "distortion", "image_size", "rotation")] == [1, 2, 3, None]
     assert footage.known_cameras(capture(False, False), None, False)["intrinsics"] is None  # type: ignore[arg-type]
+
+
+def test_keypoints_that_a_lens_cannot_undo_are_left_out_and_counted(folder: Path, scene) -> None:
+    """A lens of the middle camera that turns 250 px from its middle."""
+    found = vergence.reconstruct(capture(folder))
+    assert not [note for note in found.notes if "lens model" in note]
+    one = Rig.of(NAMES, [(1000, 1000)] * 3, scene.intrinsics, scene.rotation, scene.translation, scene.distortion)
+    strong = -1 / (3 * (1.5 * 250 / scene.intrinsics[1, 0, 0]) ** 2)
+    lens = scene.distortion.copy()
+    lens[1] = [strong, 0, 0, 0, 0]
+    write_rig_toml(
+        folder / "calib.toml", replace(one, cameras=tuple(replace(c, distortion=d) for c, d in zip(one, lens)))
+    )
+    again = vergence.reconstruct(folder)
+    away = np.linalg.norm(again.observations.keypoints[:, 1, :, :2] - scene.intrinsics[1, :2, 2], axis=-1)
+    assert (away > 260).any()
+    (told,) = [note for note in again.notes if "lens model" in note]
+    lens[1, 0] *= 1e6
+    write_rig_toml(
+        folder / "calib.toml", replace(one, cameras=tuple(replace(c, distortion=d) for c, d in zip(one, lens)))
+    )
+    with pytest.raises(
+        vergence.VergenceError, match=r"lens model are left out: \d+ of \d+ of middle \(is the distortion right\?\): "
+    ):
+        vergence.reconstruct(folder, ignore_extrinsics=True)
+    count, total = map(int, re.search(r"left out: (\d+) of (\d+) of middle", told).groups())
+    assert (away > 255).sum() <= count <= (away > 245).sum()
+    assert total == np.isfinite(away).sum()

@@ -71,6 +71,16 @@ def test_a_thing_is_named_once_after_some_seconds(screen, clock):
     assert screen.getvalue() == "reading: a: 0 of 2\nwriting, about 4 s so far\n"
 
 
+def test_a_time_that_the_name_came_with_is_not_told_again(screen, clock):
+    lines = module._Lines()
+    for step in range(12):
+        lines("pose", step, 4000)
+        clock[0] += 0.25
+    lines.look()
+    lines("pose", 12, 4000)
+    assert screen.getvalue() == "pose: 11 of 4000, about 18 min left\n"
+
+
 def test_what_will_soon_be_done_is_not_named(screen, clock):
     lines = module._Lines()
     for step in range(4):

@@ -98,6 +98,14 @@ class Reader(html.parser.HTMLParser):
         return " ".join(data for tag, data in self.texts if tag not in ("script", "style", *skip))
 
 
+def test_a_long_name_breaks_between_its_words_and_stays_text():
+    rows = [["multiview_consistency_60", 1.0], ["<b>_of_somebody</b>", 2.0], ["one_two", 3.0]]
+    html_text = render_page(page(tables=[table(rows=rows)]))
+    assert ">multiview_<wbr>consistency_<wbr>60</th>" in html_text
+    assert ">&lt;b&gt;_<wbr>of_<wbr>somebody&lt;/b&gt;</th>" in html_text
+    assert ">one_two</th>" in html_text
+
+
 def test_a_table_without_its_protocol_is_refused():
     with pytest.raises(VergenceError, match="protocol"):
         table(protocol="  ")

@@ -1,6 +1,7 @@
 """Random motion is smooth and of this world; recorded motion is read right."""
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -201,9 +202,16 @@ def test_bvh_becomes_upright_human_joints_in_mm(tmp_path):
 
 def test_broken_motion_files_are_refused_in_words(tmp_path):
     path = tmp_path / "broken.bvh"
-    for text in ("", "HIERARCHY\nROOT Hips\n{\n", BVH + "1 2 3\n"):
+    three = re.escape(f"3 numbers, 3 frames of {CHANNELS} channels have {3 * CHANNELS}. Export it again.")
+    for text, said in (
+        ("", "it has no MOTION"),
+        ("HIERARCHY\nROOT Hips\n{\n", "it has no MOTION"),
+        (BVH + "1 2 3\n", three),
+        ("HIERARCHY\nROOT Hips\n{\nOFFSET 0 0", "it has no MOTION"),
+        ("HIERARCHY\nROOT\nMOTION\nFrames: 3", "it ends too soon"),
+    ):
         path.write_text(text)
-        with pytest.raises(VergenceError, match=r"broken\.bvh"):
+        with pytest.raises(VergenceError, match=rf"broken\.bvh is not a valid BVH file: {said}"):
             read_motion(path)
     path.write_text(BVH.replace("LeftLeg", "Thing") + ("0 " * CHANNELS + "\n") * 3)
     with pytest.raises(VergenceError, match="left_knee"):

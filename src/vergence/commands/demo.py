@@ -27,7 +27,7 @@ def demo(
     started = time.monotonic()
     from vergence.commands.console.terminal import told
     from vergence.commands.train import plan
-    from vergence.files import write_json
+    from vergence.files import read_bytes, write_bytes, write_json
     from vergence.recipes.load import load_recipe
 
     recipe = load_recipe("demo").at_seed(seed)
@@ -44,7 +44,7 @@ def demo(
         found = evaluate(run, progress=progress)
     found.save(run.folder / "results.json", command=command)
     write_tables(write_run_page(found, run.folder / "report.html", command), out)
-    (out / "report.html").write_bytes((run.folder / "report.html").read_bytes())
+    write_bytes(out / "report.html", read_bytes(run.folder / "report.html"))
     results = summary(found, time.monotonic() - started)
     write_json(out / "results.json", results)
     show(found, run.folder, out / "report.html")

@@ -36,7 +36,7 @@ def learn(
         student: lifting (2D keypoints to 3D, minutes on a CPU), image (an image network for these cameras), or both.
         motion (FOLDER): motion capture (BVH, NPZ) to learn from as well.
         height (METRES): of the people, as in 1.78.
-        steps: of the lifting model's training.
+        steps: of the lifting model's training; default: 600 with footage, 4000 with --motion alone.
         anyway: also use recordings whose verdict is doubtful; the model's config says so.
         seed: of everything.
 

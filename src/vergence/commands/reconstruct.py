@@ -45,7 +45,7 @@ def reconstruct(
         ignore_extrinsics: find the cameras even where the capture has their extrinsics.
         refine: adjust the capture's extrinsics; by default they are used unchanged.
         fov (DEGREES): angle of view along the image's longer side, degrees, where intrinsics are missing; the search
-            starts there.
+            starts there; default: 50.
         fov_fixed: keep --fov fixed.
         focal: with missing intrinsics, one focal length for all cameras (shared), one for each, or the footage decides
             (auto).

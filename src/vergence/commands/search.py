@@ -49,8 +49,8 @@ def search(
         box (X,Y,W,H): where the person is, px.
         boxes (FILE): person boxes per frame, COCO-style JSON or CSV with the columns frame,x,y,w,h.
         keypoints (PATH): 2D keypoints that say where the person is, OpenPose folder or COCO-style JSON.
-        fov (DEGREES): angle of view along an image's longer side, where no capture gives it.
-        fps: frames per second, where the footage does not give them.
+        fov (DEGREES): angle of view along an image's longer side, where no capture gives it; default: 55.
+        fps: frames per second; default: the footage's own, 30 for a folder of images.
 
     The query (--query-box 80,40,200,420):
         query_box (X,Y,W,H): where the person is in the query, px.

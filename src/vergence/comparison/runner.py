@@ -6,7 +6,6 @@ once, and the same call goes on where it was stopped.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import logging
 import traceback
@@ -24,7 +23,7 @@ from vergence import __version__
 from vergence.batches.pseudo_labels import fingerprint
 from vergence.comparison.entries import Entry, labels_3d, measured_like
 from vergence.comparison.results import Measured
-from vergence.errors import VergenceError, refusing, said
+from vergence.errors import FULL, VergenceError, refusing, said
 from vergence.evaluation.evaluate import Evaluation, of_run
 from vergence.evaluation.run_tests import Tested, measure_tests
 from vergence.evaluation.scores import in_camera_frame
@@ -40,7 +39,6 @@ from vergence.training.stage_cache import Shared
 from vergence.world.scenes import WORLD_VERSION
 
 T = TypeVar("T")
-EVERYWHERE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # what stops every row
 log = logging.getLogger(__name__)
 
 
@@ -191,7 +189,7 @@ def _failed(work: Work, entry: Entry, seed: int, error: Exception) -> Failed:
     """A row that fails by itself; what would stop every row is raised. Of what is no refusal the trace is kept in a file."""
     below: BaseException | None = error
     while below is not None:
-        if isinstance(below, OSError) and (below.errno in EVERYWHERE or _of_folder(below, work.out)):
+        if isinstance(below, OSError) and (below.errno in FULL or _of_folder(below, work.out)):
             with refusing(f"{entry.name}, seed {seed}", "Free some space.", VergenceError, OSError):
                 raise error
         below = below.__cause__

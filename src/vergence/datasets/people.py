@@ -56,7 +56,7 @@ def with_crops(records: Records, counts: Counter[str]) -> Records:
     good = np.concatenate([record_crops(records[i : i + ROWS_AT_ONCE], 64).good for i in starts] or [np.zeros(0, bool)])
     counts["boxes that cannot be cropped"] += int((~good).sum())
     if not good.any():
-        told = ", ".join(f"{number} {what}" for what, number in counts.items() if number)
+        told = ", ".join(f"{what}: {number}" for what, number in counts.items() if number)
         raise VergenceError(f"no image with a person is left ({told or 'nothing was there'})",
                             "Check that labels and images belong together and lie as docs/datasets.md says.")  # fmt: skip
     return records if good.all() else records[good]

@@ -27,7 +27,7 @@ from vergence.metrics import retrieval
 from vergence.protocols.base import Measured, Protocol, measure
 from vergence.protocols.keypoints import KeypointProtocol, measure_keypoints
 from vergence.recipes.sources import Scale
-from vergence.skeleton import Skeleton
+from vergence.skeleton import Skeleton, in_words
 
 SCALES: dict[Scale, str] = {
     "training": "each pose at the training people's mean sum of limb lengths",
@@ -123,7 +123,11 @@ def _unlearned(protocol: Protocol, prediction: Prediction, skeleton: Skeleton) -
     given = prediction.pose.isfinite().all(-1).any(0).tolist()
     absent = {name for name, known in zip(skeleton.joint_names, given) if not known}
     asked = {f.name: absent & set(f.joints or protocol.joints) for f in protocol.figures}
-    return {name: f"training had no labels of {', '.join(sorted(joints))}" for name, joints in asked.items() if joints}
+    return {
+        name: f"training had no labels of {', '.join(map(in_words, sorted(joints)))}"
+        for name, joints in asked.items()
+        if joints
+    }
 
 
 def measure_without_truth(

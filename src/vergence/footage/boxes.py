@@ -59,13 +59,14 @@ def _csv_rows(text: str, path: Path) -> list[tuple[int, list[float]]]:
         lines = lines[1:]
     else:
         order = list(range(min(len(names), 6)))
-    rows, remedy = [], f"The columns are {', '.join(COLUMNS)} and perhaps score."
+    wanted, remedy = max([*order, len(COLUMNS) - 1]) + 1, f"The columns are {', '.join(COLUMNS)} and perhaps score."
+    rows = []
     for number, line in enumerate(lines, start=1):
-        with refusing(f"{path}, row {number}", remedy, ValueError, IndexError, OverflowError):
+        if len(line) < wanted:
+            raise VergenceError(f"{path}, row {number}, has {len(line)} of {wanted} values", remedy)
+        with refusing(f"{path}, row {number}", remedy, ValueError, OverflowError):
             frame, *values = (float(line[i]) for i in order)
             rows.append((int(frame), [*values, 1.0][:5]))
-            if len(values) < 4:
-                raise ValueError(f"{len(values)} numbers after the frame")
     return rows
 
 

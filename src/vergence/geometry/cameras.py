@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from vergence.errors import VergenceError
 from vergence.geometry.arrays import normalise, project
@@ -123,6 +123,12 @@ class Camera:
     def normalise(self, pixels: Float[Array, "*N 2"]) -> Float[Array, "*N 2"]:
         """(x/z, y/z) of pixels, the lens undone; NaN where its model has no inverse. In float64."""
         return normalise(np.atleast_2d(pixels), self.K, self.distortion).reshape(np.shape(pixels))
+
+    def beyond(self, pixels: Float[Array, "*N 2"]) -> Bool[Array, "*N"]:
+        """Whether known pixels have no ray: they lie beyond the fold of the lens' model, as with a wrong distortion."""
+        if not self.distortion.any():
+            return np.zeros(np.shape(pixels)[:-1], dtype=bool)
+        return np.isfinite(pixels).all(-1) & ~np.isfinite(self.normalise(pixels)).all(-1)
 
     def without_extrinsics(self) -> Self:
         """The same camera, with nothing known of where it stands."""

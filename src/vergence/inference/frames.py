@@ -32,7 +32,7 @@ from vergence.inference.takes import PersonCrop, Take
 from vergence.outputs import PoseSequence
 from vergence.outputs.sequence import UNSURE
 from vergence.progress import Progress, silent
-from vergence.skeleton import Skeleton
+from vergence.skeleton import Skeleton, in_words
 
 BATCH = 32
 
@@ -104,6 +104,7 @@ class Tally:
         guessed: poses whose depths had to be guessed.
         outside: boxes beside their images.
         error: what was said of the first of these.
+        beyond: keypoints that are left out, since the lens' model has no ray for them.
         canonical: poses are turned to a fixed heading.
         judged, unlike, strangeness: images of which the run says how strange they are, those that it calls unlike its
             training's, and the sum over all.
@@ -114,6 +115,7 @@ class Tally:
     guessed: int = 0
     outside: int = 0
     error: tuple[str, str] | None = None
+    beyond: int = 0
     canonical: bool = False
     judged: int = 0
     unlike: int = 0
@@ -131,8 +133,12 @@ class Tally:
         """As sentences; `rows` are the frames that were to be read, `absent` the joints that no label showed the run."""
         unread = 0 if rows is None else len(rows) - self.read
         found = ["poses are turned to a fixed heading, not in the camera's frame"] if self.canonical else []
-        found += [f"training had no labels of {', '.join(absent)}: missing in all poses"] if absent else []
+        found += (
+            [f"training had no labels of {', '.join(map(in_words, absent))}: missing in all poses"] if absent else []
+        )
         found += [f"{unread} of {len(rows or ())} frames cannot be read and have no pose"] if unread else []
+        lost = f"{self.beyond} keypoints beyond the range of the lens model are left out (is the distortion right?)"
+        found += [lost] if self.beyond else []
         guessed = f"in {self.guessed} of {self.seen} frames depths had to be guessed (`reliable` is false there)"
         found += [guessed] if self.guessed else []
         unlike = f"{self.unlike} of {self.judged} images of people are unlike those that the run learned its poses from"

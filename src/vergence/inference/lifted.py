@@ -95,6 +95,7 @@ class LiftedFrames(PredictedFrames):
         own = seen[margin : margin + BLOCK]
         points = track.skeleton.convert(own[..., :2].astype(np.float64), self.skeleton)
         sure = track.skeleton.convert_confidence(np.nan_to_num(own[..., 2]), self.skeleton)
+        self.tally.beyond += int(camera.beyond(points).sum())
         return poses, points, sure, [box_around(points) for points in own]
 
     def _frame(self, frame: int, lifted: list[Lifted], size: tuple[int, int], image: RGB) -> Iterator[PredictedFrame]:

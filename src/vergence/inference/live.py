@@ -119,6 +119,7 @@ class LiveFrames(PredictedFrames):
     ) -> PredictedFrame:
         points = skeleton.convert(past[-1:, :, :2].astype(np.float64), self.skeleton)[0]
         sure = skeleton.convert_confidence(np.nan_to_num(past[-1:, :, 2]), self.skeleton)[0]
+        self.tally.beyond += int(camera.beyond(points).sum())
         pose = model(past, skeleton, camera, fps, self._flip)[-1]
         return replace(one, pose=pose, keypoints=points, confidence=sure)
 

@@ -129,7 +129,7 @@ def learn(
         height: of the people, metres, where no calibration gives a length.
         held_out: share of each recording's time, in its middle, that is kept for measuring; 0 trains on everything.
         hold_out: name or names of cameras that are held out of training, to measure the model on a new camera.
-        steps: of the lifting model's training; default: the usual number.
+        steps: of the lifting model's training; default: 600 with footage, 4000 with motion alone.
         anyway: also use recordings whose verdict is `doubtful`.
         device: of detector and image network.
         seed: of everything.

@@ -26,7 +26,7 @@ def check_installed() -> None:
     VergenceError: ezc3d is not installed.
     """
     if importlib.util.find_spec("ezc3d") is None:
-        raise VergenceError("C3D files need ezc3d, which is not installed", "pip install vergence[c3d]")
+        raise VergenceError("C3D files need ezc3d, which is not installed", "pip install 'vergence[c3d]'.")
 
 
 def write_c3d(

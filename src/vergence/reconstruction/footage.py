@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.observations import Observations, observe
 from vergence.geometry.body import reference_length, reference_note, stature
@@ -128,7 +129,7 @@ def reconstruct(
         against += _height_doubt(poses, tall)
         poses, solution = _sized(poses, solution, tall)
     bone = reference_note(solution.pose, seen.skeleton)
-    notes = (*footage.notes, *seen.notes, *timed, _sides(footage, solution), bone)
+    notes = (*footage.notes, *seen.notes, _beyond(footage, seen), *timed, _sides(footage, solution), bone)
     return Reconstruction(
         poses=poses,
         rig=_rig(footage, solution),
@@ -157,16 +158,17 @@ def _solved(
     footage: Capture, seen: Observations, lens: dict[str, Any], options: dict[str, Any]
 ) -> tuple[Solution, tuple[str, ...]]:
     """The solution, and what speaks against it."""
-    cameras = known_cameras(footage, **lens)
-    solution = reconstruct_keypoints(
-        seen.keypoints[..., :2],
-        seen.keypoints[..., 2],
-        skeleton=seen.skeleton,
-        fps=footage.fps,
-        names=footage.names,
-        **options,
-        **cameras,
-    )
+    cameras, lost = known_cameras(footage, **lens), _beyond(footage, seen)
+    with refusing(lost, "", VergenceError) if lost else nullcontext():
+        solution = reconstruct_keypoints(
+            seen.keypoints[..., :2],
+            seen.keypoints[..., 2],
+            skeleton=seen.skeleton,
+            fps=footage.fps,
+            names=footage.names,
+            **options,
+            **cameras,
+        )
     if options["per_frame"]:
         return solution, ()
     as_given = cameras["rotation"] is not None and not options["refine"]
@@ -286,6 +288,18 @@ def _rig(capture: Capture, found: Solution) -> Rig:
 def _sides(capture: Capture, solution: Solution) -> str:
     names = ", ".join(throughout(solution.side, tuple(capture.names)))
     return f"{names}: left and right are exchanged from beginning to end, and were exchanged back" if names else ""
+
+
+def _beyond(capture: Capture, seen: Observations) -> str:
+    cameras = capture.rig.cameras if capture.rig.has_intrinsics else []
+    known = np.nan_to_num(seen.keypoints[..., 2]) > 0
+    counts = {c.name: int((c.beyond(seen.keypoints[:, v, :, :2]) & known[:, v]).sum()) for v, c in enumerate(cameras)}
+    told = ", ".join(
+        f"{count} of {known[:, v].sum()} of {name}" for v, (name, count) in enumerate(counts.items()) if count
+    )
+    return (
+        f"keypoints beyond the range of the lens model are left out: {told} (is the distortion right?)" if told else ""
+    )
 
 
 def _coverage(seen: Observations, solution: Solution) -> float:

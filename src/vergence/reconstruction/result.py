@@ -24,7 +24,7 @@ import msgspec
 import numpy as np
 
 from vergence import __version__, outputs
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, said
 from vergence.files import from_plain, plain, read_json, write_json
 from vergence.footage.calibrations.toml_rigs import read_rig_toml
 from vergence.footage.calibrations.writing import write_caliscope_toml, write_pose2sim_toml, write_rig_toml
@@ -237,7 +237,7 @@ class Reconstruction:
             )
         except (KeyError, TypeError, AttributeError, msgspec.ValidationError) as error:
             raise VergenceError(
-                f"{folder / 'results.json'} is not a reconstruction's: {error!r}", "Run vergence reconstruct again."
+                f"{folder / 'results.json'} is not a reconstruction's: {said(error)}", "Run vergence reconstruct again."
             ) from error
         if names != [camera.name for camera in cameras] or results["unit"] != poses.unit:
             raise VergenceError(f"the files of {folder} are of different reconstructions", "Reconstruct again.")

@@ -80,7 +80,7 @@ class _Lines:
         if task is None or task.done == task.total:  # between two things that are told
             words = f"still at work, {about(time.monotonic() - self.began)} so far"
         else:
-            words, task.named = str(task), True
+            words, task.named, task.told = str(task), True, task.told or task.left is not None
         rich.get_console().print(words, highlight=False, markup=False)
 
 

@@ -15,7 +15,7 @@ from vergence.comparison.shown import Shown
 from vergence.evaluation.scores import HEADING
 from vergence.report.page import Cell, Curve, Dots, Page, Panel, Strip, Table, choose_samples, format_number
 from vergence.report.run_page import PROTOCOL, at_scale_of, image_and_up, run_facts
-from vergence.skeleton import Skeleton
+from vergence.skeleton import Skeleton, in_words
 
 
 def failed_tables(results: Mapping[str, Any]) -> list[Table]:
@@ -146,7 +146,11 @@ def _joints(protocol: Mapping[str, Any], look: str) -> list[str]:
     own = {name: about.get(look, {}).get("joints_never_labelled", usual) for name, about in protocol["methods"].items()}
     if not any(own.values()):
         return []
-    return [f" Without {', '.join(joints)}, which its labels never showed: {n}." for n, joints in own.items() if joints]
+    return [
+        f" Without {', '.join(map(in_words, joints))}, which its labels never showed: {n}."
+        for n, joints in own.items()
+        if joints
+    ]
 
 
 def _units(protocol: Mapping[str, Any], look: str) -> list[str]:
@@ -235,7 +239,9 @@ def joint_table(results: Mapping[str, Any], look: str) -> Table:
     """N-MPJPE of each joint by each method."""
     methods = results["methods"]
     joints = next(iter(methods.values()))["per_joint"][look]
-    rows: list[list[Cell]] = [[j, *(found["per_joint"][look][j] for found in methods.values())] for j in joints]
+    rows: list[list[Cell]] = [
+        [in_words(j), *(found["per_joint"][look][j] for found in methods.values())] for j in joints
+    ]
     return Table(f"N-MPJPE by joint, mm, {look}", ["joint", *methods], rows, PROTOCOL, heat=True)
 
 

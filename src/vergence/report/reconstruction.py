@@ -33,6 +33,7 @@ from vergence.report.page import Cell, Curve, Page, RigScene, Sample, Table, Ver
 from vergence.report.recordings.cameras import Images, Seen, Window, camera_views, read_images, shown_rows
 from vergence.report.recordings.motion import LEAD, SECONDS, motion_curves
 from vergence.report.viewer import MAX_FRAMES
+from vergence.skeleton import in_words
 
 Array = np.ndarray
 MOMENTS = 4  # shown from every camera
@@ -119,7 +120,7 @@ def print_summary(found: Reconstruction, file_notes: Mapping[str, str]) -> None:
     sure = (
         f"rotation uncertainty {report.predicted_rotation_deg:.2f} deg ({escape(pair)})" if pair else "cameras as given"
     )
-    steady = f"; least steady limb {escape(worst)}, {limbs[worst]:.1%} of its length" if worst else ""
+    steady = f"; least steady limb {escape(in_words(worst))}, {limbs[worst]:.1%} of its length" if worst else ""
     said = f"joints reconstructed {report.coverage:.1%}; {sure}{steady}"
     console.print(said, **plain)
     console.print(f"subject: {subject.verdict}, {escape(subject.reason)}", **plain)
@@ -284,7 +285,7 @@ def _camera_table(
 def _joint_table(error: Array, found: Solution, names: Sequence[str], points: str) -> Table:
     rows: list[list[Cell]] = [["all joints", *median(error, (0, 2)), float(median(error))]]
     for j, name in enumerate(found.skeleton.joint_names):
-        rows.append([name.replace("_", " "), *median(error[:, :, j], 0), float(median(error[:, :, j]))])
+        rows.append([in_words(name), *median(error[:, :, j], 0), float(median(error[:, :, j]))])
     return Table("Reprojection error by joint and camera, px", ["", *names, "all cameras"], rows,
                  f"median over frames; {points}", highlight=[0], heat=True)  # fmt: skip
 
@@ -294,7 +295,7 @@ def _limb_table(found: Solution, factor: float, unit: str, note: str) -> Table:
     limbs = found.skeleton.rigid_limbs
     for limb, length in zip(limbs, limb_lengths(found.pose * factor, limbs).T):
         length = length[np.isfinite(length)]
-        ends = " – ".join(found.skeleton.joint_names[i].replace("_", " ") for i in limb)
+        ends = " – ".join(in_words(found.skeleton.joint_names[i]) for i in limb)
         known = len(length) >= 3
         rows.append([ends, float(length.mean()) if known else None,
                      _percent(float(length.std() / length.mean())) if known else None, len(length)])  # fmt: skip

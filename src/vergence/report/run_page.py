@@ -22,7 +22,7 @@ from vergence.inference.domain import domain_of
 from vergence.recipes.recipe import Recipe
 from vergence.report.page import Cell, Curve, Page, Sample, Table, choose_samples
 from vergence.report.render import write_page
-from vergence.skeleton import Skeleton, get_skeleton
+from vergence.skeleton import Skeleton, get_skeleton, in_words
 from vergence.training.loop import read_metrics
 
 PROTOCOL = (
@@ -155,7 +155,7 @@ def _table(tests: Mapping[str, Any], protocols: Mapping[str, Any]) -> Table:
     )
     canonical = any(p.get("frame") == "canonical" for p in protocols.values())
     return Table(
-        title="Results",
+        title="Errors by test set",
         columns=["", "N-MPJPE mm", "P-MPJPE mm", "N-PCK@150 %", "N-AUC %", "depth correlation"],
         rows=rows,
         protocol=f"{PROTOCOL} {counts}." + (f" {HEADING}." if canonical else ""),
@@ -214,7 +214,9 @@ def uncertainty_tables(tests: Mapping[str, Any]) -> list[Table]:
 
 
 def _joint_table(tests: Mapping[str, Any], skeleton: Skeleton) -> Table:
-    rows = [[joint, *(found["per_joint"][joint] for found in tests.values())] for joint in skeleton.joint_names]
+    rows = [
+        [in_words(joint), *(found["per_joint"][joint] for found in tests.values())] for joint in skeleton.joint_names
+    ]
     return Table("N-MPJPE by joint, mm", ["joint", *tests], rows, PROTOCOL, heat=True)
 
 

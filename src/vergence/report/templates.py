@@ -37,6 +37,11 @@ def _escaped(value: Any) -> Any:
     return value if hasattr(value, "__html__") else Markup(html.escape(str(value)))
 
 
+def _breaking(name: str) -> Markup:
+    """A name that a narrow column breaks behind its `_` and `@`, and not in the middle of a word."""
+    return Markup(re.sub(r"([_@]+)(?=.)", r"\1<wbr>", html.escape(name)))
+
+
 def _series(lines: list[dict[str, Any]]) -> str:
     """What the script reads of a curve."""
     return json.dumps([{k: line[k] for k in ("name", "points")} for line in lines], ensure_ascii=False)
@@ -53,6 +58,7 @@ def templates() -> Environment:
         kept = FileSystemBytecodeCache()
     found = Environment(loader=loader, autoescape=True, finalize=_escaped, bytecode_cache=kept)
     found.filters.update(way=quote, number=format_number, tick=_tick_label, share="{:.2%}".format, series=_series)
+    found.filters.update(breaking=_breaking)
     return found
 
 

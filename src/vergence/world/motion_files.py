@@ -78,12 +78,16 @@ def read_bvh(path: Path | str) -> Bvh:
     path = Path(path)
     text = read_bytes(path).decode("utf-8", "replace")
     with refusing(f"{path} is not a valid BVH file", "Export it again.", ValueError, IndexError):
-        head, body = re.split(r"^\s*MOTION\b", text, maxsplit=1, flags=re.MULTILINE)
+        head, *body = re.split(r"^\s*MOTION\b", text, maxsplit=1, flags=re.MULTILINE)
+        if not body:
+            raise ValueError("it has no MOTION")
         names, parents, offsets, channels = _hierarchy(head.split())
-        tokens = body.split()
+        tokens = body[0].split()
         count, seconds = int(tokens[1]), float(tokens[4])
         values = np.array(tokens[5:], dtype=np.float64)
         width = sum(len(c) for c in channels)
+        if len(values) < count * width:
+            raise ValueError(f"{len(values)} numbers, {count} frames of {width} channels have {count * width}")
         values = values[: count * width].reshape(count, width)
         if count < 1 or not seconds > 0 or not np.isfinite(values).all():
             raise ValueError(f"{count} frames of {seconds} s")

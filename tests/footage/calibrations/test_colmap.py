@@ -105,6 +105,13 @@ def test_what_is_none(tmp_path: Path) -> None:
     (tmp_path / "text/images.txt").write_text("1 1 0 0 0 0 0 0 1 a.png\n\n")
     with pytest.raises(VergenceError, match="damaged"):
         read_calibration(tmp_path / "text")
+    (tmp_path / "text/cameras.txt").write_text("1 PINHOLE 1280\n")
+    with pytest.raises(VergenceError, match=r"'1 PINHOLE 1280' of cameras\.txt has 3 words, a camera's line 4 and"):
+        read_calibration(tmp_path / "text")
+    (tmp_path / "text/cameras.txt").write_text("1 PINHOLE 1280 720 900 900 640 360\n")
+    (tmp_path / "text/images.txt").write_text("1 1 0 0 0 0 0 0 a.png\n\n")
+    with pytest.raises(VergenceError, match=r"'1 1 0 0 0 0 0 0 a\.png' of images\.txt has 9 words, an image's line 10"):
+        read_calibration(tmp_path / "text")
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,25 @@ def test_files_that_are_no_times(tmp_path: Path, text: str) -> None:
         frame_times(tmp_path, [None], ["0"])
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        (
+            "timestamps.csv",
+            "cam_id,frame_time\n0,1\n0\n",
+            r"timestamps\.csv, line 3: '' is no time\. Give one time in seconds",
+        ),
+        ("timestamps.csv", "cam_id,frame_time\n0,x\n", "line 2: 'x' is no time"),
+        ("a_timestamps.txt", "# a logger\n0.1\n\nlater\n", r"a_timestamps\.txt, line 4: 'later' is no time"),
+        ("a_timestamps.csv", "frame;time_s\n1;0.5\n2\n", "line 3: '' is no time"),
+    ],
+)
+def test_a_line_without_a_time_is_named(tmp_path: Path, name: str, text: str, words: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(VergenceError, match=words):
+        frame_times(tmp_path, [tmp_path / "a.mp4"], ["a"])
+
+
 @pytest.mark.parametrize("between", [",", ";", "\t"])
 @pytest.mark.parametrize("name", ["a_timestamps.csv", "a.timestamps.txt"])
 def test_a_column_among_others_after_remarks(tmp_path: Path, name: str, between: str) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from vergence.reconstruction.bundle import Bundle
+from vergence.reconstruction.checks import centres
 from vergence.reconstruction.checks.centres import centre_doubt
 from vergence.reconstruction.inputs import check_joints
 from vergence.reconstruction.solve import reconstruct_keypoints
@@ -56,3 +57,22 @@ def test_a_lens_that_bends_excludes_no_middle(make_scene: Callable) -> None:
     moved = scene.intrinsics.copy()
     moved[1, 0, 2] += 100
     assert "principal point of b" in asked(scene, moved, scene.image_size)
+
+
+def test_the_cost_of_a_step_is_in_variances_of_the_widened_noise(
+    make_scene: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Adjustments that cost 40 where the point is and 58 where it is moved to, under a noise of 1.5 px: 2 x 18 / 1.5^2."""
+    scene = make_scene(noise=1.0, distortion=(0.0,) * 5)
+    size = scene.image_size
+    given = check_joints(
+        scene.keypoints, None, scene.intrinsics, scene.distortion, size, H36M_17, None, False, "shared", 0.05
+    )
+    cameras = Bundle(scene.rotation, scene.translation, given.focal, np.zeros((1, 3)))
+    costs = iter([50.0, 40.0, 58.0])
+    monkeypatch.setattr(centres, "adjust", lambda start, *_, **__: replace(start, cost=next(costs)))
+    monkeypatch.setattr(
+        centres, "agreeing", lambda scene, seen, weight, *_: (scene, (np.ones(seen.shape[2], bool), weight), 1.5)
+    )
+    step = np.zeros((len(size), 2))
+    assert centres._cost_of(step, [1], given, cameras, 1.0) == {1: pytest.approx(16.0)}

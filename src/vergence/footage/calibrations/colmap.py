@@ -108,7 +108,12 @@ def _lens(number: int, model: str, size: tuple[int, int], values: list[float], p
 def _text_cameras(path: Path) -> Iterator[tuple[int, Camera]]:
     for line in path.read_text(encoding="utf-8-sig").splitlines():
         if line.strip() and not line.startswith("#"):
-            number, model, width, height, *values = line.split()
+            words = line.split()
+            if len(words) < 4:
+                raise ValueError(
+                    f"{line.strip()!r} of {path.name} has {len(words)} words, a camera's line 4 and its parameters"
+                )
+            number, model, width, height, *values = words
             size = int(width), int(height)
             counts = {name: count for _, (name, count) in MODELS.items()}
             if model in counts and len(values) != counts[model]:
@@ -125,6 +130,8 @@ def _text_images(path: Path) -> Iterator[Image]:
         if not words:
             i += 1
             continue
+        if len(words) < 10:
+            raise ValueError(f"{lines[i].strip()!r} of {path.name} has {len(words)} words, an image's line 10")
         values = np.array([float(word) for word in words[1:8]])
         yield values[:4], values[4:], int(words[8]), words[9].strip()
         i += 2

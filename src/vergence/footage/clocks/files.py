@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
-from vergence.errors import VergenceError, refusing
+from vergence.errors import VergenceError
 
 COMMON = ("timestamps.csv", "frame_timestamps.csv", "frame_time_history.csv")
 OWN = ("{}_timestamps.csv", "{}_timestamps.txt", "{}.timestamps.csv", "{}.timestamps.txt")
@@ -50,15 +50,21 @@ def frame_times(folder: Path, videos: Sequence[Path | None], names: Sequence[str
 
 
 def _column(file: Path) -> np.ndarray:
-    lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    lines = [line for line in lines if not line.startswith("#")]
-    header = re.split(r"[,;\t]", lines[0].lower()) if lines else []
+    lines = [(n, line.strip()) for n, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1)]
+    lines = [(n, line) for n, line in lines if line and not line.startswith("#")]
+    header = re.split(r"[,;\t]", lines[0][1].lower()) if lines else []
     at = next((i for i, word in enumerate(header) if word.strip() in TIME_COLUMNS), None)
-    remedy = f"One time in seconds a line, or a column {TIME_COLUMNS[0]}."
-    with refusing(f"{file} is no file of frame times", remedy, ValueError, IndexError):
-        if at is not None:
-            return np.array([float(re.split(r"[,;\t]", line)[at]) for line in lines[1:]])
-        return np.array([float(line) for line in lines])
+    if at is None:
+        return np.array([_seconds(line, file, n) for n, line in lines])
+    return np.array([_seconds("".join(re.split(r"[,;\t]", line)[at : at + 1]), file, n) for n, line in lines[1:]])
+
+
+def _seconds(word: str, file: Path, line: int) -> float:
+    try:
+        return float(word)
+    except ValueError:
+        remedy = f"Give one time in seconds a line, or a column {TIME_COLUMNS[0]}."
+        raise VergenceError(f"{file}, line {line}: {word!r} is no time", remedy) from None
 
 
 def _rows_by_camera(file: Path) -> dict[str, np.ndarray]:
@@ -74,8 +80,7 @@ def _rows_by_camera(file: Path) -> dict[str, np.ndarray]:
             )
         found: dict[str, list[float]] = {}
         for number, row in enumerate(rows, 2):
-            with refusing(f"{file}, line {number}: {row[time]!r} is no time", "Seconds.", TypeError, ValueError):
-                found.setdefault(str(row[camera]).strip(), []).append(float(row[time]))
+            found.setdefault(str(row[camera]).strip(), []).append(_seconds(row[time] or "", file, number))
     return {key: np.array(values) for key, values in found.items()}
 
 

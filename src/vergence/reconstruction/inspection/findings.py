@@ -29,6 +29,7 @@ from vergence.reconstruction.lenses import MAX_FOCAL_DEVIATION
 from vergence.reconstruction.quality import MIN_MOTION
 from vergence.reconstruction.result import Reconstruction
 from vergence.reconstruction.wish import BEGAN, NOT_SYNCHRONOUS
+from vergence.skeleton import in_words
 
 State = Literal["good", "note", "doubtful", "wrong"]
 
@@ -229,7 +230,7 @@ def _trembling(joints: Sequence[JointFigures]) -> Iterator[Finding]:
     if known:
         middle, worst = float(np.median([j.noise_px for j in known])), max(known, key=lambda j: j.noise_px)
         found = f"Joints tremble by {middle:.1f} px ({float(np.median([j.noise for j in known])):.1%} of the person)"
-        yield Finding("noise", "note", f"{found}, most the {worst.name.replace('_', ' ')}, by {worst.noise_px:.1f} px")
+        yield Finding("noise", "note", f"{found}, most the {in_words(worst.name)}, by {worst.noise_px:.1f} px")
 
 
 def _together(capture: Capture, seen: Observations) -> Iterator[Finding]:
@@ -251,7 +252,7 @@ def _together(capture: Capture, seen: Observations) -> Iterator[Finding]:
 def _joints(joints: Sequence[JointFigures], cameras: int) -> Iterator[Finding]:
     """How often limbs are seen: by two cameras together, or by the only one."""
     share = {j.name: j.seen if cameras == 1 else j.together for j in joints if j.name.split("_", 1)[-1] in WHOLE}
-    told = {name: f"{name.replace('_', ' ')} {value:.0%}" for name, value in share.items()}
+    told = {name: f"{in_words(name)} {value:.0%}" for name, value in share.items()}
     rare = [told[name] for name, value in share.items() if value < MIN_JOINT]
     if rare:
         found = "These joints are seldom seen" if cameras == 1 else "Two cameras seldom see these joints together"
@@ -259,7 +260,7 @@ def _joints(joints: Sequence[JointFigures], cameras: int) -> Iterator[Finding]:
     elif share:
         least = min(share, key=lambda name: share[name])
         found = "Every joint of the limbs is seen" if cameras == 1 else "Two cameras see every joint together"
-        rarest = f"the rarest is the {least.replace('_', ' ')}, {share[least]:.0%} of the time"
+        rarest = f"the rarest is the {in_words(least)}, {share[least]:.0%} of the time"
         yield Finding("joints", "good", f"{found}; {rarest}")
 
 

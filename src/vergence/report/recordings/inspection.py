@@ -21,7 +21,7 @@ from vergence.report.page import Cell, Page, Picture, RigScene, Table, Verdict
 from vergence.report.reconstruction import relabelled, shown_scale, shown_up
 from vergence.report.recordings.cameras import EMPTY_GROUND, shrunk
 from vergence.report.viewer import LONGEST_SIDE_PX
-from vergence.skeleton import H36M_17
+from vergence.skeleton import H36M_17, in_words
 
 COLOURS = {
     "good": "green",
@@ -200,7 +200,7 @@ def _pairs(found: Inspection) -> list[Table]:
 def _joints(found: Inspection) -> list[Table]:
     rows: list[list[Cell]] = [
         [
-            j.name.replace("_", " "),
+            in_words(j.name),
             f"{j.seen:.0%}",
             None if j.together != j.together else f"{j.together:.0%}",
             _px(j.noise_px),

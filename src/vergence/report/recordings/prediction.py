@@ -224,7 +224,7 @@ def _angles(one: Final) -> list[Curve]:
 def _curves_lead(people: Sequence[Final]) -> str:
     """What the charts of angles are of."""
     first = people[0]
-    lead = "Angles are told from joint centres; 0 is standing straight with hanging arms."
+    lead = "Angles are computed from joint centres; 0 is standing straight with hanging arms."
     if len(people) > 1:
         lead += f" They are person {first.number}'s; the others' are in angles-2.csv and so on."
     if len(first.seen) > MAX_FRAMES:
