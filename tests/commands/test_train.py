@@ -93,8 +93,8 @@ def test_quiet_hides_no_results_and_tables_fit_a_narrow_terminal(run, recipe, ca
     assert "wild: the model" in shown
     assert "Cross-view retrieval" not in shown  # no embedding
     assert shown.rstrip().endswith(str(run / "report.html"))
-    assert "mean pose" in (run / "tables" / "results.csv").read_text()
-    assert r"\toprule" in (run / "tables" / "results.tex").read_text()
+    assert "mean pose" in (run / "tables" / "errors-by-test-set.csv").read_text()
+    assert r"\toprule" in (run / "tables" / "errors-by-test-set.tex").read_text()
 
 
 def test_a_stop_keeps_the_step_and_says_how_to_go_on(recipe, tmp_path, capsys, monkeypatch):

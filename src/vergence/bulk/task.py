@@ -39,6 +39,7 @@ NEEDED = {
     "detect": ["vergence.footage.detectors.footage"],
     "reconstruct": [
         "vergence.reconstruction.footage",
+        "vergence.footage.detectors.footage",
         "vergence.report.reconstruction",
         "vergence.report.render",
         "vergence.report.bars",
