@@ -52,7 +52,7 @@ def test_a_file_registers_once(tmp_path):
 def test_two_of_one_name_are_refused(tmp_path):
     plugins.load_plugins([plugin(tmp_path)])
     (tmp_path / "other").mkdir()
-    with pytest.raises(VergenceError, match="another kind of source is called 'mine'"):
+    with pytest.raises(VergenceError, match=f"another kind of source is called 'mine' .{tmp_path}/"):
         plugins.load_plugins([plugin(tmp_path / "other")])
     with pytest.raises(VergenceError, match="is called 'coco'"):
         plugins.datasets.register("coco")(type("Coco", (), {}))

@@ -60,7 +60,8 @@ class Registry:
 
         def keep(thing: T) -> T:
             if name in self and (name not in self._found or _place(self._found[name]) != _place(thing)):
-                raise VergenceError(f"another {self.what} is called {name!r}", "Give yours another name.")
+                where = f" ({_file(self._found[name])})" if name in self._found else " (it comes with the package)"
+                raise VergenceError(f"another {self.what} is called {name!r}{where}", "Give yours another name.")
             self._found[name] = thing
             return thing
 
@@ -186,6 +187,12 @@ def code_of(thing: Any) -> str:
 
 def _place(thing: Any) -> tuple[str, str]:
     return getattr(thing, "__module__", ""), getattr(thing, "__qualname__", repr(thing))
+
+
+def _file(thing: Any) -> str:
+    """The file that a part is written in, else its module."""
+    module = getattr(thing, "__module__", "")
+    return getattr(sys.modules.get(module), "__file__", None) or module
 
 
 def _registry(what: str, name: str) -> Registry:

@@ -48,6 +48,7 @@ def recipe(*words: str):
         (["skeleton=no_such_skeleton"], "no_such_skeleton"),
         (["sources.wild.keypoints=false", "sources.wild.pose=none"],
          "stage 'first' learns nothing: no label of wild is visible to it.*keypoints: true"),
+        (["stages.first.train.batch.wild=0"], r"stages.first.train.batch names no images.*\{wild: 48\}"),
     ],
 )  # fmt: skip
 def test_what_a_later_stage_could_not_do_is_told_before_the_first_and_leaves_no_folder(

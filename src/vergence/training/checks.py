@@ -122,6 +122,12 @@ def _check_visible(name: str, stage: TrainStage, recipe: Recipe) -> None:
 
 
 def _check_train(name: str, stage: TrainStage, recipe: Recipe, method: Method) -> None:
+    if not any(stage.batch.values()):
+        raise VergenceError(
+            f"stages.{name}.train.batch names no images",
+            "Say how many images of each source a batch has, as in {wild: 48}; a whole recipe to begin with is written by "
+            "`vergence train supervised --print-config`.",
+        )
     parts = [part for part, _ in method.named_children()]
     if strange := [part for part in stage.frozen if part not in parts]:
         raise VergenceError(f"stages.{name}.train.frozen names {strange[0]!r}", f"The method has {', '.join(parts)}.")
