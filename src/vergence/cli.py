@@ -63,6 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb in FORMERLY:
         print(f"vergence {verb}: the verb is now {FORMERLY[verb]}", file=sys.stderr)
         verb = FORMERLY[verb]
+    again = " The same command continues." if verb in RESUMED else ""
     try:
         with terminable():
             return run(verb, settled(rest))
@@ -70,22 +71,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"vergence {verb}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        again = " The same command continues." if verb in RESUMED else ""
         print(f"\nvergence {verb}: stopped.{again}", file=sys.stderr)
         return 130
-    except OSError as error:
-        if error.errno in FULL:  # wherever it struck
-            again = " The same command continues." if verb in RESUMED else ""
-            place = f"{error.filename} could not be written" if error.filename else "a file could not be written"
-            print(
-                f"vergence {verb}: {place}: {error.strerror}. Free some space, or choose another folder.{again}",
-                file=sys.stderr,
-            )
-            return 2
-        if not isinstance(error, BrokenPipeError):
-            raise
+    except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        place = f"{error.filename or 'a file'} could not be written: {error.strerror}"  # wherever it struck
+        print(f"vergence {verb}: {place}. Free some space, or choose another folder.{again}", file=sys.stderr)
+        return 2
 
 
 def settled(words: list[str]) -> list[str]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from vergence.errors import VergenceError, refusing
+from vergence.errors import VergenceError
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.observations import Observations, observe
 from vergence.geometry.body import reference_length, reference_note, stature
@@ -81,9 +80,9 @@ def reconstruct(
     footage = capture if isinstance(capture, Capture) else load_capture(capture)
     check_views(len(footage.cameras))
     if any(camera.video is not None for camera in footage.cameras):
-        folder = None if keypoints is None else Path(keypoints)
         from vergence.footage.detectors.footage import with_keypoints  # opens videos, whose library loads slowly
 
+        folder = None if keypoints is None else Path(keypoints)
         footage = with_keypoints(footage, folder, detector=detector, model=model, device=device, progress=progress)
     if ignore_extrinsics:
         footage = footage.without_extrinsics()
@@ -158,8 +157,8 @@ def _solved(
     footage: Capture, seen: Observations, lens: dict[str, Any], options: dict[str, Any]
 ) -> tuple[Solution, tuple[str, ...]]:
     """The solution, and what speaks against it."""
-    cameras, lost = known_cameras(footage, **lens), _beyond(footage, seen)
-    with refusing(lost, "", VergenceError) if lost else nullcontext():
+    cameras = known_cameras(footage, **lens)
+    try:
         solution = reconstruct_keypoints(
             seen.keypoints[..., :2],
             seen.keypoints[..., 2],
@@ -169,6 +168,10 @@ def _solved(
             **options,
             **cameras,
         )
+    except VergenceError as error:
+        if lost := _beyond(footage, seen):
+            raise VergenceError(f"{lost}: {error.problem}", error.remedy) from error
+        raise
     if options["per_frame"]:
         return solution, ()
     as_given = cameras["rotation"] is not None and not options["refine"]

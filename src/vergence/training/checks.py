@@ -116,7 +116,7 @@ def _check_visible(name: str, stage: TrainStage, recipe: Recipe) -> None:
     seen = [one for one in read if recipe.sources[one].keypoints or recipe.sources[one].pose != "none"]
     if not seen and not stage.labels and set(stage.losses) <= {"heatmap", "coordinates", "depth"}:
         raise VergenceError(
-            f"stage {name!r} learns nothing: no label of {', '.join(read) or 'its batch'} is visible to it",
+            f"stage {name!r} learns nothing: no label of {', '.join(read)} is visible to it",
             "Set keypoints: true or pose: on a source of its batch, or give it a label stage under labels:.",
         )
 
