@@ -226,7 +226,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.job:
         work, kind = options.job
-        jobs = {"build": build, "opened": opened, "ask": lambda *words: ask(*words, options.queries)}
+        jobs = {"build": build, "opened": opened, "ask": lambda folder, kind: ask(folder, kind, options.queries)}
         jobs[work](options.folder, kind)
         return
     with tempfile.TemporaryDirectory() as name:

@@ -39,7 +39,8 @@ from vergence import metrics
 from vergence.comparison.entries import read_set
 from vergence.evaluation.scores import camera_mean_poses, nearest_poses, predict_all, zero_depth
 from vergence.evaluation.without_truth import Held
-from vergence.files import claim, read_json, write_json
+from vergence.files import read_json, write_json
+from vergence.folders import claim
 from vergence.learning.hidden import capture_without
 from vergence.lifting.train import LIFTED
 from vergence.recipes.load import recipe_from

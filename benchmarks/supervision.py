@@ -22,13 +22,13 @@ from vergence.files import write_json
 from vergence.methods.registry import build_method
 from vergence.recipes.load import load_recipe
 from vergence.recipes.recipe import LabelStage, Recipe, Source, Stage
-from vergence.recipes.typed import make_source
+from vergence.recipes.sources import WorldRecordings
 from vergence.skeleton import get_skeleton
 from vergence.training.run import Run
 from vergence.training.sources import open_source
 
 
-def rows_of(studio: Source) -> dict[str, tuple[Source, LabelStage | None]]:
+def rows_of(studio: WorldRecordings) -> dict[str, tuple[Source, LabelStage | None]]:
     """Name of a row to its images, with what of their labels is shown, and how 3D labels are made of them."""
     made = LabelStage(network="keypoints")
     return {
@@ -41,13 +41,19 @@ def rows_of(studio: Source) -> dict[str, tuple[Source, LabelStage | None]]:
     }
 
 
+def studio_of(demo: Recipe) -> WorldRecordings:
+    studio = demo.sources["studio"]
+    assert isinstance(studio, WorldRecordings)
+    return studio
+
+
 def one_recipe(seed: int, chosen: list[str]) -> Recipe:
     """The demo's recipe with one pair of label and training stages for each row, all from the one 2D network."""
     demo = load_recipe("demo").at_seed(seed)
     last = demo.stages["pose"].train
     assert last is not None
     sources, stages = {"wild": demo.sources["wild"]}, {"keypoints": demo.stages["keypoints"]}
-    for row, (source, labels) in rows_of(demo.sources["studio"]).items():
+    for row, (source, labels) in rows_of(studio_of(demo)).items():
         if row not in chosen:
             continue
         sources[row] = source
@@ -61,7 +67,7 @@ def one_recipe(seed: int, chosen: list[str]) -> Recipe:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    every = list(rows_of(make_source()))
+    every = list(rows_of(studio_of(load_recipe("demo"))))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rows", nargs="*", choices=every, default=every)
     parser.add_argument("--out", type=Path, default=Path("supervision"))
