@@ -5,10 +5,11 @@ their lenses, and the keypoints spoilt: noise of 3 px, 20 % missing, 5 % outlier
 another rig with every seed.
 
     VERGENCE_DATA=DIR python benchmarks/reconstruction_cmu.py [--clips 84] [--seeds 20] [--workers 1]
-        [--cameras 2|3|4|8] [--per-frame] [--out table.json]
+        [--cameras 2|3|4|8] [--without-intrinsics] [--straight SHARE] [--per-frame] [--out table.json]
 
 `DIR` holds `cmu/*.npz` and `rigs/h36m_camera_parameters.json`. The table's rows: worst camera pair's rotation error,
-verdicts, P-MPJPE over reported joints against that of the same triangulation with the true cameras, coverage, seconds.
+verdicts, P-MPJPE over reported joints against that of the same triangulation with the true cameras, coverage, seconds. Without
+intrinsics also how far focal lengths are off, in their stated deviations.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import os
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,7 @@ class Run:
     p_mpjpe_true_cameras: float
     coverage: float
     seconds: float
+    focal_off: tuple[float, ...] = ()  # logarithm of found over true, in stated deviations
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,15 @@ def load_rig(data: Path, subject: str) -> Rig:
         np.array([c["t"] for c in outer])[:, :, 0],
         np.array([IMAGE_SIZE[n] for n in names]),
     )
+
+
+def straight(rig: Rig, share: float, rng: np.random.Generator) -> Rig:
+    """The same with lenses that do not bend, whose principal points are off the middle by so much of the longer side (one
+    standard deviation of x and of y)."""
+    intrinsics = rig.intrinsics.copy()
+    off = rng.normal(0, share, (len(intrinsics), 2)) * rig.image_size.max(1)[:, None]
+    intrinsics[:, :2, 2] = (rig.image_size - 1) / 2 + off
+    return replace(rig, intrinsics=intrinsics, distortion=0 * rig.distortion)
 
 
 def with_cameras(rig: Rig, count: int) -> Rig:
@@ -135,11 +146,16 @@ def p_mpjpe(pose: np.ndarray, truth: np.ndarray) -> float:
     return float(np.nanmean(np.linalg.norm(moved - truth[full], axis=2), axis=1).mean())
 
 
-def run_one(data: Path, path: Path, subject: str, seed: int, cameras: int = 4, per_frame: bool = False) -> Run:
+def run_one(
+    data: Path, path: Path, subject: str, seed: int, cameras: int = 4, per_frame: bool = False, lenses: bool = True,
+    off: float | None = None,
+) -> Run:  # fmt: skip
     torch.set_num_threads(1)
     rig = load_rig(data, subject)
     truth = load_clip(path, rig)  # centred on the four, whatever part of them is used
     rig = with_cameras(rig, cameras)
+    if off is not None:
+        rig = straight(rig, off, np.random.default_rng([seed, sum(path.stem.encode()), 1]))
     keypoints = observe(truth, rig, np.random.default_rng([seed, sum(path.stem.encode())]))
     known = {
         "intrinsics": rig.intrinsics,
@@ -147,10 +163,11 @@ def run_one(data: Path, path: Path, subject: str, seed: int, cameras: int = 4, p
         "image_size": rig.image_size,
         "skeleton": H36M_17,
     }
+    given = known if lenses else {**known, "intrinsics": None, "distortion": None}
     travel = float(np.linalg.norm(np.ptp(truth[:, 0], axis=0)))
     start = time.perf_counter()
     try:
-        found = reconstruct_keypoints(keypoints, **known, seed=seed, per_frame=per_frame)
+        found = reconstruct_keypoints(keypoints, **given, seed=seed, per_frame=per_frame)
     except VergenceError as error:
         nothing = float("nan")
         return Run(
@@ -173,7 +190,13 @@ def run_one(data: Path, path: Path, subject: str, seed: int, cameras: int = 4, p
         p_mpjpe_true_cameras=p_mpjpe(best.pose, truth),
         coverage=found.report.coverage,
         seconds=seconds,
+        focal_off=() if lenses else focal_off(found, rig),
     )
+
+
+def focal_off(found: Solution, rig: Rig) -> tuple[float, ...]:
+    ours, true = (k[:, [0, 1], [0, 1]].mean(1) for k in (found.intrinsics, rig.intrinsics))
+    return tuple((np.log(ours / true) / np.array(found.report.focal_deviation)).tolist())
 
 
 def summary(runs: list[Run]) -> str:
@@ -207,6 +230,9 @@ def summary(runs: list[Run]) -> str:
             f"  coverage: least {min(r.coverage for r in some):.3f}; seconds: median "
             f"{np.median([r.seconds for r in some]):.2f}, max {max(r.seconds for r in some):.2f}",
         ]
+    if off := np.abs([z for r in runs for z in r.focal_off]).tolist():
+        shares = ", ".join(f"{np.mean(np.array(off) < n):.0%} within {n}" for n in (1, 2))
+        lines.append(f"focal lengths: {len(off)}, of their stated deviations {shares}")
     wrong = [r for r in runs if r.verdict == "good" and r.error_deg > 3]
     lines.append(f"good but off by more than 3 degrees: {len(wrong)} of {len(runs)} runs")
     for r in sorted(runs, key=lambda r: -r.error_deg)[:10]:
@@ -224,6 +250,12 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--cameras", type=int, default=4, choices=(2, 3, 4, 8))
     parser.add_argument("--per-frame", action="store_true", help="EpipolarPose's single frames instead of pooled ones")
+    parser.add_argument(
+        "--without-intrinsics", action="store_true", help="focal lengths are found, distortion is taken as none"
+    )
+    parser.add_argument(
+        "--straight", type=float, help="no distortion; principal points off by this share of the longer side"
+    )
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--out", type=Path, help="write every run as JSON")
     options = parser.parse_args()
@@ -233,7 +265,7 @@ def main() -> None:
     clips = sorted((data / "cmu").glob("*.npz"))
     clips = [clips[i] for i in np.unique(np.linspace(0, len(clips) - 1, options.clips).round().astype(int))]
     seeds = range(options.first_seed, options.first_seed + options.seeds)
-    how = options.cameras, options.per_frame
+    how = options.cameras, options.per_frame, not options.without_intrinsics, options.straight
     jobs = [(data, c, f"S{1 + (i + s) % 11}", s, *how) for s in seeds for i, c in enumerate(clips)]
     if options.workers > 1:
         with ProcessPoolExecutor(options.workers) as pool:

@@ -119,7 +119,7 @@ def test_nothing_known_but_intrinsics(tmp_path: Path, capsys: pytest.CaptureFixt
     assert (first["unit"], first["fps"], first["up"]) == ("reference_bone", "50", "unknown")
     said = capsys.readouterr().out
     assert "verdict: good" in said
-    assert f"rotation uncertainty {results['report']['predicted_rotation_deg']:.2f} deg (c" in said
+    assert f"rotations known to {results['report']['predicted_rotation_deg']:.2f} degrees, worst pair c" in said
     assert len(results["report"]["worst_pair"]) == 2
 
 

@@ -38,7 +38,10 @@ def test_nothing_speaks_against_a_good_run() -> None:
         ({"predicted_deg": 0.9}, "of the worst pair of cameras, camera 1 and camera 3, is known to 0.90 degrees"),
         ({"predicted_deg": float("nan")}, "degrees"),
         ({"predicted_deg": 0.9}, "More frames, more travel or sharper keypoints would help"),
-        ({"predicted_deg": 0.9, "centred": True}, "Intrinsics, more travel or sharper keypoints would help"),
+        (
+            {"predicted_deg": 1.2, "centred": True},
+            "(limit 1.0). Intrinsics, more travel or sharper keypoints would help",
+        ),
         ({"gap": 1.05, "mirror_gap": 1.05}, "mirror image"),
         ({"gap": 1.05}, "another arrangement"),
         ({"mirror_gap": 1.5, "bend": -0.1}, "wrong way"),
@@ -96,7 +99,7 @@ def test_errors_are_medians_of_what_counts_by_camera_and_by_joint() -> None:
     )
     side = np.tile(np.arange(17), (9, 3, 1))
     side[0, 1, [2, 5]] = 5, 2
-    optics = Optics("given", "", (0.0,) * 3, (60.0,) * 3, (np.nan, np.nan))
+    optics = Optics("given", "", (0.0,) * 3, (60.0,) * 3, (np.nan, np.nan), np.zeros((3, 3)))
     found = quality.measured_report(
         given, rng.normal(size=(9, 17, 3)), residual, weight > 0, 1.0, np.zeros((3, 3)), None, H36M_17, side, None, optics
     )  # fmt: skip
@@ -118,7 +121,12 @@ def test_travel_and_motion(make_scene) -> None:
 
 
 def reported(
-    pose: np.ndarray, inlier: np.ndarray, weight: np.ndarray, rig: object = None, predicted: object = None
+    pose: np.ndarray,
+    inlier: np.ndarray,
+    weight: np.ndarray,
+    rig: object = None,
+    predicted: object = None,
+    turned: object = 0.0,
 ) -> quality.Report:
     """Of three cameras."""
     given = SimpleNamespace(
@@ -131,7 +139,7 @@ def reported(
     )
     side, optics = (
         np.tile(np.arange(17), (len(pose), 3, 1)),
-        Optics("given", "", (0.0,) * 3, (60.0,) * 3, (np.nan, np.nan)),
+        Optics("given", "", (0.0,) * 3, (60.0,) * 3, (np.nan, np.nan), turned + np.zeros((3, 3))),
     )
     predicted = np.zeros((3, 3)) if predicted is None else predicted
     return quality.measured_report(  # type: ignore[arg-type]
@@ -166,8 +174,25 @@ def test_the_worst_pair_and_the_least_parallax_are_those_of_the_rig() -> None:
         np.random.default_rng(0).normal(size=(9, 17, 3)), np.ones((9, 3, 17), bool), np.ones((9, 3, 17)), rig, predicted
     )
     assert (found.worst_pair, found.predicted_rotation_deg) == (("b", "c"), 0.3)
+    assert found.rotation_noise_deg == 0.3
+    assert found.rotation_words == "0.30 degrees"
     assert (found.parallax, found.conditioning, found.gap, found.mirror_gap) == (4.0, 7.0, 3.0, 2.0)
     assert (found.starts, found.agreeing_starts) == (5, 3)
+
+
+def test_principal_points_that_nobody_gave_count_for_the_rotation_and_not_for_the_verdict() -> None:
+    """Noise makes the pair b and c the worst, principal points a and b."""
+    rig = SimpleNamespace(
+        pairs={(0, 1): SimpleNamespace(parallax=9.0, conditioning=2.0)}, gap=3.0, mirror_gap=2.0, starts=5, agreeing=3
+    )
+    pose, seen = np.random.default_rng(0).normal(size=(9, 17, 3)), np.ones((9, 3, 17))
+    noise = np.array([[0, 0.3, 0.2], [0.3, 0, 0.6], [0.2, 0.6, 0]])
+    turned = np.array([[0, 0.4, 0], [0.4, 0, 0], [0, 0, 0]])
+    found = reported(pose, seen > 0, seen, rig, noise, 3 * turned)
+    assert found.predicted_rotation_deg == pytest.approx(np.hypot(0.3, 1.2))
+    assert (found.worst_pair, found.rotation_noise_deg) == (("a", "b"), 0.6)
+    assert "cameras, b and c, is known to 0.60 degrees" in " ".join(found.reasons)
+    assert found.rotation_words.startswith("1.24 degrees (0.60 without the principal points")
 
 
 @pytest.mark.parametrize(
@@ -175,6 +200,8 @@ def test_the_worst_pair_and_the_least_parallax_are_those_of_the_rig() -> None:
     [
         ({"moved": quality.MIN_MOTION}, True), ({"moved": 0.99 * quality.MIN_MOTION}, False),
         ({"predicted_deg": quality.MAX_UNCERTAINTY_DEG}, True), ({"predicted_deg": 1.01 * quality.MAX_UNCERTAINTY_DEG}, False),
+        ({"predicted_deg": quality.MAX_UNCERTAINTY_FREE_DEG, "centred": True}, True),
+        ({"predicted_deg": 1.01 * quality.MAX_UNCERTAINTY_FREE_DEG, "centred": True}, False),
         ({"gap": quality.MIN_GAP}, True), ({"gap": 0.99 * quality.MIN_GAP}, False), ({"bend": -0.1}, True),
         ({"bend": -0.1, "mirror_gap": 2 * quality.MIN_GAP}, True),
         ({"bend": -0.1, "mirror_gap": 1.99 * quality.MIN_GAP}, False),

@@ -128,7 +128,15 @@ def reconstruct(
         against += _height_doubt(poses, tall)
         poses, solution = _sized(poses, solution, tall)
     bone = reference_note(solution.pose, seen.skeleton)
-    notes = (*footage.notes, *seen.notes, _beyond(footage, seen), *timed, _sides(footage, solution), bone)
+    notes = (
+        *footage.notes,
+        *seen.notes,
+        _beyond(footage, seen),
+        *timed,
+        _sides(footage, solution),
+        _centred(solution),
+        bone,
+    )
     return Reconstruction(
         poses=poses,
         rig=_rig(footage, solution),
@@ -291,6 +299,15 @@ def _rig(capture: Capture, found: Solution) -> Rig:
 def _sides(capture: Capture, solution: Solution) -> str:
     names = ", ".join(throughout(solution.side, tuple(capture.names)))
     return f"{names}: left and right are exchanged from beginning to end, and were exchanged back" if names else ""
+
+
+def _centred(solution: Solution) -> str:
+    if not solution.report.predicted_rotation_deg > solution.report.rotation_noise_deg:
+        return ""
+    return (
+        "nobody gave principal points, and they are taken to be in the middle of the images: a video that was cropped to one "
+        "side has a wrongly turned camera, which its poses hardly show"
+    )
 
 
 def _beyond(capture: Capture, seen: Observations) -> str:

@@ -78,6 +78,7 @@ class Optics:
         view_deg: V, field of view along the longer side.
         change: what `ZOOM` times the focal lengths do: median displacement of the joints in reference bones, scale and
             place apart, and degrees of the worst pair's rotation; NaN where they were given.
+        turned: V V, degrees, by which each pair's rotation is off for principal points that nobody gave; 0 where given.
         reasons: what speaks against them, in sentences.
     """
 
@@ -86,7 +87,15 @@ class Optics:
     deviation: tuple[float, ...]
     view_deg: tuple[float, ...]
     change: tuple[float, float]
+    turned: Float[Array, "V V"]
     reasons: tuple[str, ...] = ()
+
+    @staticmethod
+    def given(focal: Float[Array, "V 2"], intrinsics: Float[Array, "V 3 3"], reasons: tuple[str, ...] = ()) -> Optics:
+        """Of lenses that were given."""
+        views = len(focal)
+        nothing = np.zeros((views, views))
+        return Optics("given", "", (0.0,) * views, view_deg(focal, intrinsics), (np.nan, np.nan), nothing, reasons)
 
 
 @dataclass(frozen=True)
@@ -304,7 +313,7 @@ def describe(
     angle = view_deg(cameras.focal, given.intrinsics)
     reasons = [] if wish is None else [sentence(wish.words(names, evidence is None))]
     if evidence is None:
-        return Optics("given", "", (0.0,) * views, angle, (np.nan, np.nan), tuple(reasons))
+        return Optics.given(cameras.focal, given.intrinsics, tuple(reasons))
     deviation = np.sqrt(np.maximum(np.diag(spread)[6::CAMERA_SIZE], 0))
     moved, turned = zoomed(cameras, given, sigma, np.full(views, ZOOM))
     if views == 2 and given.auto:
@@ -330,7 +339,9 @@ def describe(
                 "or let the person walk towards the cameras."
             )
     loose = tuple(float(d) for d in deviation)
-    return Optics(evidence.mode, evidence.why, loose, angle, (moved / bone, turned), tuple(reasons))
+    change = moved / bone, turned
+    centres = np.degrees(turned_by_centres(cameras.focal, given.image_size))
+    return Optics(evidence.mode, evidence.why, loose, angle, change, centres * given.centred, tuple(reasons))
 
 
 def turned_by_centres(focal: Float[Array, "V 2"], image_size: Float[Array, "V 2"]) -> Float[Array, "V V"]:

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from vergence.geometry.body import joint_mean, limb_lengths, percentile, reference_length
 from vergence.geometry.two_view import NO_PARALLAX
 from vergence.reconstruction.inputs import Joints
-from vergence.reconstruction.lenses import Optics, view_deg
+from vergence.reconstruction.lenses import Optics
 from vergence.reconstruction.rig import Rig
 from vergence.reconstruction.wish import NOT_SYNCHRONOUS
 from vergence.skeleton import Skeleton
@@ -26,6 +26,7 @@ Array = np.ndarray
 
 # Limits of a `good` verdict.
 MAX_UNCERTAINTY_DEG = 0.5  # predicted rms of the worst pair; the largest error of a run stayed below four times that
+MAX_UNCERTAINTY_FREE_DEG = 1.0  # the same where nobody gave the lenses
 MIN_GAP = 1.15  # cost of the next best rig over the winner's
 MIN_COVERAGE = 0.5
 MIN_INLIERS = 0.6
@@ -47,6 +48,8 @@ class Report:
         noise_px: noise of one coordinate that the adjustment measured.
         predicted_rotation_deg: predicted rms error of the relative rotation, worst pair of cameras; 0 for known
             cameras. worst_pair: their names; empty for known cameras.
+        rotation_noise_deg: the part of it that noise makes, of the worst pair: what the verdict goes by. The rest are
+            principal points that nobody gave and that are taken to be in the middle, which hardly move the poses.
         parallax: smallest over the pairs, see `PairPose.parallax`; NaN for known cameras.
         conditioning: largest over the pairs of `PairPose.conditioning`; NaN for known cameras.
         gap, mirror_gap: cost of the next best rig (of the mirrored rig) over the winner's; infinity where there is
@@ -98,10 +101,19 @@ class Report:
     cameras: int
     focal_mode: str = "given"
     worst_pair: tuple[str, ...] = ()
+    rotation_noise_deg: float = float("nan")
     focal_evidence: str = ""
     focal_deviation: tuple[float, ...] = ()
     view_deg: tuple[float, ...] = ()
     zoom_change: tuple[float, ...] = ()
+
+    @property
+    def rotation_words(self) -> str:
+        """How well rotations are known, and how much of it is noise: 1.33 degrees (0.25 of noise, ...)."""
+        whole, noise = f"{self.predicted_rotation_deg:.2f}", f"{self.rotation_noise_deg:.2f}"
+        if not self.predicted_rotation_deg > self.rotation_noise_deg:
+            return f"{whole} degrees"
+        return f"{whole} degrees ({noise} without the principal points that nobody gave, which poses hardly feel)"
 
     def doubted(self, reasons: tuple[str, ...]) -> Report:
         """With these reasons too; `doubtful` where there are any. Who is late is told once, by whoever looked closer."""
@@ -206,10 +218,11 @@ def doubts(
             f"The person hardly moves ({moved:.2f} of a trunk length): all frames show the same points, "
             "so the cameras depend on a few joints. Film the person walking about."
         )
-    if estimated and not predicted_deg <= MAX_UNCERTAINTY_DEG:
+    most = MAX_UNCERTAINTY_FREE_DEG if centred else MAX_UNCERTAINTY_DEG
+    if estimated and not predicted_deg <= most:
         found.append(
             f"The relative rotation of the worst pair of cameras, {' and '.join(worst_pair)}, is known to {predicted_deg:.2f} "
-            f"degrees only (limit {MAX_UNCERTAINTY_DEG}). {'Intrinsics' if centred else 'More frames'}, more travel or sharper "
+            f"degrees only (limit {most}). {'Intrinsics' if centred else 'More frames'}, more travel or sharper "
             "keypoints would help."
         )
     if estimated and gap < MIN_GAP:
@@ -256,7 +269,7 @@ def measured_report(
         given: the joints, sides exchanged back.
         pose: T J 3 in the output's unit.
         residual, inlier: T V J, px and whether a view agrees.
-        sigma, predicted: noise (px), and the rotation error of every pair (degrees); 0 for known cameras.
+        sigma, predicted: noise (px), and the rotation error that it makes of every pair (degrees); 0 for known cameras.
         rig: as it was found; None for known cameras.
         skeleton: of the joints.
         side: T V J, as `consensus.repair_sides` gives it.
@@ -278,11 +291,15 @@ def measured_report(
     }
     bend, moved = handedness(pose, skeleton), motion(pose, skeleton)
     per_camera = tuple(percentile(error[:, v], 50) for v in range(error.shape[1]))
-    worst = np.unravel_index(int(np.argmax(predicted)), predicted.shape)
-    worst_pair = tuple(given.names[v] for v in worst) if rig else ()
+    optics = optics or Optics.given(given.focal, given.intrinsics)
+    whole = np.hypot(predicted, optics.turned)
+    noisiest, worst = (
+        tuple(given.names[v] for v in np.unravel_index(int(np.argmax(of)), of.shape)) if rig else ()
+        for of in (predicted, whole)
+    )
     reasons = doubts(
         predicted_deg=float(predicted.max()),
-        worst_pair=worst_pair,
+        worst_pair=noisiest,
         bend=bend,
         moved=moved,
         camera_errors=tuple(e / f for e, f in zip(per_camera, given.focal.mean(1), strict=True)),
@@ -292,7 +309,6 @@ def measured_report(
         **measured,
     )
     views = error.shape[1]
-    optics = optics or Optics("given", "", (0.0,) * views, view_deg(given.focal, given.intrinsics), (np.nan, np.nan))
     reasons += optics.reasons
     return Report(
         verdict="doubtful" if reasons else "good",
@@ -303,8 +319,9 @@ def measured_report(
         reprojection_per_joint={name: percentile(error[:, :, j], 50) for j, name in enumerate(skeleton.joint_names)},
         coverage_of_seen=float(done[seen.sum(1) >= 2].mean()) if (seen.sum(1) >= 2).any() else float("nan"),
         noise_px=sigma,
-        predicted_rotation_deg=float(predicted.max()),
-        worst_pair=worst_pair,
+        predicted_rotation_deg=float(whole.max()),
+        rotation_noise_deg=float(predicted.max()),
+        worst_pair=worst,
         conditioning=max(p.conditioning for p in rig.pairs.values()) if rig else float("nan"),
         handedness=bend,
         limb_cv=limb_cv,

@@ -42,7 +42,6 @@ from vergence.reconstruction.lenses import (
     agreeing,
     describe,
     preferred_lens,
-    turned_by_centres,
     weigh_focal_lengths,
 )
 from vergence.reconstruction.per_frame import frames_by_themselves
@@ -316,7 +315,7 @@ def _finish(
     evidence: Evidence | None,
     skeleton: Skeleton,
 ) -> tuple[Bundle, Array, Optics]:
-    """A last adjustment from robust points, the predicted rotation error of every pair (V V, degrees), and the lenses."""
+    """A last adjustment from robust points, every pair's predicted rotation error for noise (V V, degrees), the lenses."""
     observed, weight = given.observed[:, :, some], given.flat_weight[:, some]
     position = robust_points(cameras, observed, weight, sigma).position
     known = np.isfinite(position).all(1)
@@ -332,10 +331,7 @@ def _finish(
     wish = preferred_lens(sound, observed, trust, sigma=sigma, widened=widened, mode=mode, **points_of)
     bone = reference_length(pose.reshape(*given.weight.shape[::2], 3), skeleton)
     optics = describe(given, result, sigma, bone, evidence, spread, wish)
-    turned = rotation_uncertainty(result, spread)
-    if given.centred:
-        turned = np.hypot(turned, turned_by_centres(result.focal, given.image_size))
-    return result, np.degrees(turned), optics
+    return result, np.degrees(rotation_uncertainty(result, spread)), optics
 
 
 def _assemble(

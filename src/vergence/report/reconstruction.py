@@ -117,9 +117,7 @@ def print_summary(found: Reconstruction, file_notes: Mapping[str, str]) -> None:
     limbs = {name: value for name, value in report.limb_cv.items() if value == value}
     worst = max(limbs, key=lambda name: limbs[name], default=None)
     pair = " and ".join(report.worst_pair)
-    sure = (
-        f"rotation uncertainty {report.predicted_rotation_deg:.2f} deg ({escape(pair)})" if pair else "cameras as given"
-    )
+    sure = f"rotations known to {report.rotation_words}, worst pair {escape(pair)}" if pair else "cameras as given"
     steady = f"; least steady limb {escape(in_words(worst))}, {limbs[worst]:.1%} of its length" if worst else ""
     said = f"joints reconstructed {report.coverage:.1%}; {sure}{steady}"
     console.print(said, **plain)
@@ -249,6 +247,9 @@ def _quality_table(found: Solution) -> Table:
         gap = f"the next best rig costs {r.gap:.2f} times as much" if np.isfinite(r.gap) else "no other rig was found"
         error, pair = f"{r.predicted_rotation_deg:.2f}°", " and ".join(r.worst_pair)
         rows.append(["camera rotation, predicted error", error, f"root mean square, worst pair of cameras ({pair})"])
+        if r.predicted_rotation_deg > r.rotation_noise_deg:
+            what = "the rest are principal points that nobody gave, taken to be in the middle: poses hardly feel them"
+            rows.append(["of which noise", f"{r.rotation_noise_deg:.2f}°", what])
         rows.append(["starts that agree", f"{r.agreeing_starts} of {r.starts}", gap])
     if r.swapped_sides:
         rows.append(["left and right exchanged back", _percent(r.swapped_sides), "of images"])

@@ -274,7 +274,7 @@ def test_what_the_motion_tells_of_times_that_are_not_sure() -> None:
 
 def made(**report: Any) -> Any:
     usual = {"focal_deviation": (0.1, NAN), "travel": 2.0, "motion": module.MIN_MOTION, "reasons": (), "verdict": "good",
-             "predicted_rotation_deg": 0.5}  # fmt: skip
+             "predicted_rotation_deg": 0.5, "rotation_words": "0.50 degrees"}  # fmt: skip
     result = {name: report.pop(name) for name in ("intrinsics", "poses") if name in report}
     return SimpleNamespace(
         **{"intrinsics": "estimated", "poses": SimpleNamespace(unit="bone", pose=None), "skeleton": H36M_17} | result,

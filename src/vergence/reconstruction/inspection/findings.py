@@ -355,7 +355,7 @@ def _geometry(made: Reconstruction, stride: int, cause: str) -> Iterator[Finding
     if made.report.verdict == "good":
         error = made.report.predicted_rotation_deg
         sure = (
-            f"rotations of cameras are known to {error:.2f} degrees"
+            f"rotations of cameras are known to {made.report.rotation_words}"
             if error == error and error
             else "nothing speaks against them"
         )
