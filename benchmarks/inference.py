@@ -1,5 +1,6 @@
 """`Estimator` beside the network as published: EpipolarPose's ResNet-50 with a volume, 256 px, the same weights in both.
 
+    python benchmarks/inference.py --finished RUN
     python benchmarks/inference.py [--weights FILE.pth] [--rounds 5] [--seconds 2] [--threads 1 2] [--folder DIR]
 
 The peer is a plain torch module with the public network's layers and names (ResNet-50, three transposed convolutions, a 1x1
@@ -11,6 +12,8 @@ its volumes have peaks: rounding in bf16 means little before a random network, w
 Each number of threads is a process of its own; in it the three take turns, so that other programs meet all of them. Printed are
 milliseconds of the clock and of the processor (medians), the median of the paired ratios, and how far keypoints (px) and
 root-relative poses (mm, of a bone of 480 mm) are from the published ones: means and the most.
+
+`--finished RUN` prints instead how far bf16 is from fp32 on the tests of a run that is trained to its end, and both errors.
 """
 
 from __future__ import annotations
@@ -199,6 +202,31 @@ def child(folder: Path, threads: int, rounds: int, seconds: float) -> None:
         print(json.dumps(row), flush=True)
 
 
+def finished(folder: Path, count: int = 960) -> None:
+    import torch
+
+    import vergence
+    from vergence.recipes.load import load_recipe
+    from vergence.training.sources import open_source
+
+    recipe = load_recipe(str(folder / "recipe.yaml"))
+    exact, quick = (vergence.load(folder, precision=precision) for precision in ("fp32", "bf16"))
+    for name, source in recipe.test.items():
+        dataset = open_source(source, recipe.image_size, recipe.skeleton)
+        views = dataset.read(torch.linspace(0, len(dataset) - 1, min(count, len(dataset))).long())
+        images, intrinsics, truth = (x.numpy() for x in (views.image.permute(0, 2, 3, 1), views.intrinsics, views.pose))
+        found = [estimator(images, intrinsics) for estimator in (exact, quick)]
+        errors = [float(vergence.metrics.n_mpjpe(one.pose.numpy(), truth).mean()) for one in found]
+        told = [f"{name}, {len(truth)} images: N-MPJPE {errors[0]:.2f} mm in fp32, {errors[1]:.2f} in bf16"]
+        for unit, a, b in (
+            ("px", *(one.keypoints for one in found)),
+            ("mm", *(BONE_MM * one.pose for one in found)),
+        ):
+            away = (a - b).norm(dim=-1).flatten()
+            told.append(f"apart {away.mean():.3f} {unit} (99 of 100: {away.quantile(0.99):.3f}, most {away.max():.3f})")
+        print("; ".join(told))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", type=Path)
@@ -207,10 +235,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--folder", type=Path, default=Path("inference_benchmark"))
+    parser.add_argument("--finished", type=Path, metavar="RUN")
     parser.add_argument("--child", type=int, default=0, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.child:
         return child(asked.folder, asked.child, asked.rounds, asked.seconds)
+    if asked.finished:
+        return finished(asked.finished)
     asked.folder.mkdir(parents=True, exist_ok=True)
     weights = asked.folder / "weights.pth"
     if asked.weights:
