@@ -389,3 +389,16 @@ def test_up_is_a_direction_of_length_one() -> None:
     np.testing.assert_allclose(module._up({"up": [0, 3, -4]}, "c"), [0, 0.6, -0.8])
     with pytest.raises(VergenceError, match=r"up of c is \[0\.0, 0\.0, 0\.0\]"):
         module._up({"up": [0, 0, 0]}, "c")
+
+
+def test_one_video_or_keypoints_alone_are_told_what_they_need(tmp_path: Path) -> None:
+    (tmp_path / "walk.mp4").touch()
+    with pytest.raises(VergenceError, match="one video, and cameras are found from two or more") as error:
+        load_capture(tmp_path / "walk.mp4")
+    assert "`vergence predict`" in str(error.value.remedy)
+    (tmp_path / "day" / "cam02_json").mkdir(parents=True)
+    for name in ("cam01.json", "cam02_json/1.json", "notes.txt"):
+        (tmp_path / "day" / name).touch()
+    with pytest.raises(VergenceError, match="holds neither") as error:
+        load_capture(tmp_path / "day")
+    assert str(error.value.remedy).startswith("Keypoints alone (cam01.json, cam02_json) need a capture.toml")

@@ -20,10 +20,10 @@ from vergence.footage.capture_camera import (
     CaptureCamera,
     Probe,
     _starts,
-    _stray,
     _usual,
     frames_at,
     holes_of,
+    stray_frames,
 )
 from vergence.footage.capture_writer import write_capture
 from vergence.footage.observations import observe
@@ -228,8 +228,8 @@ def test_cameras_begin_where_their_stamps_say_if_they_are_of_one_clock() -> None
 def test_frames_are_lost_where_stamps_are_farther_apart_than_one_and_a_half() -> None:
     """Usually 2 apart: 3 is not, 3.1 is."""
     assert holes_of(np.array([0.0, 2, 4, 7, 9, 12.1, 14.1, 20, 22])).tolist() == [4, 6]
-    assert _stray(np.array([10.0, 10.1, 10.25, 10.28]), 10.0) == pytest.approx(0.5)
-    assert _stray(np.array([10.0, 10.1, 10.2, 10.23]), 10.0) == pytest.approx(0.7)
+    assert stray_frames(np.array([10.0, 10.1, 10.25, 10.28]), 10.0) == pytest.approx(0.5)
+    assert stray_frames(np.array([10.0, 10.1, 10.2, 10.23]), 10.0) == pytest.approx(0.7)
 
 
 @pytest.mark.parametrize(

@@ -187,3 +187,43 @@ def test_somebody_is_lost_after_a_second(frames: int, tracks: int) -> None:
     """Seen again 25 frames after, and one later."""
     people = [box(0, 0, 30, 40)[None] if t in (0, frames - 1) else np.zeros((0, 4, 3)) for t in range(frames)]
     assert len(track_people(people, FPS)) == tracks
+
+
+TWINS = [1, 0, 3, 2, 4]  # of `sided`
+
+
+def sided(x: float) -> np.ndarray:
+    """Shoulders, hips and a head of somebody 50 px tall."""
+    return np.array([[x, 10, 0.9], [x + 30, 10, 0.9], [x, 40, 0.9], [x + 30, 45, 0.9], [x + 15, 0, 0.9]])
+
+
+def test_who_is_taken_from_behind_for_a_while_is_the_same_person_where_twins_are_given() -> None:
+    """Shoulders go 30 px of 50, beyond the gate; with their twins none."""
+    people = [sided(float(t))[TWINS if 10 <= t < 15 else slice(None)][None] for t in range(25)]
+    assert [sorted(here) for here in follow_people(people, FPS, moving=True)] == [[0]] * 10 + [[1]] * 5 + [[0]] * 10
+    followed = list(follow_people(people, FPS, moving=True, mirror=TWINS))
+    assert [list(here) for here in followed] == [[0]] * 25
+    np.testing.assert_array_equal([here[0] for here in followed], [found[0] for found in people])  # as they were seen
+
+
+def test_who_is_found_with_both_namings_is_one_person_where_twins_are_given() -> None:
+    both = np.stack([sided(0.0), sided(0.5)[TWINS]])
+    both[0, :, 2] = 0.8
+    assert len(_without_duplicates(both)) == 2
+    np.testing.assert_array_equal(_without_duplicates(both, mirror=TWINS), both[1:])
+
+
+def test_between_two_who_are_as_near_the_naming_that_somebody_had_decides() -> None:
+    """Another person, as far to the left with the other naming as the first is to the right."""
+    start = [sided(0.0)[None]] * 3
+    here = list(follow_people([*start, np.stack([sided(-5.0)[TWINS], sided(5.0)])], FPS, mirror=TWINS))[-1]
+    np.testing.assert_array_equal(here[0], sided(5.0))
+
+
+def test_a_mistake_of_the_detector_takes_no_place_of_somebody_known() -> None:
+    """Whoever is at 23 px for one frame would go on at 11, nearer than 5, and leave 5 to who was at 10."""
+    known = [box(float(t + 1), 0, 30, 40)[None] for t in range(10)]
+    begun = np.stack([box(10.0, 0, 30, 40), box(23.0, 0, 30, 40)])
+    after = np.stack([box(5.0, 0, 30, 40), box(11.0, 0, 30, 40)])
+    here = list(follow_people([*known, begun, after], FPS))[-1]
+    assert {track: person[0, 0] for track, person in here.items()} == {0: 11.0, 2: 5.0}

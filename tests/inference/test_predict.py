@@ -2,7 +2,9 @@
 
 import json
 import types
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -236,3 +238,26 @@ def test_a_run_says_which_of_its_poses_are_reliable(light_run):
 def test_arrays_that_cannot_be_predicted(images, more, said):
     with pytest.raises(VergenceError, match=said):
         list(vergence.predict(Oracle(), images, **more))
+
+
+def test_times_are_a_videos_stamps_where_its_rate_is_uneven(tmp_path):
+    """Frames at 0, 1, 2, 3, 10, 11 of 50 a second: 6 in 0.22 s on the average; a given rate goes before."""
+    stamps = [0, 1, 2, 3, 10, 11]
+    with av.open(str(tmp_path / "phone.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=50)
+        stream.width, stream.height, stream.pix_fmt = 32, 16, "yuv420p"
+        stream.codec_context.time_base = stream.time_base = Fraction(1, 50)
+        for stamp in stamps:
+            frame = av.VideoFrame.from_ndarray(np.full((16, 32, 3), 9 * stamp, np.uint8), format="rgb24")
+            frame.pts, frame.time_base = stamp, Fraction(1, 50)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    footage = open_footage(tmp_path / "phone.mp4", None)
+    np.testing.assert_allclose(footage.at(np.arange(6)), np.array(stamps) / 50, atol=1e-9)
+    assert "phone.mp4 has no even frame rate" in footage.note
+    person = Person(lambda frame, size: np.array([0, 0, 30, 14.0]))
+    found = PredictedFrames(Oracle(), Take("phone", footage, find_lens(None, "", 60.0), (person,), list(range(6))))
+    assert [frame.time for frame in found] == pytest.approx([stamp / 50 for stamp in stamps])
+    given = open_footage(tmp_path / "phone.mp4", 25.0)
+    assert given.note == ""
+    assert given.at(np.arange(3)).tolist() == [0, 0.04, 0.08]

@@ -179,3 +179,22 @@ def test_more_frames_than_a_c3d_counts_are_refused(tmp_path: Path) -> None:
     many = PoseSequence(np.zeros((65536, 17, 3)), H36M_17.joint_names, 30.0)
     with pytest.raises(VergenceError, match="65535"):
         write_c3d(tmp_path / "a.c3d", many)
+
+
+def test_an_uneven_rate_keeps_the_motions_speed(tmp_path: Path) -> None:
+    """40 frames, 50 a second, of which 6 were lost after the tenth: 46 in the file, the lost ones between their neighbours."""
+    poses = walk()
+    times = np.concatenate([np.arange(10), np.arange(16, 46)]) / 50
+    uneven = replace(poses, fps=39 / times[-1], time=times)
+    write_bvh(tmp_path / "a.bvh", uneven)
+    text = (tmp_path / "a.bvh").read_text()
+    assert "Frames: 46\nFrame Time: 0.02000000" in text
+    found, steady = uneven.even(), replace(poses, fps=50.0, time=np.arange(40) / 50 + 3)
+    assert found.fps == pytest.approx(50)
+    assert found.frames.tolist() == [*range(10), *range(16, 46)]
+    np.testing.assert_allclose(found.times, times)
+    assert steady.even() is steady
+    faster = np.concatenate([np.arange(30) * 4, 116 + np.arange(1, 11)]) / 100  # the last ten at four times the rate
+    quick = replace(poses, fps=39 / faster[-1], time=faster).even()
+    assert quick.fps == pytest.approx(100)
+    assert quick.frames.tolist() == [*range(0, 120, 4), *range(117, 127)]

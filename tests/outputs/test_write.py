@@ -52,3 +52,10 @@ def test_an_unknown_format_writes_nothing(tmp_path: Path) -> None:
         vergence.outputs.write(tmp_path, poses(), ["npz", "cvs"])
     assert "Did you mean csv?" in error.value.remedy
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["fbx", "glb", "GLTF"])
+def test_what_blender_makes_of_an_animation_is_told_so(name: str) -> None:
+    with pytest.raises(vergence.VergenceError, match=f"{name} is not written") as error:
+        vergence.outputs.check([name])
+    assert str(error.value.remedy).startswith("Give bvh or usd: Blender")

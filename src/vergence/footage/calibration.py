@@ -53,6 +53,11 @@ def read_calibration(path: Path | str, unit: str | None = None, reader: str = ""
             f"{path} holds no calibration that is known here",
             f"Known: {', '.join(plugins.calibration_readers)}; docs/footage.md lists their files.",
         )
+    if found is None and Path(path).suffix.lower() == ".json":
+        raise VergenceError(
+            f"{path} is of no calibration format that is known here",
+            "Write its numbers into capture.toml (intrinsics, distortion, R, t), or give a format that docs/footage.md lists.",
+        )
     found = found or plugins.calibration_readers["toml"]
     rig: Rig = found.read(Path(path), unit)
     return rig

@@ -180,9 +180,21 @@ def load_capture(path: Path | str) -> Capture:
     if path.is_dir() and not (path / "capture.toml").exists():
         return make_capture(path)
     file = path / "capture.toml" if path.is_dir() else path
+    if file.suffix.lower() in VIDEO_SUFFIXES:
+        raise VergenceError(
+            f"{file} is no capture but one video, and cameras are found from two or more",
+            "Give the folder of the recording's videos. From one video `vergence predict` makes 3D.",
+        )
     if file.suffix.lower() != ".toml":
         raise VergenceError(f"{file} is no capture", "Give a folder of videos, or a capture.toml.")
     return _build(read_toml(file), file.parent.resolve(), file.name)
+
+
+def _of_keypoints(path: Path) -> bool:
+    """Whether it looks like keypoints that no video stands beside."""
+    if path.is_dir():
+        return any(file.suffix.lower() == ".json" for file in path.iterdir())
+    return path.suffix.lower() in (".json", ".csv", ".h5", ".npz")
 
 
 def make_capture(folder: Path | str) -> Capture:
@@ -210,6 +222,11 @@ def make_capture(folder: Path | str) -> Capture:
     if not videos and not images:
         held = [p.name for p in entries if p.is_dir() and holds_recording(p)]
         again = "Put the recording's videos, one per camera, there."
+        if points := [p.name for p in entries if _of_keypoints(p)]:
+            again = (
+                f"Keypoints alone ({', '.join(points[:4])}) need a capture.toml: for each camera `[cameras.NAME]` "
+                "with `keypoints` and `image_size`."
+            )
         raise VergenceError(
             f"folder {folder} holds neither a capture.toml nor videos",
             f"Give one of its folders that do: {', '.join(held[:4])}." if held else again,

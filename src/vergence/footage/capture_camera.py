@@ -175,7 +175,7 @@ class Probe:
         if self.times is None or len(self.times) < 3:
             return True
         usual, every = _usual(self.times), len(self.times) - 1
-        return len(usual) >= STEADY_FRAMES * every and _stray(np.cumsum(usual), 1 / float(usual.mean())) < 1
+        return len(usual) >= STEADY_FRAMES * every and stray_frames(np.cumsum(usual), 1 / float(usual.mean())) < 1
 
 
 def _usual(times: Float[np.ndarray, " N"]) -> Float[np.ndarray, " M"]:
@@ -246,7 +246,9 @@ def in_time(
             stamped[camera.name] = np.arange(camera.frame_count or COUNTED_ON) / own
     if not stamped:
         return tuple(cameras)
-    even = {name for name, times in stamped.items() if _stray(times, (len(times) - 1) / np.ptp(times)) < STRAY_FRAMES}
+    even = {
+        name for name, times in stamped.items() if stray_frames(times, (len(times) - 1) / np.ptp(times)) < STRAY_FRAMES
+    }
     alike = len(even) == len(stamped) == len({len(times) for times in stamped.values()}) + len(stamped) - 1
     alike &= all(abs((len(times) - 1) / np.ptp(times) / rate - 1) < SAME_RATE for times in stamped.values())
     late = _starts(cameras, stamped, probes, placed)
@@ -254,7 +256,7 @@ def in_time(
     for camera in cameras:
         times = stamped.get(camera.name)
         if times is not None and _moves(times, rate, probes[camera.name], alike):
-            steps, stray = (times - times[0]) * rate, _stray(times, rate)
+            steps, stray = (times - times[0]) * rate, stray_frames(times, rate)
             holes = holes_of(steps)
             lost = f"; frames are lost after {steps[holes[0]] / rate:.2f} s" if len(holes) else ""
             lost += f" and at {len(holes) - 1} more places" if len(holes) > 1 else ""
@@ -286,10 +288,10 @@ def holes_of(stamps: Float[np.ndarray, " N"]) -> Int[np.ndarray, " H"]:
 
 def _moves(times: np.ndarray, rate: float, probe: Probe, alike: bool) -> bool:
     """Whether time stamps say more than the frame numbers."""
-    return probe.clock or (not alike and _stray(times, rate) >= STRAY_FRAMES)
+    return probe.clock or (not alike and stray_frames(times, rate) >= STRAY_FRAMES)
 
 
-def _stray(times: Float[np.ndarray, " N"], rate: float) -> float:
+def stray_frames(times: Float[np.ndarray, " N"], rate: float) -> float:
     """Frames by which time stamps leave the frame numbers at most."""
     return float(np.abs((times - times[0]) * rate - np.arange(len(times))).max())
 

@@ -31,12 +31,14 @@ class Reader:
         read: see the module's text.
         all_cameras: a file is of all cameras of a recording.
         holds: whether a file that fits is one by its contents; asked of calibrations that nobody named.
+        one_each: there is a file for each camera, and those of a folder are one calibration.
     """
 
     fits: Callable[[Path], bool]
     read: Callable[..., Any]
     all_cameras: bool = False
     holds: Callable[[Path], bool] = lambda path: True
+    one_each: bool = False
 
 
 def find_reader(registry: Registry, path: Path, name: str = "", all_cameras: bool = False) -> Reader | None:

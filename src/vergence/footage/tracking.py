@@ -1,8 +1,9 @@
 """Following people through one camera's frames, by the distance of their joints.
 
 From frame to frame the best one-to-one assignment is taken, within a gate in parts of the person's size, so that frame
-rate and zoom do not matter. Two faults of detectors are mended on the way: one person found twice, and one person cut in
-two. What breaks it: people who cross right in front of each other may exchange their tracks; it shows as a support
+rate and zoom do not matter. Who has been seen for a while is assigned before who may be a mistake. Faults of detectors are
+mended on the way: one person found twice, one person cut in two, and, where the twins of joints are given, a back taken for
+a front. What breaks it: people who cross right in front of each other may exchange their tracks; it shows as a support
 between views that is lower than that of other recordings.
 """
 
@@ -20,11 +21,14 @@ GATE_SHARE = 0.35
 GATE_PER_LOST_FRAME = 0.02
 LOST_AFTER_SECONDS = 1.0
 DUPLICATE_SHARE = 0.04  # two detections nearer than this are one person found twice
+# Who is as near with left and right exchanged goes on too, but after whoever is near as named.
+EXCHANGED_SHARE = 0.04
 # A detector sometimes cuts a person in two: few joints in common, and each part where the person just was.
 PART_OVERLAP = 0.25
 PART_SHARE = 0.1
 VELOCITY_SHARE = 0.25  # of the newest step, frame by frame
 BLOCKED = 1e3  # cost of what lies beyond the gate
+TRUSTED_SECONDS = 0.25  # who was seen for less may be a mistake of the detector, and is assigned after all others
 MOST_TRIED = 3  # people whose assignments are all tried
 CHUNK_FRAMES = 2000  # measured at a time; bounds memory on long recordings
 
@@ -45,12 +49,14 @@ class Last:
         person: the joints there.
         velocity: px a frame, over the last moments; None where nobody asked for it.
         column: its place among that frame's people; -1 where it was put together of two.
+        frames: in which it was seen.
     """
 
     when: int
     person: Float[np.ndarray, "J 3"]
     velocity: Float[np.ndarray, " 2"] | None = None
     column: int = -1
+    frames: int = 1
 
     def expected(self, now: int) -> Float[np.ndarray, "J 3"]:
         """Where the joints are if the person goes on as it did."""
@@ -67,7 +73,7 @@ class Last:
 
 
 def follow_people(
-    people: Iterable[Float[np.ndarray, "P J 3"]], fps: float, moving: bool = False
+    people: Iterable[Float[np.ndarray, "P J 3"]], fps: float, moving: bool = False, mirror: Sequence[int] = ()
 ) -> Iterator[dict[int, Float[np.ndarray, "J 3"]]]:
     """Follows people through one camera's frames, as they come: a recording of any length takes the same memory.
 
@@ -76,15 +82,22 @@ def follow_people(
         fps: frames per second; a person lost for over a second is a new track when seen again.
         moving: people are looked for where they would be if they went on as before, and not where they were: who is
             hidden by somebody passing the other way is then found on the other side.
+        mirror: by joint the one of the other side (`Skeleton.mirror`): a person whose sides a detector exchanges from one
+            frame to the next is then still the same, and one found twice, once with each naming, is one.
 
     Yields:
         For every frame the people in it by their tracks' numbers, which count from 0 in the order of first sight.
     """
-    return _follow(((_without_duplicates(found), None) for found in people), fps, moving)
+    twins = list(mirror)
+    alone = (_without_duplicates(found, mirror=twins) for found in people)
+    return _follow(((found, None) for found in alone), fps, moving, twins)
 
 
 def _follow(
-    people: Iterable[tuple[Float[np.ndarray, "P J 3"], list[list[float]] | None]], fps: float, moving: bool
+    people: Iterable[tuple[Float[np.ndarray, "P J 3"], list[list[float]] | None]],
+    fps: float,
+    moving: bool,
+    mirror: list[int],
 ) -> Iterator[dict[int, Float[np.ndarray, "J 3"]]]:
     """The same of people without duplicates, and how far each is from each of the frame before, where that is known."""
     patience = max(1, round(LOST_AFTER_SECONDS * fps))
@@ -92,7 +105,7 @@ def _follow(
     tracks = 0
     for now, (found, steps) in enumerate(people):
         last = {track: seen for track, seen in last.items() if now - seen.when <= patience}
-        taken = _assigned(last, found, now, steps)
+        taken = _assigned_in_turn(last, found, now, steps, mirror, TRUSTED_SECONDS * fps)
         here = {track: found[column].copy() for column, track in taken.items()}
         columns = {track: column for column, track in taken.items()}
         for column, person in enumerate(found):
@@ -105,16 +118,40 @@ def _follow(
                 columns[whole] = -1
             else:
                 here[tracks] = person
-                last[tracks] = Last(now, person, column=column)
+                last[tracks] = Last(now, person, column=column, frames=0)
                 tracks += 1
         for track, column in columns.items():
-            velocity = last[track].moved(now, here[track]) if moving else None
-            last[track] = Last(now, here[track], velocity, column)
+            person = _as_named(last[track], here[track], now, mirror)
+            velocity = last[track].moved(now, person) if moving else None
+            last[track] = Last(now, person, velocity, column, last[track].frames + 1)
         yield here
 
 
+def _assigned_in_turn(
+    last: Mapping[int, Last],
+    found: Float[np.ndarray, "P J 3"],
+    now: int,
+    steps: list[list[float]] | None,
+    mirror: list[int],
+    trusted: float,
+) -> dict[int, int]:
+    """By place in `found` the track that goes on there: of those seen in more than `trusted` frames first."""
+    taken: dict[int, int] = {}
+    for first in (True, False):
+        some = {track: seen for track, seen in last.items() if (seen.frames > trusted) is first}
+        left = [column for column in range(len(found)) if column not in taken]
+        ways = steps if steps is None or not taken else [[row[column] for column in left] for row in steps]
+        part = _assigned(some, found[left] if taken else found, now, ways, mirror)
+        taken |= {left[column]: track for column, track in part.items()}
+    return taken
+
+
 def _assigned(
-    last: Mapping[int, Last], found: Float[np.ndarray, "P J 3"], now: int, steps: list[list[float]] | None
+    last: Mapping[int, Last],
+    found: Float[np.ndarray, "P J 3"],
+    now: int,
+    steps: list[list[float]] | None,
+    mirror: Sequence[int] = (),
 ) -> dict[int, int]:
     """By place in `found` the track that goes on there. In lists: of a few numbers each array costs more than the sums."""
     if not last or not len(found):
@@ -126,10 +163,21 @@ def _assigned(
         near = own
         if seen.velocity is not None and seen.velocity.any():
             near = np.minimum(own, _movement(seen.person, found)).tolist()  # who has stopped
+        if len(mirror):
+            turned = _movement(seen.expected(now), found[:, list(mirror)]) + EXCHANGED_SHARE
+            own, near = (np.minimum(turned, values).tolist() for values in (own, near))
         gate = GATE_SHARE + GATE_PER_LOST_FRAME * (now - seen.when - 1)
         blocked.append([value > gate for value in near])
         cost.append([BLOCKED if far else value for far, value in zip(blocked[-1], own)])
     return {c: alive[r] for r, c in _best_pairs(cost) if not blocked[r][c]}
+
+
+def _as_named(last: Last, person: Float[np.ndarray, "J 3"], now: int, mirror: list[int]) -> Float[np.ndarray, "J 3"]:
+    """The person with the sides that it had, where they are exchanged."""
+    if not mirror:
+        return person
+    kept, turned = _movement(last.expected(now), np.stack([person, person[mirror]]))
+    return person[mirror] if turned + EXCHANGED_SHARE < kept else person
 
 
 def _best_pairs(cost: list[list[float]]) -> Iterable[tuple[int, int]]:
@@ -158,7 +206,7 @@ def track_people(people: Sequence[Float[np.ndarray, "P J 3"]], fps: float) -> li
     alone = [_without_duplicates(p, np.array(near[t])) if t in near else p for t, p in enumerate(people)]
     steps = [None, *_between(alone[:-1], alone[1:])]
     tracks: dict[int, Track] = {}
-    for now, here in enumerate(_follow(zip(alone, steps), fps, moving=False)):
+    for now, here in enumerate(_follow(zip(alone, steps), fps, moving=False, mirror=[])):
         for track, person in here.items():
             whole = tracks.get(track)
             if whole is None:
@@ -227,13 +275,18 @@ def _movement(person: Float[np.ndarray, "*P J 3"], others: Float[np.ndarray, "P 
 
 
 def _without_duplicates(
-    people: Float[np.ndarray, "P J 3"], apart: Float[np.ndarray, "P P"] | None = None
+    people: Float[np.ndarray, "P J 3"], apart: Float[np.ndarray, "P P"] | None = None, mirror: Sequence[int] = ()
 ) -> Float[np.ndarray, "Q J 3"]:
-    """One of each two that are one person found twice; `apart`: how far they are from each other, where that is known."""
+    """One of each two that are one person found twice; `apart`: how far they are from each other, where that is known. With
+    twins of joints also once with left and right exchanged."""
     if len(people) < 2:
         return people
     if apart is None:
         apart = np.stack([_movement(person, people) for person in people])
+        if len(mirror):
+            turned = np.stack([_movement(person[list(mirror)], people) for person in people])
+            np.fill_diagonal(turned, np.inf)
+            apart = np.minimum(apart, turned)
     if (apart > DUPLICATE_SHARE).sum() == apart.size - len(people):
         return people
     order = np.argsort(-np.nansum(people[..., 2], axis=1), kind="stable")

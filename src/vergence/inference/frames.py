@@ -48,7 +48,7 @@ class PredictedFrame:
 
     Attributes:
         frame: its number, counted from 0.
-        time: seconds; frame / fps.
+        time: seconds, by the video's time stamps where its rate is uneven; else frame / fps.
         pose: root-relative, in reference bones, in the frame of the camera that took the images (`canonical` poses of MCSS:
             turned to a fixed heading); NaN where nobody was seen.
         keypoints: px of the full image (of `size`), lens distortion included; NaN where nobody was seen, or where the run
@@ -344,7 +344,7 @@ class PredictedFrames(Iterator[PredictedFrame]):
             keypoints=keypoints,
             confidence=confidence,
             frame=rows,
-            time=rows / self.take.footage.fps,
+            time=self.take.footage.at(rows),
             reliable=reliable,
             model=self.domain.words,
         )

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
 from vergence.errors import VergenceError
 from vergence.footage.capture import Capture, load_capture
-from vergence.footage.capture_camera import CaptureCamera
+from vergence.footage.capture_camera import STRAY_FRAMES, CaptureCamera, stray_frames
 from vergence.footage.formats.names import Numbering
 from vergence.footage.images import IMAGE_SUFFIXES, ImageFolder, read_image
 from vergence.footage.resize import ImageFit, fit_sizes
@@ -39,6 +39,7 @@ class Footage:
         single: it is one image.
         note: what was assumed.
         folder: that the images lie in, whose names count them.
+        times: when the images were taken, seconds after the first; None where that is frame / fps.
     """
 
     name: str
@@ -49,6 +50,11 @@ class Footage:
     single: bool = False
     note: str = ""
     folder: ImageFolder | None = None
+    times: Float[np.ndarray, " N"] | None = None
+
+    def at(self, frames: Float[np.ndarray, " T"] | Int[np.ndarray, " T"]) -> Float[np.ndarray, " T"]:
+        """Seconds of frames."""
+        return frames / self.fps if self.times is None else np.interp(frames, np.arange(len(self.times)), self.times)
 
     @property
     def numbering(self) -> Numbering | None:
@@ -91,7 +97,20 @@ def open_footage(source: Path | str | Iterable[RGB], fps: float | None) -> Foota
         return ((i, image) for i, image in video.frames(min(wanted), max(wanted) + 1) if i in wanted)
 
     note = "" if video.fps or fps else f"{path.name} states no frame rate: taken as {ASSUMED_FPS:g} per second"
-    return Footage(path.name, len(video), fps or video.fps or ASSUMED_FPS, decode, path, False, note)
+    rate = fps or video.fps or ASSUMED_FPS
+    times = None if fps else _uneven(video.times, rate)
+    if times is not None:
+        note = (
+            f"{path.name} has no even frame rate: times are its time stamps, up to {stray_frames(times, rate) / rate:.2f} s "
+            "from an even rate; TRC, C3D, BVH and USD keep the motion's speed and bridge or leave open what is missing"
+        )
+    return Footage(path.name, len(video), rate, decode, path, False, note, times=times)
+
+
+def _uneven(times: Float[np.ndarray, " N"] | None, rate: float) -> Float[np.ndarray, " N"] | None:
+    """Time stamps after the first, seconds, where they say more than frame numbers."""
+    there = times is not None and len(times) > 2 and stray_frames(times, rate) >= STRAY_FRAMES
+    return times - times[0] if there and times is not None else None
 
 
 def _open_arrays(images: Iterable[RGB], fps: float | None) -> Footage:

@@ -44,6 +44,11 @@ class LiftedFrames(PredictedFrames):
     looks = False
 
     def __init__(self, model: LiftingModel, take: Take, flip: bool | None = None, progress: Progress = silent) -> None:
+        if take.person.track is None and take.person.whole is not None:
+            raise VergenceError(
+                "boxes and whole images are for models that look at images, and this one lifts 2D keypoints",
+                "Leave --box, --boxes and --whole-image out: a detector then finds the person; or give --keypoints.",
+            )
         if take.person.track is None:
             raise VergenceError(
                 f"no keypoints are given for {take.name}, and this model lifts 2D keypoints",

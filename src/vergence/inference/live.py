@@ -83,7 +83,9 @@ class LiveFrames(PredictedFrames):
                 current[:] = [self.take.fitted(full)]
                 yield self._detector(current)[0]
 
-        for frame, here in enumerate(follow_people(seen(), self.take.footage.fps, moving=True)):
+        mirror = self._detector.skeleton.mirror
+        people = follow_people(seen(), self.take.footage.fps, moving=True, mirror=mirror)
+        for frame, here in enumerate(people):
             now = self._clock()
             gap, before = SLOWER * gap + (1 - SLOWER) * max(now - before, 1e-3) if frame else gap, now
             for track in list(kept):

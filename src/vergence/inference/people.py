@@ -127,7 +127,7 @@ class Sightings:
         self._kind = np.dtype([("track", "<i8"), ("points", "<f8", (len(skeleton), 3))])
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as this object
         self._starts = array("q", [0])
-        for frame, here in enumerate(follow_people(people, fps, moving=True)):
+        for frame, here in enumerate(follow_people(people, fps, moving=True, mirror=skeleton.mirror)):
             rows = np.zeros(len(here), self._kind)
             for row, (track, person) in zip(rows, here.items()):
                 row["track"], row["points"] = track, person

@@ -83,7 +83,7 @@ class Take:
 
     def time(self, frame: int) -> float:
         """Seconds."""
-        return (frame - self.offset) / self.footage.fps
+        return float(self.footage.at(np.array([frame]))[0]) - self.offset / self.footage.fps
 
     def fitted(self, image: RGB) -> RGB:
         """An image of the footage in the pixels of the camera's intrinsics."""

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from vergence.errors import VergenceError
 from vergence.outputs.markers import check_markers
 from vergence.outputs.sequence import PoseSequence
 from vergence.outputs.tables import read_npz, write_csv, write_json_poses, write_npz
@@ -35,6 +36,7 @@ __all__ = [
     "write_trc",
 ]
 
+OF_BLENDER = ("fbx", "gltf", "glb", "blend", "dae", "abc")  # what Blender makes of an animation
 FORMATS = ("npz", "json", "csv", "trc")
 
 
@@ -51,6 +53,10 @@ def check(formats: Iterable[str], options: Mapping[str, Mapping[str, Any]] | Non
             function, says so), or no such markers.
     """
     for name in formats:
+        if name not in exporters and name.lower() in OF_BLENDER:
+            raise VergenceError(
+                f"{name} is not written", "Give bvh or usd: Blender reads them and exports FBX and glTF."
+            )
         getattr(exporters[name], "check", lambda: None)()
     for given in (options or {}).values():
         check_markers(given.get("markers", ""))

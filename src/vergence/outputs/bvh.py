@@ -36,6 +36,7 @@ def write_bvh(path: Path | str, poses: PoseSequence, stature_mm: float = ASSUMED
     Raises:
         VergenceError: it cannot be written, or the pelvis never turns into view.
     """
+    poses = poses.even()
     motion, note = animate(poses, stature_mm, CM_PER_MM)
     lines, order = _hierarchy(motion)
     write_text(path, "\n".join([*lines, *_motion(motion, order, poses.fps)]) + "\n")

@@ -49,6 +49,7 @@ def write_c3d(
     check_installed()
     import ezc3d
 
+    poses = poses.even()
     world = poses.in_world(stature_mm)
     placed = poses.placed(world)
     frames = len(placed.pose)

@@ -78,7 +78,7 @@ def animate(poses: PoseSequence, stature_mm: float, per_mm: float) -> tuple[Kine
     told = poses.travelling(stature_mm)
     world = told.in_world(stature_mm)
     motion = fit_kinematics(told.placed(world, per_mm))
-    empty = f"{motion.empty} frames show nobody and lead from the pose before them to the one after"
+    empty = f"{motion.empty} frames show nobody and lead from the pose before them to the one after, or stand still at an end"
     of_one_camera = told is not poses or poses.person is not None
     shaking = of_one_camera and len(poses.pose) > 1 and not poses.smoothing
     notes = (

@@ -17,6 +17,8 @@ from vergence.skeleton import Skeleton, skeleton_from_names
 
 UNITS = ("mm", "m", "reference_bone")
 UNSURE = ("error", "error_90", "strangeness")
+STEADY_FRAMES = 0.5  # between the frames' times that are most early and most late, of an even rate
+MOST_FASTER = 10  # than its usual rate a part of a recording is taken for
 PER_ROW = ("pose", "keypoints", "confidence", "frame", "time", "reliable", "root", "root_sigma", *UNSURE)
 
 
@@ -92,6 +94,23 @@ class PoseSequence:
     @property
     def times(self) -> Float[np.ndarray, " T"]:
         return self.frames / self.fps if self.time is None else np.asarray(self.time)
+
+    def even(self) -> PoseSequence:
+        """The same for a file of one frame rate: where times are not frame / fps, the rows' numbers are those of the nearest
+        moments at the usual rate, so that motion keeps its speed and lost frames are gaps."""
+        if self.time is None or len(self.time) < 3:
+            return self
+        times = np.asarray(self.time, dtype=np.float64)
+        if np.ptp(times * self.fps - self.frames) <= STEADY_FRAMES:
+            return self
+        steps = np.diff(times) / np.diff(self.frames)
+        usual = float(np.median(steps))
+        rate = 1 / usual
+        if (np.diff(np.round((times - times[0]) * rate)) < 1).any():  # a part of the recording is faster
+            rate = 1 / max(float(steps.min()), usual / MOST_FASTER)
+        numbers = np.round((times - times[0]) * rate).astype(int) - np.arange(len(times))
+        numbers = np.maximum.accumulate(numbers) + np.arange(len(times))
+        return replace(self, frame=numbers, time=numbers / rate, fps=rate)
 
     def in_world(self, stature_mm: float = ASSUMED_STATURE_MM) -> World:
         """Where up, the floor and a millimetre are for these poses.

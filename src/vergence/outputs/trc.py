@@ -61,6 +61,7 @@ def write_trc(
     path = Path(path)
     if unit not in MM_PER:
         raise VergenceError(f"a TRC file in {unit!r}", f"It is one of {', '.join(MM_PER)}.")
+    poses = poses.even()
     world = poses.in_world(stature_mm)
     seen = seen_joints(poses, markers)
     names = named_markers(next(poses.parts(1), poses), markers, seen)[0]

@@ -37,6 +37,7 @@ def write_usd(path: Path | str, poses: PoseSequence, stature_mm: float = ASSUMED
     Raises:
         VergenceError: it cannot be written, or the pelvis never turns into view.
     """
+    poses = poses.even()
     motion, note = animate(poses, stature_mm, M_PER_MM)
     frames = (poses.frames[0] if len(poses.pose) else 0) + np.arange(len(motion.root))
     write_text(path, _stage(motion, frames, poses.fps, poses.told(note)))

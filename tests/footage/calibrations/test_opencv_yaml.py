@@ -111,3 +111,20 @@ def test_what_is_none(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.yml").write_text(text)
     with pytest.raises(VergenceError, match=message):
         read_calibration(tmp_path / "a.yml")
+
+
+def test_a_vector_as_opencv_5_writes_it(tmp_path: Path) -> None:
+    def vector(values: list[float]) -> str:
+        return f"!!opencv-nd-matrix\n   sizes: [ {len(values)} ]\n   dt: d\n   data: {values}\n"
+
+    three = "!!opencv-matrix\n   rows: 3\n   cols: 3\n   dt: d\n   data: "
+    matrix, turn = (
+        three + "[ 900., 0., 320., 0., 900., 240., 0., 0., 1. ]\n",
+        three + "[ 1., 0., 0., 0., 1., 0., 0., 0., 1. ]\n",
+    )
+    parts = {"K1": matrix, "D1": vector([-0.1, 0.05, 0.001, -0.0008, -0.01]), "K2": matrix, "D2": vector([0.0] * 5),
+             "R": turn, "T": vector([-0.5, 0.0, 0.0])}  # fmt: skip
+    (tmp_path / "a.yml").write_text("%YAML:1.0\n---\n" + "".join(f"{name}: {value}" for name, value in parts.items()))
+    first, second = read_calibration(tmp_path / "a.yml").cameras
+    np.testing.assert_array_equal(first.distortion, [-0.1, 0.05, 0.001, -0.0008, -0.01])
+    np.testing.assert_allclose(second.t, [-500, 0, 0])

@@ -80,6 +80,8 @@ def _value(node: Any) -> Any:
         keys = node.keys()
         if "data" in keys and "rows" in keys:
             return _matrix(*(_value(node.getNode(key)) for key in ("rows", "cols", "data")))
+        if "data" in keys and "sizes" in keys:  # OpenCV 5 writes vectors so
+            return _matrix(-1, 1, _value(node.getNode("data")))
         return {key: _value(node.getNode(key)) for key in keys}
     if node.isSeq():
         return [_value(node.at(i)) for i in range(node.size())]

@@ -45,6 +45,7 @@ def _in(folder: Path) -> Iterator[Path]:
         if reader is None or not getattr(reader, "holds", lambda path: True)(path):
             continue
         model = path.stem if path.name in ("cameras.txt", "cameras.bin") else path.name  # one model in two forms
+        model = "" if getattr(reader, "one_each", False) else model
         if model not in models:
             models.add(model)
             yield path
