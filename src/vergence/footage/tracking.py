@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float
 GATE_SHARE = 0.35
 GATE_PER_LOST_FRAME = 0.02
 LOST_AFTER_SECONDS = 1.0
+ESTABLISHED_SECONDS = 0.2  # who was seen for less may be a ghost of the detector, and chooses after all others
 DUPLICATE_SHARE = 0.04  # two detections nearer than this are one person found twice
 # Who is as near with left and right exchanged goes on too, but after whoever is near as named.
 EXCHANGED_SHARE = 0.04
@@ -28,7 +29,6 @@ PART_OVERLAP = 0.25
 PART_SHARE = 0.1
 VELOCITY_SHARE = 0.25  # of the newest step, frame by frame
 BLOCKED = 1e3  # cost of what lies beyond the gate
-TRUSTED_SECONDS = 0.25  # who was seen for less may be a mistake of the detector, and is assigned after all others
 MOST_TRIED = 3  # people whose assignments are all tried
 CHUNK_FRAMES = 2000  # measured at a time; bounds memory on long recordings
 
@@ -105,7 +105,7 @@ def _follow(
     tracks = 0
     for now, (found, steps) in enumerate(people):
         last = {track: seen for track, seen in last.items() if now - seen.when <= patience}
-        taken = _assigned_in_turn(last, found, now, steps, mirror, TRUSTED_SECONDS * fps)
+        taken = _assigned(last, found, now, steps, ESTABLISHED_SECONDS * fps, mirror)
         here = {track: found[column].copy() for column, track in taken.items()}
         columns = {track: column for column, track in taken.items()}
         for column, person in enumerate(found):
@@ -127,33 +127,16 @@ def _follow(
         yield here
 
 
-def _assigned_in_turn(
-    last: Mapping[int, Last],
-    found: Float[np.ndarray, "P J 3"],
-    now: int,
-    steps: list[list[float]] | None,
-    mirror: list[int],
-    trusted: float,
-) -> dict[int, int]:
-    """By place in `found` the track that goes on there: of those seen in more than `trusted` frames first."""
-    taken: dict[int, int] = {}
-    for first in (True, False):
-        some = {track: seen for track, seen in last.items() if (seen.frames > trusted) is first}
-        left = [column for column in range(len(found)) if column not in taken]
-        ways = steps if steps is None or not taken else [[row[column] for column in left] for row in steps]
-        part = _assigned(some, found[left] if taken else found, now, ways, mirror)
-        taken |= {left[column]: track for column, track in part.items()}
-    return taken
-
-
 def _assigned(
     last: Mapping[int, Last],
     found: Float[np.ndarray, "P J 3"],
     now: int,
     steps: list[list[float]] | None,
+    established: float,
     mirror: Sequence[int] = (),
 ) -> dict[int, int]:
-    """By place in `found` the track that goes on there. In lists: of a few numbers each array costs more than the sums."""
+    """By place in `found` the track that goes on there; those that were seen in `established` frames choose before the
+    others. In lists: of a few numbers each array costs more than the sums."""
     if not last or not len(found):
         return {}
     alive, cost, blocked = list(last), [], []
@@ -169,7 +152,16 @@ def _assigned(
         gate = GATE_SHARE + GATE_PER_LOST_FRAME * (now - seen.when - 1)
         blocked.append([value > gate for value in near])
         cost.append([BLOCKED if far else value for far, value in zip(blocked[-1], own)])
-    return {c: alive[r] for r, c in _best_pairs(cost) if not blocked[r][c]}
+    taken: dict[int, int] = {}
+    old = [seen.frames >= established for seen in last.values()]
+    for first in (True, False):
+        rows = [r for r, long in enumerate(old) if long == first]
+        columns = [c for c in range(len(found)) if c not in taken]
+        if rows and columns:
+            pairs = _best_pairs([[cost[r][c] for c in columns] for r in rows])
+            chosen = [(rows[r], columns[c]) for r, c in pairs]
+            taken.update({c: alive[r] for r, c in chosen if not blocked[r][c]})
+    return taken
 
 
 def _as_named(last: Last, person: Float[np.ndarray, "J 3"], now: int, mirror: list[int]) -> Float[np.ndarray, "J 3"]:
