@@ -76,6 +76,8 @@ def test_no_words_at_all_show_the_verbs(capsys):
         (["predict", "walk.mp4", "--people", "two"], "--people two. Give one or all;"),
         (["predict", "walk.mp4", "--flip", "maybe"], "--flip maybe. Give true or false;"),
         (["inspect", "videos", "--frames", "2.5"], "--frames 2.5. Give a whole number;"),
+        (["export", "runs/mine", "--format", "torch"], "--format torch. Give onnx;"),
+        (["synth", "here", "--known", "all"], "--known all. Give nothing, intrinsics or cameras;"),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_2(words, said, capsys, tmp_path, monkeypatch):
@@ -313,3 +315,10 @@ def test_what_is_not_there_is_told_before_any_library_is_loaded(words, tmp_path)
     status, heavy, text = loaded_by([word if word != "new" else str(tmp_path / "new") for word in words.split()])
     assert (status, heavy - {"numpy", "rich"}) == (2, set())
     assert re.search(r"(there is no|no) .*gone'?\. ", text), text
+
+
+def test_a_line_of_yaml_that_cannot_be_read_is_numbered(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_text("method: supervised\nimage_size: 64\nseed: a: b\n")
+    assert cli.main(["train", "mine.yaml"]) == 2
+    assert "mine.yaml is not readable YAML: mapping values are not allowed here (line 3)" in capsys.readouterr().err

@@ -124,3 +124,29 @@ def test_a_dataset_from_outside_is_a_source(tmp_path):
     assert dataset.read(torch.arange(2)).image.shape == (2, 3, 64, 64)
     with pytest.raises(VergenceError, match=r"of kind my_dataset has no key sources\.wild\.step"):
         load_recipe(str(RECIPE), ["--sources.wild", "{kind: my_dataset, step: 5}"])
+
+
+def test_a_run_on_an_own_dataset_is_trained_and_measured_to_its_page(tmp_path, capsys):
+    for name, seed in (("people", 1), ("new", 2)):
+        truth = open_source(make_source(count=4, seed=seed), 32, "h36m_17").read(torch.arange(4))
+        (tmp_path / name).mkdir()
+        for i in range(4):
+            cv2.imwrite(str(tmp_path / name / f"{i}.png"), truth.image[i].permute(1, 2, 0).numpy()[..., ::-1])
+        people = [
+            {
+                "image": f"{i}.png",
+                "box": [0, 0, 32, 32],
+                "joints": dict(zip(H36M_17.joint_names, truth.keypoints[i].tolist())),
+            }
+            for i in range(4)
+        ]
+        (tmp_path / name / "people.json").write_text(json.dumps(people))
+    own = ",".join(str(EXAMPLES / name) for name in ("my_method.py", "my_dataset.py"))
+    words = ["--sources.wild", f"{{kind: my_dataset, path: {tmp_path / 'people'}, keypoints: true}}", *TINY]
+    words.remove("--sources.wild.count=8")
+    out = tmp_path / "run"
+    assert main(["train", str(RECIPE), "--plugins", own, "--out", str(out), "--device", "cpu", *words]) == 0
+    assert f"my_dataset, path {tmp_path / 'people'}, joints 4" in (out / "report.html").read_text()
+    assert "not of new images" not in capsys.readouterr().out
+    assert main(["evaluate", str(out), "--plugins", own, "--device", "cpu"]) == 0
+    assert (out / "evaluation" / "report.html").exists()

@@ -72,4 +72,5 @@ def said(error: BaseException) -> str:
     if isinstance(cause, BaseException):
         return said(cause)
     words = (getattr(error, "strerror", None) or str(error)).strip().splitlines() or [""]
-    return words[0] or type(error).__name__
+    mark = getattr(error, "problem_mark", None)  # where, of YAML
+    return (words[0] or type(error).__name__) + (f" (line {mark.line + 1})" if mark else "")

@@ -78,6 +78,8 @@ def test_options_are_the_verbs():
     for name in ("out", "input", "quiet", "sped"):
         with pytest.raises(VergenceError, match=name):
             check_options("predict", {name: 1})
+    for verb, names in OWN_PATHS.items():
+        check_options(verb, dict.fromkeys(names, "x"), own=True)
     with pytest.raises(VergenceError, match="no option 'plugins' for a recording of a manifest"):
         check_options("predict", {"plugins": "mine.py"}, own=True)
 

@@ -54,12 +54,12 @@ def test_an_image_of_the_footage_is_its_own_first_hit(run, images, tmp_path):
     found = json.loads((tmp_path / "results.json").read_text())
     assert len(found["hits"]) == 3
     first = found["hits"][0]
-    assert (first["frame"], first["time"], first["rank"]) == (4, 0.4, 1)
+    assert (first["frame"], first["time"], first["rank"], first["image"]) == (4, 0.4, 1, "004.png")
     assert first["distance"] < 1e-3
     assert found["index"]["reused"] is False
     assert "embedding" in found["protocol"]["descriptor"]
     page = (tmp_path / "report.html").read_text()
-    assert "0.40 s (frame 4)" in page
+    assert "004.png, 0.40 s (frame 4)" in page
     assert page.count("data:image/png") >= 4  # the query and a thumbnail for each hit
 
 
@@ -159,3 +159,12 @@ def test_a_damaged_index_is_one_sentence(run, images, tmp_path, capsys):
     assert ask(run, images / "000.png", "--footage", images, "--out", tmp_path) == 2
     assert "Delete it" in capsys.readouterr().err
     assert np.array_equal((tmp_path / "index.npz").read_bytes(), b"PK nothing")
+
+
+def test_a_query_whose_person_nothing_places_is_told_before_the_footage_is_looked_at(run, images, tmp_path, capsys):
+    Image.new("RGB", (80, 60)).save(tmp_path / "query.png")
+    words = [run, tmp_path / "query.png", "--footage", images, "--box", "0,0,60,60", "--out", tmp_path / "out"]
+    assert ask(*words, whole=False) == 2
+    error = capsys.readouterr().err
+    assert "nothing says where the person is in the query query.png. Give --query-box, or --whole-image" in error
+    assert not (tmp_path / "out").exists()

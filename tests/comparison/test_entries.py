@@ -255,6 +255,24 @@ def test_options_are_for_the_recipes_that_are_compared():
         read_entries([], [], ["--stages.pose.train.losses.metric=0.1"])
 
 
+def test_a_recipe_without_an_options_source_is_named_with_what_is_for_all(tmp_path):
+    said = (
+        r"^mcss: the recipe has no sources\.wild\. There are studio\. --sources\.all\.count is for all that have it\.$"
+    )
+    with pytest.raises(VergenceError, match=said):
+        read_entries(["supervised", "mcss"], [], ["--sources.wild.count=40"])
+    supervised, mcss = read_entries(["supervised", "mcss"], [], ["--sources.all.count=40"])
+    assert supervised.recipe.sources["wild"].count == 40
+    assert set(mcss.recipe.sources) == {"studio"}
+
+
+def test_the_built_in_set_has_a_name_beside_recipes(tmp_path):
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"method": "supervised"}))
+    mine, theirs = read_entries(["compare", str(tmp_path / "mine.yaml")], ["mine", "epipolar_pose"])[::-1]
+    (alone,) = read_entries([], ["epipolar_pose"])
+    assert (mine.name, theirs) == ("mine", alone)
+
+
 # One key in several values
 
 

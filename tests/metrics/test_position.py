@@ -317,3 +317,15 @@ def test_a_flat_pose_is_told_by_its_bone_sum_where_the_least_squares_scale_forgi
     target = target - target[:, :1]
     flat = target * [1, 1, 0]
     assert (bone_sum_mpjpe(flat, target, H36M_17.limbs) > n_mpjpe(flat, target)).all()
+
+
+@pytest.mark.parametrize("metric", [pck, auc])
+def test_a_threshold_in_another_unit_than_the_poses_is_refused(metric):
+    prediction, target = pair()
+    with pytest.raises(VergenceError, match=r"the target's poses are at most [\d.]+ large, the threshold is 150"):
+        metric(prediction / 1000, target / 1000)
+    with pytest.raises(VergenceError, match="give poses in mm"):
+        metric(prediction, target / 1000)
+    assert np.allclose(pck(prediction / 1000, target / 1000, threshold=0.15), pck(prediction, target))
+    assert np.isnan(metric(np.full((2, 3, 3), np.nan), np.full((2, 3, 3), np.nan))).all()
+    assert len(metric(prediction[:0], target[:0])) == 0

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 
-from vergence.report.run_page import uncertainty_tables
+from vergence import Source, plugins
+from vergence.recipes.typed import make_source
+from vergence.report.run_page import source_words, uncertainty_tables
 
 TOLD = {
     "spearman": 0.641, "spearman_within_joints": 0.27, "spearman_of_images": 0.47, "coverage_90": 0.892, "expected": 0.1,
@@ -22,3 +26,20 @@ def test_a_calibrated_run_s_page_tells_how_well_it_knows_its_errors():
     assert other[-1] is None
     assert "reference bones" in table.protocol
     assert uncertainty_tables({"studio": {}}) == []
+
+
+@pytest.mark.parametrize("kind", list(plugins.datasets))
+def test_every_kind_of_source_has_words(kind, tmp_path):
+    own = {} if kind.startswith("world_") else {"path": str(tmp_path)}
+    words = source_words(make_source(kind, keypoints=True, **own))
+    assert words.endswith("; labels used: keypoints")
+    assert not own or f"{kind} {tmp_path}" in words
+
+
+def test_a_source_from_outside_has_its_own_keys_for_words():
+    @dataclass
+    class Lab(Source):
+        room: str = "A"
+        take: int = 0
+
+    assert source_words(Lab("lab", pose="2")) == "lab, room A, take 0; labels used: 3D of 2"

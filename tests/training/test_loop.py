@@ -173,6 +173,26 @@ def test_what_a_method_warns_of_is_filed_and_said_once_it_lasts(tmp_path):
     assert "alarms" not in curves
 
 
+def test_a_loss_that_was_always_0_is_told_and_another_number_of_threads_too(tmp_path, monkeypatch):
+    views, said = random_views(), list[str]()
+    method = build_method("supervised", NETWORK, "h36m_17")
+    terms = method.terms
+    method.terms = lambda views, maps: {**terms(views, maps), "idle": 0.0 * maps.depth.mean()}
+    mixture = Mixture([Part("a", MemoryDataset(views), views, 4)], seed=0)
+    stage = dataclasses.replace(STAGE, losses={**STAGE.losses, "idle": 2.0})
+    settings = {"seed": 0, "device": "cpu", "checkpoint_every": 5, "say": said.append}
+    with pytest.raises(Killed):
+        train_stage(method, mixture, stage, tmp_path, callbacks=(KillAt(7),), **settings)
+    assert not said
+    now = torch.get_num_threads()
+    monkeypatch.setattr("torch.get_num_threads", lambda: now + 1)
+    train_stage(method, mixture, stage, tmp_path, **settings)
+    assert said == [
+        f"step 5: begun with --threads {now}, goes on with {now + 1}: equal up to rounding",
+        "the loss idle was 0 from the first step to the last, and had no effect",
+    ]
+
+
 def test_unknown_loss_is_named(tmp_path):
     views = random_views()
     stage = TrainStage(steps=2, losses={"heatmaps": 1.0})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -141,6 +143,18 @@ def test_two_parts_of_a_capture_have_images_in_common_where_their_frames_meet(tm
     assert same_images(a, b) is same
     assert same_images(b, a) is same
     assert not same_images(a, make_source("capture", path=str(tmp_path / "other")))
+
+
+def test_sources_from_outside_have_images_in_common_where_their_own_keys_are_equal():
+    @dataclasses.dataclass
+    class Lab(Source):
+        path: str = ""
+        room: str = ""
+
+    one = Lab("lab", path="x", room="A", pose="all")
+    assert same_images(one, Lab("lab", path="x", room="A", keypoints=True))
+    assert not same_images(one, Lab("lab", path="x", room="B", pose="all"))
+    assert not same_images(one, Lab("lab", path="y", room="A", pose="all"))
 
 
 def test_what_a_test_shares_with_training_is_a_warning_and_what_cannot_be_read_names_its_source(tmp_path, caplog):

@@ -101,7 +101,7 @@ def check_options(verb: str, options: Mapping[str, Any], own: bool = False) -> N
     from importlib import import_module
 
     known = set(inspect.signature(getattr(import_module(f"vergence.commands.{verb}"), verb)).parameters)
-    known -= {*INPUTS.values(), "out", "quiet", *(CODE if own else ())}
+    known -= {INPUTS[verb], "out", "quiet", *(CODE if own else ())}
     for name in options:
         if name not in known:
             whose = "a recording of a manifest" if own else "a batch"

@@ -55,12 +55,12 @@ def compare(
 
     from vergence.commands.console.options import with_plugins
     from vergence.commands.console.terminal import told
-    from vergence.recipes.load import recipe_path
+    from vergence.recipes.load import compared_path
     from vergence.recipes.paper_tables import is_row
 
     for word in what:
         if not (Path(word).is_dir() or is_row(word)):
-            recipe_path(word)  # refused before libraries are loaded
+            compared_path(word)  # refused before libraries are loaded
     many = f", each with {seeds} seeds" if seeds > 1 else ""
     named = ", ".join(what) or "the built-in recipes"
     begin = f"comparing {named}{many} in {out}: as long as each takes to train; the first says how long"

@@ -11,22 +11,19 @@ from collections.abc import Callable, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from vergence.batches.dataset import visible_labels
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, refusing
 from vergence.files import read_yaml
 from vergence.folders import differences
 from vergence.protocols.base import get_protocol
-from vergence.recipes.load import load_recipe, raw_recipe, recipe_from, recipe_path, with_plugin_paths
+from vergence.recipes.load import compared_path, load_recipe, raw_recipe, recipe_from, with_plugin_paths
 from vergence.recipes.paper_tables import is_row, merged
 from vergence.recipes.recipe import Recipe
 from vergence.training.sources import same_images
 from vergence.training.stage_cache import Shared
-
-BUILT_IN = "sets/compare.yaml"
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,12 @@ def read_entries(words: Sequence[str], only: Sequence[str] = (), overrides: Sequ
             raise VergenceError(f"two things to compare are called {name!r}", "Rename a file, a folder or an entry.")
         if not re.fullmatch(r"[\w.+-]+", name):
             raise VergenceError(f"the name {name!r} cannot be a folder's", "Use letters, digits and . _ + -")
-    return [make() for name, make in made if not only or name in only]
+    entries = []
+    for name, make in made:
+        if not only or name in only:
+            with refusing(name, "", VergenceError):
+                entries.append(make())
+    return entries
 
 
 def vary(words: Sequence[str], only: Sequence[str], overrides: Sequence[str], varied: str) -> list[Entry]:
@@ -124,7 +126,7 @@ def _read(word: str, only: Sequence[str], overrides: Sequence[str]) -> list[tupl
     if is_row(word):
         name = word.rpartition("/")[2]
         return [(name, lambda: Entry(name, load_recipe(word, overrides)))]
-    path = recipe_path(word) if word else Path(str(resources.files("vergence"))) / "recipes" / BUILT_IN
+    path = compared_path(word)
     raw = read_yaml(path)
     if not (isinstance(raw, dict) and "methods" in raw):
         return [(path.stem, lambda: Entry(path.stem, load_recipe(word, overrides)))]

@@ -262,7 +262,7 @@ def mmpose_files(root: Path, step: int) -> list[Path]:
     for name in ("fps10", "fps50") if step % 5 == 0 else ("fps50",):
         if found := sorted((base / name).glob("h36m_*.npz")):
             return found
-    if (base / "fps10").is_dir():
+    if step % 5 and (base / "fps10").is_dir():
         raise VergenceError(f"{base} has every 5th frame (fps10), not every {step}.", "Set step: 5 or a multiple.")
     return []
 

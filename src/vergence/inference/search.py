@@ -75,6 +75,12 @@ class SearchResult:
             found |= {(take.name, crop.frame): crop.pixels for crop in crops if crop.pixels is not None}
         return found
 
+    def image_name(self, hit: Hit) -> str:
+        """The hit's image file; empty where it is a frame of a video."""
+        folders = {take.name: take.footage.folder for take in self._takes}
+        folder = folders[hit.camera]
+        return "" if folder is None else folder.places[hit.frame].name
+
     def values(self) -> dict[str, Any]:
         """Everything but arrays, in plain values: what results.json holds."""
         return {
@@ -84,6 +90,7 @@ class SearchResult:
             "index": {"reused": self.reused, **self.index.made_by},
             "hits": [
                 {"rank": i, "camera": h.camera, "frame": h.frame, "time": h.time, "distance": h.distance}
+                | ({"image": image} if (image := self.image_name(h)) else {})
                 for i, h in enumerate(self.hits, 1)
             ],
             "protocol": {
@@ -159,14 +166,15 @@ def search(
     estimator = load(run, resolve_device(device), plugins) if isinstance(run, str | Path) else run
     if estimator.folder is None:
         raise VergenceError("an estimator that was not loaded from a run", "Give the run's folder.")
-    made_by = provenance(estimator.folder, takes, [box or "", boxes, keypoints, fov, fps, frames, every])
-    found, reused, notes = find_index(None if index is None else Path(index), estimator, takes, made_by, progress)
     try:
         own = build_index(estimator, _shots([asked], estimator.image_size), [asked.name], {})
     except VergenceError as error:
+        why = "nothing says where the person is" if asked.person.whole is None else "nobody was seen"
         raise VergenceError(
-            f"nobody was seen in the query {asked.name}", "Give --query-box, or --whole-image where it is a crop."
+            f"{why} in the query {asked.name}", "Give --query-box, or --whole-image where it is a crop."
         ) from error
+    made_by = provenance(estimator.folder, takes, [box or "", boxes, keypoints, fov, fps, frames, every])
+    found, reused, notes = find_index(None if index is None else Path(index), estimator, takes, made_by, progress)
     asking = time.perf_counter()
     hits = find_hits(found, own.descriptor, own.time, top, apart)
     seconds = {"search": time.perf_counter() - asking, "all": time.perf_counter() - started}

@@ -31,7 +31,18 @@ from torch import Tensor
 
 from vergence.errors import VergenceError
 from vergence.geometry.alignment import align, least_squares_scale
-from vergence.metrics._inputs import Array, Joints, Limbs, Root, in_kind, indices, refuse_missing, relative, to_pair
+from vergence.metrics._inputs import (
+    Array,
+    Joints,
+    Limbs,
+    Root,
+    in_kind,
+    indices,
+    refuse_missing,
+    relative,
+    to_pair,
+    to_tensor,
+)
 from vergence.metrics.plausibility import limb_lengths
 
 PCK_THRESHOLD_MM = 150.0
@@ -174,6 +185,7 @@ def pck(
 
     The root itself always hits; benchmarks that leave it out name their `joints`.
     """
+    _check_unit(target, threshold)
     distance = _distances(prediction, target, root, alignment, joints, misses=True)
     return in_kind(_share_within(distance, threshold), prediction, target)
 
@@ -187,6 +199,19 @@ def auc(
     joints: Joints = None,
 ) -> Array:
     """Mean PCK over thresholds (31 of them, 0 to 150 mm), per pose, in percent."""
+    _check_unit(target, max(thresholds, default=0.0))
     distance = _distances(prediction, target, root, alignment, joints, misses=True)
     shares = torch.stack([_share_within(distance, threshold) for threshold in thresholds])
     return in_kind(shares.mean(0), prediction, target)
+
+
+def _check_unit(target: Array, threshold: float) -> None:
+    """Refuses poses of a tenth of a threshold: in metres, or in reference bones, whatever is predicted is right."""
+    pose = to_tensor(target, "target")
+    apart = pose.nan_to_num(-math.inf).amax(-2) - pose.nan_to_num(math.inf).amin(-2)
+    size = float(apart.max()) if apart.numel() else math.inf
+    if 0 < size < threshold / 10:
+        raise VergenceError(
+            f"the target's poses are at most {size:.3g} large, the threshold is {threshold:g}",
+            "Both are in one unit: give poses in mm, or a threshold in theirs.",
+        )

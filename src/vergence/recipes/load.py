@@ -54,6 +54,12 @@ def recipe_path(recipe: str) -> Path:
     )
 
 
+def compared_path(word: str) -> Path:
+    """The file of a recipe or of a set of them; nothing, or `compare`, is the built-in set."""
+    built_in = Path(str(resources.files("vergence"))) / "recipes" / "sets" / "compare.yaml"
+    return built_in if word in ("", built_in.stem) else recipe_path(word)
+
+
 FORMS = (
     "Give a recipe's line, as '{kind: capture, path: FOLDER}' (`vergence data check FOLDER` prints it), a recipe and the "
     "name of its source, as demo:studio, or the folder of a capture or of shards."

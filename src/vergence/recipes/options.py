@@ -76,7 +76,10 @@ def _write(raw: dict[str, Any], keys: list[str], text: str, renamed: dict[str, s
         if get_origin(kind) is dict:
             kind = plain_kind(get_args(kind)[1])
             if dataclasses.is_dataclass(kind) and key not in at:
-                raise VergenceError(f"the recipe has no {joined(where, key)}", f"There are {', '.join(at) or 'none'}.")
+                every = ".".join([*keys[:i], "all", *keys[i + 1 :]])
+                remedy = f"There are {', '.join(at) or 'none'}."
+                remedy += f" --{every} is for all that have it." if at and keys[i + 1 :] else ""
+                raise VergenceError(f"the recipe has no {joined(where, key)}", remedy)
         elif dataclasses.is_dataclass(kind):
             kind = kind_of(at, kind, where)
             key = _key_today(at, key, kind, where, renamed, text if i == len(keys) - 1 else None)

@@ -20,6 +20,7 @@ from vergence.evaluation.run_tests import Tested
 from vergence.evaluation.scores import HEADING, RETRIEVAL, in_camera_frame
 from vergence.inference.domain import domain_of
 from vergence.recipes.recipe import Recipe
+from vergence.recipes.sources import Files, Source
 from vergence.report.page import Cell, Curve, Page, Sample, Table, choose_samples
 from vergence.report.render import write_page
 from vergence.skeleton import Skeleton, get_skeleton, in_words
@@ -118,29 +119,33 @@ def _facts(recipe: Recipe, results: Mapping[str, Any], command: str) -> dict[str
         },
         "seed": str(recipe.seed),
         **({"parameters": ", ".join(f"{name} {n:,}" for name, n in counts[0].items())} if counts else {}),
-        **{f"source {name}": _words(asdict(s)) for name, s in recipe.sources.items()},
+        **{f"source {name}": source_words(s) for name, s in recipe.sources.items()},
         **({"seconds": ", ".join(f"{name} {value:.0f}" for name, value in seconds.items())} if seconds else {}),
     }
 
 
-def _words(source: dict[str, Any]) -> str:
-    labels = ["keypoints"] * bool(source["keypoints"]) + [f"3D of {source['pose']}"] * (source["pose"] != "none")
-    if source["kind"] == "human36m":
-        part = source["protocol"] or source["split"]
-        what = f"human36m {source['path']}, {part}, every {source['step']} frames, {source['cameras']} cameras"
-    elif source["kind"] == "capture":
-        what = f"capture {source['path']}" + (f", frames {source['frames']}" if source["frames"] else "")
-    elif source["kind"] == "world_images":
-        what = f"{source['count']} single images, {source['look']} look"
-    elif source["kind"] == "world_static":
-        places = " or ".join(map(str, source["views"]))
-        what = f"{source['subjects']} people standing still, from {places} places of one camera, {source['look']} look"
-    elif not source["kind"].startswith("world_"):
-        what = f"{source['kind']} {source['path']}, {source['protocol'] or source['split']}"
+def source_words(source: Source) -> str:
+    """What a source is, on one line; of a kind from outside all its keys, for its author chose them."""
+    labels = ["keypoints"] * bool(source.keypoints) + [f"3D of {source.pose}"] * (source.pose != "none")
+    own = {name: value for name, value in asdict(source).items() if name not in ("kind", "keypoints", "pose")}
+    part = source.protocol or source.split
+    if source.kind == "human36m":
+        what = f"human36m {source.path}, {part}, every {own['step']} frames, {own['cameras']} cameras"
+    elif source.kind == "capture":
+        what = f"capture {source.path}" + (f", frames {source.frames}" if source.frames else "")
+    elif source.kind == "world_images":
+        what = f"{own['count']} single images, {own['look']} look"
+    elif source.kind == "world_static":
+        places = " or ".join(map(str, own["views"]))
+        what = f"{source.subjects} people standing still, from {places} places of one camera, {own['look']} look"
+    elif source.kind == "world_recordings":
+        cameras = " or ".join(map(str, own["views"]))
+        what = f"{source.subjects} recordings of {own['frames_per_subject']} time steps by {cameras} cameras, "
+        what += f"{own['look']} look"
+    elif isinstance(source, Files):
+        what = f"{source.kind} {source.path}" + (f", {part}" if part else "")
     else:
-        cameras = " or ".join(map(str, source["views"]))
-        what = f"{source['subjects']} recordings of {source['frames_per_subject']} time steps by {cameras} cameras, "
-        what += f"{source['look']} look"
+        what = ", ".join([source.kind, *(f"{name} {value}" for name, value in own.items() if value not in ("", None))])
     return f"{what}; labels used: {', '.join(labels) or 'none'}"
 
 

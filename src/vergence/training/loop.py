@@ -128,6 +128,9 @@ class _Module(pl.LightningModule):
         rows = {name: plain.view(-1, *[1] * (value.ndim - 1)) for name, value in before.items()}
         return changed.replace(**{n: torch.where(rows[n], before[n], value) for n, value in changed.items()})
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["threads"] = torch.get_num_threads()  # sums are rounded by their number
+
     def training_step(self, batch: Views, batch_idx: int) -> Tensor:
         seed = zlib.crc32(f"{self.seed} {self.global_step}".encode())
         torch.manual_seed(seed)
@@ -297,7 +300,7 @@ def train_stage(
     logger, checkpoint = JsonlLogger(folder / "metrics.jsonl"), folder / "last.ckpt"
     split = Split(team, mixture.size) if team.size > 1 else None
     dataset = _Steps(mixture, stage.steps, split.rows if split else None)
-    dataset.start = team.first(lambda: _begin(checkpoint, logger))
+    dataset.start = team.first(lambda: _begin(checkpoint, logger, say if device == "cpu" else None))
     if split and say and (part := drawing(method.network)):
         say(f"{part} draws other random numbers than in one process: the curves agree on average")
     kept = Checkpoints(checkpoint, checkpoint_every, team=team)
@@ -339,16 +342,24 @@ def train_stage(
                 raise VergenceError("another process of this run has ended", "It says why.") from error
             raise
     method.eval().cpu()
+    if say and not team.rank:
+        curves = read_metrics(folder / "metrics.jsonl")
+        for term in stage.losses:
+            if not any(value for _, value in curves.get(term, [("", 1.0)])):
+                say(f"the loss {term} was 0 from the first step to the last, and had no effect")
 
 
-def _begin(checkpoint: Path, logger: JsonlLogger) -> int:
+def _begin(checkpoint: Path, logger: JsonlLogger, say: Callable[[str], None] | None = None) -> int:
     """The step at which a stage goes on; its folder as it was then."""
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(checkpoint.parent)
     start = 0
     if checkpoint.exists():
         with refusing(f"the checkpoint {checkpoint} cannot be read", "Delete it to start the stage anew."):
-            start = int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"])
+            kept = torch.load(checkpoint, map_location="cpu", weights_only=True)
+            start, threads = int(kept["global_step"]), kept.get("threads")
+        if say and threads not in (None, now := torch.get_num_threads()):
+            say(f"step {start}: begun with --threads {threads}, goes on with {now}: equal up to rounding")
     logger.resume_at(start)
     return start
 

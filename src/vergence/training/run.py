@@ -146,7 +146,7 @@ class Run:
             bare.load_state_dict(load_file(self.folder / "model.safetensors"))
             return method
         made_with: dict[str, Any] = {"plugins": [Path(file).name for file in recipe.plugins]} if recipe.plugins else {}
-        made_with |= {"processes": self.team.size} if self.team.size > 1 else {}
+        made_with |= {"threads": torch.get_num_threads()} | ({"processes": n} if (n := self.team.size) > 1 else {})
         sources = {n: {"kind": source.kind, "path": Path(source.path).name} for n, source in recipe.sources.items()}
         labels = {name: labels.report for name, labels in self.labels.items()}
         self.team.first(lambda: save(

@@ -23,7 +23,7 @@ from vergence.footage.images import spans
 from vergence.protocols.base import get_protocol
 from vergence.recipes.load import FORMS, check_source, load_recipe, recipe_from
 from vergence.recipes.recipe import Recipe
-from vergence.recipes.sources import Source
+from vergence.recipes.sources import Files, Source
 from vergence.recipes.typed import make_source
 from vergence.skeleton import H36M_17, Skeleton, get_skeleton
 from vergence.world.faults import Faults
@@ -151,11 +151,15 @@ EVERY = [(0, math.inf)]  # frame
 
 
 def same_images(a: Source, b: Source) -> bool:
-    """Whether two sources may have people in common: same kind, world and seed; of files: the same part of a folder."""
+    """Whether two sources may have people in common: same kind, world and seed; of files: the same part of a folder; of a
+    kind from outside: the same keys, whatever they are called, beside the visible labels."""
     if a.kind != b.kind:
         return False
     if a.of_world and b.of_world:
         return a.seed == b.seed
+    if not isinstance(a, Files):
+        images = [{**vars(source), "keypoints": None, "pose": None} for source in (a, b)]
+        return images[0] == images[1]
     part = [(Path(source.path).resolve(), source.split, source.protocol) for source in (a, b)]
     return part[0] == part[1] and any(
         low <= last and first <= high

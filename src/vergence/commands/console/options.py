@@ -198,7 +198,7 @@ def _value(name: str, text: Any, hint: Any, prog: str, function: Verb) -> Any:
         choices = get_args(kind)
         if text in choices:
             return text
-        wanted = f"{', '.join(map(str, choices[:-1]))} or {choices[-1]}"
+        wanted = " or ".join(", ".join(map(str, choices)).rsplit(", ", 1))
     elif kind is bool:
         if text in (*TRUE, *FALSE):
             return text in TRUE
