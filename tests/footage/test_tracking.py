@@ -127,14 +127,33 @@ def test_who_goes_on_is_within_the_gate_which_widens_while_somebody_is_lost() ->
     for now, wider in ((11, 0.0), (14, 3 * GATE_PER_LOST_FRAME)):
         reach = 50 * (GATE_SHARE + wider)
         for beyond, found in ((0.99, {0: 7}), (1.01, {})):
-            assert _assigned(last, box(beyond * reach, 0, 30, 40)[None], now, None) == found
-    assert _assigned({}, box(0, 0, 30, 40)[None], 11, None) == {}
-    assert _assigned(last, np.zeros((0, 4, 3)), 11, None) == {}
+            assert _assigned(last, box(beyond * reach, 0, 30, 40)[None], now, None, 1) == found
+    assert _assigned({}, box(0, 0, 30, 40)[None], 11, None, 1) == {}
+    assert _assigned(last, np.zeros((0, 4, 3)), 11, None, 1) == {}
     given = {7: Last(10, box(0, 0, 30, 40), column=1)}
-    assert _assigned(given, np.stack([box(0, 0, 30, 40)] * 2), 11, [[9.0, 9.0], [9.0, 0.0]]) == {1: 7}
-    assert _assigned(given, np.stack([box(0, 0, 30, 40)] * 2), 12, [[9.0, 9.0], [9.0, 0.0]]) == {
+    assert _assigned(given, np.stack([box(0, 0, 30, 40)] * 2), 11, [[9.0, 9.0], [9.0, 0.0]], 1) == {1: 7}
+    assert _assigned(given, np.stack([box(0, 0, 30, 40)] * 2), 12, [[9.0, 9.0], [9.0, 0.0]], 1) == {
         0: 7
     }  # of another frame
+
+
+def test_who_was_seen_for_long_chooses_before_who_came_lately() -> None:
+    """Sizes of 50 px, people at 4 and -10 px. The one who was at 10 reaches the first alone, so pairs for both would send the
+    one who was at 0 to the second."""
+    found = np.stack([box(4, 0, 30, 40), box(-10, 0, 30, 40)])
+    at_0, at_10 = Last(10, box(0, 0, 30, 40), frames=20), Last(10, box(10, 0, 30, 40), frames=4)
+    assert _assigned({0: at_0, 1: at_10}, found, 11, None, 5) == {0: 0}
+    for established in (4, 21):
+        assert _assigned({0: at_0, 1: at_10}, found, 11, None, established) == {0: 1, 1: 0}
+
+
+@pytest.mark.parametrize("moving", [False, True])
+def test_ghosts_that_jump_about_a_person_do_not_take_its_track(moving: bool) -> None:
+    people = [box(float(t), 0, 30, 40)[None] for t in range(60)]
+    for t, ghosts in ((30, (8, 20)), (31, (-7,)), (32, (12, -10)), (33, (-12, -16)), (35, (11, -11))):
+        people[t] = np.concatenate([people[t], *(box(t + x, abs(x), 30, 40)[None] for x in ghosts)])[::-1]
+    followed = list(follow_people(people, FPS, moving))
+    assert [here[0][0, :2].tolist() for here in followed] == [[float(t), 0] for t in range(60)]
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 3), (3, 1), (2, 3), (3, 2), (3, 3), (5, 4)])

@@ -1,9 +1,10 @@
 """Following people through one camera's frames, by the distance of their joints.
 
 From frame to frame the best one-to-one assignment is taken, within a gate in parts of the person's size, so that frame
-rate and zoom do not matter. Two faults of detectors are mended on the way: one person found twice, and one person cut in
-two. What breaks it: people who cross right in front of each other may exchange their tracks; it shows as a support
-between views that is lower than that of other recordings.
+rate and zoom do not matter. Three faults of detectors are mended on the way: one person found twice, one person cut in two,
+and ghosts, which are somebody for a few frames and get only what people seen for longer leave. What breaks it: people who
+cross right in front of each other may exchange their tracks; it shows as a support between views that is lower than that of
+other recordings.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from jaxtyping import Bool, Float
 GATE_SHARE = 0.35
 GATE_PER_LOST_FRAME = 0.02
 LOST_AFTER_SECONDS = 1.0
+ESTABLISHED_SECONDS = 0.2  # who was seen for less may be a ghost
 DUPLICATE_SHARE = 0.04  # two detections nearer than this are one person found twice
 # A detector sometimes cuts a person in two: few joints in common, and each part where the person just was.
 PART_OVERLAP = 0.25
@@ -45,12 +47,14 @@ class Last:
         person: the joints there.
         velocity: px a frame, over the last moments; None where nobody asked for it.
         column: its place among that frame's people; -1 where it was put together of two.
+        frames: in which it was seen.
     """
 
     when: int
     person: Float[np.ndarray, "J 3"]
     velocity: Float[np.ndarray, " 2"] | None = None
     column: int = -1
+    frames: int = 1
 
     def expected(self, now: int) -> Float[np.ndarray, "J 3"]:
         """Where the joints are if the person goes on as it did."""
@@ -92,7 +96,7 @@ def _follow(
     tracks = 0
     for now, (found, steps) in enumerate(people):
         last = {track: seen for track, seen in last.items() if now - seen.when <= patience}
-        taken = _assigned(last, found, now, steps)
+        taken = _assigned(last, found, now, steps, ESTABLISHED_SECONDS * fps)
         here = {track: found[column].copy() for column, track in taken.items()}
         columns = {track: column for column, track in taken.items()}
         for column, person in enumerate(found):
@@ -109,14 +113,19 @@ def _follow(
                 tracks += 1
         for track, column in columns.items():
             velocity = last[track].moved(now, here[track]) if moving else None
-            last[track] = Last(now, here[track], velocity, column)
+            last[track] = Last(now, here[track], velocity, column, last[track].frames + 1)
         yield here
 
 
 def _assigned(
-    last: Mapping[int, Last], found: Float[np.ndarray, "P J 3"], now: int, steps: list[list[float]] | None
+    last: Mapping[int, Last],
+    found: Float[np.ndarray, "P J 3"],
+    now: int,
+    steps: list[list[float]] | None,
+    established: float,
 ) -> dict[int, int]:
-    """By place in `found` the track that goes on there. In lists: of a few numbers each array costs more than the sums."""
+    """By place in `found` the track that goes on there; those that were seen in `established` frames choose before the
+    others. In lists: of a few numbers each array costs more than the sums."""
     if not last or not len(found):
         return {}
     alive, cost, blocked = list(last), [], []
@@ -129,7 +138,16 @@ def _assigned(
         gate = GATE_SHARE + GATE_PER_LOST_FRAME * (now - seen.when - 1)
         blocked.append([value > gate for value in near])
         cost.append([BLOCKED if far else value for far, value in zip(blocked[-1], own)])
-    return {c: alive[r] for r, c in _best_pairs(cost) if not blocked[r][c]}
+    taken: dict[int, int] = {}
+    old = [seen.frames >= established for seen in last.values()]
+    for first in (True, False):
+        rows = [r for r, long in enumerate(old) if long == first]
+        columns = [c for c in range(len(found)) if c not in taken]
+        if rows and columns:
+            pairs = _best_pairs([[cost[r][c] for c in columns] for r in rows])
+            chosen = [(rows[r], columns[c]) for r, c in pairs]
+            taken.update({c: alive[r] for r, c in chosen if not blocked[r][c]})
+    return taken
 
 
 def _best_pairs(cost: list[list[float]]) -> Iterable[tuple[int, int]]:
