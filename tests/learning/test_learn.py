@@ -159,6 +159,23 @@ def test_what_cannot_be_learned_from(tmp_path: Path) -> None:
         vergence.learn([], tmp_path / "out", motion=tmp_path)
 
 
+def test_a_recording_whose_person_is_never_whole_is_named_and_not_said_to_have_taught(
+    recording: Path, tmp_path: Path
+) -> None:
+    """Beside a good one it added nothing, to the byte, and the model said that it was trained on both."""
+    shutil.copytree(recording, tmp_path / "cut")
+    with np.load(recording / "keypoints.npz") as kept:
+        table = dict(kept)
+    for ankle in ("left_ankle", "right_ankle"):
+        table["keypoints"][:, 1:, H36M_17.index(ankle)] = np.nan  # only one camera sees it
+    np.savez(tmp_path / "cut" / "keypoints.npz", **table)
+    with pytest.raises(
+        VergenceError, match=r"nothing can be learned from cut: the person is never whole .* for 0\.2 s"
+    ):
+        vergence.learn([recording, tmp_path / "cut"], tmp_path / "out", steps=3, anyway=True)
+    assert not (tmp_path / "out" / "model").exists()
+
+
 def test_the_help_has_the_usual_numbers_of_steps(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["help", "learn"])

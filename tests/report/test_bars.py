@@ -90,6 +90,17 @@ def test_what_will_soon_be_done_is_not_named(screen, clock):
     assert screen.getvalue() == ""
 
 
+def test_of_short_things_in_a_row_one_is_named_in_ten_seconds(screen, clock):
+    """Four videos of 8 s each were half a minute without a word."""
+    lines = module._Lines()
+    for video in "abcd":
+        for step in range(9):
+            lines(video, step, 8)
+            lines.look()
+            clock[0] += step < 8
+    assert screen.getvalue() == "b: 3 of 8, about 5 s left\nc: 5 of 8, about 3 s left\nd: 7 of 8, about 1 s left\n"
+
+
 def test_a_sign_of_life_between_two_things(screen, monkeypatch):
     monkeypatch.setattr(module, "EVERY", 0.05)
     with bars() as progress:

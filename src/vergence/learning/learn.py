@@ -36,7 +36,7 @@ from vergence.footage.detectors.detect import content
 from vergence.footage.detectors.footage import with_keypoints
 from vergence.footage.observations import observe
 from vergence.learning.hidden import capture_without, check_hidden, labels_without
-from vergence.learning.motions import motions_of, read_motions
+from vergence.learning.motions import SHORTEST_S, motions_of, read_motions
 from vergence.lifting.exported import ExportedLifter
 from vergence.lifting.model import LiftingModel, describe, is_lifting, load_lifting
 from vergence.lifting.train import LifterTraining, train_lifter
@@ -281,12 +281,14 @@ def _lifting(
     progress: Progress,
 ) -> LiftingModel:
     """The lifting model, trained where it is not there."""
-    own = [m for one in recordings for m in motions_of(one.labels, ~one.held_out)]
-    if recordings and not own:
+    taught = [motions_of(one.labels, ~one.held_out) for one in recordings]
+    if empty := [one.name for one, found in zip(recordings, taught, strict=True) if not found]:
         raise VergenceError(
-            "in no recording was the person whole (hips, knees, ankles, shoulders, elbows and wrists) for long enough",
-            "Film so that all of the body is in view of two cameras at least.",
+            f"nothing can be learned from {', '.join(empty)}: the person is never whole (hips, knees, ankles, shoulders, "
+            f"elbows and wrists) for {SHORTEST_S:g} s",
+            "Film so that all of the body is in view of two cameras at least, or leave the recording out.",
         )
+    own = [stretch for found in taught for stretch in found]
     other = {} if motion is None else read_motions(motion)
     settings = LifterTraining() if not own else LifterTraining(rate=RATE, cameras=VirtualCameras(varied=GESTURES))
     settings = dataclasses.replace(settings, steps=steps if steps is not None else STEPS if own else settings.steps)
@@ -312,7 +314,7 @@ def _lifting(
         seed=seed,
         progress=progress,
     )
-    taught = "poses are lifted from 2D keypoints by a model trained on " + " and ".join(
+    teachers = "poses are lifted from 2D keypoints by a model trained on " + " and ".join(
         [f"the multi-view reconstruction of {one.name} ({one.reconstruction.verdict})" for one in recordings]
         + ([f"{len(other)} files of motion capture"] if other else [])
         + (["the model that comes with the package (CMU motion capture)"] if own else [])
@@ -326,7 +328,7 @@ def _lifting(
         for one in recordings
     }
     made = describe(
-        network, settings.fps, taught_by=taught, doubtful=doubtful, made_of=made_of, recordings=learned_from
+        network, settings.fps, taught_by=teachers, doubtful=doubtful, made_of=made_of, recordings=learned_from
     )
     made.save(folder)
     return load_lifting(folder)

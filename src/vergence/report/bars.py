@@ -1,7 +1,8 @@
 """Progress on the terminal: what a library call tells its callback, as one bar for each thing that is done.
 
-Where output goes to a file there are no bars but lines: what is done, where that takes over 3 s, and how long it will take
-as soon as that can be told; then one a minute with what is done and what is left, also where nothing is told for longer.
+Where output goes to a file there are no bars but lines: what is done, where that takes over 3 s (of short things in a row
+one in 10 s), and how long it will take as soon as that can be told; then one a minute with what is done and what is left,
+also where nothing is told for longer.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class _Lines:
         now, task = time.monotonic(), self.last
         new = task is not None and not task.named and task.done != task.total and now - task.started >= SURE
         soon = task is not None and task.left is not None and task.left <= LONG
-        if now - self.said >= EVERY or (new and not soon):
+        if now - self.said >= EVERY or (new and (not soon or now - self.said >= LONG)):
             self.say()
 
     def say(self) -> None:

@@ -16,6 +16,7 @@ from vergence.evaluation.footage import lifted
 from vergence.evaluation.without_truth import Held, scene_of
 from vergence.footage.observations import observe
 from vergence.learning.learn import Learned, Recording
+from vergence.learning.motions import motions_of
 from vergence.lifting.model import LiftingModel
 from vergence.lifting.train import LIFTED
 from vergence.report.learned import held_tables, measured_of, uses
@@ -113,8 +114,11 @@ def _recordings(learned: Learned) -> Table:
     rows: list[list[Cell]] = []
     for one in learned.recordings:
         found, held = one.reconstruction, int(one.held_out.sum())
+        used = len(one.held_out) - held
+        if learned.model is not None:  # what is not whole teaches it nothing
+            used = sum(len(stretch.pose) for stretch in motions_of(one.labels, ~one.held_out))
         taught = [name for name in one.capture.names if name not in one.hidden]
-        rows.append([one.name, found.verdict, len(one.held_out) - held, held, ", ".join(taught), ", ".join(one.hidden) or None,
+        rows.append([one.name, found.verdict, used, held, ", ".join(taught), ", ".join(one.hidden) or None,
                      found.report.predicted_rotation_deg, found.report.coverage_of_seen * 100])  # fmt: skip
     columns = [
         "",
@@ -127,7 +131,7 @@ def _recordings(learned: Learned) -> Table:
         "joints, %",
     ]
     protocol = (
-        "frames that were learned from and kept to measure; "
+        "frames that were learned from (by a lifting model those in which the person is whole) and kept to measure; "
         "rotation: predicted standard deviation of the worst pair of cameras; joints: of those that two cameras see, the share "
         "that was reconstructed"
     )
