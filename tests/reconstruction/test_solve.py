@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 from vergence.errors import VergenceError
 from vergence.files import plain
 from vergence.geometry.alignment import align
+from vergence.reconstruction import quality
 from vergence.reconstruction.rig import estimate_rig
 from vergence.reconstruction.solve import Solution, reconstruct_keypoints
 from vergence.skeleton import BODY_25B, COCO_17, H36M_17
@@ -83,6 +84,19 @@ def test_known_extrinsics_can_be_refined(make_scene) -> None:
     assert pair_error(fine, scene.rotation) < 0.4
     assert fine.unit == "mm"
     assert fine.report.reprojection_median < rough.report.reprojection_median
+
+
+def test_cameras_that_were_adjusted_are_doubted_like_those_that_were_found(make_scene) -> None:
+    """The footage moved them, so nobody knows them better than it does; they were called good."""
+    scene = make_scene(frames=30, noise=15.0)
+    given = {"rotation": scene.rotation, "translation": scene.translation}
+    found, fine, kept = run(scene), run(scene, **given, refine=True), run(scene, **given)
+    assert found.report.predicted_rotation_deg > quality.MAX_UNCERTAINTY_DEG
+    assert fine.report.predicted_rotation_deg == pytest.approx(found.report.predicted_rotation_deg, rel=0.2)
+    assert (fine.report.verdict, kept.report.verdict) == ("doubtful", "good")
+    assert fine.report.worst_pair
+    assert not kept.report.worst_pair
+    assert "relative rotation of the worst pair" in fine.report.reasons[0]
 
 
 @pytest.mark.parametrize("options", [{}, {"fov": 60.0}, {"focal": "each"}])

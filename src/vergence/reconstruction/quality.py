@@ -46,12 +46,12 @@ class Report:
         inlier_share: of the observations, those that agree with their joint.
         coverage: share of (frame, joint) reconstructed; `coverage_of_seen` of those that two views or more see.
         noise_px: noise of one coordinate that the adjustment measured.
-        predicted_rotation_deg: predicted rms error of the relative rotation, worst pair of cameras; 0 for known
-            cameras. worst_pair: their names; empty for known cameras.
+        predicted_rotation_deg: predicted rms error of the relative rotation, worst pair of cameras; 0 for
+            cameras used as given. worst_pair: their names; then empty.
         rotation_noise_deg: the part of it that noise makes, of the worst pair: what the verdict goes by. The rest are
             principal points that nobody gave and that are taken to be in the middle, which hardly move the poses.
-        parallax: smallest over the pairs, see `PairPose.parallax`; NaN for known cameras.
-        conditioning: largest over the pairs of `PairPose.conditioning`; NaN for known cameras.
+        parallax: smallest over the pairs, see `PairPose.parallax`; NaN for given cameras.
+        conditioning: largest over the pairs of `PairPose.conditioning`; NaN for given cameras.
         gap, mirror_gap: cost of the next best rig (of the mirrored rig) over the winner's; infinity where there is
             none.
         handedness: above 0 where knees, elbows and feet bend as a person's do, below where as its mirror image's; NaN
@@ -269,8 +269,9 @@ def measured_report(
         given: the joints, sides exchanged back.
         pose: T J 3 in the output's unit.
         residual, inlier: T V J, px and whether a view agrees.
-        sigma, predicted: noise (px), and the rotation error that it makes of every pair (degrees); 0 for known cameras.
-        rig: as it was found; None for known cameras.
+        sigma, predicted: noise (px), and the rotation error that it makes of every pair (degrees); 0 for cameras
+            that are used as given.
+        rig: as it was found; None for known cameras, adjusted or not.
         skeleton: of the joints.
         side: T V J, as `consensus.repair_sides` gives it.
         free: limbs' variation before they were held to their lengths; None where they were not.
@@ -293,8 +294,9 @@ def measured_report(
     per_camera = tuple(percentile(error[:, v], 50) for v in range(error.shape[1]))
     optics = optics or Optics.given(given.focal, given.intrinsics)
     whole = np.hypot(predicted, optics.turned)
+    found_here = bool((predicted > 0).any())  # also where given cameras were adjusted: they are known no better
     noisiest, worst = (
-        tuple(given.names[v] for v in np.unravel_index(int(np.argmax(of)), of.shape)) if rig else ()
+        tuple(given.names[v] for v in np.unravel_index(int(np.argmax(of)), of.shape)) if found_here else ()
         for of in (predicted, whole)
     )
     reasons = doubts(
@@ -303,7 +305,7 @@ def measured_report(
         bend=bend,
         moved=moved,
         camera_errors=tuple(e / f for e, f in zip(per_camera, given.focal.mean(1), strict=True)),
-        estimated=rig is not None,
+        estimated=found_here,
         centred=given.centred,
         names=given.names,
         **measured,

@@ -117,9 +117,11 @@ def print_summary(found: Reconstruction, file_notes: Mapping[str, str]) -> None:
     limbs = {name: value for name, value in report.limb_cv.items() if value == value}
     worst = max(limbs, key=lambda name: limbs[name], default=None)
     pair = " and ".join(report.worst_pair)
-    sure = f"rotations known to {report.rotation_words}, worst pair {escape(pair)}" if pair else "cameras as given"
+    sure = "; cameras as given" if found.extrinsics == "as given" else ""
+    if pair:
+        sure = f"; rotations known to {report.rotation_words}, worst pair {escape(pair)}"
     steady = f"; least steady limb {escape(in_words(worst))}, {limbs[worst]:.1%} of its length" if worst else ""
-    said = f"joints reconstructed {report.coverage:.1%}; {sure}{steady}"
+    said = f"joints reconstructed {report.coverage:.1%}{sure}{steady}"
     console.print(said, **plain)
     console.print(f"subject: {subject.verdict}, {escape(subject.reason)}", **plain)
     for note in found.notes:
@@ -243,13 +245,14 @@ def _quality_table(found: Solution) -> Table:
         ["observations that agree", _percent(r.inlier_share), "with their joint"],
         ["thigh length, spread", _percent(r.thigh_cv), "standard deviation over mean, both thighs"],
     ]  # fmt: skip
-    if r.starts:
-        gap = f"the next best rig costs {r.gap:.2f} times as much" if np.isfinite(r.gap) else "no other rig was found"
+    if r.worst_pair:
         error, pair = f"{r.predicted_rotation_deg:.2f}°", " and ".join(r.worst_pair)
         rows.append(["camera rotation, predicted error", error, f"root mean square, worst pair of cameras ({pair})"])
         if r.predicted_rotation_deg > r.rotation_noise_deg:
             what = "the rest are principal points that nobody gave, taken to be in the middle: poses hardly feel them"
             rows.append(["of which noise", f"{r.rotation_noise_deg:.2f}°", what])
+    if r.starts:
+        gap = f"the next best rig costs {r.gap:.2f} times as much" if np.isfinite(r.gap) else "no other rig was found"
         rows.append(["starts that agree", f"{r.agreeing_starts} of {r.starts}", gap])
     if r.swapped_sides:
         rows.append(["left and right exchanged back", _percent(r.swapped_sides), "of images"])

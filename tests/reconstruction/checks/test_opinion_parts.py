@@ -116,6 +116,9 @@ def test_more_noise_makes_up_for_less_gap(far: float, ratio: float, doubted: boo
     if doubted:
         assert f"leave {2 * ratio:.1f} mrad of error where cameras that are free to move leave 2.0" in said[0]
         assert f"up to {5 * far:.1f} degrees away from those. It moved." in said[0]
+        assert said[0].endswith(
+            " --refine adjusts them to this footage, --ignore-extrinsics finds cameras without them."
+        )
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from rich.console import Console
 
 import vergence
 from vergence.reconstruction.inspection.inspect import Inspection
-from vergence.report.recordings.inspection import inspection_page, print_inspection
+from vergence.report.recordings.inspection import _lens, inspection_page, print_inspection
 from vergence.report.render import render_page
 from vergence.skeleton import H36M_17
 
@@ -79,3 +79,13 @@ def test_the_lines_on_the_screen_end_with_the_answer(found: Inspection) -> None:
     assert lines[0].startswith("cam0: 500 x 500, 30 frames at 30 a second, lens ")
     assert lines[-1] == found.verdict
     assert sum(line.startswith(("note", "good", "doubtful ", "wrong")) for line in lines) == len(found.findings)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [(("given", 59.4, np.nan), "given, 59° along the longer side"),
+     (("estimated", 60.2, 0.02), "estimated, 60° along the longer side, focal length ± 2%"),
+     (("estimated", 60.2, 1.5), "estimated, but hardly known"), (("unknown", np.nan, np.nan), "unknown")],
+)  # fmt: skip
+def test_an_angle_of_view_says_of_which_side_and_what_is_how_sure(given: tuple[str, float, float], words: str) -> None:
+    assert _lens(*given) == words

@@ -90,10 +90,11 @@ class MediaPipe:
 
 def _close(landmarkers: list[Any]) -> None:
     """Left to themselves they are closed when their own threads and modules are gone, and print a traceback at every exit."""
-    for landmarker in landmarkers:
-        with suppress(Exception):
-            landmarker.close()
-        landmarker._handle = None
+    with quiet_stderr():
+        for landmarker in landmarkers:
+            with suppress(Exception):
+                landmarker.close()
+            landmarker._handle = None
 
 
 def downloaded() -> Path:

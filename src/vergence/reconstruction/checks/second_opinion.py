@@ -83,7 +83,7 @@ class Opinion:
             return (
                 f"The given cameras do not fit this footage: they leave {1e3 * self.noise:.1f} mrad of error where cameras "
                 f"that are free to move leave {1e3 * self.noise_free:.1f}, and stand up to {self.gap_deg:.1f} degrees away "
-                f"from those.{why}",
+                f"from those.{why} --refine adjusts them to this footage, --ignore-extrinsics finds cameras without them.",
             )
         return () if self.wish is None else (sentence(self.wish.words(self.names)),)
 

@@ -155,8 +155,8 @@ def _lens(lens: str, view: float, deviation: float) -> str:
         return "unknown"
     if deviation > 1:
         return f"{lens}, but hardly known"
-    sure = f" ± {deviation:.0%}" if deviation == deviation and deviation else ""
-    return f"{lens}, {view:.0f}°{sure}"
+    sure = f", focal length ± {deviation:.0%}" if deviation == deviation and deviation else ""
+    return f"{lens}, {view:.0f}° along the longer side{sure}"
 
 
 def _cameras(found: Inspection) -> Table:
