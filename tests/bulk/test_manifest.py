@@ -43,6 +43,8 @@ def test_names_are_the_paths(tmp_path):
 def test_a_line_that_cannot_be_read_is_named(tmp_path, text, problem):
     with pytest.raises(VergenceError, match=problem):
         named(tmp_path, text)
+    with pytest.raises(VergenceError, match=r" is a folder\. A manifest is a text file"):
+        read_manifest(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -168,3 +168,10 @@ def test_a_query_whose_person_nothing_places_is_told_before_the_footage_is_looke
     error = capsys.readouterr().err
     assert "nothing says where the person is in the query query.png. Give --query-box, or --whole-image" in error
     assert not (tmp_path / "out").exists()
+    words = [run, tmp_path / "query.png", "--query_box", "0,0,60,60", "--footage", images, "--out", tmp_path / "out"]
+    assert ask(*words, whole=False) == 2
+    error = capsys.readouterr().err
+    assert (
+        f"nothing says where the person is in {images.name}. Give --box, --boxes or --keypoints, or the capture"
+        in error
+    )

@@ -7,11 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 import vergence
 from vergence.datasets.records import Records
 from vergence.datasets.validation.detect_format import KINDS, read_kind
+from vergence.recipes.typed import make_source
+from vergence.training.sources import open_source
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +30,9 @@ def test_a_sound_folder_is_told_and_nothing_is_printed(images, capsys):
     title = f"{images} is images that `vergence synth --kind images` wrote"
     assert told == [title, *["reading it"] * 2, "checking it", *["checking it: images decoded"] * 4, "checking it"]
     assert len(found.records) == 25
-    assert found.recipe == ()  # no source reads these
+    (line,) = found.recipe  # of the 2D, as no source reads the 3D
+    assert line == f'my_coco: {{kind: coco, path: "{images / "keypoints.json"}", keypoints: true, pose: none}}'
+    assert len(open_source(make_source(**yaml.safe_load(line)["my_coco"]), 32, "h36m_17")) == 25
     assert capsys.readouterr() == ("", "")
 
 

@@ -74,6 +74,8 @@ def test_hidden_files_and_damaged_images_of_a_folder(tmp_path: Path) -> None:
         assert "0.png cannot be read" in folder.notes[0]
         with pytest.raises(VergenceError, match="cannot be read as an image"):
             folder[0]
+    with pytest.raises(VergenceError, match=r"Name the images in it\."):
+        read_image(tmp_path)
 
 
 @pytest.mark.parametrize("quarters", [0, 1, 2, 3])

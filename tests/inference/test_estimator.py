@@ -282,7 +282,8 @@ def test_a_prediction_names_its_joints_and_unit_and_is_saved(run, views, tmp_pat
     assert (found.joint_names, found.unit) == (estimator.skeleton.joint_names, "reference_bone")
     assert "5 poses of 17 joints in reference_bone, camera frame, with keypoints, confidence" in repr(found)
     assert repr(estimator) == f"Estimator(epipolar_pose, 32 px, h36m_17, on cpu of {run})"
-    found.save(tmp_path / "poses.npz")
+    assert found.save(tmp_path / "poses.npz") == ""
+    assert "assumed stature 1700 mm" in found.save(tmp_path / "poses.trc")
     again = vergence.outputs.read_npz(tmp_path / "poses.npz")
     np.testing.assert_array_equal(again.pose, found.pose.numpy())
     np.testing.assert_array_equal(again.keypoints, found.keypoints.numpy())

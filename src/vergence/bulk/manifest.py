@@ -48,7 +48,8 @@ def read_manifest(manifest: str | Path | Sequence[str | Path]) -> tuple[list[Rec
     if isinstance(manifest, str | Path):
         where, text = str(manifest), places.read(str(manifest))
         if text is None:
-            raise VergenceError(f"there is no manifest {where}", "It is a text file, a recording's path on each line.")
+            what = f"{where} is a folder" if os.path.isdir(where) else f"there is no manifest {where}"
+            raise VergenceError(what, "A manifest is a text file, a recording's path on each line.")
         lines = [(n, line.strip()) for n, line in enumerate(text.lstrip("\ufeff").splitlines(), 1)]
         found = [_recording(line, f"line {n} of {where}") for n, line in lines if line and not line.startswith("#")]
         root = posixpath.dirname(where) if places.is_url(where) else os.path.dirname(os.path.abspath(where))

@@ -54,7 +54,8 @@ def read_image(path: Path | str) -> RGB:
         found = _by_opencv(Path(path)) if isinstance(error, UnidentifiedImageError) else None
         if found is not None:
             return found
-        raise VergenceError(f"{path} cannot be read as an image: {error}", "Export it again or take it out.") from error
+        remedy = "Name the images in it." if Path(path).is_dir() else "Export it again or take it out."
+        raise VergenceError(f"{path} cannot be read as an image: {error}", remedy) from error
 
 
 def _as_rgb(image: Image.Image) -> RGB:

@@ -166,6 +166,12 @@ def search(
     estimator = load(run, resolve_device(device), plugins) if isinstance(run, str | Path) else run
     if estimator.folder is None:
         raise VergenceError("an estimator that was not loaded from a run", "Give the run's folder.")
+    for take in takes:
+        if take.person.whole is None and take.size != (estimator.image_size, estimator.image_size):
+            raise VergenceError(
+                f"nothing says where the person is in {take.name}",
+                "Give --box, --boxes or --keypoints, or the capture's folder; --whole-image where every image is a crop.",
+            )
     try:
         own = build_index(estimator, _shots([asked], estimator.image_size), [asked.name], {})
     except VergenceError as error:

@@ -75,7 +75,7 @@ class Prediction:
         more = f", with {', '.join(self._tensors()[1:])}" if len(self._tensors()) > 1 else ""
         return f"Prediction({count} poses of {joints} joints in {self.unit}, {self.frame} frame{more})"
 
-    def save(self, path: str | Path, fps: float = 30.0) -> None:
+    def save(self, path: str | Path, fps: float = 30.0) -> str:
         """Poses, keypoints and confidence as a pose file, one row for each image, in the format of its suffix (`.npz`, `.json`,
         `.csv`, `.trc`, and what `plugins.exporters` knows).
 
@@ -98,7 +98,7 @@ class Prediction:
             reliable=None if self.reliable is None else self.reliable.cpu().numpy(),
             **numbers,
         )
-        exporters[Path(path).suffix.lower().lstrip(".")](Path(path), poses)
+        return exporters[Path(path).suffix.lower().lstrip(".")](Path(path), poses) or ""
 
     def rows(self, index: Tensor) -> Prediction:
         """The predictions of some crops, in that order."""

@@ -44,6 +44,7 @@ class Kind:
             cannot be read is a note where another can: few people have all splits.
         checked: further settings for a check, as a `step`.
         labels: what a recipe may use of it.
+        file: that the recipe's path names, in the folder; empty: the folder.
         pixels: `module:function`; called with the folder, gives something whose `read` takes the records' images. Empty:
             they are plain files and videos.
     """
@@ -56,6 +57,7 @@ class Kind:
     checked: Mapping[str, Any] = field(default_factory=dict)
     labels: Mapping[str, Any] = field(default_factory=lambda: {"keypoints": True, "pose": "none"})
     pixels: str = ""
+    file: str = ""
 
 
 def recognise(path: Path) -> Kind:
@@ -111,7 +113,7 @@ def recipe_line(kind: Kind, path: Path, part: Mapping[str, Any], records: Record
         labels["pose"] = "none"
     if not np.isfinite(records.keypoints).any():
         labels["keypoints"] = False
-    settings = {"kind": kind.name, "path": str(path), **part, **labels}
+    settings = {"kind": kind.name, "path": str(path / kind.file), **part, **labels}
     words = ", ".join(f"{key}: {_yaml(value)}" for key, value in settings.items())
     return f"{name}: {{{words}}}"
 
@@ -182,9 +184,9 @@ KINDS: tuple[Kind, ...] = (
          "vergence.datasets.coco:read_coco"),
     Kind("mannequin_challenge", "MannequinChallenge", _is_clips,
          "vergence.datasets.mannequin_challenge:read_mannequin_challenge"),
-    Kind("", "images that `vergence synth --kind images` wrote",
+    Kind("coco", "images that `vergence synth --kind images` wrote",
          lambda p: all((p / name).exists() for name in ("keypoints.json", "truth.npz", "images")),
-         "vergence.datasets.validation.readers:read_world_images", labels=_POSES),
+         "vergence.datasets.validation.readers:read_world_images", file="keypoints.json"),
     Kind("capture", "a capture (videos of one moment)", _is_capture,
          "vergence.datasets.validation.readers:read_capture_records",
          pixels="vergence.datasets.validation.readers:capture_pixels"),
