@@ -62,6 +62,7 @@ PUBLIC = {
     "reproduce": "vergence.comparison.reproduce",
     "synthesize": "vergence.world.synthesize",
     "train": "vergence.training.train",
+    "triangulate": "vergence.geometry.triangulation",
 }
 __all__ = ["__version__", *PUBLIC]
 

@@ -117,4 +117,4 @@ def predict(
 
 predict.placed = ("run",)  # type: ignore[attr-defined]
 predict.otherwise = {"run": Path("lifting")}  # type: ignore[attr-defined]
-predict.takes = "a video takes about as long as it lasts, a few times that where people are looked for"  # type: ignore[attr-defined]
+predict.takes = "some 10 s, and of a video about as long as it lasts, a few times that where people are looked for"  # type: ignore[attr-defined]

@@ -94,7 +94,8 @@ def observe(capture: Capture) -> Observations:
         _check_extent(own, camera)
         if not own:
             notes.append(f"camera {camera.name} sees nobody")
-    check_corner(capture.cameras, tracks)
+    if corner := check_corner(capture.cameras, tracks):
+        notes.append(corner)
     known = capture.has_extrinsics
     views = [_with_lens(camera if known else camera.without_extrinsics()) for camera in capture.cameras]
     keypoints, choice = choose_subject(tracks, views)

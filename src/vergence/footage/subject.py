@@ -154,7 +154,8 @@ def _only(
     if strangers or (len(values) == 1 and values[0] < PAIR_AGREEMENT):
         where = ", ".join(views[v].name for v in strangers) or " or ".join(view.name for view in views)
         verdict = "doubtful"
-        reason += f", but the one in {where} does not move as the others' does: somebody else, or another time"
+        others = "somebody else, another time, or left and right exchanged"
+        reason += f", but the one in {where} does not move as the others' does: {others}"
     return keypoints, SubjectChoice(verdict, reason, best, counts, seen)  # type: ignore[arg-type]
 
 

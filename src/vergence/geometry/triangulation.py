@@ -30,6 +30,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vergence.errors import VergenceError
+from vergence.geometry.cameras import Rig
 from vergence.geometry.two_view import essential_of_cameras
 
 ON_BASELINE = 1e-12  # length of a point's epipolar line, in that of the essential matrix
@@ -259,3 +260,36 @@ def vector_median(candidates: Float[Tensor, "... C 3"]) -> Float[Tensor, "... 3"
     mean = filled.sum(-2) / count.clamp_min(1)[..., None]
     result = torch.where((count == 2)[..., None], mean, chosen)
     return torch.where((count > 0)[..., None], result, math.nan)
+
+
+def triangulate(
+    rig: Rig, keypoints: Float[np.ndarray, "V J D"], threshold_px: float = 20.0
+) -> tuple[Float[np.ndarray, "J 3"], Float[np.ndarray, " J"]]:
+    """World points of what cameras see at one moment. A wrong view is outvoted where three or more cameras see the joint.
+
+    Args:
+        rig: cameras with intrinsics, R and t.
+        keypoints: px of the images with their lenses, and a confidence (weight) where D is 3; NaN where not seen.
+        threshold_px: reprojection error from which a camera counts nothing.
+
+    Returns:
+        Points in the rig's world and unit, NaN where fewer than two cameras agree, and the root mean square of the agreeing
+        cameras' reprojection errors, px.
+
+    Raises:
+        VergenceError: keypoints of another number of cameras, or cameras that are not known.
+    """
+    given = np.asarray(keypoints, dtype=np.float64)
+    if given.ndim != 3 or len(given) != len(rig) or given.shape[2] not in (2, 3):
+        raise VergenceError(
+            f"keypoints have shape {given.shape}", f"It is {len(rig)} (cameras) J 2 (x, y), or J 3 with a confidence."
+        )
+    image = np.stack([camera.normalise(own[:, :2]) for camera, own in zip(rig, given)], 1)
+    sure = np.nan_to_num(given[..., 2].T) if given.shape[2] == 3 else np.ones(image.shape[:2])
+    pose = np.stack([np.column_stack([camera.R, camera.t]) for camera in rig])
+    focal = np.array([np.sqrt(camera.K[0, 0] * camera.K[1, 1]) for camera in rig])
+    tensors = [torch.from_numpy(values) for values in (image, pose, focal, sure)]
+    found = triangulate_robust(tensors[0], tensors[1], threshold_px, tensors[2], tensors[3])
+    points, agree = found.points.numpy(), found.weights.numpy() > 0
+    square = np.where(agree, found.error_px.numpy() ** 2, 0.0).sum(1) / np.maximum(agree.sum(1), 1)
+    return points, np.where(np.isfinite(points).all(1), np.sqrt(square), np.nan)

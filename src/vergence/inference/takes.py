@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -159,15 +159,23 @@ def open_take(
     footage, lens = open_footage(source, fps), find_lens(capture, camera, fov)
     rows = footage.rows(frames)
 
+    lying = list[str]()
+
     def detect(images: Path) -> tuple[Skeleton, Iterator[np.ndarray], str]:
         found = open_detector(detector or "", detector_model, device)
         kept = cached_people(images, found, progress=progress)
+        if kept.turn:
+            lying.append(
+                f"people stand when the images of {images.name} are turned by {kept.turn * 90} degrees counter-clockwise; turn "
+                "them first: a camera is taken as level, and poses of people who lie in the image are worse"
+            )
         shape = _first_image(footage, rows).shape
         fit, everybody = lens.fit((shape[1], shape[0])), kept.people(len(found.skeleton))
         return found.skeleton, everybody if fit is None else (_moved(one, fit) for one in everybody), images.name
 
     detecting = detect if detector is not None or detector_model else None
     persons = find_people(footage, lens, box, boxes, keypoints, whole_image, detecting, people == "all")
+    footage = replace(footage, note="; ".join(filter(None, (footage.note, *lying))))
     return Take(footage.name, footage, lens, persons, rows, everybody=people == "all")
 
 

@@ -17,6 +17,7 @@ from vergence.geometry.cameras import Rig
 from vergence.outputs import PoseSequence, height_mm
 from vergence.progress import Progress, silent
 from vergence.reconstruction.checks.doubts import doubts, throughout
+from vergence.reconstruction.checks.size import size_note
 from vergence.reconstruction.inputs import REPORT_CONFIDENCE, check_views
 from vergence.reconstruction.result import Reconstruction
 from vergence.reconstruction.solve import Solution, reconstruct_keypoints
@@ -128,6 +129,7 @@ def reconstruct(
         against += _height_doubt(poses, tall)
         poses, solution = _sized(poses, solution, tall)
     bone = reference_note(solution.pose, seen.skeleton)
+    tall_by = size_note(poses.pose, seen.skeleton) if placed and tall is None and poses.unit == "mm" else ""
     notes = (
         *footage.notes,
         *seen.notes,
@@ -136,6 +138,7 @@ def reconstruct(
         _sides(footage, solution),
         _centred(solution),
         bone,
+        tall_by,
     )
     return Reconstruction(
         poses=poses,

@@ -294,7 +294,9 @@ def measured_report(
     per_camera = tuple(percentile(error[:, v], 50) for v in range(error.shape[1]))
     optics = optics or Optics.given(given.focal, given.intrinsics)
     whole = np.hypot(predicted, optics.turned)
-    found_here = rig is not None or bool((predicted > 0).any())  # also where given cameras were adjusted: they are known no better
+    found_here = rig is not None or bool(
+        (predicted > 0).any()
+    )  # also where given cameras were adjusted: they are known no better
     noisiest, worst = (
         tuple(given.names[v] for v in np.unravel_index(int(np.argmax(of)), of.shape)) if found_here else ()
         for of in (predicted, whole)

@@ -66,7 +66,7 @@ class Wish:
             return f"the footage prefers other focal lengths than given, by these factors: {self._factors(names)}"
         if self.kind == "centre":
             asked = (
-                "is its calibration of this camera, and of pictures of this size and cut?"
+                "is its calibration of this camera, of pictures of this size and cut, with its distortion in OpenCV's order?"
                 if calibrated
                 else "are its pictures cut, or bent by its lens?"
             )

@@ -121,7 +121,11 @@ def print_summary(found: Reconstruction, file_notes: Mapping[str, str]) -> None:
     if pair:
         sure = f"; rotations known to {report.rotation_words}, worst pair {escape(pair)}"
     steady = f"; least steady limb {escape(in_words(worst))}, {limbs[worst]:.1%} of its length" if worst else ""
-    said = f"joints reconstructed {report.coverage:.1%}{sure}{steady}"
+    unit = "reference bones (pelvis to thorax is 1)" if found.poses.unit == "reference_bone" else found.poses.unit
+    world = (
+        f"the frame of {escape(found.rig.names[0])}" if found.extrinsics == "estimated" else "the given cameras' world"
+    )
+    said = f"joints reconstructed {report.coverage:.1%}{sure}{steady}; poses in {unit}, in {world}"
     console.print(said, **plain)
     console.print(f"subject: {subject.verdict}, {escape(subject.reason)}", **plain)
     for note in found.notes:

@@ -125,7 +125,13 @@ def test_keypoints_in_the_corner_of_all_images_are_refused_with_the_first_ones_s
     check_corner([first, second], [[points], [points * [1, 1.7, 1]]])
     check_corner([first, second], [[points], []])  # nobody seen by the second
     check_corner([first], [[points]])
-    check_corner([first, SimpleNamespace(size_stated=True, video=None, image_size=(2000, 900))], [[points]] * 2)
+    stated = SimpleNamespace(size_stated=True, video=None, image_size=(2000, 900))
+    for cameras, words in (
+        ([first, stated], "smaller than 1000 x 600?"),
+        ([stated, stated], "smaller than 2000 x 900?"),
+    ):
+        assert check_corner(cameras, [[points]] * 2).endswith(words)
+    assert check_corner([stated, stated], [[points], [points * [2.3, 1, 1]]]) == ""
 
 
 def inline(factor: float = 1.0, line: str = "") -> str:

@@ -166,3 +166,23 @@ def test_sides_are_exchanged_throughout_in_more_than_four_of_five_frames() -> No
     side[:8, 1], side[:9, 2, 2:] = [1, 0, 2, 3], [3, 2]
     assert THROUGHOUT == 0.8
     assert throughout(side, NAMES[:3]) == ("c",)
+
+
+def test_other_conventions_of_poses_are_named() -> None:
+    """OpenGL's axes, places in t, and the cameras' own poses; in places of their own, as a real rig has."""
+    found = ring()
+    found = replace(
+        found, translation=found.translation + np.array([[0.1, 0, 0], [0, 0.3, 0.5], [-0.2, 0, 1], [0, 0, 0.2]])
+    )
+    axes = np.diag([1.0, -1.0, -1.0])
+    places = -np.einsum("vji,vj->vi", found.rotation, found.translation)
+    opengl = replace(found, rotation=axes @ found.rotation, translation=found.translation @ axes)
+    assert "OpenGL" in module._cause(opengl, found, None, NAMES)
+    assert module._cause(replace(found, translation=places), found, None, NAMES).startswith(
+        "the translations seem to be the cameras' places"
+    )
+    own = replace(found, rotation=found.rotation.transpose(0, 2, 1), translation=places)
+    assert module._cause(own, found, None, NAMES).startswith("R and t seem to be the cameras' own poses")
+    mirrored = np.diag([-1.0, 1.0, 1.0])
+    images = replace(found, rotation=mirrored @ found.rotation @ mirrored, translation=found.translation @ mirrored)
+    assert "mirrored left to right" in module._cause(images, found, None, NAMES)

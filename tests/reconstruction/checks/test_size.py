@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from vergence.reconstruction.checks.size import size_doubt, up_doubt
+from vergence.geometry.body import stature
+from vergence.reconstruction.checks.size import size_doubt, size_note, up_doubt
 from vergence.skeleton import H36M_17, skeleton_from_names
 
 UP = np.array([0.0, 0.0, 1.0])
@@ -55,3 +56,14 @@ def test_somebody_who_walks_the_wrong_way_up_is_seen(make_scene: Callable, up: n
 def test_somebody_who_lies_still_may_lie(make_scene: Callable) -> None:
     pose = make_scene(step_mm=0.0).pose
     assert up_doubt(pose, H36M_17, np.array([0.0, 1.0, 0.0])) == ""
+
+
+@pytest.mark.parametrize(("factor", "told"), [(1.0, True), (0.8, True), (1.25, True), (2.0, False)])
+def test_the_person_is_as_tall_as_its_limbs_say(make_scene: Callable, factor: float, told: bool) -> None:
+    """A board that is a quarter off shows in nothing else; beyond a person's limits a doubt says it."""
+    pose, body = make_scene().pose * factor, H36M_17
+    words = size_note(pose, body)
+    assert bool(words) == told
+    if told:
+        tall = float(words.split("about ")[1].split(" mm")[0].replace(",", ""))
+        assert tall == pytest.approx(stature(pose, body), abs=0.5)

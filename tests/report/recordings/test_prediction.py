@@ -67,7 +67,9 @@ def test_it_shows_all_frames_of_everybody_and_says_what_to_know(made):
     ):
         assert said in html
     assert "2 people in two.json" in html
-    assert "no verdict on its training is known" in html
+    assert "unit of NPZ, JSON, CSV" in html
+    assert "BVH in cm, USD in metres" in html
+    assert "nothing speaks for or against it" in html
 
 
 def test_a_long_recording_is_shown_in_stretches_of_bounded_size(made, monkeypatch):

@@ -212,23 +212,31 @@ def _check_told(
         )
 
 
-def check_corner(cameras: Sequence[CaptureCamera], tracks: Sequence[Sequence[np.ndarray]]) -> None:
-    """Keypoints of all cameras in the upper left of images whose size only the calibration says: they are of smaller ones.
+def check_corner(cameras: Sequence[CaptureCamera], tracks: Sequence[Sequence[np.ndarray]]) -> str:
+    """Keypoints of all cameras in the upper left of their images: they may be of smaller ones.
+
+    Returns:
+        That as a sentence, where somebody stated the size; empty where nothing speaks for it.
 
     Raises:
-        VergenceError: that.
+        VergenceError: that, where only the calibration says the size.
     """
     shares = []
     for camera, own in zip(cameras, tracks):
-        if camera.size_stated or camera.video is not None or not own:
+        if camera.video is not None or not own or camera.image_size is None:
             continue
         points = np.concatenate([track[..., :2].reshape(-1, 2) for track in own])
         points = points[np.isfinite(points).all(1)]
         shares.append(np.percentile(points, 99, axis=0) / np.array(camera.image_size))
     if len(shares) >= LEAST_CAMERAS and len(shares) == len(cameras) and np.max(shares) < NO_MORE:
         size = cameras[0].image_size
+        where = (
+            f"the keypoints of all cameras lie within {np.max(shares):.0%} of their images' sides, from the top left"
+        )
+        if any(camera.size_stated for camera in cameras):
+            return f"{where}: are they of images smaller than {size[0]} x {size[1]}?"
         raise VergenceError(
-            f"the keypoints of all cameras lie within {np.max(shares):.0%} of their images' sides, from the top left; the "
-            f"calibration is for {size[0]} x {size[1]}",
+            f"{where}; the calibration is for {size[0]} x {size[1]}",
             "State image_size = [width, height] of the images that the keypoints are of.",
         )
+    return ""

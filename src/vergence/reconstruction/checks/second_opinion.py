@@ -45,6 +45,7 @@ _MIRRORS = {
     (-1, 1, 1): "the images seem to be mirrored left to right",
     (-1, -1, 1): "the images seem to be upside down",
 }
+_OPENGL = np.diag([1.0, -1.0, -1.0])
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,8 @@ def _cause(known: Bundle, found: Bundle, wish: Wish | None, names: tuple[str, ..
     gap = rotation_gap(known, found)
     if gap <= np.radians(MOST_GAP_DEG):
         moved = _gap(known, found) > np.radians(MOST_GAP_DEG)
+        if moved and _gap(_inverse_place(known), found) <= np.radians(MOST_GAP_DEG):
+            return "the translations seem to be the cameras' places: t is -R times the place"
         return wish.words(names) if wish else _moved(known, found, names) if moved else ""
     limit, views = min(np.radians(NAMED_GAP_DEG), gap / 4), len(names)
     orders = permutations(range(views)) if views <= MOST_TRIED else _exchanges(views)
@@ -184,15 +187,26 @@ def _cause(known: Bundle, found: Bundle, wish: Wish | None, names: tuple[str, ..
         if len(wrong) == 2:
             return f"{names[wrong[0]]} and {names[wrong[1]]} seem exchanged"
         return "the cameras fit in another order: " + ", ".join(f"{names[v]} as {names[order[v]]}" for v in wrong)
+    turned_back = replace(known, rotation=known.rotation.transpose(0, 2, 1))
+    axes = replace(known, rotation=_OPENGL @ known.rotation, translation=known.translation @ _OPENGL)
+    if _gap(axes, found) <= limit:
+        return "R and t seem to be in the axes of OpenGL and Blender (y up, z backwards): turn the signs of their last two rows"
     for signs, words in _MIRRORS.items():
         flip = np.diag(signs)
         if rotation_gap(replace(known, rotation=flip @ known.rotation @ flip), found) <= limit:
             return words
-    if rotation_gap(replace(known, rotation=known.rotation.transpose(0, 2, 1)), found) <= limit:
+    if _gap(_inverse_place(turned_back), found) <= limit:
+        return "R and t seem to be the cameras' own poses (from camera to world): give R transposed, and -R transposed times t"
+    if rotation_gap(turned_back, found) <= limit:
         return "R seems to be given transposed (from camera to world)"
     if wish:
         return wish.words(names)
     return _moved(known, found, names)
+
+
+def _inverse_place(known: Bundle) -> Bundle:
+    """The cameras that stand where their translations say."""
+    return replace(known, translation=-np.einsum("vij,vj->vi", known.rotation, known.translation))
 
 
 def _exchanges(views: int) -> list[tuple[int, ...]]:

@@ -63,6 +63,20 @@ def size_doubt(pose: Float[Array, "T J 3"], skeleton: Skeleton) -> str:
     )
 
 
+def size_note(pose: Float[Array, "T J 3"], skeleton: Skeleton) -> str:
+    """How tall the limbs say that the person of poses in mm is: what a unit or a board that is wrong by less than a third
+    shows in; empty where nothing can be told."""
+    if not any(skeleton.has(f"{side}_hip", f"{side}_knee", f"{side}_ankle") for side in ("left", "right")):
+        return ""
+    try:
+        tall = stature(pose, skeleton)
+    except VergenceError:
+        return ""
+    least, most = STATURE_MM
+    words = f"by the given cameras the person is about {tall:,.0f} mm tall (from the limbs, to 7%): --height checks it"
+    return words if least <= tall <= most else ""
+
+
 def up_doubt(pose: Float[Array, "T J 3"], skeleton: Skeleton, up: Float[Array, " 3"] | None) -> str:
     """A sentence where somebody who walks stands far from the stated up; empty else."""
     if up is None:

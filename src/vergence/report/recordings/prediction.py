@@ -171,8 +171,8 @@ def _notes(found: PredictedFrames, people: Sequence[Final], saved: Saved) -> Tab
         root += ", plus the error of the assumed lens" if found.take.lens.camera is None else ""
     rows: list[list[Cell]] = [
         ["the model", found.domain.words or "the model's training data is not known"],
-        ["its training", found.domain.verdict or "no verdict on its training is known"],
-        ["unit of the files", files + shown],
+        ["its training", found.domain.verdict or "nothing speaks for or against it"],
+        ["unit of NPZ, JSON, CSV", f"{files}{shown}; TRC (--trc-unit) and C3D in mm, BVH in cm, USD in metres"],
         ["assumed or measured", world.note or "nothing had to be assumed"]
         if world is not None
         else ["scale", "unknown"],
