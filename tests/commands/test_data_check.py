@@ -76,7 +76,7 @@ def test_a_sound_capture_and_the_line_that_reads_it(capture, tmp_path, capsys):
 def test_sound_images_of_the_world_and_clips(images, clips, tmp_path, capsys):
     status, text = checked(images, tmp_path, capsys)
     assert status == 0, text
-    assert "no source" in (tmp_path / "page.html").read_text()
+    assert "keypoints.json" in text.split("sources:\n")[1]
     status, text = checked(clips, tmp_path, capsys)
     assert status == 0, text
     assert "clips used: 1" in text
