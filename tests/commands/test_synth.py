@@ -120,6 +120,7 @@ def test_a_resized_rig_sees_the_same_at_another_scale():
 def test_images_come_with_coco_keypoints_and_truth(tmp_path):
     synth(tmp_path / "p", kind="images", subjects=6, frames=2, size=64, seed=3, device="cpu", quiet=True)
     data = json.loads((tmp_path / "p" / "keypoints.json").read_text())
+    assert [one["id"] for one in data["annotations"]] == list(range(1, len(data["images"]) + 1))
     assert len(data["images"]) == len(data["annotations"]) == 12
     assert Image.open(tmp_path / "p" / data["images"][11]["file_name"]).size == (64, 64)
     read = read_coco(tmp_path / "p" / "keypoints.json")

@@ -134,7 +134,7 @@ def test_fisheye_cameras_are_reconstructed(folder: Path, scene) -> None:
     assert given.report.reprojection_median < 2
     alone = vergence.reconstruct(folder, ignore_extrinsics=True)
     assert alone.report.reprojection_median < 2
-    given.save(folder / "out", formats=[])
+    assert "Pose2Sim" in given.save(folder / "out", formats=[])["files"]["Calib.toml"]
     assert vergence.Reconstruction.load(folder / "out").rig.cameras[0].fisheye
 
 

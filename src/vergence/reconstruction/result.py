@@ -48,6 +48,9 @@ WHAT_IS_WHAT = {
     "coverage": f"share of (frame, joint); coverage_of_points: of input points {COUNTED}",
     "limb_cv": "standard deviation over mean of each limb's length",
 }
+PINHOLE_ONLY = (
+    "Pose2Sim passes over `fisheye = true`, and places joints wrongly; undistort its keypoints and zero the distortions"
+)
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,7 @@ class Reconstruction:
         write_rig_toml(folder / "rig.toml", rig, self.report.reprojection_median)
         if self.capture is not None and (self._moved or _keeps_keypoints(folder, self.capture)):
             write_capture(folder / "capture.toml", self.capture)
-        self._write_rigs(folder, rig)
+        notes |= self._write_rigs(folder, rig)
         write_angles(folder / "angles.csv", self.poses, None if self.solution is None else self.solution.deviation)
         write_limbs(folder / "limbs.csv", self.poses)
         said = {name: note for name, note in notes.items() if note}
@@ -189,14 +192,18 @@ class Reconstruction:
         """Whether the footage's times are other ones than the capture stated."""
         return self.capture is not None and self.capture.synchronised and "cameras" in self.synchronisation
 
-    def _write_rigs(self, folder: Path, rig: Rig) -> None:
-        """The rig for other programs, which want metres: where the scale is not known, as large as in poses.trc."""
+    def _write_rigs(self, folder: Path, rig: Rig) -> dict[str, str]:
+        """The rig for other programs, which want metres: where the scale is not known, as large as in poses.trc.
+
+        Returns what a reader of a file must know.
+        """
         world = self.poses.known_world
         if world is None:  # nobody's size was ever seen
-            return
+            return {}
         assumed = "" if world.scale_from == GIVEN else world.note.split(";")[0]
         write_pose2sim_toml(folder / "Calib.toml", rig, world.mm_per_unit / 1000, world.up, assumed)
         write_caliscope_toml(folder / "camera_array.toml", rig, world.mm_per_unit / 1000, assumed)
+        return {"Calib.toml": PINHOLE_ONLY} if any(camera.fisheye for camera in rig) else {}
 
     def _trc(self, notes: dict[str, str]) -> dict[str, Any]:
         """What a reader of poses.trc must know."""

@@ -170,7 +170,8 @@ def write_images(
 def _write_image(
     out: Path, views: Views, row: int, subject: int, images: list[dict[str, Any]], annotations: list[dict[str, Any]]
 ) -> None:
-    """One JPEG and its two entries; v is 2 where the joint is given, else x, y and v are 0, as COCO has it."""
+    """One JPEG and its two entries; v is 2 where the joint is given, else x, y and v are 0, as COCO has it.
+    Annotations count from 1: pycocotools never counts that of id 0 as found."""
     number = len(images)
     name = f"images/{number:06d}.jpg"
     image = views.image[row].permute(1, 2, 0).numpy()
@@ -184,7 +185,7 @@ def _write_image(
     low, high = (points[seen].min(0), points[seen].max(0)) if seen.any() else (np.zeros(2), np.zeros(2))
     box = [*low, *(high - low)]
     triples = np.where(seen[:, None], np.c_[points, np.full(len(points), 2.0)], 0.0)
-    annotations.append({"id": number, "image_id": number, "category_id": 1, "iscrowd": 0, "subject": subject, "bbox": box,
+    annotations.append({"id": number + 1, "image_id": number, "category_id": 1, "iscrowd": 0, "subject": subject, "bbox": box,
                         "area": box[2] * box[3], "num_keypoints": int(seen.sum()), "keypoints": triples.ravel()})  # fmt: skip
 
 

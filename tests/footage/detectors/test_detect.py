@@ -84,6 +84,7 @@ def test_a_video_becomes_a_file_that_the_reader_takes(tmp_path: Path) -> None:
     found = detect_video(film(tmp_path / "a.mp4"), tmp_path / "a.json", Bright())
     assert (found.frames, found.seen, found.turn, found.made) == (40, 36, 0, True)
     read = read_keypoints(tmp_path / "a.json")
+    assert [one["id"] for one in json.loads((tmp_path / "a.json").read_text())["annotations"]] == list(range(1, 37))
     assert read.skeleton == COCO_17
     assert read.image_size == (128, 96)
     assert len(read.people[10]) == 0

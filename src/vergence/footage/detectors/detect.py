@@ -149,7 +149,8 @@ def write_people(
         text.write(f'{{"info": {json.dumps(info)}, "images": [')
         text.writelines(_listed(images))
         text.write('], "annotations": [')
-        text.writelines(_listed({"id": i, **row} for i, row in enumerate(rows())))
+        # From 1: pycocotools never counts the annotation of id 0 as found.
+        text.writelines(_listed({"id": i, **row} for i, row in enumerate(rows(), start=1)))
         text.write(f'], "categories": {json.dumps([category])}}}\n')
     return seen
 
