@@ -187,6 +187,7 @@ def searched(out: Path) -> Path:
         index=index, hits=hits, query=Path(odd_file("query")), query_pose=index.pose[0], skeleton=H36M_17, run=odd("run"),
         footage=Path(odd("footage")), values=lambda: {"protocol": protocol}, query_image=lambda size: (0, image),
         hit_images=lambda size: {(hit.camera, hit.frame): image for hit in hits[1:]},
+        image_name=lambda hit: odd_file("hit"),
     )  # fmt: skip
     write_search(out / "search.html", found)
     return out / "search.html"

@@ -265,7 +265,7 @@ def test_verbs_that_take_long_say_so_before_they_load_anything(tmp_path):
     words = ["reconstruct", str(tmp_path / "gone"), "--out", str(tmp_path / "out")]
     status, _, text = loaded_by(words)
     assert status == 2
-    assert "vergence reconstruct: cameras and 3D poses take mostly 10 to 60 s" in text.splitlines()[0]
+    assert "vergence reconstruct: cameras and 3D poses take mostly 1 to 60 s" in text.splitlines()[0]
     assert "take mostly" not in loaded_by([*words, "--quiet"])[2]
 
 

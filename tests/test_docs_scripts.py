@@ -128,7 +128,7 @@ def test_examples_of_a_capture_run(tmp_path, monkeypatch):
     made.rename("my_capture")
     uses = re.compile(r"vergence\.(load_capture|observe|reconstruct|Reconstruction\.load)\(")
     found = [block for block in blocks(DOCS / "api.md", "python") if uses.search(block)]
-    assert len(found) == 5
+    assert len(found) == 6
     for block in found:
         exec(compile(block, block, "exec"), {})
 

@@ -40,6 +40,16 @@ def test_a_capture_is_read_back_with_all_that_is_known(capture):
     assert read.image(1, FRAMES - 1).shape == (SIZE, SIZE, 3)
 
 
+def test_what_was_written_is_told_with_what_to_do_next(tmp_path, capsys):
+    for count, what, following in ((1, "1 capture", tmp_path / "1"), (2, "2 captures", tmp_path / "2/person01")):
+        out = tmp_path / str(count)
+        synth(out, subjects=count, frames=2, views=2, size=64, device="cpu", quiet=True)
+        assert capsys.readouterr().out == f"written to {out}: {what}; next: vergence reconstruct {following}\n"
+        assert (following / "capture.toml").exists()
+    synth(tmp_path / "i", kind="images", subjects=2, size=64, device="cpu", quiet=True)
+    assert capsys.readouterr().out.endswith(f"images with keypoints; next: vergence data check {tmp_path / 'i'}\n")
+
+
 def test_the_truth_seen_by_the_stated_cameras_is_the_keypoints(capture):
     read, truth = load_capture(capture), read_npz(capture / "truth.npz")
     assert (truth.unit, truth.joint_names, len(truth.pose)) == ("mm", H36M_17.joint_names, FRAMES)

@@ -79,6 +79,6 @@ def learn(
 learn.placed = ("footage",)  # type: ignore[attr-defined]
 learn.formerly = {"model": "detector_model"}  # type: ignore[attr-defined]
 learn.takes = (  # type: ignore[attr-defined]
-    "cameras and 3D poses take mostly 10 to 60 s for a recording, a lifting model 2 to 10 minutes, an image model longer; "
+    "cameras and 3D poses take mostly 1 to 60 s for a recording, a lifting model 2 to 10 minutes, an image model longer; "
     "finding 2D keypoints in videos comes first and takes a few times as long as they last"
 )

@@ -97,6 +97,6 @@ def reconstruct(
 
 
 reconstruct.takes = (  # type: ignore[attr-defined]
-    "cameras and 3D poses take mostly 10 to 60 s, longer for recordings of many minutes; finding 2D keypoints "
+    "cameras and 3D poses take mostly 1 to 60 s, longer for recordings of many minutes; finding 2D keypoints "
     "in videos comes first and takes a few times as long as they last"
 )

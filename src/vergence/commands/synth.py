@@ -71,10 +71,19 @@ def synth(
         kind = "images"
     faults = Faults(occlusion, truncation, noise_px, missing_joints, swapped_sides, dropped_views, 0.0, focal_error)
     with bars(quiet) as progress:
-        synthesize(
+        folders = synthesize(
             out, kind=kind, subjects=subjects, frames=frames, views=views, size=size, fps=fps, look=look, known=known,
             faults=faults, seed=seed, device=device, progress=progress,
         )  # fmt: skip
+    what = (
+        "images with keypoints"
+        if kind == "images"
+        else "1 capture"
+        if len(folders) == 1
+        else f"{len(folders)} captures"
+    )
+    following = f"data check {out}" if kind == "images" else f"reconstruct {folders[0]}"
+    print(f"written to {out}: {what}; next: vergence {following}")
 
 
 synth.takes = "mostly 5 to 60 s, longer for many people"  # type: ignore[attr-defined]
