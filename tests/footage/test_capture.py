@@ -177,6 +177,17 @@ def test_plain_folder_of_videos(tmp_path: Path) -> None:
         observe(capture)
 
 
+def test_what_predict_drew_is_no_camera(tmp_path: Path) -> None:
+    """Beside its results; a video of that name without them is a camera."""
+    for name in ("cam1", "cam2", "overlay"):
+        video(tmp_path / f"{name}.mp4")
+    assert load_capture(tmp_path).names == ["cam1", "cam2", "overlay"]
+    (tmp_path / "results.json").write_text("{}")
+    capture = load_capture(tmp_path)
+    assert capture.names == ["cam1", "cam2"]
+    assert any("overlay.mp4, which predict drew, is no camera" in note for note in capture.notes)
+
+
 def test_plain_folder_finds_keypoints_and_calibration(tmp_path: Path) -> None:
     x = "0 1 -1 2 -2 5 -5 7 -7 8 -8 3 -3 3 -3 3 -3"  # COCO's joints of somebody who stands, from the middle and the top
     y = "3 2 2 3 3 9 9 15 15 21 21 22 22 31 31 40 40"

@@ -55,7 +55,7 @@ from vergence.footage.capture_camera import (
 )
 from vergence.footage.clocks.files import frame_times
 from vergence.footage.formats.capture_tables import CameraTable, CaptureFile, CaptureTable, held
-from vergence.footage.images import IMAGE_SUFFIXES, RGB, VIDEO_SUFFIXES, ImageFolder, Video, natural_key
+from vergence.footage.images import IMAGE_SUFFIXES, OVERLAY, RGB, VIDEO_SUFFIXES, ImageFolder, Video, natural_key
 from vergence.footage.keypoint_formats.beside import keypoints_beside
 from vergence.geometry.cameras import Camera, Rig
 from vergence.skeleton import Skeleton, get_skeleton
@@ -215,6 +215,8 @@ def make_capture(folder: Path | str) -> Capture:
     alone, folder = place.is_file(), place.parent if place.is_file() else place
     there = [place] if alone else [p for p in folder.iterdir() if not p.name.startswith(".")]
     entries = sorted(there, key=lambda p: natural_key(p.name))
+    drawn = not alone and (folder / OVERLAY).exists() and (folder / "results.json").exists()
+    entries = [p for p in entries if not (drawn and p.name == OVERLAY)]
     videos = [p for p in entries if p.is_file() and p.suffix.lower() in VIDEO_SUFFIXES]
     images = [
         p for p in entries if not videos and p.is_dir() and any(f.suffix.lower() in IMAGE_SUFFIXES for f in p.iterdir())
@@ -250,6 +252,7 @@ def make_capture(folder: Path | str) -> Capture:
     note = f"no capture.toml in {folder.name}: taken as {count} camera{'s' if count > 1 else ''}, {named}"
     note = f"one video, {place.name}, taken by itself" if alone else note
     taken = [f"keypoints found beside the videos: {', '.join(beside)}"] if beside else []
+    note += f"; {OVERLAY}, which predict drew, is no camera" if drawn else ""
     note += f"; calibration {table['capture']['calibration']}" if found_in is not None else ""
     note += f"; of {', '.join(others)} none is taken: name one in a capture.toml" if others else ""
     return dataclasses.replace(capture, notes=(note, *taken, *capture.notes))

@@ -26,6 +26,7 @@ from vergence.footage.formats.names import Numbering, name_numbers, natural_key,
 __all__ = ["IMAGE_SUFFIXES", "RGB", "ImageFolder", "Video", "natural_key", "read_image"]
 
 VIDEO_SUFFIXES = frozenset(".mp4 .mov .avi .mkv .webm .m4v .mpg .mpeg .mts .m2ts .ts .wmv .flv .3gp .ogv".split())
+OVERLAY = "overlay.mp4"  # what `predict` draws, beside its results.json: no camera's video
 IMAGE_SUFFIXES = frozenset(".jpg .jpeg .png .bmp .tif .tiff .webp".split())
 
 T = TypeVar("T")

@@ -18,7 +18,7 @@ import numpy as np
 from PIL import Image
 
 from vergence.files import atomic_path
-from vergence.footage.images import Behind, ahead
+from vergence.footage.images import OVERLAY, Behind, ahead
 from vergence.footage.video import VideoWriter, join_videos
 from vergence.inference.frames import BLOCK, NO_IMAGE, PredictedFrame, PredictedFrames, preview_size, reduced_image
 from vergence.inference.inputs import RGB
@@ -135,8 +135,8 @@ def _write_pieces(images: Iterable[tuple[int, RGB]], work: Work, fps: float, mar
 
 def joined(work: Work) -> str:
     """The overlay's name, joined of its blocks' pieces."""
-    join_videos(sorted(_parts(work).glob("[0-9]*.mp4")), work.files / "overlay.mp4")
-    return "overlay.mp4"
+    join_videos(sorted(_parts(work).glob("[0-9]*.mp4")), work.files / OVERLAY)
+    return OVERLAY
 
 
 def _parts(work: Work) -> Path:
