@@ -174,6 +174,23 @@ def test_few_rows_off_are_a_note(sound):
     assert [f.state for f in findings if f.what == "reprojection"] == ["note"]
 
 
+def test_2d_of_a_detector_is_a_note_and_a_wrong_camera_of_the_same_size_is_not(sound):
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 0.8, sound.keypoints.shape)
+    (found,) = (
+        f for f in check_records(replaced(sound, keypoints=sound.keypoints + noise)) if f.what == "reprojection"
+    )
+    assert (found.state, is_valid([found])) == ("note", True)
+    assert "each joint by itself" in found.found
+    middle = np.nanmean(sound.keypoints, axis=1, keepdims=True)
+    for off in (
+        noise * 6,  # more than a detector's
+        noise / 4 + [1.0, -0.6],  # another principal point
+        noise / 4 + 0.06 * (sound.keypoints - middle),  # another focal length
+    ):
+        assert "reprojection" in wrong(replaced(sound, keypoints=sound.keypoints + off))
+
+
 @pytest.mark.parametrize(("factor", "unit"), [(1e-3, "metres"), (0.1, "centimetres"), (1 / 25.4, "inches")])
 def test_other_units_are_named(sound, factor, unit):
     found = wrong(replaced(sound, pose=sound.pose * factor, translation=sound.translation * factor))
