@@ -19,6 +19,7 @@ LINE = "{kind: world_images, count: 5, look: studio, seed: 2}"
 
 def test_sources_are_prepared_and_the_recipe_line_reads_them(tmp_path, capsys):
     synth(tmp_path / "c", frames=3, views=2, size=64, known="cameras", seed=6, device="cpu", quiet=True)
+    capsys.readouterr()
     out = tmp_path / "out"
     words = ["data", "prepare", LINE, str(tmp_path / "c"), "--out", str(out), "--size", "32", "--quiet"]
     assert main(words) == 0
