@@ -38,15 +38,19 @@ WALKED_MM = 1000.0
 TILTED_DEG = 60.0
 
 
+def _tall(pose: Float[Array, "T J 3"], skeleton: Skeleton) -> float:
+    """Stature in mm by the limbs; NaN where nothing can be told."""
+    if not any(skeleton.has(f"{side}_hip", f"{side}_knee", f"{side}_ankle") for side in ("left", "right")):
+        return float("nan")
+    try:
+        return float(stature(pose, skeleton))
+    except VergenceError:
+        return float("nan")
+
+
 def size_doubt(pose: Float[Array, "T J 3"], skeleton: Skeleton) -> str:
     """A sentence where the person of poses in mm has no person's size; empty where it has, or where nothing can be told."""
-    if not any(skeleton.has(f"{side}_hip", f"{side}_knee", f"{side}_ankle") for side in ("left", "right")):
-        return ""
-    try:
-        tall = stature(pose, skeleton)
-    except VergenceError:
-        return ""
-    least, most = STATURE_MM
+    tall, (least, most) = _tall(pose, skeleton), STATURE_MM
     if not tall > 0 or least <= tall <= most:
         return ""
     factor = USUAL_MM / tall
@@ -66,13 +70,7 @@ def size_doubt(pose: Float[Array, "T J 3"], skeleton: Skeleton) -> str:
 def size_note(pose: Float[Array, "T J 3"], skeleton: Skeleton) -> str:
     """How tall the limbs say that the person of poses in mm is: what a unit or a board that is wrong by less than a third
     shows in; empty where nothing can be told."""
-    if not any(skeleton.has(f"{side}_hip", f"{side}_knee", f"{side}_ankle") for side in ("left", "right")):
-        return ""
-    try:
-        tall = stature(pose, skeleton)
-    except VergenceError:
-        return ""
-    least, most = STATURE_MM
+    tall, (least, most) = _tall(pose, skeleton), STATURE_MM
     words = f"by the given cameras the person is about {tall:,.0f} mm tall (from the limbs, to 7%): --height checks it"
     return words if least <= tall <= most else ""
 
