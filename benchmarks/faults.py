@@ -405,28 +405,29 @@ def rows() -> Iterator[Row]:
     yield Row("keypoints of the two cameras exchanged", ordered(_exchange), "extrinsics", 2)
     yield Row("one camera turned by 10 degrees", turned(10), "extrinsics", 2)
     yield Row("focal lengths 50 % too long", longer(1.5), "extrinsics", 2)
-    for title, fault in (
-        ("y counts upwards", flipped(False, True)),
-        ("images of one camera mirrored", flipped(True, False, relabelled=True, one=True)),
-        ("sides exchanged in one camera", sides(one=True)),
-        ("sides exchanged in all cameras", sides(one=False)),
-        ("focal lengths 20 % too short", longer(0.8)),
-        ("focal lengths 20 % too long", longer(1.2)),
-        ("focal lengths 50 % too long", longer(1.5)),
-        ("focal lengths of two cameras 20 % too long", longer(1.2, 2)),
-        ("principal point of one camera 100 px off", off_centre(100)),
-        ("one camera 1 frame late", late(1)),
-        ("one camera 3 frames late", late(3)),
-        ("one camera 7 frames late", late(7)),
-        ("one camera loses 3 frames three times", dropped(3, 3)),
-        ("files of one camera numbered from 1", numbered),
-        ("another person in one camera", stranger),
-        ("strong distortion that nobody gave", bent(-0.35)),
-        ("the same 100 frames ten times", again(10)),
-        ("person out of view for 2 seconds", away(2)),
-        ("confidences all below 0.3", unsure),
-        ("joint layout misnamed", misnamed),
-    ):
+    by_title = {
+        "y counts upwards": flipped(False, True),
+        "images of one camera mirrored": flipped(True, False, relabelled=True, one=True),
+        "sides exchanged in one camera": sides(one=True),
+        "sides exchanged in all cameras": sides(one=False),
+        "focal lengths 20 % too short": longer(0.8),
+        "focal lengths 20 % too long": longer(1.2),
+        "focal lengths 50 % too long": longer(1.5),
+        "focal lengths of two cameras 20 % too long": longer(1.2, 2),
+        "principal point of one camera 100 px off": off_centre(100),
+        "one camera 1 frame late": late(1),
+        "one camera 3 frames late": late(3),
+        "one camera 7 frames late": late(7),
+        "one camera loses 3 frames three times": dropped(3, 3),
+        "files of one camera numbered from 1": numbered,
+        "another person in one camera": stranger,
+        "strong distortion that nobody gave": bent(-0.35),
+        "the same 100 frames ten times": again(10),
+        "person out of view for 2 seconds": away(2),
+        "confidences all below 0.3": unsure,
+        "joint layout misnamed": misnamed,
+    }
+    for title, fault in by_title.items():
         yield Row(title, fault, "intrinsics")
     for title, fault in (
         ("sides exchanged in one camera", sides(one=True)),
@@ -444,21 +445,21 @@ def rows() -> Iterator[Row]:
     yield Row("lenses differ by up to 35 %", zooms(0.35), "nothing", 3)
     yield Row("lenses differ by up to 35 %", zooms(0.35), "nothing", 2)
     yield Row("strong distortion", bent(-0.35), "nothing")
-    for title, fault in (
-        ("images of one camera cut by 200 px", cropped(200)),
-        ("images of one camera cut by 400 px", cropped(400)),
-        ("y counts upwards", flipped(False, True)),
-        ("images of one camera mirrored", flipped(True, False, relabelled=True, one=True)),
-        ("sides exchanged in one camera", sides(one=True)),
-        ("sides exchanged in all cameras", sides(one=False)),
-        ("one camera 1 frame late", late(1)),
-        ("one camera 3 frames late", late(3)),
-        ("one camera 7 frames late", late(7)),
-        ("one camera loses 3 frames three times", dropped(3, 3)),
-        ("another person in one camera", stranger),
-        ("joint layout misnamed", misnamed),
+    for px in (200, 400):
+        yield Row(f"images of one camera cut by {px} px", cropped(px), "nothing")
+    for title in (
+        "y counts upwards",
+        "images of one camera mirrored",
+        "sides exchanged in one camera",
+        "sides exchanged in all cameras",
+        "one camera 1 frame late",
+        "one camera 3 frames late",
+        "one camera 7 frames late",
+        "one camera loses 3 frames three times",
+        "another person in one camera",
+        "joint layout misnamed",
     ):
-        yield Row(title, fault, "nothing")
+        yield Row(title, by_title[title], "nothing")
     for bias, knows in ((15, "intrinsics"), (30, "intrinsics"), (15, "nothing"), (30, "nothing")):
         yield Row(f"detector biased by {bias} mm, by view", nothing_wrong, knows, special=(("bias", bias),))
     yield Row("telephoto lenses, 5 times as far", nothing_wrong, "intrinsics", 2, (("telephoto", 5),))

@@ -75,14 +75,9 @@ def synth(
             out, kind=kind, subjects=subjects, frames=frames, views=views, size=size, fps=fps, look=look, known=known,
             faults=faults, seed=seed, device=device, progress=progress,
         )  # fmt: skip
-    what = (
-        "images with keypoints"
-        if kind == "images"
-        else "1 capture"
-        if len(folders) == 1
-        else f"{len(folders)} captures"
-    )
-    following = f"data check {out}" if kind == "images" else f"reconstruct {folders[0]}"
+    what, following = f"{len(folders)} capture{'s' * (len(folders) > 1)}", f"reconstruct {folders[0]}"
+    if kind == "images":
+        what, following = "images with keypoints", f"data check {out}"
     print(f"written to {out}: {what}; next: vergence {following}")
 
 

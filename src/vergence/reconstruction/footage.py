@@ -305,7 +305,7 @@ def _sides(capture: Capture, solution: Solution) -> str:
 
 
 def _centred(solution: Solution) -> str:
-    if not solution.report.predicted_rotation_deg > solution.report.rotation_noise_deg:
+    if not solution.report.assumes_centres:
         return ""
     return (
         "nobody gave principal points, and they are taken to be in the middle of the images: a video that was cropped to one "

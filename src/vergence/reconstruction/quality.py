@@ -108,10 +108,15 @@ class Report:
     zoom_change: tuple[float, ...] = ()
 
     @property
+    def assumes_centres(self) -> bool:
+        """Whether rotations are the less certain for principal points that nobody gave."""
+        return self.predicted_rotation_deg > self.rotation_noise_deg
+
+    @property
     def rotation_words(self) -> str:
         """How well rotations are known, and how much of it is noise: 1.33 degrees (0.25 of noise, ...)."""
         whole, noise = f"{self.predicted_rotation_deg:.2f}", f"{self.rotation_noise_deg:.2f}"
-        if not self.predicted_rotation_deg > self.rotation_noise_deg:
+        if not self.assumes_centres:
             return f"{whole} degrees"
         return f"{whole} degrees ({noise} without the principal points that nobody gave, which poses hardly feel)"
 

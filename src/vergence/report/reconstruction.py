@@ -252,7 +252,7 @@ def _quality_table(found: Solution) -> Table:
     if r.worst_pair:
         error, pair = f"{r.predicted_rotation_deg:.2f}°", " and ".join(r.worst_pair)
         rows.append(["camera rotation, predicted error", error, f"root mean square, worst pair of cameras ({pair})"])
-        if r.predicted_rotation_deg > r.rotation_noise_deg:
+        if r.assumes_centres:
             what = "the rest are principal points that nobody gave, taken to be in the middle: poses hardly feel them"
             rows.append(["of which noise", f"{r.rotation_noise_deg:.2f}°", what])
     if r.starts:

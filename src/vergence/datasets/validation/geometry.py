@@ -58,9 +58,10 @@ def check_reprojection(records: Records) -> list[Finding]:
         return [Finding(what, "good", f"median {words}")]
     where = _where(part, failing)
     text = f"3D misses its 2D in {percent(share)} of {len(rows):,} rows{where}; median {words}"
-    if scattered(part[failing]):
+    shown = part[sampled(failing)]
+    if scattered(shown):
         return [Finding(what, "note", f"{text}: by little, and each joint by itself, as the 2D of a detector is")]
-    cause, remedy = explain(part[sampled(failing)])
+    cause, remedy = explain(shown)
     return [Finding(what, "wrong" if share > FAILING_SHARE else "note", f"{text}: {cause}", remedy)]
 
 

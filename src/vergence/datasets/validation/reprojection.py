@@ -178,22 +178,18 @@ LEAST_LEFT = 0.7  # of the squares that noise leaves beyond an affine change of 
 def scattered(failing: Records) -> bool:
     """Whether 2D is off its 3D as a detector's is: by little, each joint by itself. A wrong lens or camera moves all joints
     of an image alike, so an affine change of the image explains it."""
-    some = failing[sampled(np.ones(len(failing), dtype=bool))]
-    ideal = projected(some, some.pose)
-    off = some.keypoints - ideal
+    ideal = projected(failing, failing.pose)
+    off = failing.keypoints - ideal
     known = np.isfinite(off).all(-1)
     before = after = extent = 0.0
-    rows = [i for i in range(len(some)) if known[i].sum() >= 6]
-    for i in rows:
+    for i in np.flatnonzero(known.sum(1) >= 6):
         points, moved = ideal[i, known[i]], off[i, known[i]]
         affine = np.column_stack([points - points.mean(0), np.ones(len(points))])
         left = moved - affine @ np.linalg.lstsq(affine, moved, rcond=None)[0]
         before += float((moved**2).sum()) / len(points)
         after += float((left**2).sum()) / (len(points) - 3)
         extent += float((np.ptp(points, axis=0) ** 2).sum())
-    if not rows or before > MOST_SCATTER**2 * extent:
-        return False
-    return after > LEAST_LEFT * before
+    return before <= MOST_SCATTER**2 * extent and after > LEAST_LEFT * before
 
 
 def camera_names(records: Records) -> ndarray:
