@@ -33,6 +33,7 @@ SOLVER_POINTS = 400  # more points cost time and hardly move a minimal solver
 MEASURED_POINTS = 200  # enough for the shares and percentiles that describe the pair
 LONG_STRIDE = 200  # from one measured point to the next
 THRESHOLD_SIGMA = 1.3  # of USAC's inlier test; measured best on walking people with 5 % outliers
+SOLVER_TRIES = 500  # minimal samples
 START_SIGMA = 0.008  # radians: 10 px at f = 1145, the noise assumed by the first of the two fits
 MIN_SIGMA = 1e-5  # radians: noise below this is rounding
 INLIER_SIGMA = 3.0
@@ -102,10 +103,10 @@ def robust_sigma(residual: Array) -> float:
     return max(float(1.4826 * np.median(np.abs(residual))), MIN_SIGMA)
 
 
-def _solve_essential(a: Array, b: Array, sigma: float) -> list[Array]:
+def _solve_essential(a: Array, b: Array, sigma: float, tries: int) -> list[Array]:
     """OpenCV's candidates at this noise (version 5 stacks several 3x3 solutions)."""
     found, _ = cv2.findEssentialMat(
-        a, b, np.eye(3), method=cv2.USAC_ACCURATE, prob=0.999, threshold=THRESHOLD_SIGMA * sigma, maxIters=500
+        a, b, np.eye(3), method=cv2.USAC_ACCURATE, prob=0.999, threshold=THRESHOLD_SIGMA * sigma, maxIters=tries
     )
     if found is None or found.shape[-1] != 3 or not np.isfinite(found).all():
         return []
@@ -119,7 +120,12 @@ def robust_mean(essential: Float[Array, "3 3"], a: Float[Array, "N 2"], b: Float
 
 
 def estimate_essential(
-    a: Float[Array, "N 2"], b: Float[Array, "N 2"], *, sigma: float | None = None, seed: int = 0
+    a: Float[Array, "N 2"],
+    b: Float[Array, "N 2"],
+    *,
+    sigma: float | None = None,
+    seed: int = 0,
+    tries: int = SOLVER_TRIES,
 ) -> tuple[Float[Array, "3 3"], float]:
     """Essential matrix and noise (radians) of two views' normalised points, all finite.
 
@@ -127,6 +133,7 @@ def estimate_essential(
         a, b: the same joints in both views.
         sigma: the noise to expect; where the fit disagrees, a second one is made at the noise that it leaves.
         seed: of the subset (and with it of the whole start: another seed, another solution).
+        tries: minimal samples of each fit at most.
 
     Raises:
         VergenceError: fewer than `MIN_POINTS` points, or no solution.
@@ -139,12 +146,12 @@ def estimate_essential(
     pick = np.random.default_rng(seed).permutation(len(a))[:SOLVER_POINTS]
     some_a, some_b = np.ascontiguousarray(a[pick]), np.ascontiguousarray(b[pick])
     scale = START_SIGMA if sigma is None else sigma
-    solutions = _solve_essential(some_a, some_b, scale)
+    solutions = _solve_essential(some_a, some_b, scale, tries)
     if solutions:
         measured = min(robust_sigma(sampson_residual(e, a, b)) for e in solutions)
         if not 0.6 < measured / scale < 1.6:
             scale = measured
-            solutions += _solve_essential(some_a, some_b, scale)
+            solutions += _solve_essential(some_a, some_b, scale, tries)
     if not solutions:
         raise VergenceError("no essential matrix fits the joints of two cameras", "Check that both show one person.")
     best = min(solutions, key=lambda e: robust_mean(e, a, b, scale))

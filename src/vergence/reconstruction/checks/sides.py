@@ -23,6 +23,7 @@ Array = np.ndarray
 SIGMA = 3e-3  # radians, the noise to judge by: a usual detector's
 GAIN = 0.8  # cost with exchanged cameras over cost without, before it counts
 RIGHT = 0.15  # cost of a pair whose sides are right; exchanged ones leave more, and nothing is tried below
+TRIES = 100  # minimal samples: enough to tell right from exchanged; 500 decided alike
 MOST_CAMERAS = 8  # of which all assignments are tried
 
 
@@ -38,13 +39,17 @@ def exchanged_cameras(image: Float[Array, "T V J 2"], skeleton: Skeleton, seed: 
     if mirror == list(range(len(skeleton))) or views > MOST_CAMERAS:
         return np.zeros(views, dtype=bool)
     pairs = list(combinations(range(views), 2))
-    costs = {(a, b): [float(pair_fits(image[:, a], image[:, b], 0, SIGMA, seed)[0][0])] for a, b in pairs}
-    if max(cost[0] for cost in costs.values()) < RIGHT:
+
+    def cost(a: Array, b: Array) -> float:
+        return float(pair_fits(a, b, 0, SIGMA, seed, TRIES)[0][0])
+
+    costs = {(a, b): [cost(image[:, a], image[:, b])] for a, b in pairs}
+    if max(first for (first,) in costs.values()) < RIGHT:
         return np.zeros(views, dtype=bool)
     for a, b in pairs:
-        costs[a, b].append(float(pair_fits(image[:, a], image[:, b][:, mirror], 0, SIGMA, seed)[0][0]))
+        costs[a, b].append(cost(image[:, a], image[:, b][:, mirror]))
     tried = [np.array((False, *rest)) for rest in product((False, True), repeat=views - 1)]
-    total = [sum(cost[int(flip[a] != flip[b])] for (a, b), cost in costs.items()) for flip in tried]
+    total = [sum(both[int(flip[a] != flip[b])] for (a, b), both in costs.items()) for flip in tried]
     best = int(np.argmin(total))
     if total[best] > GAIN * total[0]:
         return np.zeros(views, dtype=bool)

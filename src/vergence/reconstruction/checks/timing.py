@@ -29,7 +29,7 @@ from jaxtyping import Float
 
 from vergence.errors import VergenceError
 from vergence.geometry.cameras import skew
-from vergence.geometry.two_view import INLIER_SIGMA, estimate_essential, robust_mean, sampson_residual
+from vergence.geometry.two_view import INLIER_SIGMA, SOLVER_TRIES, estimate_essential, robust_mean, sampson_residual
 from vergence.reconstruction.bundle import Bundle
 from vergence.reconstruction.checks.lag import lag
 from vergence.reconstruction.wish import NOT_SYNCHRONOUS
@@ -335,7 +335,7 @@ def _beside(a: Array, b: Array, shift: int, seed: int) -> tuple[Array, Array]:
 
 
 def pair_fits(
-    a: Float[Array, "T J 2"], b: Float[Array, "T J 2"], reach: int, sigma: float, seed: int = 0
+    a: Float[Array, "T J 2"], b: Float[Array, "T J 2"], reach: int, sigma: float, seed: int = 0, tries: int = SOLVER_TRIES
 ) -> tuple[Array, list[Array | None]]:
     """Truncated Sampson cost, 0 to 1, at each shift from `-reach` to `reach`, and its matrix: `a[t]` beside `b[t + shift]`."""
     costs: Array = np.ones(2 * reach + 1)
@@ -343,7 +343,7 @@ def pair_fits(
     for i, shift in enumerate(range(-reach, reach + 1)):
         pa, pb = _beside(a, b, shift, seed)
         try:
-            essential, _ = estimate_essential(pa, pb, sigma=sigma, seed=seed)
+            essential, _ = estimate_essential(pa, pb, sigma=sigma, seed=seed, tries=tries)
         except VergenceError:
             continue
         costs[i], matrices[i] = robust_mean(essential, pa, pb, sigma), essential
