@@ -63,7 +63,7 @@ def compare(
             compared_path(word)  # refused before libraries are loaded
     many = f", each with {seeds} seeds" if seeds > 1 else ""
     named = ", ".join(what) or "the built-in recipes"
-    begin = f"comparing {named}{many} in {out}: as long as each takes to train; the first says how long"
+    begin = f"comparing {named}{many} in {out}: each says how long it trains, and the first how long all take"
     with told(quiet, begin) as progress:
         from vergence.commands.console.rows import ended, following, save
         from vergence.commands.console.tables import show_page_table

@@ -85,12 +85,14 @@ class Row:
         evaluation: of a run that was trained for this; None where all that was kept from before, and of a finished run.
         folder: that run's.
         ends_seed: all entries of its seed are measured.
+        left: rows behind it, of which some may have been measured before.
     """
 
     measured: Measured
     evaluation: Evaluation | None = None
     folder: Path | None = None
     ends_seed: bool = False
+    left: int = 0
 
 
 @dataclass(frozen=True)
@@ -170,17 +172,19 @@ def each_row(
         VergenceError: what would stop every row: a full disk, a folder that may not be written to.
     """
     seeds = sorted({seed for entry in entries for seed in seeds_of(entry)})
+    left = sum(len(set(seeds_of(entry))) for entry in entries)
     for seed in seeds:
         if seed != seeds[0]:
             work.shared.forget()
         of_seed = [entry for entry in entries if seed in seeds_of(entry)]
         for entry in of_seed:
+            left -= 1
             try:
                 row, new = _row(work, entry, seed, tests_of(entry))
             except Exception as error:
                 yield _failed(work, entry, seed, error)
                 continue
-            yield replace(row, ends_seed=entry is of_seed[-1])
+            yield replace(row, ends_seed=entry is of_seed[-1], left=left)
             if new:
                 row.measured.save(work.kept)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -13,6 +14,7 @@ from vergence.commands.console.export import markdown, write_figures, write_tabl
 from vergence.comparison.results import Measured, total_seconds
 from vergence.comparison.runner import SoFar
 from vergence.files import write_text
+from vergence.progress import about
 from vergence.report.page import Page
 from vergence.report.render import write_page
 from vergence.report.run_page import write_run_page
@@ -23,10 +25,13 @@ SHOWN = (("n_mpjpe", "N-MPJPE"), ("p_mpjpe", "P-MPJPE"))
 
 def following(verb: str, page: Callable[[T], None]) -> Callable[[T], None]:
     """Called after each row: prints its line; of a new one writes the run's page and that of all so far."""
+    began, new = time.monotonic(), 0
 
     def after(so_far: T) -> None:
+        nonlocal new
         row = so_far.row
-        rich.get_console().print(line(row.measured))
+        new += row.evaluation is not None
+        rich.get_console().print(line(row.measured) + (to_go(row.left, time.monotonic() - began, new) if new else ""))
         if row.evaluation is not None and row.folder is not None:
             command = f"{verb}: {row.measured.name}, seed {row.measured.seed}"
             row.evaluation.save(row.folder / "results.json", command=command)
@@ -55,6 +60,11 @@ def ended(found: T, page: Callable[[T], None]) -> int:
     if found.failed:
         rich.get_console().print("The same command tries again what failed.", highlight=False)
     return int(bool(found.failed))
+
+
+def to_go(left: int, seconds: float, new: int) -> str:
+    """How many rows there are still, and how long they take by the pace of the new ones."""
+    return f"; {left} more row{'s' * (left > 1)}, {about(seconds / new * left)}" if left else ""
 
 
 def line(one: Measured) -> str:

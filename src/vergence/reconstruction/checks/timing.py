@@ -335,7 +335,12 @@ def _beside(a: Array, b: Array, shift: int, seed: int) -> tuple[Array, Array]:
 
 
 def pair_fits(
-    a: Float[Array, "T J 2"], b: Float[Array, "T J 2"], reach: int, sigma: float, seed: int = 0, tries: int = SOLVER_TRIES
+    a: Float[Array, "T J 2"],
+    b: Float[Array, "T J 2"],
+    reach: int,
+    sigma: float,
+    seed: int = 0,
+    tries: int = SOLVER_TRIES,
 ) -> tuple[Array, list[Array | None]]:
     """Truncated Sampson cost, 0 to 1, at each shift from `-reach` to `reach`, and its matrix: `a[t]` beside `b[t + shift]`."""
     costs: Array = np.ones(2 * reach + 1)
