@@ -47,6 +47,17 @@ def test_a_lifting_model_says_who_taught_it():
     assert domain_of({"method": "lifting", "doubtful": False}).verdict == "good"
 
 
+def test_a_model_says_how_far_it_was_on_held_out_time():
+    error = {
+        "court": {"n_mpjpe": 42.4, "p_mpjpe": 26.3, "held_out_cameras": []},
+        "hall": {"n_mpjpe": 51.0, "p_mpjpe": 30.0, "held_out_cameras": ["c", "d"]},
+    }
+    for config in ({"method": "lifting"}, {}):
+        told = domain_of({**config, "held_out_error": error}).error
+        assert "court 42 / 26 mm" in told
+        assert "hall by c, d 51 / 30 mm" in told
+
+
 def test_notes_and_files_begin_with_it(light_run, light_video, tmp_path):
     estimator = load(light_run)
     write_json(tmp_path / "run" / "config.json", {**estimator.config, "sources": WORLD})

@@ -20,6 +20,7 @@ from vergence.commands.synth import synth
 from vergence.errors import VergenceError
 from vergence.evaluation.footage import measure_footage
 from vergence.files import write_text
+from vergence.inference.domain import domain_of
 from vergence.learning import learn as steps_of_learning
 from vergence.learning.hidden import capture_without
 from vergence.learning.learn import middle
@@ -71,6 +72,7 @@ def test_figures_stand_beside_simple_answers(learned) -> None:
     assert figures.frames == (12, 12, 12)
     model, zero = figures.mean("model"), figures.mean("zero depth")
     assert model[0] < 0.6 * zero[0]
+    assert f"{learned.recordings[0].name} {model[0]:.0f} / {model[1]:.0f} mm" in domain_of(learned.model.config).error
     page = learned_page(learned)
     first = page.tables[0]
     assert [row[0] for row in first.rows][:3] == ["model", "without the footage", "zero depth"]
@@ -253,6 +255,9 @@ def test_a_camera_is_held_out_of_all_that_teaches(without_b, learned, recording:
     assert own["recordings"][one.name]["held_out_cameras"] == ["b"]
     assert own["recordings"][one.name]["figures"]["ways"]["model"]["p_mpjpe_others"][1] > 0
     assert (without_b.folder / one.name / "without-b" / "poses.npz").is_file()
+    told = without_b.model.config["held_out_error"][one.name]
+    assert told["held_out_cameras"] == ["b"]
+    assert told["p_mpjpe"] == own["recordings"][one.name]["figures"]["ways"]["model"]["p_mpjpe_others"][1]
     whole = np.asarray(learned.recordings[0].labels.pose)
     assert np.asarray(one.labels.pose).shape == whole.shape
     assert 0 < np.nanmedian(np.linalg.norm(np.asarray(one.labels.pose) - whole, axis=-1)) < 0.1  # reference bones
@@ -332,6 +337,7 @@ def test_an_image_model_is_measured_in_the_same_time(tmp_path: Path, monkeypatch
     assert figures["hidden"] == ["cam02"]
     assert max(figures["frames"]) <= 4
     assert found.recordings[0].image_figures is not None
+    assert "film by cam02 " in vergence.load(tmp_path / "out" / "image").domain.error
     assert "image model" in learned_page(found).tables[0].title
 
 

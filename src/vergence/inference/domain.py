@@ -27,12 +27,14 @@ class Domain:
         drawn: it saw drawn people only.
         verdict: of its training: `good`, `doubtful`, or empty where nobody gave one.
         reasons: of the verdict.
+        error: a sentence on how far it was from its teachers on time that it did not learn from; empty where nobody measured.
     """
 
     words: str = ""
     drawn: bool = False
     verdict: str = ""
     reasons: tuple[str, ...] = ()
+    error: str = ""
 
 
 def domain_of(config: Mapping[str, Any], folder: Path | None = None) -> Domain:
@@ -41,7 +43,8 @@ def domain_of(config: Mapping[str, Any], folder: Path | None = None) -> Domain:
         doubtful = config.get("doubtful")
         why = ("it was trained on a doubtful reconstruction (--anyway)",)
         verdict = "" if doubtful is None else "doubtful" if doubtful else "good"
-        return Domain(str(config.get("taught_by", UNPAIRED)), False, verdict, why if doubtful else ())
+        words = str(config.get("taught_by", UNPAIRED))
+        return Domain(words, False, verdict, why if doubtful else (), _error(config))
     sources = config.get("sources")
     if sources is None and folder is not None and (folder / "recipe.yaml").is_file():
         recipe = read_yaml(folder / "recipe.yaml")
@@ -51,7 +54,17 @@ def domain_of(config: Mapping[str, Any], folder: Path | None = None) -> Domain:
     words = f"the run was trained on {' and '.join(seen)}" if seen else ""
     if drawn:
         words += " only: on real images its poses are wrong"
-    return Domain(words, drawn, *_verdict(config.get("labels")))
+    return Domain(words, drawn, *_verdict(config.get("labels")), _error(config))
+
+
+def _error(config: Mapping[str, Any]) -> str:
+    """What `learn` measured."""
+    parts = []
+    for name, one in (config.get("held_out_error") or {}).items():
+        where = f" by {', '.join(one['held_out_cameras'])}" if one["held_out_cameras"] else ""
+        parts.append(f"{name}{where} {one['n_mpjpe']:.0f} / {one['p_mpjpe']:.0f} mm (N-MPJPE / P-MPJPE)")
+    told = "on held-out time the model was this far from the reconstruction of several cameras"
+    return f"{told}: {'; '.join(parts)}; other people and rooms may differ" if parts else ""
 
 
 def _shown(source: Mapping[str, Any]) -> str:

@@ -262,7 +262,7 @@ class PredictedFrames(Iterator[PredictedFrame]):
     @property
     def notes(self) -> tuple[str, ...]:
         """What was assumed, and what the frames taken so far have shown, as sentences."""
-        said = (self.domain.words,) if self.domain.words else ()
+        said = tuple(filter(None, (self.domain.words, self.domain.error)))
         if self.domain.verdict == "doubtful":
             said = (*said, f"the training is doubtful: {' '.join(self.domain.reasons)}")
         limit = self._strangest

@@ -17,7 +17,7 @@ says so for ever.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,7 +28,7 @@ from jaxtyping import Bool
 from vergence.errors import VergenceError, refusing
 from vergence.evaluation.footage import held_from, identity, lifted, measure_footage, words
 from vergence.evaluation.without_truth import PROTOCOL, Held, measure, scene_of
-from vergence.files import plain, remove_leftovers, write_json
+from vergence.files import plain, read_json, remove_leftovers, write_json
 from vergence.folders import claim, held
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.capture_writer import write_capture
@@ -180,6 +180,8 @@ def learn(
                 dataclasses.replace(one, figures=_measured(one, lifted, before)) if one.held_out.any() else one
                 for one in recordings
             ]
+            _tell_error(out / "model", {one.name: one.figures for one in recordings})
+            lifted = load_lifting(out / "model")
         image = _image(recordings, out / "image", device, progress) if student != "lifting" else None
         if image is not None:
             recordings = [
@@ -188,6 +190,7 @@ def learn(
                 else one
                 for one in recordings
             ]
+            _tell_error(image, {one.name: one.image_figures for one in recordings})
         learned = Learned(out, tuple(recordings), lifted, image, bool(doubtful))
         write_json(out / "results.json", results_of(learned))
     return learned
@@ -345,6 +348,20 @@ def _measured(one: Recording, model: LiftingModel, before: LiftingModel) -> Held
     found, seen = one.reconstruction, observe(one.capture)
     scene = scene_of(found, seen, model.skeleton)
     return measure(lifted(model, found, seen, before), scene, one.held_out, ~one.held_out, one.hidden)
+
+
+def _tell_error(folder: Path, found: Mapping[str, Held | None]) -> None:
+    """Adds to a model's config.json how far it is from the reconstruction on held-out time, for who uses it later. Where
+    cameras were held out, it is by them, from the reconstruction by the others."""
+    errors = {
+        name: dict(zip(("n_mpjpe", "p_mpjpe"), held.mean("model", held.hidden, others=bool(held.hidden))))
+        | {"held_out_cameras": list(held.hidden)}
+        for name, held in found.items()
+        if held is not None
+    }
+    if errors:
+        path = folder / "config.json"
+        write_json(path, {**read_json(path), "held_out_error": errors})
 
 
 def _image(recordings: Sequence[Recording], folder: Path, device: str, progress: Progress) -> Path:

@@ -172,6 +172,7 @@ def _notes(found: PredictedFrames, people: Sequence[Final], saved: Saved) -> Tab
     rows: list[list[Cell]] = [
         ["the model", found.domain.words or "the model's training data is not known"],
         ["its training", found.domain.verdict or "nothing speaks for or against it"],
+        ["its error", found.domain.error or "not measured on footage"],
         ["unit of NPZ, JSON, CSV", f"{files}{shown}; TRC (--trc-unit) and C3D in mm, BVH in cm, USD in metres"],
         ["assumed or measured", world.note or "nothing had to be assumed"]
         if world is not None
@@ -179,7 +180,7 @@ def _notes(found: PredictedFrames, people: Sequence[Final], saved: Saved) -> Tab
         ["where people are", root],
         ["smoothing", poses.smoothing or "none: the model's own poses"],
     ]
-    told = (found.domain.words, *([world.note] if world is not None and world.note else []))
+    told = (found.domain.words, found.domain.error, *([world.note] if world is not None and world.note else []))
     said = [note for note in saved.notes if not any(one and note.endswith(one) for one in told)]
     rows += [["noted" if not i else "", note] for i, note in enumerate(said)]
     return Table("What to know", ["", ""], rows, "as the files say it", words=True)
