@@ -30,7 +30,7 @@ def film(frames, *people):
 
 def walkers(sightings):
     """The mean x of every person in the frames where it is seen, in their order."""
-    whole = [sightings.window(own, 0, 10_000) for own in sightings.everybody()]
+    whole = [sightings.window(own, 0, 10_000) for own in sightings.everybody()[0]]
     return [np.nanmean(points[..., 0], axis=1) for points in whole]
 
 
@@ -54,7 +54,7 @@ def test_people_who_pass_each_other_keep_their_numbers_though_one_hides_the_othe
 def test_who_is_back_within_seconds_at_that_place_is_the_same_and_who_comes_later_or_elsewhere_is_not():
     def returning(away, x):
         there = lambda f: None if 50 <= f < 50 + away else person(100 if f < 50 else x)
-        people = Sightings(film(100 + away, there, lambda f: person(900, size=1.3)), COCO_17, FPS).everybody()
+        people = Sightings(film(100 + away, there, lambda f: person(900, size=1.3)), COCO_17, FPS).everybody()[0]
         return len(people) - 1
 
     assert returning(round(2 * FPS), 160) == 1
@@ -64,9 +64,11 @@ def test_who_is_back_within_seconds_at_that_place_is_the_same_and_who_comes_late
 
 def test_a_moment_of_somebody_is_a_mistake_unless_there_is_nobody_else():
     ghost = lambda f: person(400) if f in (20, 21, 22) else None
-    assert len(Sightings(film(60, ghost, lambda f: person(100)), COCO_17, FPS).everybody()) == 1
-    assert len(Sightings(film(60, ghost), COCO_17, FPS).everybody()) == 1
-    assert Sightings(film(60), COCO_17, FPS).everybody() == []
+    people, brief = Sightings(film(60, ghost, lambda f: person(100)), COCO_17, FPS).everybody()
+    assert (len(people), brief) == (1, 1)
+    people, brief = Sightings(film(60, ghost), COCO_17, FPS).everybody()
+    assert (len(people), brief) == (1, 0)
+    assert Sightings(film(60), COCO_17, FPS).everybody() == ([], 0)
 
 
 def test_windows_reach_beyond_the_recording():

@@ -78,6 +78,22 @@ def test_everybody_has_files_that_name_the_person(two_people, small_blocks, tmp_
         assert [image[10, 10].max() // 10 for _, image in video][::5] == pytest.approx([0, 5, 10, 15, 20], abs=1)
 
 
+def test_who_is_seen_too_briefly_for_a_number_is_told(two_people, tmp_path):
+    video, keypoints = two_people
+    rows = json.loads(keypoints.read_text())
+    ghost = [{**rows[0], "image_id": n, "keypoints": [x + 1000 for x in rows[0]["keypoints"]]} for n in (3, 4, 5)]
+    (tmp_path / "ghost.json").write_text(json.dumps(rows + ghost))
+    found = vergence.predict("lifting", video, keypoints=tmp_path / "ghost.json", fov=60, people="all")
+    assert "2 people in ghost.json" in " ".join(found.notes)
+    assert "left out: 1 more, in view for less than 0.5 s" in " ".join(found.notes)
+
+
+@pytest.mark.parametrize("where", [{"box": (1, 2, 30, 40)}, {"boxes": {0: (1, 2, 30, 40)}}, {"whole_image": True}])
+def test_boxes_do_not_tell_a_lifting_model_where_joints_are(two_people, where):
+    with pytest.raises(VergenceError, match="this one lifts 2D keypoints.*Leave --box, --boxes and --whole-image out"):
+        vergence.predict("lifting", two_people[0], fov=60, **where)
+
+
 def test_people_of_an_earlier_call_are_taken_away_and_other_files_named(two_people, tmp_path):
     saved(two_people, tmp_path, "one", formats=["npz", "csv"])
     gone = saved(two_people, tmp_path).notes[-1]

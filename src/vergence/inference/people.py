@@ -163,13 +163,14 @@ class Sightings:
         same = continued([trail.frames for trail in trails], [trail.size for trail in trails])
         return [order[n] for n in same], sum(len(trails[n].frames) for n in same[1:])
 
-    def everybody(self) -> list[list[int]]:
-        """The tracks of every person."""
+    def everybody(self) -> tuple[list[list[int]], int]:
+        """The tracks of every person, and how many more are left out, who were seen too briefly."""
         joined = joined_trails(self.trails, self.fps)
         frames = {n: sum(len(self.trails[track].frames) for track in own) for n, own in enumerate(joined)}
         least = min(LEAST_S * self.fps, max(frames.values(), default=0))
         kept = [own for n, own in enumerate(joined) if frames[n] >= least]
-        return sorted(kept, key=lambda own: -sum(self.trails[track].presence for track in own))
+        kept.sort(key=lambda own: -sum(self.trails[track].presence for track in own))
+        return kept, len(joined) - len(kept)
 
 
 def joined_trails(trails: Mapping[int, Trail], fps: float) -> list[list[int]]:

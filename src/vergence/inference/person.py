@@ -20,7 +20,7 @@ from vergence.footage.keypoints import read_keypoints
 from vergence.footage.observations import observe
 from vergence.geometry.crops import whole_image_box
 from vergence.inference.inputs import Footage, Lens
-from vergence.inference.people import Box, Sightings, Track, box_around
+from vergence.inference.people import LEAST_S, Box, Sightings, Track, box_around
 from vergence.skeleton import Skeleton
 
 # Added around a given box, as a share of its larger side: a detector's box ends at the skin.
@@ -155,9 +155,10 @@ def _persons(sightings: Sightings, source: str, everybody: bool, notes: tuple[st
     if not sightings.trails:
         raise VergenceError(f"nobody is in any frame of {source}", "Check the detector, or give --box.")
     if everybody:
-        people = sightings.everybody()
+        people, brief = sightings.everybody()
         who = "one person" if len(people) == 1 else f"{len(people)} people"
         told = f"{who} in {source}, numbered by how long, large and surely they are in view"
+        told += f"; left out: {brief} more, in view for less than {LEAST_S:g} s" if brief else ""
         return tuple(
             _tracked(sightings.track(own), sightings.fps, (told, *notes), n) for n, own in enumerate(people, 1)
         )
