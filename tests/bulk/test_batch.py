@@ -171,7 +171,7 @@ def test_the_verb(recordings, tmp_path, capsys):
     assert main([*words, "--formats", "csv", "--focal=each", "--quiet"]) == 1
     assert "2 of 3 done (2 of them before)" in "".join(capsys.readouterr().out.split("\n"))
     assert main([*words, "--height2", "3"]) == 2
-    assert "no option 'height2'" in capsys.readouterr().err
+    assert "no option 'height2' for a batch. Did you mean height? It has " in " ".join(capsys.readouterr().err.split())
     assert os.listdir(Path(tmp_path, "batch"))
 
 

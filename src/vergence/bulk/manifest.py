@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from vergence.bulk import places
-from vergence.errors import VergenceError, refusing
+from vergence.errors import VergenceError, meant, refusing
 
 NAME = re.compile(r"\w[\w.\- ]{0,150}")
 STATE = "batch"  # the folder of the batch's own files in the results, no recording's name
@@ -106,7 +106,8 @@ def check_options(verb: str, options: Mapping[str, Any], own: bool = False) -> N
     for name in options:
         if name not in known:
             whose = "a recording of a manifest" if own else "a batch"
-            raise VergenceError(f"{verb} has no option {name!r} for {whose}", f"It has {', '.join(sorted(known))}.")
+            near = f"{meant(name, known)} It has {', '.join(sorted(known))}.".strip()
+            raise VergenceError(f"{verb} has no option {name!r} for {whose}", near)
 
 
 INPUTS = {

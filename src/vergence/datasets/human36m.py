@@ -84,8 +84,9 @@ def read_human36m(
     rigs, camera_file = find_cameras(root)
     for subject in wanted.subjects:
         if lacking := [name for name in wanted.cameras if (subject, name) not in rigs]:
+            what = "cameras" if len(lacking) == len(wanted.cameras) else f"camera {lacking[0]}"
             raise VergenceError(
-                f"{camera_file} has no camera {lacking[0]} of S{subject}", "Use the official metadata.xml."
+                f"{camera_file} has no {what} of S{subject}", "Use the official metadata.xml, or leave the subject out."
             )
     clips: Iterator[Clip] = {
         "official": lambda: official_clips(root, wanted, rigs, left),
