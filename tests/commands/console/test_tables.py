@@ -52,6 +52,19 @@ def test_other_runs_have_no_retrieval_table(shown):
     assert retrieval_rows(results("predicted_pose")["tests"]) == []
 
 
+def test_long_names_are_folded_and_no_figure_or_heading_is_cut():
+    name = "multiview_consistency_with_people_added"
+    columns = ["", "3D labels", "N-MPJPE mm", "P-MPJPE mm", "2D px", "Det@1 %", "seconds"]
+    page = PageTable("t", columns, [[name, 800, 210.7, 161.9, 2.49, 22.7, 41.1]], "how")
+    tables.show_page_table(page, Console(file=(text := io.StringIO()), width=80))
+    shown = text.getvalue()
+    assert "…" not in shown
+    assert all(len(line) <= 80 for line in shown.splitlines())
+    rows = [line.split() for line in shown.splitlines()]
+    assert next(row for row in rows if "800" in row)[-6:] == ["800", "211", "162", "2.49", "22.7", "41.1"]
+    assert ["N-MPJPE", "P-MPJPE"] == [word for row in rows for word in row if word.endswith("MPJPE")]
+
+
 def test_names_are_shown_as_they_are_written():
     """Recipes, joints, recordings: what looks like rich's markup is neither taken away nor an error."""
     name = "run [/bold] [red]one"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from vergence.evaluation.scores import RETRIEVAL
 from vergence.report.comparison import cell_text
 from vergence.report.page import Table as PageTable
 from vergence.report.run_page import RETRIEVAL_COLUMNS, ROWS, label_tables, retrieval_rows
+
+WORDS = 24  # characters: longer cells are words, which may be broken
 
 
 def show(found: Evaluation, run: Path, page: Path) -> None:
@@ -101,7 +104,13 @@ def show_page_table(table: PageTable, console: Console, keep: Sequence[int] = ()
     shown = Table(title=escape(table.title), box=SIMPLE, padding=(0, 1, 0, 0))
     keep = keep or range(len(table.columns))
     for i in keep:
-        shown.add_column(escape(table.columns[i]), justify="right" if i else "left", no_wrap=not i)
+        heading, cells = table.columns[i], [cell_text(row[i]) for row in table.rows]
+        width = max(map(len, [*heading.split(), *cells]), default=0)
+        heading = "\n".join(textwrap.wrap(heading, max(width, 1)))
+        # Where room is short names are folded, and no figure is cut.
+        shown.add_column(
+            escape(heading), justify="right" if i else "left", overflow="fold", no_wrap=0 < i and width <= WORDS
+        )
     for row in table.rows:
         shown.add_row(*(escape(cell_text(row[i])) for i in keep))
     console.print(shown)
