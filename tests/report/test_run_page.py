@@ -8,6 +8,8 @@ import pytest
 
 from vergence import Source, plugins
 from vergence.recipes.typed import make_source
+from vergence.report.charts import curve_svg
+from vergence.report.page import Curve
 from vergence.report.run_page import source_words, uncertainty_tables
 
 TOLD = {
@@ -43,3 +45,8 @@ def test_a_source_from_outside_has_its_own_keys_for_words():
         take: int = 0
 
     assert source_words(Lab("lab", pose="2")) == "lab, room A, take 0; labels used: 3D of 2"
+
+
+def test_a_curve_of_one_point_can_be_seen():
+    chart = curve_svg(Curve("c", "x", "y", {"one": ([0], [2.0]), "two": ([0, 1], [2.0, 3.0])}))
+    assert chart.count(" lone") == 1
