@@ -126,9 +126,8 @@ def read_text(path: Path | str) -> str:
 
 def read_yaml(path: Path | str, remedy: str = "") -> Any:
     """What a YAML file holds; an empty one holds an empty mapping, and a key that is given twice is refused."""
-    text = read_text(path)
-    with refusing(f"{path} is not readable YAML", remedy, yaml.YAMLError):
-        return yaml.load(text, _Once) or {}
+    with refusing(f"{path} is not readable YAML", remedy, yaml.YAMLError, VergenceError):
+        return yaml.load(read_text(path), _Once) or {}
 
 
 class _Once(yaml.SafeLoader):
