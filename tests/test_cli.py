@@ -200,6 +200,18 @@ def test_a_full_disk_is_one_sentence_wherever_it_strikes(number, verb, said, cap
     assert capsys.readouterr().err.strip() == said
 
 
+def test_a_working_folder_that_is_gone_is_one_sentence(capsys, monkeypatch, tmp_path):
+    def verb_asks(*_):
+        (tmp_path / "gone").rmdir()
+        Path("run").resolve()
+
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    monkeypatch.setattr(cli, "run", verb_asks)
+    assert cli.main(["train"]) == 2
+    assert capsys.readouterr().err == "vergence train: the working folder is gone. Change to one that is there.\n"
+
+
 def test_other_errors_of_the_system_are_not_hidden(monkeypatch):
     def verb_fails(*_):
         raise OSError(errno.EIO, "broken disk")

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 import vergence
 from vergence import cli, plugins
@@ -204,5 +205,11 @@ def test_the_site_is_built_and_every_link_in_it_leads_somewhere():
     assert done.returncode == 0, done.stdout + done.stderr
     site = ROOT / "build" / "site"
     assert "vergence learn" in (site / "index.html").read_text("utf-8")
-    page = (site / "reference" / "data" / "index.html").read_text("utf-8")
+    page = (site / "reference" / "data.html").read_text("utf-8")
     assert 'id="vergence.world.synthesize.synthesize"' in page
+
+
+def test_the_site_can_be_read_as_files_and_asks_nobody_else():
+    settings = yaml.safe_load(re.sub(r"!!python\S*", "", (ROOT / "mkdocs.yml").read_text("utf-8")))
+    assert settings["use_directory_urls"] is False  # a folder's link is a listing where no server makes it index.html
+    assert "repo_url" not in settings  # of which each page asks api.github.com

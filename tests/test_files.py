@@ -26,6 +26,7 @@ from vergence.files import (
     read_json,
     read_npz_as,
     read_toml,
+    read_yaml,
     remove_leftovers,
     renamed,
     write_json,
@@ -170,6 +171,16 @@ def test_byte_order_marks(tmp_path, encoding):
     assert np.isnan(found["ä"][1])
     (tmp_path / "a.toml").write_bytes('a = "ä"'.encode(encoding))
     assert read_toml(tmp_path / "a.toml") == {"a": "ä"}
+    (tmp_path / "a.yaml").write_bytes("a: ä".encode(encoding))
+    assert read_yaml(tmp_path / "a.yaml") == {"a": "ä"}
+
+
+def test_a_key_that_yaml_gives_twice_is_refused(tmp_path):
+    (tmp_path / "a.yaml").write_text("a: &same {b: 1}\nc: {<<: *same, b: 2}\n")
+    assert read_yaml(tmp_path / "a.yaml") == {"a": {"b": 1}, "c": {"b": 2}}
+    (tmp_path / "a.yaml").write_text("a: {b: 1,\n  b: 2}\n")
+    with pytest.raises(VergenceError, match=r"not readable YAML: the key b is given twice \(line 2\)"):
+        read_yaml(tmp_path / "a.yaml")
 
 
 def test_json_is_held_to_its_type(tmp_path):

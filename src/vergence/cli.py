@@ -77,11 +77,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
+        if not _somewhere():
+            print(f"vergence {verb}: the working folder is gone. Change to one that is there.", file=sys.stderr)
+            return 2
         if error.errno not in FULL:
             raise
         place = f"{error.filename or 'a file'} could not be written: {error.strerror}"  # wherever it struck
         print(f"vergence {verb}: {place}. Free some space, or choose another folder.{again}", file=sys.stderr)
         return 2
+
+
+def _somewhere() -> bool:
+    """Whether the working folder is there."""
+    try:
+        return bool(os.getcwd())
+    except FileNotFoundError:
+        return False
 
 
 def settled(words: list[str]) -> list[str]:

@@ -125,9 +125,23 @@ def read_text(path: Path | str) -> str:
 
 
 def read_yaml(path: Path | str, remedy: str = "") -> Any:
-    """What a YAML file holds; an empty one holds an empty mapping."""
-    with refusing(f"{path} is not readable YAML", remedy, yaml.YAMLError, UnicodeDecodeError, OSError):
-        return yaml.safe_load(Path(path).read_text()) or {}
+    """What a YAML file holds; an empty one holds an empty mapping, and a key that is given twice is refused."""
+    with refusing(f"{path} is not readable YAML", remedy, yaml.YAMLError, VergenceError):
+        return yaml.load(read_text(path), _Once) or {}
+
+
+class _Once(yaml.SafeLoader):
+    """Of a key that is given twice PyYAML takes the last without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen and isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {key.value} is given twice", problem_mark=key.start_mark
+                )
+            seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+        return super().construct_mapping(node, deep)
 
 
 def read_toml(path: Path | str, remedy: str = "Mend the line it names.") -> dict[str, Any]:

@@ -112,6 +112,9 @@ def test_a_clip_is_found_where_it_was_taken(run, images, tmp_path):
 def test_a_run_without_an_embedding_is_searched_by_its_poses(images, tmp_path):
     run = saved(tmp_path / "run", "supervised")
     assert ask(run, images / "006.png", "--footage", images, "--out", tmp_path) == 0
+    page = (tmp_path / "report.html").read_text().replace("<wbr>", "")
+    assert f"<dt>footage</dt><dd>{images}</dd>" in page
+    assert "<dt>digest of the footage</dt>" in page
     found = json.loads((tmp_path / "results.json").read_text())
     assert "predicted poses" in found["protocol"]["descriptor"]
     assert found["hits"][0]["frame"] == 6

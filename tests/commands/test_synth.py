@@ -168,6 +168,7 @@ def test_images_drawn_in_parts_keep_their_subjects_apart(tmp_path, monkeypatch):
 def test_what_makes_no_sense_is_refused_in_words(tmp_path, options, said):
     with pytest.raises(VergenceError, match=said):
         synth(tmp_path / "x", device="cpu", quiet=True, **options)
+    assert not (tmp_path / "x").exists()
 
 
 def test_a_folder_that_holds_something_is_left_alone(tmp_path):

@@ -199,6 +199,14 @@ def test_an_estimator_is_measured_on_data_that_is_named(run):
     assert "mean_pose" not in found  # which training people make
 
 
+def test_images_that_were_learned_from_are_a_warning(run, caplog):
+    line = "{{kind: world_images, count: 6, pose: all, keypoints: true, seed: {}}}"
+    vergence.evaluate(run.folder, data=line.format(3))
+    assert not caplog.messages
+    vergence.evaluate(run.folder, data=line.format(1))
+    assert caplog.messages == ["the test data has images of the source wild: its figures are not of new images"]
+
+
 def test_compare_gives_what_the_verb_writes(recipe, run, tmp_path):
     rows = []
     what = [recipe, run.folder]

@@ -240,6 +240,11 @@ def test_arrays_that_cannot_be_predicted(images, more, said):
         list(vergence.predict(Oracle(), images, **more))
 
 
+def test_a_device_that_is_not_there_is_refused_where_none_is_needed():
+    with pytest.raises(VergenceError, match="no device is called 'tpu'"):
+        vergence.predict("lifting", "walk.mp4", keypoints="walk.json", device="tpu")
+
+
 def test_times_are_a_videos_stamps_where_its_rate_is_uneven(tmp_path):
     """Frames at 0, 1, 2, 3, 10, 11 of 50 a second: 6 in 0.22 s on the average; a given rate goes before."""
     stamps = [0, 1, 2, 3, 10, 11]

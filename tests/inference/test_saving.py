@@ -90,7 +90,7 @@ def test_who_is_seen_too_briefly_for_a_number_is_told(two_people, tmp_path):
 
 @pytest.mark.parametrize("where", [{"box": (1, 2, 30, 40)}, {"boxes": {0: (1, 2, 30, 40)}}, {"whole_image": True}])
 def test_boxes_do_not_tell_a_lifting_model_where_joints_are(two_people, where):
-    with pytest.raises(VergenceError, match="this one lifts 2D keypoints.*Leave --box, --boxes and --whole-image out"):
+    with pytest.raises(VergenceError, match=r"this one lifts 2D keypoints.*Leave --box, --boxes and --whole-image out"):
         vergence.predict("lifting", two_people[0], fov=60, **where)
 
 

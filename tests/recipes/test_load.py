@@ -238,7 +238,7 @@ def test_plug_ins_lie_beside_the_recipe(file, tmp_path, monkeypatch):
 
 
 def test_bytes_that_are_no_text(tmp_path):
-    (tmp_path / "bad.yaml").write_bytes(b"\xff\xfe\x00\x81")
+    (tmp_path / "bad.yaml").write_bytes(b"\xff\x00\x81\x00")
     with pytest.raises(VergenceError, match="not readable YAML"):
         load_recipe(str(tmp_path / "bad.yaml"))
 

@@ -2,6 +2,7 @@
 
 import functools
 import warnings
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from vergence.reconstruction.solve import Solution, reconstruct_keypoints
 from vergence.report.page import Page, Verdict
 from vergence.report.reconstruction import (
     _moments,
+    _quality_table,
     cut_out,
     median,
     projections,
@@ -141,6 +143,9 @@ def test_the_table_of_figures_is_the_reports():
     assert rows["reprojection, median"] == f"{found.report.reprojection_median:.1f} px"
     assert rows["coverage"] == f"{100 * found.report.coverage:.1f} %"
     assert "starts that agree" not in rows, "the cameras were given"
+    for gap, said in ((1.5, "costs 1.50 times"), (1.5e11, "costs over 1,000 times"), (np.inf, "no other rig")):
+        known = replace(found, report=replace(found.report, starts=3, agreeing_starts=3, gap=gap))
+        assert said in next(row[2] for row in _quality_table(known).rows if row[0] == "starts that agree")
 
 
 def test_samples_show_every_camera_at_the_same_moments_and_the_worst():

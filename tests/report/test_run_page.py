@@ -8,7 +8,10 @@ import pytest
 
 from vergence import Source, plugins
 from vergence.recipes.typed import make_source
+from vergence.report.charts import curve_svg
+from vergence.report.page import Curve
 from vergence.report.run_page import source_words, uncertainty_tables
+from vergence.report.templates import _breaking
 
 TOLD = {
     "spearman": 0.641, "spearman_within_joints": 0.27, "spearman_of_images": 0.47, "coverage_90": 0.892, "expected": 0.1,
@@ -43,3 +46,13 @@ def test_a_source_from_outside_has_its_own_keys_for_words():
         take: int = 0
 
     assert source_words(Lab("lab", pose="2")) == "lab, room A, take 0; labels used: 3D of 2"
+
+
+def test_a_curve_of_one_point_can_be_seen():
+    chart = curve_svg(Curve("c", "x", "y", {"one": ([0], [2.0]), "two": ([0, 1], [2.0, 3.0])}))
+    assert chart.count(" lone") == 1
+
+
+def test_a_command_breaks_between_its_words_and_a_path_behind_its_folders():
+    found = _breaking("train a/b_c --sources.wild.count 16 x-y <i>")
+    assert found == 'train a/<wbr>b_<wbr>c <span class="whole">--sources.wild.count</span> 16 x-y &lt;i&gt;'

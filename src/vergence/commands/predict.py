@@ -117,4 +117,4 @@ def predict(
 
 predict.placed = ("run",)  # type: ignore[attr-defined]
 predict.otherwise = {"run": Path("lifting")}  # type: ignore[attr-defined]
-predict.takes = "some 10 s, and of a video about as long as it lasts, a few times that where people are looked for"  # type: ignore[attr-defined]
+predict.takes = "about 10 s, then as long as a video lasts, or a few times that with a detector"  # type: ignore[attr-defined]

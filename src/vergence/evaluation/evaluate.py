@@ -29,7 +29,7 @@ from vergence.recipes.sources import Scale, Source
 from vergence.recipes.typed import make_source
 from vergence.skeleton import Skeleton, get_skeleton
 from vergence.training.run import Run
-from vergence.training.sources import open_source, parse_source, protocol_source
+from vergence.training.sources import open_source, parse_source, protocol_source, warn_of_old_images
 from vergence.world.scenes import WORLD_VERSION
 
 OWN_SKELETON = {"mpi_inf_3dhp": "mpi_inf_17", "mpii": "mpii_16", "coco": "coco_17"}
@@ -144,6 +144,8 @@ def evaluate(
             f"the recipe of {folder or 'this estimator'} has no test sets",
             "Give --data, or --footage, which needs no truth.",
         )
+    if data:
+        warn_of_old_images(recipe)
     found = measure_tests(
         recipe, estimator.method, estimator.device, folder=folder, scale=scale, progress=progress
     )  # fmt: skip

@@ -132,6 +132,7 @@ def open_model(
     shipped = str(run) == SHIPPED_RUN
     if shipped or is_lifting(run):
         check_engine(engine or "torch", "cpu", "fp32")
+        resolve_device(device)  # of the detector; refused also where none is needed
         if shipped and graph:
             again = f"Give the file: `vergence export {SHIPPED_RUN} --out lifting.onnx` writes it."
             raise VergenceError("the model that comes with the package has no ONNX file beside it", again)

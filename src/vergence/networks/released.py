@@ -24,7 +24,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vergence.errors import VergenceError, refusing
+from vergence.errors import VergenceError
 from vergence.networks.backbone import RESNETS
 from vergence.recipes.recipe import NetworkSettings
 
@@ -136,8 +136,11 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
     if not path.exists():
         raise VergenceError(f"there is no checkpoint {path}", "Check the path.")
     remedy = "Only files of plain tensors are read: save its state_dict again with torch.save."
-    with refusing(f"{path} cannot be read as tensors", remedy):
+    try:
         found = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # without torch's words, which advise to load it with its code
+        what = "it holds something else, or is damaged"
+        raise VergenceError(f"{path} cannot be read as tensors: {what}", remedy) from error
     found = found.get("state_dict", found) if isinstance(found, dict) else found
     if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
         raise VergenceError(f"{path} holds no state dict", "Give a file of tensors by name, or one with `state_dict`.")

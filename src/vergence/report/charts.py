@@ -131,7 +131,9 @@ def curve_svg(curve: Curve) -> str:
         share = [np.round(at(v) / PLOT * 100, 2).tolist() for at, v in ((at_x, x), (at_y, y))]
         points = [[*place, format_number(float(a)), format_number(float(b))]
                   for *place, a, b in zip(*share, x, y) if np.isfinite(a) and np.isfinite(b)]  # fmt: skip
-        lines.append({"name": name, "paths": paths, "points": points, "band": band, "level": level})
+        lines.append(
+            {"name": name, "paths": paths, "points": points, "band": band, "level": level, "lone": len(points) == 1}
+        )
     about = f"{curve.title}: {curve.y_label} against {curve.x_label}; {', '.join(curve.series) or 'no data'}"
     ticks = ([(t, float(at(t)) / PLOT) for t in own] for at, own in ((at_x, x_ticks), (at_y, y_ticks)))
     return draw("curve", curve, about, PLOT, *ticks, lines, f"{x_low:.9g} {x_high:.9g}")

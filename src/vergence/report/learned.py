@@ -117,7 +117,7 @@ def print_learned(learned: Learned, console: Console) -> None:
     if measured_of(learned):
         console.print(f"[dim]{HOW_AGAINST}[/dim]", highlight=False)
     for words in uses(learned).values():
-        console.print(words, highlight=False, markup=False, soft_wrap=True)
+        console.print(f"next: {words}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _narrow(table: Table) -> Table:

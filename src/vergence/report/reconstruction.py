@@ -256,7 +256,8 @@ def _quality_table(found: Solution) -> Table:
             what = "the rest are principal points that nobody gave, taken to be in the middle: poses hardly feel them"
             rows.append(["of which noise", f"{r.rotation_noise_deg:.2f}°", what])
     if r.starts:
-        gap = f"the next best rig costs {r.gap:.2f} times as much" if np.isfinite(r.gap) else "no other rig was found"
+        times = f"{r.gap:.2f}" if r.gap < 1000 else "over 1,000"
+        gap = f"the next best rig costs {times} times as much" if np.isfinite(r.gap) else "no other rig was found"
         rows.append(["starts that agree", f"{r.agreeing_starts} of {r.starts}", gap])
     if r.swapped_sides:
         rows.append(["left and right exchanged back", _percent(r.swapped_sides), "of images"])

@@ -40,7 +40,7 @@ def write_search(path: Path, found: SearchResult) -> None:
         skeleton=found.skeleton,
         facts={
             "run": found.run, "footage": str(found.footage), "version": f"vergence {__version__}",
-            **{k: str(v) for k, v in index.made_by.items() if k in ("weights", "footage")},
+            **{f"digest of the {k}": str(v) for k, v in index.made_by.items() if k in ("weights", "footage")},
         },
         tables=[Table("Hits", ["", *columns], rows, protocol)],
         samples=samples,

@@ -19,6 +19,8 @@ from markupsafe import Markup
 
 from vergence.report.page import format_number
 
+OPTION = re.compile(r"(?<!\S)(--[a-z][\w.-]*)")  # as it is typed
+
 
 def asset(name: str) -> Markup:
     """A file beside the templates, as it is."""
@@ -37,9 +39,11 @@ def _escaped(value: Any) -> Any:
     return value if hasattr(value, "__html__") else Markup(html.escape(str(value)))
 
 
-def _breaking(name: str) -> Markup:
-    """A name that a narrow column breaks behind its `_` and `@`, and not in the middle of a word."""
-    return Markup(re.sub(r"([_@]+)(?=.)", r"\1<wbr>", html.escape(name)))
+def _breaking(text: str) -> Markup:
+    """What a narrow column breaks behind `_`, `@` and `/`, and not in the middle of a word or of an option's name."""
+    parts = [re.sub(r"[_@]+(?=.)|(?<=\w)/(?=\w)", r"\g<0><wbr>", html.escape(part)) for part in OPTION.split(text)]
+    parts[1::2] = [f'<span class="whole">{part}</span>' for part in parts[1::2]]
+    return Markup("".join(parts))
 
 
 def _series(lines: list[dict[str, Any]]) -> str:

@@ -142,6 +142,13 @@ def check_readable(recipe: Recipe, of_run: Callable[[str], object], open_: Calla
         if not source.of_world:
             with refusing(f"test {name}", "", VergenceError):
                 open_(source, recipe.image_size, recipe.skeleton)
+    warn_of_old_images(recipe)
+
+
+def warn_of_old_images(recipe: Recipe) -> None:
+    """Says which tests have images that a stage reads."""
+    read = {name for stage in recipe.stages.values() for name in stage.sources}
+    for name, source in recipe.test.items():
         for other in read:
             if same_images(source, recipe.sources[other]):
                 log.warning("the test %s has images of the source %s: its figures are not of new images", name, other)

@@ -19,7 +19,7 @@ from PIL import Image
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.files import atomic_path, plain, write_json
-from vergence.folders import begun, held
+from vergence.folders import begun, held, nothing_left
 from vergence.footage.capture import Capture
 from vergence.footage.capture_camera import CaptureCamera
 from vergence.footage.capture_writer import write_capture
@@ -247,7 +247,7 @@ def synthesize(
     device, advance = resolve_device(device), counted("drawing", people * each, progress)
     made_with = {"kind": kind, "subjects": people, "frames": each, "views": views, "size": side, "fps": fps, "look": look,
                  "known": known, "faults": plain(faults), "seed": seed, "world": WORLD_VERSION}  # fmt: skip
-    with held(out), begun(out, made_with):
+    with held(out), nothing_left(out), begun(out, made_with):
         if not capture:
             write_images(out, people, each, side, look, faults, seed, device, advance)
             return [out]

@@ -87,6 +87,8 @@ def test_words_become_arguments(words, found):
         (["a", "--share", "nan"], "--share nan. Give a number"),
         (["a", "--only-half=perhaps"], "--only-half perhaps. Give true or false"),
         (["a", "--out"], "expected one argument"),
+        (["a", "--out", ""], "--out is empty. Give a path"),
+        ([""], "source is empty. Give a path"),
     ],
 )
 def test_words_that_fit_nothing_are_named_as_they_are_written(words, said):

@@ -10,7 +10,7 @@ import pytest
 
 import vergence
 from vergence.errors import VergenceError
-from vergence.footage.detectors.base import inside, open_detector
+from vergence.footage.detectors.base import PACKAGES, inside, open_detector
 from vergence.footage.detectors.detect import detect_video
 from vergence.footage.detectors.mediapipe import MediaPipe
 from vergence.footage.detectors.turns import turn_of_images, turned_back, upright_turn, uprightness
@@ -273,3 +273,16 @@ def test_mediapipes_shares_end_at_the_pixels_borders() -> None:
     detector._landmarkers = [SimpleNamespace(detect=lambda image: SimpleNamespace(pose_landmarks=[person]))]
     (found,) = detector([np.zeros((60, 80, 3), np.uint8)])
     np.testing.assert_allclose(found, [[[39.5, 29.5, 0.9], [19.5, 44.5, 0.4], [np.nan] * 3]])
+
+
+def test_where_nothing_is_installed_the_sentence_says_what_to_install_and_what_is_found_by_itself(monkeypatch):
+    def unreachable(model, device):
+        raise VergenceError("ViTPose cannot be opened", "Give --detector-model.")
+
+    monkeypatch.setitem(PACKAGES, "rtmpose", "nowhere_1")
+    monkeypatch.setitem(PACKAGES, "mediapipe", "nowhere_2")
+    monkeypatch.setitem(detectors._found, "vitpose", unreachable)
+    with pytest.raises(VergenceError, match=r"detector-model\. `pip install mediapipe`.*cam01\.json or in cam01_json/"):
+        open_detector()
+    with pytest.raises(VergenceError, match=r"detector-model\.$"):
+        open_detector("vitpose")

@@ -210,9 +210,11 @@ def _value(name: str, text: Any, hint: Any, prog: str, function: Verb) -> Any:
         except (ValueError, OverflowError):
             pass
         wanted = KINDS[kind][1]
+    elif Path in (kind, *get_args(kind)) and not text:  # as of a shell's variable that is not set
+        wanted = "a path"
     else:
         return kind(text) if kind in (Path, str) else text
-    raise VergenceError(f"{written} {text}", f"Give {wanted}; `{prog} --help` shows the options.")
+    raise VergenceError(f"{written} {text or 'is empty'}", f"Give {wanted}; `{prog} --help` shows the options.")
 
 
 def plain_options(function: Verb, words: Sequence[str]) -> list[str]:

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vergence import plugins
-from vergence.errors import refusing
+from vergence.errors import VergenceError, refusing
 from vergence.footage.images import RGB
 from vergence.footage.keypoints import clean
 from vergence.skeleton import Skeleton
@@ -61,12 +61,21 @@ def open_detector(name: str = "", model: str = "", device: str = "auto") -> Dete
     """
     from importlib.util import find_spec
 
+    chosen = name
     if not name:
         if model.endswith(".task"):
-            name = "mediapipe"
+            chosen = "mediapipe"
         else:
-            name = next((one for one in PREFERRED if find_spec(PACKAGES[one])), PREFERRED[-1])
-    found: Detector = plugins.detectors[name](model, device)
+            chosen = next((one for one in PREFERRED if find_spec(PACKAGES[one])), PREFERRED[-1])
+    try:
+        found: Detector = plugins.detectors[chosen](model, device)
+    except VergenceError as error:
+        if name or model or chosen != PREFERRED[-1]:
+            raise
+        others = (
+            "`pip install mediapipe` brings a smaller detector. Keypoints beside cam01.mp4 are found as cam01.json or"
+        )
+        raise VergenceError(error.problem, f"{error.remedy} {others} in cam01_json/.") from error
     return found
 
 

@@ -101,13 +101,8 @@ def find_lateness(
     best = min((settled(total, start, reach) for start in starts(costs, views, reach)), key=total)
     best = best - np.bincount(best + views * reach).argmax() + views * reach
     least = total(best)
-    other = min(
-        total(moved)
-        for v in range(views)
-        for step in range(-reach, reach + 1)
-        if abs(step) > 1
-        for moved in [best + step * (np.arange(views) == v)]
-    )
+    steps = [step for step in range(-reach, reach + 1) if abs(step) > 1]
+    other = min(total(best + step * at) for at in np.eye(views, dtype=int) for step in steps)
     exact = best + np.array([_vertex(costs, best, v) for v in range(views)])
     gain, trust = _gain(image, fits, best, sigma)
     if gain <= 1:  # only the subset of joints that ranks shifts preferred them
