@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterable
 
 LONGEST = 600  # characters of a sentence
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of a disk that takes nothing more
+
+
+TYPED = re.compile(r"Expected `([^`]+)`, got `([^`]+)`(?: - at `\$\.?([^`]*)`)?")  # msgspec of a value's type
+TYPES = {"float": "a number", "int": "a whole number", "str": "text", "bool": "true or false", "null": "nothing",
+         "array": "a list", "object": "a table of names and values"}  # fmt: skip
 
 
 class VergenceError(Exception):
@@ -72,5 +78,14 @@ def said(error: BaseException) -> str:
     if isinstance(cause, BaseException):
         return said(cause)
     words = (getattr(error, "strerror", None) or str(error)).strip().splitlines() or [""]
+    if wrong := TYPED.fullmatch(words[0]):
+        return _of_type(*wrong.groups())
     mark = getattr(error, "problem_mark", None)  # where, of YAML
     return (words[0] or type(error).__name__) + (f" (line {mark.line + 1})" if mark else "")
+
+
+def _of_type(wanted: str, got: str, place: str | None) -> str:
+    """That a value is of another type, and where, in plain words."""
+    kinds = [kind for kind in wanted.split(" | ") if kind != "null"]
+    what = "it" if not place else f"the value at {place}" if place.startswith("[") else place
+    return f"{what} is {TYPES.get(got, got)}, where {' or '.join(TYPES.get(kind, kind) for kind in kinds)} belongs"

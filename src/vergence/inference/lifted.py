@@ -115,4 +115,7 @@ class LiftedFrames(PredictedFrames):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        return (*super().notes, f"frames with fewer than {LEAST_JOINTS} joints have no pose")
+        whole = self.tally.seen == self.tally.read * len(self.take.people)
+        return (
+            super().notes if whole else (*super().notes, f"frames with fewer than {LEAST_JOINTS} joints have no pose")
+        )

@@ -62,7 +62,7 @@ def test_long_names_are_folded_and_no_figure_or_heading_is_cut():
     assert all(len(line) <= 80 for line in shown.splitlines())
     rows = [line.split() for line in shown.splitlines()]
     assert next(row for row in rows if "800" in row)[-6:] == ["800", "211", "162", "2.49", "22.7", "41.1"]
-    assert ["N-MPJPE", "P-MPJPE"] == [word for row in rows for word in row if word.endswith("MPJPE")]
+    assert [word for row in rows for word in row if word.endswith("MPJPE")] == ["N-MPJPE", "P-MPJPE"]
 
 
 def test_names_are_shown_as_they_are_written():

@@ -109,7 +109,7 @@ def show_page_table(table: PageTable, console: Console, keep: Sequence[int] = ()
         heading = "\n".join(textwrap.wrap(heading, max(width, 1)))
         # Where room is short names are folded, and no figure is cut.
         shown.add_column(
-            escape(heading), justify="right" if i else "left", overflow="fold", no_wrap=0 < i and width <= WORDS
+            escape(heading), justify="right" if i else "left", overflow="fold", no_wrap=i > 0 and width <= WORDS
         )
     for row in table.rows:
         shown.add_row(*(escape(cell_text(row[i])) for i in keep))
