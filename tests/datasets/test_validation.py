@@ -403,3 +403,9 @@ def test_simple_explanations_are_tried_before_others(sound):
             moved = np.linalg.lstsq(sound.pose[:3].reshape(-1, 3), fix(sound[:3]).reshape(-1, 3), rcond=None)[0]
             assert ("mirrored" in words) == (np.linalg.det(moved) < 0), words
             assert ("Turn the axis" in remedy) == ("mirrored" in words)
+
+
+def test_mirrored_about_the_root_is_left_for_right_alone(sound):
+    found = reprojection._about_root(sound)
+    root = sound.pose[:, list(sound.skeleton.root)].mean(1, keepdims=True)
+    np.testing.assert_allclose(found - root, (sound.pose - root) * [-1, 1, 1], atol=1e-5)

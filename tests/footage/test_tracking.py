@@ -246,3 +246,13 @@ def test_a_mistake_of_the_detector_takes_no_place_of_somebody_known() -> None:
     after = np.stack([box(5.0, 0, 30, 40), box(11.0, 0, 30, 40)])
     here = list(follow_people([*known, begun, after], FPS))[-1]
     assert {track: person[0, 0] for track, person in here.items()} == {0: 11.0, 2: 5.0}
+
+
+def test_a_ghost_that_is_seen_for_less_than_established_does_not_take_the_person() -> None:
+    """At 50 frames a second 10 after the first establish. A ghost that was there for less is nearer to where the one who is
+    found next stands, and yet the person's track goes on there; one that was there for as long takes it."""
+    for ghosts, kept in ((10, True), (11, False)):
+        person, ghost = box(0, 0, 30, 40), box(22, 0, 30, 40)
+        frames = [[person]] * 30 + [[person, ghost]] * ghosts + [[box(12, 0, 30, 40)]]
+        last = list(follow_people((np.stack(one) for one in frames), 50.0, moving=False))[-1]
+        assert list(last) == [0 if kept else 1]

@@ -11,6 +11,7 @@ from vergence.errors import VergenceError
 from vergence.geometry.camera import fisheye_lens
 from vergence.geometry.cameras import Camera
 from vergence.geometry.crops import (
+    _overlaps,
     box_from_keypoints,
     check_box,
     crop_camera,
@@ -169,3 +170,9 @@ def test_a_crop_of_a_fisheye_image_has_no_lens() -> None:
     np.testing.assert_allclose(seen, (turned[:, :2] / turned[:, 2:]) @ crop.intrinsics[:2, :2].T + crop.intrinsics[:2, 2],
                                atol=1e-6)  # fmt: skip
     np.testing.assert_allclose(keypoints_from_crop(seen, crop), pixels, atol=1e-6)
+
+
+def test_a_box_is_on_an_image_whose_pixels_it_reaches():
+    """Pixels are squares about their centres: an image of 100 px goes from -0.5 to 99.5."""
+    boxes = np.array([[x, 10.0, 5, 5] for x in (99.4, 99.6, -5.4, -5.6)])
+    assert _overlaps(boxes, np.full((4, 2), 100.0)).tolist() == [True, False, True, False]

@@ -33,3 +33,14 @@ def test_a_rig_triangulates_what_its_cameras_see_at_one_moment() -> None:
     np.testing.assert_allclose(triangulate(rig, seen[..., :2])[0][0], world[0], atol=1e-6)
     with pytest.raises(VergenceError, match="keypoints have shape"):
         triangulate(rig, seen[:2])
+
+
+def test_three_joints_without_a_confidence_are_not_taken_for_joints_with_one() -> None:
+    turns = Rotation.from_euler("y", [[0], [70], [140]], degrees=True).as_matrix()
+    rig = Rig(
+        tuple(Camera(f"cam{i}", (1000, 1002), K, LENS, turn, np.array([0.0, 0, 4])) for i, turn in enumerate(turns)),
+        "m",
+    )
+    world = np.random.default_rng(0).normal(0, 0.5, (3, 3))
+    points, _ = triangulate(rig, np.stack([one.project(one.to_camera(world)) for one in rig]))
+    np.testing.assert_allclose(points, world, atol=1e-6)

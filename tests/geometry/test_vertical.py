@@ -7,7 +7,7 @@ import pytest
 from fixtures_scene import ring, walking
 from scipy.spatial.transform import Rotation
 
-from vergence.geometry.vertical import BODY_SIGMA, _body_axis, find_vertical, floor_below, level_up
+from vergence.geometry.vertical import BODY_SIGMA, ROLL_SIGMA, _body_axis, find_vertical, floor_below, level_up
 from vergence.skeleton import COCO_17, H36M_17
 
 UP = np.array([0.0, 0.0, 1.0])
@@ -135,3 +135,17 @@ def test_cameras_that_are_not_rolled_hold_up_whatever_they_look_at(pitch: float)
 
     assert degrees(level_up(np.stack([camera(0.0), camera(80.0)])), UP) < 2
     assert degrees(level_up(camera(30.0)[None]), -camera(30.0)[1]) < 1e-5
+
+
+def test_where_all_agree_the_vertical_is_known_as_well_as_their_information_says() -> None:
+    pose = np.repeat(walking(1), 40, axis=0)  # who stands still: nothing of the floor
+    axis, sigma, _ = _body_axis(pose, H36M_17)
+    flat = np.linalg.svd(axis[None])[2][1:]
+    turns = []
+    for angle in (0.3, 1.4):
+        right = np.array([np.cos(angle), np.sin(angle)]) @ flat
+        turns.append(np.stack([right, -axis, np.cross(right, -axis)]))
+    found = find_vertical(pose, H36M_17, np.array(turns))
+    information = np.eye(2) / sigma**2 + sum(np.outer(*[flat @ turn[0]] * 2) for turn in turns) / ROLL_SIGMA**2
+    assert degrees(found.up, axis) < 1e-4
+    assert found.sigma_deg == pytest.approx(np.degrees(np.linalg.eigvalsh(information)[0] ** -0.5), rel=1e-3)

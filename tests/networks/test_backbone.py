@@ -34,7 +34,7 @@ def test_resnets_have_their_papers_size(name):
     count = sum(p.numel() for p in backbone.parameters()) / 1e6
     assert count == pytest.approx(MILLIONS[name], abs=0.01)
     assert backbone.strides == [4, 8, 16, 32]
-    assert backbone.channels == RESNETS[name][2]
+    assert backbone.channels == RESNETS[name][2] == [c * (4 if name == "resnet50" else 1) for c in (64, 128, 256, 512)]
 
 
 def test_a_small_resnet_from_sizes():

@@ -8,7 +8,7 @@ import torch
 from vergence.errors import VergenceError
 from vergence.methods.geometric_constraint import GeometricConstraint
 from vergence.methods.registry import build_method
-from vergence.networks.hourglass import HourglassMaps, StackedHourglass, highest_pixel
+from vergence.networks.hourglass import Hourglass, HourglassMaps, Residual, StackedHourglass, highest_pixel
 from vergence.recipes.recipe import NetworkSettings
 
 
@@ -85,3 +85,22 @@ def test_only_its_own_method_trains_a_hourglass():
     assert isinstance(build_method("geometric_constraint", settings, "h36m_17"), GeometricConstraint)
     with pytest.raises(VergenceError, match="supervised does not train a hourglass"):
         build_method("supervised", settings, "h36m_17")
+
+
+def test_a_residual_is_added_to_what_came_in():
+    block = Residual(8, 8).eval()
+    torch.nn.init.zeros_(block.layers[-1].weight)
+    torch.nn.init.constant_(block.layers[-1].bias, 0.25)
+    x = torch.randn(2, 8, 3, 3)
+    torch.testing.assert_close(block(x), x + 0.25)
+
+
+def test_two_cells_are_halved_and_one_is_not():
+    """By cells that differ: halved, the larger of two goes on alone."""
+    torch.manual_seed(0)
+    block = Hourglass(1, 1, 4).eval()
+    x = torch.tensor([1.0, -1.0, -1.0, -1.0]).reshape(1, 1, 2, 2).expand(1, 4, 2, 2)
+    inner = (block(x) - block.beside(x)).detach()
+    torch.testing.assert_close(inner, inner[..., :1, :1].expand_as(inner))
+    whole = x[..., :1, :1]
+    torch.testing.assert_close(block(whole), block.beside(whole) + block.up(block.inner(block.down(whole))))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from vergence import cli
@@ -107,3 +109,9 @@ def test_what_was_asked_for_is_taken_and_waits_asleep_where_there_are_fewer_core
     for given in (-1, 1025):
         with pytest.raises(VergenceError, match=f"--threads {given}"):
             threads.choose(given)
+
+
+def test_a_core_is_looked_at_for_a_moment():
+    begun = time.perf_counter()
+    assert 0 < threads._share_of_a_core(0) <= 1.01
+    assert time.perf_counter() - begun >= threads.LOOK_S

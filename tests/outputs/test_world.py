@@ -11,7 +11,8 @@ from fixtures_scene import ring, walking
 from vergence.errors import VergenceError
 from vergence.files import plain
 from vergence.geometry.body import stature
-from vergence.outputs import PoseSequence, height_mm, read_npz, write_npz
+from vergence.geometry.vertical import Vertical
+from vergence.outputs import PoseSequence, height_mm, read_npz, world, write_npz
 from vergence.outputs.world import y_up
 from vergence.skeleton import H36M_17
 
@@ -87,3 +88,15 @@ def test_up_near_an_axis_goes_to_y_as_the_axis_does(axis: int, sign: int) -> Non
     turn, straight = y_up(up), y_up(sign * np.eye(3)[axis])
     np.testing.assert_allclose(turn @ up / np.linalg.norm(up), [0, 1, 0], atol=1e-12)
     assert np.degrees(np.arccos((np.trace(turn @ straight.T) - 1) / 2)) < 10
+
+
+@pytest.mark.parametrize(
+    ("sources", "words"),
+    [((), "the first camera taken as level"), (("a",), "a"), (("a", "b"), "a and b"), (("a", "b", "c"), "a, b, c")],
+)
+def test_what_told_the_vertical_is_listed(
+    sources: tuple[str, ...], words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Vertical(np.array([0.0, -1, 0]), 1.0, sources)
+    monkeypatch.setattr(world, "find_vertical", lambda *_: found)
+    assert world.find_world(free().pose, H36M_17, "mm", 30.0).up_from == words

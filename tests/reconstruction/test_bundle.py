@@ -138,3 +138,15 @@ def test_the_spread_of_directions_between_cameras_is_that_of_samples(make_scene)
         angles.append(np.linalg.norm(np.cross(*ways)))
     found = bundle_module.baseline_uncertainty(cameras, half @ half.T)[0, 2]
     np.testing.assert_allclose(found, np.sqrt(np.mean(np.square(angles))), rtol=0.05)
+
+
+def test_errors_that_two_cameras_share_do_not_turn_them_against_each_other() -> None:
+    """Of any covariance, also of two cameras that both err, as drawn from it."""
+    truth, _, _ = scene(points=4, noise=0.0)
+    views, rng = len(truth.rotation), np.random.default_rng(0)
+    root = rng.normal(0, 1e-3, (7 * views, 7 * views))
+    drawn = (rng.normal(size=(20_000, 7 * views)) @ root.T).reshape(-1, views, 7)[..., :3]
+    turned = Rotation.from_rotvec(drawn.reshape(-1, 3)).as_matrix().reshape(-1, views, 3, 3) @ truth.rotation
+    off = turned[:, 2] @ turned[:, 1].transpose(0, 2, 1) @ (truth.rotation[2] @ truth.rotation[1].T).T
+    wanted = np.sqrt((Rotation.from_matrix(off).magnitude() ** 2).mean())
+    assert rotation_uncertainty(truth, root @ root.T)[1, 2] == pytest.approx(wanted, rel=0.02)

@@ -125,6 +125,9 @@ def test_keypoints_in_the_corner_of_all_images_are_refused_with_the_first_ones_s
     check_corner([first, second], [[points], [points * [1, 1.7, 1]]])
     check_corner([first, second], [[points], []])  # nobody seen by the second
     check_corner([first], [[points]])
+    farther = np.where(np.arange(100)[:, None, None] < 1.5, 5000.0, points)  # 2 of 100
+    farther[1, 9:] = points[1, 9:]  # 1.5 of 100
+    check_corner([first, second], [[farther]] * 2)
     stated = SimpleNamespace(size_stated=True, video=None, image_size=(2000, 900))
     for cameras, words in (
         ([first, stated], "smaller than 1000 x 600?"),

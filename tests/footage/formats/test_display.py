@@ -13,7 +13,8 @@ def matrix(degrees: float, mirrored: bool) -> tuple[float, float, float, float]:
     """a, b, c, d of (x, y) to (a x + c y, b x + d y), y down: turned clockwise, then mirrored left to right."""
     cosine, sine = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
     turn = np.array([[-1.0 if mirrored else 1.0, 0.0], [0.0, 1.0]]) @ np.array([[cosine, -sine], [sine, cosine]])
-    return tuple(turn.T.ravel())
+    whole = np.rint(turn) if degrees % 90 == 0 else turn  # files have exact zeros
+    return tuple(whole.T.ravel().tolist())
 
 
 @pytest.mark.parametrize("mirrored", [False, True])

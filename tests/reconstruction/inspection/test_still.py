@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vergence.reconstruction.inspection.still import movement, scene
+from vergence.reconstruction.inspection.still import _move, movement, scene
 
 
 def room(seed: int = 0) -> np.ndarray:
@@ -40,3 +40,14 @@ def test_nothing_is_said_of_an_empty_wall_nor_of_one_image() -> None:
     assert np.isnan(movement([wall, wall, wall]))
     assert np.isnan(movement([wall]))
     assert np.isnan(movement([]))
+
+
+def test_a_camera_has_moved_as_far_as_the_corner_that_moved_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The image turned by 0.1 about its right upper corner, of 200 x 100 px: the left lower corner moves most."""
+    turn = np.array([[np.cos(0.1), -np.sin(0.1)], [np.sin(0.1), np.cos(0.1)]])
+    about = np.array([200.0, 0])
+    found = np.column_stack([turn, about - turn @ about]), np.ones((40, 1), np.uint8)
+    monkeypatch.setattr(cv2, "estimateAffinePartial2D", lambda *_, **__: found)
+    words = np.random.default_rng(0).integers(0, 256, (40, 32), dtype=np.uint8)
+    one = np.zeros((40, 2), np.float32), words
+    assert _move(one, one, (100, 200)) == pytest.approx(2 * np.sin(0.05) * np.hypot(200, 100) / 200, rel=1e-9)

@@ -11,7 +11,15 @@ from fixtures_scene import Scene
 
 from vergence.reconstruction.sync.find import SURE_Z, _excluded
 from vergence.reconstruction.sync.motion import smoothed
-from vergence.reconstruction.sync.together import Timing, _left_out, _reduced, _wider, adjust_time
+from vergence.reconstruction.sync.together import (
+    LEAST_SIGNAL,
+    Timing,
+    _left_out,
+    _reduced,
+    _signal,
+    _wider,
+    adjust_time,
+)
 
 NOISE_PX, FOCAL, TAU = 2.0, 1100.0, 1.5
 
@@ -127,3 +135,11 @@ def test_a_group_left_out_moves_offsets_from_one_newton_step_to_the_other() -> N
         expected = newton(np.where(groups == group, 0.0, base)) - newton(base)
         assert moved[group] == pytest.approx(expected, rel=1e-6)
         assert np.abs(expected).max() > 1e-3
+
+
+def test_all_of_the_information_is_motion_where_no_noise_is_taken_for_it() -> None:
+    spread, weight = np.eye(18) * 0.01, np.ones((2, 40))
+    assert _signal(spread, weight, 2.0, 1.0, 0.0) == 1.0
+    half = 2 * (1 - np.exp(-1.0)) / 4.0**2 * 40 / 2 / 100  # half the noise of 40 points over what is known: 1 / 0.01
+    assert _signal(spread, weight, 2.0, 1.0, 1.0) == pytest.approx(1 - half)
+    assert _signal(spread, weight, 2.0, 1.0, 1e6) == LEAST_SIGNAL
