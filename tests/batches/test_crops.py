@@ -8,6 +8,7 @@ import pytest
 import torch
 from fixtures_crops import crop_view
 
+from vergence.batches import crops
 from vergence.batches.crops import _shrink, warp
 from vergence.errors import VergenceError
 from vergence.geometry.camera import fisheye_lens
@@ -229,7 +230,7 @@ def test_what_is_thinner_than_a_pixel_of_the_crop_is_still_shown(shape):
 
 
 @pytest.mark.parametrize("size", [64, (48, 96)])
-def test_how_much_a_crop_shrinks_is_measured_in_its_middle(size):
+def test_how_much_a_crop_shrinks_is_measured_in_its_middle(size, monkeypatch):
     """Far off the axis of a lens that bends, the scale changes across a crop: image px per crop px, the way of more."""
     camera = crop_camera(K, LENS, np.array([420.0, 40, 200, 400]), size)
     height, width = camera.size
@@ -238,5 +239,9 @@ def test_how_much_a_crop_shrinks_is_measured_in_its_middle(size):
     left, right, above, below = keypoints_from_crop(beside, camera)
     expected = np.linalg.svd(np.stack([right - left, below - above], 1))[1][0]
     assert _shrink(camera) == pytest.approx(expected, rel=1e-3)
+    looked = []
+    monkeypatch.setattr(crops, "keypoints_from_crop", lambda at, one: looked.append(at) or keypoints_from_crop(at, one))
+    _shrink(camera)
+    np.testing.assert_array_equal(looked[0][0], [x, y])
     corner = keypoints_from_crop(np.array([[0.0, 0], [1, 0]]), camera)
     assert abs(np.linalg.norm(corner[1] - corner[0]) / expected - 1) > 0.01

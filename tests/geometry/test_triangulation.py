@@ -333,5 +333,5 @@ def test_a_camera_in_whose_plane_the_point_lies_does_not_take_it_away():
     turned = torch.tensor([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]], dtype=F64)
     eye, ahead, none = torch.eye(3, dtype=F64), torch.tensor([0.0, 0, 5], dtype=F64), torch.zeros(3, dtype=F64)
     cameras = torch.stack([torch.cat([r, t[:, None]], 1) for r, t in ((eye, ahead), (turned, ahead), (eye, none))])
-    point = triangulate_linear(torch.zeros(3, 2, dtype=F64), cameras)
+    point = triangulate_linear(torch.zeros(3, 2, dtype=F64), cameras, iterations=1)
     torch.testing.assert_close(point, none)
