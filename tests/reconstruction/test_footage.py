@@ -319,3 +319,8 @@ def test_keypoints_that_a_lens_cannot_undo_are_left_out_and_counted(folder: Path
     count, total = map(int, re.search(r"left out: (\d+) of (\d+) of middle", told).groups())
     assert (away > 255).sum() <= count <= (away > 245).sum()
     assert total == np.isfinite(away).sum()
+
+
+def test_millimetres_are_not_scaled_by_a_height() -> None:
+    poses, solution = object(), SimpleNamespace(unit="mm")
+    assert footage._sized(poses, solution, 1700.0) == (poses, solution)

@@ -223,3 +223,14 @@ def test_principal_points_that_nobody_gave_leave_rotations_unsure(make_scene: Ca
     moved = scene.keypoints + np.array([[12.0, -8], [-12, 8], [0, 12], [6, 0]])[:, None]
     off = turned(solved(scene, moved, intrinsics=None), scene)
     assert 0.5 < off / assumed.predicted_rotation_deg < 2
+
+
+@pytest.mark.parametrize(("focal", "free"), [("each", 4), ("shared", 1)])
+def test_focal_lengths_that_were_free_follow_what_is_tried(
+    make_scene: Callable, focal: str, free: int, monkeypatch
+) -> None:
+    scene, loose = make_scene(frames=60, noise=1.5, distortion=STRAIGHT), []
+    real = lenses._score
+    monkeypatch.setattr(lenses, "_score", lambda m, g, held, tried: loose.append(len(held)) or real(m, g, held, tried))
+    solved(scene, intrinsics=None, focal=focal)
+    assert min(loose) == 6 * 3 + free

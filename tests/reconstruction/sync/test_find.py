@@ -251,3 +251,17 @@ def test_costs_are_measured_at_every_second_shift_and_lie_on_lines_between() -> 
     assert find._total(curves, np.array([0, -5, 5])) == pytest.approx(
         (9 + curves[0, 2].max()) / 2
     )  # beyond what was tried
+
+
+def test_even_clocks_are_held_even_over_the_whole_footage(make_scene) -> None:
+    """The second camera's frame k shows time step 3 + k."""
+    scene = make_scene(views=3, frames=640, noise=1.0, distortion=NO_LENS)
+    image, steps = (scene.keypoints - 499.5) / 1100, 600
+    seen = image[:steps, 0], image[3 : steps + 3, 1], image[:steps, 2]
+    course = np.stack([smoothed(track, 1.5) for track in seen], axis=1)
+    window, none, lens = slice(100, 240), np.zeros(3), {"tau": 1.5, "focal_known": True}
+    timing = adjust_time(course[window], np.array([0, -3.0, 0]), none, **lens, drifts=False)
+    still, twice_middle = _drifting(course, timing, window, seed=0, **lens)
+    assert twice_middle == steps - 1
+    assert not still.drift.any()
+    np.testing.assert_allclose(still.offset, [0, -3, 0], atol=0.1)
