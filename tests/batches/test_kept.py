@@ -93,6 +93,11 @@ def test_what_has_no_room_is_read_anew(monkeypatch, most):
     assert int((dataset.times == 2).sum()) == N - most // (3 * SIDE * SIDE)
 
 
+def test_footage_of_a_hundred_thousand_crops_has_room():
+    dataset = SimpleNamespace(index=range(100_000), groups={}, measures={}, report={}, image_size=96)
+    assert kept.MOST_BYTES // Kept(dataset)._row_bytes > 100_000
+
+
 @pytest.mark.parametrize(("free", "kept_there"), [(2.1, True), (1.9, False)])
 def test_at_most_half_of_what_is_free_is_taken(monkeypatch, free, kept_there):
     need = N + N * 3 * SIDE * SIDE

@@ -413,3 +413,14 @@ def test_one_video_or_keypoints_alone_are_told_what_they_need(tmp_path: Path) ->
     with pytest.raises(VergenceError, match="holds neither") as error:
         load_capture(tmp_path / "day")
     assert str(error.value.remedy).startswith("Keypoints alone (cam01.json, cam02_json) need a capture.toml")
+
+
+def test_a_camera_may_record_less_than_an_image_a_second(folder: Path) -> None:
+    (folder / "capture.toml").write_text(GOOD.replace("fps = 25.0", "fps = 0.5") + "fps = 0.5\n")
+    with np.load(folder / "keypoints.npz") as old:
+        np.savez(folder / "slow.npz", **{**dict(old), "fps": 0.5})
+    (folder / "slow.npz").replace(folder / "keypoints.npz")
+    assert load_capture(folder).fps == 0.5
+    (folder / "capture.toml").write_text(GOOD + "fps = 0\n")
+    with pytest.raises(VergenceError, match=r"is 0\. Give the camera's frames per second, above 0"):
+        load_capture(folder)

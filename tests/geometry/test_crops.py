@@ -11,6 +11,7 @@ from vergence.errors import VergenceError
 from vergence.geometry.camera import fisheye_lens
 from vergence.geometry.cameras import Camera
 from vergence.geometry.crops import (
+    _fisheye_limit,
     _overlaps,
     box_from_keypoints,
     check_box,
@@ -176,3 +177,13 @@ def test_a_box_is_on_an_image_whose_pixels_it_reaches():
     """Pixels are squares about their centres: an image of 100 px goes from -0.5 to 99.5."""
     boxes = np.array([[x, 10.0, 5, 5] for x in (99.4, 99.6, -5.4, -5.6)])
     assert _overlaps(boxes, np.full((4, 2), 100.0)).tolist() == [True, False, True, False]
+
+
+@pytest.mark.parametrize("k", [(-0.2, 0, 0, 0), (0.1, -0.2, 0, 0), (0.1, 0.1, -0.2, 0), (0.1, 0.1, 0.1, -0.3)])
+def test_a_fisheye_lens_folds_where_its_angle_stops_growing(k):
+    """The derivative of theta (1 + k1 theta^2 + ... + k4 theta^8), by differences."""
+    angle = np.arctan(_fisheye_limit(np.array(k, dtype=float)))
+    bent = np.polynomial.Polynomial([0, 1, 0, k[0], 0, k[1], 0, k[2], 0, k[3]])
+    step = 1e-5
+    assert abs(bent(angle + step) - bent(angle - step)) / (2 * step) < 1e-6
+    assert (np.diff(bent(np.linspace(0, angle, 500))) > 0).all()

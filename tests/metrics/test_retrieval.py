@@ -115,6 +115,7 @@ def test_the_oracle_against_a_slow_reference(database):
 
     found = retrieval.oracle(g, database, KS, 0.4)
     compare(found, slow(rank, g, database, KS, 0.4))
+    assert list(retrieval.oracle(g, database).detection) == [1, 5, 10]
     assert found.detection[1] == 100
     assert found.mean_pa_mpjpe[1] < 1e-3
 
