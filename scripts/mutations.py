@@ -74,6 +74,11 @@ class Source:
         last = max(number, body[0].lineno - 1) if body else inner.end_lineno
         return [line.strip() for line in self.text.decode().splitlines()[inner.lineno - 1 : last]]
 
+    def on_import(self, number: int) -> bool:
+        """Whether a line is of no function's body: whoever imports the module first runs it, and nobody after that."""
+        bodies = (n for n in ast.walk(self.tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef))
+        return not any(n.body[0].lineno <= number <= (n.end_lineno or 0) for n in bodies)
+
     def mutant(self, function: str, start: int, end: int, new: str) -> Mutant:
         number = next(n for n, at in enumerate(self.lines) if at > start)
         first, last = self.lines[number - 1], self.lines[number]

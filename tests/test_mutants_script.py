@@ -54,6 +54,12 @@ def test_every_sign_factor_index_comparison_and_order_is_changed_and_no_setting_
     ])  # fmt: skip
 
 
+def test_lines_of_no_functions_body_run_on_import() -> None:
+    source = mutations.Source("room/module.py", MODULE.encode())
+    own = [number for number, line in enumerate(MODULE.splitlines(), 1) if line and source.on_import(number)]
+    assert own == [1, 2, 3, 4, 7, 14]
+
+
 def test_pairs_of_one_kind_are_exchanged_and_no_others() -> None:
     text = "def f(a):\n    h, w = a.shape\n    k, d = a\n    return g(w), (a.x, a.y), [w, k]\n"
     assert changed(text) == ["w, h = a.shape", "return g(w), (a.y, a.x), [w, k]"]
