@@ -180,8 +180,8 @@ def learn(
                 dataclasses.replace(one, figures=_measured(one, lifted, before)) if one.held_out.any() else one
                 for one in recordings
             ]
-            _tell_error(out / "model", {one.name: one.figures for one in recordings})
-            lifted = load_lifting(out / "model")
+            config = _tell_error(out / "model", {one.name: one.figures for one in recordings})
+            lifted = dataclasses.replace(lifted, config=config)
         image = _image(recordings, out / "image", device, progress) if student != "lifting" else None
         if image is not None:
             recordings = [
@@ -350,9 +350,11 @@ def _measured(one: Recording, model: LiftingModel, before: LiftingModel) -> Held
     return measure(lifted(model, found, seen, before), scene, one.held_out, ~one.held_out, one.hidden)
 
 
-def _tell_error(folder: Path, found: Mapping[str, Held | None]) -> None:
-    """Adds to a model's config.json how far it is from the reconstruction on held-out time, for who uses it later. Where
-    cameras were held out, it is by them, from the reconstruction by the others."""
+def _tell_error(folder: Path, found: Mapping[str, Held | None]) -> dict[str, Any]:
+    """Adds to a model's config.json how far it is from the reconstruction on held-out time, for who uses it later: what that
+    holds then. Where cameras were held out, it is by them, from the reconstruction by the others."""
+    path = folder / "config.json"
+    config: dict[str, Any] = read_json(path)
     errors = {
         name: dict(zip(("n_mpjpe", "p_mpjpe"), held.mean("model", held.hidden, others=bool(held.hidden))))
         | {"held_out_cameras": list(held.hidden)}
@@ -360,8 +362,9 @@ def _tell_error(folder: Path, found: Mapping[str, Held | None]) -> None:
         if held is not None
     }
     if errors:
-        path = folder / "config.json"
-        write_json(path, {**read_json(path), "held_out_error": errors})
+        config["held_out_error"] = errors
+        write_json(path, config)
+    return config
 
 
 def _image(recordings: Sequence[Recording], folder: Path, device: str, progress: Progress) -> Path:
