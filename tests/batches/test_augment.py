@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vergence.batches.augment import Draw, _window, augment, mirror, move_window, occlude, to_float
+from vergence.batches.augment import Draw, _window, augment, draw, mirror, move_window, occlude, to_float
 from vergence.batches.views import Views
 from vergence.errors import VergenceError
 from vergence.recipes.settings import Augmentation
@@ -58,6 +58,12 @@ def rig(time_steps=6, cameras=3, seed=0, skeleton=H36M_17):
         pose_weight=torch.from_numpy(rng.uniform(0, 1, (n, joints))).float(),
         time_step=torch.arange(time_steps).repeat_interleave(cameras),
     )  # fmt: skip
+
+
+def test_as_many_random_numbers_are_drawn_as_are_used():
+    drawn = draw(torch.tensor([3, 3, 5]), Augmentation(occlusion=0.5, occluders=4), generator())
+    assert [tuple(part.shape) for part in dataclasses.astuple(drawn)] == [(3, 14), (3, 2), (3,), (3, 4, 12)]
+    assert drawn.time_step[0] == drawn.time_step[1] != drawn.time_step[2]
 
 
 def people_in_the_rig(views):

@@ -385,6 +385,22 @@ def test_joints_are_in_a_box_that_is_a_quarter_larger_on_every_side(sound):
     assert geometry._inside(records, pose) == pytest.approx(3 / 5)
 
 
+@pytest.mark.parametrize(("inside", "named"), [(3, False), (4, True)])
+def test_poses_in_the_worlds_frame_have_four_fifths_of_their_joints_in_the_box_once_moved(sound, inside, named):
+    """Of five joints so many lie in the box after 500 mm to the left, none before; no 2D."""
+    k = np.array([[[1000.0, 0, 0], [0, 1000, 0], [0, 0, 1]]])
+    pose = np.full((1, 17, 3), NAN)
+    pose[0, :5] = [[120.0, 240, 1000]] * inside + [[1120.0, 240, 1000]] * (5 - inside)
+    known = {"rotation": np.eye(3)[None], "translation": np.array([[-500.0, 0, 0]]), "intrinsics": k}
+    one = replaced(
+        sound[:1], pose=pose + [500, 0, 0], keypoints=sound.keypoints[:1] * NAN, box=np.array([[100.0, 200, 40, 80]]), **known
+    )
+    (found,) = geometry._inside_boxes(one, np.ones(1, dtype=bool))
+    assert found.state == "wrong"
+    assert found.found.startswith("0 % of the projected 3D joints")
+    assert ("moved by R and t they do" in found.found) == named
+
+
 def test_simple_explanations_are_tried_before_others(sound):
     """All 48 signed exchanges of axes but the identity, each once: first those that keep x, y, z, one mirrored axis before
     two. Those that turn a right hand into a left one are called mirrors."""

@@ -199,12 +199,16 @@ def test_an_estimator_is_measured_on_data_that_is_named(run):
     assert "mean_pose" not in found  # which training people make
 
 
-def test_images_that_were_learned_from_are_a_warning(run, caplog):
+def test_images_that_were_learned_from_are_a_warning(run, caplog, tmp_path):
     line = "{{kind: world_images, count: 6, pose: all, keypoints: true, seed: {}}}"
-    vergence.evaluate(run.folder, data=line.format(3))
+    found = vergence.evaluate(run.folder, data=line.format(3))
     assert not caplog.messages
-    vergence.evaluate(run.folder, data=line.format(1))
+    assert "learned_from" not in found.results["protocol"]["data"]
+    found = vergence.evaluate(run.folder, data=line.format(1))
+    assert found.results["protocol"]["data"]["learned_from"] == ["wild"]
     assert caplog.messages == ["the test data has images of the source wild: its figures are not of new images"]
+    assert main(["evaluate", str(run.folder), "--data", line.format(1), "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    assert "data has images of wild, which the model learned from" in (tmp_path / "out/report.html").read_text()
 
 
 def test_compare_gives_what_the_verb_writes(recipe, run, tmp_path):

@@ -75,6 +75,20 @@ def test_duplicates_and_halves_are_one_person(person: Make, ring: Make, project:
     np.testing.assert_array_equal(tracks[0], seen)
 
 
+def test_who_was_found_in_two_parts_is_not_taken_for_who_was_found_between_them(
+    person: Make, ring: Make, project: Make
+) -> None:
+    near, far = (project(person(20, seed, 1.0, place), ring(1)[0]) for seed, place in ((0, (0, 0)), (1, (0, 1500))))
+    upper, lower = near[12].copy(), near[12].copy()
+    upper[11:], lower[:11] = np.nan, np.nan
+    frames = [np.stack(both) for both in zip(near, far)]
+    frames[12] = np.stack([upper, far[12], lower])
+    tracks = track_people(frames, FPS)
+    assert len(tracks) == 2
+    for track, seen in zip(tracks if np.array_equal(tracks[0], near, equal_nan=True) else tracks[::-1], (near, far)):
+        np.testing.assert_array_equal(track, seen)
+
+
 def test_movement_is_the_median_of_the_joints_that_both_have() -> None:
     rng = np.random.default_rng(0)
     person, others = rng.normal(scale=100, size=(17, 3)), rng.normal(scale=100, size=(40, 17, 3))

@@ -43,6 +43,14 @@ def test_level_cameras_hold_up_a_person_who_leans() -> None:
     assert "level cameras" in together.sources
 
 
+def test_two_level_cameras_hold_against_a_third_on_its_side_and_a_person_who_bends() -> None:
+    pose = walking(40, step_mm=0.0)
+    pose[..., 0] += np.tan(np.radians(40)) * pose[..., 2]
+    cameras = ring(3)[0].copy()
+    cameras[0] = Rotation.from_euler("z", 90, degrees=True).as_matrix() @ cameras[0]
+    assert degrees(find_vertical(pose, H36M_17, cameras).up, UP) < 4
+
+
 def test_poses_relative_to_their_root_have_no_floor() -> None:
     pose = walking(60)
     found = find_vertical(pose - pose[:, :1], H36M_17)

@@ -362,6 +362,11 @@ def test_a_curve_breaks_where_nothing_is_known():
     assert line.count("L") == 1
 
 
+def test_what_arithmetic_leaves_of_nothing_is_drawn_as_nothing():
+    rounding, nothing = (Curve("c", "x", "px", {"a": ([0, 1, 2], np.array([3.0, 0, 8]) * scale)}) for scale in (1e-14, 0))
+    assert curve_svg(rounding) == curve_svg(nothing)
+
+
 @pytest.mark.parametrize("y", [[], [np.nan, np.nan], [3.0, 3.0], [0.0, 0.0], [-2.0, -2.0], [1e-9, 1e7]])
 @pytest.mark.parametrize("log", [False, True])
 def test_a_curve_of_little_is_still_a_chart(y, log):

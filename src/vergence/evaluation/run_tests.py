@@ -42,7 +42,7 @@ from vergence.protocols.base import Protocol, get_protocol
 from vergence.protocols.keypoints import KeypointProtocol
 from vergence.recipes.recipe import Recipe, Source
 from vergence.skeleton import Skeleton, get_skeleton
-from vergence.training.sources import open_source
+from vergence.training.sources import old_images, open_source
 from vergence.world.scenes import WORLD_VERSION
 
 REFIT_IMAGES = 20_000  # of a source, evenly spread: enough for a linear map, and a dataset may label a million
@@ -94,14 +94,15 @@ def measure_tests(
     results: dict[str, Any] = {"tests": {}, "labels": {}, "protocol": {}}
     true = [index for index in known if not index.pseudo.all()]
     bones_mm = mean_bone_sum(true, skeleton)
-    tested, absent = {}, method.absent()
+    tested, absent, old = {}, method.absent(), old_images(recipe)
     for name, source in _each(recipe.test, progress):
         dataset = open_(source, recipe.image_size, recipe.skeleton)
+        origin = _about(source, dataset) | ({"learned_from": old[name]} if name in old else {})
         named = get_protocol(source.protocol) if source.protocol else None
         if named and named.without_3d:
             results.setdefault("protocols", {})[name] = _without_3d(named, method, dataset, skeleton, device)
             results["protocol"][name] = protocol(
-                dataset.index, skeleton, method.mirrored, source=source.kind, **_about(source, dataset), **method.protocol,
+                dataset.index, skeleton, method.mirrored, source=source.kind, **origin, **method.protocol,
                 alignment="none: px", root=[],
             )  # fmt: skip
             continue
@@ -117,7 +118,7 @@ def measure_tests(
         results["protocol"][name] = protocol(
             dataset.index, skeleton, source=source.kind, flip_averaging=method.mirrored,
             frame=found[1].frame, **({"heading": HEADING} if found[1].frame == "canonical" else {}),
-            **({"retrieval": RETRIEVAL} if "retrieval" in found[0] else {}), **_about(source, dataset), **method.protocol,
+            **({"retrieval": RETRIEVAL} if "retrieval" in found[0] else {}), **origin, **method.protocol,
             bone_sum_mm=bones_mm, structure={c.k: {**c.provenance, "joints": c.joints} for c in clusters},
             joints=[joint for joint in skeleton.joint_names if joint not in absent], joints_never_labelled=list(absent),
         )  # fmt: skip

@@ -370,8 +370,7 @@ def zoomed(cameras: Bundle, given: Joints, sigma: float, factor: Float[Array, " 
     part = given.observed[:, :, some], given.flat_weight[:, some]
     before = descend(cameras, *part, sigma, "fixed")
     after = descend(replace(before, focal=before.focal * factor[:, None]), *part, sigma, "fixed")
-    a, b = (s.points[(part[1] > 0).sum(0) >= 2] for s in (after, before))
-    a, b = a - a.mean(0), b - b.mean(0)
+    a, b = (s.points - s.points.mean(0) for s in (after, before))
     a = Rotation.align_vectors(b, a)[0].apply(a)
     off = np.linalg.norm(a * ((a * b).sum() / (a * a).sum()) - b, axis=1)
     return float(np.median(off)), float(np.degrees(rotation_gap(before, after)))

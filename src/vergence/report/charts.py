@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from jaxtyping import Float
 
-from vergence.report.page import Curve, Dots, Strip, format_number
+from vergence.report.page import ROUNDING, Curve, Dots, Strip, format_number
 from vergence.report.templates import asset, draw, draw_file
 from vergence.report.viewer import bone_sides, display_rotation, encode_image, points_only
 from vergence.skeleton import Skeleton
@@ -103,7 +103,7 @@ def curve_svg(curve: Curve) -> str:
     for name, (x, y) in curve.series.items():
         xs, ys = np.asarray(x, dtype=float), np.asarray(y, dtype=float).copy()
         ys[~np.isfinite(ys) | ((ys <= 0) if curve.log_y else False)] = np.nan
-        series[name] = thin(xs, ys)
+        series[name] = thin(xs, ys if curve.log_y else np.where(np.abs(ys) < ROUNDING, 0.0, ys))
     shown = np.concatenate([np.stack(xy)[:, np.isfinite(xy).all(0)] for xy in series.values()] or [np.zeros((2, 0))], 1)
     x_low, x_high = (float(shown[0].min()), float(shown[0].max())) if shown.size else (1.0, 2.0)
     x_high = x_high if x_high > x_low else x_low + 1.0

@@ -33,12 +33,16 @@ BASELINES = {
     "mean_pose": "mean pose", "true_2d_zero_depth": "true 2D, zero depth", "camera_mean_pose": "mean pose of each camera",
     "nearest_pose": "nearest training pose", "oracle": "oracle (retrieval)", "random": "random (retrieval)",
 }  # fmt: skip
-ABOUT = (
-    "3D labels: images whose true 3D the training saw. N-PCK: joints within 150 mm. PSS: poses in the truth's cluster, the "
-    "same clusters for all. L/R: mean left/right difference of limb lengths. Det@1: queries whose nearest image by another "
-    "camera, of the same person, is of their time step; hit's PA: P-MPJPE between the two; ranked by the embedding, or by "
-    "predicted poses where there is none. 2D: median distance in crop pixels."
-)
+ABOUT = {  # by the figures whose columns it explains
+    "": "3D labels: images whose true 3D the training saw.",
+    "pck": "N-PCK: joints within 150 mm.",
+    "auc": "N-AUC: mean N-PCK over thresholds from 0 to 150 mm.",
+    "pss50 pss100": "PSS: poses in the truth's cluster, the same clusters for all.",
+    "left_right_mm left_right_px": "L/R: mean left/right difference of limb lengths.",
+    "detection_1 retrieved_pa_mpjpe_1": "Det@1: queries whose nearest image by another camera, of the same person, is of "
+    "their time step; hit's PA: P-MPJPE between the two; ranked by the embedding, or by predicted poses where there is none.",
+    "keypoints_2d": "2D: median distance in crop pixels.",
+}
 SECONDS = (
     "wall-clock seconds, and those of the processor (all threads) in brackets, mean over seeds; a shared stage counts wherever "
     "it is used; without drawing images"
@@ -127,6 +131,7 @@ def result_table(
         values = [value_text({"mean": found[k], "std": None}) if k in found else None for k in known]
         rows.append([BASELINES[name], None, *values, None, None])
     about, seeds = protocol[look], protocol["seeds"]
+    explained = [text for figures, text in ABOUT.items() if not figures or set(figures.split()) & set(known)]
     frames = [frames_of.get(look, {}).get("frame") for frames_of in protocol["methods"].values()]
     return Table(
         title=f"{title}, {look}",
@@ -136,7 +141,7 @@ def result_table(
         + (f"Seeds {', '.join(map(str, seeds))}: mean ± standard deviation." if len(seeds) > 1 else f"Seed {seeds[0]}.")
         + (f" World {protocol['world_version']}." if "look" in about else "")
         + (f" {HEADING}." if "canonical" in frames else ""),
-        note=ABOUT + "".join((*_units(protocol, look), *_joints(protocol, look))),
+        note=" ".join([*explained, *_units(protocol, look), *_joints(protocol, look)]),
     )
 
 
@@ -147,7 +152,7 @@ def _joints(protocol: Mapping[str, Any], look: str) -> list[str]:
     if not any(own.values()):
         return []
     return [
-        f" Without {', '.join(map(in_words, joints))}, which its labels never showed: {n}."
+        f"Without {', '.join(map(in_words, joints))}, which its labels never showed: {n}."
         for n, joints in own.items()
         if joints
     ]
@@ -155,7 +160,7 @@ def _joints(protocol: Mapping[str, Any], look: str) -> list[str]:
 
 def _units(protocol: Mapping[str, Any], look: str) -> list[str]:
     return [
-        f" {name} has a refinement unit trained on {'3D labels' if unit['uses_3d_labels'] else 'pseudo-labels'}."
+        f"{name} has a refinement unit trained on {'3D labels' if unit['uses_3d_labels'] else 'pseudo-labels'}."
         for name, about in protocol["methods"].items()
         if (unit := about.get(look, {}).get("refinement_unit"))
     ]

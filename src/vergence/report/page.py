@@ -21,6 +21,7 @@ from vergence.skeleton import Skeleton
 Cell = str | float | int | None
 Section = Literal["run", "results", "links", "clip", "pictures", "samples", "rig", "curves", "details"]
 SECTIONS: tuple[Section, ...] = ("results", "links", "clip", "pictures", "samples", "rig", "curves", "details", "run")
+ROUNDING = 1e-9  # more than arithmetic leaves of nothing
 
 
 def _check_shape(what: str, array: np.ndarray | None, *shape: int | None) -> None:
@@ -351,7 +352,7 @@ def format_number(value: float) -> str:
     if not np.isfinite(value):
         return "–"
     size = abs(value)
-    if size < 1e-9:
+    if size < ROUNDING:
         return "0"
     if size >= 99.95:
         return f"{value:,.0f}"

@@ -164,6 +164,11 @@ def _table(tests: Mapping[str, Any], protocols: Mapping[str, Any]) -> Table:
         columns=["", "N-MPJPE mm", "P-MPJPE mm", "N-PCK@150 %", "N-AUC %", "depth correlation"],
         rows=rows,
         protocol=f"{PROTOCOL} {counts}." + (f" {HEADING}." if canonical else ""),
+        note=" ".join(
+            f"{name} has images of {', '.join(p['learned_from'])}, which the model learned from: its figures are not of new ones."
+            for name, p in protocols.items()
+            if "learned_from" in p
+        ),
         highlight=[i for i, row in enumerate(rows) if str(row[0]).endswith("the model")],
     )
 

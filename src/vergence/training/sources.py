@@ -145,13 +145,18 @@ def check_readable(recipe: Recipe, of_run: Callable[[str], object], open_: Calla
     warn_of_old_images(recipe)
 
 
+def old_images(recipe: Recipe) -> dict[str, list[str]]:
+    """By test set the sources that a stage reads of which it has images."""
+    read = sorted({name for stage in recipe.stages.values() for name in stage.sources})
+    found = {name: [n for n in read if same_images(test, recipe.sources[n])] for name, test in recipe.test.items()}
+    return {name: sources for name, sources in found.items() if sources}
+
+
 def warn_of_old_images(recipe: Recipe) -> None:
     """Says which tests have images that a stage reads."""
-    read = {name for stage in recipe.stages.values() for name in stage.sources}
-    for name, source in recipe.test.items():
-        for other in read:
-            if same_images(source, recipe.sources[other]):
-                log.warning("the test %s has images of the source %s: its figures are not of new images", name, other)
+    for name, sources in old_images(recipe).items():
+        for source in sources:
+            log.warning("the test %s has images of the source %s: its figures are not of new images", name, source)
 
 
 EVERY = [(0, math.inf)]  # frame

@@ -53,7 +53,7 @@ def parse(function: Verb, verb: str, words: Sequence[str]) -> dict[str, Any]:
     """The arguments of a verb's function from the words behind it.
 
     Raises:
-        VergenceError: an option that there is not, or a value that is none; names it as it is written.
+        VergenceError: an option that there is not, or a value that is none; says it as it was typed.
     """
     parser, keys = parser_of(function, verb), getattr(function, "keys", ())
     own, overrides = plain_options(function, words), list[str]()

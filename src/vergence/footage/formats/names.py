@@ -129,7 +129,7 @@ def number_frames(numbers: Iterable[int]) -> Numbering:
     if not len(steps):
         return Numbering(values[0], 1.0, {values[0]: 0})
     middle, common = sorted(steps)[len(steps) // 2], int(np.gcd.reduce(steps))
-    if middle < LEAST_STEP_OF_TIMES or (middle == common and sum(steps == common) * 2 > len(steps)):
+    if middle < LEAST_STEP_OF_TIMES or middle == common:
         if (values[-1] - values[0]) // common < SPARSE * len(values):
             frames = {value: (value - values[0]) // common for value in values}
             return Numbering(values[0], common, frames)
