@@ -165,7 +165,7 @@ def _table(tests: Mapping[str, Any], protocols: Mapping[str, Any]) -> Table:
         rows=rows,
         protocol=f"{PROTOCOL} {counts}." + (f" {HEADING}." if canonical else ""),
         note=" ".join(
-            f"{name} has images of {', '.join(p['learned_from'])}, which the model learned from: its figures are not of new ones."
+            f"{name} has images of {', '.join(p['learned_from'])}, which the model learned from: no figures of new images."
             for name, p in protocols.items()
             if "learned_from" in p
         ),
