@@ -393,7 +393,11 @@ def test_poses_in_the_worlds_frame_have_four_fifths_of_their_joints_in_the_box_o
     pose[0, :5] = [[120.0, 240, 1000]] * inside + [[1120.0, 240, 1000]] * (5 - inside)
     known = {"rotation": np.eye(3)[None], "translation": np.array([[-500.0, 0, 0]]), "intrinsics": k}
     one = replaced(
-        sound[:1], pose=pose + [500, 0, 0], keypoints=sound.keypoints[:1] * NAN, box=np.array([[100.0, 200, 40, 80]]), **known
+        sound[:1],
+        pose=pose + [500, 0, 0],
+        keypoints=sound.keypoints[:1] * NAN,
+        box=np.array([[100.0, 200, 40, 80]]),
+        **known,
     )
     (found,) = geometry._inside_boxes(one, np.ones(1, dtype=bool))
     assert found.state == "wrong"

@@ -363,7 +363,9 @@ def test_a_curve_breaks_where_nothing_is_known():
 
 
 def test_what_arithmetic_leaves_of_nothing_is_drawn_as_nothing():
-    rounding, nothing = (Curve("c", "x", "px", {"a": ([0, 1, 2], np.array([3.0, 0, 8]) * scale)}) for scale in (1e-14, 0))
+    rounding, nothing = (
+        Curve("c", "x", "px", {"a": ([0, 1, 2], np.array([3.0, 0, 8]) * scale)}) for scale in (1e-14, 0)
+    )
     assert curve_svg(rounding) == curve_svg(nothing)
 
 
