@@ -23,6 +23,7 @@ from vergence.footage.capture_camera import (
     _usual,
     frames_at,
     holes_of,
+    in_time,
     stray_frames,
 )
 from vergence.footage.capture_writer import write_capture
@@ -195,6 +196,15 @@ def test_times_of_frames_beside_the_videos(tmp_path: Path, world: Callable) -> N
     capture = load_capture(tmp_path)
     assert any("timestamps.csv" in note for note in capture.notes)
     np.testing.assert_allclose(capture.cameras[1].own_frames(np.arange(3, 6)), [0.5, 1.5, 2.5], atol=1e-6)
+
+
+def test_videos_that_all_run_as_slowly_are_counted_by_their_frames() -> None:
+    """100 frames at 29.82 a second in place of 30 end 0.6 frames late; beside 30.6 both are placed by their stamps."""
+    slow, quick = (Probe(SIZE, 100, 30.0, np.arange(100) / rate) for rate in (29.82, 30.6))
+    cameras = [CaptureCamera(name=name, image_size=SIZE, frame_count=100) for name in "ab"]
+    for second, by_stamps in ((slow, False), (quick, True)):
+        placed = in_time(cameras, {"a": slow, "b": second}, 30.0, set(), [])
+        assert [camera.stamps is not None for camera in placed] == [by_stamps] * 2
 
 
 def starts_of(

@@ -118,6 +118,9 @@ def test_numbers_that_count_something_else_are_taken_in_order() -> None:
     assert frames_of(range(1, 61), images) == {t + 1: t for t in range(60)}
     assert frames_of(range(30, 61), images) == {t + 1: t for t in range(29, 60)}
     assert frames_of(range(1000, 1060), images) is None
+    for strangers, known in ((6, True), (7, False)):  # of 60 numbers: a tenth may be of no image
+        found = frames_of([*range(1, 61 - strangers), *range(61, 61 + strangers)], images)
+        assert (found == {t + 1: t for t in range(60 - strangers)}) == known
 
 
 def test_a_list_of_results_that_ends_early_is_noticed(tmp_path: Path, points: np.ndarray) -> None:
