@@ -84,7 +84,7 @@ def open_footage(source: Path | str | Iterable[RGB], fps: float | None) -> Foota
     path = Path(source)
     if path.is_dir():
         folder = ImageFolder(path, one_size=False)
-        note = "" if fps else f"a folder of images has no frame rate: taken as {ASSUMED_FPS:g} per second"
+        note = "" if fps else f"a folder of images has no frame rate: taken as {ASSUMED_FPS:g} per second; give fps if not"
         pick = lambda rows: folder.frames() if rows is None else folder.pick(rows)
         return Footage(path.name, len(folder), fps or ASSUMED_FPS, pick, path, False, note, folder)
     if path.suffix.lower() in IMAGE_SUFFIXES:
@@ -96,7 +96,7 @@ def open_footage(source: Path | str | Iterable[RGB], fps: float | None) -> Foota
         wanted = range(len(video)) if rows is None else set(rows)
         return ((i, image) for i, image in video.frames(min(wanted), max(wanted) + 1) if i in wanted)
 
-    note = "" if video.fps or fps else f"{path.name} states no frame rate: taken as {ASSUMED_FPS:g} per second"
+    note = "" if video.fps or fps else f"{path.name} states no frame rate: taken as {ASSUMED_FPS:g} per second; give fps if not"
     rate = fps or video.fps or ASSUMED_FPS
     times = None if fps else _uneven(video.times, rate)
     if times is not None:
@@ -133,7 +133,7 @@ def _open_arrays(images: Iterable[RGB], fps: float | None) -> Footage:
 
     if count == 0:
         raise VergenceError("there are no images", "Give one at least.")
-    note = "" if fps or count == 1 else f"arrays have no frame rate: taken as {ASSUMED_FPS:g} per second"
+    note = "" if fps or count == 1 else f"arrays have no frame rate: taken as {ASSUMED_FPS:g} per second; give fps if not"
     return Footage("images", count, fps or ASSUMED_FPS, take, None, count == 1, note)
 
 
