@@ -63,27 +63,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     if verb in FORMERLY:
         print(f"vergence {verb}: the verb is now {FORMERLY[verb]}", file=sys.stderr)
         verb = FORMERLY[verb]
+    called = f"{verb} {rest[0]}" if verb == "data" and rest and not rest[0].startswith("-") else verb
     again = " The same command continues." if verb in RESUMED else ""
     try:
         with terminable():
             return run(verb, settled(rest))
     except VergenceError as error:
-        print(f"vergence {verb}: {error}", file=sys.stderr)
+        print(f"vergence {called}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"\nvergence {verb}: stopped.{again}", file=sys.stderr)
+        print(f"\nvergence {called}: stopped.{again}", file=sys.stderr)
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
         if not _somewhere():
-            print(f"vergence {verb}: the working folder is gone. Change to one that is there.", file=sys.stderr)
+            print(f"vergence {called}: the working folder is gone. Change to one that is there.", file=sys.stderr)
             return 2
         if error.errno not in FULL:
             raise
         place = f"{error.filename or 'a file'} could not be written: {error.strerror}"  # wherever it struck
-        print(f"vergence {verb}: {place}. Free some space, or choose another folder.{again}", file=sys.stderr)
+        print(f"vergence {called}: {place}. Free some space, or choose another folder.{again}", file=sys.stderr)
         return 2
 
 
@@ -145,7 +146,7 @@ def overview() -> str:
 
 def run(verb: str, words: list[str]) -> int:
     if verb not in VERBS:
-        raise VergenceError(f"there is no verb {verb!r}", meant(verb, VERBS, f"Verbs: {', '.join(VERBS)}."))
+        raise VergenceError(f"there is no verb {verb!r}", meant(verb, [*VERBS, "help"], f"Verbs: {', '.join(VERBS)}."))
     return call(function_of(verb), verb, words)
 
 

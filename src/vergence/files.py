@@ -368,8 +368,9 @@ def check_writable(path: Path | str, folder: bool = False) -> None:
         VergenceError: it is or lies in a file, in a folder that may not be written to, or on a disk that is full.
     """
     path = Path(path).absolute()
-    if folder and path.is_file():
-        raise VergenceError(f"{path} is a file", "Results go into a folder: choose another name.")
+    if folder and path.exists() and not path.is_dir():
+        what = "a file" if path.is_file() else "no folder"
+        raise VergenceError(f"{path} is {what}", "Results go into a folder: choose another name.")
     try:
         there = next(one for one in (path, *path.parents) if one.exists())
         with tempfile.TemporaryFile(dir=there.parent if there == path and there.is_file() else there) as file:

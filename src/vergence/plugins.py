@@ -76,7 +76,7 @@ class Registry:
         if name not in self:
             if re.fullmatch(r"[\w.]+:\w+", name):
                 return imported(name)
-            known = f"There are {', '.join(self)}. One from outside is `module:Class`, or its file is under `plugins:`."
+            known = f"There are {', '.join(self)}. Give your own as `module:Class`, or its file under `plugins:`."
             raise VergenceError(f"no {self.what} is called {name!r}", meant(name, self, known))
         if name not in self._found:
             self._found[name] = self._named[name]()

@@ -192,7 +192,7 @@ def test_principal_points_that_nobody_gave_count_for_the_rotation_and_not_for_th
     assert found.predicted_rotation_deg == pytest.approx(np.hypot(0.3, 1.2))
     assert (found.worst_pair, found.rotation_noise_deg) == (("a", "b"), 0.6)
     assert "cameras, b and c, is known to 0.60 degrees" in " ".join(found.reasons)
-    assert found.rotation_words.startswith("1.24 degrees (0.60 without the principal points")
+    assert found.rotation_words.startswith("0.60 degrees (1.24 if principal points")
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,10 @@ def spans(text: str, what: str = "--frames") -> list[tuple[int, int]]:
         low, dash, high = part.strip().partition("-")
         if not low.isdigit() or (dash and not high.isdigit()):
             raise VergenceError(f"{what} {text}", "Give numbers and ranges, as in 0-34,65-99.")
+        if high and int(high) < int(low):
+            raise VergenceError(
+                f"{what} {text}: {part.strip()} runs backwards", "Give the first frame first, as in 0-34."
+            )
         found.append((int(low), int(high or low)))
     return found
 

@@ -83,4 +83,5 @@ def _verdict(labels: Any) -> tuple[str, tuple[str, ...]]:
     if not found:
         return "", ()
     word = "good" if found["good"] > found.total() / 2 else "doubtful"
-    return word, (f"of {found.total()} recordings that gave 3D labels {found['good']} are good",)
+    count = found["good"] if word == "good" else found.total() - found["good"]
+    return word, (f"{count} of the {found.total()} recordings whose 3D it learned from are {word}",)

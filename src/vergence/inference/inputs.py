@@ -14,7 +14,7 @@ from vergence.errors import VergenceError
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.capture_camera import STRAY_FRAMES, CaptureCamera, stray_frames
 from vergence.footage.formats.names import Numbering
-from vergence.footage.images import IMAGE_SUFFIXES, ImageFolder, read_image
+from vergence.footage.images import IMAGE_SUFFIXES, ImageFolder, read_image, spans
 from vergence.footage.resize import ImageFit, fit_sizes
 from vergence.footage.video import open_video, wanted_frames
 from vergence.geometry.camera import intrinsics_from_fov
@@ -60,6 +60,13 @@ class Footage:
     def numbering(self) -> Numbering | None:
         return None if self.folder is None else self.folder.numbering
 
+    def beyond(self, frames: str) -> tuple[str, ...]:
+        """A note where `frames` names some that are not there."""
+        last = max((high for _, high in spans(frames)), default=0)
+        if self.count is None or self.folder is not None or last < self.count:
+            return ()
+        return (f"--frames {frames}: {self.name} has frames 0 to {self.count - 1}",)
+
     def rows(self, frames: str) -> list[int] | None:
         """The frame numbers that words such as `0-34,65-99` name, all where empty; None where their number is unknown."""
         if self.folder is not None and not frames:
@@ -84,7 +91,9 @@ def open_footage(source: Path | str | Iterable[RGB], fps: float | None) -> Foota
     path = Path(source)
     if path.is_dir():
         folder = ImageFolder(path, one_size=False)
-        note = "" if fps else f"a folder of images has no frame rate: taken as {ASSUMED_FPS:g} per second; give fps if not"
+        note = (
+            "" if fps else f"a folder of images has no frame rate: taken as {ASSUMED_FPS:g} per second; give fps if not"
+        )
         pick = lambda rows: folder.frames() if rows is None else folder.pick(rows)
         return Footage(path.name, len(folder), fps or ASSUMED_FPS, pick, path, False, note, folder)
     if path.suffix.lower() in IMAGE_SUFFIXES:
@@ -96,7 +105,11 @@ def open_footage(source: Path | str | Iterable[RGB], fps: float | None) -> Foota
         wanted = range(len(video)) if rows is None else set(rows)
         return ((i, image) for i, image in video.frames(min(wanted), max(wanted) + 1) if i in wanted)
 
-    note = "" if video.fps or fps else f"{path.name} states no frame rate: taken as {ASSUMED_FPS:g} per second; give fps if not"
+    note = (
+        ""
+        if video.fps or fps
+        else f"{path.name} states no frame rate: taken as {ASSUMED_FPS:g} per second; give fps if not"
+    )
     rate = fps or video.fps or ASSUMED_FPS
     times = None if fps else _uneven(video.times, rate)
     if times is not None:
@@ -133,7 +146,9 @@ def _open_arrays(images: Iterable[RGB], fps: float | None) -> Footage:
 
     if count == 0:
         raise VergenceError("there are no images", "Give one at least.")
-    note = "" if fps or count == 1 else f"arrays have no frame rate: taken as {ASSUMED_FPS:g} per second; give fps if not"
+    note = (
+        "" if fps or count == 1 else f"arrays have no frame rate: taken as {ASSUMED_FPS:g} per second; give fps if not"
+    )
     return Footage("images", count, fps or ASSUMED_FPS, take, None, count == 1, note)
 
 

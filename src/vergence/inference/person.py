@@ -163,7 +163,9 @@ def _persons(sightings: Sightings, source: str, everybody: bool, notes: tuple[st
             _tracked(sightings.track(own), sightings.fps, (told, *notes), n) for n, own in enumerate(people, 1)
         )
     own, again = sightings.one()
-    told = f"the person: of {len(sightings.trails)} in {source}, who is longest, largest and most surely in view"
+    count = len(sightings.trails)
+    told = f"one person is in {source}" if count == 1 else f"{count} people are in {source}"
+    told += "" if count == 1 else ": the one longest, largest and most surely in view is taken"
     more = (f"the person was lost for over a second and taken up again, for {again} frames",) if again else ()
     return (_tracked(sightings.track(own), sightings.fps, (told, *more, *notes)),)
 

@@ -175,7 +175,7 @@ def open_take(
 
     detecting = detect if detector is not None or detector_model else None
     persons = find_people(footage, lens, box, boxes, keypoints, whole_image, detecting, people == "all")
-    footage = replace(footage, note="; ".join(filter(None, (footage.note, *lying))))
+    footage = replace(footage, note="; ".join(filter(None, (footage.note, *footage.beyond(frames), *lying))))
     return Take(footage.name, footage, lens, persons, rows, everybody=people == "all")
 
 

@@ -114,11 +114,11 @@ class Report:
 
     @property
     def rotation_words(self) -> str:
-        """How well rotations are known, and how much of it is noise: 1.33 degrees (0.25 of noise, ...)."""
+        """How well rotations are known: what noise leaves, by which the verdict goes, and what principal points add."""
         whole, noise = f"{self.predicted_rotation_deg:.2f}", f"{self.rotation_noise_deg:.2f}"
         if not self.assumes_centres:
             return f"{whole} degrees"
-        return f"{whole} degrees ({noise} without the principal points that nobody gave, which poses hardly feel)"
+        return f"{noise} degrees ({whole} if principal points, taken as the images' middles, are off; that hardly moves poses)"
 
     def doubted(self, reasons: tuple[str, ...]) -> Report:
         """With these reasons too; `doubtful` where there are any. Who is late is told once, by whoever looked closer."""

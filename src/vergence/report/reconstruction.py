@@ -253,7 +253,7 @@ def _quality_table(found: Solution) -> Table:
         error, pair = f"{r.predicted_rotation_deg:.2f}°", " and ".join(r.worst_pair)
         rows.append(["camera rotation, predicted error", error, f"root mean square, worst pair of cameras ({pair})"])
         if r.assumes_centres:
-            what = "the rest are principal points that nobody gave, taken to be in the middle: poses hardly feel them"
+            what = "the verdict goes by this; the rest is for principal points, taken as the images' middles"
             rows.append(["of which noise", f"{r.rotation_noise_deg:.2f}°", what])
     if r.starts:
         times = f"{r.gap:.2f}" if r.gap < 1000 else "over 1,000"

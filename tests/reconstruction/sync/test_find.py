@@ -104,6 +104,9 @@ def test_other_offsets_are_excluded_by_what_they_leave_beyond_the_noise() -> Non
     z, ratio = _excluded(replace(best, square=worse), replace(other, square=square), 1.5)
     assert ratio == pytest.approx(0.5)
     assert z < -10
+    more = {"square": np.hstack([worse, 1e3 * np.ones((2, 400))]), "freedom": np.ones((2, 1600))}
+    more |= {"frame": np.append(frame, np.arange(400)), "joint": np.append(joint, np.full(400, 3))}  # one joint more
+    assert _excluded(best, replace(other, **more), 1.5)[1] == pytest.approx(1.5)
     few = replace(other, frame=frame + 1000)  # nothing in common: whoever has more
     assert _excluded(best, few, 1.5) == (np.inf, np.inf)
 

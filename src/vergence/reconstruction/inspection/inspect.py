@@ -252,7 +252,7 @@ def _scenes(capture: Capture, seen: Observations) -> tuple[tuple[Scene, ...], ..
 def _basis(looked: Look) -> str:
     steps = max(len(own) for own in looked.frames) if looked.frames is not None else 0
     if looked.frames is None:
-        return "2D keypoints of every image, as they were given"
+        return "the given 2D keypoints of all images"
     start, rate = looked.start / looked.source.fps, looked.capture.fps
     spread = "" if looked.share > MOST else "a few spread over each video, and "
     return (

@@ -242,7 +242,8 @@ def _excluded(best: Timing, other: Timing, tau: float) -> tuple[float, float]:
     are moved. A camera's own observations are compared, so that their noise is the same in both."""
     apart = other.offset - best.offset
     moved = np.abs(apart - apart[int(np.argmin(np.abs(apart[:, None] - apart[None]).sum(1)))]) > APART / 2
-    joints, low, high = int(best.joint.max()) + 1, int(best.frame.min()), int(best.frame.max()) + 1
+    joints = max(int(timing.joint.max()) for timing in (best, other)) + 1
+    low, high = int(best.frame.min()), int(best.frame.max()) + 1
     blocks = int(np.clip((high - low) // (BLOCK_TAUS * tau), 3, BLOCKS))
     noise = min(best.noise, other.noise, key=lambda n: float((n**2).sum()))
     cells = [_beyond(t, best, noise, low, (high - low) / blocks, blocks, joints) for t in (best, other)]
