@@ -211,6 +211,12 @@ def test_images_that_were_learned_from_are_a_warning(run, caplog, tmp_path):
     assert "data has images of wild, which the model learned from" in (tmp_path / "out/report.html").read_text()
 
 
+def test_images_of_synth_are_no_capture(run, tmp_path):
+    (tmp_path / "truth.npz").touch()
+    with pytest.raises(vergence.VergenceError, match="images of `vergence synth`, which no test reads"):
+        vergence.evaluate(run.folder, data=str(tmp_path))
+
+
 def test_compare_gives_what_the_verb_writes(recipe, run, tmp_path):
     rows = []
     what = [recipe, run.folder]

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from vergence.inference import takes
+from vergence.inference.inputs import Footage
 from vergence.inference.takes import open_take
 from vergence.skeleton import COCO_17
 
@@ -26,3 +27,11 @@ def test_a_camera_on_its_side_is_told_where_a_detector_saw_it(
     said = [note for note in notes if "people stand when" in note]
     assert len(said) == bool(turn)
     assert not turn or "are turned by 270 degrees counter-clockwise" in said[0]
+
+
+@pytest.mark.parametrize(
+    ("frames", "count", "said"), [("2-9", 8, True), ("2-7", 8, False), ("", 8, False), ("9", None, False)]
+)
+def test_frames_beyond_the_end_are_said(frames: str, count: int | None, said: bool) -> None:
+    notes = Footage("a.mp4", count, 30.0, lambda rows: iter([])).beyond(frames)
+    assert notes == (("--frames 2-9: a.mp4 has frames 0 to 7",) if said else ())

@@ -22,6 +22,7 @@ from vergence.geometry.camera import intrinsics_from_fov
 # Of an image without intrinsics: between a phone's wide camera (70) and a person filmed from afar (30).
 ASSUMED_FOV_DEG = 55.0
 ASSUMED_FPS = 30.0
+ASSUMED = f"taken as {ASSUMED_FPS:g} per second; give fps if not"
 
 RGB = UInt8[np.ndarray, "H W 3"]
 
@@ -91,9 +92,7 @@ def open_footage(source: Path | str | Iterable[RGB], fps: float | None) -> Foota
     path = Path(source)
     if path.is_dir():
         folder = ImageFolder(path, one_size=False)
-        note = (
-            "" if fps else f"a folder of images has no frame rate: taken as {ASSUMED_FPS:g} per second; give fps if not"
-        )
+        note = "" if fps else f"a folder of images has no frame rate: {ASSUMED}"
         pick = lambda rows: folder.frames() if rows is None else folder.pick(rows)
         return Footage(path.name, len(folder), fps or ASSUMED_FPS, pick, path, False, note, folder)
     if path.suffix.lower() in IMAGE_SUFFIXES:
@@ -105,11 +104,7 @@ def open_footage(source: Path | str | Iterable[RGB], fps: float | None) -> Foota
         wanted = range(len(video)) if rows is None else set(rows)
         return ((i, image) for i, image in video.frames(min(wanted), max(wanted) + 1) if i in wanted)
 
-    note = (
-        ""
-        if video.fps or fps
-        else f"{path.name} states no frame rate: taken as {ASSUMED_FPS:g} per second; give fps if not"
-    )
+    note = "" if video.fps or fps else f"{path.name} states no frame rate: {ASSUMED}"
     rate = fps or video.fps or ASSUMED_FPS
     times = None if fps else _uneven(video.times, rate)
     if times is not None:
@@ -146,9 +141,7 @@ def _open_arrays(images: Iterable[RGB], fps: float | None) -> Footage:
 
     if count == 0:
         raise VergenceError("there are no images", "Give one at least.")
-    note = (
-        "" if fps or count == 1 else f"arrays have no frame rate: taken as {ASSUMED_FPS:g} per second; give fps if not"
-    )
+    note = "" if fps or count == 1 else f"arrays have no frame rate: {ASSUMED}"
     return Footage("images", count, fps or ASSUMED_FPS, take, None, count == 1, note)
 
 
