@@ -212,9 +212,9 @@ def test_images_that_were_learned_from_are_a_warning(run, caplog, tmp_path):
 
 
 def test_images_of_synth_are_no_capture(run, tmp_path):
-    (tmp_path / "truth.npz").touch()
+    assert main(["synth", str(tmp_path / "people"), "--kind", "images", "--subjects", "2", "--quiet"]) == 0
     with pytest.raises(vergence.VergenceError, match="images of `vergence synth`, which no test reads"):
-        vergence.evaluate(run.folder, data=str(tmp_path))
+        vergence.evaluate(run.folder, data=str(tmp_path / "people"))
 
 
 def test_compare_gives_what_the_verb_writes(recipe, run, tmp_path):

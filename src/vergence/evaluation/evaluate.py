@@ -208,7 +208,7 @@ def _tests(recipe: Recipe, data: str, protocol: str, frames: str, reconstruction
         return recipe.test
     if not Path(data).is_dir():
         return {"data": parse_source(data)}
-    if not reconstruction and (Path(data) / "truth.npz").is_file():
+    if not reconstruction and {"truth.npz", "keypoints.json"} <= {file.name for file in Path(data).iterdir()}:
         raise VergenceError(
             f"{data} has images of `vergence synth`, which no test reads",
             "Give --data '{kind: world_images, count: 200, seed: 9, pose: all, keypoints: true}', which draws such images.",
