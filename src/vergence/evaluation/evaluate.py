@@ -208,12 +208,12 @@ def _tests(recipe: Recipe, data: str, protocol: str, frames: str, reconstruction
         return recipe.test
     if not Path(data).is_dir():
         return {"data": parse_source(data)}
-    if not reconstruction and {"truth.npz", "keypoints.json"} <= {file.name for file in Path(data).iterdir()}:
-        raise VergenceError(
-            f"{data} has images of `vergence synth`, which no test reads",
-            "Give --data '{kind: world_images, count: 200, seed: 9, pose: all, keypoints: true}', which draws such images.",
-        )
     if not reconstruction:
+        if {"truth.npz", "keypoints.json"} <= {file.name for file in Path(data).iterdir()}:
+            raise VergenceError(
+                f"{data} has images of `vergence synth`, which no test reads",
+                "Give --data '{kind: world_images, count: 200, seed: 9, pose: all, keypoints: true}', which draws such images.",
+            )
         raise VergenceError(
             "a capture has no 3D truth of its own",
             "Give --reconstruction: the folder that `vergence reconstruct` wrote for it.",
