@@ -208,12 +208,12 @@ def call(function: Callable[..., int | None], verb: str, words: list[str]) -> in
         return int(function(words) or 0)
     options = import_module("vergence.commands.console.options")
     values = options.parse(function, verb, words)
-    if (takes := getattr(function, "takes", "")) and not values.get("quiet") and not rank():
-        # That takes seconds, and longer beside other programs.
-        print(f"vergence {verb}: {takes}; loading libraries", flush=True)
     with owned(function, values):
         if not values.get("print_config"):
             options.check_there(function, values)
+        if (takes := getattr(function, "takes", "")) and not values.get("quiet") and not rank():
+            # That takes seconds, and longer beside other programs.
+            print(f"vergence {verb}: {takes}; loading libraries", flush=True)
         return int(function(**values) or 0)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterable
+from socket import gaierror
 
 LONGEST = 600  # characters of a sentence
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of a disk that takes nothing more
@@ -77,6 +78,8 @@ def said(error: BaseException) -> str:
     cause = getattr(error, "reason", None)  # of a URL that cannot be opened
     if isinstance(cause, BaseException):
         return said(cause)
+    if isinstance(error, gaierror):
+        return f"no network, or no such server there ({error.strerror})"
     words = (getattr(error, "strerror", None) or str(error)).strip().splitlines() or [""]
     if wrong := TYPED.fullmatch(words[0]):
         return _of_type(*wrong.groups())

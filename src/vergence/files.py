@@ -61,9 +61,8 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
-    remedy = (
-        "Check the folder's permissions and free space. The file is as it was; what was written before it is whole."
-    )
+    left = "The file is as it was" if path.exists() else "Nothing is left of it"
+    remedy = f"Check the folder's permissions and free space. {left}; what was written before it is whole."
     try:
         with refusing(f"{path} could not be written", remedy, OSError):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -172,7 +172,7 @@ def test_options_that_contradict_the_capture(tmp_path: Path) -> None:
     make_capture(tmp_path, intrinsics=False, extrinsics=False)
     with pytest.raises(VergenceError, match="between 5 and 170"):
         reconstruct(tmp_path, tmp_path / "out", fov=200.0)
-    with pytest.raises(VergenceError, match="fov_fixed was given without"):
+    with pytest.raises(VergenceError, match="--fov-fixed was given without"):
         reconstruct(tmp_path, tmp_path / "out", fov_fixed=True)
     assert not (tmp_path / "out").exists()
 

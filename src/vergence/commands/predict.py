@@ -49,7 +49,7 @@ def predict(
         out (FOLDER): for the results; default: the input's name with `-poses`.
 
     Where the person is (--box 100,50,200,400):
-        box (X,Y,W,H): in every image, px.
+        box (X,Y,W,H): in every image, px; for runs that look at images, not for lifting models.
         boxes (FILE): person boxes per frame, COCO-style JSON or CSV with the columns frame,x,y,w,h.
         keypoints (PATH): 2D keypoints that say where the person is, OpenPose folder or COCO-style JSON.
         whole_image: every image is a crop of one person; else --box, --boxes, --keypoints or --capture say where the person is.

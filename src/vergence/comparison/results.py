@@ -78,11 +78,9 @@ def figures(found: Mapping[str, Any]) -> dict[str, float]:
     out = {ours: found["model"][theirs] for theirs, ours in _SCORES.items() if found["model"].get(theirs) is not None}
     if found.get("pixel_error") is not None:
         out["keypoints_2d"] = found["pixel_error"]
-    retrieval = found.get("retrieval", {})
-    best = retrieval.get("embedding") or retrieval.get("predicted_pose")
-    if best:
-        out["detection_1"] = best["same"]["detection"]["1"]
-        out["retrieved_pa_mpjpe_1"] = best["same"]["mean_pa_mpjpe"]["1"]
+    if ranked := found.get("retrieval", {}).get("embedding"):
+        out["detection_1"] = ranked["same"]["detection"]["1"]
+        out["retrieved_pa_mpjpe_1"] = ranked["same"]["mean_pa_mpjpe"]["1"]
     return {key: out[key] for key in FIGURES if key in out}
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -379,8 +379,7 @@ class Recipe(Limited):
 
     def at_seed(self, seed: int) -> Recipe:
         """The same recipe with other people, cameras, weights and batches: `seed` 0 is itself."""
-        other = copy.deepcopy(self)
-        other.seed += seed
+        other = replace(copy.deepcopy(self), seed=self.seed + seed)
         for source in (*other.sources.values(), *other.test.values()):
             if "seed" in vars(source):
                 source.seed += 10 * seed

@@ -40,7 +40,7 @@ ABOUT = {  # by the figures whose columns it explains
     "pss50 pss100": "PSS: poses in the truth's cluster, the same clusters for all.",
     "left_right_mm left_right_px": "L/R: mean left/right difference of limb lengths.",
     "detection_1 retrieved_pa_mpjpe_1": "Det@1: queries whose nearest image by another camera, of the same person, is of "
-    "their time step; hit's PA: P-MPJPE between the two; ranked by the embedding, or by predicted poses where there is none.",
+    "their time step; hit's PA: P-MPJPE between the two; of methods with an embedding, which ranks.",
     "keypoints_2d": "2D: median distance in crop pixels.",
 }
 SECONDS = (

@@ -35,9 +35,10 @@ LISTED = 10  # pairs of cameras on the screen
 MOMENTS = 40  # among which the one that is shown is chosen
 LEAD = "One moment in every camera, whole images; lines are the person's joints as seen (left blue, right orange)."
 ALONE = "reconstruct and learn need two cameras or more at once. 3D of this video alone can be estimated: vergence predict {}."
+DOUBTED = "learn uses such a recording only with --anyway."
 STANDS = {
     "no-go": "This footage gives no usable result.",
-    "doubtful": "This gives cameras and 3D, but they may be wrong, for the reasons below.",
+    "doubtful": f"This gives cameras and 3D, but they may be wrong, for the reasons below. {DOUBTED}",
 }
 NEXT = "No fault was found. Next: vergence learn {}, or vergence reconstruct."
 
@@ -91,7 +92,8 @@ def print_inspection(found: Inspection, console: Console) -> None:
     for one in found.findings:
         again = f" {escape(_sentence(one.again))}" if one.again else ""
         console.print(f"[{COLOURS[one.state]}]{one.state:<8}[/] {escape(_sentence(one.found))}{again}")
-    console.print(f"[{COLOURS[found.verdict]}]{found.verdict}[/]")
+    more = f": {DOUBTED}" if found.verdict == "doubtful" else ""
+    console.print(f"[{COLOURS[found.verdict]}]{found.verdict}[/]{more}")
 
 
 def _sentence(text: str) -> str:
