@@ -274,11 +274,12 @@ def test_verbs_that_take_long_say_so_before_they_load_anything(tmp_path):
     for verb, function in cli.functions().items():
         text = inspect.getsource(sys.modules[function.__module__])
         assert getattr(function, "takes", "") or "told(quiet, " in text or verb in ("completion", "doctor"), verb
-    words = ["reconstruct", str(tmp_path / "gone"), "--out", str(tmp_path / "out")]
+    words = ["reconstruct", str(tmp_path), "--out", str(tmp_path / "out")]
     status, _, text = loaded_by(words)
     assert status == 2
     assert "vergence reconstruct: cameras and 3D poses take mostly 1 to 60 s" in text.splitlines()[0]
     assert "take mostly" not in loaded_by([*words, "--quiet"])[2]
+    assert "take mostly" not in loaded_by([*words[:1], str(tmp_path / "gone"), *words[2:]])[2]  # refused: nothing takes long
 
 
 @pytest.mark.parametrize("words", [["reproduce"], ["reproduce", "epipolar_pose_h36m"]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from socket import gaierror
 from urllib.error import URLError
 
 import pytest
@@ -21,6 +22,10 @@ from vergence.errors import VergenceError, meant, refusing
         (
             URLError(OSError(-2, "Name or service not known")),
             "a.json is damaged: Name or service not known. Write it again.",
+        ),
+        (
+            URLError(gaierror(-2, "Name or service not known")),
+            "a.json is damaged: no network, or no such server there (Name or service not known). Write it again.",
         ),
         (RuntimeError(), "a.json is damaged: RuntimeError. Write it again."),
     ],

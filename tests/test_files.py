@@ -50,6 +50,14 @@ def test_a_full_disk_is_one_error(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(("before", "words"), [("", "Nothing is left of it"), ("old", "The file is as it was")])
+def test_what_a_full_disk_leaves_is_told(before: str, words: str, tmp_path: Path) -> None:
+    if before:
+        (tmp_path / "a.txt").write_text(before)
+    with pytest.raises(VergenceError, match=words), atomic_path(tmp_path / "a.txt"):
+        raise OSError(28, "No space left on device")
+
+
 def test_a_place_that_cannot_hold_files(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(VergenceError, match="could not be written"):

@@ -71,7 +71,8 @@ def test_the_seed_moves_people_and_weights(out):
     assert len(set(seeds)) == len(seeds)
 
 
-@pytest.mark.parametrize("words", [["--sed", "1"], ["--seed", "x"]])
+@pytest.mark.parametrize("words", [["--sed", "1"], ["--seed", "x"], ["--seed", "-3"]])
 def test_a_bad_option_is_one_line_and_status_2(capsys, words):
     assert main(["demo", *words]) == 2
-    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+    said = capsys.readouterr()
+    assert (len(said.err.strip().splitlines()), said.out) == (1, "")

@@ -229,9 +229,9 @@ def known_cameras(capture: Capture, fov: float | None, fov_fixed: bool) -> dict[
             "Give intrinsics for all cameras, or for none (their focal lengths are then estimated).",
         )
     if fov is not None and not missing:
-        raise VergenceError(f"an angle of view (--fov) of {fov:g} was given, but the capture has intrinsics", "Leave one of the two out.")
+        raise VergenceError(f"--fov {fov:g} was given, but the capture has intrinsics", "Leave one of the two out.")
     if fov is not None and not 5 < fov < 170:
-        raise VergenceError(f"an angle of view (--fov) of {fov:g}", "It is in degrees, between 5 and 170.")
+        raise VergenceError(f"--fov is {fov:g}", "It is in degrees, between 5 and 170.")
     if fov_fixed and fov is None:
         raise VergenceError("--fov-fixed was given without --fov", "Give the angle as well.")
     rig = capture.rig

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -77,8 +78,14 @@ def test_the_lines_on_the_screen_end_with_the_answer(found: Inspection) -> None:
     print_inspection(found, console)
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert lines[0].startswith("cam0: 500 x 500, 30 frames at 30 a second, lens ")
-    assert lines[-1] == found.verdict
+    assert lines[-1] == found.verdict == "go"
     assert sum(line.startswith(("note", "good", "doubtful ", "wrong")) for line in lines) == len(found.findings)
+
+
+def test_a_doubtful_answer_says_what_learn_does_with_it(found: Inspection) -> None:
+    console = Console(file=StringIO(), width=200, highlight=False, soft_wrap=True)
+    print_inspection(replace(found, verdict="doubtful"), console)
+    assert console.file.getvalue().splitlines()[-1] == "doubtful: learn uses such a recording only with --anyway."  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
