@@ -101,6 +101,20 @@ def test_the_file_says_what_it_holds(tmp_path):
     assert next(csv.DictReader((tmp_path / "unknown.csv").read_text().splitlines()))["left_knee_sigma"] == ""
 
 
+def test_expected_errors_of_a_prediction_are_carried_to_its_angles():
+    """A mean distance d of errors that go all ways alike is a deviation of sqrt(pi / 8) d in each coordinate (Maxwell)."""
+    distance = np.linalg.norm(np.random.default_rng(0).normal(0, 8.0, (100_000, 3)), axis=-1).mean()
+    pose = standing(left_ankle=[-400, 100, 500])
+    poses = PoseSequence(pose, NAMES, 50.0, error=np.full(pose.shape[:2], distance))
+    found, wanted = (
+        angles_of(poses)["left_knee"][1],
+        joint_angles(pose, BODY_25, deviation=np.full(pose.shape[:2], 8.0))["left_knee"][1],
+    )
+    np.testing.assert_allclose(found, wanted, rtol=0.01)
+    given = angles_of(poses, deviation=np.full(pose.shape[:2], 4.0))["left_knee"][1]
+    assert (given < found).all()
+
+
 def test_a_long_sequence_is_read_in_pieces_and_gives_the_same():
     pose = np.random.default_rng(5).normal(0, 300, (9000, len(NAMES), 3))
     poses, up = PoseSequence(pose, NAMES, 50.0), np.array([0.0, 0, 1])

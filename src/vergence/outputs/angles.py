@@ -16,6 +16,7 @@ which holds at a straight knee too, where a derivative would say 0.
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,7 @@ from vergence.skeleton import Skeleton
 Array = np.ndarray
 Formula = Callable[[Float[Array, "T K 3"]], Float[Array, " T"]]
 
+OF_DISTANCE = math.sqrt(math.pi / 8)  # a coordinate's deviation, of the mean distance of errors that go all ways alike
 TOES = ("big_toe", "toe", "foot")  # where a foot's direction is read, best first
 
 
@@ -64,11 +66,18 @@ def joint_angles(
 def angles_of(
     poses: PoseSequence, up: Float[Array, " 3"] | None = None, deviation: Float[Array, "T J"] | None = None
 ) -> dict[str, tuple[Float[Array, " T"], Float[Array, " T"]]]:
-    """`joint_angles` of a sequence, in pieces, since its poses may be more than memory should hold."""
+    """`joint_angles` of a sequence, in pieces, since its poses may be more than memory should hold.
+
+    Args:
+        deviation: as `joint_angles` takes it; without it, of the poses' expected errors, where they have some.
+    """
     found, start = [], 0
     for part in poses.parts():
         stop = start + len(part.pose)
-        found.append(joint_angles(part.pose, poses.skeleton, up, None if deviation is None else deviation[start:stop]))
+        own = None if deviation is None else deviation[start:stop]
+        if own is None and poses.error is not None:
+            own = poses.error[start:stop] * OF_DISTANCE
+        found.append(joint_angles(part.pose, poses.skeleton, up, own))
         start = stop
     names = found[0] if found else ()
     return {name: (np.concatenate([one[name][0] for one in found]), np.concatenate([one[name][1] for one in found]))
@@ -80,7 +89,7 @@ def write_angles(path: Path | str, poses: PoseSequence, deviation: Float[Array, 
     trunk is measured against it, `up` and where that is from; missing is an empty field.
 
     Args:
-        deviation: as `joint_angles` takes it; without it the `_sigma` are empty.
+        deviation: as `angles_of` takes it; where nothing is known the `_sigma` are empty.
 
     Raises:
         VergenceError: the file cannot be written.

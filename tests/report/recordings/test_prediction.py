@@ -105,6 +105,19 @@ def test_angles_of_who_is_most_in_view_stand_over_the_clips_time(made, monkeypat
     assert "the median of 5 frames" in long.curves_lead
 
 
+def test_angles_of_a_calibrated_run_have_bands(made):
+    found, people, saved = made[1]
+    assert "is not known here" in prediction_page(found, people, saved).curves_lead
+    sure = [dataclasses.replace(one, poses=dataclasses.replace(one.poses, error=np.full(one.poses.pose.shape[:2], 20.0)))
+            for one in people]  # fmt: skip
+    page = prediction_page(found, sure, saved)
+    assert "by the joints' expected errors" in page.curves_lead
+    low, high = next(curve for curve in page.curves if curve.title == "Knee flexion").spread["left"]
+    known = np.isfinite(low)
+    assert known.any()
+    assert (np.array(high)[known] > np.array(low)[known]).all()
+
+
 def test_drawn_people_and_a_doubtful_training_are_said_first(made):
     found, people, saved = made[1]
     kept = found.domain

@@ -20,7 +20,7 @@ from vergence.inference.recording.final import Final
 from vergence.inference.saving import Saved
 from vergence.outputs.angles import angles_of
 from vergence.report.page import Cell, Clip, Curve, Page, Still, Table, Verdict
-from vergence.report.recordings.motion import angle_curves, binned
+from vergence.report.recordings.motion import angle_curves, binned, with_bands
 from vergence.report.render import render_page
 from vergence.report.viewer import MAX_FRAMES
 
@@ -30,6 +30,7 @@ MOST_PER_SECOND = 30.0
 MOST_STILLS = 96
 MOST_PEOPLE = 8
 CURVE_ROWS = 400
+COVERED = "On the built-in world two deviations held 85 % (hips) to 99 % (elbows) of the true angles."
 
 
 def prediction_page(found: PredictedFrames, people: Sequence[Final], saved: Saved) -> Page:
@@ -212,13 +213,12 @@ def _people(people: Sequence[Final], saved: Saved) -> Table:
 
 def _angles(one: Final) -> list[Curve]:
     """Joint angles of who is most in view; of a long recording by stretches."""
-    angles = {name: values for name, (values, _) in angles_of(one.poses, _up(one)).items()}
     if len(one.seen) < 2:
         return []
-    x, nothing = one.poses.times, np.full(len(one.seen), np.nan)
-    lines = {name: (values, nothing, nothing) for name, values in angles.items()}
+    x, angles = one.poses.times, angles_of(one.poses, _up(one))
+    lines = with_bands(angles)
     if len(x) > MAX_FRAMES:
-        lines, x = binned(angles, x)
+        lines, x = binned({name: values for name, (values, _) in angles.items()}, x)
     return angle_curves(lines, x)
 
 
@@ -231,7 +231,10 @@ def _curves_lead(people: Sequence[Final]) -> str:
     if len(first.seen) > MAX_FRAMES:
         each = -(-len(first.seen) // MAX_FRAMES)
         lead += f" A value is the median of {each} frames, its band from their least to their greatest; the CSV file has all."
-    return lead + " How wrong the model's angles are is not known here."
+    if first.poses.error is None:
+        return lead + " How wrong the model's angles are is not known here."
+    what = "Bands are two" if len(first.seen) <= MAX_FRAMES else "The CSV file has the"
+    return f"{lead} {what} standard deviations, by the joints' expected errors. {COVERED}"
 
 
 def _distances(people: Sequence[Final]) -> list[Curve]:
