@@ -62,6 +62,23 @@ def test_what_a_later_stage_could_not_do_is_told_before_the_first_and_leaves_no_
 
 
 @pytest.mark.parametrize(
+    ("size", "network", "cells"),
+    [(33, {}, 9), (66, {}, 17), (48, {"neck": "deconvolution", "hidden_sizes": [4, 8, 8, 8], "depths": [1] * 4}, 16)],
+)
+def test_images_that_maps_do_not_divide_evenly_are_refused(size, network, cells):
+    """48 px leave 12 cells and 1.5, that is 2, which become 16: each cell is 4 px wide and would be read as 3."""
+    made = recipe_from({**BASE, "image_size": size, "network": {**BASE["network"], **network}}, "the recipe", [])
+    said = rf"image_size is {size}, which the network's heatmaps of {cells} x {cells} cells .* multiple of 32"
+    with pytest.raises(VergenceError, match=said):
+        check_recipe(made)
+
+
+@pytest.mark.parametrize("size", [32, 36, 48, 96])
+def test_images_that_maps_divide_evenly_pass(size):
+    check_recipe(recipe(f"image_size={size}"))
+
+
+@pytest.mark.parametrize(
     ("method", "terms"),
     [
         ("supervised", "heatmap coordinates depth"),

@@ -333,7 +333,7 @@ class Recipe(Limited):
         method: `supervised`, `epipolar_pose`, `multiview_consistency`, `geometric_constraint`, `mcss`, a plug-in's name, or
             `module:Class`.
         skeleton: the run's joints.
-        image_size: side of the crops, pixels.
+        image_size: side of the crops, pixels; multiples of 32 fit every network.
         network: sizes of the network.
         sources: images by name.
         stages: the steps of the recipe, in this order.

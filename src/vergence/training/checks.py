@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vergence import plugins
 from vergence.batches.views import Views
@@ -22,6 +22,7 @@ from vergence.files import read_json
 from vergence.inference.estimator import BACKBONE
 from vergence.methods.base import Method
 from vergence.methods.registry import build_method, trained_as
+from vergence.networks.pose_network import PoseNetwork
 from vergence.recipes.recipe import CalibrateStage, LabelStage, NetworkSettings, Recipe, TrainStage
 
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -81,6 +82,7 @@ def _check_stages(recipe: Recipe, weights: bool) -> None:
             if (carried := carrier(recipe, name)) not in methods:
                 methods[carried] = build_method(carried, recipe.network, recipe.skeleton, pretrained=False)
             _check_train(name, stage.train, recipe, methods[carried])
+            _check_size(recipe.image_size, methods[carried].network)
         if stage.label:
             _check_views(name, stage.label, recipe)
         if stage.label and stage.label.keypoints == "labelled":
@@ -136,6 +138,21 @@ def _check_train(name: str, stage: TrainStage, recipe: Recipe, method: Method) -
     if terms and (strange := [term for term in stage.losses if term not in terms]):
         where = f"no loss term is called {strange[0]!r} (stages.{name}.train.losses)"
         raise VergenceError(where, f"{meant(strange[0], terms)} The method has {', '.join(terms)}.".strip())
+
+
+def _check_size(size: int, network: nn.Module) -> None:
+    """Refuses images that a network's maps do not divide evenly: its cells would lie elsewhere than joints are read."""
+    if not isinstance(network, PoseNetwork):
+        return
+    network.eval()
+    with torch.no_grad():
+        maps = network.backbone(torch.zeros(1, 3, size, size))
+        finest, cells = maps[0].shape[-1], network.neck(maps).shape[-1]
+    network.train()
+    if size % cells or max(cells, finest) % min(cells, finest):
+        even = max(32, round(size / 32) * 32)
+        problem = f"image_size is {size}, which the network's heatmaps of {cells} x {cells} cells do not divide evenly"
+        raise VergenceError(problem, f"Take a multiple of 32, as in {even}.")
 
 
 def _terms(method: Method, recipe: Recipe) -> tuple[str, ...]:
