@@ -218,6 +218,10 @@ function tellCut() {
 addEventListener("resize", tellCut);
 tellCut();
 
+for (const one of document.querySelectorAll("details")) {
+  one.open = innerWidth > 760; // on a phone long tables are opened by who wants them
+  one.addEventListener("toggle", tellCut);
+}
 addEventListener("error", (e) => { document.body.dataset.error = e.message; });
 if (data.samples.length) buildSamples();
 if (data.rig) buildRig(data.rig);
