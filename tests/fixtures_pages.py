@@ -121,7 +121,7 @@ def evaluated(out: Path) -> dict[str, Path]:
     page = run_page(Evaluation(results, recipe, tests, {odd("pose"): metrics}), odd("vergence train"))
     name, test = next(iter(tests.items()))
     images = {f"{name}.{key}": getattr(test.scores, key) for key in ("n_mpjpe", "p_mpjpe")}
-    images[f"{name}.pose"] = test.prediction.pose.numpy()
+    images |= {f"{name}.pose": test.prediction.pose.numpy(), f"{name}.subject": test.dataset.index.subject.numpy()}
     about = {
         "results": plain(results),
         "labels_3d": 0,

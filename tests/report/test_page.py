@@ -18,8 +18,9 @@ from PIL import Image
 from vergence.errors import VergenceError
 from vergence.geometry.cameras import Camera
 from vergence.report.charts import curve_svg, linear_ticks, thin
-from vergence.report.page import Curve, Page, RigScene, Sample, Table, Verdict, choose_samples, format_number
+from vergence.report.page import Curve, Page, Picture, RigScene, Sample, Table, Verdict, choose_samples, format_number
 from vergence.report.render import render_page, write_page
+from vergence.report.templates import _across
 from vergence.report.viewer import (
     MAX_FRAMES,
     bone_sides,
@@ -184,6 +185,30 @@ def test_every_figure_stands_with_its_protocol():
     ).text()
     assert "P1 protocol" in text
     assert "P2 protocol" in text
+
+
+def test_what_a_table_says_of_its_figures_is_said_once():
+    how = "N-MPJPE: root-aligned, one least-squares scale per pose. Millimetres, mean over images."
+    protocols = (f"{how} test: 36 images.", how, f"{how} In brackets: 95 %.", f"{how} test: 36 images.", "of 3 frames")
+    tables = [table(title=f"T{i}", protocol=words) for i, words in enumerate(protocols)]
+    text = render_page(page(tables=tables, samples=[sample(errors={"N": "3 mm"})], samples_protocol=f"{how} Shown so."))
+    assert text.count("one least-squares scale") == 1
+    link = '<a href="#table-1">T0</a>'
+    said = re.findall(r'<span class="tag">protocol</span> (.*?)</(?:figcaption|p)>', text)
+    assert said == [f"{how} test: 36 images.", f"figures as of {link}", f"figures as of {link}. In brackets: 95 %.",
+                    f"as of {link}", "of 3 frames", f"figures as of {link}. Shown so."]  # fmt: skip
+
+
+def test_the_verdict_stands_above_all_sections():
+    text = render_page(page(verdict=Verdict("doubtful", ["why"]), sections=("run", "results"), facts={"a": "b"}))
+    assert text.index('class="verdict doubtful"') < text.index("<section")
+    assert 'id="results"' not in text
+
+
+def test_pictures_stand_in_full_rows():
+    assert [_across(count) for count in (1, 2, 3, 4, 5, 6, 7, 8, 9)] == [1, 2, 3, 4, 3, 3, 4, 4, 3]
+    pictures = [Picture(f"cam{i}", np.zeros((8, 8, 3), np.uint8)) for i in range(6)]
+    assert '<div class="gallery" style="--many:3">' in render_page(page(pictures=pictures))
 
 
 def test_a_columns_numbers_share_their_decimals_where_they_are_alike():
@@ -360,6 +385,17 @@ def test_a_curve_breaks_where_nothing_is_known():
     line = re.search(r'class="line s0" d="([^"]*)"', svg)[1]
     assert line.count("M") == 2
     assert line.count("L") == 1
+
+
+def test_a_curve_that_cannot_be_drawn_has_no_key():
+    series = {"loss": ([0, 1], [3.0, 2.0]), "depth": ([0, 1], [0.0, 0.0]), "unknown": ([0], [np.nan])}
+    for log, shown in ((True, ["loss"]), (False, ["loss", "depth"])):
+        curve = Curve("c", "step", "loss", series, log_y=log)
+        text = render_page(page(curves=[curve]))
+        assert re.findall(r'class="swatch s(\d)" aria-hidden="true"></span>(\w+)', text) == [
+            (str(i), name) for i, name in enumerate(shown)
+        ]
+        assert f"against step; {', '.join(shown)}" in curve_svg(curve)
 
 
 def test_what_arithmetic_leaves_of_nothing_is_drawn_as_nothing():

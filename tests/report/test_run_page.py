@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
 from vergence import Source, plugins
 from vergence.recipes.typed import make_source
 from vergence.report.charts import curve_svg
 from vergence.report.page import Curve
-from vergence.report.run_page import source_words, uncertainty_tables
+from vergence.report.run_page import person, source_words, uncertainty_tables
 from vergence.report.templates import _breaking
 
 TOLD = {
@@ -37,6 +38,12 @@ def test_every_kind_of_source_has_words(kind, tmp_path):
     words = source_words(make_source(kind, keypoints=True, **own))
     assert words.endswith("; labels used: keypoints")
     assert not own or f"{kind} {tmp_path}" in words
+
+
+def test_people_are_numbered_from_one():
+    assert [person(np.array([19_000_001, 19_000_000, 19_000_001]), row) for row in range(3)] == [
+        "person 2", "person 1", "person 2",
+    ]  # fmt: skip
 
 
 def test_a_source_from_outside_has_its_own_keys_for_words():

@@ -211,6 +211,76 @@ def test_nothing_that_is_shown_leaves_a_view_however_it_is_turned(made, browser)
         assert 0 < top < bottom < 1
 
 
+@pytest.mark.parametrize("width", [390, 768, 1440])
+@pytest.mark.parametrize("kind", ["inspect", "reconstruct", "predict"])
+def test_the_time_bar_never_lies_over_the_3d(made, browser, kind, width):
+    browser.open(made[kind].as_uri(), width, height=844)
+    apart, stuck = browser.value("""(() => {
+      const bar = document.querySelector(".play"), pane = document.querySelector("canvas").parentElement;
+      let apart = true, stuck = 0;
+      for (let y = 0; y < document.documentElement.scrollHeight; y += 50) {
+        scrollTo({ top: y, behavior: "instant" });
+        const top = bar.getBoundingClientRect();
+        apart = apart && top.top >= pane.getBoundingClientRect().bottom - 1;
+        stuck += Math.abs(top.bottom - innerHeight) < 2;
+      }
+      return [apart, stuck];
+    })()""")
+    assert apart
+    assert stuck > 15 or kind == "inspect"  # from below the 3D to the last chart, where there are charts
+
+
+@pytest.mark.parametrize("width", [390, 768, 1440])
+def test_numbers_in_the_3d_are_whole_and_apart(made, browser, width):
+    """However it is turned; names of cameras may lie over others."""
+    browser.open(made["everything"].as_uri(), width)
+    assert (
+        browser.value("""(() => {
+      const canvas = document.getElementById("pose"), real = CanvasRenderingContext2D.prototype.fillText, wrong = [];
+      let now = [];
+      CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+        if (this.canvas !== canvas || text.startsWith("grid")) return;
+        const wide = this.measureText(text).width, from = { center: wide / 2, end: wide, right: wide }[this.textAlign] || 0;
+        now.push([x - from, x - from + wide, y, text]);
+      };
+      for (let i = 0; i < 60; i++) {
+        now = [];
+        canvas.dispatchEvent(new KeyboardEvent("keydown", { key: i % 10 === 9 ? "ArrowUp" : "ArrowLeft" }));
+        for (const [from, to, , text] of now) if (from < 0 || to > canvas.clientWidth) wrong.push("cut: " + text);
+        now.forEach((a, i) => {
+          for (const b of now.slice(i + 1))
+            if (a[0] < b[1] && b[0] < a[1] && Math.abs(a[2] - b[2]) < 10) wrong.push(a[3] + " over " + b[3]);
+        });
+        if (!now.length) wrong.push("no number");
+      }
+      CanvasRenderingContext2D.prototype.fillText = real;
+      return wrong;
+    })()""")
+        == []
+    )
+
+
+def test_long_tables_are_folded_on_a_phone_only(made, browser):
+    for width, opened in ((390, False), (768, True), (1440, True)):
+        browser.open(made["run"].as_uri(), width)
+        assert browser.value("document.querySelector('#details details').open") is opened
+    browser.open(made["inspect"].as_uri(), 390)
+    wide = "[...document.querySelectorAll('#details .scroll')].filter((e) => e.scrollWidth > e.clientWidth + 1)"
+    browser.value("document.querySelector('summary').click(); new Promise((done) => setTimeout(done, 100))")
+    assert browser.value(f"{wide}.length") > 0
+    assert browser.value(f"{wide}.every((e) => e.parentElement.matches('.cut'))")
+
+
+def test_labels_alone_fill_the_width_and_have_no_key_of_a_prediction(browser, tmp_path):
+    image, points = np.zeros((60, 40, 3), np.uint8), np.random.default_rng(0).uniform(5, 35, (17, 2))
+    page = pages.Page("t", "s", pages.H36M_17, samples=[pages.Sample("one", "all", image, keypoints_true=points)])
+    browser.open(pages.write_page(tmp_path / "page.html", page).as_uri(), 1440)
+    browser.value("dispatchEvent(new Event('resize'))")
+    pane, whole = browser.value("[...document.querySelectorAll('#image, .panes')].map((e) => e.clientWidth)")[::-1]
+    assert abs(pane - whole) < 3
+    assert browser.value("document.getElementById('legend').textContent") == "truth (green)"
+
+
 def test_curves_are_read_by_keys(made, browser):
     browser.open(made["everything"].as_uri(), 390)
     browser.value("document.querySelector('svg.chart').focus()")

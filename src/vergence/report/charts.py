@@ -134,7 +134,7 @@ def curve_svg(curve: Curve) -> str:
         lines.append(
             {"name": name, "paths": paths, "points": points, "band": band, "level": level, "lone": len(points) == 1}
         )
-    about = f"{curve.title}: {curve.y_label} against {curve.x_label}; {', '.join(curve.series) or 'no data'}"
+    about = f"{curve.title}: {curve.y_label} against {curve.x_label}; {', '.join(curve.shown) or 'no data'}"
     ticks = ([(t, float(at(t)) / PLOT) for t in own] for at, own in ((at_x, x_ticks), (at_y, y_ticks)))
     return draw("curve", curve, about, PLOT, *ticks, lines, f"{x_low:.9g} {x_high:.9g}")
 

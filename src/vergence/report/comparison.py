@@ -14,7 +14,7 @@ from vergence.comparison.results import FIGURES, MORE, Measured
 from vergence.comparison.shown import Shown
 from vergence.evaluation.scores import HEADING
 from vergence.report.page import Cell, Curve, Dots, Page, Panel, Strip, Table, choose_samples, format_number
-from vergence.report.run_page import PROTOCOL, at_scale_of, image_and_up, run_facts
+from vergence.report.run_page import PROTOCOL, at_scale_of, image_and_up, person, run_facts
 from vergence.skeleton import Skeleton, in_words
 
 
@@ -379,6 +379,7 @@ def _between(one: Mapping[str, Any] | None) -> Cell:
 def strips(look: str, measured: Mapping[str, Measured], test: Dataset | Shown, skeleton: Skeleton) -> list[Strip]:
     """Images of a test set, each with every method's pose over the truth."""
     mean = np.stack([m.images[f"{look}.p_mpjpe"] for m in measured.values()]).mean(0)
+    subjects = next(iter(measured.values())).images[f"{look}.subject"]
     out, root = [], list(skeleton.root)
     for group, i in choose_samples(mean, IMAGES):
         view = test.read(torch.tensor([i]))
@@ -388,6 +389,6 @@ def strips(look: str, measured: Mapping[str, Measured], test: Dataset | Shown, s
             errors = {word: m.images[f"{look}.{word.lower()}_mpjpe"][i] for word in "NP"}
             words = [f"{word} {value:.0f}" for word, value in errors.items() if np.isfinite(value)]
             panels.append(Panel(name, at_scale_of(true, m.images[f"{look}.pose"][i]), f"{', '.join(words)} mm"))
-        title = f"{look}, {group}: subject {int(view.subject[0])}, camera {int(view.view[0])}"
+        title = f"{look}, {group}: {person(subjects, i)}, camera {int(view.view[0])}"
         out.append(Strip(title, pose_true=true, panels=panels, **image_and_up(view)))
     return out

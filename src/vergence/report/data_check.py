@@ -56,8 +56,10 @@ def check_page(
 
 
 def _findings(findings: Sequence[Finding], rows: int) -> Table:
-    cells: list[list[Cell]] = [[f.what, f.state, f.found, f.remedy] for f in findings]
-    return Table("Findings", ["what", "state", "found", "what to do"], cells, f"{rows:,} rows; each limit stands beside "
+    advised = any(f.remedy for f in findings)
+    columns = ["what", "state", "found", *["what to do"] * advised]
+    cells: list[list[Cell]] = [[f.what, f.state, f.found, *[f.remedy] * advised] for f in findings]
+    return Table("Findings", columns, cells, f"{rows:,} rows; each limit stands beside "
                  "its number", highlight=[i for i, f in enumerate(findings) if f.state == "wrong"], words=True)  # fmt: skip
 
 

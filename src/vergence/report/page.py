@@ -92,6 +92,12 @@ class Curve:
             if np.shape(x) != np.shape(y) or np.ndim(x) != 1:
                 raise VergenceError(f"curve {self.title!r}: {name!r} has x {np.shape(x)} and y {np.shape(y)}")
 
+    @property
+    def shown(self) -> list[str]:
+        """The names of the series with a value that can be drawn: finite, and above 0 on a log scale."""
+        values = {name: np.asarray(y, dtype=float) for name, (_, y) in self.series.items()}
+        return [name for name, y in values.items() if (np.isfinite(y) & ((y > 0) | (not self.log_y))).any()]
+
 
 @dataclass(frozen=True, eq=False)
 class Dots:

@@ -208,7 +208,7 @@ def reconstruction_page(
             Curve("Reprojection error, median over joints", SECONDS, "px", series, clock="time"),
         ],
         curves_title="Over time",
-        curves_lead=f"{LEAD} {up_note} {scale_note}".strip(),
+        curves_lead=LEAD,
         samples=_samples(found, projected, observed, error, names, wanted, windows, read, up, factor),
         samples_protocol=f"distance from the reprojected 3D joint to the observed keypoint, median over joints, {points}",
         pose_unit=unit,

@@ -29,6 +29,8 @@ from vergence.report.viewer import MAX_FRAMES, display_rotation, encode_image, p
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{}'"
 SCRIPTS = ("view3d.js", "clock.js", "clip.js", "rig.js", "page.js")
 LONG = 60  # characters of a protocol or note that are not said twice on a page
+SENTENCES = re.compile(r"\.(?: |$)")
+AS_OF, NOTES_AS_OF = ("as of", "figures as of"), ("Notes as of", "Notes as of")
 
 
 def _values(cells: Iterable[Cell]) -> list[float]:
@@ -55,11 +57,24 @@ def _reads_as_number(cell: Cell) -> bool:
     return not isinstance(cell, str) or re.match(r"[-−+<>≤≥~]?\s*\d", cell) is not None
 
 
-Said = dict[str, tuple[str, str]]  # the anchor and title of the table that says a text first
+Said = dict[str, tuple[str, str]]  # the anchor and title of the table or section that says a text first
+
+
+def _said_once(text: str, anchor: str, title: str, said: Said, words: tuple[str, str]) -> str:
+    """A text; of first sentences that an earlier one has too only where that is, in the words for all and for a part of it."""
+    own, before, most = SENTENCES.split(text), None, 0
+    for earlier, place in said.items():
+        both = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(SENTENCES.split(earlier), own))
+        same = len(list(both))
+        if same > most and sum(map(len, own[:same])) > LONG:
+            before, most = place, same
+    how = words[text not in said]
+    said.setdefault(text, (anchor, title))
+    return text if before is None else draw("said", how, before, ". ".join(own[most:]).strip())
 
 
 def table_html(table: Table, anchor: str, said: Said) -> str:
-    """A table with its caption, and its protocol below; where an earlier one says the same at length, that one is named."""
+    """A table with its caption, and its protocol below; what an earlier one says at length is not said again."""
     columns = list(zip(*table.rows)) or [()] * len(table.columns)
     decimals = [_decimals(column) for column in columns]
     values: list[float] = []
@@ -77,10 +92,9 @@ def table_html(table: Table, anchor: str, said: Said) -> str:
         [(_cell_text(c, d if i else None), heat(c)) for i, (c, d) in enumerate(zip(row, decimals))]
         for row in table.rows
     ]
-    texts = (table.protocol, table.note)
-    before = [said.get(text) if len(text) > LONG else None for text in texts]
-    said.update({text: (anchor, table.title) for text in texts if text not in said})
-    return draw("table", table, cells, numeric, anchor, *before)
+    protocol = _said_once(table.protocol, anchor, table.title, said, AS_OF)
+    note = _said_once(table.note, anchor, table.title, said, NOTES_AS_OF)
+    return draw("table", table, cells, numeric, anchor, protocol, note)
 
 
 def _cameras(rig: RigScene) -> Table:
@@ -124,6 +138,7 @@ def render_page(page: Page) -> str:
     parts: dict[str, Any] = {"asset": asset, "curve": curve_svg, "dots": dots_svg, "strip": strip_html}
     parts |= {
         "table": lambda one: table_html(one, f"table-{next(numbers)}", said),
+        "protocol": lambda text, title: _said_once(text, "samples", title, said, AS_OF),
         "encoded": lambda image: encode_image(image)[0],
     }
     script = Markup("").join(asset(name) for name in SCRIPTS)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from vergence import __version__
 from vergence.batches.views import Views
@@ -156,7 +156,7 @@ def _table(tests: Mapping[str, Any], protocols: Mapping[str, Any]) -> Table:
             if key in found:
                 rows.append([f"{name}: {label}", *(found[key][measure] for measure in MEASURES)])
     counts = "; ".join(
-        f"{name}: {p['images']} images of {p['subjects']} subjects" for name, p in protocols.items() if name in tests
+        f"{name}: {p['images']} images of {p['subjects']} people" for name, p in protocols.items() if name in tests
     )
     canonical = any(p.get("frame") == "canonical" for p in protocols.values())
     return Table(
@@ -252,17 +252,24 @@ def at_scale_of(true: Float[np.ndarray, "J 3"], pose: Float[np.ndarray, "J 3"]) 
     return pose * max((pose * true)[known].sum() / max((pose * pose)[known].sum(), 1e-9), 0.0)
 
 
+def person(subjects: Int[np.ndarray, " N"], row: int) -> str:
+    """Who is on a row of a test set: its people numbered from 1, for a subject's own number is the program's."""
+    return f"person {np.searchsorted(np.unique(subjects), subjects[row]) + 1}"
+
+
 def _samples(name: str, test: Tested, skeleton: Skeleton, each: int) -> list[Sample]:
     dataset, prediction, scores = test.dataset, test.prediction, test.scores
     root = list(skeleton.root)
-    poses = in_camera_frame(prediction, dataset.index, skeleton)
+    poses, subjects = in_camera_frame(prediction, dataset.index, skeleton), dataset.index.subject.numpy()
+    names = getattr(dataset, "groups", {}).get("subject")
     samples = []
     for group, i in choose_samples(scores.n_mpjpe, each):
         view = dataset.read(torch.tensor([i]))
         true = (view.pose[0] - view.pose[0, root].mean(0)).numpy()
+        who = person(subjects, i) if names is None else f"subject {names[i]}"
         samples.append(
             Sample(
-                title=f"{name}: subject {int(view.subject[0])}, camera {int(view.view[0])}, frame {int(view.frame[0])}",
+                title=f"{name}: {who}, camera {int(view.view[0])}, frame {int(view.frame[0])}",
                 group=group,
                 keypoints=None if prediction.keypoints is None else prediction.keypoints[i].numpy(),
                 keypoints_true=view.keypoints[0].numpy(),

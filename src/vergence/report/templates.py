@@ -35,6 +35,11 @@ def _tick_label(value: float) -> str:
     return text.replace("-", "−")
 
 
+def _across(count: int) -> int:
+    """In how many columns so many pictures stand, at most four: those that leave the fewest places empty."""
+    return count if count <= 4 else min((4, 3), key=lambda columns: -count % columns)
+
+
 def _escaped(value: Any) -> Any:
     return value if hasattr(value, "__html__") else Markup(html.escape(str(value)))
 
@@ -62,7 +67,7 @@ def templates() -> Environment:
         kept = FileSystemBytecodeCache()
     found = Environment(loader=loader, autoescape=True, finalize=_escaped, bytecode_cache=kept)
     found.filters.update(way=quote, number=format_number, tick=_tick_label, share="{:.2%}".format, series=_series)
-    found.filters.update(breaking=_breaking)
+    found.filters.update(breaking=_breaking, across=_across)
     return found
 
 

@@ -21,12 +21,11 @@ class Clock {
     }
     if (this.charts.length && rows > 1) this.hold(bar);
   }
-  // The bar stays in view from the 3D to the last chart.
+  // The bar stays in view from below the 3D, which it never covers, to the last chart.
   hold(bar) {
-    const first = bar.closest("section"), last = $("curves"), held = make("div");
-    first.before(held);
-    while (held.lastChild !== last && held.nextSibling) held.append(held.nextSibling);
-    held.append(bar);
+    const rest = bar.parentElement, last = $("curves");
+    for (const from of [bar.closest(".viewer"), bar.closest("section")]) while (from.nextSibling && rest.lastChild !== last) rest.append(from.nextSibling);
+    rest.append(bar);
   }
   span(svg) { return svg.dataset.span.split(" ").map(Number); }
   go(row) { this.stop(); this.draw(row); }

@@ -64,7 +64,7 @@ function describe(s) {
 const imageAspect = Math.min(1.35, Math.max(0.6, ...data.samples.filter((s) => s.size).map((s) => s.size[0] / s.size[1])));
 function showImage(s) {
   const host = $("image");
-  host.parentElement.classList.toggle("single", !s.image);
+  host.parentElement.classList.toggle("single", !s.image || !(s.pose || s.poseTrue));
   host.parentElement.style.setProperty("--aspect", imageAspect);
   host.hidden = !s.image;
   host.replaceChildren();
@@ -139,7 +139,6 @@ function buildSamples() {
     $("viewer").querySelector(".how").hidden = !has3d;
     if (has3d) $("pose").setAttribute("aria-label", "3D skeletons of " + s.title + "; arrow keys turn them");
     redraw();
-    if (!has3d) $("image").parentElement.classList.add("single");
     document.body.dataset.sample = String(state.sample);
     if (!keepHash) history.replaceState(null, "", "#sample=" + state.sample);
   }
@@ -156,10 +155,13 @@ function buildSamples() {
     b.dataset.group = name;
     $("groups").append(b);
   }
-  sideKeys($("legend"));
-  const keys = [toggle(data.labels[0], "prediction", redraw)];
+  const hasOwn = data.samples.some((s) => s.kp || s.pose), keys = [];
+  if (hasOwn) {
+    sideKeys($("legend"));
+    keys.push(toggle(data.labels[0], "prediction", redraw));
+  }
   const hasTrue2d = data.samples.some((s) => s.kpTrue), hasTrue3d = data.samples.some((s) => s.poseTrue);
-  if (hasTrue2d || hasTrue3d) keys.push(toggle(data.labels[1] + (hasTrue3d ? " (grey" + (hasTrue2d ? ", in the image green)" : ")") : " (green)"), "truth", redraw), toggle("differences (red)", "differences", redraw));
+  if (hasTrue2d || hasTrue3d) keys.push(toggle(data.labels[1] + (hasTrue3d ? " (grey" + (hasTrue2d ? ", in the image green)" : ")") : " (green)"), "truth", redraw), ...(hasOwn ? [toggle("differences (red)", "differences", redraw)] : []));
   $("legend").append(...keys);
   viewButtons($("pose-views"), view, Object.keys(VIEWS));
   $("previous").onclick = () => step(-1);
@@ -216,6 +218,10 @@ function tellCut() {
   }
 }
 addEventListener("resize", tellCut);
+for (const one of document.querySelectorAll("details")) {
+  one.open = innerWidth > 760; // on a phone long tables are opened by who wants them
+  one.addEventListener("toggle", tellCut);
+}
 tellCut();
 
 addEventListener("error", (e) => { document.body.dataset.error = e.message; });

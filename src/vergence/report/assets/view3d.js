@@ -108,7 +108,7 @@ class View3D {
     };
     const lines = [[xs[0], ys[0], xs[1], ys[0]], [xs[0], ys[1], xs[1], ys[1]], [xs[0], ys[0], xs[0], ys[1]], [xs[1], ys[0], xs[1], ys[1]]]
       .map((e) => [[e[0], e[1], z], [e[2], e[3], z], false]), labels = [];
-    const text = (v) => String(+(v * step).toPrecision(6)).replace("-", "−").replace(/\B(?=(\d{3})+$)/g, (step < 1 ? "" : "\u2009"));
+    const text = (v) => String(+(v * step).toPrecision(6)).replace("-", "−").replace(/\B(?=(\d{3})+$)/g, step < 1 ? "" : ",");
     const near = (range, sign) => sign > 0 ? [range[0], -1] : [range[1], 1];
     const [nearY, outY] = near(ys, Math.cos(this.yaw)), [nearX, outX] = near(xs, -Math.sin(this.yaw)), gap = 0.1 * far;
     for (const i of within(xs)) {
@@ -168,13 +168,17 @@ class View3D {
     things.sort((a, b) => b[0] - a[0]);
     for (const [, paint] of things) paint();
     this.drawn = this.lines.filter((l) => l.bone).length;
+    const taken = []; // by words: of two numbers of the floor at one place the first is written
     const write = (at, text, colour, align, dx, dy, bold) => {
       const p = this.project(at);
       if (!p || p[0] < -9 || p[0] > this.width + 9 || p[1] < -9 || p[1] > this.height + 9) return;
       g.font = (bold ? "600 12px " : "12px ") + family;
       g.textAlign = align; g.setLineDash([]); g.lineWidth = 3.5; g.strokeStyle = back;
-      const half = g.measureText(text).width / 2, x = align === "center" ? Math.max(half + 4, Math.min(this.width - half - 4, p[0] + dx)) : p[0] + dx;
+      const wide = g.measureText(text).width, [left, right] = align === "center" ? [wide / 2, wide / 2] : [wide, 0];
+      const x = Math.max(left + 4, Math.min(this.width - right - 4, p[0] + dx));
       const y = Math.max(14, p[1] + dy);
+      if (!bold && taken.some(([from, to, line]) => x - left < to + 4 && from < x + right + 4 && Math.abs(y - line) < 12)) return;
+      taken.push([x - left, x + right, y]);
       g.strokeText(text, x, y); g.fillStyle = colour; g.fillText(text, x, y);
     };
     for (const [at, text, align] of floor.labels) write(at, text, ink, align || "center", align ? -6 : 0, 4);

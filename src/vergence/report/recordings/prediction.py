@@ -31,6 +31,7 @@ MOST_STILLS = 96
 MOST_PEOPLE = 8
 CURVE_ROWS = 400
 COVERED = "On the built-in world two deviations held 85 % (hips) to 99 % (elbows) of the true angles."
+BARS = 20  # of a deviation in one chart, about
 
 
 def prediction_page(found: PredictedFrames, people: Sequence[Final], saved: Saved) -> Page:
@@ -249,7 +250,7 @@ def _distances(people: Sequence[Final]) -> list[Curve]:
         depth, sigma = one.poses.root[some, 2] * k, one.poses.root_sigma[some, 2] * k
         name = f"person {one.number}"
         series[name] = (one.poses.times[some], depth)
-        bars = np.where(np.arange(len(some)) % 20 == 0, sigma, np.nan)
+        bars = np.where(np.arange(len(some)) % max(1, len(some) // BARS) == 0, sigma, np.nan)
         spread[name] = ((depth - bars).tolist(), (depth + bars).tolist())
     if not series:
         return []
