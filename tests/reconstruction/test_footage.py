@@ -89,6 +89,7 @@ def test_a_rig_that_was_found_serves_the_next_recording(folder: Path, scene) -> 
         again = vergence.reconstruct(folder)
         assert (again.extrinsics, again.poses.unit, again.rig.unit) == ("as given", "reference_bone", "reference_bone")
         assert any("free of scale" in note for note in again.notes)
+        assert again.verdict == found.verdict == "good"
         assert footage.DOUBTFUL_CAMERAS not in again.report.reasons
         assert np.nanmedian(np.abs(reference_length(again.poses.pose, again.skeleton) - 1)) < 1e-9
         assert np.median(np.abs(pairwise(again.rig) - pairwise(found.rig))) < 0.02 * pairwise(found.rig).max()

@@ -187,7 +187,9 @@ def _solved(
         return solution, ()
     as_given = cameras["rotation"] is not None and not options["refine"]
     names = tuple(footage.names)
-    return solution, doubts(seen.keypoints, seen.skeleton, cameras, solution, names, as_given, footage.up)
+    return solution, doubts(
+        seen.keypoints, seen.skeleton, cameras, solution, names, as_given, footage.up, footage.unit
+    )
 
 
 def _better(

@@ -43,6 +43,7 @@ def doubts(
     names: tuple[str, ...],
     as_given: bool,
     up: Float[Array, " 3"] | None = None,
+    unit: str = "mm",
 ) -> tuple[str, ...]:
     """What speaks against a capture's reconstruction, in sentences.
 
@@ -54,11 +55,12 @@ def doubts(
         names: of the cameras.
         as_given: the cameras are the capture's own and were not adjusted.
         up: in the world of given cameras; None where unknown.
+        unit: of given cameras' translations; a person has a size in mm only.
     """
     found = []
     if named := misnamed(keypoints.reshape(-1, *keypoints.shape[2:]), skeleton):
         return (sentence(named),)  # whatever else is asked is asked of named joints
-    if solution.unit == "mm":
+    if solution.unit == unit == "mm":
         tall, stands = size_doubt(solution.pose, skeleton), up_doubt(solution.pose, skeleton, up)
         found += [sentence for sentence in (tall, stands) if sentence]
     if solution.report.handedness < BENT_WRONG:
