@@ -7,7 +7,7 @@ from urllib.error import URLError
 
 import pytest
 
-from vergence.errors import VergenceError, meant, refusing
+from vergence.errors import VergenceError, check_choice, check_seed, meant, refusing
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,17 @@ def test_what_was_told_already_keeps_its_remedy_behind_where_it_happened():
 )
 def test_capital_letters_and_spaces_hide_no_name(word, said):
     assert meant(word, ["npz", "bvh", "POSE"], "none") == said
+
+
+def test_a_word_that_is_no_choice_is_told_with_the_nearest_and_all():
+    check_choice("sync", "auto", ("auto", "off"))
+    with pytest.raises(VergenceError) as found:
+        check_choice("sync", "of", ("auto", "off"))
+    assert str(found.value) == "sync is 'of'. Did you mean off? It is one of auto, off."
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, "3", None])
+def test_what_is_no_seed_is_refused(seed):
+    check_seed(0)
+    with pytest.raises(VergenceError, match="seed is "):
+        check_seed(seed)

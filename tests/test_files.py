@@ -29,6 +29,7 @@ from vergence.files import (
     read_yaml,
     remove_leftovers,
     renamed,
+    several,
     write_json,
     write_npz,
     write_text,
@@ -56,6 +57,17 @@ def test_what_a_full_disk_leaves_is_told(before: str, words: str, tmp_path: Path
         (tmp_path / "a.txt").write_text(before)
     with pytest.raises(VergenceError, match=words), atomic_path(tmp_path / "a.txt"):
         raise OSError(28, "No space left on device")
+
+
+def test_an_empty_json_file_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("\n")
+    with pytest.raises(VergenceError, match=r"a\.json is empty\. Write it again"):
+        read_json(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("given", ["a", Path("a"), ["a", Path("b")], ("a",)])
+def test_one_path_stands_for_a_list_of_one(given: object) -> None:
+    assert several(given) == ([given] if isinstance(given, str | Path) else list(given))  # type: ignore[call-overload]
 
 
 def test_a_place_that_cannot_hold_files(tmp_path: Path) -> None:

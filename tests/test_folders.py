@@ -101,7 +101,7 @@ def test_results_of_something_else_are_not_replaced_and_own_ones_with_a_word(tmp
     with pytest.raises(VergenceError, match="holds other results than a search"):
         check_replaced(tmp_path, "hits", "a search")
     (tmp_path / "results.json").write_text('{"hits": []}')
-    told = f"{tmp_path} holds a search of an earlier call, which this one replaces"
+    told = f"{tmp_path} holds a search of an earlier call, which this one will replace"
     assert check_replaced(tmp_path, "hits", "a search") == told
 
 

@@ -68,6 +68,28 @@ def meant(word: str, names: Iterable[str], otherwise: str = "") -> str:
     return f"Did you mean {written[near[0]]}?" if near else otherwise
 
 
+def check_choice(name: str, value: object, choices: Iterable[str]) -> None:
+    """Refuses what is none of the words that there are.
+
+    Raises:
+        VergenceError: names the value, the nearest word and all.
+    """
+    known = tuple(choices)
+    if value not in known:
+        near = meant(str(value), known)
+        raise VergenceError(f"{name} is {value!r}", f"{near} It is one of {', '.join(known)}.".strip())
+
+
+def check_seed(seed: object) -> None:
+    """Refuses what is no seed of random numbers.
+
+    Raises:
+        VergenceError: no whole number from 0 on.
+    """
+    if not isinstance(seed, int) or seed < 0:
+        raise VergenceError(f"seed is {seed!r}", "Give a whole number, 0 or more.")
+
+
 def said(error: BaseException) -> str:
     """The first line of an error, or what it means where its words are for programmers."""
     if isinstance(error, KeyError) and error.args:

@@ -175,6 +175,8 @@ def read_json(
         with open(path, "rb") as file:
             return _decoder(kind).decode(file.read())
     except (OSError, ValueError, RecursionError):
+        if not read_bytes(path).strip():
+            raise VergenceError(f"{path} is empty", remedy) from None
         text = read_text(path)  # with a byte order mark, Python's `NaN`, or truly damaged: asked again, and told
     damaged = refusing(f"{path} is not readable JSON", remedy, ValueError, RecursionError)
     with damaged, refusing(f"{path} is no {what}", remedy, msgspec.ValidationError):
@@ -184,6 +186,11 @@ def read_json(
             if isinstance(error, msgspec.ValidationError) or ("NaN" not in text and "Infinity" not in text):
                 raise
             return msgspec.convert(json.loads(text), kind)
+
+
+def several(given: Any) -> list[Any]:
+    """One path or name, or several of them, as a list."""
+    return [given] if isinstance(given, str | Path) else list(given)
 
 
 def inside(folder: Path, name: str) -> Path:

@@ -174,7 +174,18 @@ def check_replaced(folder: Path, mark: str, what: str) -> str:
         return ""
     if not results.is_file() or mark not in (read_json(results, dict, remedy="Choose another --out, or delete it.")):
         raise VergenceError(f"{folder} holds other results than {what}", "Choose another --out, or delete it.")
-    return f"{folder} holds {what} of an earlier call, which this one replaces"
+    return f"{folder} holds {what} of an earlier call, which this one will replace"
+
+
+def check_apart(out: Path, footage: Path) -> None:
+    """Refuses results in the folder of the footage itself: a later call would take them for calibrations and keypoints.
+
+    Raises:
+        VergenceError: it is the same folder.
+    """
+    source = footage if footage.is_dir() else footage.parent
+    if out.resolve() == source.resolve():
+        raise VergenceError(f"--out {out} is the folder of the footage", "Give the results a folder of their own.")
 
 
 @contextmanager

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from vergence.errors import VergenceError, meant, refusing
+from vergence.files import several
 
 T = TypeVar("T")
 _loaded: dict[str, Path] = {}  # plug-in files by the name of their module
@@ -111,13 +112,13 @@ def imported(place: str) -> Any:
         return getattr(import_module(module), attribute)
 
 
-def load_plugins(files: Sequence[str | Path]) -> None:
+def load_plugins(files: str | Path | Sequence[str | Path]) -> None:
     """Imports plug-in files, each once, and again when it has changed; what they register is found from then on.
 
     Raises:
         VergenceError: no such file, or it fails; names the line.
     """
-    for file in files:
+    for file in several(files):
         path = Path(file).resolve()
         name = f"vergence_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
         code = hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else ""

@@ -161,6 +161,19 @@ def test_what_cannot_be_learned_from(tmp_path: Path) -> None:
         vergence.learn([], tmp_path / "out", motion=tmp_path)
 
 
+def test_what_contradicts_itself_is_refused_before_the_work(recording: Path, tmp_path: Path) -> None:
+    with pytest.raises(VergenceError, match=r"is given twice\. Give each recording once"):
+        vergence.learn([recording, recording], tmp_path / "out")
+    with pytest.raises(VergenceError, match="is the folder of the footage"):
+        vergence.learn(recording, recording)
+    for wrong in ({"student": "lift"}, {"device": "foo"}, {"seed": -1}):
+        with pytest.raises(VergenceError, match=f"{next(iter(wrong))} is "):
+            vergence.learn(recording, tmp_path / "out", **wrong)
+    with pytest.raises(VergenceError, match="there is no capture"):  # one path is one recording, and no list of letters
+        vergence.learn("gone", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_recording_whose_person_is_never_whole_is_named_and_not_said_to_have_taught(
     recording: Path, tmp_path: Path
 ) -> None:
@@ -176,6 +189,12 @@ def test_a_recording_whose_person_is_never_whole_is_named_and_not_said_to_have_t
     ):
         vergence.learn([recording, tmp_path / "cut"], tmp_path / "out", steps=3, anyway=True)
     assert not (tmp_path / "out" / "model").exists()
+
+
+def test_of_many_reasons_the_first_is_told(recording: Path) -> None:
+    assert steps_of_learning._first(["Nobody moves."]) == "Nobody moves"
+    assert steps_of_learning._first(["Nobody moves.", "b", "c"]) == "Nobody moves (and 2 more reasons)"
+    assert steps_of_learning._first(["Nobody moves.", "b"]) == "Nobody moves (and 1 more reason)"
 
 
 def test_the_help_has_the_usual_numbers_of_steps(capsys: pytest.CaptureFixture) -> None:

@@ -256,9 +256,11 @@ def test_built_in_recipes_are_sound(name):
     assert head.startswith("# ")
 
 
-def test_an_empty_file_is_a_recipe_of_defaults(tmp_path):
-    (tmp_path / "empty.yaml").write_text("")
-    assert load_recipe(str(tmp_path / "empty.yaml")) == Recipe()
+@pytest.mark.parametrize("text", ["", "# nothing yet\n"])
+def test_an_empty_file_is_no_recipe(text, tmp_path):
+    (tmp_path / "empty.yaml").write_text(text)
+    with pytest.raises(VergenceError, match=r"empty\.yaml is empty\. .*--print-config"):
+        load_recipe(str(tmp_path / "empty.yaml"))
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,13 @@ import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
 import vergence
+from vergence.cli import main
 from vergence.files import write_json
 from vergence.footage.calibrations.writing import write_rig_toml
 from vergence.footage.capture import load_capture
@@ -77,6 +79,26 @@ def test_3d_from_openpose_json_and_a_calibration_in_five_lines(folder: Path, sce
     files = {path.name for path in (folder / "out").iterdir()}
     cameras = {"rig.toml", "Calib.toml", "camera_array.toml"}
     assert files == cameras | {"poses.npz", "poses.trc", "angles.csv", "limbs.csv", "results.json"}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"sync": "maybe"}, {"focal": "x"}, {"device": "foo"}, {"seed": -1}, {"height": "1.78"}]
+)
+def test_words_and_numbers_that_are_none_are_refused(wrong: dict[str, Any], folder: Path) -> None:
+    (name,) = wrong
+    for call in (vergence.reconstruct, vergence.inspect) if name in ("device", "seed") else (vergence.reconstruct,):
+        with pytest.raises(vergence.VergenceError, match=f"{name} is "):
+            call(folder, **wrong)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("verb", ["reconstruct", "inspect"])
+def test_results_do_not_go_among_the_footage(verb: str, folder: Path, capsys) -> None:
+    before = sorted(folder.iterdir())
+    for source in (folder, folder / "capture.toml"):
+        capture(folder)
+        assert main([verb, str(source), "--out", str(folder)]) == 2
+        assert "is the folder of the footage. Give the results a folder of their own." in capsys.readouterr().err
+    assert sorted(folder.iterdir()) == sorted({*before, folder / "capture.toml"})
 
 
 def test_a_rig_that_was_found_serves_the_next_recording(folder: Path, scene) -> None:

@@ -190,7 +190,7 @@ def test_principal_points_that_nobody_gave_count_for_the_rotation_and_not_for_th
     turned = np.array([[0, 0.4, 0], [0.4, 0, 0], [0, 0, 0]])
     found = reported(pose, seen > 0, seen, rig, noise, 3 * turned)
     assert found.predicted_rotation_deg == pytest.approx(np.hypot(0.3, 1.2))
-    assert (found.worst_pair, found.rotation_noise_deg) == (("a", "b"), 0.6)
+    assert (found.worst_pair, found.rotation_noise_deg) == (("b", "c"), 0.6)  # the pair that the verdict names
     assert "cameras, b and c, is known to 0.60 degrees" in " ".join(found.reasons)
     assert found.rotation_words.startswith("0.60 degrees (1.24 if principal points")
 

@@ -43,7 +43,7 @@ def inspect(
 
     import vergence
     from vergence.files import check_writable
-    from vergence.folders import check_replaced
+    from vergence.folders import check_apart, check_replaced
     from vergence.plugins import load_plugins
     from vergence.report.bars import bars
     from vergence.report.recordings.inspection import inspection_page, print_inspection
@@ -51,6 +51,7 @@ def inspect(
 
     folder = out or Path(f"{footage.resolve().stem}-inspection")
     check_writable(folder, folder=True)
+    check_apart(folder, footage)
     if earlier := check_replaced(folder, "film_again", "an inspection"):
         print(earlier)
     load_plugins(plugins.split(",") if plugins else ())

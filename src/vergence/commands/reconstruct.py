@@ -71,12 +71,13 @@ def reconstruct(
     import time
 
     import vergence
-    from vergence.folders import check_replaced
+    from vergence.folders import check_apart, check_replaced
     from vergence.plugins import load_plugins
     from vergence.report.bars import bars
     from vergence.report.reconstruction import page_of, print_summary
     from vergence.report.render import write_page
 
+    check_apart(out, capture)
     if earlier := check_replaced(out, "reprojection_px", "a reconstruction"):
         print(earlier)
     load_plugins(plugins.split(",") if plugins else ())

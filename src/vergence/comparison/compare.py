@@ -19,6 +19,7 @@ from vergence.comparison.results import Measured, figures, summary
 from vergence.comparison.runner import SoFar, Work, carried_out, check_entries, each_row, unmeasured
 from vergence.comparison.shown import Shown
 from vergence.errors import VergenceError
+from vergence.files import several
 from vergence.folders import claim, held, nothing_left
 from vergence.progress import Progress, silent
 from vergence.recipes.recipe import Recipe, Source
@@ -193,7 +194,7 @@ def compare(
         if amount != "all" and not (amount.isdigit() and int(amount)):
             raise VergenceError(f"--labels has {amount!r}", "Give numbers of people, and all: 1,2,4,all.")
     check_seeds(seeds)
-    words = [str(word) for word in ([what] if isinstance(what, str | Path) else what)]
+    words = [str(word) for word in several(what)]
     plan = Plan.of(words, only, amounts, overrides, seeds, reference, None if data is None else Path(data), vary)
     out = Path(out)
     work = Work(out, device, progress, one_structure=True)

@@ -286,6 +286,8 @@ class VideoFile(Video):
 
 
 def _open_stream(path: Path) -> tuple[Any, Any]:
+    if path.is_file() and not path.stat().st_size:
+        raise VergenceError(f"{path} is empty", "Copy or export it again.")
     remedy = "It may be cut off or not a video; export it again."
     with refusing(f"{path} cannot be opened as a video", remedy, av.FFmpegError, OSError):
         container = av.open(str(path))

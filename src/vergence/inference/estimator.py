@@ -271,6 +271,8 @@ def load(
         VergenceError: no finished model, files of different runs, or a plug-in that is not named, or no
             such precision or engine.
     """
+    with refusing(f"no device is called {device!r}", "Use cpu, cuda or mps.", RuntimeError):
+        torch.device(device)
     check_precision(precision, device)
     load_plugins(plugins)
     folder = Path(run)

@@ -125,7 +125,7 @@ def _subject(lens: Lens, fps: float) -> Person:
 def _tracked(raw: Track, fps: float, notes: tuple[str, ...], number: int = 1) -> Person:
     """A person by its keypoints."""
     track, wrong = raw.steady(fps)
-    again = (f"left and right were exchanged in {wrong} of {raw.frames} frames, and were exchanged back",)
+    again = (f"left and right were exchanged in {wrong} of all {raw.frames} frames, and were exchanged back",)
 
     def at(frame: int, size: tuple[int, int]) -> Box | None:
         return box_around(track.window(frame, frame + 1)[0])

@@ -20,16 +20,16 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool
 
-from vergence.errors import VergenceError, refusing
+from vergence.errors import VergenceError, check_choice, check_seed, refusing
 from vergence.evaluation.footage import held_from, identity, lifted, measure_footage, words
 from vergence.evaluation.without_truth import PROTOCOL, Held, measure, scene_of
-from vergence.files import plain, read_json, remove_leftovers, write_json
-from vergence.folders import claim, held
+from vergence.files import plain, read_json, remove_leftovers, several, write_json
+from vergence.folders import check_apart, claim, held
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.capture_writer import write_capture
 from vergence.footage.detectors.detect import content
@@ -41,6 +41,7 @@ from vergence.lifting.exported import ExportedLifter
 from vergence.lifting.model import LiftingModel, describe, is_lifting, load_lifting
 from vergence.lifting.train import LifterTraining, train_lifter
 from vergence.lifting.virtual import Motion, VirtualCameras
+from vergence.networks.devices import NAMES
 from vergence.outputs import PoseSequence, height_mm
 from vergence.progress import Progress, silent
 from vergence.reconstruction.footage import reconstruct
@@ -100,7 +101,7 @@ class Learned:
 
 
 def learn(
-    footage: Sequence[str | Path],
+    footage: str | Path | Sequence[str | Path],
     out: str | Path,
     *,
     student: Student = "lifting",
@@ -120,7 +121,7 @@ def learn(
     """A single-camera model from recordings of several uncalibrated cameras.
 
     Args:
-        footage: folders of videos or captures, each one recording of one person.
+        footage: one folder of videos or capture, or several, each one recording of one person.
         out: folder for everything; after a stop the same call continues there.
         student: `lifting`: 2D keypoints to 3D, minutes on a CPU, for any camera. `image`: an image network (recipe
             `capture`) for these cameras. `both`.
@@ -140,7 +141,10 @@ def learn(
         VergenceError: a recording cannot be reconstructed, or is `doubtful` without `anyway`; says why, and of which.
     """
     check_alone()
-    out, hidden = Path(out), (hold_out,) if isinstance(hold_out, str) and hold_out else tuple(hold_out)
+    out, footage, hidden = Path(out), several(footage), tuple(several(hold_out) if hold_out else ())
+    check_seed(seed)
+    check_choice("student", student, get_args(Student))
+    check_choice("device", device, NAMES)
     if not 0 <= held_out < 0.9:
         raise VergenceError(f"{held_out:g} of the time is held out", "Give a share from 0 to 0.9.")
     height_mm(height)
@@ -154,6 +158,11 @@ def learn(
         raise VergenceError(
             "an image model cannot be trained on motion alone", "Give recordings, or --student lifting."
         )
+    places = [Path(one).resolve() for one in footage]
+    if twice := next((one for one in places if places.count(one) > 1), None):
+        raise VergenceError(f"{twice} is given twice", "Give each recording once.")
+    for one in places:
+        check_apart(out, one)
     names = _names([Path(one) for one in footage])
     captures = [load_capture(one) for one in footage]
     if hidden:
@@ -167,7 +176,7 @@ def learn(
         ]
         doubtful = [one for one in recordings if one.reconstruction.verdict != "good"]
         if doubtful and not anyway:
-            told = "; ".join(f"{one.name}: {' '.join(one.reconstruction.reasons)}" for one in doubtful)
+            told = "; ".join(f"{one.name}: {_first(one.reconstruction.reasons)}" for one in doubtful)
             raise VergenceError(
                 f"not every recording is good enough to learn from. {told}",
                 f"Look at {out / doubtful[0].name / 'reconstruction'}; film again, or use --anyway.",
@@ -194,6 +203,12 @@ def learn(
         learned = Learned(out, tuple(recordings), lifted, image, bool(doubtful))
         write_json(out / "results.json", results_of(learned))
     return learned
+
+
+def _first(reasons: Sequence[str]) -> str:
+    """The first reason, and how many more there are: a page has all."""
+    more = len(reasons) - 1
+    return f"{reasons[0].rstrip('.')} (and {more} more reason{'s' * (more > 1)})" if more else reasons[0].rstrip(".")
 
 
 def results_of(learned: Learned) -> dict[str, Any]:

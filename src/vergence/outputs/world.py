@@ -133,6 +133,8 @@ def height_mm(height: float | None) -> float | None:
     if height is None:
         return None
     low, high = HEIGHT_RANGE_M
+    if not isinstance(height, int | float):
+        raise VergenceError(f"height is {height!r}", "Give a number, in metres, such as 1.78.")
     if not low <= height <= high:
         raise VergenceError(f"a height of {height:g}", f"It is the person's, in metres: {low} to {high}, such as 1.78.")
     return 1000.0 * height

@@ -97,6 +97,8 @@ def raw_recipe(recipe: str) -> tuple[Any, str]:
         return with_plugin_paths(read_row(recipe).recipe, table.parent), recipe
     path = recipe_path(recipe)
     raw = read_yaml(path)
+    if raw == {}:
+        raise VergenceError(f"{path} is empty", "A whole recipe to begin with: vergence train demo --print-config.")
     if isinstance(raw, dict) and path.name == "recipe.yaml" and (path.parent / "config.json").exists():
         return {"vergence": "", **raw}, str(path)
     return with_plugin_paths(raw, path.parent), path.name

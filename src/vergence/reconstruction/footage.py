@@ -9,11 +9,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, check_choice, check_seed
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.observations import Observations, observe
 from vergence.geometry.body import reference_length, reference_note, stature
 from vergence.geometry.cameras import Rig
+from vergence.networks.devices import NAMES
 from vergence.outputs import PoseSequence, height_mm
 from vergence.progress import Progress, silent
 from vergence.reconstruction.checks.doubts import doubts, throughout
@@ -29,6 +30,7 @@ DOUBTFUL_CAMERAS = (
     "The given cameras were found from a recording whose result was doubtful. Give cameras of a good one, "
     "or --ignore-extrinsics, or --refine."
 )
+SYNC, FOCAL = ("auto", "off"), ("auto", "shared", "each")
 HEIGHT_TOLERANCE = 0.15  # of limbs' proportions between people, and of what detectors call a joint
 
 
@@ -78,6 +80,9 @@ def reconstruct(
         VergenceError: the capture cannot be read, the options contradict it, or nothing can be reconstructed.
     """
     start, tall = time.perf_counter(), height_mm(height)
+    check_seed(seed)
+    for name, value, choices in (("sync", sync, SYNC), ("focal", focal, FOCAL), ("device", device, NAMES)):
+        check_choice(name, value, choices)
     footage = capture if isinstance(capture, Capture) else load_capture(capture)
     check_views(len(footage.cameras))
     if any(camera.video is not None for camera in footage.cameras):
@@ -187,9 +192,7 @@ def _solved(
         return solution, ()
     as_given = cameras["rotation"] is not None and not options["refine"]
     names = tuple(footage.names)
-    return solution, doubts(
-        seen.keypoints, seen.skeleton, cameras, solution, names, as_given, footage.up, footage.unit
-    )
+    return solution, doubts(seen.keypoints, seen.skeleton, cameras, solution, names, as_given, footage.up, footage.unit)
 
 
 def _better(

@@ -46,10 +46,10 @@ class Report:
         inlier_share: of the observations, those that agree with their joint.
         coverage: share of (frame, joint) reconstructed; `coverage_of_seen` of those that two views or more see.
         noise_px: noise of one coordinate that the adjustment measured.
-        predicted_rotation_deg: predicted rms error of the relative rotation, worst pair of cameras; 0 for
-            cameras used as given. worst_pair: their names; then empty.
-        rotation_noise_deg: the part of it that noise makes, of the worst pair: what the verdict goes by. The rest are
-            principal points that nobody gave and that are taken to be in the middle, which hardly move the poses.
+        predicted_rotation_deg: largest predicted rms error of a pair's relative rotation; 0 for cameras used as given.
+        rotation_noise_deg: the largest of the part that noise makes: what the verdict goes by. The rest are principal
+            points that nobody gave and that are taken to be in the middle, which hardly move the poses.
+        worst_pair: names of the cameras of `rotation_noise_deg`; empty for cameras used as given.
         parallax: smallest over the pairs, see `PairPose.parallax`; NaN for given cameras.
         conditioning: largest over the pairs of `PairPose.conditioning`; NaN for given cameras.
         gap, mirror_gap: cost of the next best rig (of the mirrored rig) over the winner's; infinity where there is
@@ -302,10 +302,8 @@ def measured_report(
     found_here = rig is not None or bool(
         (predicted > 0).any()
     )  # also where given cameras were adjusted: they are known no better
-    noisiest, worst = (
-        tuple(given.names[v] for v in np.unravel_index(int(np.argmax(of)), of.shape)) if found_here else ()
-        for of in (predicted, whole)
-    )
+    pair = np.unravel_index(int(np.argmax(predicted)), predicted.shape)
+    noisiest = tuple(given.names[v] for v in pair) if found_here else ()
     reasons = doubts(
         predicted_deg=float(predicted.max()),
         worst_pair=noisiest,
@@ -330,7 +328,7 @@ def measured_report(
         noise_px=sigma,
         predicted_rotation_deg=float(whole.max()),
         rotation_noise_deg=float(predicted.max()),
-        worst_pair=worst,
+        worst_pair=noisiest,
         conditioning=max(p.conditioning for p in rig.pairs.values()) if rig else float("nan"),
         handedness=bend,
         limb_cv=limb_cv,

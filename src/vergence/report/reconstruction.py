@@ -250,10 +250,11 @@ def _quality_table(found: Solution) -> Table:
         ["thigh length, spread", _percent(r.thigh_cv), "standard deviation over mean, both thighs"],
     ]  # fmt: skip
     if r.worst_pair:
-        error, pair = f"{r.predicted_rotation_deg:.2f}°", " and ".join(r.worst_pair)
-        rows.append(["camera rotation, predicted error", error, f"root mean square, worst pair of cameras ({pair})"])
+        error, pair = f"{r.predicted_rotation_deg:.2f}°", f"worst pair of cameras ({' and '.join(r.worst_pair)})"
+        how = "root mean square, largest of all pairs" if r.assumes_centres else f"root mean square, {pair}"
+        rows.append(["camera rotation, predicted error", error, how])
         if r.assumes_centres:
-            what = "the verdict goes by this; the rest is for principal points, taken as the images' middles"
+            what = f"{pair}; the verdict goes by this; the rest is for principal points, taken as the images' middles"
             rows.append(["of which noise", f"{r.rotation_noise_deg:.2f}°", what])
     if r.starts:
         times = f"{r.gap:.2f}" if r.gap < 1000 else "over 1,000"

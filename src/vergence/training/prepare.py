@@ -12,7 +12,7 @@ from pathlib import Path
 from vergence.datasets.shards.writer import Joined
 from vergence.datasets.shards.writer import prepare as write_shards
 from vergence.errors import VergenceError
-from vergence.files import check_writable
+from vergence.files import check_writable, several
 from vergence.folders import held
 from vergence.networks.threads import cores
 from vergence.progress import Progress, counted, heard, silent
@@ -48,7 +48,7 @@ class Prepared:
 
 
 def prepare(
-    sources: Sequence[str],
+    sources: str | Sequence[str],
     out: Path | str,
     *,
     size: int = 256,
@@ -60,7 +60,7 @@ def prepare(
     """Crops the people of sources once. After a stop or a kill the same call continues; it checks a finished folder.
 
     Args:
-        sources: each a recipe's line `{kind: ..., path: ...}`, RECIPE:NAME, or the folder of a capture.
+        sources: one or several, each a recipe's line `{kind: ..., path: ...}`, RECIPE:NAME, or the folder of a capture.
         out: folder, new, or of the same sources.
         size: side of the crops, px.
         skeleton: joints of the labels.
@@ -77,7 +77,7 @@ def prepare(
     if workers < 1:
         raise VergenceError(f"workers is {workers}", "Give 1 or more processes.")
     check_writable(out, folder=True)
-    joints, parsed = get_skeleton(skeleton), {text: parse_source(text) for text in sources}
+    joints, parsed = get_skeleton(skeleton), {text: parse_source(text) for text in several(sources)}
     with heard(progress, "sources"):
         opened = {text: open_source(source, size, joints.name) for text, source in parsed.items()}
     dataset = Joined(opened) if len(opened) > 1 else next(iter(opened.values()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
@@ -59,6 +60,7 @@ def train(
 
 def resolve_recipe(recipe: str | Path | Recipe | Mapping[str, Any], overrides: Sequence[str] = ()) -> Recipe:
     """The recipe that `train` carries out."""
+    overrides = shlex.split(overrides) if isinstance(overrides, str) else overrides
     if isinstance(recipe, Recipe):
         return recipe_from(asdict(recipe), "the recipe", overrides) if overrides else recipe
     if isinstance(recipe, Mapping):

@@ -14,13 +14,14 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from vergence import __version__
-from vergence.errors import VergenceError
+from vergence.errors import VergenceError, check_choice, check_seed
 from vergence.files import plain, write_json
 from vergence.footage.capture import Capture, load_capture, make_capture
 from vergence.footage.detectors.base import open_detector
 from vergence.footage.images import VIDEO_SUFFIXES
 from vergence.footage.observations import Observations, observe
 from vergence.footage.subject import NobodySeen
+from vergence.networks.devices import NAMES
 from vergence.progress import Progress, silent
 from vergence.reconstruction.footage import reconstruct
 from vergence.reconstruction.inspection.findings import Finding, findings_of
@@ -139,6 +140,8 @@ def inspect(
     """
     if frames < LEAST_FRAMES:
         raise VergenceError(f"frames is {frames}", f"Give {LEAST_FRAMES} or more; {FRAMES} are usual.")
+    check_seed(seed)
+    check_choice("device", device, NAMES)
     if not isinstance(footage, Capture):
         path = Path(footage)
         alone = path.is_file() and path.suffix.lower() in VIDEO_SUFFIXES

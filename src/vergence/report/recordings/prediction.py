@@ -39,7 +39,7 @@ def prediction_page(found: PredictedFrames, people: Sequence[Final], saved: Save
     domain, clip = found.domain, _clip(found, people)
     files = [name for one in saved.people for name in one.files] + [saved.overlay] * bool(saved.overlay)
     facts = {"input": str(found.take.footage.path), "files": ", ".join(files)}
-    verdict = Verdict(domain.verdict, domain.reasons) if domain.verdict else None
+    verdict = Verdict(domain.verdict, domain.reasons) if domain.verdict == "doubtful" else None
     if domain.drawn:
         verdict = Verdict("doubtful", (f"{domain.words[0].upper()}{domain.words[1:]}.",))
     return Page(
