@@ -88,8 +88,7 @@ def test_frames_that_a_phone_dropped_leave_a_hole_and_move_nothing(tmp_path: Pat
     expected[20:25, 1] = np.nan
     np.testing.assert_allclose(seen.keypoints, expected)
     assert any(
-        "b: frames are placed by the video's time stamps" in note and "0.76 s" in note
-        for note in seen.notes + capture.notes
+        "b: frames are placed by their time stamps" in note and "0.76 s" in note for note in seen.notes + capture.notes
     )
     assert capture.cameras[0].stamps is None
     shown = [round(float(capture.image(1, step).mean())) for step in (19, 25, 49)]

@@ -265,7 +265,7 @@ def in_time(
                 notes.append(f"{camera.name}: {rate / usual:g} frames a second at {rate:g} time steps a second")
             else:
                 notes.append(
-                    f"{camera.name}: frames are placed by the video's time stamps, which lie up to {stray / rate:.2f} s "
+                    f"{camera.name}: frames are placed by their time stamps, which lie up to {stray / rate:.2f} s "
                     f"from their numbers{lost}"
                 )
             camera = replace(camera, stamps=steps)

@@ -22,6 +22,7 @@ from vergence.skeleton import Skeleton
 FEW_TICKS = 8  # values of a log x axis that are marked themselves
 CURVE_POINTS = 700  # more than a chart has pixels to show them
 PLOT = 1000  # units across and down a curve's plot, which the browser stretches; words and marks keep their size
+LEAST_PAD = 0.01  # of the greatest value, on both sides: differences of nothing must not fill a chart
 SIDE = 150  # px of a drawn pose; two stand above each other
 MARGIN = 0.12  # of the person's reach, left empty around a pose
 
@@ -66,7 +67,7 @@ def _range(values: np.ndarray, log: bool) -> tuple[float, float]:
     low, high = (float(values.min()), float(values.max())) if len(values) else (1.0, 10.0)
     if log:
         return low / 1.15, high * 1.15 if high > low else high * 2
-    pad = 0.05 * (high - low) or 0.5 * abs(high) or 1.0
+    pad = max(0.05 * (high - low), LEAST_PAD * abs(high)) if high > low else 0.5 * abs(high) or 1.0
     return (0.0 if 0 <= low <= 0.3 * high else low - pad), high + pad
 
 
@@ -150,7 +151,7 @@ def dots_svg(chart: Dots) -> str:
     known = {name: np.array([v for v in values if np.isfinite(v)]) for name, values in chart.values.items()}
     every = np.concatenate([*known.values(), np.zeros(0)])
     low, high = (every.min(), every.max()) if len(every) else (0.0, 1.0)
-    pad = 0.06 * (high - low) or 0.5 * abs(high) or 1.0
+    pad = max(0.06 * (high - low), LEAST_PAD * abs(high)) if high > low else 0.5 * abs(high) or 1.0
     at = _scale(float(low - pad), float(high + pad), 0, 1)
     rows = [
         (name, at(v).tolist(), (float(v.mean()), float(at(v.mean()))) if len(v) else None) for name, v in known.items()

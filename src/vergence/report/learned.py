@@ -75,7 +75,7 @@ def uses(learned: Learned) -> dict[str, str]:
         if learned.model is None
         else {"lifting": f"vergence predict {shlex.quote(str(learned.folder / 'model'))} VIDEO"}
     )
-    image = {"image": f"vergence predict {shlex.quote(str(learned.image_run))} VIDEO --keypoints FILE"}
+    image = {"image": f"vergence predict {shlex.quote(str(learned.image_run))} VIDEO"}
     return found if learned.image_run is None else found | image
 
 

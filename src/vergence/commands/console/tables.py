@@ -52,7 +52,7 @@ def show(found: Evaluation, run: Path, page: Path) -> None:
     plugins = [str(file) for file in found.recipe.plugins] if found.recipe else []
     own = f" --plugins {shlex.quote(','.join(plugins))}" if plugins else ""
     opened = shlex.quote(str(run))
-    more = [f"next: vergence predict {opened} VIDEO --keypoints FILE{own}"]
+    more = [f"next: vergence predict {opened} VIDEO{own}"]
     if not results["tests"]:
         console.print("The recipe has no test sets: nothing was measured.", highlight=False)
         more.insert(0, f"next: vergence evaluate {opened} --footage CAPTURE{own}, which needs no ground truth")
