@@ -102,7 +102,7 @@ def recipe_of(method: str, footage: Path, budget: Budget) -> Recipe:
     raw |= {"network": NETWORK, "test": {}, "image_size": budget.size}
     raw["sources"] = {"studio": {"kind": "capture", "path": str(footage), "frames": TAUGHT, "keypoints": True}}
     stages = raw["stages"]
-    gone = [name for name, one in stages.items() if one.get("label", {}).get("stores") == "keypoints"]  # 2D is labelled
+    gone = [name for name, one in stages.items() if _is_gone(one, raw["sources"])]
     raw["stages"] = {name: one for name, one in stages.items() if name not in gone}
     for name, one in raw["stages"].items():
         if "label" in one:
@@ -118,6 +118,12 @@ def recipe_of(method: str, footage: Path, budget: Budget) -> Recipe:
                 "augmentation": TURNS,
             }
     return recipe_from(raw, f"{method} on footage")
+
+
+def _is_gone(stage: dict[str, Any], sources: dict[str, Any]) -> bool:
+    """Whether a stage has no place here: 2D is labelled, nothing else is there to label, and no errors are foretold."""
+    label = stage.get("label", {})
+    return "calibrate" in stage or label.get("stores") == "keypoints" or label.get("source", "studio") not in sources
 
 
 def errors(pose: torch.Tensor, target: torch.Tensor) -> np.ndarray:
