@@ -107,7 +107,7 @@ def test_a_folder_of_videos_is_told_to_name_one(light_run, light_video, tmp_path
     ("words", "message"),
     [
         (["--box", "1,2,3"], "--box 1,2,3"),
-        (["--box", "1,2,-3,4"], "Give four numbers"),
+        (["--box", "1,2,-3,4"], "width and height must be above 0"),
         (["--box", "900,10,20,30"], "outside the 320x240 image"),
         (["--box", "1,2,3,4", "--keypoints", "."], "given twice"),
         (["--boxes", "none.csv"], "there is no none.csv. --boxes is: person boxes"),

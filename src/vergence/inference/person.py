@@ -192,7 +192,9 @@ def parse_box(box: str | Sequence[float]) -> list[float]:
         values = [float(word) for word in text.strip("[]() ").replace(",", " ").split()]
     except ValueError:
         values = []
-    if len(values) != 4 or not all(abs(value) < 1e7 for value in values) or min(values[2:]) <= 0:
+    if len(values) == 4 and min(values[2:]) <= 0:
+        raise VergenceError(f"--box {text}: its width and height must be above 0", "Give x,y,width,height in px.")
+    if len(values) != 4 or not all(abs(value) < 1e7 for value in values):
         raise VergenceError(f"--box {text}", "Give four numbers, x,y,width,height in px, as in 100,50,200,400.")
     return values
 
