@@ -68,4 +68,4 @@ def inspect(
 
 
 inspect.formerly = {"model": "detector_model"}  # type: ignore[attr-defined]
-inspect.takes = "about a minute"  # type: ignore[attr-defined]
+inspect.takes = "half a minute to two"  # type: ignore[attr-defined]

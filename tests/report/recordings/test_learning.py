@@ -14,7 +14,7 @@ from vergence.report.render import render_page
 
 
 def learned(folder: Path, name: str = "walk", figures: Any = None, verdict: str = "good") -> Learned:
-    report = SimpleNamespace(predicted_rotation_deg=0.2, coverage_of_seen=0.99)
+    report = SimpleNamespace(rotation_noise_deg=0.2, coverage_of_seen=0.99)
     found: Any = SimpleNamespace(verdict=verdict, reasons=(), report=report)
     capture: Any = SimpleNamespace(names=["cam0", "cam1"], cameras=[None, None], folder=folder)
     poses: Any = None

@@ -119,7 +119,7 @@ def _recordings(learned: Learned) -> Table:
             used = sum(len(stretch.pose) for stretch in motions_of(one.labels, ~one.held_out))
         taught = [name for name in one.capture.names if name not in one.hidden]
         rows.append([one.name, found.verdict, used, held, ", ".join(taught), ", ".join(one.hidden) or None,
-                     found.report.predicted_rotation_deg, found.report.coverage_of_seen * 100])  # fmt: skip
+                     found.report.rotation_noise_deg, found.report.coverage_of_seen * 100])  # fmt: skip
     columns = [
         "",
         "verdict",
@@ -132,7 +132,7 @@ def _recordings(learned: Learned) -> Table:
     ]
     protocol = (
         "frames that were learned from (by a lifting model those in which the person is whole) and kept to measure; "
-        "rotation: predicted standard deviation of the worst pair of cameras; joints: of those that two cameras see, the share "
+        "rotation: predicted error of the worst pair of cameras by noise, which the verdict goes by; joints: of those that two cameras see, the share "
         "that was reconstructed"
     )
     return Table("What taught it", columns, rows, protocol)
