@@ -132,7 +132,8 @@ def _recordings(learned: Learned) -> Table:
     ]
     protocol = (
         "frames that were learned from (by a lifting model those in which the person is whole) and kept to measure; "
-        "rotation: predicted error of the worst pair of cameras by noise, which the verdict goes by; joints: of those that two cameras see, the share "
+        "rotation: predicted error of the worst pair of cameras by noise, which the verdict goes by; joints: of those that "
+        "two cameras see, the share "
         "that was reconstructed"
     )
     return Table("What taught it", columns, rows, protocol)
