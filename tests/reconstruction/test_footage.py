@@ -91,6 +91,11 @@ def test_words_and_numbers_that_are_none_are_refused(wrong: dict[str, Any], fold
             call(folder, **wrong)  # type: ignore[operator]
 
 
+def test_cameras_are_ignored_or_adjusted(folder: Path) -> None:
+    with pytest.raises(vergence.VergenceError, match="--ignore-extrinsics and --refine contradict each other"):
+        vergence.reconstruct(capture(folder), ignore_extrinsics=True, refine=True)
+
+
 @pytest.mark.parametrize("verb", ["reconstruct", "inspect"])
 def test_results_do_not_go_among_the_footage(verb: str, folder: Path, capsys) -> None:
     before = sorted(folder.iterdir())

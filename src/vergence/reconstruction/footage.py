@@ -83,6 +83,8 @@ def reconstruct(
     check_seed(seed)
     for name, value, choices in (("sync", sync, SYNC), ("focal", focal, FOCAL), ("device", device, NAMES)):
         check_choice(name, value, choices)
+    if ignore_extrinsics and refine:
+        raise VergenceError("--ignore-extrinsics and --refine contradict each other", "Leave one of the two out.")
     footage = capture if isinstance(capture, Capture) else load_capture(capture)
     check_views(len(footage.cameras))
     if any(camera.video is not None for camera in footage.cameras):
