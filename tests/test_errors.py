@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from socket import gaierror
 from urllib.error import URLError
 
 import pytest
 
-from vergence.errors import VergenceError, check_choice, check_seed, meant, refusing
+from vergence.errors import VergenceError, check_choice, check_seed, meant, refusing, several
 
 
 @pytest.mark.parametrize(
@@ -70,3 +71,8 @@ def test_what_is_no_seed_is_refused(seed):
     check_seed(0)
     with pytest.raises(VergenceError, match="seed is "):
         check_seed(seed)
+
+
+@pytest.mark.parametrize("given", ["a", Path("a"), ["a", Path("b")], ("a",)])
+def test_one_path_stands_for_a_list_of_one(given: object) -> None:
+    assert several(given) == ([given] if isinstance(given, str | Path) else list(given))  # type: ignore[call-overload]

@@ -29,7 +29,6 @@ from vergence.files import (
     read_yaml,
     remove_leftovers,
     renamed,
-    several,
     write_json,
     write_npz,
     write_text,
@@ -63,11 +62,6 @@ def test_an_empty_json_file_is_called_so(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("\n")
     with pytest.raises(VergenceError, match=r"a\.json is empty\. Write it again"):
         read_json(tmp_path / "a.json")
-
-
-@pytest.mark.parametrize("given", ["a", Path("a"), ["a", Path("b")], ("a",)])
-def test_one_path_stands_for_a_list_of_one(given: object) -> None:
-    assert several(given) == ([given] if isinstance(given, str | Path) else list(given))  # type: ignore[call-overload]
 
 
 def test_a_place_that_cannot_hold_files(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
-"""The one error that users see: a sentence that names the value, the limit and the remedy."""
+"""The one error that users see: a sentence that names the value, the limit and the remedy; and checks of what callers give."""
 
 from __future__ import annotations
 
 import errno
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from socket import gaierror
+from typing import Any
 
 LONGEST = 600  # characters of a sentence
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of a disk that takes nothing more
@@ -66,6 +68,11 @@ def meant(word: str, names: Iterable[str], otherwise: str = "") -> str:
     written = {name.casefold(): name for name in names}
     near = difflib.get_close_matches(word.strip().casefold(), list(written), n=1)
     return f"Did you mean {written[near[0]]}?" if near else otherwise
+
+
+def several(given: Any) -> list[Any]:
+    """One path or name, or several of them, as a list."""
+    return [given] if isinstance(given, str | Path) else list(given)
 
 
 def check_choice(name: str, value: object, choices: Iterable[str]) -> None:

@@ -188,11 +188,6 @@ def read_json(
             return msgspec.convert(json.loads(text), kind)
 
 
-def several(given: Any) -> list[Any]:
-    """One path or name, or several of them, as a list."""
-    return [given] if isinstance(given, str | Path) else list(given)
-
-
 def inside(folder: Path, name: str) -> Path:
     """The file of a name that a list gives, which must lie in the list's folder.
 

@@ -29,7 +29,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vergence.errors import VergenceError, meant, refusing
+from vergence.errors import VergenceError, meant, refusing, several
 
 T = TypeVar("T")
 _loaded: dict[str, Path] = {}  # plug-in files by the name of their module
@@ -117,7 +117,7 @@ def load_plugins(files: str | Path | Sequence[str | Path]) -> None:
     Raises:
         VergenceError: no such file, or it fails; names the line.
     """
-    for file in [files] if isinstance(files, str | Path) else files:  # `files.several` loads numpy
+    for file in several(files):
         path = Path(file).resolve()
         name = f"vergence_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
         code = hashlib.sha256(path.read_bytes()).hexdigest()[:12] if path.is_file() else ""

@@ -18,8 +18,7 @@ from vergence.comparison.entries import vary as each_value
 from vergence.comparison.results import Measured, figures, summary
 from vergence.comparison.runner import SoFar, Work, carried_out, check_entries, each_row, unmeasured
 from vergence.comparison.shown import Shown
-from vergence.errors import VergenceError
-from vergence.files import several
+from vergence.errors import VergenceError, several
 from vergence.folders import claim, held, nothing_left
 from vergence.progress import Progress, silent
 from vergence.recipes.recipe import Recipe, Source

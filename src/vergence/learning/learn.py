@@ -25,10 +25,10 @@ from typing import Any, Literal, get_args
 import numpy as np
 from jaxtyping import Bool
 
-from vergence.errors import VergenceError, check_choice, check_seed, refusing
+from vergence.errors import VergenceError, check_choice, check_seed, refusing, several
 from vergence.evaluation.footage import held_from, identity, lifted, measure_footage, words
 from vergence.evaluation.without_truth import PROTOCOL, Held, measure, scene_of
-from vergence.files import plain, read_json, remove_leftovers, several, write_json
+from vergence.files import plain, read_json, remove_leftovers, write_json
 from vergence.folders import check_apart, claim, held
 from vergence.footage.capture import Capture, load_capture
 from vergence.footage.capture_writer import write_capture

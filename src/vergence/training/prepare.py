@@ -11,8 +11,8 @@ from pathlib import Path
 
 from vergence.datasets.shards.writer import Joined
 from vergence.datasets.shards.writer import prepare as write_shards
-from vergence.errors import VergenceError
-from vergence.files import check_writable, several
+from vergence.errors import VergenceError, several
+from vergence.files import check_writable
 from vergence.folders import held
 from vergence.networks.threads import cores
 from vergence.progress import Progress, counted, heard, silent
