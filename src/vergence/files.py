@@ -175,9 +175,9 @@ def read_json(
         with open(path, "rb") as file:
             return _decoder(kind).decode(file.read())
     except (OSError, ValueError, RecursionError):
-        if not read_bytes(path).strip():
-            raise VergenceError(f"{path} is empty", remedy) from None
         text = read_text(path)  # with a byte order mark, Python's `NaN`, or truly damaged: asked again, and told
+        if not text.strip():
+            raise VergenceError(f"{path} is empty", remedy) from None
     damaged = refusing(f"{path} is not readable JSON", remedy, ValueError, RecursionError)
     with damaged, refusing(f"{path} is no {what}", remedy, msgspec.ValidationError):
         try:

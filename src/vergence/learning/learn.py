@@ -208,7 +208,7 @@ def learn(
 def _first(reasons: Sequence[str]) -> str:
     """The first reason, and how many more there are: a page has all."""
     more = len(reasons) - 1
-    return f"{reasons[0].rstrip('.')} (and {more} more reason{'s' * (more > 1)})" if more else reasons[0].rstrip(".")
+    return reasons[0].rstrip(".") + (f" (and {more} more reason{'s' * (more > 1)})" if more else "")
 
 
 def results_of(learned: Learned) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from vergence.outputs import PoseSequence, height_mm
 from vergence.progress import Progress, silent
 from vergence.reconstruction.checks.doubts import doubts, throughout
 from vergence.reconstruction.checks.size import size_note
-from vergence.reconstruction.inputs import REPORT_CONFIDENCE, check_views
+from vergence.reconstruction.inputs import REPORT_CONFIDENCE, Focal, check_views
 from vergence.reconstruction.result import Reconstruction
 from vergence.reconstruction.solve import Solution, reconstruct_keypoints
 from vergence.reconstruction.sync.find import Sync
@@ -30,7 +30,7 @@ DOUBTFUL_CAMERAS = (
     "The given cameras were found from a recording whose result was doubtful. Give cameras of a good one, "
     "or --ignore-extrinsics, or --refine."
 )
-SYNC, FOCAL = ("auto", "off"), ("auto", "shared", "each")
+Synchronising = Literal["auto", "off"]
 HEIGHT_TOLERANCE = 0.15  # of limbs' proportions between people, and of what detectors call a joint
 
 
@@ -41,10 +41,10 @@ def reconstruct(
     refine: bool = False,
     fov: float | None = None,
     fov_fixed: bool = False,
-    focal: Literal["auto", "shared", "each"] = "auto",
+    focal: Focal = "auto",
     per_frame: bool = False,
     seed: int = 0,
-    sync: Literal["auto", "off"] = "auto",
+    sync: Synchronising = "auto",
     height: float | None = None,
     detector: str = "",
     model: str = "",
@@ -81,8 +81,9 @@ def reconstruct(
     """
     start, tall = time.perf_counter(), height_mm(height)
     check_seed(seed)
-    for name, value, choices in (("sync", sync, SYNC), ("focal", focal, FOCAL), ("device", device, NAMES)):
-        check_choice(name, value, choices)
+    check_choice("sync", sync, get_args(Synchronising))
+    check_choice("focal", focal, get_args(Focal))
+    check_choice("device", device, NAMES)
     if ignore_extrinsics and refine:
         raise VergenceError("--ignore-extrinsics and --refine contradict each other", "Leave one of the two out.")
     footage = capture if isinstance(capture, Capture) else load_capture(capture)

@@ -20,6 +20,7 @@ from vergence.geometry.lens import FISHEYE_SIZE
 from vergence.reconstruction.bundle import Bundle, FocalMode
 from vergence.skeleton import Skeleton
 
+Focal = Literal["auto", "shared", "each"]
 Array = np.ndarray
 
 MIN_MOVING_FRAMES = 5  # fewer frames than this are refused unless cameras are known
@@ -123,7 +124,7 @@ def check_joints(
     skeleton: Skeleton,
     fov: float | None,
     fov_fixed: bool,
-    focal: Literal["auto", "shared", "each"],
+    focal: Focal,
     min_confidence: float,
     names: Sequence[str] = (),
 ) -> Joints:

@@ -35,7 +35,7 @@ from vergence.reconstruction.consensus import (
     settle_limbs,
     settle_sides,
 )
-from vergence.reconstruction.inputs import Joints, check_frames, check_joints, known_cameras
+from vergence.reconstruction.inputs import Focal, Joints, check_frames, check_joints, known_cameras
 from vergence.reconstruction.lenses import (
     Evidence,
     Optics,
@@ -115,7 +115,7 @@ def reconstruct_keypoints(
     refine: bool = False,
     fov: float | None = None,
     fov_fixed: bool = False,
-    focal: Literal["auto", "shared", "each"] = "auto",
+    focal: Focal = "auto",
     per_frame: bool = False,
     repair: bool = True,
     hold_limbs: bool = True,

@@ -62,12 +62,17 @@ def thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x[index], y[index]
 
 
+def _air(low: float, high: float, share: float) -> float:
+    """What is left empty on each side of a range: a share of it, or some of a single value."""
+    return max(share * (high - low), LEAST_PAD * abs(high)) if high > low else 0.5 * abs(high) or 1.0
+
+
 def _range(values: np.ndarray, log: bool) -> tuple[float, float]:
     """A range with some air around finite values; a single value gets a range too."""
     low, high = (float(values.min()), float(values.max())) if len(values) else (1.0, 10.0)
     if log:
         return low / 1.15, high * 1.15 if high > low else high * 2
-    pad = max(0.05 * (high - low), LEAST_PAD * abs(high)) if high > low else 0.5 * abs(high) or 1.0
+    pad = _air(low, high, 0.05)
     return (0.0 if 0 <= low <= 0.3 * high else low - pad), high + pad
 
 
@@ -151,7 +156,7 @@ def dots_svg(chart: Dots) -> str:
     known = {name: np.array([v for v in values if np.isfinite(v)]) for name, values in chart.values.items()}
     every = np.concatenate([*known.values(), np.zeros(0)])
     low, high = (every.min(), every.max()) if len(every) else (0.0, 1.0)
-    pad = max(0.06 * (high - low), LEAST_PAD * abs(high)) if high > low else 0.5 * abs(high) or 1.0
+    pad = _air(low, high, 0.06)
     at = _scale(float(low - pad), float(high + pad), 0, 1)
     rows = [
         (name, at(v).tolist(), (float(v.mean()), float(at(v.mean()))) if len(v) else None) for name, v in known.items()
